@@ -1,0 +1,52 @@
+"""Scores of a student's heads on a dataset."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from must_tf.errors import UserError
+from must_tf.geometry import Size
+from must_tf.pipeline import evaluation_batches
+from must_tf.progress import Progress
+from must_tf.records import Dataset
+from must_tf.student import Student
+
+
+def evaluate(
+    student: Student, dataset: Dataset, view_size: Size, tasks: list[str] | None = None, batch_size: int = 32
+) -> dict[str, dict[str, float]]:
+    """Returns the metrics of each task that the dataset has labels of: {task: {metric: value}}.
+
+    Every image is seen whole, fitted into the view and padded; scores are taken in the frame of the view.
+
+    Args:
+      student: its heads are scored.
+      dataset: with labels of some of the student's tasks.
+      view_size: height and width that the student sees, multiples of 32.
+      tasks: names of the tasks to score; by default all that both have.
+      batch_size: images at once.
+    """
+    counts = dataset.manifest.counts
+    have = [name for name in student.tasks if sum(counts.get(name, {}).values())]
+    wanted = [student.tasks[name] for name in (have if tasks is None else tasks)]
+    if not wanted:
+        raise UserError(f"{dataset.folder}: no labels of the student's tasks {sorted(student.tasks)}")
+    dataset.require(wanted)
+    metrics = {task.name: task.metrics() for task in wanted}
+    progress = Progress("evaluate", dataset.manifest.count)
+    for images, targets in progress.waiting(evaluation_batches(dataset, wanted, view_size, batch_size)):
+        outputs = student.infer(_padded(images, batch_size))
+        for name, metric in metrics.items():
+            metric.update(_numpy(targets[name]), _numpy(outputs[name], len(images)))
+        progress.update(len(images))
+    return {name: metric.result() for name, metric in metrics.items()}
+
+
+def _padded(images: tf.Tensor, batch_size: int) -> tf.Tensor:
+    """Fills the last batch up, so that the student is traced for one shape."""
+    return tf.pad(images, [[0, batch_size - len(images)], [0, 0], [0, 0], [0, 0]])
+
+
+def _numpy(values: dict[str, tf.Tensor], count: int | None = None) -> dict[str, Any]:
+    return {name: np.asarray(value[:count]) for name, value in values.items()}

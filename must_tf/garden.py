@@ -1,0 +1,117 @@
+"""The only door to Model Garden: no other file imports `official.*`.
+
+Everything behind it is tf_keras. A Keras 3 object must never enter: mixed models lose weights without a word.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import tensorflow as tf
+import tf_keras
+from official.vision.losses.focal_loss import FocalLoss
+from official.vision.modeling.backbones.resnet import RESNET_SPECS, ResNet
+from official.vision.modeling.decoders.fpn import FPN
+from official.vision.modeling.heads.dense_prediction_heads import RetinaNetHead
+from official.vision.modeling.heads.segmentation_heads import SegmentationHead
+from official.vision.ops import box_ops
+from official.vision.ops.iou_similarity import iou
+
+from must_tf.errors import UserError
+
+__all__ = ["PixelHead", "box_head", "decode_boxes", "encode_boxes", "focal_loss", "fpn", "iou", "precision", "resnet"]
+
+
+def resnet(depth: int, width: float = 1.0, norm_momentum: float = 0.99, sync_norm: bool = False) -> tf_keras.Model:
+    """A ResNet backbone: images [batch, H, W, 3] → {'2': [batch, H/4, W/4, C2], ..., '5': [batch, H/32, W/32, C5]}.
+
+    Args:
+      depth: 10, 18, 34, 50, 101, 152, ...
+      width: factor on every layer's number of channels.
+      norm_momentum: of the batch norms' moving statistics; lower for runs of a few hundred steps.
+      sync_norm: share the batch norms' statistics between replicas.
+    """
+    if depth not in RESNET_SPECS:
+        raise UserError(f"trunk.depth: {depth} is no ResNet here; known: {sorted(RESNET_SPECS)}")
+    return ResNet(depth, depth_multiplier=width, norm_momentum=norm_momentum, use_sync_bn=sync_norm, name="backbone")
+
+
+def fpn(
+    backbone: tf_keras.Model,
+    min_level: int,
+    max_level: int,
+    num_filters: int,
+    norm_momentum: float = 0.99,
+    sync_norm: bool = False,
+) -> tf_keras.Model:
+    """The feature pyramid on a backbone: its output → {'min_level': [batch, H/2^l, W/2^l, num_filters], ...}."""
+    return FPN(
+        backbone.output_specs,
+        min_level=min_level,
+        max_level=max_level,
+        num_filters=num_filters,
+        norm_momentum=norm_momentum,
+        use_sync_bn=sync_norm,
+        name="decoder",
+    )
+
+
+class _TrackedRetinaNetHead(RetinaNetHead):
+    """RetinaNetHead whose batch norms are stored.
+
+    It keeps them in lists of lists, which tf_keras skips when it writes `.weights.h5` and `.keras`; a flat list of
+    the same layers brings them back.
+    """
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.norms = [norm for nets in (self._cls_norms, self._box_norms) for level in nets for norm in level]
+
+
+def box_head(
+    min_level: int, max_level: int, num_classes: int, num_anchors: int, num_convs: int, num_filters: int
+) -> tf_keras.layers.Layer:
+    """RetinaNet's head: pyramid → ({level: [batch, h, w, anchors · classes]}, {level: [batch, h, w, anchors · 4]}, {})."""
+    return _TrackedRetinaNetHead(
+        min_level, max_level, num_classes, num_anchors, num_convs=num_convs, num_filters=num_filters
+    )
+
+
+class PixelHead(tf_keras.layers.Layer):
+    """Three 3x3 convolutions and a 1x1 prediction: [batch, h, w, C] → [batch, h, w, num_outputs], float32."""
+
+    def __init__(self, num_outputs: int, num_filters: int, **kwargs):
+        super().__init__(**kwargs)
+        self.convs = SegmentationHead(num_outputs, level=2, num_convs=3, num_filters=num_filters)
+
+    def call(self, features: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Model Garden's head takes (backbone, decoder) levels; the fused map is level 2 of the decoder."""
+        return tf.cast(self.convs(({}, {"2": features}), training=training), tf.float32)
+
+
+def focal_loss(labels: tf.Tensor, logits: tf.Tensor, alpha: float = 0.25, gamma: float = 1.5) -> tf.Tensor:
+    """Sigmoid focal loss, not reduced: one-hot labels and logits [batch, anchors, classes] → the same shape."""
+    return FocalLoss(alpha, gamma, reduction=tf_keras.losses.Reduction.NONE).call(labels, logits)
+
+
+def encode_boxes(boxes: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
+    """Offsets of boxes from anchors, both [..., 4] in pixels, as (dy, dx, log dh, log dw)."""
+    return box_ops.encode_boxes(boxes, anchors)
+
+
+def decode_boxes(offsets: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
+    """The inverse of `encode_boxes`."""
+    return box_ops.decode_boxes(offsets, anchors)
+
+
+@contextlib.contextmanager
+def precision(policy: str) -> Iterator[None]:
+    """Layers made inside compute in `policy` (`float32`, `mixed_bfloat16`, `mixed_float16`).
+
+    Model Garden's layers make their parts without a dtype argument, so the global policy is set, and set back.
+    """
+    before = tf_keras.mixed_precision.global_policy()
+    tf_keras.mixed_precision.set_global_policy(policy)
+    try:
+        yield
+    finally:
+        tf_keras.mixed_precision.set_global_policy(before)

@@ -1,0 +1,138 @@
+"""Flip, scale and crop as data, and how images, maps, boxes and vectors move under them.
+
+Two frames: the *image* as it was found, and the *view* of it that a model sees. Pixels are half-open cells, so a
+coordinate runs from 0 to the size, and boxes are fractions of the frame's height and width, (ymin, xmin, ymax, xmax).
+"""
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+Size = tuple[int, int]
+
+
+class Geometry(NamedTuple):
+    """From image to view: resize, then cut the view's window out, then flip left to right.
+
+    Where the window passes the bottom or the right edge of the resized image, the view is padded.
+    """
+
+    image_size: tf.Tensor  # [2] int32, height and width of the image
+    scaled_size: tf.Tensor  # [2] int32, height and width after the resize
+    offset: tf.Tensor  # [2] int32, the window's top left corner in the resized image
+    flip: tf.Tensor  # [] bool
+    view_size: Size  # height and width of the view
+
+
+def fit(image_size: Any, view_size: Size) -> Geometry:
+    """The whole image in the top left corner of the view, its aspect kept, the rest padded."""
+    image_size = tf.cast(image_size, tf.int32)
+    scale = tf.reduce_min(tf.constant(view_size, tf.float32) / tf.cast(image_size, tf.float32))
+    return Geometry(image_size, _scaled(image_size, scale), tf.zeros(2, tf.int32), tf.constant(False), view_size)
+
+
+def stretch(image_size: Any, view_size: Size) -> Geometry:
+    """The whole image over the whole view, whatever its aspect."""
+    image_size = tf.cast(image_size, tf.int32)
+    return Geometry(image_size, tf.constant(view_size), tf.zeros(2, tf.int32), tf.constant(False), view_size)
+
+
+def random_view(
+    seed: tf.Tensor, image_size: Any, view_size: Size, scale: tuple[float, float], flip: bool = True
+) -> Geometry:
+    """A random scale around that of `fit`, a random window, a random flip.
+
+    Args:
+      seed: int [2], the whole source of chance.
+      image_size: int [2], height and width of the image.
+      view_size: height and width of the view.
+      scale: the lowest and highest factor on the scale of `fit`; (1, 1) shows every image whole.
+      flip: whether half of the views are mirrored.
+    """
+    whole = fit(image_size, view_size)
+    scale_seed, offset_seed, flip_seed = tf.unstack(tf.random.split(seed, 3))
+    factor = tf.random.stateless_uniform([], scale_seed, scale[0], scale[1])
+    ratio = tf.cast(whole.scaled_size, tf.float32) / tf.cast(whole.image_size, tf.float32)
+    scaled_size = _scaled(whole.image_size, factor * tf.reduce_min(ratio))
+    room = tf.cast(tf.maximum(scaled_size - tf.constant(view_size), 0) + 1, tf.float32)
+    offset = tf.cast(tf.random.stateless_uniform([2], offset_seed) * room, tf.int32)
+    mirrored = tf.logical_and(flip, tf.random.stateless_uniform([], flip_seed) < 0.5)
+    return Geometry(whole.image_size, scaled_size, offset, mirrored, view_size)
+
+
+def move_image(image: tf.Tensor, geometry: Geometry) -> tf.Tensor:
+    """Returns the view of an image, float32 [height, width, 3] in the range of the input, padded with 0."""
+    resized = tf.image.resize(image, geometry.scaled_size, antialias=True)
+    return _window(resized, geometry, 0)
+
+
+def move_map(values: tf.Tensor, geometry: Geometry, fill: Any) -> tf.Tensor:
+    """Returns the view of a map of labels, [H, W, C] → [height, width, C]: nearest pixel, padded with `fill`."""
+    resized = tf.image.resize(values, geometry.scaled_size, method="nearest")
+    return _window(resized, geometry, fill)
+
+
+def move_vectors(vectors: tf.Tensor, geometry: Geometry) -> tf.Tensor:
+    """Returns the view of a map of vectors [H, W, 3] (x right, y down, z away): a flip turns the sign of x."""
+    mirror = tf.where(geometry.flip, tf.constant([-1.0, 1.0, 1.0]), tf.constant([1.0, 1.0, 1.0]))
+    return move_map(vectors, geometry, 0) * mirror
+
+
+def move_boxes(boxes: tf.Tensor, geometry: Geometry) -> tuple[tf.Tensor, tf.Tensor]:
+    """Moves boxes [N, 4] from fractions of the image to fractions of the view.
+
+    Returns:
+      The boxes, clipped to the view, and the share of each box's area that is still visible, [N] in [0, 1].
+    """
+    scaled, offset, view = _edges(geometry)
+    moved = (boxes * scaled - offset) / view
+    ymin, xmin, ymax, xmax = tf.unstack(moved, axis=-1)
+    mirrored = tf.stack([ymin, 1 - xmax, ymax, 1 - xmin], axis=-1)
+    moved = tf.where(geometry.flip, mirrored, moved)
+    clipped = tf.clip_by_value(moved, 0.0, 1.0)
+    return clipped, tf.math.divide_no_nan(_area(clipped), _area(moved))
+
+
+def restore_boxes(boxes: tf.Tensor, geometry: Geometry) -> tf.Tensor:
+    """The inverse of `move_boxes`: from fractions of the view to fractions of the image, clipped to it."""
+    scaled, offset, view = _edges(geometry)
+    ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
+    boxes = tf.where(geometry.flip, tf.stack([ymin, 1 - xmax, ymax, 1 - xmin], axis=-1), boxes)
+    return tf.clip_by_value((boxes * view + offset) / scaled, 0.0, 1.0)
+
+
+def restore_map(values: tf.Tensor, geometry: Geometry) -> tf.Tensor:
+    """Takes a map [height, width, C] of a view back to the image's frame, [H, W, C], bilinear.
+
+    The view must show the whole image, as those of `fit` and `stretch` do; padding is cut off.
+    """
+    values = tf.cond(geometry.flip, lambda: tf.reverse(values, [1]), lambda: values)
+    height, width = tf.unstack(geometry.scaled_size)
+    return tf.image.resize(values[:height, :width], geometry.image_size)
+
+
+def _scaled(image_size: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    return tf.maximum(tf.cast(tf.round(tf.cast(image_size, tf.float32) * scale), tf.int32), 1)
+
+
+def _window(resized: tf.Tensor, geometry: Geometry, fill: Any) -> tf.Tensor:
+    """Cuts the window out of the resized image, pads it with `fill` and flips it."""
+    top, left = tf.unstack(geometry.offset)
+    height, width = geometry.view_size
+    window = resized[top : top + height, left : left + width]
+    missing_rows, missing_columns = height - tf.shape(window)[0], width - tf.shape(window)[1]
+    fill = tf.cast(fill, window.dtype)
+    window = tf.pad(window, [[0, missing_rows], [0, missing_columns], [0, 0]], constant_values=fill)
+    window = tf.cond(geometry.flip, lambda: tf.reverse(window, [1]), lambda: window)
+    return tf.ensure_shape(window, [height, width, None])
+
+
+def _edges(geometry: Geometry) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Sizes and offset as (y, x, y, x), to act on boxes."""
+    sizes = (geometry.scaled_size, geometry.offset, geometry.view_size)
+    return tuple(tf.tile(tf.cast(size, tf.float32), [2]) for size in sizes)  # type: ignore[return-value]
+
+
+def _area(boxes: tf.Tensor) -> tf.Tensor:
+    ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
+    return (ymax - ymin) * (xmax - xmin)

@@ -1,0 +1,78 @@
+"""The progress line of long work: done/total, rate, ETA, share of time spent waiting for data, peak memory."""
+
+import resource
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Progress:
+    """Prints a line now and then; on a terminal the line is rewritten in place.
+
+    Args:
+      name: what is being done.
+      total: how many items there are.
+      unit: what an item is.
+      done: items that were done before, by an earlier run.
+      every: seconds between lines.
+    """
+
+    def __init__(self, name: str, total: int, unit: str = "images", done: int = 0, every: float = 5.0):
+        self.name, self.total, self.unit, self.done, self.every = name, total, unit, done, every
+        self.started = self.printed = time.monotonic()
+        self.done_before = done
+        self.waited = 0.0
+
+    def waiting(self, items: Iterable[T]) -> Iterator[T]:
+        """Yields the items, and counts the time that each takes to come as waiting for data."""
+        iterator = iter(items)
+        while True:
+            before = time.monotonic()
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            self.waited += time.monotonic() - before
+            yield item
+
+    @property
+    def rate(self) -> float:
+        """Items a second in this run."""
+        return (self.done - self.done_before) / max(time.monotonic() - self.started, 1e-9)
+
+    @property
+    def wait_share(self) -> float:
+        """Share of the time that went into waiting for data."""
+        return self.waited / max(time.monotonic() - self.started, 1e-9)
+
+    def update(self, count: int = 1, note: str = "") -> None:
+        """Counts items as done, and prints when it is time."""
+        self.done += count
+        now = time.monotonic()
+        if now - self.printed >= self.every or self.done >= self.total:
+            self.printed = now
+            self._print(note)
+
+    def _print(self, note: str) -> None:
+        left = (self.total - self.done) / self.rate if self.rate else 0.0
+        parts = [
+            f"{self.name} {self.done}/{self.total}",
+            f"{self.rate:.1f} {self.unit}/s",
+            f"ETA {int(left) // 60}:{int(left) % 60:02d}",
+            f"data-wait {self.wait_share:.0%}",
+            f"{peak_memory_gb():.1f} GB",
+        ]
+        line = "  ".join([*parts, note] if note else parts)
+        ended = self.done >= self.total
+        if sys.stderr.isatty():
+            print(f"\r\033[K{line}", end="\n" if ended else "", file=sys.stderr, flush=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+
+def peak_memory_gb() -> float:
+    """Returns this process's largest resident size so far, in GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

@@ -1,0 +1,76 @@
+"""Reads datasets: a folder's records as tensors, checked against the tasks that want them."""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import tensorflow as tf
+
+from must_tf.errors import UserError, nearest
+from must_tf.records.manifest import Manifest, read_manifest
+from must_tf.records.schema import Record, deserialize
+from must_tf.tasks import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A dataset on disk.
+
+    Attributes:
+      folder: where it is.
+      manifest: what it holds.
+    """
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def paths(self) -> list[str]:
+        """The shards, in order."""
+        return [str(self.folder / shard.name) for shard in self.manifest.shards]
+
+    def require(self, tasks: Sequence[Task], some: bool = False) -> None:
+        """Checks that the dataset has labels of the tasks, under the same classes and conventions.
+
+        Args:
+          tasks: the tasks that want labels.
+          some: whether labels of one of the tasks are enough.
+
+        Raises:
+          UserError: names the dataset, the task and what it does have.
+        """
+        self.check_same_labels(tasks)
+        counts = self.manifest.counts
+        lacking = [task.name for task in tasks if not sum(counts.get(task.name, {}).values())]
+        if lacking and not (some and len(lacking) < len(tasks)):
+            has = [name for name, origins in counts.items() if sum(origins.values())]
+            raise UserError(f"{self.folder}: no label of task {lacking[0]!r}; {nearest(lacking[0], has)}")
+
+    def check_same_labels(self, tasks: Sequence[Task]) -> None:
+        """Checks that tasks of the same name mean the same labels here: kind, classes and convention.
+
+        Thresholds, losses and other settings of a task may differ.
+        """
+        known = {task.name: task for task in self.manifest.tasks}
+        for task in tasks:
+            for field in ("kind", "class_names", "convention"):
+                want, have = getattr(task, field, None), getattr(known.get(task.name, task), field, None)
+                if want != have:
+                    raise UserError(f"{self.folder}: task {task.name!r} has {field} {_short(have)}, not {_short(want)}")
+
+    def records(self, shards: Sequence[int] | None = None) -> Iterator[Record]:
+        """Yields the records in order, in numpy; those of all shards, or of the shards with these numbers."""
+        paths = self.paths if shards is None else [self.paths[i] for i in shards]
+        for serialized in tf.data.TFRecordDataset(paths):
+            yield deserialize(serialized.numpy(), self.manifest.tasks)
+
+
+def open_dataset(folder: str | os.PathLike) -> Dataset:
+    """Opens a dataset made by `must label` or `must rooms`; see `read_manifest` for what may be wrong."""
+    return Dataset(Path(folder), read_manifest(folder))
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) < 120 else f"{text[:100]}... ({len(value)} in all)"  # type: ignore[arg-type]

@@ -1,0 +1,151 @@
+"""Writes datasets shard by shard, so that a killed run takes up again where it was.
+
+A shard is written to a temporary name and renamed when whole; what has its final name is complete. Beside it, and
+before it, goes a hidden note with what the manifest will say of it; the notes go when the manifest is there.
+"""
+
+import collections
+import dataclasses
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from must_tf.errors import UserError
+from must_tf.files import read_json, replacing, sha256, write_json
+from must_tf.records.manifest import FILE, Manifest, Shard
+from must_tf.records.schema import Quarantined, Record, serialize, specs
+from must_tf.tasks import Task, to_json
+
+_PLAN = ".plan.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """All that decides the bytes of a dataset.
+
+    Attributes:
+      folder: where the dataset goes.
+      name: first part of the shards' names.
+      split: second part of the shards' names.
+      tasks: whose labels the records hold.
+      num_shards: how many files.
+      source: the arguments that the records are made from, as JSON values.
+    """
+
+    folder: Path
+    name: str
+    split: str
+    tasks: tuple[Task, ...]
+    num_shards: int
+    source: dict[str, Any]
+
+    def shard(self, index: int) -> Path:
+        """Returns the path of a shard."""
+        return self.folder / f"{self.name}-{self.split}.tfrecord-{index:05d}-of-{self.num_shards:05d}"
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what a later run must agree with."""
+        return {
+            "name": self.name,
+            "split": self.split,
+            "num_shards": self.num_shards,
+            "tasks": {task.name: to_json(task) for task in self.tasks},
+            **self.source,
+        }
+
+
+def pending(plan: Plan) -> list[int]:
+    """Prepares the folder, and returns the shards that are still to be written.
+
+    Raises:
+      UserError: the folder holds, in part or in whole, what other arguments made.
+    """
+    path = plan.folder / _PLAN
+    if path.exists():
+        before, now = read_json(path), plan.describe()
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key):
+                raise UserError(
+                    f"{plan.folder}: was made with {key} = {before.get(key)!r}, now {now.get(key)!r}; "
+                    "give another output folder, or the former arguments"
+                )
+    elif plan.folder.exists() and any(plan.folder.iterdir()):
+        raise UserError(f"{plan.folder}: holds other files; give an empty or a new output folder")
+    else:
+        write_json(path, plan.describe())
+    if (plan.folder / FILE).exists() and all(plan.shard(i).exists() for i in range(plan.num_shards)):
+        return []
+    return [i for i in range(plan.num_shards) if not (plan.shard(i).exists() and _note(plan.shard(i)).exists())]
+
+
+def write_shard(plan: Plan, index: int, records: Iterable[Record | Quarantined]) -> Shard:
+    """Writes one shard; its bytes depend on the records alone."""
+    path = plan.shard(index)
+    labels: dict[str, collections.Counter] = {task.name: collections.Counter() for task in plan.tasks}
+    count, reencoded, quarantined = 0, 0, []
+    with replacing(path) as temporary:
+        with tf.io.TFRecordWriter(str(temporary)) as writer:
+            for record in records:
+                if isinstance(record, Quarantined):
+                    quarantined.append(dataclasses.asdict(record))
+                    continue
+                writer.write(serialize(record, plan.tasks))
+                count += 1
+                reencoded += record.reencoded
+                for task, origin in record.origins.items():
+                    labels[task][origin] += 1
+        totals = {task: dict(sorted(origins.items())) for task, origins in labels.items()}
+        size = os.path.getsize(temporary)
+        shard = Shard(path.name, count, size, sha256(temporary), totals, reencoded, quarantined)
+        write_json(_note(path), dataclasses.asdict(shard))
+    return shard
+
+
+def finish(plan: Plan, teachers: dict[str, dict[str, Any]] | None = None) -> Manifest:
+    """Writes the manifest and the TFDS metadata of a dataset whose shards are all there."""
+    paths = [plan.shard(i) for i in range(plan.num_shards)]
+    shards = [Shard(**read_json(_note(path))) for path in paths]
+    manifest = Manifest(plan.name, plan.split, plan.tasks, teachers or {}, plan.source, shards)
+    _write_tfds_metadata(plan, shards)
+    manifest.write(plan.folder)
+    for path in paths:
+        _note(path).unlink()
+    return manifest
+
+
+def _note(shard: Path) -> Path:
+    return shard.with_name(f".{shard.name}.json")
+
+
+def _write_tfds_metadata(plan: Plan, shards: list[Shard]) -> None:
+    """Lets `tfds.builder_from_directory` read the folder: labels come as sequences, empty where absent."""
+    import tensorflow_datasets as tfds
+
+    def feature(key: str, spec: Any) -> Any:
+        if key == "image/encoded":
+            return tfds.features.Image(shape=(None, None, 3))
+        shape = (None,) if key not in ("image/height", "image/width", "image/id", "image/format") else ()
+        return tfds.features.Tensor(shape=shape, dtype=spec.dtype)
+
+    features: dict[str, Any] = {}
+    for key, spec in specs(plan.tasks).items():
+        *parents, last = key.split("/")
+        node = features
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = feature(key, spec)
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=plan.folder, dataset_name=plan.name, split=plan.split, filetype_suffix="tfrecord"
+    )
+    split = tfds.core.SplitInfo(
+        name=plan.split,
+        shard_lengths=[shard.count for shard in shards],
+        num_bytes=sum(shard.bytes for shard in shards),
+        filename_template=template,
+    )
+    tfds.folder_dataset.write_metadata(
+        data_dir=plan.folder, features=tfds.features.FeaturesDict(features), split_infos=[split], check_data=False
+    )

@@ -1,0 +1,170 @@
+"""The student: one trunk (Model Garden's ResNet and FPN), one head a task."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from must_tf import garden
+from must_tf.errors import UserError
+from must_tf.tasks import Task
+from must_tf.tasks.task import FUSED, POOLED, Target
+
+# Mean and deviation of ImageNet's channels, on the scale of [0, 255].
+_MEAN = (123.675, 116.28, 103.53)
+_DEVIATION = (58.395, 57.12, 57.375)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trunk:
+    """The architecture that transfers: a ResNet and its feature pyramid.
+
+    Attributes:
+      depth: layers of the ResNet: 10, 18, 34, 50, 101, 152, ...
+      width: factor on the ResNet's channels.
+      min_level: the pyramid's finest level; level l has a stride of 2^l.
+      max_level: the pyramid's coarsest level.
+      num_filters: the pyramid's channels.
+      norm_momentum: of the batch norms' moving statistics; lower for runs of a few hundred steps.
+      sync_norm: share the batch norms' statistics between replicas.
+    """
+
+    depth: int = 50
+    width: float = 1.0
+    min_level: int = 3
+    max_level: int = 7
+    num_filters: int = 256
+    norm_momentum: float = 0.997
+    sync_norm: bool = False
+
+    def __post_init__(self):
+        if not 2 <= self.min_level <= self.max_level or self.min_level > 5:
+            raise UserError(
+                f"trunk: levels {self.min_level}..{self.max_level}; expected 2 <= min_level <= 5 and <= max_level"
+            )
+
+    @property
+    def levels(self) -> range:
+        """The pyramid's levels."""
+        return range(self.min_level, self.max_level + 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """All that it takes to build a student anew: its trunk and its tasks."""
+
+    trunk: Trunk
+    tasks: tuple[Task, ...]
+
+
+class Student(tf_keras.Model):
+    """A trunk with one head a task, all of them after one forward pass of the trunk.
+
+    Images are RGB, uint8 or float in [0, 255], [batch, H, W, 3], H and W multiples of 32; the student normalises them.
+    A student whose tasks read nothing but C5 has no pyramid.
+
+    Args:
+      tasks: names must be unique; several tasks of one kind are welcome.
+      trunk: the architecture of backbone and pyramid.
+      policy: `float32`, `mixed_bfloat16` or `mixed_float16`; weights are float32 in any case.
+    """
+
+    def __init__(self, tasks: Sequence[Task], trunk: Trunk | None = None, policy: str = "float32"):
+        super().__init__()
+        names = [task.name for task in tasks]
+        if not names or len(set(names)) < len(names):
+            raise UserError(f"a student needs one task or more, with names that differ; received {names}")
+        self.architecture = Architecture(trunk or Trunk(), tuple(tasks))
+        self.tasks = {task.name: task for task in tasks}
+        trunk = self.architecture.trunk
+        with garden.precision(policy):
+            self.backbone = garden.resnet(trunk.depth, trunk.width, trunk.norm_momentum, trunk.sync_norm)
+            self.decoder = None
+            if any(task.tap != POOLED for task in tasks):
+                self.decoder = garden.fpn(
+                    self.backbone,
+                    trunk.min_level,
+                    trunk.max_level,
+                    trunk.num_filters,
+                    trunk.norm_momentum,
+                    trunk.sync_norm,
+                )
+            self.heads = {task.name: task.head(trunk.levels, trunk.num_filters) for task in tasks}
+            # Builds every layer, so that weights can be loaded and counted.
+            self(tf.zeros([1, 64, 64, 3]))
+
+    def features(self, images: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
+        """Returns the features that transfer, float32.
+
+        Returns:
+          `C5`: [batch, H/32, W/32, C5] and, where the student has a pyramid, `P3` ... : [batch, H/2^l, W/2^l, filters].
+        """
+        return {name: tf.cast(values, tf.float32) for name, values in self._features(images, training).items()}
+
+    def call(self, images: tf.Tensor, training: bool = False) -> dict[str, Any]:
+        """Returns the raw prediction of each task, by name."""
+        features = self._features(images, training)
+        taps = {POOLED: features.pop(POOLED)}
+        if features:
+            taps["pyramid"] = {name[1:]: values for name, values in features.items()}
+        if any(task.tap == FUSED for task in self.tasks.values()):
+            taps[FUSED] = fuse(taps["pyramid"])
+        return {name: self.heads[name](taps[task.tap], training=training) for name, task in self.tasks.items()}
+
+    @tf.function(reduce_retracing=True)
+    def infer(self, images: tf.Tensor) -> dict[str, dict[str, tf.Tensor]]:
+        """Returns what users read of each task: probabilities, boxes, depths, unit normals (see `Task.outputs`)."""
+        predictions = self(images)
+        size = tf.shape(images)[1:3]
+        return {name: task.outputs(predictions[name], size) for name, task in self.tasks.items()}
+
+    def losses_by_task(self, targets: Mapping[str, Target], predictions: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+        """Returns each task's loss, averaged over all images of the batch; an image without the label counts as 0."""
+        return {name: tf.reduce_mean(task.loss(targets[name], predictions[name])) for name, task in self.tasks.items()}
+
+    def compile(self, optimizer: Any = "sgd", loss_weights: Mapping[str, float] | None = None, **kwargs: Any) -> None:
+        """Sets the optimizer (of tf_keras) and each task's weight in the sum of the losses (1 where none is given)."""
+        unknown = set(loss_weights or {}) - set(self.tasks)
+        if unknown:
+            raise UserError(f"loss_weights: no task is named {sorted(unknown)}; tasks: {sorted(self.tasks)}")
+        super().compile(optimizer=optimizer, **kwargs)
+        self.task_weights = {name: float((loss_weights or {}).get(name, 1.0)) for name in self.tasks}
+
+    def train_step(self, data: tuple[tf.Tensor, Mapping[str, Target]]) -> dict[str, tf.Tensor]:
+        """One step on (images, targets by task); returns `loss`, each task's `loss/NAME`, and `gradient_norm`."""
+        images, targets = data
+        with tf.GradientTape() as tape:
+            losses = self.losses_by_task(targets, self(images, training=True))
+            total = tf.add_n([self.task_weights[name] * loss for name, loss in losses.items()])
+        gradients = tape.gradient(total, self.trainable_variables)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        shares = {f"loss/{name}": loss for name, loss in losses.items()}
+        return {"loss": total, "gradient_norm": tf.linalg.global_norm(gradients)} | shares
+
+    def test_step(self, data: tuple[tf.Tensor, Mapping[str, Target]]) -> dict[str, tf.Tensor]:
+        """The losses on (images, targets by task), without a step."""
+        images, targets = data
+        losses = self.losses_by_task(targets, self(images))
+        total = tf.add_n([self.task_weights[name] * loss for name, loss in losses.items()])
+        return {"loss": total} | {f"loss/{name}": loss for name, loss in losses.items()}
+
+    def _features(self, images: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
+        height, width = images.shape[1:3]
+        if (height or 0) % 32 or (width or 0) % 32:
+            raise UserError(f"images of {height}x{width} pixels; height and width must be multiples of 32")
+        levels = self.backbone((tf.cast(images, tf.float32) - _MEAN) / _DEVIATION, training=training)
+        features = {POOLED: levels["5"]}
+        if self.decoder is not None:
+            pyramid = self.decoder(levels, training=training)
+            features |= {f"P{level}": pyramid[level] for level in sorted(pyramid, key=int)}
+        return features
+
+
+def fuse(pyramid: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """Rescales a pyramid {level: [batch, h, w, C]} to level 2 and sums it: [batch, H/4, W/4, C], no parameters."""
+    finest = min(pyramid, key=int)
+    size = tf.shape(pyramid[finest])[1:3] * 2 ** (int(finest) - 2)
+    resized = [tf.image.resize(values, size) for values in pyramid.values()]
+    return tf.cast(tf.add_n(resized), pyramid[finest].dtype)

@@ -1,0 +1,229 @@
+"""Depth: metres along the optical axis, or inverse depth up to scale and shift."""
+
+import dataclasses
+import io
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from PIL import Image
+
+from must_tf import garden
+from must_tf.errors import UserError
+from must_tf.geometry import Geometry, move_map, restore_map
+from must_tf.tasks import drawing
+from must_tf.tasks.task import FUSED, Features, Metric, Outputs, Target, Task, decode_or, optional_bytes, per_image_mean
+
+METRIC, AFFINE_INVERSE = "metric", "affine_inverse"
+_STEPS = 65534  # png values 1..65535 hold the range; 0 is invalid
+
+
+@dataclasses.dataclass(frozen=True)
+class Depth(Task):
+    """A depth a pixel.
+
+    A label is a float map [H, W]; NaN (and, for metric depth, anything ≤ 0) is invalid. It is stored as a 16-bit PNG
+    over the range of the image's valid depths: the round trip costs at most 1/131068 of that range.
+
+    Zooming leaves depths as they are, as is usual: a crop is taken for a picture by a longer lens.
+
+    Attributes:
+      convention: `metric` (metres), or `affine_inverse` (inverse depth up to scale and shift, as MiDaS predicts it).
+      gradient_weight: weight of the gradient matching term of the affine loss.
+    """
+
+    convention: str = METRIC
+    gradient_weight: float = 0.5
+
+    tap: ClassVar[str] = FUSED
+    main_metric: ClassVar[str] = "delta1"
+
+    def __post_init__(self):
+        if self.convention not in (METRIC, AFFINE_INVERSE):
+            raise UserError(
+                f"task {self.name!r}: convention {self.convention!r}; expected {METRIC!r} or {AFFINE_INVERSE!r}"
+            )
+
+    def features(self) -> Features:
+        """`depth/encoded`: a 16-bit PNG; `depth/scale`, `depth/offset`: value = offset + scale · png; `depth/kind`."""
+        return {
+            f"{self.name}/depth/encoded": optional_bytes(),
+            f"{self.name}/depth/scale": tf.io.FixedLenFeature([], tf.float32, default_value=0.0),
+            f"{self.name}/depth/offset": tf.io.FixedLenFeature([], tf.float32, default_value=0.0),
+            f"{self.name}/depth/kind": optional_bytes(),
+        }
+
+    def encode(self, label: np.ndarray) -> dict[str, Any]:
+        """Takes a float map [H, W]."""
+        depth = np.asarray(label, np.float64)
+        if depth.ndim != 2:
+            raise UserError(f"task {self.name!r}: a depth map [H, W] expected, {depth.shape} given")
+        valid = self._valid(depth)
+        low, high = (float(depth[valid].min()), float(depth[valid].max())) if valid.any() else (0.0, 0.0)
+        scale = (high - low) / (_STEPS - 1) or 1.0
+        offset = low - scale
+        png = np.where(valid, np.rint((np.where(valid, depth, low) - offset) / scale), 0).astype(np.uint16)
+        buffer = io.BytesIO()
+        Image.fromarray(png).save(buffer, "PNG")
+        return {
+            f"{self.name}/depth/encoded": buffer.getvalue(),
+            f"{self.name}/depth/scale": [scale],
+            f"{self.name}/depth/offset": [offset],
+            f"{self.name}/depth/kind": self.convention.encode(),
+        }
+
+    def decode(self, parsed: Mapping[str, tf.Tensor]) -> Target:
+        """Returns `depth` float32 [H, W, 1], and `valid` bool [H, W, 1], all False where there is no label.
+
+        A record of the other convention counts as one without a label; the manifest's check names it before.
+        """
+        size = [parsed["image/height"], parsed["image/width"], 1]
+        png = decode_or(
+            parsed[f"{self.name}/depth/encoded"],
+            lambda encoded: tf.io.decode_png(encoded, channels=1, dtype=tf.uint16),
+            lambda: tf.zeros(size, tf.uint16),
+        )
+        depth = parsed[f"{self.name}/depth/offset"] + parsed[f"{self.name}/depth/scale"] * tf.cast(png, tf.float32)
+        return {"depth": depth, "valid": (png > 0) & (parsed[f"{self.name}/depth/kind"] == self.convention)}
+
+    def label(self, target: Mapping[str, np.ndarray]) -> np.ndarray | None:
+        """Returns the depths [H, W], NaN where invalid; a map without a valid pixel is no label."""
+        valid = np.asarray(target["valid"])[..., 0]
+        return np.where(valid, np.asarray(target["depth"])[..., 0], np.nan) if valid.any() else None
+
+    def transform(self, target: Target, geometry: Geometry) -> Target:
+        """The nearest pixel's depth; what lies outside the image is invalid."""
+        return {
+            "depth": move_map(target["depth"], geometry, 0.0),
+            "valid": tf.cast(move_map(tf.cast(target["valid"], tf.uint8), geometry, 0), tf.bool),
+        }
+
+    def head(self, levels: range, num_filters: int) -> tf_keras.layers.Layer:
+        """Fused map → [batch, H/4, W/4, 1]: the logarithm of metric depth, or inverse depth as it is."""
+        return garden.PixelHead(1, num_filters)
+
+    def loss(self, target: Target, prediction: tf.Tensor) -> tf.Tensor:
+        """Scale-invariant log (Eigen et al., 2014, λ = 0.5), or affine-invariant L1 + gradients (MiDaS)."""
+        depth, valid = target["depth"][..., 0], target["valid"][..., 0]
+        predicted = tf.image.resize(prediction, tf.shape(depth)[1:3])[..., 0]
+        if self.convention == METRIC:
+            return _scale_invariant_log(depth, predicted, valid)
+        return _affine_invariant(depth, predicted, valid, self.gradient_weight)
+
+    def outputs(self, prediction: tf.Tensor, view_size: tf.Tensor) -> Outputs:
+        """`depth`: float32 [batch, H, W, 1], metres or inverse depth."""
+        resized = tf.image.resize(prediction, view_size)
+        return {"depth": tf.exp(resized) if self.convention == METRIC else resized}
+
+    def restore(self, outputs: Outputs, geometry: Geometry) -> Outputs:
+        """Resizes the depths."""
+        return {"depth": restore_map(outputs["depth"], geometry)}
+
+    def from_teacher(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """As predicted."""
+        return outputs["depth"][..., 0]
+
+    def metrics(self) -> Metric:
+        """`delta1`: share of pixels whose ratio to the truth is under 1.25; `AbsRel`; `RMSE`. Of affine depth: `MAE`."""
+        return _MetricDepth() if self.convention == METRIC else _AffineDepth()
+
+    def draw(self, image: np.ndarray, label: np.ndarray) -> np.ndarray:
+        """Near is bright, far is dark, by rank of inverse depth; invalid pixels are dimmed."""
+        valid = self._valid(label)
+        near = np.where(valid, -label if self.convention == METRIC else label, 0)
+        ranks = np.searchsorted(np.sort(near[valid]), near) / max(valid.sum(), 1)
+        stops = np.array([[20, 10, 60], [120, 30, 110], [230, 90, 50], [255, 245, 170]], float)
+        colour = np.stack([np.interp(ranks, np.linspace(0, 1, 4), stops[:, c]) for c in range(3)], -1)
+        return drawing.overlay(image, colour, valid, alpha=1.0)
+
+    def statistics(self, label: np.ndarray) -> dict[str, float]:
+        """Share of valid pixels, and their mean."""
+        valid = self._valid(label)
+        return {"valid": float(valid.mean()), "mean": float(np.asarray(label)[valid].mean()) if valid.any() else 0.0}
+
+    def _valid(self, depth: np.ndarray) -> np.ndarray:
+        return np.isfinite(depth) & (depth > 0) if self.convention == METRIC else np.isfinite(depth)
+
+
+def _scale_invariant_log(depth: tf.Tensor, log_predicted: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    error = tf.where(valid, log_predicted - tf.math.log(tf.where(valid, depth, 1.0)), 0.0)
+    variance = per_image_mean(error**2, valid) - 0.5 * per_image_mean(error, valid) ** 2
+    # The slope of the root is without bound at 0.
+    return tf.sqrt(variance + 1e-6) - 1e-3
+
+
+def _affine_invariant(target: tf.Tensor, predicted: tf.Tensor, valid: tf.Tensor, gradient_weight: float) -> tf.Tensor:
+    """Both maps by their own median and mean absolute deviation, then L1 and L1 of gradients at four scales."""
+    error = tf.where(valid, _normalised(predicted, valid) - _normalised(target, valid), 0.0)
+    total = per_image_mean(tf.abs(error), valid)
+    for step in (1, 2, 4, 8):
+        rough, known = error[:, ::step, ::step], valid[:, ::step, ::step]
+        down = per_image_mean(tf.abs(rough[:, 1:] - rough[:, :-1]), known[:, 1:] & known[:, :-1])
+        right = per_image_mean(tf.abs(rough[:, :, 1:] - rough[:, :, :-1]), known[:, :, 1:] & known[:, :, :-1])
+        total += gradient_weight * (down + right)
+    return total
+
+
+def _normalised(values: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    """Shifts each map by the median of its valid pixels and scales it by their mean absolute deviation."""
+    flat = tf.reshape(tf.where(valid, values, values.dtype.max), [tf.shape(values)[0], -1])
+    middle = tf.maximum(tf.reduce_sum(tf.cast(valid, tf.int32), [1, 2]) - 1, 0) // 2
+    median = tf.gather(tf.sort(flat, axis=1), middle, batch_dims=1)[:, tf.newaxis, tf.newaxis]
+    shifted = tf.where(valid, values - median, 0.0)
+    deviation = per_image_mean(tf.abs(shifted), valid)[:, tf.newaxis, tf.newaxis]
+    return shifted / tf.maximum(deviation, 1e-6)
+
+
+class _MetricDepth(Metric):
+    """Means over all valid pixels of the dataset."""
+
+    def __init__(self) -> None:
+        self.sums = np.zeros(4)
+
+    def update(self, target, outputs):
+        valid = target["valid"]
+        truth, found = target["depth"][valid].astype(float), outputs["depth"][valid].astype(float)
+        ratio = np.maximum(truth / found, found / truth)
+        self.sums += (
+            (ratio < 1.25).sum(),
+            (np.abs(truth - found) / truth).sum(),
+            ((truth - found) ** 2).sum(),
+            ratio.size,
+        )
+
+    def result(self):
+        near, relative, squared, count = self.sums
+        if not count:
+            return {"delta1": float("nan"), "AbsRel": float("nan"), "RMSE": float("nan")}
+        return {
+            "delta1": float(near / count),
+            "AbsRel": float(relative / count),
+            "RMSE": float(np.sqrt(squared / count)),
+        }
+
+
+class _AffineDepth(Metric):
+    """Least squares align each prediction with its label (as in MiDaS's protocol); errors are of inverse depth."""
+
+    def __init__(self) -> None:
+        self.errors: list[float] = []
+        self.near: list[float] = []
+
+    def update(self, target, outputs):
+        for truth, found, valid in zip(target["depth"], outputs["depth"], target["valid"], strict=True):
+            if valid.sum() < 2:
+                continue
+            x, y = found[valid].astype(float), truth[valid].astype(float)
+            slope, shift = np.linalg.lstsq(np.stack([x, np.ones_like(x)], 1), y, rcond=None)[0]
+            aligned = slope * x + shift
+            self.errors.append(float(np.abs(aligned - y).mean() / max(np.abs(y - np.median(y)).mean(), 1e-9)))
+            positive = (aligned > 0) & (y > 0)
+            ratio = np.maximum(aligned[positive] / y[positive], y[positive] / aligned[positive])
+            self.near.append(float((ratio < 1.25).sum() / len(y)))
+
+    def result(self):
+        if not self.errors:
+            return {"delta1": float("nan"), "MAE": float("nan")}
+        return {"delta1": float(np.mean(self.near)), "MAE": float(np.mean(self.errors))}

@@ -1,0 +1,126 @@
+"""Surface normals in the camera's frame."""
+
+import dataclasses
+import io
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from PIL import Image
+
+from must_tf import garden
+from must_tf.errors import UserError
+from must_tf.geometry import Geometry, move_vectors, restore_map
+from must_tf.tasks import drawing
+from must_tf.tasks.task import FUSED, Features, Metric, Outputs, Target, Task, decode_or, optional_bytes, per_image_mean
+
+
+@dataclasses.dataclass(frozen=True)
+class Normals(Task):
+    """A unit vector a pixel: x right, y down, z away from the camera; a wall that faces the camera is (0, 0, -1).
+
+    A label is a float map [H, W, 3]; (0, 0, 0) is invalid. It is stored as an 8-bit RGB PNG of (n + 1) / 2, black for
+    invalid pixels: the round trip turns a vector by less than 0.6 degrees.
+    """
+
+    tap: ClassVar[str] = FUSED
+    main_metric: ClassVar[str] = "within_11.25"
+
+    def features(self) -> Features:
+        """`normals/encoded`: a PNG."""
+        return {f"{self.name}/normals/encoded": optional_bytes()}
+
+    def encode(self, label: np.ndarray) -> dict[str, Any]:
+        """Takes a float map [H, W, 3]; vectors are normalised, those that are not finite are invalid."""
+        normals = np.asarray(label, np.float64)
+        if normals.ndim != 3 or normals.shape[-1] != 3:
+            raise UserError(f"task {self.name!r}: a map of vectors [H, W, 3] expected, {normals.shape} given")
+        length = np.linalg.norm(normals, axis=-1, keepdims=True)
+        valid = np.isfinite(length) & (length > 1e-6)
+        unit = np.where(valid, normals / np.where(valid, length, 1), -1.0)
+        buffer = io.BytesIO()
+        Image.fromarray(np.rint((unit + 1) * 127.5).astype(np.uint8)).save(buffer, "PNG")
+        return {f"{self.name}/normals/encoded": buffer.getvalue()}
+
+    def decode(self, parsed: Mapping[str, tf.Tensor]) -> Target:
+        """Returns `normals` float32 [H, W, 3], unit length or zero; all zero where there is no label."""
+        size = [parsed["image/height"], parsed["image/width"], 3]
+        png = decode_or(
+            parsed[f"{self.name}/normals/encoded"],
+            lambda encoded: tf.cast(tf.io.decode_png(encoded, channels=3, dtype=tf.uint16), tf.float32),
+            lambda: tf.zeros(size),
+        )
+        # An 8-bit PNG read as 16 bits is scaled by 257, so that one formula serves both depths.
+        valid = tf.reduce_any(png > 0, -1, keepdims=True)
+        return {"normals": tf.where(valid, _unit(png / 32767.5 - 1), 0.0)}
+
+    def label(self, target: Mapping[str, np.ndarray]) -> np.ndarray | None:
+        """Returns the vectors; a map without a valid pixel is no label."""
+        return np.asarray(target["normals"]) if np.any(target["normals"]) else None
+
+    def transform(self, target: Target, geometry: Geometry) -> Target:
+        """The nearest pixel's vector; a flip turns the sign of x."""
+        return {"normals": move_vectors(target["normals"], geometry)}
+
+    def head(self, levels: range, num_filters: int) -> tf_keras.layers.Layer:
+        """Fused map → vectors [batch, H/4, W/4, 3] of any length."""
+        return garden.PixelHead(3, num_filters)
+
+    def loss(self, target: Target, prediction: tf.Tensor) -> tf.Tensor:
+        """1 − cosine of the angle, averaged over the valid pixels."""
+        normals = target["normals"]
+        predicted = _unit(tf.image.resize(prediction, tf.shape(normals)[1:3]))
+        return per_image_mean(1 - tf.reduce_sum(predicted * normals, -1), _valid(normals))
+
+    def outputs(self, prediction: tf.Tensor, view_size: tf.Tensor) -> Outputs:
+        """`normals`: float32 [batch, H, W, 3], unit length."""
+        return {"normals": _unit(tf.image.resize(prediction, view_size))}
+
+    def restore(self, outputs: Outputs, geometry: Geometry) -> Outputs:
+        """Resizes the map; a resize that keeps no aspect leaves the vectors' directions as they are."""
+        return {"normals": _unit(restore_map(outputs["normals"], geometry))}
+
+    def from_teacher(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """As predicted (the paper has no teacher of normals: it holds the task out)."""
+        return outputs["normals"]
+
+    def metrics(self) -> Metric:
+        """`within_11.25`: share of pixels whose angle to the truth is under 11.25°; `mean_angle` in degrees."""
+        return _Angles()
+
+    def draw(self, image: np.ndarray, label: np.ndarray) -> np.ndarray:
+        """(n + 1) / 2 as colours; invalid pixels are dimmed."""
+        return drawing.overlay(image, (np.asarray(label) + 1) * 127.5, np.any(label, -1), alpha=1.0)
+
+    def statistics(self, label: np.ndarray) -> dict[str, float]:
+        """Share of valid pixels."""
+        return {"valid": float(np.any(label, -1).mean())}
+
+
+def _valid(normals: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_any(normals != 0, -1)
+
+
+def _unit(vectors: tf.Tensor) -> tf.Tensor:
+    return tf.math.l2_normalize(vectors, -1)
+
+
+class _Angles(Metric):
+    """Means over all valid pixels of the dataset."""
+
+    def __init__(self) -> None:
+        self.sums = np.zeros(3)
+
+    def update(self, target, outputs):
+        valid = np.any(target["normals"], -1)
+        cosine = (target["normals"][valid] * outputs["normals"][valid]).sum(-1)
+        angles = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+        self.sums += ((angles < 11.25).sum(), angles.sum(), angles.size)
+
+    def result(self):
+        near, total, count = self.sums
+        if not count:
+            return {"within_11.25": float("nan"), "mean_angle": float("nan")}
+        return {"within_11.25": float(near / count), "mean_angle": float(total / count)}

@@ -1,0 +1,145 @@
+"""Semantic segmentation: a class a pixel."""
+
+import dataclasses
+import io
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from PIL import Image
+
+from must_tf import garden
+from must_tf.errors import UserError
+from must_tf.geometry import Geometry, move_map, restore_map
+from must_tf.tasks import drawing
+from must_tf.tasks.task import FUSED, Features, Metric, Outputs, Target, Task, decode_or, optional_bytes, per_image_mean
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmentation(Task):
+    """Classes of pixels.
+
+    A label is an integer map [H, W]; values outside the classes' range are pixels to ignore. It is stored as a PNG,
+    uint8 with 255 = ignore, or uint16 with 65535 = ignore where there are more than 255 classes.
+
+    Attributes:
+      class_names: names in the order of the ids; a background, where there is one, is a class.
+      min_score: probability that a teacher must give to a pixel's class for it to become a pseudo label.
+    """
+
+    class_names: tuple[str, ...] = ()
+    min_score: float = 0.5
+
+    tap: ClassVar[str] = FUSED
+    main_metric: ClassVar[str] = "mIoU"
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.class_names)
+
+    @property
+    def ignore(self) -> int:
+        """The stored value of pixels without a class."""
+        return 255 if self.num_classes <= 255 else 65535
+
+    @property
+    def _dtype(self) -> tf.DType:
+        return tf.uint8 if self.ignore == 255 else tf.uint16
+
+    def features(self) -> Features:
+        """`mask/encoded`: a PNG."""
+        return {f"{self.name}/mask/encoded": optional_bytes()}
+
+    def encode(self, label: np.ndarray) -> dict[str, Any]:
+        """Takes an integer map [H, W]; the round trip is exact."""
+        label = np.asarray(label)
+        if label.ndim != 2 or label.dtype.kind not in "iu":
+            raise UserError(
+                f"task {self.name!r}: a mask of integers [H, W] expected, {label.dtype} {label.shape} given"
+            )
+        known = (label >= 0) & (label < self.num_classes)
+        stored = np.where(known, label, self.ignore).astype(self._dtype.as_numpy_dtype)
+        buffer = io.BytesIO()
+        Image.fromarray(stored).save(buffer, "PNG")
+        return {f"{self.name}/mask/encoded": buffer.getvalue()}
+
+    def decode(self, parsed: Mapping[str, tf.Tensor]) -> Target:
+        """Returns `mask` int32 [H, W, 1], all ignored where there is no label."""
+        size = [parsed["image/height"], parsed["image/width"], 1]
+        mask = decode_or(
+            parsed[f"{self.name}/mask/encoded"],
+            lambda png: tf.cast(tf.io.decode_png(png, channels=1, dtype=self._dtype), tf.int32),
+            lambda: tf.fill(size, self.ignore),
+        )
+        return {"mask": mask}
+
+    def label(self, target: Mapping[str, np.ndarray]) -> np.ndarray | None:
+        """Returns the mask [H, W]; a mask without a valid pixel is no label."""
+        mask = np.asarray(target["mask"])[..., 0]
+        return mask if (mask != self.ignore).any() else None
+
+    def transform(self, target: Target, geometry: Geometry) -> Target:
+        """The nearest pixel's class; what lies outside the image is ignored."""
+        return {"mask": move_map(target["mask"], geometry, self.ignore)}
+
+    def head(self, levels: range, num_filters: int) -> tf_keras.layers.Layer:
+        """Fused map [batch, H/4, W/4, C] → logits [batch, H/4, W/4, classes]."""
+        return garden.PixelHead(self.num_classes, num_filters)
+
+    def loss(self, target: Target, prediction: tf.Tensor) -> tf.Tensor:
+        """Mean cross-entropy over the valid pixels, at the size of the mask."""
+        mask = target["mask"][..., 0]
+        valid = mask != self.ignore
+        logits = tf.image.resize(prediction, tf.shape(mask)[1:3])
+        entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.where(valid, mask, 0), logits)
+        return per_image_mean(entropy, valid)
+
+    def outputs(self, prediction: tf.Tensor, view_size: tf.Tensor) -> Outputs:
+        """`probs`: float32 [batch, H, W, classes] at the size of the view."""
+        return {"probs": tf.nn.softmax(tf.image.resize(prediction, view_size))}
+
+    def restore(self, outputs: Outputs, geometry: Geometry) -> Outputs:
+        """Resizes the probabilities."""
+        return {"probs": restore_map(outputs["probs"], geometry)}
+
+    def from_teacher(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The class of pixels with a probability of at least `min_score`; the others are ignored."""
+        probs = outputs["probs"]
+        return np.where(probs.max(-1) >= self.min_score, probs.argmax(-1), self.ignore)
+
+    def metrics(self) -> Metric:
+        """`mIoU`: intersection over union of each class that occurs, averaged."""
+        return _MeanIoU(self.num_classes, self.ignore)
+
+    def draw(self, image: np.ndarray, label: np.ndarray) -> np.ndarray:
+        """A colour a class over the image; ignored pixels are dimmed."""
+        valid = label < self.num_classes
+        palette = drawing.colours(self.num_classes)
+        return drawing.overlay(image, palette[np.where(valid, label, 0)], valid)
+
+    def statistics(self, label: np.ndarray) -> dict[str, float]:
+        """Pixels by class, as shares of their image, and `ignored`."""
+        values, counts = np.unique(label, return_counts=True)
+        names = [self.class_names[v] if v < self.num_classes else "ignored" for v in values]
+        return {name: float(count) / label.size for name, count in zip(names, counts, strict=True)}
+
+
+class _MeanIoU(Metric):
+    def __init__(self, num_classes: int, ignore: int) -> None:
+        self.confusion = np.zeros((num_classes, num_classes), np.int64)
+        self.ignore = ignore
+
+    def update(self, target, outputs):
+        mask = target["mask"][..., 0]
+        valid = mask != self.ignore
+        pairs = mask[valid] * len(self.confusion) + outputs["probs"].argmax(-1)[valid]
+        self.confusion += np.bincount(pairs, minlength=self.confusion.size).reshape(self.confusion.shape)
+
+    def result(self):
+        hits = np.diag(self.confusion)
+        unions = self.confusion.sum(0) + self.confusion.sum(1) - hits
+        seen = unions > 0
+        return {"mIoU": float((hits[seen] / unions[seen]).mean()) if seen.any() else float("nan")}

@@ -1,0 +1,140 @@
+"""The contract of a kind of task: all that the package knows about a kind stands in that kind's one file.
+
+Labels come in two shapes:
+
+* a *label* is one image's, in numpy, as its kind's `encode` describes it; an image without one has no label at all;
+* a *target* is the same as tensors of fixed structure, so that it can be batched; where an image has no label the
+  target is empty (no probability, no valid pixel), and the loss is 0.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from must_tf.geometry import Geometry
+
+Label = Any
+Target = dict[str, tf.Tensor]
+Outputs = dict[str, tf.Tensor]
+Features = dict[str, Any]
+
+FUSED = "fused"  # the pyramid, rescaled to level 2 and summed
+PYRAMID = "pyramid"  # {level: map}
+POOLED = "C5"  # the backbone's last level
+
+
+class Metric(abc.ABC):
+    """A running score over a dataset: `update` with each batch, then `result`."""
+
+    @abc.abstractmethod
+    def update(self, target: Target, outputs: Outputs) -> None:
+        """Adds a batch of targets and of what `Task.outputs` made of the predictions, as numpy arrays."""
+
+    @abc.abstractmethod
+    def result(self) -> dict[str, float]:
+        """Returns the scores by name, each higher or lower as its field knows it; NaN where nothing was seen."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task(abc.ABC):
+    """One kind of supervision with a name.
+
+    Attributes:
+      name: key of the task's features, predictions, losses and metrics; unique in a student.
+    """
+
+    name: str
+
+    tap: ClassVar[str]  # what the head reads: POOLED, PYRAMID or FUSED
+    main_metric: ClassVar[str]  # the paper's metric of the kind, a key of `Metric.result`
+
+    @property
+    def kind(self) -> str:
+        """The kind's name: that of its class in lower case."""
+        return type(self).__name__.lower()
+
+    @abc.abstractmethod
+    def features(self) -> Features:
+        """Returns tf.io specs of the label's features; every one may be absent from a record."""
+
+    @abc.abstractmethod
+    def encode(self, label: Label) -> dict[str, Any]:
+        """Turns a label into feature values by key: bytes, or a list of ints or floats."""
+
+    @abc.abstractmethod
+    def decode(self, parsed: Mapping[str, tf.Tensor]) -> Target:
+        """Turns one parsed record, with `image/height` and `image/width`, into the image's target."""
+
+    @abc.abstractmethod
+    def label(self, target: Mapping[str, np.ndarray]) -> Label | None:
+        """Turns an image's target back into its label; None where it has none. `decode` ∘ `encode` undone."""
+
+    @abc.abstractmethod
+    def transform(self, target: Target, geometry: Geometry) -> Target:
+        """Moves a target with its image; shapes become fixed, so that targets can be batched."""
+
+    @abc.abstractmethod
+    def head(self, levels: range, num_filters: int) -> tf_keras.layers.Layer:
+        """Makes the layer that turns the tap's features into the raw prediction, float32.
+
+        Args:
+          levels: the pyramid's levels.
+          num_filters: the pyramid's width.
+        """
+
+    @abc.abstractmethod
+    def loss(self, target: Target, prediction: Any) -> tf.Tensor:
+        """Returns the loss of each image, float32 [batch]; 0 where the label is absent, never NaN."""
+
+    @abc.abstractmethod
+    def outputs(self, prediction: Any, view_size: tf.Tensor) -> Outputs:
+        """Turns a raw prediction into what users read, in the frame of the view.
+
+        Args:
+          prediction: the head's output for a batch.
+          view_size: int [2], height and width of the images that the student saw.
+        """
+
+    @abc.abstractmethod
+    def restore(self, outputs: Outputs, geometry: Geometry) -> Outputs:
+        """Takes one image's outputs back from the view to the frame of the image."""
+
+    @abc.abstractmethod
+    def from_teacher(self, outputs: Mapping[str, np.ndarray]) -> Label:
+        """Applies the paper's rule: one image's outputs, in its own frame, become a pseudo label."""
+
+    @abc.abstractmethod
+    def metrics(self) -> Metric:
+        """Returns a fresh running score with the field's own metrics."""
+
+    @abc.abstractmethod
+    def draw(self, image: np.ndarray, label: Label) -> np.ndarray:
+        """Returns a picture of a label on its image, both uint8 [H, W, 3]."""
+
+    @abc.abstractmethod
+    def statistics(self, label: Label) -> dict[str, float]:
+        """Counts what a label holds, to be summed over a dataset and read by a person."""
+
+
+def optional_bytes() -> tf.io.FixedLenFeature:
+    """The spec of one bytes value that may be absent (then empty)."""
+    return tf.io.FixedLenFeature([], tf.string, default_value="")
+
+
+def decode_or(encoded: tf.Tensor, decode: Any, absent: Any) -> tf.Tensor:
+    """Decodes bytes, or makes the empty value where there are none."""
+    return tf.cond(tf.strings.length(encoded) > 0, lambda: decode(encoded), absent)
+
+
+def per_image_mean(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """The weighted mean of each image's values, [batch, ...] → [batch]; 0 where all weights are 0."""
+    values, weights = tf.cast(values, tf.float32), tf.cast(weights, tf.float32)
+    axes = list(range(1, len(values.shape)))
+    # A value that does not count may be anything, NaN too: it must not be multiplied.
+    values = tf.where(weights > 0, values, 0.0)
+    return tf.math.divide_no_nan(tf.reduce_sum(values * weights, axes), tf.reduce_sum(weights, axes))

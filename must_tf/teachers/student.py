@@ -1,0 +1,51 @@
+"""`student:WORKDIR`: a finished run of `must train` as a teacher."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from must_tf import files
+from must_tf.errors import UserError, nearest
+from must_tf.tasks import to_json
+from must_tf.tasks.task import Outputs
+from must_tf.teachers.teacher import Teacher
+from must_tf.training.checkpoint import STUDENT, load_student
+
+
+class StudentTeacher(Teacher):
+    """One head of a finished student.
+
+    Args:
+      workdir: of the run.
+      name: the task to label. A student with one task serves it under any name.
+    """
+
+    def __init__(self, workdir: str, name: str):
+        self.workdir = Path(workdir)
+        self.student = load_student(workdir)
+        tasks = self.student.tasks
+        if name not in tasks and len(tasks) > 1:
+            raise UserError(f"{workdir}: its student has no task {name!r}; {nearest(name, tasks)}")
+        self.source = name if name in tasks else next(iter(tasks))
+        self.task = dataclasses.replace(tasks[self.source], name=name)
+        config = files.read_json(self.workdir / "config.json")
+        self.input_size = tuple(config["input_size"])
+        self.sha256 = files.sha256(self.workdir / STUDENT / "weights.data-00000-of-00001")
+        self.id = f"{self.workdir.name}-{self.sha256[:8]}"
+
+    def __call__(self, images: tf.Tensor) -> Outputs:
+        """Runs the student in inference mode."""
+        return self.student.infer(images)[self.source]
+
+    def describe(self) -> dict[str, Any]:
+        """The licence of an own teacher is that of its data: unknown here."""
+        return {
+            "format": "student",
+            "path": str(self.workdir),
+            "sha256": self.sha256,
+            "input_size": list(self.input_size),
+            "task": to_json(self.task),
+            "licence": "unknown",
+        }

@@ -1,0 +1,95 @@
+"""Weights on disk: a finished student, and the trunk of one or of an export."""
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from must_tf.errors import UserError
+from must_tf.files import read_json, write_json
+from must_tf.student import Architecture, Student, Trunk
+from must_tf.tasks import from_json, to_json
+
+STUDENT = "student"  # the folder of a workdir that holds the finished student
+_FILE = "architecture.json"
+_EXPORTED = Path("savedmodel", "backbone")
+
+
+def save_student(student: Student, workdir: str | os.PathLike) -> Path:
+    """Writes a finished student to `WORKDIR/student`: its architecture and all its weights; whole or not at all."""
+    folder = Path(workdir, STUDENT)
+    temporary = folder.with_name(f".{STUDENT}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    write_architecture(student.architecture, temporary)
+    tf.train.Checkpoint(**parts(student)).write(str(temporary / "weights"))
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+    return folder
+
+
+def load_student(workdir: str | os.PathLike, policy: str = "float32") -> Student:
+    """Loads the finished student of a workdir; not one weight may be missing."""
+    architecture = read_architecture(workdir)
+    student = Student(architecture.tasks, architecture.trunk, policy)
+    read_student_weights(student, workdir)
+    return student
+
+
+def read_student_weights(student: Student, workdir: str | os.PathLike) -> None:
+    """Loads the weights of a workdir's finished student into one of the same architecture."""
+    prefix = Path(workdir, STUDENT, "weights")
+    if not prefix.with_suffix(".index").exists():
+        raise UserError(f"{workdir}: holds no finished student; run `must train --workdir={workdir}` to its end")
+    tf.train.Checkpoint(**parts(student)).read(str(prefix)).assert_existing_objects_matched()
+
+
+def load_trunk(student: Student, where: str | os.PathLike) -> list[str]:
+    """Loads backbone and pyramid of an export or a finished workdir into a student.
+
+    Returns:
+      The parts that were loaded: `backbone`, and `decoder` where both students have one.
+    """
+    stored = read_architecture(where).trunk
+    for field in dataclasses.fields(Trunk):
+        want, have = getattr(student.architecture.trunk, field.name), getattr(stored, field.name)
+        if want != have and not field.name.startswith(("norm", "sync")):
+            raise UserError(f"{where}: its trunk.{field.name} is {have!r}, the config's {want!r}; make them the same")
+    prefix = _prefix(where)
+    stored_parts = {name.split("/")[0] for name, _ in tf.train.list_variables(str(prefix))}
+    loaded = {name: part for name, part in parts(student).items() if name != "heads" and name in stored_parts}
+    tf.train.Checkpoint(**loaded).read(str(prefix)).assert_existing_objects_matched().expect_partial()
+    return sorted(loaded)
+
+
+def parts(student: Student) -> dict[str, Any]:
+    """Returns what a student's weights hang on; an export's SavedModel has the same names."""
+    named = {"backbone": student.backbone, "decoder": student.decoder, "heads": student.heads}
+    return {name: part for name, part in named.items() if part is not None}
+
+
+def write_architecture(architecture: Architecture, folder: str | os.PathLike) -> None:
+    """Writes what it takes to build a student anew."""
+    tasks = [to_json(task) for task in architecture.tasks]
+    write_json(Path(folder, _FILE), {"trunk": dataclasses.asdict(architecture.trunk), "tasks": tasks})
+
+
+def read_architecture(where: str | os.PathLike) -> Architecture:
+    """Reads the architecture of an export or of a workdir's finished student."""
+    if not Path(where).is_dir():
+        raise UserError(f"{where}: no such folder; expected an export, or the workdir of a finished run")
+    for folder in (Path(where, STUDENT), Path(where)):
+        if (folder / _FILE).exists():
+            value = read_json(folder / _FILE)
+            return Architecture(Trunk(**value["trunk"]), tuple(from_json(task) for task in value["tasks"]))
+    raise UserError(f"{where}: neither an export nor a finished run (no {_FILE}); train or export first")
+
+
+def _prefix(where: str | os.PathLike) -> Path:
+    """Returns the name that the files of the weights begin with."""
+    for prefix in (Path(where, STUDENT, "weights"), Path(where, _EXPORTED, "variables", "variables")):
+        if prefix.with_suffix(".index").exists():
+            return prefix
+    raise UserError(f"{where}: holds no weights of a trunk; export with --formats=savedmodel, or train to the end")

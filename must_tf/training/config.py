@@ -1,0 +1,180 @@
+"""Experiments: typed configs in Python files, changed by `--config.FIELD=VALUE`, stored as JSON."""
+
+import ast
+import dataclasses
+import importlib
+import os
+import runpy
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from must_tf.errors import UserError, nearest
+from must_tf.pipeline.augment import Augment
+from must_tf.student import Trunk
+from must_tf.tasks import Task, from_json, to_json
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    """How weights follow gradients.
+
+    Attributes:
+      name: `sgd` (Nesterov momentum) or `adamw`.
+      learning_rate: at its peak; from there it falls along a cosine to 0.
+      warmup_steps: of a linear rise from 0.
+      momentum: of SGD.
+      weight_decay: a step takes away learning rate · weight_decay of each kernel.
+      clip_norm: bound on the norm of all gradients together; 0 is none.
+      ema: decay of the moving average of the weights, which a finished run keeps; 0 is none.
+    """
+
+    name: str = "sgd"
+    learning_rate: float = 0.1
+    warmup_steps: int = 0
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    clip_norm: float = 0.0
+    ema: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Balance:
+    """How the losses of several tasks are weighted (see `training.balance`).
+
+    Attributes:
+      rule: `fixed` takes `weights`; `paper` computes them from the teachers' recipes.
+      weights: by task; a task without one has 1 (or what the rule gives).
+      recipes: by task, its teacher's (batch size, learning rate), for the rule `paper`.
+    """
+
+    rule: str = "fixed"
+    weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    recipes: Mapping[str, tuple[int, float]] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """All that decides a run.
+
+    Attributes:
+      tasks: the student's tasks.
+      train: folders of records; images are drawn uniformly from their union.
+      steps: how many.
+      input_size: height and width of the training views, multiples of 32.
+      batch_size: images a step.
+      trunk: the architecture.
+      optimizer: how weights follow gradients.
+      balance: how tasks are weighted.
+      augment: how images are changed.
+      validation: folder of records for `must evaluate`, where there is one.
+      init: an export or a finished workdir whose trunk the run starts from; empty is a random start.
+      policy: `float32`, `mixed_bfloat16` or `mixed_float16`.
+      seed: of weights, order and augmentation.
+      log_every: steps between entries of metrics.jsonl.
+      checkpoint_every: steps between checkpoints.
+      keep_checkpoints: how many of them stay.
+    """
+
+    tasks: tuple[Task, ...]
+    train: tuple[str, ...]
+    steps: int
+    input_size: tuple[int, int] = (224, 224)
+    batch_size: int = 256
+    trunk: Trunk = Trunk()
+    optimizer: Optimizer = Optimizer()
+    balance: Balance = Balance()
+    augment: Augment = Augment()
+    validation: str = ""
+    init: str = ""
+    policy: str = "float32"
+    seed: int = 0
+    log_every: int = 50
+    checkpoint_every: int = 500
+    keep_checkpoints: int = 2
+
+
+_PARTS = {"trunk": Trunk, "optimizer": Optimizer, "balance": Balance, "augment": Augment}
+
+
+def load_config(where: str, overrides: Mapping[str, str] | None = None) -> Experiment:
+    """Runs a config file and returns its experiment.
+
+    Args:
+      where: `FILE.py` or `FILE.py:ARGUMENT`; the file defines `get_config() -> Experiment`, or
+        `get_config(argument)`. `rooms/student.py` is also found among the experiments that are installed.
+      overrides: {"optimizer.learning_rate": "0.3", ...}.
+    """
+    path, _, argument = where.partition(":")
+    file = _find(path)
+    module = runpy.run_path(str(file))
+    if "get_config" not in module:
+        raise UserError(f"{file}: defines no get_config(); expected a function that returns an Experiment")
+    experiment = module["get_config"](*([argument] if argument else []))
+    if not isinstance(experiment, Experiment):
+        raise UserError(f"{file}: get_config() returned {type(experiment).__name__}, expected an Experiment")
+    for key, value in (overrides or {}).items():
+        experiment = _override(experiment, key.split("."), value, key)
+    return experiment
+
+
+def to_dict(experiment: Experiment) -> dict[str, Any]:
+    """Returns an experiment as JSON values."""
+    return dataclasses.asdict(experiment) | {"tasks": [to_json(task) for task in experiment.tasks]}
+
+
+def from_dict(value: Mapping[str, Any]) -> Experiment:
+    """The inverse of `to_dict`."""
+    fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in value.items()}
+    for name, kind in _PARTS.items():
+        part = {key: tuple(v) if isinstance(v, list) else v for key, v in fields[name].items()}
+        fields[name] = kind(**part)
+    return Experiment(**fields | {"tasks": tuple(from_json(task) for task in value["tasks"])})
+
+
+def _find(path: str) -> Path:
+    installed = importlib.import_module("must_tf.experiments").__path__[0]
+    for candidate in (Path(path), Path(installed, path), Path(installed, path.removeprefix("experiments" + os.sep))):
+        if candidate.is_file():
+            return candidate
+    known = sorted(str(file.relative_to(installed)) for file in Path(installed).rglob("*.py") if file.name[0] != "_")
+    raise UserError(f"{path}: no such config; {nearest(path, known)}")
+
+
+def _override(node: Any, keys: list[str], text: str, whole: str) -> Any:
+    """Returns `node` with the field at `keys` replaced by what `text` says."""
+    key, *rest = keys
+    if isinstance(node, tuple) and all(isinstance(task, Task) for task in node):
+        names = {task.name: i for i, task in enumerate(node)}
+        if key not in names or not rest:
+            raise UserError(f"--config.{whole}: no task {key!r}; {nearest(key, names)}")
+        changed = _override(node[names[key]], rest, text, whole)
+        return (*node[: names[key]], changed, *node[names[key] + 1 :])
+    if isinstance(node, Mapping):
+        return {**node, key: _literal(text, whole, object)}
+    types = typing.get_type_hints(type(node)) if dataclasses.is_dataclass(node) else {}
+    fields = {field.name for field in dataclasses.fields(node)} if dataclasses.is_dataclass(node) else set()
+    if key not in fields:
+        raise UserError(f"--config.{whole}: no field {key!r}; {nearest(key, fields)}")
+    value = _override(getattr(node, key), rest, text, whole) if rest else _literal(text, whole, types[key])
+    return dataclasses.replace(node, **{key: value})
+
+
+def _literal(text: str, whole: str, wanted: Any) -> Any:
+    """Reads a value of the wanted type; several folders are a list with commas between."""
+    if wanted is str:
+        return text
+    if wanted == tuple[str, ...]:
+        return tuple(text.split(","))
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = None
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    base = typing.get_origin(wanted) or wanted
+    if dataclasses.is_dataclass(base) or value is None or not isinstance(value, base):
+        name = getattr(wanted, "__name__", str(wanted))
+        raise UserError(f"--config.{whole}: {text!r} received, expected a value of type {name}")
+    return value

@@ -1,0 +1,51 @@
+"""Installs one top-level name, `must_tf`; `experiments/` and `export/` become its subpackages."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+_EXTRAS = {
+    "onnx": ["onnx>=1.17,<2", "tf2onnx>=1.17,<1.18", "onnxruntime>=1.20,<2"],
+    "rooms": ["trimesh>=4,<6", "embreex>=4.4.0.post1,<5"],
+    "beam": ["apache-beam>=2.77,<3"],
+    "dev": ["pytest>=8,<10", "hypothesis>=6.100,<7", "ruff>=0.14,<1", "mypy>=1.18,<3"],
+}
+
+setup(
+    name="must_tf",
+    version="0.1.0",
+    description="Multi-Task Self-Training (MuST): one general backbone out of unlabelled images and a few teachers.",
+    long_description=Path("README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11,<3.13",
+    packages=[
+        *find_packages(include=["must_tf", "must_tf.*"]),
+        "must_tf.export",
+        "must_tf.experiments",
+        *(f"must_tf.{name}" for name in find_packages(include=["experiments.*", "export.*"])),
+    ],
+    package_dir={"must_tf.export": "export", "must_tf.experiments": "experiments"},
+    package_data={"must_tf": ["py.typed"], "must_tf.report": ["*.css"], "must_tf.experiments": ["**/*.md"]},
+    install_requires=[
+        "absl-py>=1.4,<2",
+        "keras>=3.15,<4",
+        "numpy>=1.26,<2.4",
+        "pillow>=10,<13",
+        "psutil>=5.9,<8",
+        "pycocotools>=2.0.8,<3",
+        "setuptools<82",  # tensorflow-hub and TensorBoard need pkg_resources
+        "tensorflow>=2.20,<2.21",
+        "tensorflow-datasets>=4.9.9,<5",
+        "tf-keras>=2.20.1,<2.21",
+        "tf-models-official>=2.20,<2.21",
+    ],
+    extras_require=_EXTRAS | {"all": sorted({p for name in ("onnx", "rooms", "beam") for p in _EXTRAS[name]})},
+    entry_points={"console_scripts": ["must = must_tf.cli.__main__:main"]},
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+    ],
+)
