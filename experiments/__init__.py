@@ -1,0 +1,1 @@
+"""Experiments: configs, grouped by world."""

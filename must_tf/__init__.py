@@ -1,0 +1,43 @@
+"""Multi-Task Self-Training: one general backbone out of unlabelled images and a few teachers.
+
+The names here are imported when they are first used: `import must_tf` loads no TensorFlow.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Experiment": "training",
+    "Student": "student",
+    "Trunk": "student",
+    "UserError": "errors",
+    "evaluate": "evaluation",
+    "export": "export",
+    "finetune": "training",
+    "label": "labeling",
+    "load_student": "training",
+    "load_teachers": "teachers",
+    "open_dataset": "records",
+    "tasks": "",
+    "train": "training",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _HOMES[name]
+    value = importlib.import_module(f"must_tf.{home or name}")
+    if home:
+        value = getattr(value, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -70,7 +70,10 @@ class _TrackedRetinaNetHead(RetinaNetHead):
 def box_head(
     min_level: int, max_level: int, num_classes: int, num_anchors: int, num_convs: int, num_filters: int
 ) -> tf_keras.layers.Layer:
-    """RetinaNet's head: pyramid → ({level: [batch, h, w, anchors · classes]}, {level: [batch, h, w, anchors · 4]}, {})."""
+    """RetinaNet's head.
+
+    Takes a pyramid, returns ({level: [batch, h, w, anchors · classes]}, {level: [batch, h, w, anchors · 4]}, {}).
+    """
     return _TrackedRetinaNetHead(
         min_level, max_level, num_classes, num_anchors, num_convs=num_convs, num_filters=num_filters
     )

@@ -70,7 +70,7 @@ def training_batches(
 
 
 def evaluation_batches(dataset: Dataset, tasks: Sequence[Task], view_size: Size, batch_size: int) -> tf.data.Dataset:
-    """Returns each image of a dataset once, whole, in order: batches (images uint8, {task: target}); the last is short."""
+    """Returns each image once, whole, in order: batches (images uint8, {task: target}); the last batch is short."""
     check_size(view_size)
     tasks = tuple(tasks)
     examples = tf.data.TFRecordDataset(dataset.paths).map(

@@ -6,7 +6,6 @@ before it, goes a hidden note with what the manifest will say of it; the notes g
 
 import collections
 import dataclasses
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -98,7 +97,7 @@ def write_shard(plan: Plan, index: int, records: Iterable[Record | Quarantined])
                 for task, origin in record.origins.items():
                     labels[task][origin] += 1
         totals = {task: dict(sorted(origins.items())) for task, origins in labels.items()}
-        size = os.path.getsize(temporary)
+        size = temporary.stat().st_size
         shard = Shard(path.name, count, size, sha256(temporary), totals, reencoded, quarantined)
         write_json(_note(path), dataclasses.asdict(shard))
     return shard

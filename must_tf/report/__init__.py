@@ -1,0 +1,1 @@
+"""Static HTML pages from JSON and drawn labels."""

@@ -3,6 +3,7 @@
 import glob
 import hashlib
 import io
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ def find_images(where: str | os.PathLike) -> list[str]:
     elif path.suffix == ".txt" and path.is_file():
         found = [line for line in path.read_text().splitlines() if line]
     else:
-        found = [name for name in glob.glob(str(where), recursive=True) if os.path.isfile(name)]
+        found = [name for name in glob.glob(str(where), recursive=True) if Path(name).is_file()]
     if not found:
         state = "holds no image" if path.is_dir() else "no such folder, glob or list"
         raise UserError(f"{where}: {state}; expected files of {', '.join(sorted(_SUFFIXES))}")
@@ -80,4 +81,4 @@ def _rgb(image: Image.Image) -> Image.Image:
 def split_evenly(items: Sequence[str], num_shards: int) -> list[Sequence[str]]:
     """Cuts a sequence into `num_shards` runs whose lengths differ by one at most."""
     edges = [len(items) * i // num_shards for i in range(num_shards + 1)]
-    return [items[low:high] for low, high in zip(edges, edges[1:], strict=False)]
+    return [items[low:high] for low, high in itertools.pairwise(edges)]

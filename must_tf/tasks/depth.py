@@ -126,7 +126,7 @@ class Depth(Task):
         return outputs["depth"][..., 0]
 
     def metrics(self) -> Metric:
-        """`delta1`: share of pixels whose ratio to the truth is under 1.25; `AbsRel`; `RMSE`. Of affine depth: `MAE`."""
+        """`delta1`: share of pixels off by a factor under 1.25; `AbsRel`; `RMSE`; of affine depth `MAE` instead."""
         return _MetricDepth() if self.convention == METRIC else _AffineDepth()
 
     def draw(self, image: np.ndarray, label: np.ndarray) -> np.ndarray:

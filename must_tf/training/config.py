@@ -74,7 +74,7 @@ class Experiment:
       seed: of weights, order and augmentation.
       log_every: steps between entries of metrics.jsonl.
       checkpoint_every: steps between checkpoints.
-      keep_checkpoints: how many of them stay.
+      keep_checkpoints: how many of them stay; with 0, none stays when the run is finished.
     """
 
     tasks: tuple[Task, ...]

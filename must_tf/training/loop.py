@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ class Trainer:
         manager = tf.train.CheckpointManager(
             tf.train.Checkpoint(student=self.student, optimizer=self.student.optimizer),
             str(workdir / "checkpoints"),
-            max_to_keep=experiment.keep_checkpoints,
+            max_to_keep=max(experiment.keep_checkpoints, 1),
         )
         if manager.latest_checkpoint:
             manager.restore_or_initialize()
@@ -97,6 +98,8 @@ class Trainer:
         if experiment.optimizer.ema:
             self.student.optimizer.finalize_variable_values(self.student.trainable_variables)
         save_student(self.student, workdir)
+        if not experiment.keep_checkpoints:
+            shutil.rmtree(workdir / "checkpoints")
         return self.student
 
     def _steps(self, workdir: Path, manager: tf.train.CheckpointManager) -> None:

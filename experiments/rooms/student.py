@@ -1,0 +1,34 @@
+"""MuST on the rooms: one student of four tasks, on human classes and pseudo labels of all four teachers.
+
+    must train --config=rooms/student.py --workdir=runs/student
+
+Its data: `must label` over the classification set (whose human classes stay) and over the unlabelled set. All teachers
+have the student's batch size and learning rate, so the paper's rule gives 1 to each; depth's weight is given.
+"""
+
+from must_tf.experiments.rooms.trunk import OPTIMIZER, TRUNK
+
+from must_tf.sources.rooms.dataset import TEACHER_TASKS
+from must_tf.training import Balance, Experiment
+
+_RECIPE = (32, OPTIMIZER.learning_rate)
+
+
+def get_config() -> Experiment:
+    """Returns the experiment of the student."""
+    return Experiment(
+        tasks=tuple(TEACHER_TASKS.values()),
+        train=("data/labelled/classification", "data/labelled/unlabelled"),
+        steps=1200,
+        input_size=(64, 64),
+        batch_size=32,
+        trunk=TRUNK,
+        optimizer=OPTIMIZER,
+        balance=Balance(
+            "paper",
+            weights={"depth": 2.0},
+            recipes=dict.fromkeys(("classification", "detection", "segmentation"), _RECIPE),
+        ),
+        policy="mixed_bfloat16",
+        checkpoint_every=250,
+    )

@@ -1,0 +1,28 @@
+"""A teacher of one task on its own labelled rooms.
+
+    must train --config=rooms/teacher.py:detection --workdir=runs/teacher_detection
+
+Argument: classification, detection, segmentation or depth. Two CPU cores: 1 to 2 minutes. The teacher of
+classification is also the baseline of the transfer table: pre-training on the human labels alone, with the student's
+budget.
+"""
+
+from must_tf.experiments.rooms.trunk import OPTIMIZER, TRUNK
+
+from must_tf.sources.rooms.dataset import TEACHER_TASKS
+from must_tf.training import Experiment
+
+
+def get_config(task: str = "classification") -> Experiment:
+    """Returns the experiment of one teacher."""
+    return Experiment(
+        tasks=(TEACHER_TASKS[task],),
+        train=(f"data/rooms/{task}/train",),
+        steps=1200 if task == "classification" else 500,
+        input_size=(64, 64),
+        batch_size=32,
+        trunk=TRUNK,
+        optimizer=OPTIMIZER,
+        policy="mixed_bfloat16",
+        checkpoint_every=250,
+    )

@@ -1,0 +1,43 @@
+"""`must VERB --flags`: picks the verb, and imports no other."""
+
+import importlib
+import sys
+
+from must_tf import __version__
+from must_tf.cli import app
+from must_tf.errors import nearest
+
+VERBS = {
+    "demo": "the whole loop on the embedded rooms, in minutes",
+    "rooms": "render the embedded dataset",
+    "label": "teachers + images → records",
+    "inspect": "verify a dataset and draw its labels",
+    "train": "records → student (or teacher)",
+    "export": "student → SavedModel, ONNX",
+    "finetune": "a trunk + records of a task of yours → model",
+    "transfer": "one task from several initialisations, compared",
+    "evaluate": "a model's scores on a dataset",
+    "report": "one HTML page: tables, curves, pictures",
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs one verb."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("--help", "-h", "help"):
+        width = max(map(len, VERBS))
+        print("must VERB --flags: Multi-Task Self-Training\n")
+        print("\n".join(f"  must {verb:{width}}  {text}" for verb, text in VERBS.items()))
+        print("\n`must VERB --help` shows a verb's flags.")
+        return
+    if argv[0] == "--version":
+        print(f"must_tf {__version__}")
+        return
+    verb, *rest = argv
+    if verb not in VERBS:
+        app.fail(f"no verb {verb!r}; {nearest(verb, VERBS)}")
+    importlib.import_module(f"must_tf.cli.{verb}").run(rest)
+
+
+if __name__ == "__main__":
+    main()

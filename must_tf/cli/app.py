@@ -1,0 +1,77 @@
+"""What all verbs share: flags, help, errors in one line, exit codes."""
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags, logging
+
+from must_tf.errors import UserError
+
+_CONFIG = "--config."
+
+
+def run(verb: str, doc: str, verb_flags: flags.FlagValues, main: Callable[[], None], argv: Sequence[str]) -> None:
+    """Parses the verb's flags and runs it. Exit code 0 is success, 2 is a user's mistake, told in one line."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.set_verbosity(logging.WARNING)
+    if {"--help", "-h", "--helpfull"} & set(argv):
+        own = verb_flags.get_help(prefix="  ")
+        print(f"must {verb}: {doc.strip()}\n\nflags:\n{own}")
+        return
+
+    def parse(arguments: Sequence[str]) -> list[str]:
+        flags.FLAGS(arguments[:1])  # absl's own flags keep their defaults
+        rest = verb_flags(arguments)
+        if len(rest) > 1:
+            raise UserError(f"{rest[1]!r} received; expected flags only, as --name=value; see `must {verb} --help`")
+        return rest
+
+    try:
+        app.run(lambda _: main(), argv=[f"must {verb}", *argv], flags_parser=parse)
+    except (UserError, flags.Error) as error:
+        fail(f"{error}".replace("\n", " "))
+    except KeyboardInterrupt:
+        fail("interrupted; the same command takes it up again", code=130)
+    except Exception as error:
+        mendable = _mendable(error)
+        if not mendable:
+            raise
+        fail(mendable)
+
+
+def _mendable(error: Exception) -> str:
+    """Returns the line for errors of disks and damaged records, which users can mend; nothing for defects."""
+    tensorflow = sys.modules.get("tensorflow")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+        return f"{error.filename}: {error.strerror}; mend it, and the same command takes the work up again"
+    if tensorflow and isinstance(error, tensorflow.errors.ResourceExhaustedError):
+        return f"{_first_line(error)}; no room on the disk or in memory: mend it, and run the same command again"
+    if tensorflow and isinstance(error, (tensorflow.errors.DataLossError, tensorflow.errors.InvalidArgumentError)):
+        return f"a record cannot be read ({_first_line(error)}); `must inspect --data=FOLDER` names the shard"
+    return ""
+
+
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "message", error)).splitlines()[0][:200]
+
+
+def fail(message: str, code: int = 2) -> None:
+    """Prints one line to standard error and exits."""
+    print(f"must: error: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def split_config(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Takes the `--config.FIELD=VALUE` out of the arguments; returns the others, and {FIELD: VALUE}."""
+    rest, overrides = [], {}
+    for argument in argv:
+        if argument.startswith(_CONFIG):
+            field, equals, value = argument.removeprefix(_CONFIG).partition("=")
+            if not equals:
+                fail(f"{argument}: no value; expected {argument}=VALUE")
+            overrides[field] = value
+        else:
+            rest.append(argument)
+    return rest, overrides

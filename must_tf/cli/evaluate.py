@@ -1,0 +1,42 @@
+"""Scores the heads of a finished run on a dataset, by the metrics of each task's field; prints text, writes JSON."""
+
+from pathlib import Path
+
+from absl import flags
+
+from must_tf.cli import app
+
+FLAGS = flags.FlagValues()
+_WORKDIR = flags.DEFINE_string("workdir", None, "Of a finished run.", flag_values=FLAGS)
+_DATA = flags.DEFINE_string("data", None, "Folder of records; the config's `validation` by default.", flag_values=FLAGS)
+_TASKS = flags.DEFINE_list("tasks", None, "Which tasks; all that both have by default.", flag_values=FLAGS)
+_BATCH = flags.DEFINE_integer("batch_size", 32, "Images at once.", 1, flag_values=FLAGS)
+_OUT = flags.DEFINE_string("out", None, "JSON file; WORKDIR/evaluation.json by default.", flag_values=FLAGS)
+flags.mark_flag_as_required("workdir", flag_values=FLAGS)
+
+
+def run(argv: list[str]) -> None:
+    """Runs `must evaluate`."""
+    app.run("evaluate", __doc__, FLAGS, main, argv)
+
+
+def main() -> None:
+    """Scores."""
+    from must_tf import files
+    from must_tf.errors import UserError
+    from must_tf.evaluation import evaluate
+    from must_tf.records import open_dataset
+    from must_tf.training import load_student
+    from must_tf.training.loop import CONFIG
+
+    student = load_student(_WORKDIR.value)
+    config = files.read_json(Path(_WORKDIR.value, CONFIG))
+    data = _DATA.value or config["validation"]
+    if not data:
+        raise UserError("--data: not given, and the config has no `validation`; expected a folder of records")
+    scores = evaluate(student, open_dataset(data), tuple(config["input_size"]), _TASKS.value, _BATCH.value)
+    out = _OUT.value or Path(_WORKDIR.value, "evaluation.json")
+    files.write_json(out, {"workdir": _WORKDIR.value, "data": data, "scores": scores})
+    for task, values in scores.items():
+        print(f"{task}: " + "  ".join(f"{name} {value:.4f}" for name, value in values.items()))
+    print(f"{out}: the same as JSON")

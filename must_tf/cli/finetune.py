@@ -1,0 +1,28 @@
+"""Trains a task of your own on the trunk of an export or of a finished run.
+
+The trunk's architecture is that of --init; any other field of the config can be changed, as in `must train`.
+"""
+
+from absl import flags
+
+from must_tf.cli import app
+
+FLAGS = flags.FlagValues()
+_CONFIG = flags.DEFINE_string("config", None, "FILE.py or FILE.py:ARGUMENT.", flag_values=FLAGS)
+_INIT = flags.DEFINE_string("init", None, "An export, or the workdir of a finished run.", flag_values=FLAGS)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run's files are.", flag_values=FLAGS)
+flags.mark_flags_as_required(["config", "init", "workdir"], flag_values=FLAGS)
+
+
+def run(argv: list[str]) -> None:
+    """Runs `must finetune`."""
+    rest, overrides = app.split_config(argv)
+    app.run("finetune", __doc__, FLAGS, lambda: main(overrides), rest)
+
+
+def main(overrides: dict[str, str]) -> None:
+    """Fine-tunes."""
+    from must_tf.training import finetune, load_config
+
+    finetune(load_config(_CONFIG.value, overrides), _INIT.value, _WORKDIR.value)
+    print(f"{_WORKDIR.value}/student: the fine-tuned model")

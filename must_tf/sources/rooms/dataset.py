@@ -1,0 +1,163 @@
+"""The rooms as datasets: which split shows which world and has labels of which tasks."""
+
+import dataclasses
+import functools
+import io
+import multiprocessing
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from must_tf.sources.rooms.catalogue import DOWNSTREAM_CATEGORIES, TEACHER_CATEGORIES
+from must_tf.sources.rooms.render import Sample, render
+from must_tf.sources.rooms.scene import PARTS
+from must_tf.sources.rooms.worlds import WORLDS
+from PIL import Image
+
+from must_tf.errors import UserError, nearest
+from must_tf.progress import Progress
+from must_tf.records import HUMAN, Manifest, Plan, Record, finish, pending, read_manifest, write_shard
+from must_tf.records.manifest import FILE
+from must_tf.tasks import Classification, Depth, Detection, Normals, Segmentation, Task
+
+# At 64 to 96 pixels: small anchors, a short head.
+_BOXES: dict[str, Any] = {"anchor_size": 2.0, "num_convs": 1, "max_boxes": 20, "max_outputs": 50}
+
+TEACHER_TASKS: dict[str, Task] = {
+    "classification": Classification("classification", TEACHER_CATEGORIES),
+    "detection": Detection("detection", TEACHER_CATEGORIES, **_BOXES),
+    "segmentation": Segmentation("segmentation", ("background", *TEACHER_CATEGORIES)),
+    "depth": Depth("depth"),
+}
+DOWNSTREAM_TASKS: dict[str, Task] = {
+    "classification": Classification("classification", DOWNSTREAM_CATEGORIES),
+    "detection": Detection("detection", DOWNSTREAM_CATEGORIES, **_BOXES),
+    "segmentation_a": Segmentation("segmentation_a", ("background", *DOWNSTREAM_CATEGORIES)),
+    "segmentation_b": Segmentation("segmentation_b", PARTS),
+    "depth": Depth("depth"),
+    "normals": Normals("normals"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """One dataset of rooms.
+
+    Attributes:
+      world: a key of `WORLDS`.
+      tasks: whose labels the records hold; none for the unlabelled set.
+      count: images, at scale 1.
+      seed: added to the seed of the command, so that train and test sets differ.
+    """
+
+    world: str
+    tasks: tuple[Task, ...]
+    count: int
+    seed: int = 0
+
+
+SPLITS: dict[str, Split] = {
+    "classification/train": Split("classification", (TEACHER_TASKS["classification"],), 3000),
+    "detection/train": Split("detection", (TEACHER_TASKS["detection"],), 2000),
+    "segmentation/train": Split("segmentation", (TEACHER_TASKS["segmentation"],), 2000),
+    "depth/train": Split("depth", (TEACHER_TASKS["depth"],), 2000),
+    "unlabelled/train": Split("unlabelled", (), 3000),
+    **{f"downstream_{n}/train": Split(f"downstream_{n}", (task,), 300) for n, task in DOWNSTREAM_TASKS.items()},
+    **{f"downstream_{n}/test": Split(f"downstream_{n}", (task,), 400, 1) for n, task in DOWNSTREAM_TASKS.items()},
+}
+
+
+def make_rooms(
+    split: str, out: str | os.PathLike, size: int = 96, count: int | None = None, seed: int = 0, processes: int = 1
+) -> Manifest:
+    """Renders one split into `OUT/SPLIT`; a second call finishes what a first one left.
+
+    Args:
+      split: a key of `SPLITS`.
+      out: folder of all splits.
+      size: height and width of the images in pixels.
+      count: images; those of the split at scale 1 where None.
+      seed: the same seed gives the same bytes, whatever the number of processes.
+      processes: how many render at once.
+    """
+    if split not in SPLITS:
+        raise UserError(f"rooms: no split {split!r}; {nearest(split, SPLITS)}")
+    if size < 32:
+        raise UserError(f"rooms: size {size} received, expected 32 or more pixels")
+    known = SPLITS[split]
+    count = known.count if count is None else count
+    if count < 1:
+        raise UserError(f"rooms: {count} images asked for, expected 1 or more")
+    name, _, part = split.partition("/")
+    source = {"rooms": known.world, "size": size, "count": count, "seed": seed + known.seed}
+    plan = Plan(Path(out, split), f"rooms_{name}", part, known.tasks, max(1, round(count / 250)), source)
+    todo = pending(plan)
+    if not todo and (plan.folder / FILE).exists():
+        return read_manifest(plan.folder)
+    progress = Progress(f"rooms {split}", count, done=count * (plan.num_shards - len(todo)) // plan.num_shards)
+    make = functools.partial(_make_shard, plan)
+    if processes == 1:
+        for index in todo:
+            progress.update(make(index))
+    else:
+        with multiprocessing.get_context("spawn").Pool(min(processes, len(todo) or 1)) as pool:
+            for written in pool.imap_unordered(make, todo):
+                progress.update(written)
+    return finish(plan)
+
+
+def _make_shard(plan: Plan, index: int) -> int:
+    """Renders the images of one shard; returns how many."""
+    return write_shard(plan, index, _records(plan, index)).count
+
+
+def _records(plan: Plan, index: int) -> Iterator[Record]:
+    source = plan.source
+    low, high = (source["count"] * i // plan.num_shards for i in (index, index + 1))
+    for i in range(low, high):
+        yield to_record(render(WORLDS[source["rooms"]], source["seed"], i, source["size"]), plan.tasks)
+
+
+def to_record(sample: Sample, tasks: tuple[Task, ...]) -> Record:
+    """Makes a record of a rendered sample, with the exact labels of the tasks; the image as JPEG of quality 95."""
+    buffer = io.BytesIO()
+    Image.fromarray(sample.image).save(buffer, "JPEG", quality=95)
+    height, width = sample.image.shape[:2]
+    record = Record(buffer.getvalue(), "JPEG", height, width, _identity(buffer.getvalue()))
+    for task in tasks:
+        record.labels[task.name] = _label(sample, task)
+        record.origins[task.name] = HUMAN
+    return record
+
+
+def _identity(data: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _label(sample: Sample, task: Task) -> Any:
+    if isinstance(task, Classification):
+        return task.class_names.index(sample.objects[sample.main - 1])
+    if isinstance(task, Detection):
+        return _boxes(sample, task.class_names)
+    if isinstance(task, Segmentation):
+        if task.class_names == PARTS:
+            return sample.parts.astype(np.int64)
+        classes = np.array([0, *(task.class_names.index(name) for name in sample.objects)])
+        return classes[sample.instances]
+    return sample.normals if isinstance(task, Normals) else sample.depth
+
+
+def _boxes(sample: Sample, names: tuple[str, ...], min_pixels: int = 12) -> dict[str, np.ndarray]:
+    """The tight box of the visible pixels of each object that has enough of them."""
+    height, width = sample.instances.shape
+    boxes, classes = [], []
+    for i, name in enumerate(sample.objects, start=1):
+        y, x = np.nonzero(sample.instances == i)
+        if len(y) >= min_pixels:
+            boxes.append([y.min() / height, x.min() / width, (y.max() + 1) / height, (x.max() + 1) / width])
+            classes.append(names.index(name))
+    return {"boxes": np.array(boxes, np.float32).reshape(-1, 4), "classes": np.array(classes, np.int64)}
