@@ -8,7 +8,14 @@ _EXTRAS = {
     "onnx": ["onnx>=1.17,<2", "tf2onnx>=1.17,<1.18", "onnxruntime>=1.20,<2"],
     "rooms": ["trimesh>=4,<6", "embreex>=4.4.0.post1,<5"],
     "beam": ["apache-beam>=2.77,<3"],
-    "dev": ["pytest>=8,<10", "hypothesis>=6.100,<7", "ruff>=0.14,<1", "mypy>=1.18,<3"],
+    "dev": [
+        "pytest>=8,<10",
+        "hypothesis>=6.100,<7",
+        "ruff>=0.14,<1",
+        "mypy>=1.18,<3",
+        "scikit-image>=0.25,<1",
+        "scikit-learn>=1.6,<2",
+    ],
 }
 
 setup(

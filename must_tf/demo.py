@@ -1,17 +1,19 @@
 """The whole of MuST on the embedded rooms: every stage is a command of its own that a user could type.
 
-Stages run as processes, as many at once as there are cores, in the order that their needs allow. A stage whose product
+Stages run in processes, as many at once as there are cores, in the order that their needs allow. A stage whose product
 is there is done: a killed demo takes up where it was.
 """
 
 import dataclasses
 import json
+import multiprocessing
+import multiprocessing.connection
 import os
-import subprocess
-import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from must_tf import files
 from must_tf.errors import UserError
@@ -44,11 +46,11 @@ def plan(scale: float, seed: int = 0) -> list[Stage]:
     stages = []
     labelled = ("classification", "unlabelled")
     for name in ("classification", "detection", "segmentation", "depth", "unlabelled"):
-        stages.append(_rooms(f"{name}/train", scale, seed))
+        stages.append(_rooms(name, [f"{name}/train"], scale, seed))
     for name in TEACHERS:
         steps = _STEPS.get(name, _STEPS["teacher"])
         command = _train("train", f"rooms/teacher.py:{name}", f"runs/teacher_{name}", steps, scale, seed)
-        stages.append(Stage(f"teacher_{name}", command, f"runs/teacher_{name}/student", (f"rooms_{name}_train",)))
+        stages.append(Stage(f"teacher_{name}", command, f"runs/teacher_{name}/student", (f"rooms_{name}",)))
     teachers = ",".join(f"{name}=student:runs/teacher_{name}" for name in TEACHERS)
     for name in labelled:
         command = (
@@ -57,13 +59,15 @@ def plan(scale: float, seed: int = 0) -> list[Stage]:
             f"--teachers={teachers}",
             f"--out=data/labelled/{name}",
         )
-        needs = (f"rooms_{name}_train", *(f"teacher_{teacher}" for teacher in TEACHERS))
+        needs = (f"rooms_{name}", *(f"teacher_{teacher}" for teacher in TEACHERS))
         stages.append(Stage(f"label_{name}", command, f"data/labelled/{name}/manifest.json", needs))
     command = _train("train", "rooms/student.py", "runs/student", _STEPS["student"], scale, seed)
     stages.append(Stage("student", command, "runs/student/student", tuple(f"label_{name}" for name in labelled)))
     export = ("export", "--workdir=runs/student", "--formats=savedmodel,onnx", "--out=export")
     stages.append(Stage("export", export, "export/card.json", ("student",)))
-    stages += [_rooms(f"downstream_{task}/{part}", scale, seed) for part in ("train", "test") for task in DOWNSTREAM]
+    for part in ("train", "test"):
+        splits = [f"downstream_{task}/{part}" for task in DOWNSTREAM]
+        stages.append(_rooms(f"downstream_{part}", splits, scale, seed))
     baselines = "random=,classification=runs/teacher_classification"
     stages += [_transfer(task, "baselines", baselines, "teacher_classification", scale, seed) for task in DOWNSTREAM]
     stages += [_transfer(task, "must", "must=export", "export", scale, seed) for task in DOWNSTREAM]
@@ -96,28 +100,61 @@ def run(out: str | os.PathLike, scale: float = 1.0, seed: int = 0, processes: in
 
 
 def run_stages(stages: Sequence[Stage], out: Path, processes: int) -> None:
-    """Runs the stages that are not done; the first one that fails ends the demo with the last lines of its log."""
+    """Runs the stages that are not done; the first one that fails ends the demo with the last line of its log."""
     done = {stage.name for stage in stages if (out / stage.product).exists()}
-    running: dict[str, tuple[Stage, subprocess.Popen, float]] = {}
-    threads = str(max(1, (os.cpu_count() or 1) // processes))
-    environment = os.environ | {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads}
+    running: dict[str, tuple[Stage, Any, float]] = {}
+    context = _context(processes)
     try:
         while len(done) < len(stages):
             ready = [s for s in stages if s.name not in done | set(running) and done.issuperset(s.needs)]
             for stage in ready[: processes - len(running)]:
-                running[stage.name] = (stage, _start(stage, out, environment), time.monotonic())
+                process = context.Process(target=_command, args=(stage, out))
+                process.start()
+                running[stage.name] = (stage, process, time.monotonic())
+            multiprocessing.connection.wait([process.sentinel for _, process, _ in running.values()])
             for name, (stage, process, started) in list(running.items()):
-                if process.poll() is None:
+                if process.is_alive():
                     continue
+                process.join()
                 del running[name]
-                if process.returncode:
+                if process.exitcode:
                     raise UserError(f"demo: stage {name} failed: {_last_line(out, stage)} (log: {_log(out, stage)})")
                 done.add(name)
                 print(f"[{len(done):2}/{len(stages)}] {name}  {time.monotonic() - started:.0f} s", flush=True)
-            time.sleep(0.1)
     finally:
         for _, process, _ in running.values():
             process.terminate()
+
+
+def _context(processes: int) -> Any:
+    """Processes are forked from one that has imported TensorFlow, which is slow, and has done nothing with it."""
+    threads = str(max(1, (os.cpu_count() or 1) // processes))
+    os.environ |= {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads}
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["must_tf.labeling", "must_tf.evaluation", "tensorflow_datasets"])
+    return context
+
+
+def _command(stage: Stage, out: Path) -> None:
+    """Is a stage's process: `must` in the demo's folder, its words in the log; it ends when the demo does."""
+    from must_tf.cli.__main__ import main
+
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    log = _log(out, stage)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "ab", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    print(f"$ must {' '.join(stage.command)}", flush=True)
+    os.chdir(out)
+    main(list(stage.command))
 
 
 def gather(out: Path, scale: float, seed: int) -> dict:
@@ -141,9 +178,11 @@ def gather(out: Path, scale: float, seed: int) -> dict:
     }
 
 
-def _rooms(split: str, scale: float, seed: int) -> Stage:
-    command = ("rooms", f"--splits={split}", f"--scale={scale:g}", f"--size={SIZE}", f"--seed={seed}", "--processes=1")
-    return Stage(f"rooms_{split.replace('/', '_')}", command, f"data/rooms/{split}/manifest.json")
+def _rooms(name: str, splits: Sequence[str], scale: float, seed: int) -> Stage:
+    """Renders splits, one after another; with the last one's manifest all are there."""
+    options = (f"--scale={scale:g}", f"--size={SIZE}", f"--seed={seed}", "--processes=1")
+    command = ("rooms", f"--splits={','.join(splits)}", *options)
+    return Stage(f"rooms_{name}", command, f"data/rooms/{splits[-1]}/manifest.json")
 
 
 def _train(verb: str, config: str, workdir: str, steps: int, scale: float, seed: int) -> tuple[str, ...]:
@@ -163,19 +202,10 @@ def _train(verb: str, config: str, workdir: str, steps: int, scale: float, seed:
 def _transfer(task: str, name: str, inits: str, after: str, scale: float, seed: int) -> Stage:
     workdir = f"runs/{task}_{name}"
     command = _train("transfer", f"rooms/downstream.py:{task}", workdir, _STEPS["downstream"], scale, seed)
-    needs = (f"rooms_downstream_{task}_train", f"rooms_downstream_{task}_test", after)
+    needs = ("rooms_downstream_train", "rooms_downstream_test", after)
     return Stage(
         f"transfer_{task}_{name}", (*command, f"--inits={inits}", f"--seeds={seed}"), f"{workdir}/transfer.json", needs
     )
-
-
-def _start(stage: Stage, out: Path, environment: dict[str, str]) -> subprocess.Popen:
-    log = _log(out, stage)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "must_tf.cli", *stage.command]
-    with open(log, "a") as file:
-        print(f"$ must {' '.join(stage.command)}", file=file, flush=True)
-        return subprocess.Popen(command, cwd=out, env=environment, stdout=file, stderr=subprocess.STDOUT)
 
 
 def _log(out: Path, stage: Stage) -> Path:

@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from must_tf.geometry import Geometry, Size, fit, move_image
 from must_tf.records import HUMAN, Quarantined, Record
-from must_tf.tasks.task import Outputs
 from must_tf.teachers import Teacher
 
 
@@ -42,23 +41,20 @@ def _run(teacher: Teacher, images: list[np.ndarray], batch_size: int) -> Iterato
     views, geometries = zip(*(_view(image, teacher.input_size) for image in images), strict=True)
     # One shape for every batch, the last one too: a teacher is traced once.
     padded = tf.stack([*views, *[tf.zeros_like(views[0])] * (batch_size - len(views))])
-    outputs = teacher(padded)
-    for i, (image, geometry) in enumerate(zip(images, geometries, strict=True)):
+    outputs = {name: np.asarray(values) for name, values in teacher(padded).items()}
+    for i, geometry in enumerate(geometries):
         one = {name: values[i] for name, values in outputs.items()}
-        if image.shape[:2] != teacher.input_size:
-            one = _restore(teacher, one, geometry)
-        yield {name: np.asarray(values) for name, values in one.items()}
+        if geometry is not None:
+            one = {name: np.asarray(values) for name, values in teacher.task.restore(one, geometry).items()}
+        yield one
 
 
-def _view(image: np.ndarray, size: Size) -> tuple[tf.Tensor, Geometry]:
-    geometry = fit(image.shape[:2], size)
+def _view(image: np.ndarray, size: Size) -> tuple[tf.Tensor, Geometry | None]:
+    """The view that a teacher wants, and how it lies in the image; None where it is the image itself."""
     if image.shape[:2] == size:
-        return tf.constant(image), geometry
+        return tf.constant(image), None
+    geometry = fit(image.shape[:2], size)
     return tf.saturate_cast(tf.round(move_image(image, geometry)), tf.uint8), geometry
-
-
-def _restore(teacher: Teacher, outputs: Outputs, geometry: Geometry) -> Outputs:
-    return teacher.task.restore(outputs, geometry)
 
 
 def _decode(record: Record | Quarantined) -> Any:

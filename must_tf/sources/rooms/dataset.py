@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import io
 import multiprocessing
 import os
@@ -10,31 +11,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from must_tf.sources.rooms.catalogue import DOWNSTREAM_CATEGORIES, TEACHER_CATEGORIES
-from must_tf.sources.rooms.render import Sample, render
-from must_tf.sources.rooms.scene import PARTS
-from must_tf.sources.rooms.worlds import WORLDS
 from PIL import Image
 
 from must_tf.errors import UserError, nearest
 from must_tf.progress import Progress
 from must_tf.records import HUMAN, Manifest, Plan, Record, finish, pending, read_manifest, write_shard
 from must_tf.records.manifest import FILE
+from must_tf.sources.rooms.catalogue import PARTS
+from must_tf.sources.rooms.render import Sample, render
+from must_tf.sources.rooms.worlds import DOWNSTREAM_CATEGORIES, TEACHER_CATEGORIES, WORLDS
 from must_tf.tasks import Classification, Depth, Detection, Normals, Segmentation, Task
 
 # At 64 to 96 pixels: small anchors, a short head.
 _BOXES: dict[str, Any] = {"anchor_size": 2.0, "num_convs": 1, "max_boxes": 20, "max_outputs": 50}
 
+_TAUGHT, _NEW = tuple(TEACHER_CATEGORIES), tuple(DOWNSTREAM_CATEGORIES)
+
 TEACHER_TASKS: dict[str, Task] = {
-    "classification": Classification("classification", TEACHER_CATEGORIES),
-    "detection": Detection("detection", TEACHER_CATEGORIES, **_BOXES),
-    "segmentation": Segmentation("segmentation", ("background", *TEACHER_CATEGORIES)),
+    "classification": Classification("classification", _TAUGHT),
+    "detection": Detection("detection", _TAUGHT, **_BOXES),
+    "segmentation": Segmentation("segmentation", ("background", *_TAUGHT)),
     "depth": Depth("depth"),
 }
 DOWNSTREAM_TASKS: dict[str, Task] = {
-    "classification": Classification("classification", DOWNSTREAM_CATEGORIES),
-    "detection": Detection("detection", DOWNSTREAM_CATEGORIES, **_BOXES),
-    "segmentation_a": Segmentation("segmentation_a", ("background", *DOWNSTREAM_CATEGORIES)),
+    "classification": Classification("classification", _NEW),
+    "detection": Detection("detection", _NEW, **_BOXES),
+    "segmentation_a": Segmentation("segmentation_a", ("background", *_NEW)),
     "segmentation_b": Segmentation("segmentation_b", PARTS),
     "depth": Depth("depth"),
     "normals": Normals("normals"),
@@ -133,8 +135,6 @@ def to_record(sample: Sample, tasks: tuple[Task, ...]) -> Record:
 
 
 def _identity(data: bytes) -> str:
-    import hashlib
-
     return hashlib.sha256(data).hexdigest()[:16]
 
 

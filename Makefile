@@ -1,0 +1,35 @@
+# `make demo` and `make test` do all: they make .venv, install into it, and run. VENV and PYTHON may be given.
+VENV ?= .venv
+PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)
+SCALE ?= 1
+
+.PHONY: install demo test test-slow lint bench clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: setup.py constraints.txt
+	@test -n "$(PYTHON)" || { echo "must_tf needs Python 3.11 or 3.12: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[onnx,rooms,dev]'
+	touch $@
+
+demo: install
+	$(VENV)/bin/must demo --out=demo --scale=$(SCALE)
+
+test: install
+	$(VENV)/bin/python -m pytest
+
+test-slow: install
+	$(VENV)/bin/python -m pytest -m slow
+
+lint: install
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: install
+	$(VENV)/bin/python -m must_tf.experiments.rooms.benchmark
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -1,0 +1,142 @@
+"""How fast a step is, as ratios within one run: `make bench`, or python -m must_tf.experiments.rooms.benchmark.
+
+Prints three lines and writes them as JSON:
+
+1. one step of a student with five heads, over the sum of the steps of five students with one;
+2. images/s of training on rooms with the data pipeline, over images/s on one batch again and again, and the share of
+   time that training waits for data;
+3. one step of a student with one segmentation head, over one of the same network in plain Model Garden layers.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from must_tf import files, garden
+from must_tf.experiments.rooms.trunk import OPTIMIZER, TRUNK
+from must_tf.pipeline import training_batches
+from must_tf.progress import Progress
+from must_tf.records import open_dataset
+from must_tf.sources.rooms.dataset import TEACHER_TASKS, make_rooms
+from must_tf.student import Student, fuse
+from must_tf.tasks import Normals, Task
+from must_tf.training.schedule import make_optimizer
+
+SIZE, BATCH, POLICY = (64, 64), 32, "mixed_bfloat16"
+TASKS: tuple[Task, ...] = (*TEACHER_TASKS.values(), Normals("normals"))
+
+
+def main(out: str = "benchmark.json") -> None:
+    """Measures, prints and writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        datasets = [open_dataset(_rooms(folder, name)) for name in ("classification", "detection")]
+        batches = training_batches(datasets, TASKS, SIZE, BATCH)
+        batch = next(iter(batches))
+        results = {"heads": heads(batch), "pipeline": pipeline(datasets, batch), "plain": plain(batch)}
+    print("five heads, over five students: {ratio:.3f} (goal 0.5)".format(**results["heads"]))
+    print(
+        "with the data pipeline, over without: {ratio:.3f} ({images_per_second:.0f} images/s, "
+        "data-wait {data_wait:.1%}, goal 5%)".format(**results["pipeline"])
+    )
+    print("one head, over plain Model Garden layers: {ratio:.3f}".format(**results["plain"]))
+    files.write_json(out, results)
+    print(f"{out}: the same as JSON")
+
+
+def heads(batch: Any) -> dict[str, float]:
+    """One student of five tasks against five of one."""
+    together = _trained(TASKS)
+    alone = [_trained((task,)) for task in TASKS]
+
+    def five() -> None:
+        for step in alone:
+            step(batch)
+
+    return _compare(lambda: together(batch), five)
+
+
+def pipeline(datasets: Sequence[Any], batch: Any, steps: int = 60) -> dict[str, float]:
+    """Training on the stream against training on one batch."""
+    step = _trained(TASKS[:4])
+    step(batch)
+    started = time.perf_counter()
+    for _ in range(steps):
+        step(batch)["loss"].numpy()
+    still = time.perf_counter() - started
+    stream = iter(training_batches(datasets, TASKS[:4], SIZE, BATCH))
+    next(stream)
+    progress = Progress("pipeline", steps, every=1e9)
+    started = time.perf_counter()
+    for _, one in zip(range(steps), progress.waiting(stream), strict=False):
+        step(one)["loss"].numpy()
+    flowing = time.perf_counter() - started
+    return {
+        "ratio": still / flowing,
+        "images_per_second": steps * BATCH / flowing,
+        "data_wait": progress.waited / flowing,
+    }
+
+
+def plain(batch: Any) -> dict[str, float]:
+    """The student with one segmentation head against the same layers, wired by hand."""
+    task = TEACHER_TASKS["segmentation"]
+    ours = _trained((task,))
+    with garden.precision(POLICY):
+        backbone = garden.resnet(TRUNK.depth, TRUNK.width, TRUNK.norm_momentum)
+        decoder = garden.fpn(backbone, TRUNK.min_level, TRUNK.max_level, TRUNK.num_filters, TRUNK.norm_momentum)
+        head = garden.PixelHead(len(task.class_names), TRUNK.num_filters)  # type: ignore[attr-defined]
+    optimizer = make_optimizer(OPTIMIZER, 1000)
+    loss_of = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    labels = tf.zeros([BATCH, *SIZE], tf.int32)
+
+    @tf.function
+    def theirs(images):
+        with tf.GradientTape() as tape:
+            pyramid = decoder(backbone(tf.cast(images, tf.float32) / 255, training=True), training=True)
+            logits = tf.image.resize(head(fuse(pyramid), training=True), SIZE)
+            loss = loss_of(labels, logits)
+        variables = [v for part in (backbone, decoder, head) for v in part.trainable_variables]
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        return loss
+
+    return _compare(lambda: ours(batch), lambda: theirs(batch[0]))
+
+
+def _trained(tasks: tuple[Task, ...]) -> Callable[[Any], dict[str, tf.Tensor]]:
+    student = Student(tasks, TRUNK, POLICY)
+    student.compile(make_optimizer(OPTIMIZER, 1000))
+    return tf.function(student.train_step)
+
+
+def _compare(first: Callable[[], Any], second: Callable[[], Any], rounds: int = 15) -> dict[str, float]:
+    """Runs the two in turns; the ratio is the median of the rounds' ratios."""
+    first(), second()
+    times = np.array([[_seconds(first), _seconds(second)] for _ in range(rounds)])
+    medians = np.median(times, axis=0)
+    return {
+        "ratio": float(np.median(times[:, 0] / times[:, 1])),
+        "first_ms": float(1000 * medians[0]),
+        "second_ms": float(1000 * medians[1]),
+    }
+
+
+def _seconds(run: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def _rooms(folder: str, name: str) -> Path:
+    make_rooms(f"{name}/train", folder, SIZE[0], 256)
+    return Path(folder, name, "train")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
