@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 
 _EXTRAS = {
     "onnx": ["onnx>=1.17,<2", "tf2onnx>=1.17,<1.18", "onnxruntime>=1.20,<2"],
-    "rooms": ["trimesh>=4,<6", "embreex>=4.4.0.post1,<5"],
+    "rooms": ["embreex>=4.4.0.post1,<5"],
     "beam": ["apache-beam>=2.77,<3"],
     "dev": [
         "pytest>=8,<10",

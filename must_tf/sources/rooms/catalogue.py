@@ -8,7 +8,7 @@ import numpy as np
 from must_tf.sources.rooms import furniture, things
 from must_tf.sources.rooms.shapes import Mesh
 
-STRUCTURE = ("floor", "wall", "ceiling", "window", "door", "rug", "picture", "light")
+STRUCTURE = ("floor", "wall", "ceiling", "window", "door", "rug", "picture")
 PARTS: tuple[str, ...] = (*STRUCTURE, "seat", "table", "storage", "decoration", "vessel", "equipment")
 """The classes of scene parsing: what the room is made of, and the super-categories of objects."""
 
@@ -40,7 +40,7 @@ CATALOGUE: dict[str, Category] = {
     "box": Category("storage", things.crate, small=True),
     "cabinet": Category("storage", furniture.cabinet, support=True, against_wall=True),
     "chair": Category("seat", furniture.chair),
-    "lamp": Category("light", things.lamp),
+    "lamp": Category("equipment", things.lamp),
     "monitor": Category("equipment", things.monitor, small=True),
     "mug": Category("vessel", things.mug, small=True),
     "plant": Category("decoration", things.plant, small=True),
@@ -53,7 +53,7 @@ CATALOGUE: dict[str, Category] = {
     "bathtub": Category("vessel", furniture.bathtub, against_wall=True),
     "bench": Category("seat", furniture.bench),
     "bucket": Category("vessel", things.bucket, small=True),
-    "clock": Category("equipment", things.clock, small=True),
+    "clock": Category("decoration", things.clock, small=True),
     "cone": Category("equipment", things.cone, small=True),
     "desk": Category("table", furniture.desk, support=True, against_wall=True),
     "fan": Category("equipment", things.fan, small=True),

@@ -23,10 +23,7 @@ def _seat_back(rng: np.random.Generator, width: float, height: float, y: float, 
         return [box((width, 0.04, height), (0, y, z))]
     posts = [box((0.04, 0.04, height), (x * (width - 0.04) / 2, y, z), SECOND) for x in (-1, 1)]
     if style == 1:
-        bars = [
-            box((width, 0.03, 0.09), (0, y, z + height * t))
-            for t in np.linspace(0.3, 0.9, rng.integers(2, 4))
-        ]
+        bars = [box((width, 0.03, 0.09), (0, y, z + height * t)) for t in np.linspace(0.3, 0.9, rng.integers(2, 4))]
         return posts + bars
     slats = [box((0.03, 0.03, height), (x * width / 2, y, z), SECOND) for x in np.linspace(-0.6, 0.6, 4)]
     return [*posts, *slats, box((width, 0.045, 0.08), (0, y, z + height - 0.08))]
@@ -99,13 +96,11 @@ def _upholstered(rng: np.random.Generator, width: float, cushions: int) -> Mesh:
         pieces += [box((0.06, 0.06, foot), (side, y * (depth / 2 - 0.06), 0), ACCENT) for y in (-1, 1)]
     inner = (width - 2 * arm) / cushions
     for i in range(cushions):
-        x = (i - (cushions - 1) / 2) * inner
-        pieces.append(box((inner - 0.02, depth - 0.22, 0.14), (x, -0.1, seat - 0.12), SECOND))
+        middle = (i - (cushions - 1) / 2) * inner
+        pieces.append(box((inner - 0.02, depth - 0.22, 0.14), (middle, -0.1, seat - 0.12), SECOND))
         if rng.random() < 0.6:
             pillow = box((0.8 * inner, 0.13, 0.32)).turned("x", -0.25)
-            pieces.append(
-                Mesh(pillow.vertices, pillow.faces, np.full(12, SECOND)).moved((x, 0.16, seat + 0.02))
-            )
+            pieces.append(Mesh(pillow.vertices, pillow.faces, np.full(12, SECOND)).moved((middle, 0.16, seat + 0.02)))
     return join(pieces)
 
 
@@ -121,9 +116,7 @@ def armchair(rng: np.random.Generator) -> Mesh:
     top, back = mesh.vertices[:, 2].max(), mesh.vertices[:, 1].max()
     pieces = [mesh, box((width, 0.16, rng.uniform(0.1, 0.3)), (0, back - 0.08, top))]
     if rng.random() < 0.6:
-        pieces += [
-            box((0.09, 0.32, 0.4), (x * (width / 2 - 0.045), back - 0.16, top - 0.32)) for x in (-1, 1)
-        ]
+        pieces += [box((0.09, 0.32, 0.4), (x * (width / 2 - 0.045), back - 0.16, top - 0.32)) for x in (-1, 1)]
     return join(pieces)
 
 
@@ -151,11 +144,7 @@ def cabinet(rng: np.random.Generator) -> Mesh:
     pieces = [
         box((width, depth, height - foot), (0, 0, foot)),
         box((width + 0.05, depth + 0.04, 0.03), (0, 0, height), SECOND),
-        *[
-            box((0.05, 0.05, foot), (x * 0.42 * width, y * 0.38 * depth, 0), ACCENT)
-            for x in (-1, 1)
-            for y in (-1, 1)
-        ],
+        *[box((0.05, 0.05, foot), (x * 0.42 * width, y * 0.38 * depth, 0), ACCENT) for x in (-1, 1) for y in (-1, 1)],
     ]
     wide, high = width / columns, (height - foot) / rows
     for i in range(columns):
@@ -218,9 +207,7 @@ def desk(rng: np.random.Generator) -> Mesh:
     ]
     step = height / 3
     for i in range(3):
-        pieces.append(
-            box((chest - 0.05, 0.02, step - 0.05), (x, -depth / 2 - 0.01, i * step + 0.025), SECOND)
-        )
+        pieces.append(box((chest - 0.05, 0.02, step - 0.05), (x, -depth / 2 - 0.01, i * step + 0.025), SECOND))
         pieces.append(box((0.12, 0.03, 0.03), (x, -depth / 2 - 0.03, (i + 0.55) * step), ACCENT))
     return join(pieces)
 
@@ -238,9 +225,7 @@ def bathtub(rng: np.random.Generator) -> Mesh:
     x = 0.36 * length
     pieces = [skin(rings[:4], BODY), skin(rings[3:], SECOND)]
     pieces += [
-        cylinder(0.045, foot + 0.06, (i * 0.6 * x, j * 0.24 * width, 0), ACCENT)
-        for i in (-1, 1)
-        for j in (-1, 1)
+        cylinder(0.045, foot + 0.06, (i * 0.6 * x, j * 0.24 * width, 0), ACCENT) for i in (-1, 1) for j in (-1, 1)
     ]
     tap = [
         (x + 0.16, 0, height - 0.1),

@@ -83,17 +83,13 @@ def put(category: str, mesh: Mesh, turn: float, at: np.ndarray) -> Solid:
     return Solid(category, turned, matrix, low, high).moved(at - (low + high) * [0.5, 0.5, 0])
 
 
-def _main(
-    world: World, rng: np.random.Generator, room: np.ndarray, category: str
-) -> tuple[list[Solid], float]:
+def _main(world: World, rng: np.random.Generator, room: np.ndarray, category: str) -> tuple[list[Solid], float]:
     """The main object, then what it stands on if not the floor; and the direction that its front faces."""
     mesh = build(category, rng)
     supports = [name for name in world.categories if CATALOGUE[name].support]
     if CATALOGUE[category].small and supports and rng.random() < 0.5:
         name = supports[rng.integers(len(supports))]
-        base, facing = _on_floor(
-            rng, room, name, build(name, rng), rng.uniform(-0.25, 0.25, 2) * room[:2], 0.5
-        )
+        base, facing = _on_floor(rng, room, name, build(name, rng), rng.uniform(-0.25, 0.25, 2) * room[:2], 0.5)
         return [_on_top(rng, category, mesh, base, facing), base], facing
     solid, facing = _on_floor(rng, room, category, mesh, rng.uniform(-0.35, 0.35, 2) * room[:2], 0.5)
     return [solid], facing
@@ -126,9 +122,7 @@ def _on_top(rng: np.random.Generator, category: str, mesh: Mesh, base: Solid, fa
     return put(category, mesh.scaled(fit), facing + np.pi / 2 + rng.uniform(-0.3, 0.3), at)
 
 
-def _camera(
-    view: View, rng: np.random.Generator, room: np.ndarray, main: Solid, facing: float, effort: int
-) -> Camera:
+def _camera(view: View, rng: np.random.Generator, room: np.ndarray, main: Solid, facing: float, effort: int) -> Camera:
     """A camera before the main object, so far away that it fills its share of the picture."""
     fov = np.radians(rng.uniform(*view.fov))
     centre, size = (main.low + main.high) / 2, main.high - main.low
@@ -221,6 +215,5 @@ def _fits(solid: Solid, room: np.ndarray, camera: Camera, solids: list[Solid]) -
         return False
     main = (solids[0].low + solids[0].high) / 2
     return not any(
-        _holds(solid, camera.position + t * (main - camera.position), 0.04)
-        for t in np.linspace(0.05, 0.95, 12)
+        _holds(solid, camera.position + t * (main - camera.position), 0.04) for t in np.linspace(0.05, 0.95, 12)
     )

@@ -95,9 +95,7 @@ def random_lamps(rng: np.random.Generator, light: Light, room: np.ndarray) -> li
     return [Lamp(lamp.position, lamp.colour / total) for lamp in lamps]
 
 
-def albedo(
-    materials: Sequence[Material], index: np.ndarray, points: np.ndarray, normals: np.ndarray
-) -> np.ndarray:
+def albedo(materials: Sequence[Material], index: np.ndarray, points: np.ndarray, normals: np.ndarray) -> np.ndarray:
     """Returns the linear colour of surfaces.
 
     Args:

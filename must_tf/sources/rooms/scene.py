@@ -83,11 +83,11 @@ def compose(world: World, rng: np.random.Generator, category: str, effort: int =
         builder.add(solid.mesh, CATALOGUE[solid.category].part, instance, _dress(world, rng, solid))
     labels, triangles = np.concatenate(builder.labels), np.concatenate(builder.triangles)
     planes = normals(triangles)
-    solid = planes.any(1)
-    labels = labels[solid]
+    whole = planes.any(1)
+    labels = labels[whole]
     return Scene(
-        triangles=triangles[solid],
-        normals=planes[solid],
+        triangles=triangles[whole],
+        normals=planes[whole],
         material=labels[:, 0],
         instance=labels[:, 1],
         part=labels[:, 2],

@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 
 Point = tuple[float, float, float]
+Vector = Sequence[float] | np.ndarray
 Profile = Sequence[tuple[float, float]] | np.ndarray  # radius and height, from one end to the other
 ORIGIN: Point = (0.0, 0.0, 0.0)
 
@@ -34,11 +35,11 @@ class Mesh:
     faces: np.ndarray
     slots: np.ndarray
 
-    def moved(self, offset: Sequence[float]) -> "Mesh":
+    def moved(self, offset: Vector) -> "Mesh":
         """The same solid, `offset` further."""
         return Mesh(self.vertices + np.asarray(offset), self.faces, self.slots)
 
-    def scaled(self, factors: float | Sequence[float]) -> "Mesh":
+    def scaled(self, factors: float | Vector) -> "Mesh":
         """The same solid, stretched about the origin."""
         return Mesh(self.vertices * np.asarray(factors), self.faces, self.slots)
 
@@ -68,12 +69,12 @@ def join(meshes: Iterable[Mesh]) -> Mesh:
     )
 
 
-def box(size: Sequence[float], at: Sequence[float] = ORIGIN, slot: int = BODY) -> Mesh:
+def box(size: Vector, at: Vector = ORIGIN, slot: int = BODY) -> Mesh:
     """A box of the given size; `at` is the centre of its bottom."""
     return Mesh(_CUBE * np.asarray(size) + np.asarray(at), _CUBE_FACES, np.full(12, slot))
 
 
-def lathe(profile: Profile, at: Point = ORIGIN, slot: int = BODY, sides: int = 14) -> Mesh:
+def lathe(profile: Profile, at: Vector = ORIGIN, slot: int = BODY, sides: int = 14) -> Mesh:
     """A profile of (radius, height) pairs turned about a vertical axis through `at`."""
     radius, height = np.asarray(profile, float).T
     circle = _circle(sides)
@@ -92,7 +93,7 @@ def sphere(radius: float, at: Point = ORIGIN, slot: int = BODY, sides: int = 14)
     return lathe([(radius * np.sin(a), radius - radius * np.cos(a)) for a in angles], at, slot, sides)
 
 
-def tube(points: Sequence[Sequence[float]], radius: float, slot: int = BODY, sides: int = 6) -> Mesh:
+def tube(points: Sequence[Vector] | np.ndarray, radius: float, slot: int = BODY, sides: int = 6) -> Mesh:
     """A closed tube along a line of points."""
     line = np.asarray(points, float)
     steps = line[1:] - line[:-1]
@@ -108,9 +109,7 @@ def tube(points: Sequence[Sequence[float]], radius: float, slot: int = BODY, sid
     return skin(np.concatenate([ends[:1], rings, ends[1:]]), slot)
 
 
-def arc(
-    radii: tuple[float, float], start: float, stop: float, steps: int = 8, at: Point = ORIGIN
-) -> np.ndarray:
+def arc(radii: tuple[float, float], start: float, stop: float, steps: int = 8, at: Point = ORIGIN) -> np.ndarray:
     """Points [steps, 3] of an elliptic arc in the x-z plane about `at`, from angle to angle in radians."""
     angles = np.linspace(start, stop, steps)
     points = np.stack([radii[0] * np.cos(angles), np.zeros(steps), radii[1] * np.sin(angles)], -1)

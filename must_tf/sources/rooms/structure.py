@@ -20,14 +20,10 @@ class Surface(NamedTuple):
     material: Material
 
 
-def surfaces(
-    world: World, rng: np.random.Generator, room: np.ndarray, lamps: list[Lamp]
-) -> Iterator[Surface]:
+def surfaces(world: World, rng: np.random.Generator, room: np.ndarray, lamps: list[Lamp]) -> Iterator[Surface]:
     """Yields what a room of size [3] is made of, its floor centred on the origin."""
 
-    def material(
-        size: float, saturation: float, brightness: tuple[float, float], turn: float = 0.0
-    ) -> Material:
+    def material(size: float, saturation: float, brightness: tuple[float, float], turn: float = 0.0) -> Material:
         return random_material(rng, world, rotation("z", -turn), size, saturation, brightness)
 
     shell = box(room)
@@ -38,9 +34,7 @@ def surfaces(
         ("wall", (level > 0.1) & (level < 0.9), (0.45, 1.0)),
     ):
         faces = shell.faces[chosen]
-        yield Surface(
-            Mesh(shell.vertices, faces, np.full(len(faces), BODY)), part, material(3.5, 0.5, brightness)
-        )
+        yield Surface(Mesh(shell.vertices, faces, np.full(len(faces), BODY)), part, material(3.5, 0.5, brightness))
     if rng.random() < 0.45:
         yield Surface(_rug(rng, room), "rug", material(1.5, 1.0, (0.2, 0.95)))
     for wall in range(4):
@@ -72,7 +66,7 @@ def _wall(world: World, rng: np.random.Generator, room: np.ndarray, wall: int) -
         if rng.random() > world.openings:
             continue
         kind = rng.choice(["window", "door", "picture"])
-        x = half * width * rng.uniform(0.2, 0.3)
+        x = half * width * rng.uniform(0.22, 0.28)
         if kind == "door":
             wide, high = rng.uniform(0.75, 0.95), rng.uniform(1.95, 2.15)
             leaf = random_material(rng, world, frame, 2.0, 0.7, (0.25, 0.9))
@@ -85,7 +79,7 @@ def _wall(world: World, rng: np.random.Generator, room: np.ndarray, wall: int) -
             wide, high, z = rng.uniform(0.7, 1.4), rng.uniform(0.8, 1.3), rng.uniform(0.7, 1.0)
             pane = glowing(rng, frame, warm=False)
         else:
-            wide, high, z = rng.uniform(0.35, 0.9), rng.uniform(0.35, 0.7), rng.uniform(1.1, 1.5)
+            wide, high, z = rng.uniform(0.45, 1.2), rng.uniform(0.4, 0.9), rng.uniform(1.0, 1.4)
             pane = random_material(rng, world, frame, 0.5, 1.0, (0.2, 1.0))
         border = random_material(rng, world, frame, 1.0, 0.5, (0.1, 1.0))
         yield Surface(fixed((wide + 0.1, 0.03, high + 0.1), x, z - 0.05), kind, border)
@@ -101,5 +95,5 @@ def _fitting(rng: np.random.Generator, room: np.ndarray, lamp: Lamp) -> Iterator
     if z < 0.75 * room[2]:
         return
     bulb = glowing(rng, _AXES, warm=True)
-    yield Surface(sphere(0.11, (x, y, z + 0.01), sides=8), "light", bulb)
-    yield Surface(cylinder(0.012, room[2] - z - 0.2, (x, y, z + 0.2), sides=5), "light", bulb)
+    yield Surface(sphere(0.11, (x, y, z + 0.01), sides=8), "ceiling", bulb)
+    yield Surface(cylinder(0.012, room[2] - z - 0.2, (x, y, z + 0.2), sides=5), "ceiling", bulb)

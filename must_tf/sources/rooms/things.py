@@ -79,9 +79,7 @@ def vase(rng: np.random.Generator) -> Mesh:
     radius = np.interp(t, knots, [foot, belly, neck, lip])
     radius = np.convolve(np.pad(radius, 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid")
     outside = list(zip(radius, t * height, strict=True))
-    return lathe(
-        [(0, 0), *outside, (0.85 * radius[-1], height), (0.7 * neck, 0.75 * height), (0, 0.7 * height)]
-    )
+    return lathe([(0, 0), *outside, (0.85 * radius[-1], height), (0.7 * neck, 0.75 * height), (0, 0.7 * height)])
 
 
 def crate(rng: np.random.Generator) -> Mesh:
@@ -95,11 +93,7 @@ def crate(rng: np.random.Generator) -> Mesh:
     for axis, size, span in ((0, width, depth), (1, depth, width)):
         for sign in (-1, 1):
             panel = box((span, wall, height), (0, -size / 2, 0))
-            flap = (
-                box((span, wall, 0.45 * depth))
-                .turned("x", rng.uniform(0.7, 1.9))
-                .moved((0, -size / 2, height))
-            )
+            flap = box((span, wall, 0.45 * depth)).turned("x", rng.uniform(0.7, 1.9)).moved((0, -size / 2, height))
             pieces.append(join([panel, flap]).turned("z", axis * np.pi / 2 + (sign > 0) * np.pi + np.pi / 2))
     return join(pieces)
 
@@ -113,9 +107,7 @@ def mug(rng: np.random.Generator) -> Mesh:
     handle = tube(
         arc((rng.uniform(0.8, 1.1) * reach, reach), -np.pi / 2, np.pi / 2, at=side), rng.uniform(0.018, 0.026)
     )
-    return join(
-        [lathe(cup, sides=16), cylinder(0.86 * foot, 0.12 * height, (0, 0, 0.4 * height), SECOND), handle]
-    )
+    return join([lathe(cup, sides=16), cylinder(0.86 * foot, 0.12 * height, (0, 0, 0.4 * height), SECOND), handle])
 
 
 def bottle(rng: np.random.Generator) -> Mesh:
@@ -242,8 +234,8 @@ def ladder(rng: np.random.Generator) -> Mesh:
             pieces.append(tube([(x * width / 2, y * spread, 0), top], 0.03, BODY if y < 0 else ACCENT, 4))
     for t in np.arange(1, n := int(height / 0.26)) / n:
         pieces.append(box((width * (1 - 0.2 * t), 0.11, 0.035), (0, -spread * (1 - t), t * height), SECOND))
-    for x in (-0.45 * width, 0.45 * width):
-        pieces.append(tube([(x, y * spread / 2, height / 2) for y in (-1, 1)], 0.012, ACCENT))
+    for side in (-0.45 * width, 0.45 * width):
+        pieces.append(tube([(side, y * spread / 2, height / 2) for y in (-1, 1)], 0.012, ACCENT))
     return join(pieces)
 
 
@@ -256,8 +248,6 @@ def teapot(rng: np.random.Generator) -> Mesh:
     lid = lathe([(0.5 * radius, -0.03), (0.45 * radius, 0.02), (0, 0.05)], (0, 0, height), SECOND)
     knob = sphere(0.035, (0, 0, height + 0.04), ACCENT, 8)
     r, h = radius, height
-    spout = tube(
-        [(0.7 * r, 0, 0.3 * h), (1.2 * r, 0, 0.45 * h), (1.4 * r, 0, 0.75 * h), (1.75 * r, 0, h)], 0.035
-    )
+    spout = tube([(0.7 * r, 0, 0.3 * h), (1.2 * r, 0, 0.45 * h), (1.4 * r, 0, 0.75 * h), (1.75 * r, 0, h)], 0.035)
     ear = arc((0.48 * h, 0.4 * h), np.pi / 2, 3 * np.pi / 2, at=(-0.8 * r, 0, 0.52 * h))
     return join([belly, foot, lid, knob, spout, tube(ear, 0.024, SECOND)])

@@ -65,7 +65,7 @@ class World:
     Attributes:
       name: part of the source of chance, so that two worlds differ at the same seed.
       categories: of its objects; the main object's is drawn uniformly.
-      textures: names in `textures.TEXTURES`.
+      textures: names in `textures.TEXTURES`; what shines by itself is smooth in every world.
       views: a mixture of ways to look.
       lights: a mixture of lights, equally often.
       saturation: of the colours of objects; the room itself is paler.

@@ -1,0 +1,62 @@
+import json
+
+from must_tf import demo
+from must_tf.records import open_dataset, verify
+from must_tf.training import read_metrics
+
+
+def test_every_stage_comes_after_what_it_needs_and_has_a_product_of_its_own():
+    stages = demo.plan(1.0)
+    seen = set()
+    for stage in stages:
+        seen.add(stage.name)
+    assert len(seen) == len({stage.product for stage in stages}) == len(stages)
+    done: set[str] = set()
+    while len(done) < len(stages):
+        ready = {stage.name for stage in stages if stage.name not in done and done.issuperset(stage.needs)}
+        assert ready, f"never ready: {seen - done}"
+        done |= ready
+
+
+def test_the_table_holds_a_score_for_each_task_and_each_start(small_demo):
+    table = json.loads((small_demo / "transfer.json").read_text())
+    assert [task["name"] for task in table["tasks"]] == list(demo.DOWNSTREAM)
+    for task in table["tasks"]:
+        assert set(task["scores"]) == {"random", "classification", "must"}
+        assert all(0 <= score <= 1 for scores in task["scores"].values() for score in scores)
+    printed = (small_demo / "stdout.txt").read_text()
+    assert "segmentation_b" in printed and "report.html" in printed
+    assert (small_demo / "report.html").stat().st_size > 100_000
+
+
+def test_shared_images_keep_their_human_classes_and_get_every_other_label(small_demo):
+    dataset = open_dataset(small_demo / "data" / "labelled" / "classification")
+    counts = dataset.manifest.counts
+    assert set(counts["classification"]) == {"human"}
+    for task in ("detection", "segmentation", "depth"):
+        assert sum(counts[task].values()) == dataset.manifest.count
+        assert all(origin.startswith(f"teacher_{task}-") for origin in counts[task])
+    assert not verify(dataset).problems
+
+
+def test_no_label_of_a_downstream_task_and_no_normal_reaches_the_student(small_demo):
+    for name in ("classification", "unlabelled"):
+        tasks = {task.name for task in open_dataset(small_demo / "data" / "labelled" / name).manifest.tasks}
+        assert tasks == set(demo.TEACHERS)
+
+
+def test_a_finished_demo_runs_no_stage_again(small_demo, must):
+    before = read_metrics(small_demo / "runs" / "teacher_depth")
+    product = small_demo / "export" / "card.json"
+    kept = product.read_bytes()
+    again = must("demo", f"--out={small_demo}", "--scale=0.01", cwd=small_demo.parent)
+    assert again.returncode == 0, again.stderr
+    assert "[" not in again.stdout.splitlines()[0]  # no stage ran
+    assert product.read_bytes() == kept and read_metrics(small_demo / "runs" / "teacher_depth") == before
+
+
+def test_a_demo_of_another_scale_is_refused_in_one_line(small_demo, must):
+    ended = must("demo", f"--out={small_demo}", "--scale=0.02", cwd=small_demo.parent)
+    assert ended.returncode == 2
+    (line,) = ended.stderr.strip().splitlines()
+    assert "0.01" in line and "0.02" in line and "--out" in line
