@@ -39,7 +39,7 @@ setup(
         "absl-py>=1.4,<2",
         "keras>=3.15,<4",
         "numpy>=1.26,<2.4",
-        "pillow>=10,<13",
+        "pillow>=10.1,<13",
         "psutil>=5.9,<8",
         "pycocotools>=2.0.8,<3",
         "setuptools<82",  # tensorflow-hub and TensorBoard need pkg_resources

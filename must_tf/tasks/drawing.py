@@ -1,15 +1,20 @@
-"""What the tasks' pictures are made of: colours, captions, boxes, overlays."""
+"""What the tasks' pictures are made of: colours, captions, boxes, overlays. Text and lines grow with the image."""
 
 import colorsys
+from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+_TEXT = 0.055  # height of text as a share of the image's mean side
+_LEAST = 10  # pixels
+_REGION = 0.02  # share of the image from which on a region is named
 
 
 def colours(count: int) -> np.ndarray:
     """Returns `count` colours that differ well, uint8 [count, 3]: steps of the golden angle around the hues."""
-    hues = (np.arange(count) * 0.61803398875) % 1
-    rgb = [colorsys.hsv_to_rgb(hue, 0.55 + 0.4 * (i % 2), 0.95 - 0.25 * (i % 3 == 2)) for i, hue in enumerate(hues)]
+    hues = (0.58 + np.arange(count) * 0.61803398875) % 1
+    rgb = [colorsys.hsv_to_rgb(hue, 0.5 + 0.35 * (i % 2), 0.95 - 0.25 * (i % 3 == 2)) for i, hue in enumerate(hues)]
     return (np.array(rgb).reshape(-1, 3) * 255).astype(np.uint8)
 
 
@@ -17,22 +22,44 @@ def caption(image: np.ndarray, text: str) -> np.ndarray:
     """Writes a line of text on a dark strip at the bottom of an image, uint8 [H, W, 3]."""
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas, "RGBA")
-    top = canvas.height - 11
-    draw.rectangle([0, top, canvas.width, canvas.height], fill=(0, 0, 0, 160))
-    draw.text((2, top), text, fill=(255, 255, 255))
+    font = _font(canvas)
+    top = canvas.height - 1.6 * font.size
+    draw.rectangle([0, top, canvas.width, canvas.height], fill=(0, 0, 0, 170))
+    middle = (0.5 * font.size, (top + canvas.height) / 2)
+    draw.text(middle, text, fill=(255, 255, 255), font=font, anchor="lm")
     return np.asarray(canvas)
 
 
-def boxes(image: np.ndarray, boxes: np.ndarray, classes: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+def boxes(image: np.ndarray, boxes: np.ndarray, classes: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """Draws boxes [N, 4] (fractions, ymin xmin ymax xmax) with their class names, a colour a class."""
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
     palette = colours(len(names))
-    for (ymin, xmin, ymax, xmax), cls in zip(boxes, classes, strict=True):
-        colour = tuple(int(c) for c in palette[cls])
-        left, top = xmin * (canvas.width - 1), ymin * (canvas.height - 1)
-        draw.rectangle([left, top, xmax * (canvas.width - 1), ymax * (canvas.height - 1)], outline=colour)
-        draw.text((left + 2, top), names[cls], fill=colour)
+    line = max(round(_font(canvas).size / 8), 1)
+    corners = [
+        (xmin * (canvas.width - 1), ymin * (canvas.height - 1), xmax * (canvas.width - 1), ymax * (canvas.height - 1))
+        for ymin, xmin, ymax, xmax in boxes
+    ]
+    for corner, cls in zip(corners, classes, strict=True):
+        draw.rectangle(corner, outline=_rgb(palette[cls]), width=line)
+    for (left, top, *_), cls in zip(corners, classes, strict=True):  # after all boxes, so that no line crosses a name
+        _tag(canvas, draw, left, top - 1.3 * _font(canvas).size, names[cls], _rgb(palette[cls]))
+    return np.asarray(canvas)
+
+
+def regions(image: np.ndarray, mask: np.ndarray, valid: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Lays a colour a class over the valid pixels of a mask [H, W], and names each class where it is thickest."""
+    palette = colours(len(names))
+    canvas = Image.fromarray(overlay(image, palette[np.where(valid, mask, 0)], valid))
+    draw = ImageDraw.Draw(canvas)
+    font = _font(canvas)
+    for cls in np.unique(mask[valid]):
+        inside = (mask == cls) & valid
+        if inside.mean() < _REGION:
+            continue
+        y, x = _thickest(inside)
+        width = font.getlength(names[cls]) + 0.6 * font.size
+        _tag(canvas, draw, x - width / 2, y - 0.65 * font.size, names[cls], _rgb(palette[cls]))
     return np.asarray(canvas)
 
 
@@ -40,3 +67,36 @@ def overlay(image: np.ndarray, colour_map: np.ndarray, valid: np.ndarray, alpha:
     """Blends a map of colours [H, W, 3] over the valid pixels [H, W] of an image; the others are dimmed."""
     mixed = np.where(valid[..., None], (1 - alpha) * image + alpha * colour_map, 0.35 * image)
     return mixed.astype(np.uint8)
+
+
+def _thickest(inside: np.ndarray) -> tuple[int, int]:
+    """Returns row and column of the point of a region [H, W] that has most of the region around it."""
+    radius = max(sum(inside.shape) // 10, 1)
+    padded = np.pad(inside, 2 * radius).astype(np.uint8) * 255
+    blurred = np.asarray(Image.fromarray(padded).filter(ImageFilter.GaussianBlur(radius)), int)
+    density = blurred[2 * radius : -2 * radius, 2 * radius : -2 * radius]
+    row, column = np.unravel_index(np.argmax(np.where(inside, density, -1)), inside.shape)
+    return int(row), int(column)
+
+
+def _tag(
+    canvas: Image.Image, draw: ImageDraw.ImageDraw, left: float, top: float, text: str, colour: tuple[int, ...]
+) -> None:
+    """Writes a word on a patch of a colour, moved into the image where it would stick out."""
+    font = _font(canvas)
+    width, height = font.getlength(text) + 0.6 * font.size, 1.3 * font.size
+    left = min(max(left, 0), max(canvas.width - width, 0))
+    top = min(max(top, 0), max(canvas.height - height, 0))
+    draw.rectangle([left, top, left + width, top + height], fill=colour)
+    dark = float(np.dot(colour, (0.299, 0.587, 0.114))) < 140
+    ink = (255, 255, 255) if dark else (0, 0, 0)
+    draw.text((left + 0.3 * font.size, top + height / 2), text, fill=ink, font=font, anchor="lm")
+
+
+def _font(canvas: Image.Image) -> ImageFont.FreeTypeFont:
+    size = max(round(_TEXT * (canvas.width + canvas.height) / 2), _LEAST)
+    return ImageFont.load_default(size)  # type: ignore[return-value]
+
+
+def _rgb(colour: np.ndarray) -> tuple[int, ...]:
+    return tuple(int(channel) for channel in colour)

@@ -91,8 +91,9 @@ class Normals(Task):
         return _Angles()
 
     def draw(self, image: np.ndarray, label: np.ndarray) -> np.ndarray:
-        """(n + 1) / 2 as colours; invalid pixels are dimmed."""
-        return drawing.overlay(image, (np.asarray(label) + 1) * 127.5, np.any(label, -1), alpha=1.0)
+        """Colours as papers have them (x right, y up, z to the viewer: a wall is lilac); invalid pixels are dimmed."""
+        colour = (np.asarray(label) * (1, -1, -1) + 1) * 127.5
+        return drawing.overlay(image, colour, np.any(label, -1), alpha=1.0)
 
     def statistics(self, label: np.ndarray) -> dict[str, float]:
         """Share of valid pixels."""

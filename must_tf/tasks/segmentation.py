@@ -115,10 +115,8 @@ class Segmentation(Task):
         return _MeanIoU(self.num_classes, self.ignore)
 
     def draw(self, image: np.ndarray, label: np.ndarray) -> np.ndarray:
-        """A colour a class over the image; ignored pixels are dimmed."""
-        valid = label < self.num_classes
-        palette = drawing.colours(self.num_classes)
-        return drawing.overlay(image, palette[np.where(valid, label, 0)], valid)
+        """A colour a class over the image, with the class names; ignored pixels are dimmed."""
+        return drawing.regions(image, label, label < self.num_classes, self.class_names)
 
     def statistics(self, label: np.ndarray) -> dict[str, float]:
         """Pixels by class, as shares of their image, and `ignored`."""

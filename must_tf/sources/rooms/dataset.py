@@ -66,6 +66,7 @@ SPLITS: dict[str, Split] = {
     "segmentation/train": Split("segmentation", (TEACHER_TASKS["segmentation"],), 2000),
     "depth/train": Split("depth", (TEACHER_TASKS["depth"],), 2000),
     "unlabelled/train": Split("unlabelled", (), 3000),
+    **{f"{name}/test": Split(name, (task,), 400, 1) for name, task in TEACHER_TASKS.items()},
     **{f"downstream_{n}/train": Split(f"downstream_{n}", (task,), 300) for n, task in DOWNSTREAM_TASKS.items()},
     **{f"downstream_{n}/test": Split(f"downstream_{n}", (task,), 400, 1) for n, task in DOWNSTREAM_TASKS.items()},
 }

@@ -1,0 +1,94 @@
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from must_tf.errors import UserError
+from must_tf.records import open_dataset
+from must_tf.report import report
+from must_tf.report.pictures import spread
+from must_tf.report.predictions import predict
+
+
+@pytest.fixture(scope="module")
+def whole(dataset_folder, workdir, transfer_file, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    arguments = ([dataset_folder], [workdir], workdir, transfer_file, "Rooms & <more>")
+    report(folder / "page.html", *arguments)
+    return folder / "page.html", arguments
+
+
+def sections(page):
+    return [attributes["id"] for attributes in page.of("section")]
+
+
+def test_all_sections_in_order_and_nothing_from_outside(whole, read_page):
+    page = read_page(whole[0])
+    assert sections(page) == ["transfer", "labels", "predictions", "curves", "datasets"]
+    assert "<h1>Rooms &amp; &lt;more&gt;</h1>" in page.source
+    assert not re.search(r"(?:src|href)=.https?:", page.source)
+
+
+def test_the_same_inputs_give_the_same_bytes(whole, tmp_path):
+    path, arguments = whole
+    report(tmp_path / "again.html", *arguments)
+    assert (tmp_path / "again.html").read_bytes() == path.read_bytes()
+
+
+def test_every_task_of_the_student_has_a_picture_an_image(whole, dataset_folder, read_page):
+    page = read_page(whole[0])
+    start = page.source.index('id="predictions"')
+    part = page.source[start : page.source.index('id="curves"')]
+    assert part.count("by run &amp; co on image") + part.count("no label of") == 5 * 4
+
+
+def test_a_section_without_data_is_left_out(dataset_folder, workdir, tmp_path, read_page):
+    report(tmp_path / "page.html", [], [workdir])
+    assert sections(read_page(tmp_path / "page.html")) == ["curves"]
+    report(tmp_path / "page.html", [dataset_folder])
+    assert sections(read_page(tmp_path / "page.html")) == ["labels", "datasets"]
+
+
+def test_predictions_stand_in_the_frame_of_their_image(dataset_folder, workdir):
+    records = spread(open_dataset(dataset_folder), 4)
+    _, predicted = predict(workdir, records)
+    for record in predicted:
+        assert record.labels["depth"].shape == record.labels["parts"].shape == (record.height, record.width)
+        assert np.isfinite(record.labels["depth"]).all()
+        assert set(record.origins.values()) == {"run & co"}
+
+
+def test_what_is_missing_is_named(dataset_folder, workdir, tmp_path):
+    out = tmp_path / "page.html"
+    with pytest.raises(UserError, match="nothing to report"):
+        report(out)
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        report(out, [tmp_path / "nowhere"])
+    with pytest.raises(UserError, match=r"config.json: no such file"):
+        report(out, [dataset_folder], student=tmp_path)
+    (tmp_path / "config.json").write_text('{"input_size": 64}')
+    with pytest.raises(UserError, match=r"config.json: no input_size"):
+        report(out, [dataset_folder], student=tmp_path)
+    with pytest.raises(UserError, match="name a dataset too"):
+        report(out, student=workdir)
+    assert not out.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [420, 1200])
+def test_a_browser_shows_it(whole, width, tmp_path):
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not browser:
+        pytest.skip("no Chromium on this machine")
+    command = [
+        browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={tmp_path / 'page.png'}",
+        f"--window-size={width},1500", f"file://{whole[0]}",
+    ]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    shown = np.asarray(Image.open(tmp_path / "page.png").convert("RGB"))
+    assert shown.shape[1] == width and len(np.unique(shown.reshape(-1, 3), axis=0)) > 100
