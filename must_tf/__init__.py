@@ -14,7 +14,7 @@ _HOMES = {
     "Trunk": "student",
     "UserError": "errors",
     "evaluate": "evaluation",
-    "export": "export",
+    "export": "",
     "finetune": "training",
     "label": "labeling",
     "load_student": "training",

@@ -16,9 +16,11 @@ from official.vision.modeling.heads.segmentation_heads import SegmentationHead
 from official.vision.ops import box_ops
 from official.vision.ops.iou_similarity import iou
 
-from must_tf.errors import UserError
+from must_tf.errors import UserError, nearest
 
 __all__ = ["PixelHead", "box_head", "decode_boxes", "encode_boxes", "focal_loss", "fpn", "iou", "precision", "resnet"]
+
+_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 def resnet(depth: int, width: float = 1.0, norm_momentum: float = 0.99, sync_norm: bool = False) -> tf_keras.Model:
@@ -112,6 +114,8 @@ def precision(policy: str) -> Iterator[None]:
 
     Model Garden's layers make their parts without a dtype argument, so the global policy is set, and set back.
     """
+    if policy not in _POLICIES:
+        raise UserError(f"policy: {policy!r} is unknown; {nearest(policy, _POLICIES)}")
     before = tf_keras.mixed_precision.global_policy()
     tf_keras.mixed_precision.set_global_policy(policy)
     try:

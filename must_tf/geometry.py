@@ -27,8 +27,8 @@ class Geometry(NamedTuple):
 def fit(image_size: Any, view_size: Size) -> Geometry:
     """The whole image in the top left corner of the view, its aspect kept, the rest padded."""
     image_size = tf.cast(image_size, tf.int32)
-    scale = tf.reduce_min(tf.constant(view_size, tf.float32) / tf.cast(image_size, tf.float32))
-    return Geometry(image_size, _scaled(image_size, scale), tf.zeros(2, tf.int32), tf.constant(False), view_size)
+    scaled_size = _scaled(image_size, _fitting(image_size, view_size))
+    return Geometry(image_size, scaled_size, tf.zeros(2, tf.int32), tf.constant(False), view_size)
 
 
 def stretch(image_size: Any, view_size: Size) -> Geometry:
@@ -49,15 +49,14 @@ def random_view(
       scale: the lowest and highest factor on the scale of `fit`; (1, 1) shows every image whole.
       flip: whether half of the views are mirrored.
     """
-    whole = fit(image_size, view_size)
+    image_size = tf.cast(image_size, tf.int32)
     scale_seed, offset_seed, flip_seed = tf.unstack(tf.random.split(seed, 3))
     factor = tf.random.stateless_uniform([], scale_seed, scale[0], scale[1])
-    ratio = tf.cast(whole.scaled_size, tf.float32) / tf.cast(whole.image_size, tf.float32)
-    scaled_size = _scaled(whole.image_size, factor * tf.reduce_min(ratio))
+    scaled_size = _scaled(image_size, factor * _fitting(image_size, view_size))
     room = tf.cast(tf.maximum(scaled_size - tf.constant(view_size), 0) + 1, tf.float32)
     offset = tf.cast(tf.random.stateless_uniform([2], offset_seed) * room, tf.int32)
     mirrored = tf.logical_and(flip, tf.random.stateless_uniform([], flip_seed) < 0.5)
-    return Geometry(whole.image_size, scaled_size, offset, mirrored, view_size)
+    return Geometry(image_size, scaled_size, offset, mirrored, view_size)
 
 
 def move_image(image: tf.Tensor, geometry: Geometry) -> tf.Tensor:
@@ -109,6 +108,11 @@ def restore_map(values: tf.Tensor, geometry: Geometry) -> tf.Tensor:
     values = tf.cond(geometry.flip, lambda: tf.reverse(values, [1]), lambda: values)
     height, width = tf.unstack(geometry.scaled_size)
     return tf.image.resize(values[:height, :width], geometry.image_size)
+
+
+def _fitting(image_size: tf.Tensor, view_size: Size) -> tf.Tensor:
+    """The largest scale at which the whole image is in the view."""
+    return tf.reduce_min(tf.constant(view_size, tf.float32) / tf.cast(image_size, tf.float32))
 
 
 def _scaled(image_size: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:

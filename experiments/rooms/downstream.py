@@ -6,7 +6,6 @@ Argument: classification, detection, segmentation_a, segmentation_b, depth or no
 """
 
 from must_tf.experiments.rooms.trunk import TRUNK
-
 from must_tf.pipeline import Augment
 from must_tf.sources.rooms.dataset import DOWNSTREAM_TASKS
 from must_tf.training import Experiment, Optimizer

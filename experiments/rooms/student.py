@@ -7,7 +7,6 @@ have the student's batch size and learning rate, so the paper's rule gives 1 to 
 """
 
 from must_tf.experiments.rooms.trunk import OPTIMIZER, TRUNK
-
 from must_tf.sources.rooms.dataset import TEACHER_TASKS
 from must_tf.training import Balance, Experiment
 

@@ -8,7 +8,6 @@ budget.
 """
 
 from must_tf.experiments.rooms.trunk import OPTIMIZER, TRUNK
-
 from must_tf.sources.rooms.dataset import TEACHER_TASKS
 from must_tf.training import Experiment
 

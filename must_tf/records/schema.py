@@ -56,6 +56,16 @@ class Quarantined:
 
 def serialize(record: Record, tasks: Iterable[Task]) -> bytes:
     """Turns a record into bytes: the same record gives the same bytes, always."""
+    return to_bytes(to_example(record, tasks))
+
+
+def to_bytes(example: tf.train.Example) -> bytes:
+    """Turns an example into bytes, always the same ones."""
+    return example.SerializeToString(deterministic=True)
+
+
+def to_example(record: Record, tasks: Iterable[Task]) -> tf.train.Example:
+    """Turns a record into an example; a label without features (a map without a valid pixel) is left out."""
     values: dict[str, Any] = {
         "image/encoded": record.encoded,
         "image/format": record.format.encode(),
@@ -64,20 +74,25 @@ def serialize(record: Record, tasks: Iterable[Task]) -> bytes:
         "image/id": record.id.encode(),
     }
     for task in tasks:
-        if task.name in record.labels:
-            values |= task.encode(record.labels[task.name])
-            values[f"{task.name}/origin"] = record.origins[task.name].encode()
+        features = task.encode(record.labels[task.name]) if task.name in record.labels else {}
+        if features:
+            values |= features | {origin_key(task): record.origins[task.name].encode()}
     example = tf.train.Example()
     for key in sorted(values):
         _fill(example.features.feature[key], values[key])
-    return example.SerializeToString(deterministic=True)
+    return example
+
+
+def origin_key(task: Task) -> str:
+    """Returns the key of a label's origin, which a record has if and only if it has the label."""
+    return f"{task.name}/origin"
 
 
 def specs(tasks: Iterable[Task]) -> dict[str, Any]:
     """Returns the tf.io specs of a record with labels of these tasks; every label may be absent."""
     found = dict(_IMAGE)
     for task in tasks:
-        found |= task.features() | {f"{task.name}/origin": optional_bytes()}
+        found |= task.features() | {origin_key(task): optional_bytes()}
     return found
 
 
@@ -95,7 +110,7 @@ def parse(serialized: tf.Tensor, tasks: Sequence[Task]) -> dict[str, Any]:
         "image": tf.ensure_shape(image, [None, None, 3]),
         "id": parsed["image/id"],
         "targets": {task.name: task.decode(parsed) for task in tasks},
-        "origins": {task.name: parsed[f"{task.name}/origin"] for task in tasks},
+        "origins": {task.name: parsed[origin_key(task)] for task in tasks},
     }
 
 
@@ -112,7 +127,7 @@ def deserialize(serialized: bytes, tasks: Sequence[Task]) -> Record:
     for key in ("image/height", "image/width"):
         parsed[key] = tf.cast(parsed[key], tf.int32)
     for task in tasks:
-        origin = parsed[f"{task.name}/origin"].numpy().decode()
+        origin = parsed[origin_key(task)].numpy().decode()
         label = task.label(_numpy(task.decode(parsed)))
         if origin and label is not None:
             record.labels[task.name], record.origins[task.name] = label, origin

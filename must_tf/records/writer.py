@@ -6,6 +6,7 @@ before it, goes a hidden note with what the manifest will say of it; the notes g
 
 import collections
 import dataclasses
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import tensorflow as tf
 from must_tf.errors import UserError
 from must_tf.files import read_json, replacing, sha256, write_json
 from must_tf.records.manifest import FILE, Manifest, Shard
-from must_tf.records.schema import Quarantined, Record, serialize, specs
+from must_tf.records.schema import Quarantined, Record, origin_key, specs, to_bytes, to_example
 from must_tf.tasks import Task, to_json
 
 _PLAN = ".plan.json"
@@ -46,14 +47,15 @@ class Plan:
         return self.folder / f"{self.name}-{self.split}.tfrecord-{index:05d}-of-{self.num_shards:05d}"
 
     def describe(self) -> dict[str, Any]:
-        """Returns what a later run must agree with."""
-        return {
+        """Returns what a later run must agree with, as JSON has it: with lists for tuples."""
+        value = {
             "name": self.name,
             "split": self.split,
             "num_shards": self.num_shards,
             "tasks": {task.name: to_json(task) for task in self.tasks},
             **self.source,
         }
+        return json.loads(json.dumps(value))
 
 
 def pending(plan: Plan) -> list[int]:
@@ -91,11 +93,13 @@ def write_shard(plan: Plan, index: int, records: Iterable[Record | Quarantined])
                 if isinstance(record, Quarantined):
                     quarantined.append(dataclasses.asdict(record))
                     continue
-                writer.write(serialize(record, plan.tasks))
+                example = to_example(record, plan.tasks)
+                writer.write(to_bytes(example))
                 count += 1
                 reencoded += record.reencoded
-                for task, origin in record.origins.items():
-                    labels[task][origin] += 1
+                for task in plan.tasks:
+                    if origin_key(task) in example.features.feature:
+                        labels[task.name][record.origins[task.name]] += 1
         totals = {task: dict(sorted(origins.items())) for task, origins in labels.items()}
         size = temporary.stat().st_size
         shard = Shard(path.name, count, size, sha256(temporary), totals, reencoded, quarantined)

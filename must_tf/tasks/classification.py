@@ -56,6 +56,7 @@ class Classification(Task):
         probs = np.asarray(label, np.float32)
         self._check(probs.shape == (self.num_classes,), f"probabilities of shape {probs.shape}")
         self._check(bool(np.isfinite(probs).all() and (probs >= 0).all()), "negative or non-finite probabilities")
+        self._check(bool(probs.any()), "probabilities that are all 0")
         if not self.top_k:
             return {f"{self.name}/probs": probs.astype("<f2").tobytes()}
         top = np.argsort(-probs, kind="stable")[: self.top_k]

@@ -17,7 +17,7 @@ from must_tf.tasks import drawing
 from must_tf.tasks.task import FUSED, Features, Metric, Outputs, Target, Task, decode_or, optional_bytes, per_image_mean
 
 METRIC, AFFINE_INVERSE = "metric", "affine_inverse"
-_STEPS = 65534  # png values 1..65535 hold the range; 0 is invalid
+_STEPS = 65534  # between the png values 1 and 65535, which hold the range; 0 is invalid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,13 +56,15 @@ class Depth(Task):
         }
 
     def encode(self, label: np.ndarray) -> dict[str, Any]:
-        """Takes a float map [H, W]."""
+        """Takes a float map [H, W]; one without a valid pixel has no features."""
         depth = np.asarray(label, np.float64)
         if depth.ndim != 2:
             raise UserError(f"task {self.name!r}: a depth map [H, W] expected, {depth.shape} given")
         valid = self._valid(depth)
-        low, high = (float(depth[valid].min()), float(depth[valid].max())) if valid.any() else (0.0, 0.0)
-        scale = (high - low) / (_STEPS - 1) or 1.0
+        if not valid.any():
+            return {}
+        low, high = float(depth[valid].min()), float(depth[valid].max())
+        scale = (high - low) / _STEPS or abs(low) or 1.0  # of a constant map, so that it comes back exactly
         offset = low - scale
         png = np.where(valid, np.rint((np.where(valid, depth, low) - offset) / scale), 0).astype(np.uint16)
         buffer = io.BytesIO()

@@ -33,12 +33,17 @@ class Normals(Task):
         return {f"{self.name}/normals/encoded": optional_bytes()}
 
     def encode(self, label: np.ndarray) -> dict[str, Any]:
-        """Takes a float map [H, W, 3]; vectors are normalised, those that are not finite are invalid."""
+        """Takes a float map [H, W, 3]; vectors are normalised, those that are not finite are invalid.
+
+        A map without a valid vector has no features.
+        """
         normals = np.asarray(label, np.float64)
         if normals.ndim != 3 or normals.shape[-1] != 3:
             raise UserError(f"task {self.name!r}: a map of vectors [H, W, 3] expected, {normals.shape} given")
         length = np.linalg.norm(normals, axis=-1, keepdims=True)
         valid = np.isfinite(length) & (length > 1e-6)
+        if not valid.any():
+            return {}
         unit = np.where(valid, normals / np.where(valid, length, 1), -1.0)
         buffer = io.BytesIO()
         Image.fromarray(np.rint((unit + 1) * 127.5).astype(np.uint8)).save(buffer, "PNG")

@@ -54,13 +54,15 @@ class Segmentation(Task):
         return {f"{self.name}/mask/encoded": optional_bytes()}
 
     def encode(self, label: np.ndarray) -> dict[str, Any]:
-        """Takes an integer map [H, W]; the round trip is exact."""
+        """Takes an integer map [H, W]; the round trip is exact. A map without a valid pixel has no features."""
         label = np.asarray(label)
         if label.ndim != 2 or label.dtype.kind not in "iu":
             raise UserError(
                 f"task {self.name!r}: a mask of integers [H, W] expected, {label.dtype} {label.shape} given"
             )
-        known = (label >= 0) & (label < self.num_classes)
+        known = self._known(label)
+        if not known.any():
+            return {}
         stored = np.where(known, label, self.ignore).astype(self._dtype.as_numpy_dtype)
         buffer = io.BytesIO()
         Image.fromarray(stored).save(buffer, "PNG")
@@ -116,13 +118,17 @@ class Segmentation(Task):
 
     def draw(self, image: np.ndarray, label: np.ndarray) -> np.ndarray:
         """A colour a class over the image, with the class names; ignored pixels are dimmed."""
-        return drawing.regions(image, label, label < self.num_classes, self.class_names)
+        return drawing.regions(image, label, self._known(label), self.class_names)
 
     def statistics(self, label: np.ndarray) -> dict[str, float]:
         """Pixels by class, as shares of their image, and `ignored`."""
-        values, counts = np.unique(label, return_counts=True)
-        names = [self.class_names[v] if v < self.num_classes else "ignored" for v in values]
-        return {name: float(count) / label.size for name, count in zip(names, counts, strict=True)}
+        known = self._known(label)
+        values, counts = np.unique(label[known], return_counts=True)
+        shares = {self.class_names[v]: float(count) / label.size for v, count in zip(values, counts, strict=True)}
+        return shares if known.all() else shares | {"ignored": float((~known).mean())}
+
+    def _known(self, label: np.ndarray) -> np.ndarray:
+        return (label >= 0) & (label < self.num_classes)
 
 
 class _MeanIoU(Metric):

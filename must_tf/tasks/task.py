@@ -64,7 +64,7 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def encode(self, label: Label) -> dict[str, Any]:
-        """Turns a label into feature values by key: bytes, or a list of ints or floats."""
+        """Turns a label into feature values by key: bytes, or a list of ints or floats; none for an empty map."""
 
     @abc.abstractmethod
     def decode(self, parsed: Mapping[str, tf.Tensor]) -> Target:

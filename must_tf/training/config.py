@@ -126,11 +126,17 @@ def to_dict(experiment: Experiment) -> dict[str, Any]:
 
 def from_dict(value: Mapping[str, Any]) -> Experiment:
     """The inverse of `to_dict`."""
-    fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in value.items()}
+    fields: dict[str, Any] = _tuples(value)
     for name, kind in _PARTS.items():
-        part = {key: tuple(v) if isinstance(v, list) else v for key, v in fields[name].items()}
-        fields[name] = kind(**part)
+        fields[name] = kind(**fields[name])
     return Experiment(**fields | {"tasks": tuple(from_json(task) for task in value["tasks"])})
+
+
+def _tuples(value: Any) -> Any:
+    """Makes tuples of the lists that JSON has in their place."""
+    if isinstance(value, Mapping):
+        return {key: _tuples(part) for key, part in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def _find(path: str) -> Path:
@@ -151,13 +157,17 @@ def _override(node: Any, keys: list[str], text: str, whole: str) -> Any:
             raise UserError(f"--config.{whole}: no task {key!r}; {nearest(key, names)}")
         changed = _override(node[names[key]], rest, text, whole)
         return (*node[: names[key]], changed, *node[names[key] + 1 :])
-    if isinstance(node, Mapping):
-        return {**node, key: _literal(text, whole, object)}
     types = typing.get_type_hints(type(node)) if dataclasses.is_dataclass(node) else {}
     fields = {field.name for field in dataclasses.fields(node)} if dataclasses.is_dataclass(node) else set()
     if key not in fields:
         raise UserError(f"--config.{whole}: no field {key!r}; {nearest(key, fields)}")
-    value = _override(getattr(node, key), rest, text, whole) if rest else _literal(text, whole, types[key])
+    value = getattr(node, key)
+    if not rest:
+        value = _literal(text, whole, types[key])
+    elif isinstance(value, Mapping):
+        value = {**value, ".".join(rest): _literal(text, whole, typing.get_args(types[key])[1])}
+    else:
+        value = _override(value, rest, text, whole)
     return dataclasses.replace(node, **{key: value})
 
 
@@ -173,8 +183,22 @@ def _literal(text: str, whole: str, wanted: Any) -> Any:
         value = None
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    base = typing.get_origin(wanted) or wanted
-    if dataclasses.is_dataclass(base) or value is None or not isinstance(value, base):
-        name = getattr(wanted, "__name__", str(wanted))
+    if not _fits(value, wanted):
+        name = str(wanted) if typing.get_args(wanted) else wanted.__name__
         raise UserError(f"--config.{whole}: {text!r} received, expected a value of type {name}")
     return value
+
+
+def _fits(value: Any, wanted: Any) -> bool:
+    """Whether a value is of a type, which may be one as `tuple[float, float]`; an int will do for a float."""
+    base, parts = typing.get_origin(wanted) or wanted, typing.get_args(wanted)
+    if base is tuple:
+        if not isinstance(value, tuple):
+            return False
+        parts = parts[:1] * len(value) if parts[-1] is ... else parts
+        return len(value) == len(parts) and all(map(_fits, value, parts))
+    if base is Mapping:
+        return isinstance(value, dict) and all(_fits(part, parts[1]) for part in value.values())
+    if isinstance(value, bool):
+        return base is bool
+    return isinstance(value, (int, float) if base is float else base)

@@ -49,11 +49,7 @@ class Trainer:
     """
 
     def __init__(self, experiment: Experiment):
-        check_size(experiment.input_size)
-        if experiment.checkpoint_every % experiment.log_every:
-            raise UserError(
-                f"checkpoint_every: {experiment.checkpoint_every} is no multiple of log_every, {experiment.log_every}"
-            )
+        _check(experiment)
         self.experiment = experiment
         self.datasets = [open_dataset(folder) for folder in experiment.train]
         self._check_labels()
@@ -150,6 +146,20 @@ class Trainer:
         averages = getattr(self.student.optimizer, "_model_variables_moving_average", None) or []
         for average, variable in zip(averages, self.student.trainable_variables, strict=False):
             average.assign(variable)
+
+
+def _check(experiment: Experiment) -> None:
+    """Raises a `UserError` where a field's value is impossible."""
+    check_size(experiment.input_size)
+    for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
+        if getattr(experiment, name) < 1:
+            raise UserError(f"{name}: {getattr(experiment, name)} received, expected 1 or more")
+    if experiment.checkpoint_every % experiment.log_every:
+        raise UserError(
+            f"checkpoint_every: {experiment.checkpoint_every} is no multiple of log_every, {experiment.log_every}"
+        )
+    if not experiment.train:
+        raise UserError("train: no folder given, expected one folder of records or more")
 
 
 def _claim(workdir: Path, experiment: Experiment) -> None:

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+
+from must_tf.errors import UserError
+from must_tf.export.parity import Parity, compare, measure, probe_images
+
+
+@pytest.fixture
+def boxes():
+    """A ranked list of boxes for two images; the second has 40 rows of padding."""
+    rng = np.random.default_rng(0)
+    scores = -np.sort(-rng.uniform(0.1, 1, [2, 100]), axis=1).astype(np.float32)
+    classes = rng.integers(0, 3, [2, 100]).astype(np.int32)
+    corners = np.sort(rng.uniform(0, 1, [2, 100, 2, 2]), axis=2).reshape(2, 100, 4).astype(np.float32)
+    corners[1, 60:], classes[1, 60:], scores[1, 60:] = 0, -1, 0
+    return {"t/boxes": corners, "t/classes": classes, "t/scores": scores}
+
+
+def test_what_is_equal_has_no_error_and_the_error_is_relative_to_the_largest_value():
+    wanted = {"depth": np.array([[100.0, 1.0]], np.float32)}
+    assert compare(wanted, wanted) == {"depth": (0.0, 2)}
+    assert compare(wanted, {"depth": np.array([[100.0, 2.0]])})["depth"][0] == pytest.approx(0.01)
+    thousandfold = {"depth": 1000 * wanted["depth"]}
+    assert compare(thousandfold, {"depth": np.array([[1e5, 2000.0]])})["depth"][0] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("given", [{}, {"a": np.zeros([2, 2])}, {"a": np.array([0.0, np.nan])}])
+def test_missing_misshapen_and_not_finite_outputs_are_infinitely_far(given):
+    assert compare({"a": np.zeros(2)}, given)["a"][0] == np.inf
+
+
+def test_an_output_too_many_is_infinitely_far():
+    assert compare({}, {"a": np.zeros(2)})["a"][0] == np.inf
+
+
+def test_boxes_in_another_order_are_the_same_boxes(boxes):
+    order = np.random.default_rng(1).permutation(100)
+    shuffled = {name: values[:, order] for name, values in boxes.items()}
+    assert {name: error for name, (error, _) in compare(boxes, shuffled).items()} == dict.fromkeys(boxes, 0.0)
+    assert compare(boxes, shuffled)["t/classes"][1] == 160  # padding does not count
+
+
+def test_boxes_that_moved_are_measured(boxes):
+    moved = boxes | {"t/boxes": boxes["t/boxes"] + np.float32(5e-4)}
+    assert compare(boxes, moved)["t/boxes"][0] == pytest.approx(5e-4, rel=0.1)
+
+
+def test_a_box_in_a_hundred_may_have_no_partner_but_not_ten(boxes):
+    for count, fits in ((1, True), (10, False)):
+        other = {name: values.copy() for name, values in boxes.items()}
+        other["t/classes"][:, :count] += 3
+        errors = [error for error, _ in compare(boxes, other).values()]
+        assert errors == ([0.0] * 3 if fits else [np.inf] * 3)
+
+
+def test_which_of_tied_boxes_survive_is_no_error_but_a_tie_excuses_no_other_box(boxes):
+    tied = boxes | {"t/scores": np.where(boxes["t/classes"] < 0, 0, 0.5).astype(np.float32)}
+    survivors = tied | {"t/boxes": np.where(np.arange(100)[:, None] % 2, tied["t/boxes"], 1 - tied["t/boxes"])}
+    assert compare(tied, survivors)["t/boxes"] == (0.0, 4 * 80)
+    assert compare(boxes, boxes | {"t/boxes": survivors["t/boxes"]})["t/boxes"][0] == np.inf
+
+
+def test_no_boxes_anywhere_is_zero_error_over_zero_values(boxes):
+    empty = {name: np.zeros_like(values) - (name == "t/classes") for name, values in boxes.items()}
+    assert set(compare(empty, empty).values()) == {(0.0, 0)}
+
+
+def test_measure_refuses_a_file_that_differs_and_says_where():
+    def student(images):
+        return {"x": images.mean((1, 2, 3))}
+
+    def wrong_in_batches(images):
+        return {"x": student(images)["x"] * (1.001 if len(images) > 1 else 1)}
+
+    assert measure("f", student, student, [(32, 64)], [2]) == [Parity("f", "x", (32, 64), 2, 0.0, 2)]
+    with pytest.raises(UserError, match=r"f: output x is 0\.001 .* 32x64, batch 3; bound 0\.0001"):
+        measure("f", student, wrong_in_batches, [(32, 64)], [1, 3])
+
+
+def test_probe_images_are_the_same_each_time_and_span_the_range():
+    images = probe_images(3, (64, 96))
+    np.testing.assert_array_equal(images, probe_images(3, (64, 96)))
+    assert images.shape == (3, 64, 96, 3) and images.dtype == np.float32
+    assert 0 <= images.min() < 50 and 200 < images.max() <= 255
