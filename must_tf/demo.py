@@ -20,7 +20,6 @@ from must_tf.errors import UserError
 
 TEACHERS = ("classification", "detection", "segmentation", "depth")
 DOWNSTREAM = ("classification", "detection", "segmentation_a", "segmentation_b", "depth", "normals")
-_STEPS = {"classification": 1200, "teacher": 500, "student": 1200, "downstream": 200}
 SIZE = 64
 
 
@@ -48,8 +47,7 @@ def plan(scale: float, seed: int = 0) -> list[Stage]:
     for name in ("classification", "detection", "segmentation", "depth", "unlabelled"):
         stages.append(_rooms(name, [f"{name}/train"], scale, seed))
     for name in TEACHERS:
-        steps = _STEPS.get(name, _STEPS["teacher"])
-        command = _train("train", f"rooms/teacher.py:{name}", f"runs/teacher_{name}", steps, scale, seed)
+        command = _train("train", f"rooms/teacher.py:{name}", f"runs/teacher_{name}", scale, seed)
         stages.append(Stage(f"teacher_{name}", command, f"runs/teacher_{name}/student", (f"rooms_{name}",)))
     teachers = ",".join(f"{name}=student:runs/teacher_{name}" for name in TEACHERS)
     for name in labelled:
@@ -61,7 +59,7 @@ def plan(scale: float, seed: int = 0) -> list[Stage]:
         )
         needs = (f"rooms_{name}", *(f"teacher_{teacher}" for teacher in TEACHERS))
         stages.append(Stage(f"label_{name}", command, f"data/labelled/{name}/manifest.json", needs))
-    command = _train("train", "rooms/student.py", "runs/student", _STEPS["student"], scale, seed)
+    command = _train("train", "rooms/student.py", "runs/student", scale, seed)
     stages.append(Stage("student", command, "runs/student/student", tuple(f"label_{name}" for name in labelled)))
     export = ("export", "--workdir=runs/student", "--formats=savedmodel,onnx", "--out=export")
     stages.append(Stage("export", export, "export/card.json", ("student",)))
@@ -185,23 +183,13 @@ def _rooms(name: str, splits: Sequence[str], scale: float, seed: int) -> Stage:
     return Stage(f"rooms_{name}", command, f"data/rooms/{splits[-1]}/manifest.json")
 
 
-def _train(verb: str, config: str, workdir: str, steps: int, scale: float, seed: int) -> tuple[str, ...]:
-    """A training command; a run that is cut short also warms up for a shorter time."""
-    steps = max(10, round(steps * scale))
-    short = (f"--config.optimizer.warmup_steps={steps // 10}",) if scale < 1 else ()
-    return (
-        verb,
-        f"--config={config}",
-        f"--workdir={workdir}",
-        f"--config.steps={steps}",
-        f"--config.seed={seed}",
-        *short,
-    )
+def _train(verb: str, config: str, workdir: str, scale: float, seed: int) -> tuple[str, ...]:
+    return (verb, f"--config={config}", f"--workdir={workdir}", f"--scale={scale:g}", f"--config.seed={seed}")
 
 
 def _transfer(task: str, name: str, inits: str, after: str, scale: float, seed: int) -> Stage:
     workdir = f"runs/{task}_{name}"
-    command = _train("transfer", f"rooms/downstream.py:{task}", workdir, _STEPS["downstream"], scale, seed)
+    command = _train("transfer", f"rooms/downstream.py:{task}", workdir, scale, seed)
     needs = ("rooms_downstream_train", "rooms_downstream_test", after)
     return Stage(
         f"transfer_{task}_{name}", (*command, f"--inits={inits}", f"--seeds={seed}"), f"{workdir}/transfer.json", needs

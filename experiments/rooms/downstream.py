@@ -5,8 +5,7 @@
 Argument: classification, detection, segmentation_a, segmentation_b, depth or normals.
 """
 
-from must_tf.experiments.rooms.trunk import TRUNK
-from must_tf.pipeline import Augment
+from must_tf.experiments.rooms.trunk import AUGMENT, TRUNK
 from must_tf.sources.rooms.dataset import DOWNSTREAM_TASKS
 from must_tf.training import Experiment, Optimizer
 
@@ -17,12 +16,12 @@ def get_config(task: str = "classification") -> Experiment:
         tasks=(DOWNSTREAM_TASKS[task],),
         train=(f"data/rooms/downstream_{task}/train",),
         validation=f"data/rooms/downstream_{task}/test",
-        steps=200,
+        steps=300,
         input_size=(64, 64),
         batch_size=16,
         trunk=TRUNK,
-        optimizer=Optimizer("adamw", learning_rate=1e-3, warmup_steps=20, weight_decay=0.02, clip_norm=5.0),
-        augment=Augment(scale=(0.9, 1.3)),
+        optimizer=Optimizer("adamw", learning_rate=2e-3, warmup_steps=30, weight_decay=0.02, clip_norm=5.0),
+        augment=AUGMENT,
         policy="mixed_bfloat16",
         checkpoint_every=1000,
         keep_checkpoints=0,

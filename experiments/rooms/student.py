@@ -6,11 +6,11 @@ Its data: `must label` over the classification set (whose human classes stay) an
 have the student's batch size and learning rate, so the paper's rule gives 1 to each; depth's weight is given.
 """
 
-from must_tf.experiments.rooms.trunk import OPTIMIZER, TRUNK
+from must_tf.experiments.rooms.trunk import AUGMENT, OPTIMIZER, TRUNK
 from must_tf.sources.rooms.dataset import TEACHER_TASKS
 from must_tf.training import Balance, Experiment
 
-_RECIPE = (32, OPTIMIZER.learning_rate)
+_RECIPE = (16, OPTIMIZER.learning_rate)
 
 
 def get_config() -> Experiment:
@@ -18,14 +18,15 @@ def get_config() -> Experiment:
     return Experiment(
         tasks=tuple(TEACHER_TASKS.values()),
         train=("data/labelled/classification", "data/labelled/unlabelled"),
-        steps=1200,
+        steps=2400,
         input_size=(64, 64),
-        batch_size=32,
+        batch_size=16,
         trunk=TRUNK,
         optimizer=OPTIMIZER,
+        augment=AUGMENT,
         balance=Balance(
             "paper",
-            weights={"depth": 2.0},
+            weights={"depth": 3.0},
             recipes=dict.fromkeys(("classification", "detection", "segmentation"), _RECIPE),
         ),
         policy="mixed_bfloat16",

@@ -7,9 +7,11 @@ classification is also the baseline of the transfer table: pre-training on the h
 budget.
 """
 
-from must_tf.experiments.rooms.trunk import OPTIMIZER, TRUNK
+from must_tf.experiments.rooms.trunk import AUGMENT, OPTIMIZER, TRUNK
 from must_tf.sources.rooms.dataset import TEACHER_TASKS
 from must_tf.training import Experiment
+
+_STEPS = {"classification": 2400, "detection": 1500, "segmentation": 1500, "depth": 800}
 
 
 def get_config(task: str = "classification") -> Experiment:
@@ -17,11 +19,12 @@ def get_config(task: str = "classification") -> Experiment:
     return Experiment(
         tasks=(TEACHER_TASKS[task],),
         train=(f"data/rooms/{task}/train",),
-        steps=1200 if task == "classification" else 500,
+        steps=_STEPS[task],
         input_size=(64, 64),
-        batch_size=32,
+        batch_size=16,
         trunk=TRUNK,
         optimizer=OPTIMIZER,
+        augment=AUGMENT,
         policy="mixed_bfloat16",
         checkpoint_every=250,
     )

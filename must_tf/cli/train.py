@@ -11,6 +11,9 @@ from must_tf.cli import app
 FLAGS = flags.FlagValues()
 _CONFIG = flags.DEFINE_string("config", None, "FILE.py or FILE.py:ARGUMENT.", flag_values=FLAGS)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run's files are.", flag_values=FLAGS)
+_SCALE = flags.DEFINE_float(
+    "scale", 1.0, "Factor on the steps, to try an experiment in seconds.", 1e-4, flag_values=FLAGS
+)
 flags.mark_flags_as_required(["config", "workdir"], flag_values=FLAGS)
 
 
@@ -24,5 +27,5 @@ def main(overrides: dict[str, str]) -> None:
     """Trains."""
     from must_tf.training import load_config, train
 
-    train(load_config(_CONFIG.value, overrides), _WORKDIR.value)
+    train(load_config(_CONFIG.value, overrides, _SCALE.value), _WORKDIR.value)
     print(f"{_WORKDIR.value}/student: the finished student")

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from must_tf.errors import UserError
+from must_tf.errors import UserError, nearest
 from must_tf.geometry import Size
 from must_tf.pipeline import evaluation_batches
 from must_tf.progress import Progress
@@ -29,6 +29,9 @@ def evaluate(
     """
     counts = dataset.manifest.counts
     have = [name for name in student.tasks if sum(counts.get(name, {}).values())]
+    for name in tasks or ():
+        if name not in student.tasks:
+            raise UserError(f"the student has no task {name!r}; {nearest(name, student.tasks)}")
     wanted = [student.tasks[name] for name in (have if tasks is None else tasks)]
     if not wanted:
         raise UserError(f"{dataset.folder}: no labels of the student's tasks {sorted(student.tasks)}")

@@ -1,10 +1,12 @@
 """Labels a whole collection of images, shard by shard."""
 
 import functools
+import hashlib
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from must_tf.errors import UserError
 from must_tf.labeling.shard import label_records
@@ -49,28 +51,30 @@ def label(
     """
     if not teachers:
         raise UserError("label: no teacher given; expected one TASK=FORMAT:PATH or more")
+    described = {teacher.id: teacher.describe() for teacher in teachers}
+    known: dict[str, Any] = {}  # the teachers of labels that are there already
     shards: list[Callable[[], Iterator[Record | Quarantined]]]
     if Path(images, FILE).exists():
         dataset = open_dataset(images)
         total, tasks = dataset.manifest.count, _union(dataset, [teacher.task for teacher in teachers])
+        known, names = dataset.manifest.teachers, [shard.sha256 for shard in dataset.manifest.shards]
         shards = [functools.partial(dataset.records, [i]) for i in range(len(dataset.paths))]
     else:
-        paths = find_images(images)
-        total, tasks = len(paths), tuple(teacher.task for teacher in teachers)
-        runs = split_evenly(paths, math.ceil(len(paths) / images_per_shard))
+        names = find_images(images)
+        total, tasks = len(names), tuple(teacher.task for teacher in teachers)
+        runs = split_evenly(names, math.ceil(len(names) / images_per_shard))
         shards = [functools.partial(map, read_image, run) for run in runs]
-    source = {"images": str(images), "count": total, "teachers": {t.id: t.describe() for t in teachers}}
+    listing = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+    source = {"images": str(images), "count": total, "listing": listing, "teachers": described}
     plan = Plan(Path(out), "labelled", "train", tasks, len(shards), source)
     todo = pending(plan)
     if not todo and Path(out, FILE).exists():
-        return read_manifest(out)
+        return _checked(read_manifest(out), teachers, out)
     progress = Progress("label", total, done=total * (len(shards) - len(todo)) // len(shards))
     for index in todo:
         labelled = label_records(progress.waiting(shards[index]()), teachers, batch_size)
         write_shard(plan, index, _counted(labelled, progress))
-    manifest = finish(plan, {teacher.id: teacher.describe() for teacher in teachers})
-    _check(manifest, teachers, out)
-    return manifest
+    return _checked(finish(plan, known | described), teachers, out)
 
 
 def _counted(records: Iterator[Record | Quarantined], progress: Progress) -> Iterator[Record | Quarantined]:
@@ -86,10 +90,12 @@ def _union(dataset: Dataset, tasks: Sequence[Task]) -> tuple[Task, ...]:
     return tuple({**known, **{task.name: task for task in tasks}}.values())
 
 
-def _check(manifest: Manifest, teachers: Sequence[Teacher], out: str | os.PathLike) -> None:
-    if not manifest.count:
+def _checked(manifest: Manifest, teachers: Sequence[Teacher], out: str | os.PathLike) -> Manifest:
+    """Returns the manifest of a finished dataset, unless a teacher, or all of it, came to nothing."""
+    if not manifest.count and manifest.quarantined:
         first = manifest.quarantined[0]
         raise UserError(f"{out}: not one image could be read; the first: {first['name']}: {first['reason']}")
     for teacher in teachers:
         if not sum(manifest.counts[teacher.task.name].values()):
             raise UserError(f"{out}: teacher {teacher.id} gave no label of task {teacher.task.name!r} at all")
+    return manifest

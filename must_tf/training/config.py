@@ -98,13 +98,14 @@ class Experiment:
 _PARTS = {"trunk": Trunk, "optimizer": Optimizer, "balance": Balance, "augment": Augment}
 
 
-def load_config(where: str, overrides: Mapping[str, str] | None = None) -> Experiment:
+def load_config(where: str, overrides: Mapping[str, str] | None = None, scale: float = 1.0) -> Experiment:
     """Runs a config file and returns its experiment.
 
     Args:
       where: `FILE.py` or `FILE.py:ARGUMENT`; the file defines `get_config() -> Experiment`, or
         `get_config(argument)`. `rooms/student.py` is also found among the experiments that are installed.
       overrides: {"optimizer.learning_rate": "0.3", ...}.
+      scale: factor on the length of the run, before the overrides: `scaled`.
     """
     path, _, argument = where.partition(":")
     file = _find(path)
@@ -114,9 +115,20 @@ def load_config(where: str, overrides: Mapping[str, str] | None = None) -> Exper
     experiment = module["get_config"](*([argument] if argument else []))
     if not isinstance(experiment, Experiment):
         raise UserError(f"{file}: get_config() returned {type(experiment).__name__}, expected an Experiment")
+    experiment = scaled(experiment, scale)
     for key, value in (overrides or {}).items():
         experiment = _override(experiment, key.split("."), value, key)
     return experiment
+
+
+def scaled(experiment: Experiment, scale: float) -> Experiment:
+    """Returns an experiment with `scale` times the steps, ten at least, and a warm-up in proportion."""
+    if scale == 1.0:
+        return experiment
+    steps = max(10, round(scale * experiment.steps))
+    warmup = round(steps * experiment.optimizer.warmup_steps / experiment.steps)
+    optimizer = dataclasses.replace(experiment.optimizer, warmup_steps=warmup)
+    return dataclasses.replace(experiment, steps=steps, optimizer=optimizer)
 
 
 def to_dict(experiment: Experiment) -> dict[str, Any]:

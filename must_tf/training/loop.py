@@ -111,16 +111,16 @@ class Trainer:
             experiment.augment,
             start=done,
         )
-        progress = Progress("train", experiment.steps, "steps", done)
+        progress, loss = Progress("train", experiment.steps, "steps", done), ""
         for step, batch in zip(range(done + 1, experiment.steps + 1), progress.waiting(batches), strict=False):
             monitor.add(self._step(batch))
             last = step == experiment.steps
             if step % experiment.log_every == 0 or last:
                 means = monitor.write(step, learning_rate=float(optimizer.lr), data_wait=progress.wait_share)
+                loss = f"  loss {means['loss']:.3f}"
             if step % experiment.checkpoint_every == 0 or last:
                 manager.save(step)
-            note = f"{progress.rate * experiment.batch_size:.0f} images/s"
-            progress.update(1, note + (f"  loss {means['loss']:.3f}" if step >= experiment.log_every else ""))
+            progress.update(1, f"{progress.rate * experiment.batch_size:.0f} images/s{loss}")
 
     def _check_labels(self) -> None:
         """Each dataset must have labels of some task, and each task must have labels in some dataset."""

@@ -23,7 +23,7 @@ from must_tf.sources.rooms.worlds import DOWNSTREAM_CATEGORIES, TEACHER_CATEGORI
 from must_tf.tasks import Classification, Depth, Detection, Normals, Segmentation, Task
 
 # At 64 to 96 pixels: small anchors, a short head.
-_BOXES: dict[str, Any] = {"anchor_size": 2.0, "num_convs": 1, "max_boxes": 20, "max_outputs": 50}
+_BOXES: dict[str, Any] = {"anchor_size": 3.0, "anchor_scales": 1, "num_convs": 1, "max_boxes": 20, "max_outputs": 50}
 
 _TAUGHT, _NEW = tuple(TEACHER_CATEGORIES), tuple(DOWNSTREAM_CATEGORIES)
 
@@ -64,11 +64,11 @@ SPLITS: dict[str, Split] = {
     "classification/train": Split("classification", (TEACHER_TASKS["classification"],), 3000),
     "detection/train": Split("detection", (TEACHER_TASKS["detection"],), 2000),
     "segmentation/train": Split("segmentation", (TEACHER_TASKS["segmentation"],), 2000),
-    "depth/train": Split("depth", (TEACHER_TASKS["depth"],), 2000),
-    "unlabelled/train": Split("unlabelled", (), 3000),
+    "depth/train": Split("depth", (TEACHER_TASKS["depth"],), 1500),
+    "unlabelled/train": Split("unlabelled", (), 2000),
     **{f"{name}/test": Split(name, (task,), 400, 1) for name, task in TEACHER_TASKS.items()},
     **{f"downstream_{n}/train": Split(f"downstream_{n}", (task,), 300) for n, task in DOWNSTREAM_TASKS.items()},
-    **{f"downstream_{n}/test": Split(f"downstream_{n}", (task,), 400, 1) for n, task in DOWNSTREAM_TASKS.items()},
+    **{f"downstream_{n}/test": Split(f"downstream_{n}", (task,), 300, 1) for n, task in DOWNSTREAM_TASKS.items()},
 }
 
 
