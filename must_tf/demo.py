@@ -137,11 +137,10 @@ def _command(stage: Stage, out: Path) -> None:
     """Is a stage's process: `must` in the demo's folder, its words in the log; it ends when the demo does."""
     from must_tf.cli.__main__ import main
 
-    parent = os.getppid()
-
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
+        parent = multiprocessing.parent_process()
+        assert parent, "a stage runs in a process of its own"
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

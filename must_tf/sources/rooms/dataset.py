@@ -61,13 +61,13 @@ class Split:
 
 
 SPLITS: dict[str, Split] = {
-    "classification/train": Split("classification", (TEACHER_TASKS["classification"],), 3000),
-    "detection/train": Split("detection", (TEACHER_TASKS["detection"],), 2000),
-    "segmentation/train": Split("segmentation", (TEACHER_TASKS["segmentation"],), 2000),
-    "depth/train": Split("depth", (TEACHER_TASKS["depth"],), 1500),
-    "unlabelled/train": Split("unlabelled", (), 2000),
+    "classification/train": Split("classification", (TEACHER_TASKS["classification"],), 2500),
+    "detection/train": Split("detection", (TEACHER_TASKS["detection"],), 1500),
+    "segmentation/train": Split("segmentation", (TEACHER_TASKS["segmentation"],), 1500),
+    "depth/train": Split("depth", (TEACHER_TASKS["depth"],), 1200),
+    "unlabelled/train": Split("unlabelled", (), 1500),
     **{f"{name}/test": Split(name, (task,), 400, 1) for name, task in TEACHER_TASKS.items()},
-    **{f"downstream_{n}/train": Split(f"downstream_{n}", (task,), 300) for n, task in DOWNSTREAM_TASKS.items()},
+    **{f"downstream_{n}/train": Split(f"downstream_{n}", (task,), 250) for n, task in DOWNSTREAM_TASKS.items()},
     **{f"downstream_{n}/test": Split(f"downstream_{n}", (task,), 300, 1) for n, task in DOWNSTREAM_TASKS.items()},
 }
 

@@ -1,0 +1,63 @@
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `import toy`
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import shutil
+
+import hypothesis
+import pytest
+
+hypothesis.settings.register_profile(
+    "quick", max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
+)
+hypothesis.settings.load_profile("quick")
+
+
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory):
+    """A dataset of all five kinds of task: 22 images of mixed sizes in 2 shards, some without some labels."""
+    import toy
+
+    folder = tmp_path_factory.mktemp("data") / "toy"
+    toy.write_dataset(folder, toy.toy_records(22))
+    return folder
+
+
+@pytest.fixture
+def data(toy_data, tmp_path):
+    """A copy of the toy dataset, to be damaged."""
+    return shutil.copytree(toy_data, tmp_path / "data")
+
+
+@pytest.fixture(scope="session")
+def toy_trainer(toy_data):
+    """A trainer of all five tasks for 4 steps, checkpoints at 2 and 4."""
+    import toy
+
+    from must_tf.training import Trainer
+
+    return Trainer(toy.experiment(toy_data))
+
+
+@pytest.fixture(scope="session")
+def toy_run(toy_trainer, tmp_path_factory):
+    """The workdir of a finished run of the toy trainer."""
+    workdir = tmp_path_factory.mktemp("runs") / "toy"
+    toy_trainer.run(workdir)
+    return workdir
+
+
+@pytest.fixture(scope="session")
+def classifier_run(toy_data, tmp_path_factory):
+    """The workdir of a finished run of classification alone: a student without a pyramid."""
+    import toy
+
+    from must_tf.training import train
+
+    workdir = tmp_path_factory.mktemp("runs") / "classifier"
+    train(toy.experiment(toy_data, tasks=[toy.SCENE], steps=2), workdir)
+    return workdir

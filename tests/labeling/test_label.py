@@ -1,0 +1,292 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import toy
+from PIL import Image
+
+import must_tf.labeling.run
+from must_tf.errors import UserError
+from must_tf.labeling import label, label_records
+from must_tf.records import HUMAN, Quarantined, open_dataset, verify
+from must_tf.teachers import Teacher, load_teacher, load_teachers
+
+
+class Fake(Teacher):
+    """A teacher by rule: what it says of a view is a function of the view's red channel."""
+
+    def __init__(self, task, rule, size=toy.VIEW, name="fake-1"):
+        self.task, self.rule, self.input_size, self.id = task, rule, size, name
+        self.shapes = set()
+
+    def __call__(self, images):
+        self.shapes.add(tuple(images.shape))
+        assert images.dtype == tf.uint8
+        return self.rule(tf.cast(images[..., 0], tf.float32) / 255)
+
+    def describe(self):
+        return {"format": "fake", "id": self.id}
+
+
+def bright_is_floor(red):
+    """Segmentation: pixels with much red are class 1."""
+    return {"probs": tf.one_hot(tf.cast(red > 0.5, tf.int32), 3)}
+
+
+def mean_as_class(red):
+    probs = tf.one_hot(tf.cast(tf.reduce_mean(red, [1, 2]) > 0.5, tf.int32), 3)
+    return {"probs": 0.5 * probs + 1 / 6}
+
+
+def segmenter(**fields):
+    return Fake(toy.STUFF, bright_is_floor, **fields)
+
+
+def classifier(**fields):
+    return Fake(toy.SCENE, mean_as_class, **fields)
+
+
+def save(path, image, **arguments):
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, **arguments)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five plain images of mixed sizes."""
+    rng = np.random.default_rng(0)
+    for i, (height, width) in enumerate(toy.SIZES):
+        save(tmp_path / "images" / f"{i}.png", Image.fromarray(toy.random_image(rng, height, width)))
+    return tmp_path / "images"
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def test_every_image_becomes_a_record_with_labels_of_every_teacher(folder, tmp_path):
+    manifest = label(folder, [segmenter(), classifier(name="other-2")], tmp_path / "out", 2, 2)
+    assert manifest.count == 5 and len(manifest.shards) == 3
+    assert manifest.counts == {"stuff": {"fake-1": 5}, "scene": {"other-2": 5}}
+    assert set(manifest.teachers) == {"fake-1", "other-2"}
+    assert verify(open_dataset(tmp_path / "out")).problems == []
+
+
+def test_teacher_sees_batches_of_one_shape(folder, tmp_path):
+    teacher = segmenter()
+    label(folder, [teacher], tmp_path / "out", 3, 4)
+    assert teacher.shapes == {(3, *toy.VIEW, 3)}
+
+
+@pytest.mark.parametrize("size", [(64, 64), (40, 100), (120, 30), (31, 47)])
+def test_labels_are_in_the_frame_of_the_original_image(tmp_path, size):
+    height, width = size
+    image = np.zeros((height, width, 3), np.uint8)
+    y, x = slice(height // 4, height // 2), slice(width // 2, width)
+    image[y, x] = 255
+    save(tmp_path / "images" / "a.png", Image.fromarray(image))
+    label(tmp_path / "images", [segmenter()], tmp_path / "out")
+    (record,) = open_dataset(tmp_path / "out").records()
+    want = (image[..., 0] > 0).astype(int)
+    assert record.labels["stuff"].shape == size
+    edge = np.zeros(size, bool)  # within two pixels of the view
+    reach = int(np.ceil(2 * max(size) / 64))
+    for value in (height // 4, height // 2):
+        edge[max(value - reach, 0) : value + reach] = True
+    edge[:, max(width // 2 - reach, 0) : width // 2 + reach] = True
+    np.testing.assert_array_equal(record.labels["stuff"][~edge], want[~edge])
+
+
+def test_boxes_are_in_the_frame_of_the_original_image(tmp_path):
+    def everything(red):
+        count = tf.shape(red)[0]
+        boxes = tf.tile([[[0.0, 0.0, 0.5, 1.0]]], [count, 1, 1])  # what a 40x80 image covers of the view
+        return {"boxes": boxes, "classes": tf.zeros([count, 1], tf.int32), "scores": tf.ones([count, 1])}
+
+    save(tmp_path / "images" / "a.png", Image.fromarray(np.zeros((40, 80, 3), np.uint8)))
+    label(tmp_path / "images", [Fake(toy.THINGS, everything)], tmp_path / "out")
+    (record,) = open_dataset(tmp_path / "out").records()
+    np.testing.assert_allclose(record.labels["things"]["boxes"], [[0, 0, 1, 1]])
+
+
+def test_labelling_that_was_killed_half_way_is_finished_with_the_same_bytes(folder, tmp_path, monkeypatch):
+    label(folder, [segmenter()], tmp_path / "whole", 2, 2)
+    write = must_tf.labeling.run.write_shard
+
+    def killed(plan, index, records):
+        if index == 1:
+            raise KeyboardInterrupt
+        return write(plan, index, records)
+
+    monkeypatch.setattr(must_tf.labeling.run, "write_shard", killed)
+    with pytest.raises(KeyboardInterrupt):
+        label(folder, [segmenter()], tmp_path / "out", 2, 2)
+    calls = []
+    monkeypatch.setattr(must_tf.labeling.run, "write_shard", lambda *a: (calls.append(a[1]), write(*a))[1])
+    label(folder, [segmenter()], tmp_path / "out", 2, 2)
+    assert calls == [1, 2]
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+
+
+def test_batch_size_does_not_change_a_byte(folder, tmp_path):
+    for size in (1, 5):
+        label(folder, [segmenter()], tmp_path / str(size), size)
+    assert files(tmp_path / "1") == files(tmp_path / "5")
+
+
+def test_finished_labelling_is_not_done_again(folder, tmp_path):
+    label(folder, [segmenter()], tmp_path / "out")
+    before = files(tmp_path / "out")
+    teacher = segmenter()
+    assert label(folder, [teacher], tmp_path / "out").count == 5
+    assert not teacher.shapes and files(tmp_path / "out") == before
+
+
+def test_output_of_another_teacher_or_folder_is_refused(folder, tmp_path):
+    label(folder, [segmenter()], tmp_path / "out")
+    with pytest.raises(UserError, match="teachers"):
+        label(folder, [segmenter(name="fake-2")], tmp_path / "out")
+    save(folder / "more.png", Image.new("RGB", (40, 40)))
+    with pytest.raises(UserError, match="count = 5, now 6"):
+        label(folder, [segmenter()], tmp_path / "out")
+
+
+def test_human_label_wins_and_pseudo_label_is_replaced(tmp_path):
+    image = np.full((64, 64, 3), 255, np.uint8)
+    records = [
+        toy.record(image, {"scene": 2}),
+        toy.record(image - 10, {"scene": 2}, origin="older"),
+        toy.record(image - 20),
+    ]
+    toy.write_dataset(tmp_path / "records", records, [toy.SCENE], num_shards=1)
+    manifest = label(tmp_path / "records", [classifier()], tmp_path / "out")
+    human, replaced, new = open_dataset(tmp_path / "out").records()
+    assert (human.labels["scene"], human.origins["scene"]) == (2, HUMAN)
+    assert replaced.origins["scene"] == new.origins["scene"] == "fake-1"
+    assert np.argmax(replaced.labels["scene"]) == np.argmax(new.labels["scene"]) == 1
+    assert manifest.counts == {"scene": {HUMAN: 1, "fake-1": 2}}
+    assert human.encoded == records[0].encoded
+
+
+def test_labels_of_other_tasks_and_their_teachers_stay(folder, tmp_path):
+    label(folder, [classifier(name="first-1")], tmp_path / "one")
+    manifest = label(tmp_path / "one", [segmenter()], tmp_path / "two")
+    assert manifest.counts == {"scene": {"first-1": 5}, "stuff": {"fake-1": 5}}
+    origins = {origin for task in manifest.counts.values() for origin in task}
+    assert origins == set(manifest.teachers)  # each origin that is not human is a teacher in the manifest
+
+
+def test_records_whose_classes_are_others_are_refused(tmp_path):
+    toy.write_dataset(tmp_path / "records", [toy.record(np.zeros((8, 8, 3), np.uint8), {"scene": 2})], [toy.SCENE], 1)
+    other = classifier()
+    other.task = toy.Classification("scene", ("a", "b"))
+    with pytest.raises(UserError, match="'scene' has class_names"):
+        label(tmp_path / "records", [other], tmp_path / "out")
+
+
+def test_image_on_which_a_teacher_fails_is_quarantined(folder, tmp_path):
+    def broken(red):
+        bad = tf.reduce_mean(red, [1, 2], keepdims=True)[..., tf.newaxis] > 0.5
+        return {"depth": tf.where(bad, np.nan, 1.0 + red[..., tf.newaxis])}
+
+    save(folder / "white.png", Image.new("RGB", (64, 64), "white"))
+    manifest = label(folder, [Fake(toy.DEPTH, broken), segmenter()], tmp_path / "out")
+    assert len(manifest.quarantined) >= 1 and manifest.count + len(manifest.quarantined) == 6
+    assert all("fake-1" in entry["reason"] and "not finite" in entry["reason"] for entry in manifest.quarantined)
+    assert all(np.isfinite(record.labels["depth"]).all() for record in open_dataset(tmp_path / "out").records())
+    assert verify(open_dataset(tmp_path / "out")).problems == []
+
+
+def unsure(red):
+    return {"probs": tf.fill([*red.shape, 3], 1 / 3)}
+
+
+def test_teacher_without_one_label_is_told_now_and_again(folder, tmp_path):
+    for _ in range(2):
+        with pytest.raises(UserError, match="fake-1 gave no label of task 'stuff' at all"):
+            label(folder, [Fake(toy.STUFF, unsure)], tmp_path / "out")
+
+
+def test_image_of_which_a_teacher_is_unsure_is_a_record_without_that_label(folder, tmp_path):
+    def sometimes(red):
+        sure = tf.reduce_mean(red, [1, 2], keepdims=True)[..., tf.newaxis] > 0.9
+        return {"probs": tf.where(sure, tf.one_hot(tf.ones_like(red, tf.int32), 3), 1 / 3)}
+
+    save(folder / "white.png", Image.new("RGB", (64, 64), "white"))
+    manifest = label(folder, [Fake(toy.STUFF, sometimes)], tmp_path / "out")
+    assert manifest.count == 6 and manifest.counts == {"stuff": {"fake-1": 1}}
+    assert verify(open_dataset(tmp_path / "out")).problems == []
+
+
+@pytest.mark.parametrize("what", ["nothing", "empty", "unreadable"])
+def test_no_image_is_refused_naming_the_folder(tmp_path, what):
+    where = tmp_path / what
+    if what != "nothing":
+        where.mkdir()
+    if what == "unreadable":
+        (where / "a.jpg").write_text("not an image")
+    with pytest.raises(UserError, match=what if what != "unreadable" else r"a\.jpg: not an image"):
+        label(where, [segmenter()], tmp_path / "out")
+
+
+def test_no_teacher_is_refused(folder, tmp_path):
+    with pytest.raises(UserError, match="no teacher"):
+        label(folder, [], tmp_path / "out")
+
+
+def test_undecodable_record_is_quarantined():
+    broken = toy.record(np.zeros((8, 8, 3), np.uint8))
+    broken.encoded = broken.encoded[:50]
+    found = list(label_records([broken, toy.record(np.zeros((9, 9, 3), np.uint8))], [segmenter()], 4))
+    assert isinstance(found[0], Quarantined) and found[0].name == broken.id and "decoded" in found[0].reason
+    assert found[1].origins == {"stuff": "fake-1"}
+
+
+# Teachers
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["depth"], "'depth' received, expected TASK=FORMAT:PATH"),
+        (["=student:x"], "expected TASK=FORMAT:PATH"),
+        (["depth=student"], "expected FORMAT:PATH"),
+        (["depth=studnt:x"], "did you mean 'student'"),
+        (["depth=student:a", "depth=student:b"], "two teachers for task 'depth'"),
+        (["depth=student:/nowhere"], "/nowhere: no such folder"),
+    ],
+)
+def test_wrong_teachers_are_refused(texts, said):
+    with pytest.raises(UserError, match=said):
+        load_teachers(texts)
+
+
+def test_student_serves_its_tasks_by_name(toy_run):
+    teacher = load_teacher("depth", f"student:{toy_run}")
+    assert (teacher.task, teacher.input_size) == (toy.DEPTH, toy.VIEW)
+    assert teacher(tf.zeros([1, *toy.VIEW, 3], tf.uint8))["depth"].shape == (1, *toy.VIEW, 1)
+    with pytest.raises(UserError, match="no task 'dept'; did you mean 'depth'"):
+        load_teacher("dept", f"student:{toy_run}")
+
+
+def test_student_with_one_task_serves_it_under_any_name(classifier_run):
+    teacher = load_teacher("other", f"student:{classifier_run}")
+    assert teacher.task.name == "other" and teacher.task.class_names == toy.SCENE.class_names
+    assert json.loads(json.dumps(teacher.describe()))["task"]["name"] == "other"
+
+
+def test_id_of_a_teacher_is_that_of_its_weights(toy_run, classifier_run):
+    some, same, other = (load_teacher("scene", f"student:{where}").id for where in (toy_run, toy_run, classifier_run))
+    assert some == same != other
+
+
+def test_real_student_labels_a_folder(folder, toy_run, tmp_path):
+    teachers = load_teachers([f"{task.name}=student:{toy_run}" for task in toy.TASKS if task != toy.STUFF])
+    manifest = label(folder, teachers, tmp_path / "out", 3)
+    assert manifest.count == 5
+    assert verify(open_dataset(tmp_path / "out")).problems == []
+    before = files(tmp_path / "out")
+    assert label(folder, teachers, tmp_path / "out", 3).count == 5  # taken up, with nothing to do
+    assert files(tmp_path / "out") == before

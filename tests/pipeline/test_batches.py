@@ -1,0 +1,136 @@
+import collections
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import toy
+
+from must_tf.errors import UserError
+from must_tf.pipeline import Augment, evaluation_batches, training_batches
+from must_tf.records import open_dataset
+from must_tf.tasks import Classification
+
+NUMBER = Classification("number", tuple(map(str, range(32))))
+PLAIN = Augment(scale=(1.0, 1.0), flip=False, colour=0.0)
+
+
+def numbered(folder, numbers, num_shards):
+    """A dataset whose image i has the class i."""
+    rng = np.random.default_rng(0)
+    records = [toy.record(toy.random_image(rng, 32, 40), {"number": i}) for i in numbers]
+    toy.write_dataset(folder, records, [NUMBER], num_shards)
+    return open_dataset(folder)
+
+
+@pytest.fixture(scope="module")
+def union(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("numbered")
+    return [numbered(folder / "a", range(9), 2), numbered(folder / "b", range(9, 14), 3)]
+
+
+def take(datasets, count, tasks=(NUMBER,), **arguments):
+    arguments = {"view_size": (32, 32), "batch_size": 4} | arguments
+    return [toy.numpy(batch) for batch in training_batches(datasets, tasks, **arguments).take(count)]
+
+
+def numbers(batches):
+    return [int(number) for _, targets in batches for number in targets["number"]["probs"].argmax(-1)]
+
+
+def assert_same(some, others):
+    assert len(some) == len(others)
+    tf.nest.map_structure(np.testing.assert_array_equal, some, others)
+
+
+def test_every_record_comes_once_an_epoch_over_the_union(union):
+    drawn = numbers(take(union, 21, batch_size=2))  # three epochs of 14
+    for epoch in range(3):
+        assert sorted(drawn[14 * epoch : 14 * (epoch + 1)]) == list(range(14))
+
+
+def test_epochs_have_orders_of_their_own(union):
+    drawn = numbers(take(union, 14, batch_size=2))
+    assert drawn[:14] != drawn[14:]
+
+
+def test_datasets_are_mixed(union):
+    drawn = numbers(take(union, 7, batch_size=2))
+    assert any((a < 9) != (b < 9) for a, b in itertools.pairwise(drawn))
+
+
+def test_same_seed_gives_the_same_batches_and_another_seed_others(union):
+    assert_same(take(union, 4, seed=3), take(union, 4, seed=3))
+    assert numbers(take(union, 4, seed=3)) != numbers(take(union, 4, seed=4))
+
+
+@pytest.mark.parametrize("start", [1, 3, 4, 8])  # an epoch ends within the fourth batch
+def test_start_is_as_if_batches_had_been_skipped(union, start):
+    assert_same(take(union, 11)[start:], take(union, 11 - start, start=start))
+
+
+@pytest.mark.parametrize("block", [1, 4, 14])
+def test_epochs_hold_in_blocks_of_any_length(union, block, monkeypatch):
+    monkeypatch.setattr("must_tf.pipeline.batches._SHUFFLED", block)
+    batches = take(union, 14, batch_size=2)
+    drawn = numbers(batches)
+    assert sorted(drawn[:14]) == sorted(drawn[14:]) == list(range(14)) and drawn[:14] != drawn[14:]
+    assert_same(batches[9:], take(union, 5, batch_size=2, start=9))
+
+
+def test_start_far_away_does_not_read_what_is_before(union):
+    assert len(take(union, 1, start=10**6)) == 1
+
+
+def test_augmentation_of_a_record_differs_from_epoch_to_epoch(union):
+    batches = take(union[:1], 6, batch_size=3, augment=Augment(scale=(1.0, 1.0), colour=0.3))
+    seen = collections.defaultdict(list)
+    for images, targets in batches:
+        for image, number in zip(images, targets["number"]["probs"].argmax(-1), strict=True):
+            seen[int(number)].append(image)
+    assert all(len(images) == 2 and (images[0] != images[1]).any() for images in seen.values())
+
+
+def test_absent_labels_are_empty_targets(toy_data):
+    records = {record.id: record for record in toy.toy_records(22)}
+    dataset = open_dataset(toy_data)
+    order = [record.id for record in dataset.records()]
+    batches = [toy.numpy(batch) for batch in evaluation_batches(dataset, toy.TASKS, toy.VIEW, 22)]
+    (_, targets) = batches[0]
+    for task in toy.TASKS:
+        for i, identity in enumerate(order):
+            one = {key: value[i] for key, value in targets[task.name].items()}
+            assert (task.label(one) is None) == (task.name not in records[identity].labels)
+
+
+def test_batches_have_one_shape_and_type(toy_data):
+    spec = training_batches([open_dataset(toy_data)], toy.TASKS, toy.VIEW, 4).element_spec
+    assert spec[0] == tf.TensorSpec([4, 64, 64, 3], tf.uint8)
+    assert all(part.shape.is_fully_defined() and part.shape[0] == 4 for part in tf.nest.flatten(spec[1]))
+
+
+def test_evaluation_batches_come_in_order_whole_and_once(union):
+    batches = [toy.numpy(batch) for batch in evaluation_batches(union[1], [NUMBER], (32, 64), 2)]
+    assert numbers(batches) == [9, 12, 10, 13, 11]  # three shards, dealt in turns
+    assert [len(images) for images, _ in batches] == [2, 2, 1]
+
+
+def test_image_of_the_views_size_comes_to_the_bit_without_augmentation(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    toy.write_dataset(tmp_path / "d", [toy.record(image, {"scene": 0})], [toy.SCENE], 1)
+    dataset = open_dataset(tmp_path / "d")
+    (images, _), *_ = take([dataset], 1, [toy.SCENE], view_size=toy.VIEW, batch_size=1, augment=PLAIN)
+    np.testing.assert_array_equal(images[0], image)
+
+
+@pytest.mark.parametrize("size", [(65, 64), (64, 33), (0, 64), (-32, 32)])
+def test_size_that_is_no_multiple_of_32_is_refused(union, size):
+    for make in (lambda: training_batches(union, [NUMBER], size, 2), lambda: evaluation_batches(union[0], [], size, 2)):
+        with pytest.raises(UserError, match=f"{size[0]}x{size[1]}.*multiples of 32"):
+            make()
+
+
+def test_datasets_without_records_are_refused(tmp_path):
+    toy.write_dataset(tmp_path / "d", [], [NUMBER], 1)
+    with pytest.raises(UserError, match="no records"):
+        training_batches([open_dataset(tmp_path / "d")], [NUMBER], (32, 32), 2)

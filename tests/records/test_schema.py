@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+import toy
+
+from must_tf.records import deserialize, parse, serialize
+from must_tf.records.schema import specs
+
+
+@pytest.fixture(scope="module")
+def record():
+    return toy.toy_records(6)[5]
+
+
+def test_same_record_gives_the_same_bytes(record):
+    again = toy.toy_records(6)[5]
+    again.labels = dict(reversed(again.labels.items()))
+    assert serialize(record, toy.TASKS) == serialize(again, toy.TASKS)
+    assert serialize(record, toy.TASKS) == serialize(record, toy.TASKS[::-1])
+
+
+def test_record_comes_back(record):
+    back = deserialize(serialize(record, toy.TASKS), toy.TASKS)
+    for field in ("encoded", "format", "height", "width", "id", "origins"):
+        assert getattr(back, field) == getattr(record, field)
+    for task in toy.TASKS:
+        toy.assert_same_label(task, back.labels[task.name], record.labels[task.name])
+
+
+def test_what_comes_back_gives_the_same_bytes_again(record):
+    exact = [toy.SCENE, toy.THINGS, toy.STUFF]
+    once = serialize(record, exact)
+    assert serialize(deserialize(once, exact), exact) == once
+
+
+def test_record_holds_no_key_of_tasks_that_nobody_asked_for(record):
+    example = tf.train.Example.FromString(serialize(record, [toy.DEPTH]))
+    keys = set(example.features.feature)
+    assert keys == set(specs([toy.DEPTH])) and all(key.split("/")[0] in ("image", "depth") for key in keys)
+
+
+def test_tasks_can_be_read_apart(record):
+    serialized = serialize(record, toy.TASKS)
+    for task in toy.TASKS:
+        toy.assert_same_label(task, deserialize(serialized, [task]).labels[task.name], record.labels[task.name])
+
+
+def test_absent_labels_are_absent(record):
+    bare = deserialize(serialize(toy.record(np.zeros((5, 4, 3), np.uint8)), toy.TASKS), toy.TASKS)
+    assert bare.labels == {} and bare.origins == {}
+
+
+def test_parse_gives_the_pixels_and_origins(record):
+    parsed = parse(tf.constant(serialize(record, toy.TASKS)), toy.TASKS)
+    np.testing.assert_array_equal(parsed["image"], tf.io.decode_png(record.encoded))
+    assert {name: origin.numpy().decode() for name, origin in parsed["origins"].items()} == record.origins
+
+
+def test_grey_images_are_read_as_three_channels():
+    grey = toy.record(np.full((4, 6, 3), 77, np.uint8))
+    grey.encoded = tf.io.encode_png(np.full((4, 6, 1), 77, np.uint8)).numpy()
+    parsed = parse(tf.constant(serialize(grey, [])), [])
+    np.testing.assert_array_equal(parsed["image"], np.full((4, 6, 3), 77))
+
+
+def test_parse_runs_in_a_graph(record):
+    serialized = tf.constant(serialize(record, toy.TASKS))
+    graph = tf.function(lambda s: parse(s, toy.TASKS))(serialized)
+    eager = parse(serialized, toy.TASKS)
+    np.testing.assert_array_equal(graph["image"], eager["image"])
+    same = tf.nest.map_structure(lambda a, b: np.allclose(a, b, atol=1e-6), graph["targets"], eager["targets"])
+    assert all(tf.nest.flatten(same))

@@ -1,0 +1,150 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import toy
+
+from must_tf.errors import UserError
+from must_tf.records import Plan, Quarantined, finish, open_dataset, pending, verify, write_shard
+
+
+def plan(folder, **fields):
+    values = {"name": "toy", "split": "train", "tasks": toy.TASKS, "num_shards": 3, "source": {"seed": 0, "size": 64}}
+    return Plan(Path(folder), **values | fields)
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+@pytest.fixture(scope="module")
+def records():
+    return toy.toy_records(7)
+
+
+@pytest.fixture(scope="module")
+def whole(records, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "d"
+    toy.write_dataset(folder, records, num_shards=3, source={"seed": 0, "size": 64})
+    return folder
+
+
+def test_same_records_give_the_same_bytes(records, whole, tmp_path):
+    toy.write_dataset(tmp_path / "d", records, num_shards=3, source={"seed": 0, "size": 64})
+    assert files(tmp_path / "d") == files(whole)
+
+
+def test_dataset_that_was_killed_half_way_is_finished_with_the_same_bytes(records, whole, tmp_path):
+    unfinished = plan(tmp_path / "d")
+    assert pending(unfinished) == [0, 1, 2]
+    write_shard(unfinished, 1, records[1::3])
+
+    def killed():
+        yield records[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_shard(unfinished, 0, killed())
+    assert pending(plan(tmp_path / "d")) == [0, 2]
+    for index in (2, 0):
+        write_shard(unfinished, index, records[index::3])
+    assert pending(unfinished) == []
+    finish(unfinished)
+    assert files(tmp_path / "d") == files(whole)
+
+
+def test_what_has_its_final_name_is_whole(records, tmp_path):
+    unfinished = plan(tmp_path / "d")
+    pending(unfinished)
+
+    def watched():
+        for record in records:
+            assert not unfinished.shard(0).exists()
+            yield record
+
+    write_shard(unfinished, 0, watched())
+    assert unfinished.shard(0).exists()
+
+
+def test_finished_dataset_has_nothing_pending_and_no_other_files(whole):
+    assert pending(plan(whole)) == []
+    shards = {f"toy-train.tfrecord-0000{i}-of-00003" for i in range(3)}
+    assert set(files(whole)) == shards | {"manifest.json", ".plan.json", "dataset_info.json", "features.json"}
+
+
+def test_finished_shard_that_was_deleted_is_pending(whole, tmp_path, records):
+    import shutil
+
+    folder = shutil.copytree(whole, tmp_path / "d")
+    plan(folder).shard(1).unlink()
+    assert 1 in pending(plan(folder))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"source": {"seed": 0, "size": 96}}, "size = 64, now 96"),
+        ({"num_shards": 4}, "num_shards = 3, now 4"),
+        ({"tasks": toy.TASKS[:2]}, "tasks"),
+        ({"source": {"seed": 0, "size": 64, "flip": True}}, "flip = None, now True"),
+    ],
+)
+def test_other_arguments_are_refused_and_the_difference_is_named(whole, change, named):
+    with pytest.raises(UserError, match=named):
+        pending(plan(whole, **change))
+
+
+def test_folder_with_other_files_is_refused(tmp_path):
+    (tmp_path / "holiday.jpg").write_bytes(b"x")
+    with pytest.raises(UserError, match="other files"):
+        pending(plan(tmp_path))
+
+
+def test_unfinished_dataset_cannot_be_opened(records, tmp_path):
+    pending(plan(tmp_path / "d"))
+    write_shard(plan(tmp_path / "d"), 0, records)
+    with pytest.raises(UserError, match="not finished"):
+        open_dataset(tmp_path / "d")
+
+
+def test_manifest_counts_what_is_there(records, whole):
+    manifest = open_dataset(whole).manifest
+    assert manifest.count == len(records) == sum(shard.count for shard in manifest.shards)
+    for task in toy.TASKS:
+        have = sum(task.name in record.labels for record in records)
+        assert sum(manifest.counts[task.name].values()) == have < len(records)
+
+
+def test_quarantined_and_reencoded_inputs_are_counted(records, tmp_path):
+    unfinished = plan(tmp_path / "d", num_shards=1)
+    pending(unfinished)
+    changed = toy.record(np.zeros((4, 4, 3), np.uint8))
+    changed.reencoded = True
+    shard = write_shard(unfinished, 0, [records[0], Quarantined("a.jpg", "broken"), changed])
+    assert (shard.count, shard.reencoded, shard.quarantined) == (2, 1, [{"name": "a.jpg", "reason": "broken"}])
+    assert finish(unfinished).quarantined == [{"name": "a.jpg", "reason": "broken"}]
+
+
+@pytest.mark.parametrize("task", [toy.STUFF, toy.DEPTH, toy.NORMALS], ids=lambda task: task.name)
+def test_map_without_a_valid_pixel_counts_as_no_label(task, tmp_path):
+    nothing = {"stuff": np.full((8, 8), 255), "depth": np.full((8, 8), np.nan), "normals": np.zeros((8, 8, 3))}
+    image = np.zeros((8, 8, 3), np.uint8)
+    manifest = toy.write_dataset(
+        tmp_path / "d", [toy.record(image, {task.name: nothing[task.name]})], [task], num_shards=1
+    )
+    assert manifest.counts == {task.name: {}}
+    assert verify(open_dataset(tmp_path / "d")).problems == []
+
+
+def test_tensorflow_datasets_reads_the_folder(records, whole):
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(whole)
+    assert builder.info.splits["train"].num_examples == len(records)
+    found = {e["image"]["id"]: e for e in tfds.as_numpy(builder.as_dataset(split="train"))}
+    assert len(found) == len(records)
+    for record in records:
+        example = found[record.id.encode()]
+        assert example["image"]["encoded"].shape == (record.height, record.width, 3)
+        boxes = record.labels.get("things", {"classes": []})["classes"]
+        assert list(example["things"]["box"]["class"]) == list(boxes)

@@ -1,0 +1,388 @@
+"""What every kind of task promises, stated once for all of them."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import toy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from must_tf.geometry import Geometry, fit, move_image, random_view, stretch
+from must_tf.records import deserialize, serialize
+from must_tf.tasks import Classification, Depth, Detection, Normals, Segmentation, from_json, to_json
+
+each_task = pytest.mark.parametrize("task", toy.VARIANTS, ids=lambda task: task.name)
+each_kind = pytest.mark.parametrize("task", toy.TASKS, ids=lambda task: task.name)
+seeds = st.integers(0, 2**32 - 1)
+sides = st.sampled_from([1, 2, 7, 13, 40])
+
+
+def known(task, label):
+    """Which pixels of a label count."""
+    if isinstance(task, Segmentation):
+        return (label >= 0) & (label < task.num_classes)
+    return np.isfinite(label) if isinstance(task, Depth) else np.any(label, -1)
+
+
+def through_record(task, label, height, width):
+    """The label after a round trip through bytes, and its origin."""
+    image = np.zeros((height, width, 3), np.uint8)
+    labels = {} if label is None else {task.name: label}
+    back = deserialize(serialize(toy.record(image, labels), [task]), [task])
+    assert back.labels.keys() == back.origins.keys()
+    return back.labels.get(task.name)
+
+
+@each_task
+@given(seeds, sides, sides)
+def test_label_comes_back_from_a_record_within_the_stated_bound(task, seed, height, width):
+    label = toy.random_label(task, np.random.default_rng(seed), height, width)
+    toy.assert_same_label(task, through_record(task, label, height, width), label)
+
+
+@each_task
+def test_absent_label_is_none(task):
+    assert through_record(task, None, 7, 13) is None
+
+
+@each_task
+def test_label_that_came_back_comes_back_the_same_again(task):
+    label = toy.random_label(task, np.random.default_rng(0), 7, 13)
+    once = through_record(task, label, 7, 13)
+    toy.assert_same_label(task, through_record(task, once, 7, 13), once)
+
+
+@each_task
+def test_task_comes_back_from_json(task):
+    assert from_json(json.loads(json.dumps(to_json(task)))) == task
+
+
+@each_task
+def test_tasks_are_values_that_can_be_keys(task):
+    assert len({task, from_json(to_json(task))}) == 1
+
+
+@each_task
+@given(seeds)
+def test_flip_twice_is_identity(task, seed):
+    label = toy.random_label(task, np.random.default_rng(seed), *toy.VIEW)
+    start = toy.view_target(task, label, *toy.VIEW)
+    flip = Geometry(tf.constant(toy.VIEW), tf.constant(toy.VIEW), tf.zeros(2, tf.int32), tf.constant(True), toy.VIEW)
+    end = task.transform(task.transform(start, flip), flip)
+    tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), start, end)
+
+
+def marker_label(task, box, height, width):
+    """A label that marks the pixels ymin:ymax, xmin:xmax, and nothing else."""
+    ymin, xmin, ymax, xmax = box
+    inside = np.zeros((height, width), bool)
+    inside[ymin:ymax, xmin:xmax] = True
+    if isinstance(task, Detection):
+        boxes = np.array([[ymin / height, xmin / width, ymax / height, xmax / width]], np.float32)
+        return {"boxes": boxes, "classes": np.array([1])}
+    if isinstance(task, Segmentation):
+        return np.where(inside, 1, 0)
+    if isinstance(task, Depth):
+        return np.where(inside, 9.0, 1.0)
+    return np.where(inside[..., None], (0.0, 1.0, 0.0), (0.0, 0.0, -1.0))
+
+
+def marked(task, values):
+    """The box of what a target or outputs mark, in pixels of a map of 64, or None."""
+    if isinstance(task, Detection):
+        real = values["classes"] >= 0
+        return values["boxes"][real][0] * 64 if real.any() else None
+    inside = {
+        Segmentation: lambda: values["mask"][..., 0] == 1 if "mask" in values else values["probs"][..., 1] > 0.5,
+        Depth: lambda: values["depth"][..., 0] > 5,
+        Normals: lambda: values["normals"][..., 1] > 0.7,
+    }[type(task)]()
+    return extent(inside)
+
+
+def extent(inside):
+    y, x = np.nonzero(inside)
+    return np.array([y.min(), x.min(), y.max() + 1, x.max() + 1]) if len(y) else None
+
+
+@pytest.mark.parametrize("task", toy.TASKS[1:], ids=lambda task: task.name)
+@given(seeds)
+def test_label_moves_with_its_image(task, seed):
+    rng = np.random.default_rng(seed)
+    height, width = (int(side) for side in rng.integers(40, 90, 2))
+    top, left = int(rng.integers(0, height - 24)), int(rng.integers(0, width - 24))
+    box = (top, left, top + 24, left + 24)
+    image = np.zeros((height, width, 3), np.uint8)
+    image[top : top + 24, left : left + 24] = 255
+    geometry = random_view(tf.constant([seed % 2**31, 1]), (height, width), toy.VIEW, (0.7, 2.0))
+    label = marker_label(task, box, height, width)
+    found = marked(task, toy.numpy(task.transform(toy.target(task, label, height, width), geometry)))
+    seen = extent(move_image(tf.constant(image), geometry).numpy()[..., 0] > 127)
+    if seen is None or found is None:  # out of the view, but for a sliver
+        assert seen is None or ((seen[2:] - seen[:2]).min() < 16 and isinstance(task, Detection))
+    else:
+        np.testing.assert_allclose(found, seen, atol=1.6)
+
+
+def test_flip_turns_the_x_of_normals_alone():
+    label = np.full((64, 64, 3), (0.6, 0.0, -0.8))
+    flip = Geometry(tf.constant(toy.VIEW), tf.constant(toy.VIEW), tf.zeros(2, tf.int32), tf.constant(True), toy.VIEW)
+    moved = toy.NORMALS.transform(toy.target(toy.NORMALS, label, 64, 64), flip)["normals"].numpy()
+    np.testing.assert_allclose(moved, label * (-1, 1, 1), atol=0.01)
+
+
+def test_class_stays_under_any_geometry():
+    before = toy.target(toy.SCENE, 1, 30, 50)
+    after = toy.SCENE.transform(before, random_view(tf.constant([1, 2]), (30, 50), toy.VIEW, (0.5, 2.0)))
+    np.testing.assert_array_equal(before["probs"], after["probs"])
+
+
+@pytest.mark.parametrize("task", toy.TASKS[1:], ids=lambda task: task.name)
+@pytest.mark.parametrize("size", [(128, 64), (50, 100), (64, 64), (200, 190)])
+def test_restore_undoes_fit(task, size):
+    height, width = size
+    box = (height // 4, width // 2, height // 4 + height // 2, width // 2 + width // 4)
+    geometry = fit(size, toy.VIEW)
+    view = toy.numpy(task.transform(toy.target(task, marker_label(task, box, height, width), *size), geometry))
+    outputs = toy.numpy(task.restore(toy.perfect_outputs(task, view), geometry))
+    if isinstance(task, Detection):
+        found = outputs["boxes"][0] * (height, width, height, width)
+    else:
+        assert next(iter(outputs.values())).shape[:2] == size
+        found = marked(task, outputs)
+    np.testing.assert_allclose(found, box, atol=1 + max(size) / 64)
+
+
+# Losses
+
+
+def hard_label(task, seed=3):
+    """A label that one prediction fits perfectly."""
+    if isinstance(task, Classification):
+        return 1
+    if isinstance(task, Detection):
+        boxes = np.array([[0.1, 0.1, 0.4, 0.5], [0.5, 0.5, 0.9, 0.8]], np.float32)
+        return {"boxes": boxes, "classes": np.array([0, 1])}
+    return toy.random_label(task, np.random.default_rng(seed), *toy.VIEW)
+
+
+def empty_labels(task):
+    """Labels with nothing in them that counts."""
+    height, width = toy.VIEW
+    if isinstance(task, Detection):
+        return [{"boxes": np.zeros((0, 4)), "classes": np.zeros(0, int)}]
+    if isinstance(task, Segmentation):
+        return [np.full((height, width), task.ignore), np.full((height, width), -1)]
+    if isinstance(task, Depth):
+        return [np.full((height, width), np.nan), np.full((height, width), -np.inf)]
+    return [np.zeros((height, width, 3)), np.full((height, width, 3), np.nan)] if isinstance(task, Normals) else []
+
+
+def loss_and_gradient(task, target, prediction):
+    tensors = tf.nest.flatten(prediction)
+    with tf.GradientTape() as tape:
+        tape.watch(tensors)
+        loss = task.loss(target, prediction)
+    gradients = tape.gradient(loss, tensors)
+    return loss.numpy(), [np.zeros(1) if gradient is None else gradient.numpy() for gradient in gradients]
+
+
+@each_task
+def test_loss_of_an_absent_label_is_0_and_moves_nothing(task):
+    target = toy.batch([toy.view_target(task, None, 9, 5)] * 2)
+    loss, gradients = loss_and_gradient(task, target, toy.random_prediction(task, np.random.default_rng(0), 2))
+    np.testing.assert_array_equal(loss, [0, 0])
+    assert all((gradient == 0).all() for gradient in gradients)
+
+
+@each_task
+def test_loss_and_gradient_of_labels_without_content_are_finite(task):
+    for label in empty_labels(task):
+        target = toy.batch([toy.view_target(task, label, *toy.VIEW)])
+        loss, gradients = loss_and_gradient(task, target, toy.random_prediction(task, np.random.default_rng(0), 1))
+        assert np.isfinite(loss).all() and all(np.isfinite(gradient).all() for gradient in gradients)
+        assert isinstance(task, Detection) == bool(loss[0] > 0)  # "nothing is here" is something to learn
+
+
+@each_task
+@pytest.mark.parametrize("size", [(1, 1), (7, 13), (64, 64)])
+def test_loss_and_gradient_are_finite_for_labels_of_any_size(task, size):
+    rng = np.random.default_rng(5)
+    target = toy.batch([toy.view_target(task, toy.random_label(task, rng, *size), *size) for _ in range(3)])
+    for prediction in (
+        toy.random_prediction(task, rng, 3),
+        tf.nest.map_structure(tf.zeros_like, toy.random_prediction(task, rng, 3)),
+    ):
+        loss, gradients = loss_and_gradient(task, target, prediction)
+        assert loss.shape == (3,) and loss.dtype == np.float32
+        assert np.isfinite(loss).all() and all(np.isfinite(gradient).all() for gradient in gradients)
+
+
+@each_task
+def test_gradient_is_finite_where_the_prediction_is_perfect(task):
+    one = toy.view_target(task, hard_label(task), *toy.VIEW)
+    loss, gradients = loss_and_gradient(task, toy.batch([one]), toy.perfect_prediction(task, one))
+    assert np.isfinite(loss).all() and all(np.isfinite(gradient).all() for gradient in gradients)
+
+
+@each_task
+def test_loss_of_an_image_does_not_depend_on_the_others_of_its_batch(task):
+    rng = np.random.default_rng(6)
+    labels = [toy.random_label(task, rng, *toy.VIEW), None, toy.random_label(task, rng, *toy.VIEW)]
+    targets = [toy.view_target(task, label, *toy.VIEW) for label in labels]
+    prediction = toy.random_prediction(task, rng, 3)
+    together = task.loss(toy.batch(targets), prediction).numpy()
+    for i, target in enumerate(targets):
+        one = tf.nest.map_structure(lambda value, i=i: value[i : i + 1], prediction)
+        np.testing.assert_allclose(task.loss(toy.batch([target]), one).numpy()[0], together[i], rtol=1e-5, atol=1e-6)
+
+
+@each_task
+def test_perfect_prediction_has_the_lowest_loss(task):
+    rng = np.random.default_rng(7)
+    one = toy.view_target(task, hard_label(task), *toy.VIEW)
+    perfect = float(task.loss(toy.batch([one]), toy.perfect_prediction(task, one))[0])
+    others = [float(task.loss(toy.batch([one]), toy.random_prediction(task, rng, 1))[0]) for _ in range(8)]
+    assert -1e-6 <= perfect < 1e-3
+    assert min(others) > perfect + 0.05
+
+
+# Outputs, metrics, teachers
+
+
+@each_task
+def test_outputs_of_a_perfect_prediction_are_the_label(task):
+    one = toy.view_target(task, hard_label(task), *toy.VIEW)
+    outputs = toy.numpy(task.outputs(toy.perfect_prediction(task, one), tf.constant(toy.VIEW)))
+    label = task.label(toy.numpy(one))
+    back = task.from_teacher({key: value[0] for key, value in outputs.items()})
+    if isinstance(task, Classification):
+        assert np.argmax(back) == label
+    elif isinstance(task, Detection):
+        order = np.argsort(back["classes"])
+        np.testing.assert_array_equal(back["classes"][order], label["classes"])
+        np.testing.assert_allclose(back["boxes"][order], label["boxes"], atol=1e-4)
+    elif isinstance(task, Segmentation):
+        np.testing.assert_array_equal(back[known(task, label)], label[known(task, label)])
+    elif isinstance(task, Depth):
+        np.testing.assert_allclose(back[np.isfinite(label)], label[np.isfinite(label)], rtol=1e-4)
+    else:
+        np.testing.assert_allclose(back[np.any(label, -1)], label[np.any(label, -1)], atol=1e-4)
+
+
+@each_task
+def test_perfect_outputs_have_the_perfect_score(task):
+    rng = np.random.default_rng(8)
+    labels = [hard_label(task), toy.random_label(task, rng, *toy.VIEW), None]
+    targets = [toy.numpy(toy.view_target(task, label, *toy.VIEW)) for label in labels]
+    outputs = [toy.perfect_outputs(task, target) for target in targets]
+    metric = task.metrics()
+    metric.update(toy.numpy(toy.batch(targets[:2])), toy.numpy(toy.batch(outputs[:2])))
+    metric.update(toy.numpy(toy.batch(targets[2:])), toy.numpy(toy.batch(outputs[2:])))
+    result = metric.result()
+    assert result[task.main_metric] == pytest.approx(1.0, abs=1e-6)
+    for name in {"AbsRel", "RMSE", "MAE", "mean_angle"} & set(result):
+        assert result[name] == pytest.approx(0, abs=0.05 if name == "mean_angle" else 1e-5)
+
+
+@each_task
+def test_score_of_nothing_is_nan(task):
+    target = toy.numpy(toy.view_target(task, None, *toy.VIEW))
+    metric = task.metrics()
+    assert all(np.isnan(value) for value in metric.result().values())
+    metric.update(toy.numpy(toy.batch([target])), toy.numpy(toy.batch([toy.perfect_outputs(task, target)])))
+    assert all(np.isnan(value) for value in metric.result().values())
+
+
+@each_task
+def test_score_does_not_depend_on_how_images_are_batched(task):
+    rng = np.random.default_rng(9)
+    labels = [toy.random_label(task, rng, *toy.VIEW) for _ in range(4)]
+    targets = [toy.numpy(toy.view_target(task, label, *toy.VIEW)) for label in labels]
+    outputs = toy.numpy(task.outputs(toy.random_prediction(task, rng, 4), tf.constant(toy.VIEW)))
+    together, apart = task.metrics(), task.metrics()
+    together.update(toy.numpy(toy.batch(targets)), outputs)
+    for i, target in enumerate(targets):
+        apart.update(toy.numpy(toy.batch([target])), {key: value[i : i + 1] for key, value in outputs.items()})
+    assert together.result() == pytest.approx(apart.result())
+
+
+@each_task
+def test_confident_teacher_gives_back_the_label(task):
+    label = hard_label(task)
+    one = toy.numpy(toy.view_target(task, label, *toy.VIEW))
+    back = task.from_teacher(toy.perfect_outputs(task, one))
+    stored = through_record(task, back, *toy.VIEW)
+    if isinstance(task, Classification):
+        assert np.argmax(stored) == label
+    elif isinstance(task, Detection):
+        np.testing.assert_allclose(stored["boxes"], label["boxes"])
+        np.testing.assert_array_equal(stored["classes"], label["classes"])
+    else:
+        valid = known(task, label)
+        np.testing.assert_allclose(stored[valid], label[valid], atol=0.02, rtol=1e-2)
+
+
+# Pictures and counts
+
+
+@each_task
+@pytest.mark.parametrize("size", [(1, 1), (7, 13), toy.VIEW])
+def test_picture_has_the_size_of_its_image_and_leaves_the_image_alone(task, size):
+    rng = np.random.default_rng(10)
+    image = toy.random_image(rng, *size)
+    before = image.copy()
+    for label in (toy.random_label(task, rng, *size), *[e for e in empty_labels(task) if size == toy.VIEW]):
+        picture = task.draw(image, label)
+        assert picture.dtype == np.uint8 and picture.shape == (*size, 3)
+    np.testing.assert_array_equal(image, before)
+
+
+@each_task
+def test_picture_shows_the_label(task):
+    rng = np.random.default_rng(11)
+    image = toy.random_image(rng, 96, 96)
+    assert (task.draw(image, toy.random_label(task, rng, 96, 96)) != image).any() or isinstance(task, Detection)
+
+
+@each_task
+@given(seeds)
+def test_statistics_add_up_to_what_is_there(task, seed):
+    label = toy.random_label(task, np.random.default_rng(seed), 9, 14)
+    found = task.statistics(label)
+    assert all(isinstance(value, (int, float)) and np.isfinite(value) for value in found.values())
+    if isinstance(task, Classification):
+        assert sum(found.values()) == 1
+    elif isinstance(task, Detection):
+        assert found.pop("boxes") == len(label["boxes"]) == sum(found.values())
+    elif isinstance(task, Segmentation):
+        assert sum(found.values()) == pytest.approx(1)
+        assert found.get("ignored", 0) == pytest.approx(1 - known(task, label).mean())
+    elif isinstance(task, Depth):
+        assert found["valid"] == pytest.approx(np.isfinite(label).mean())
+        assert found["mean"] == pytest.approx(np.nanmean(label))
+    else:
+        assert found["valid"] == pytest.approx(np.any(label, -1).mean())
+
+
+@each_kind
+def test_kind_names_its_class_and_its_main_metric(task):
+    assert task.kind == type(task).__name__.lower()
+    assert task.main_metric in task.metrics().result()
+
+
+@each_kind
+def test_targets_of_any_image_size_have_one_structure_and_shape(task):
+    rng = np.random.default_rng(12)
+    targets = [toy.view_target(task, toy.random_label(task, rng, *size), *size) for size in ((1, 1), (64, 64), (90, 7))]
+    targets.append(toy.view_target(task, None, 8, 9))
+    shapes = [{key: (value.shape, value.dtype) for key, value in target.items()} for target in targets]
+    assert all(shape == shapes[0] for shape in shapes)
+
+
+def test_stretch_shows_every_pixel_of_an_image_of_the_views_size():
+    label = toy.random_label(toy.STUFF, np.random.default_rng(13), *toy.VIEW)
+    moved = toy.STUFF.transform(toy.target(toy.STUFF, label, *toy.VIEW), stretch(toy.VIEW, toy.VIEW))
+    np.testing.assert_array_equal(moved["mask"][..., 0], np.where(known(toy.STUFF, label), label, toy.STUFF.ignore))

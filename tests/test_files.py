@@ -1,0 +1,37 @@
+import hashlib
+
+import pytest
+
+from must_tf import files
+from must_tf.errors import UserError, nearest
+
+
+def test_file_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "a.json"
+    with files.replacing(path) as temporary:
+        temporary.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    with pytest.raises(KeyboardInterrupt), files.replacing(path) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "whole" and list(path.parent.iterdir()) == [path]
+
+
+def test_json_comes_back_and_broken_json_is_refused_by_name(tmp_path):
+    files.write_json(tmp_path / "a.json", {"é": [1, None]})
+    assert files.read_json(tmp_path / "a.json") == {"é": [1, None]}
+    (tmp_path / "a.json").write_text("{")
+    for name in ("a.json", "b.json"):
+        with pytest.raises(UserError, match=name):
+            files.read_json(tmp_path / name)
+
+
+def test_hash_is_that_of_the_bytes(tmp_path):
+    files.write_bytes(tmp_path / "a", b"abc" * 100000)
+    assert files.sha256(tmp_path / "a") == hashlib.sha256(b"abc" * 100000).hexdigest()
+
+
+def test_hint_names_the_nearest_or_all():
+    assert nearest("detph", ["depth", "scene"]) == "did you mean 'depth'?"
+    assert nearest("xyz", ["scene", "depth"]) == "known: depth, scene"

@@ -1,0 +1,151 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from must_tf.geometry import (
+    Geometry,
+    fit,
+    move_boxes,
+    move_image,
+    move_map,
+    move_vectors,
+    random_view,
+    restore_boxes,
+    restore_map,
+    stretch,
+)
+
+SIDES = st.integers(1, 150)
+SEEDS = st.integers(0, 2**31 - 1)
+VIEW = (64, 96)
+
+
+def boxes_inside(rng, count=8):
+    return np.sort(rng.uniform(0, 1, (count, 2, 2)), axis=1).reshape(count, 4).astype(np.float32)
+
+
+@given(SIDES, SIDES)
+def test_fit_shows_the_whole_image_as_large_as_it_can_with_its_aspect(height, width):
+    geometry = fit((height, width), VIEW)
+    scaled = geometry.scaled_size.numpy()
+    assert (scaled <= VIEW).all() and (scaled >= 1).all() and (scaled == VIEW).any()
+    scale = min(VIEW[0] / height, VIEW[1] / width)
+    assert (np.abs(scaled - np.maximum(np.array([height, width]) * scale, 1)) <= 0.51).all()
+    assert not geometry.flip and not geometry.offset.numpy().any()
+
+
+@given(SIDES, SIDES, SEEDS)
+def test_stretch_leaves_boxes_as_they_are(height, width, seed):
+    boxes = boxes_inside(np.random.default_rng(seed))
+    moved, visible = move_boxes(tf.constant(boxes), stretch((height, width), VIEW))
+    np.testing.assert_allclose(moved, boxes, atol=1e-6)
+    np.testing.assert_allclose(visible, 1, atol=1e-5)
+
+
+def test_stretch_fills_the_view():
+    image = tf.fill([10, 70, 3], 200)
+    np.testing.assert_allclose(move_image(image, stretch((10, 70), VIEW)), 200, rtol=1e-5)
+
+
+@given(SIDES, SIDES, SEEDS, st.booleans())
+def test_restoring_moved_boxes_is_identity_where_they_are_visible(height, width, seed, whole):
+    boxes = boxes_inside(np.random.default_rng(seed))
+    geometry = random_view(tf.constant([seed, 7]), (height, width), VIEW, (1, 1) if whole else (0.5, 2))
+    moved, visible = move_boxes(tf.constant(boxes), geometry)
+    inside = visible.numpy() > 0.9999
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    assert inside[area > 1e-3].all() or not whole
+    np.testing.assert_allclose(restore_boxes(moved, geometry).numpy()[inside], boxes[inside], atol=1e-3)
+
+
+@given(SEEDS)
+def test_visible_share_is_that_of_pixels(seed):
+    rng = np.random.default_rng(seed)
+    geometry = random_view(tf.constant([seed, 1]), (200, 200), (64, 64), (2, 5))
+    low = rng.uniform(0, 0.6, 2)
+    box = np.concatenate([low, low + 0.3]).astype(np.float32)
+    inside = np.zeros((200, 200, 1), np.uint8)
+    y, x = np.indices((200, 200)) / 200 + 0.0025
+    inside[(y > box[0]) & (y < box[2]) & (x > box[1]) & (x < box[3])] = 1
+    seen = move_map(tf.constant(inside), geometry, 0).numpy().sum()
+    per_pixel = np.prod(geometry.scaled_size.numpy()) * 0.3 * 0.3
+    _, visible = move_boxes(tf.constant(box[None]), geometry)
+    assert float(visible[0]) == pytest.approx(seen / per_pixel, abs=0.05)
+
+
+@given(SEEDS)
+def test_boxes_and_maps_agree(seed):
+    rng = np.random.default_rng(seed)
+    height, width = (int(side) for side in rng.integers(30, 120, 2))
+    y, x = int(rng.integers(0, height - 20)), int(rng.integers(0, width - 20))
+    values = np.zeros((height, width, 1), np.uint8)
+    values[y : y + 20, x : x + 20] = 1
+    box = np.array([[y / height, x / width, (y + 20) / height, (x + 20) / width]], np.float32)
+    geometry = random_view(tf.constant([seed, 3]), (height, width), VIEW, (0.7, 1.8))
+    rows, columns = np.nonzero(move_map(tf.constant(values), geometry, 0).numpy()[..., 0])
+    moved = move_boxes(tf.constant(box), geometry)[0].numpy()[0] * np.tile(VIEW, 2)
+    if len(rows):
+        np.testing.assert_allclose(moved, [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1], atol=1.3)
+    else:
+        assert (moved[2:] - moved[:2]).min() < 1
+
+
+@given(SEEDS, SIDES, SIDES)
+def test_view_is_a_function_of_its_seed(seed, height, width):
+    views = [random_view(tf.constant([seed, 0]), (height, width), VIEW, (0.5, 2)) for _ in range(2)]
+    assert all(np.array_equal(a, b) for a, b in zip(*views, strict=True))
+
+
+@given(SEEDS, SIDES, SIDES)
+def test_view_lies_in_the_image_or_holds_it(seed, height, width):
+    geometry = random_view(tf.constant([seed, 0]), (height, width), VIEW, (0.3, 3))
+    end = geometry.offset.numpy() + VIEW
+    scaled = geometry.scaled_size.numpy()
+    assert (geometry.offset.numpy() >= 0).all()
+    assert ((end <= scaled) | (geometry.offset.numpy() == 0)).all()
+
+
+def test_half_of_the_views_are_mirrored_and_none_without_flip():
+    views = [random_view(tf.constant([i, 0]), (64, 64), VIEW, (1, 1)) for i in range(100)]
+    assert 30 <= sum(bool(view.flip) for view in views) <= 70
+    assert not any(random_view(tf.constant([i, 0]), (64, 64), VIEW, (1, 1), False).flip for i in range(30))
+
+
+def test_scale_1_shows_the_whole_image():
+    for i in range(20):
+        geometry = random_view(tf.constant([i, 0]), (50, 90), VIEW, (1, 1))
+        np.testing.assert_array_equal(geometry.scaled_size, fit((50, 90), VIEW).scaled_size)
+        assert not geometry.offset.numpy().any()
+
+
+@given(SEEDS)
+def test_mirrored_view_is_the_mirror_image_of_the_view(seed):
+    image = np.random.default_rng(seed).integers(0, 255, (40, 50, 3)).astype(np.float32)
+    plain = random_view(tf.constant([seed, 0]), (40, 50), VIEW, (0.7, 2), flip=False)
+    mirrored = plain._replace(flip=tf.constant(True))
+    np.testing.assert_array_equal(move_image(image, mirrored)[:, ::-1], move_image(image, plain))
+    np.testing.assert_array_equal(move_vectors(image, mirrored)[:, ::-1] * [-1, 1, 1], move_vectors(image, plain))
+
+
+@given(st.integers(20, 150), st.integers(20, 150))
+def test_map_of_a_whole_view_comes_back(height, width):
+    ramp = np.linspace(0, 1, width, dtype=np.float32)[None, :, None] + np.linspace(0, 1, height)[:, None, None]
+    ramp = ramp.astype(np.float32)
+    for geometry in (fit((height, width), VIEW), stretch((height, width), VIEW)):
+        for view in (geometry, geometry._replace(flip=tf.constant(True))):
+            back = restore_map(move_map(tf.constant(ramp), view, 0), view).numpy()
+            assert back.shape == ramp.shape
+            assert np.abs(back - ramp).max() < 0.15
+
+
+def test_beyond_the_image_is_the_fill():
+    window = move_map(tf.ones([32, 96, 1], tf.int32), fit((32, 96), VIEW), 7).numpy()
+    assert (window[:32] == 1).all() and (window[32:] == 7).all()
+
+
+def test_box_outside_the_window_is_invisible():
+    away = Geometry(tf.constant([10, 10]), tf.constant([640, 960]), tf.zeros(2, tf.int32), tf.constant(False), VIEW)
+    _, visible = move_boxes(tf.constant([[0.5, 0.5, 0.9, 0.9]]), away)
+    assert float(visible[0]) == 0

@@ -1,0 +1,153 @@
+import json
+
+import pytest
+import toy
+
+from must_tf.errors import UserError
+from must_tf.pipeline import Augment
+from must_tf.training import Balance, Experiment, Optimizer, load_config
+from must_tf.training.config import from_dict, to_dict
+
+CONFIG = """
+from must_tf.tasks import Depth, Segmentation
+from must_tf.training import Experiment
+
+def get_config(folder="data/a"):
+    tasks = (Segmentation("stuff", ("wall", "floor")), Depth("depth"))
+    return Experiment(tasks=tasks, train=(folder,), steps=100)
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "config.py"
+    path.write_text(CONFIG)
+    return str(path)
+
+
+def test_config_is_what_the_file_returns(config):
+    experiment = load_config(config)
+    assert isinstance(experiment, Experiment) and experiment.train == ("data/a",)
+    assert load_config(f"{config}:data/b").train == ("data/b",)
+
+
+def test_installed_experiments_are_found_by_name():
+    by_name = load_config("rooms/student.py")
+    assert by_name == load_config("experiments/rooms/student.py")
+    assert [task.name for task in load_config("rooms/teacher.py:depth").tasks] == ["depth"]
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "value"),
+    [
+        ("steps", "7", 7),
+        ("policy", "mixed_bfloat16", "mixed_bfloat16"),
+        ("init", "runs/a", "runs/a"),
+        ("input_size", "(64, 96)", (64, 96)),
+        ("input_size", "64,96", (64, 96)),
+        ("train", "a,b c", ("a", "b c")),
+        ("train", "a", ("a",)),
+        ("optimizer.learning_rate", "1e-3", 1e-3),
+        ("optimizer.learning_rate", "1", 1.0),
+        ("optimizer.name", "adamw", "adamw"),
+        ("trunk.depth", "18", 18),
+        ("trunk.sync_norm", "True", True),
+        ("augment.flip", "False", False),
+        ("augment.scale", "(0.5, 2)", (0.5, 2)),
+        ("balance.weights.depth", "2.5", 2.5),
+        ("balance.weights.depth", "2", 2.0),
+        ("balance.weights", "{'depth': 3}", {"depth": 3}),
+        ("balance.recipes.stuff", "(256, 0.1)", (256, 0.1)),
+    ],
+)
+def test_override_sets_its_field_and_no_other(config, field, text, value):
+    plain, changed = load_config(config), load_config(config, {field: text})
+    node = changed
+    for key in field.split("."):
+        node = node[key] if isinstance(node, dict) else getattr(node, key)
+    assert node == value and type(node) is type(value)
+    top = field.split(".")[0]
+    differing = {key for key, stored in to_dict(changed).items() if stored != to_dict(plain)[key]}
+    assert differing <= {top}
+
+
+def test_override_of_a_task_is_by_its_name(config):
+    changed = load_config(config, {"tasks.depth.convention": "affine_inverse", "tasks.stuff.min_score": "0.7"})
+    assert changed.tasks[1].convention == "affine_inverse" and changed.tasks[0].min_score == 0.7
+    assert changed.tasks[0].class_names == ("wall", "floor")
+
+
+@pytest.mark.parametrize(
+    ("field", "nearest"),
+    [
+        ("step", "'steps'"),
+        ("optimizer.learning_rat", "'learning_rate'"),
+        ("trunk.dept", "'depth'"),
+        ("tasks.dept.convention", "'depth'"),
+        ("tasks.depth.conventio", "'convention'"),
+    ],
+)
+def test_unknown_field_names_the_nearest(config, field, nearest):
+    with pytest.raises(UserError, match=f"--config.{field}.*did you mean {nearest}"):
+        load_config(config, {field: "1"})
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("steps", "many"),
+        ("steps", "1.5"),
+        ("steps", "True"),
+        ("steps", ""),
+        ("optimizer.learning_rate", "fast"),
+        ("optimizer", "1"),
+        ("augment.flip", "1"),
+        ("input_size", "64"),
+        ("input_size", "(64,)"),
+        ("input_size", "(64, 'a')"),
+        ("input_size", "(64, 64.5)"),
+        ("augment.scale", "(1, 2, 3)"),
+        ("augment.scale", "()"),
+        ("balance.weights.depth", "heavy"),
+        ("balance.weights", "{'depth': 'heavy'}"),
+        ("balance.recipes.stuff", "0.1"),
+        ("trunk", "18"),
+        ("tasks", "depth"),
+        ("steps.x", "1"),
+    ],
+)
+def test_value_of_another_type_is_refused_naming_field_and_value(config, field, text):
+    with pytest.raises(UserError, match=f"--config.{field}"):
+        load_config(config, {field: text})
+
+
+def test_impossible_values_are_refused(config):
+    with pytest.raises(UserError, match="'metres'"):
+        load_config(config, {"tasks.depth.convention": "metres"})
+    with pytest.raises(UserError, match="min_level"):
+        load_config(config, {"trunk.min_level": "9"})
+
+
+def test_missing_config_names_the_nearest():
+    with pytest.raises(UserError, match=r"rooms/studnt\.py: no such config; did you mean 'rooms/student\.py'"):
+        load_config("rooms/studnt.py")
+
+
+@pytest.mark.parametrize(("source", "said"), [("x = 1", "defines no get_config"), ("get_config = dict", "an Exp")])
+def test_file_that_is_no_config_is_refused(tmp_path, source, said):
+    (tmp_path / "c.py").write_text(source)
+    with pytest.raises(UserError, match=said):
+        load_config(str(tmp_path / "c.py"))
+
+
+def test_experiment_comes_back_from_json():
+    experiment = toy.experiment(
+        "a",
+        "b",
+        tasks=toy.VARIANTS,
+        optimizer=Optimizer("adamw", ema=0.9),
+        balance=Balance("paper", weights={"depth": 2.0}, recipes={"scene": (256, 0.1)}),
+        augment=Augment(scale=(0.5, 2.0)),
+    )
+    assert from_dict(to_dict(experiment)) == experiment
+    assert from_dict(json.loads(json.dumps(to_dict(experiment)))) == experiment

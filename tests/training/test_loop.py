@@ -1,0 +1,304 @@
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import toy
+
+from must_tf.errors import UserError
+from must_tf.student import Student
+from must_tf.tasks import Depth, Segmentation
+from must_tf.training import (
+    Optimizer,
+    Trainer,
+    finetune,
+    load_student,
+    load_trunk,
+    read_architecture,
+    read_metrics,
+    train,
+)
+from must_tf.training.loop import _claim
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.fixture
+def killed_at(monkeypatch):
+    """Makes the next run end as by a kill, before a step."""
+
+    def arm(trainer, step):
+        whole = trainer._step
+
+        def until(batch):
+            if int(trainer.student.optimizer.iterations) == step:
+                monkeypatch.setattr(trainer, "_step", whole)
+                raise Killed
+            return whole(batch)
+
+        monkeypatch.setattr(trainer, "_step", until)
+
+    return arm
+
+
+def files(folder):
+    return {str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def values(metrics):
+    return [{key: value for key, value in line.items() if key != "data_wait"} for line in metrics]
+
+
+@pytest.mark.parametrize("step", [2, 3])
+def test_killed_run_ends_as_one_that_ran_through(toy_trainer, toy_run, killed_at, tmp_path, step):
+    workdir = tmp_path / "killed"
+    killed_at(toy_trainer, step)
+    with pytest.raises(Killed):
+        toy_trainer.run(workdir)
+    assert not (workdir / "student").exists()
+    student = toy_trainer.run(workdir)
+    assert toy.same_weights(student, load_student(toy_run))
+    assert toy.same_weights(load_student(workdir), student)
+    assert [line["step"] for line in read_metrics(workdir)] == [1, 2, 3, 4]
+    assert values(read_metrics(workdir)) == values(read_metrics(toy_run))
+    assert {name for name in files(workdir) if not name.startswith("tensorboard")} == {
+        name for name in files(toy_run) if not name.startswith("tensorboard")
+    }
+
+
+def test_killed_run_is_taken_up_by_a_new_process_with_the_same_end(toy_data, toy_trainer, toy_run, killed_at, tmp_path):
+    killed_at(toy_trainer, 2)
+    with pytest.raises(Killed):
+        toy_trainer.run(tmp_path / "killed")
+    student = train(toy.experiment(toy_data), tmp_path / "killed")  # another trainer, another trace
+    assert toy.same_weights(student, load_student(toy_run))
+
+
+CONFIG = """
+import toy
+
+def get_config(folder):
+    return toy.experiment(folder, steps=200, batch_size=2, tasks=[toy.SCENE, toy.DEPTH])
+"""
+
+
+@pytest.mark.slow
+def test_process_killed_at_any_moment_ends_as_one_that_ran_through(toy_data, tmp_path):
+    (tmp_path / "c.py").write_text(CONFIG)
+    argv = [sys.executable, "-m", "must_tf.cli", "train", f"--config={tmp_path / 'c.py'}:{toy_data}"]
+    environment = os.environ | {"PYTHONPATH": str(Path(toy.__file__).parent)}
+    whole, killed = ([*argv, f"--workdir={tmp_path / name}"] for name in ("whole", "killed"))
+    subprocess.run(whole, env=environment, check=True)
+    for seconds in (0.7, 1.9, 3.1):  # after the first line of metrics
+        process = subprocess.Popen(killed, env=environment)
+        lines = len(read_metrics(tmp_path / "killed"))
+        while len(read_metrics(tmp_path / "killed")) <= lines and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(seconds)
+        process.kill()
+        process.wait()
+    assert not (tmp_path / "killed" / "student").exists()
+    subprocess.run(killed, env=environment, check=True)
+    assert toy.same_weights(load_student(tmp_path / "killed"), load_student(tmp_path / "whole"))
+    assert values(read_metrics(tmp_path / "killed")) == values(read_metrics(tmp_path / "whole"))
+
+
+def test_run_leaves_exactly_these_files(toy_run):
+    assert {name for name in files(toy_run) if not name.startswith("tensorboard/events")} == {
+        "config.json",
+        "metrics.jsonl",
+        "checkpoints/checkpoint",
+        *(f"checkpoints/ckpt-{step}.{part}" for step in (2, 4) for part in ("index", "data-00000-of-00001")),
+        *(f"student/{name}" for name in ("architecture.json", "weights.index", "weights.data-00000-of-00001")),
+    }
+    assert any(name.startswith("tensorboard/events") for name in files(toy_run))
+
+
+def test_no_checkpoint_stays_where_none_is_wanted(toy_data, classifier_run, tmp_path):
+    train(toy.experiment(toy_data, tasks=[toy.SCENE], steps=2, keep_checkpoints=0), tmp_path / "r")
+    assert not (tmp_path / "r" / "checkpoints").exists()
+    assert toy.same_weights(load_student(tmp_path / "r"), load_student(classifier_run))
+
+
+def test_metrics_tell_each_step_once(toy_run):
+    metrics = read_metrics(toy_run)
+    assert [line["step"] for line in metrics] == [1, 2, 3, 4]
+    for line in metrics:
+        losses = [line[f"loss/{task.name}"] for task in toy.TASKS]
+        assert line["loss"] == pytest.approx(sum(losses), rel=1e-5)
+        assert {"learning_rate", "data_wait", "gradient_norm"} <= set(line)
+    rates = [line["learning_rate"] for line in metrics]  # those of the steps, from the peak on
+    assert rates == pytest.approx([0.005 * (1 + np.cos(np.pi * step / 4)) for step in range(4)], rel=1e-5)
+
+
+def test_last_line_that_was_cut_short_is_left_out(toy_run, tmp_path):
+    text = (toy_run / "metrics.jsonl").read_text()
+    (tmp_path / "metrics.jsonl").write_text(text[:-20])
+    assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2, 3]
+
+
+def test_finished_run_says_so_and_does_not_train(toy_trainer, toy_run, capsys, monkeypatch):
+    before = {name: (toy_run / name).stat().st_mtime_ns for name in files(toy_run)}
+    monkeypatch.setattr(toy_trainer, "_step", None)
+    student = toy_trainer.run(toy_run)
+    assert "this run is finished" in capsys.readouterr().out
+    assert {name: (toy_run / name).stat().st_mtime_ns for name in files(toy_run)} == before
+    assert toy.same_weights(student, load_student(toy_run))
+
+
+def test_workdir_of_another_config_is_refused_naming_the_fields(toy_data, toy_run):
+    other = toy.experiment(toy_data, steps=5, seed=3)
+    with pytest.raises(UserError, match=r"another steps, seed .*steps: 4, now 5"):
+        _claim(toy_run, other)
+    with pytest.raises(UserError, match="another optimizer"):
+        _claim(toy_run, toy.experiment(toy_data, optimizer=Optimizer("sgd", 0.02, clip_norm=1.0)))
+    _claim(toy_run, toy.experiment(toy_data))
+
+
+def test_config_is_stored_whole(toy_data, toy_run):
+    from must_tf.training.config import from_dict
+
+    assert from_dict(json.loads((toy_run / "config.json").read_text())) == toy.experiment(toy_data)
+
+
+def test_runs_of_a_trainer_do_not_depend_on_their_order(toy_data, classifier_run, tmp_path):
+    experiment = toy.experiment(toy_data, tasks=[toy.SCENE], steps=2, trunk=toy.TRUNK)
+    trainer, other = Trainer(experiment), Trainer(experiment)
+    ends = {}
+    for name, one, inits in (("ab", trainer, ("", str(classifier_run))), ("ba", other, (str(classifier_run), ""))):
+        for init in inits:
+            student = one.run(tmp_path / name / (Path(init).name or "random"), init)
+            ends[name, init] = [variable.numpy() for variable in student.variables]
+    for init in ("", str(classifier_run)):
+        for a, b in zip(ends["ab", init], ends["ba", init], strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert any((a != b).any() for a, b in zip(ends["ab", ""], ends["ab", str(classifier_run)], strict=True))
+
+
+def test_trunk_of_a_workdir_is_loaded_and_only_it(toy_run):
+    tf.random.set_seed(1)
+    student, stored = Student(toy.TASKS, toy.TRUNK), load_student(toy_run)
+    heads = [variable.numpy() for head in student.heads.values() for variable in head.variables]
+    assert load_trunk(student, toy_run) == ["backbone", "decoder"]
+    assert toy.same_weights(student.backbone, stored.backbone) and toy.same_weights(student.decoder, stored.decoder)
+    now = [variable.numpy() for head in student.heads.values() for variable in head.variables]
+    assert all(np.array_equal(a, b) for a, b in zip(heads, now, strict=True))
+
+
+def test_trunk_without_a_pyramid_leaves_the_pyramid_random(classifier_run):
+    student, stored = Student([toy.STUFF], toy.TRUNK), load_student(classifier_run)
+    decoder = [variable.numpy() for variable in student.decoder.variables]
+    assert load_trunk(student, classifier_run) == ["backbone"]
+    assert toy.same_weights(student.backbone, stored.backbone)
+    assert all(np.array_equal(a, b) for a, b in zip(decoder, student.decoder.variables, strict=True))
+
+
+def test_finetuning_takes_the_trunks_architecture_and_weights(toy_data, toy_run, tmp_path, capsys):
+    still = Optimizer("sgd", 0.0, weight_decay=0.0)
+    experiment = toy.experiment(toy_data, tasks=[toy.STUFF], steps=1, trunk=toy.Trunk(50), optimizer=still)
+    student = finetune(experiment, str(toy_run), tmp_path / "fine")
+    assert student.architecture.trunk == toy.TRUNK == read_architecture(tmp_path / "fine").trunk
+    assert "loaded backbone, decoder; from random weights: heads" in capsys.readouterr().out
+    stored = load_student(toy_run)
+    for mine, theirs in zip(student.backbone.trainable_variables, stored.backbone.trainable_variables, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_trunk_of_another_architecture_is_refused_naming_the_field(toy_run):
+    student = Student([toy.SCENE], dataclasses.replace(toy.TRUNK, num_filters=8))
+    with pytest.raises(UserError, match=r"trunk.num_filters is 16, the config's 8"):
+        load_trunk(student, toy_run)
+
+
+@pytest.mark.parametrize("content", [None, "empty"])
+def test_init_that_is_nothing_is_refused(tmp_path, content):
+    where = tmp_path / "there"
+    if content:
+        where.mkdir()
+    with pytest.raises(UserError, match=r"there: (no such folder|neither an export nor a finished run)"):
+        read_architecture(where)
+
+
+def test_finished_run_without_weights_is_refused(toy_run, tmp_path):
+    shutil.copytree(toy_run, tmp_path / "r")
+    (tmp_path / "r" / "student" / "weights.index").unlink()
+    with pytest.raises(UserError, match="no finished student"):
+        load_student(tmp_path / "r")
+
+
+def test_moving_average_lies_between_start_and_end(toy_data, tmp_path):
+    """With decay d, after steps x₁..xₙ from x₀: dⁿx₀ + Σ (1 − d) dⁿ⁻ⁱ xᵢ."""
+    optimizer = Optimizer("sgd", 0.05, clip_norm=1.0, ema=0.75)
+    fields = {"tasks": [toy.SCENE], "steps": 3, "checkpoint_every": 1, "keep_checkpoints": 5}
+    trainer = Trainer(toy.experiment(toy_data, optimizer=optimizer, **fields))
+    path = [[variable.numpy() for variable in trainer.student.trainable_variables]]
+    step = trainer._step
+
+    def watched(batch):
+        values = step(batch)
+        path.append([variable.numpy() for variable in trainer.student.trainable_variables])
+        return values
+
+    trainer._step = watched
+    student = trainer.run(tmp_path / "r")
+    weights = [0.75**3] + [0.25 * 0.75 ** (3 - i) for i in (1, 2, 3)]
+    for variable, *states in zip(student.trainable_variables, *path, strict=True):
+        want = sum(weight * state for weight, state in zip(weights, states, strict=True))
+        np.testing.assert_allclose(variable, want, rtol=1e-4, atol=1e-6)
+    assert toy.same_weights(load_student(tmp_path / "r"), student)
+
+
+def test_killed_run_with_a_moving_average_ends_as_one_that_ran_through(toy_data, killed_at, tmp_path):
+    optimizer = Optimizer("adamw", 0.01, ema=0.75)
+    trainer = Trainer(toy.experiment(toy_data, tasks=[toy.SCENE], optimizer=optimizer))
+    trainer.run(tmp_path / "whole")
+    killed_at(trainer, 3)
+    with pytest.raises(Killed):
+        trainer.run(tmp_path / "killed")
+    trainer.run(tmp_path / "killed")
+    assert toy.same_weights(load_student(tmp_path / "killed"), load_student(tmp_path / "whole"))
+
+
+def test_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_checkpoint(toy_trainer, monkeypatch, tmp_path):
+    step = toy_trainer._step
+
+    def broken(batch):
+        values = step(batch)
+        return values | {"loss": values["loss"] * (np.nan if toy_trainer.student.optimizer.iterations > 2 else 1)}
+
+    monkeypatch.setattr(toy_trainer, "_step", broken)
+    with pytest.raises(UserError, match=r"loss is nan before step 3; lower optimizer\.learning_rate"):
+        toy_trainer.run(tmp_path / "r")
+    assert {name for name in files(tmp_path / "r") if name.endswith(".index")} == {"checkpoints/ckpt-2.index"}
+    assert [line["step"] for line in read_metrics(tmp_path / "r")] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"input_size": (64, 65)}, "64x65"),
+        ({"log_every": 3, "checkpoint_every": 4}, "checkpoint_every: 4 is no multiple of log_every, 3"),
+        ({"log_every": 0}, "log_every"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"steps": 0}, "steps"),
+        ({"policy": "float8"}, "'float8'"),
+        ({"tasks": [toy.SCENE, Depth("dept")]}, "no label of task 'dept'; did you mean 'depth'"),
+        ({"tasks": [Segmentation("stuff", ("a", "b"))]}, "class_names"),
+        ({"tasks": [toy.SCENE, toy.SCENE]}, "names that differ"),
+        ({"train": ()}, "train"),
+        ({"train": ("/nowhere",)}, "/nowhere: no such folder"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(toy_data, fields, said):
+    experiment = dataclasses.replace(toy.experiment(toy_data, tasks=[toy.SCENE]), **fields)
+    with pytest.raises(UserError, match=said):
+        Trainer(experiment)
