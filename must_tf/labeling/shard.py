@@ -26,11 +26,14 @@ def label_records(
         for teacher in teachers:
             todo = [i for i in good if batch[i].origins.get(teacher.task.name) != HUMAN]
             for i, outputs in zip(todo, _run(teacher, [images[i] for i in todo], batch_size), strict=True):
-                if not all(np.isfinite(values).all() for values in outputs.values()):
-                    labelled[i] = Quarantined(batch[i].id, f"teacher {teacher.id} gave values that are not finite")
-                    continue
-                batch[i].labels[teacher.task.name] = teacher.task.from_teacher(outputs)
-                batch[i].origins[teacher.task.name] = teacher.id
+                record = batch[i]
+                if all(np.isfinite(values).all() for values in outputs.values()):
+                    record.labels[teacher.task.name] = teacher.task.from_teacher(outputs)
+                    record.origins[teacher.task.name] = teacher.id
+                else:
+                    labelled[i] = Quarantined(
+                        record.name or record.id, f"teacher {teacher.id} gave values that are not finite"
+                    )
         yield from labelled
 
 
@@ -64,7 +67,7 @@ def _decode(record: Record | Quarantined) -> Any:
     try:
         return tf.io.decode_image(record.encoded, channels=3, expand_animations=False).numpy()
     except tf.errors.InvalidArgumentError as error:
-        return Quarantined(record.id, f"cannot be decoded: {str(error.message).splitlines()[0]}")
+        return Quarantined(record.name or record.id, f"cannot be decoded: {str(error.message).splitlines()[0]}")
 
 
 def _batches(records: Iterable[Any], size: int) -> Iterator[list[Any]]:

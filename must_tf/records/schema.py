@@ -34,6 +34,7 @@ class Record:
       labels: the label of each task that the image has one of, by the task's name.
       origins: by the task's name, `human`, or the id of the teacher in the manifest.
       reencoded: whether `encoded` differs from the file as found.
+      name: where the image was found, for messages; not stored.
     """
 
     encoded: bytes
@@ -44,6 +45,7 @@ class Record:
     labels: dict[str, Label] = dataclasses.field(default_factory=dict)
     origins: dict[str, str] = dataclasses.field(default_factory=dict)
     reencoded: bool = False
+    name: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

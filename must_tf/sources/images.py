@@ -46,14 +46,14 @@ def read_image(path: str | os.PathLike) -> Record | Quarantined:
         data = Path(path).read_bytes()
         with Image.open(io.BytesIO(data)) as image:
             image.load()
-            return _record(data, image)
+            return _record(str(path), data, image)
     except UnidentifiedImageError:
         return Quarantined(str(path), "not an image that can be read")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         return Quarantined(str(path), f"{type(error).__name__}: {error}")
 
 
-def _record(data: bytes, image: Image.Image) -> Record:
+def _record(name: str, data: bytes, image: Image.Image) -> Record:
     plain = image.format in ("JPEG", "PNG") and image.mode in ("L", "RGB")
     upright = image.getexif().get(_ORIENTATION, 1) == 1
     still = getattr(image, "n_frames", 1) == 1
@@ -65,7 +65,7 @@ def _record(data: bytes, image: Image.Image) -> Record:
         image.save(buffer, "PNG")
         encoded, kind = buffer.getvalue(), "PNG"
     identity = hashlib.sha256(data).hexdigest()[:16]
-    return Record(encoded, str(kind), image.height, image.width, identity, reencoded=encoded is not data)
+    return Record(encoded, str(kind), image.height, image.width, identity, reencoded=encoded is not data, name=name)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

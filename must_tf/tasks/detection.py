@@ -166,8 +166,9 @@ class Detection(Task):
         return outputs | {"boxes": restore_boxes(outputs["boxes"], geometry)}
 
     def from_teacher(self, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Boxes with a score of at least `min_score`, hard."""
-        kept = (outputs["scores"] >= self.min_score) & (outputs["classes"] >= 0)
+        """Boxes with a score of at least `min_score`, hard; one that lies in the padding of a view has no area left."""
+        area = (outputs["boxes"][:, 2:] - outputs["boxes"][:, :2]).prod(-1)
+        kept = (outputs["scores"] >= self.min_score) & (outputs["classes"] >= 0) & (area > 0)
         return {key: outputs[key][kept] for key in ("boxes", "classes", "scores")}
 
     def metrics(self) -> Metric:
