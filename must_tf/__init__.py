@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Experiment": "training",
     "Student": "student",
-    "Trunk": "student",
+    "Trunk": "trunk",
     "UserError": "errors",
     "evaluate": "evaluation",
     "export": "",

@@ -5,6 +5,7 @@ Everything behind it is tf_keras. A Keras 3 object must never enter: mixed model
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import tensorflow as tf
 import tf_keras
@@ -17,44 +18,35 @@ from official.vision.ops import box_ops
 from official.vision.ops.iou_similarity import iou
 
 from must_tf.errors import UserError, nearest
+from must_tf.trunk import Trunk
 
 __all__ = ["PixelHead", "box_head", "decode_boxes", "encode_boxes", "focal_loss", "fpn", "iou", "precision", "resnet"]
 
 _POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
-def resnet(depth: int, width: float = 1.0, norm_momentum: float = 0.99, sync_norm: bool = False) -> tf_keras.Model:
-    """A ResNet backbone: images [batch, H, W, 3] → {'2': [batch, H/4, W/4, C2], ..., '5': [batch, H/32, W/32, C5]}.
-
-    Args:
-      depth: 10, 18, 34, 50, 101, 152, ...
-      width: factor on every layer's number of channels.
-      norm_momentum: of the batch norms' moving statistics; lower for runs of a few hundred steps.
-      sync_norm: share the batch norms' statistics between replicas.
-    """
-    if depth not in RESNET_SPECS:
-        raise UserError(f"trunk.depth: {depth} is no ResNet here; known: {sorted(RESNET_SPECS)}")
-    return ResNet(depth, depth_multiplier=width, norm_momentum=norm_momentum, use_sync_bn=sync_norm, name="backbone")
+def resnet(trunk: Trunk) -> tf_keras.Model:
+    """The trunk's ResNet: images [batch, H, W, 3] → {'2': [batch, H/4, W/4, C2], ..., '5': [batch, H/32, W/32, C5]}."""
+    if trunk.depth not in RESNET_SPECS:
+        raise UserError(f"trunk.depth: {trunk.depth} is no ResNet here; known: {sorted(RESNET_SPECS)}")
+    return ResNet(trunk.depth, depth_multiplier=trunk.width, name="backbone", **_norms(trunk))
 
 
-def fpn(
-    backbone: tf_keras.Model,
-    min_level: int,
-    max_level: int,
-    num_filters: int,
-    norm_momentum: float = 0.99,
-    sync_norm: bool = False,
-) -> tf_keras.Model:
-    """The feature pyramid on a backbone: its output → {'min_level': [batch, H/2^l, W/2^l, num_filters], ...}."""
+def fpn(backbone: tf_keras.Model, trunk: Trunk) -> tf_keras.Model:
+    """The trunk's pyramid: a backbone's output → {'min_level': [batch, H/2^l, W/2^l, num_filters], ...}."""
     return FPN(
         backbone.output_specs,
-        min_level=min_level,
-        max_level=max_level,
-        num_filters=num_filters,
-        norm_momentum=norm_momentum,
-        use_sync_bn=sync_norm,
+        min_level=trunk.min_level,
+        max_level=trunk.max_level,
+        num_filters=trunk.num_filters,
         name="decoder",
+        **_norms(trunk),
     )
+
+
+def _norms(trunk: Trunk) -> dict[str, Any]:
+    """The batch norms of trunk and heads are alike; Model Garden's own momentum is stale after short runs."""
+    return {"norm_momentum": trunk.norm_momentum, "use_sync_bn": trunk.sync_norm}
 
 
 class _TrackedRetinaNetHead(RetinaNetHead):
@@ -69,24 +61,28 @@ class _TrackedRetinaNetHead(RetinaNetHead):
         self.norms = [norm for nets in (self._cls_norms, self._box_norms) for level in nets for norm in level]
 
 
-def box_head(
-    min_level: int, max_level: int, num_classes: int, num_anchors: int, num_convs: int, num_filters: int
-) -> tf_keras.layers.Layer:
+def box_head(num_classes: int, num_anchors: int, num_convs: int, trunk: Trunk) -> tf_keras.layers.Layer:
     """RetinaNet's head.
 
     Takes a pyramid, returns ({level: [batch, h, w, anchors · classes]}, {level: [batch, h, w, anchors · 4]}, {}).
     """
     return _TrackedRetinaNetHead(
-        min_level, max_level, num_classes, num_anchors, num_convs=num_convs, num_filters=num_filters
+        trunk.min_level,
+        trunk.max_level,
+        num_classes,
+        num_anchors,
+        num_convs=num_convs,
+        num_filters=trunk.num_filters,
+        **_norms(trunk),
     )
 
 
 class PixelHead(tf_keras.layers.Layer):
     """Three 3x3 convolutions and a 1x1 prediction: [batch, h, w, C] → [batch, h, w, num_outputs], float32."""
 
-    def __init__(self, num_outputs: int, num_filters: int, **kwargs):
+    def __init__(self, num_outputs: int, trunk: Trunk, **kwargs):
         super().__init__(**kwargs)
-        self.convs = SegmentationHead(num_outputs, level=2, num_convs=3, num_filters=num_filters)
+        self.convs = SegmentationHead(num_outputs, level=2, num_convs=3, num_filters=trunk.num_filters, **_norms(trunk))
 
     def call(self, features: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Model Garden's head takes (backbone, decoder) levels; the fused map is level 2 of the decoder."""

@@ -11,44 +11,11 @@ from must_tf import garden
 from must_tf.errors import UserError
 from must_tf.tasks import Task
 from must_tf.tasks.task import FUSED, POOLED, Target
+from must_tf.trunk import Trunk
 
 # Mean and deviation of ImageNet's channels, on the scale of [0, 255].
 _MEAN = (123.675, 116.28, 103.53)
 _DEVIATION = (58.395, 57.12, 57.375)
-
-
-@dataclasses.dataclass(frozen=True)
-class Trunk:
-    """The architecture that transfers: a ResNet and its feature pyramid.
-
-    Attributes:
-      depth: layers of the ResNet: 10, 18, 34, 50, 101, 152, ...
-      width: factor on the ResNet's channels.
-      min_level: the pyramid's finest level; level l has a stride of 2^l.
-      max_level: the pyramid's coarsest level.
-      num_filters: the pyramid's channels.
-      norm_momentum: of the batch norms' moving statistics; lower for runs of a few hundred steps.
-      sync_norm: share the batch norms' statistics between replicas.
-    """
-
-    depth: int = 50
-    width: float = 1.0
-    min_level: int = 3
-    max_level: int = 7
-    num_filters: int = 256
-    norm_momentum: float = 0.997
-    sync_norm: bool = False
-
-    def __post_init__(self):
-        if not 2 <= self.min_level <= self.max_level or self.min_level > 5:
-            raise UserError(
-                f"trunk: levels {self.min_level}..{self.max_level}; expected 2 <= min_level <= 5 and <= max_level"
-            )
-
-    @property
-    def levels(self) -> range:
-        """The pyramid's levels."""
-        return range(self.min_level, self.max_level + 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,18 +47,10 @@ class Student(tf_keras.Model):
         self.tasks = {task.name: task for task in tasks}
         trunk = self.architecture.trunk
         with garden.precision(policy):
-            self.backbone = garden.resnet(trunk.depth, trunk.width, trunk.norm_momentum, trunk.sync_norm)
-            self.decoder = None
-            if any(task.tap != POOLED for task in tasks):
-                self.decoder = garden.fpn(
-                    self.backbone,
-                    trunk.min_level,
-                    trunk.max_level,
-                    trunk.num_filters,
-                    trunk.norm_momentum,
-                    trunk.sync_norm,
-                )
-            self.heads = {task.name: task.head(trunk.levels, trunk.num_filters) for task in tasks}
+            self.backbone = garden.resnet(trunk)
+            pyramid = any(task.tap != POOLED for task in tasks)
+            self.decoder = garden.fpn(self.backbone, trunk) if pyramid else None
+            self.heads = {task.name: task.head(trunk) for task in tasks}
             # Builds every layer, so that weights can be loaded and counted.
             self(tf.zeros([1, 64, 64, 3]))
 

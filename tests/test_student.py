@@ -9,9 +9,10 @@ from must_tf import garden
 from must_tf.errors import UserError
 from must_tf.pipeline import training_batches
 from must_tf.records import open_dataset
-from must_tf.student import Student, Trunk, fuse
+from must_tf.student import Student, fuse
 from must_tf.tasks import Classification, Segmentation
 from must_tf.training import load_student, save_student
+from must_tf.trunk import Trunk
 
 TWINS = (
     toy.STUFF,
@@ -200,7 +201,7 @@ def test_impossible_levels_are_refused(low, high):
 
 def test_unknown_depth_is_refused():
     with pytest.raises(UserError, match=r"trunk\.depth: 11"):
-        garden.resnet(11)
+        garden.resnet(Trunk(depth=11))
 
 
 @pytest.mark.parametrize("levels", [(2, 3), (3, 4, 5), (4,)])

@@ -12,10 +12,10 @@ from PIL import Image
 from must_tf.geometry import fit, stretch
 from must_tf.records import HUMAN, Manifest, Plan, Record, finish, pending, serialize, write_shard
 from must_tf.records.schema import parse
-from must_tf.student import Trunk
 from must_tf.tasks import Classification, Depth, Detection, Normals, Segmentation
 from must_tf.tasks.detection import _match
 from must_tf.training import Experiment, Optimizer
+from must_tf.trunk import Trunk
 
 SCENE = Classification("scene", ("indoor", "outdoor", "neither"))
 THINGS = Detection("things", ("chair", "table"), anchor_size=2.0, num_convs=1, max_boxes=6, max_outputs=20)

@@ -8,8 +8,8 @@ Argument: the folder of records. The trunk is small enough for a CPU; give --con
 
 from must_tf.pipeline import Augment
 from must_tf.records import open_dataset
-from must_tf.student import Trunk
 from must_tf.training import Experiment, Optimizer
+from must_tf.trunk import Trunk
 
 
 def get_config(data: str = "data/photos") -> Experiment:

@@ -89,9 +89,9 @@ def plain(batch: Any) -> dict[str, float]:
     task = TEACHER_TASKS["segmentation"]
     ours = _trained((task,))
     with garden.precision(POLICY):
-        backbone = garden.resnet(TRUNK.depth, TRUNK.width, TRUNK.norm_momentum)
-        decoder = garden.fpn(backbone, TRUNK.min_level, TRUNK.max_level, TRUNK.num_filters, TRUNK.norm_momentum)
-        head = garden.PixelHead(len(task.class_names), TRUNK.num_filters)  # type: ignore[attr-defined]
+        backbone = garden.resnet(TRUNK)
+        decoder = garden.fpn(backbone, TRUNK)
+        head = garden.PixelHead(len(task.class_names), TRUNK)  # type: ignore[attr-defined]
     optimizer = make_optimizer(OPTIMIZER, 1000)
     loss_of = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     labels = tf.zeros([BATCH, *SIZE], tf.int32)

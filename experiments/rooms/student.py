@@ -18,7 +18,7 @@ def get_config() -> Experiment:
     return Experiment(
         tasks=tuple(TEACHER_TASKS.values()),
         train=("data/labelled/classification", "data/labelled/unlabelled"),
-        steps=2000,
+        steps=2400,
         input_size=(64, 64),
         batch_size=16,
         trunk=TRUNK,

@@ -11,7 +11,7 @@ from must_tf.experiments.rooms.trunk import AUGMENT, OPTIMIZER, TRUNK
 from must_tf.sources.rooms.dataset import TEACHER_TASKS
 from must_tf.training import Experiment
 
-_STEPS = {"classification": 2000, "detection": 1200, "segmentation": 1200, "depth": 800}
+_STEPS = {"classification": 2400, "detection": 1000, "segmentation": 1500, "depth": 800}
 
 
 def get_config(task: str = "classification") -> Experiment:

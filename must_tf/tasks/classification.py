@@ -12,6 +12,7 @@ from must_tf.errors import UserError
 from must_tf.geometry import Geometry
 from must_tf.tasks import drawing
 from must_tf.tasks.task import POOLED, Features, Metric, Outputs, Target, Task, optional_bytes
+from must_tf.trunk import Trunk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Classification(Task):
         """A class stays what it is under flip, scale and crop."""
         return target
 
-    def head(self, levels: range, num_filters: int) -> tf_keras.layers.Layer:
+    def head(self, trunk: Trunk) -> tf_keras.layers.Layer:
         """Average pool, then a dense layer: [batch, h, w, C5] → logits [batch, classes]."""
         return tf_keras.Sequential(
             [

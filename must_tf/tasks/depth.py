@@ -15,6 +15,7 @@ from must_tf.errors import UserError
 from must_tf.geometry import Geometry, move_map, restore_map
 from must_tf.tasks import drawing
 from must_tf.tasks.task import FUSED, Features, Metric, Outputs, Target, Task, decode_or, optional_bytes, per_image_mean
+from must_tf.trunk import Trunk
 
 METRIC, AFFINE_INVERSE = "metric", "affine_inverse"
 _STEPS = 65534  # between the png values 1 and 65535, which hold the range; 0 is invalid
@@ -102,9 +103,9 @@ class Depth(Task):
             "valid": tf.cast(move_map(tf.cast(target["valid"], tf.uint8), geometry, 0), tf.bool),
         }
 
-    def head(self, levels: range, num_filters: int) -> tf_keras.layers.Layer:
+    def head(self, trunk: Trunk) -> tf_keras.layers.Layer:
         """Fused map → [batch, H/4, W/4, 1]: the logarithm of metric depth, or inverse depth as it is."""
-        return garden.PixelHead(1, num_filters)
+        return garden.PixelHead(1, trunk)
 
     def loss(self, target: Target, prediction: tf.Tensor) -> tf.Tensor:
         """Scale-invariant log (Eigen et al., 2014, λ = 0.5), or affine-invariant L1 + gradients (MiDaS)."""

@@ -15,6 +15,7 @@ from must_tf.errors import UserError
 from must_tf.geometry import Geometry, move_boxes, restore_boxes
 from must_tf.tasks import drawing
 from must_tf.tasks.task import PYRAMID, Features, Metric, Outputs, Target, Task
+from must_tf.trunk import Trunk
 
 _BACKGROUND, _IGNORED = -1, -2
 
@@ -115,10 +116,10 @@ class Detection(Task):
             "present": target["present"],
         }
 
-    def head(self, levels: range, num_filters: int) -> tf_keras.layers.Layer:
+    def head(self, trunk: Trunk) -> tf_keras.layers.Layer:
         """Pyramid → class logits and box offsets by level."""
         num_anchors = self.anchor_scales * len(self.aspect_ratios)
-        return garden.box_head(levels[0], levels[-1], self.num_classes, num_anchors, self.num_convs, num_filters)
+        return garden.box_head(self.num_classes, num_anchors, self.num_convs, trunk)
 
     def loss(self, target: Target, prediction: Any) -> tf.Tensor:
         """Focal loss of all anchors and Huber loss of the matched ones (x 50, as Model Garden's), by matched anchor."""

@@ -15,6 +15,7 @@ from must_tf.errors import UserError
 from must_tf.geometry import Geometry, move_vectors, restore_map
 from must_tf.tasks import drawing
 from must_tf.tasks.task import FUSED, Features, Metric, Outputs, Target, Task, decode_or, optional_bytes, per_image_mean
+from must_tf.trunk import Trunk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,9 +70,9 @@ class Normals(Task):
         """The nearest pixel's vector; a flip turns the sign of x."""
         return {"normals": move_vectors(target["normals"], geometry)}
 
-    def head(self, levels: range, num_filters: int) -> tf_keras.layers.Layer:
+    def head(self, trunk: Trunk) -> tf_keras.layers.Layer:
         """Fused map → vectors [batch, H/4, W/4, 3] of any length."""
-        return garden.PixelHead(3, num_filters)
+        return garden.PixelHead(3, trunk)
 
     def loss(self, target: Target, prediction: tf.Tensor) -> tf.Tensor:
         """1 − cosine of the angle, averaged over the valid pixels."""

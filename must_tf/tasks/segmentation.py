@@ -15,6 +15,7 @@ from must_tf.errors import UserError
 from must_tf.geometry import Geometry, move_map, restore_map
 from must_tf.tasks import drawing
 from must_tf.tasks.task import FUSED, Features, Metric, Outputs, Target, Task, decode_or, optional_bytes, per_image_mean
+from must_tf.trunk import Trunk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,9 +88,9 @@ class Segmentation(Task):
         """The nearest pixel's class; what lies outside the image is ignored."""
         return {"mask": move_map(target["mask"], geometry, self.ignore)}
 
-    def head(self, levels: range, num_filters: int) -> tf_keras.layers.Layer:
+    def head(self, trunk: Trunk) -> tf_keras.layers.Layer:
         """Fused map [batch, H/4, W/4, C] → logits [batch, H/4, W/4, classes]."""
-        return garden.PixelHead(self.num_classes, num_filters)
+        return garden.PixelHead(self.num_classes, trunk)
 
     def loss(self, target: Target, prediction: tf.Tensor) -> tf.Tensor:
         """Mean cross-entropy over the valid pixels, at the size of the mask."""

@@ -17,6 +17,7 @@ import tensorflow as tf
 import tf_keras
 
 from must_tf.geometry import Geometry
+from must_tf.trunk import Trunk
 
 Label = Any
 Target = dict[str, tf.Tensor]
@@ -79,13 +80,8 @@ class Task(abc.ABC):
         """Moves a target with its image; shapes become fixed, so that targets can be batched."""
 
     @abc.abstractmethod
-    def head(self, levels: range, num_filters: int) -> tf_keras.layers.Layer:
-        """Makes the layer that turns the tap's features into the raw prediction, float32.
-
-        Args:
-          levels: the pyramid's levels.
-          num_filters: the pyramid's width.
-        """
+    def head(self, trunk: Trunk) -> tf_keras.layers.Layer:
+        """Makes the layer that turns the tap's features of such a trunk into the raw prediction, float32."""
 
     @abc.abstractmethod
     def loss(self, target: Target, prediction: Any) -> tf.Tensor:

@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from must_tf.errors import UserError
 from must_tf.files import read_json, write_json
-from must_tf.student import Architecture, Student, Trunk
+from must_tf.student import Architecture, Student
 from must_tf.tasks import from_json, to_json
+from must_tf.trunk import Trunk
 
 STUDENT = "student"  # the folder of a workdir that holds the finished student
 _FILE = "architecture.json"

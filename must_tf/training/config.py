@@ -12,8 +12,8 @@ from typing import Any
 
 from must_tf.errors import UserError, nearest
 from must_tf.pipeline.augment import Augment
-from must_tf.student import Trunk
 from must_tf.tasks import Task, from_json, to_json
+from must_tf.trunk import Trunk
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,9 +5,10 @@ import pytest
 import tf_keras
 
 from must_tf.export import export
-from must_tf.student import Student, Trunk
+from must_tf.student import Student
 from must_tf.tasks import Classification, Depth, Detection, Normals, Segmentation
 from must_tf.training.checkpoint import save_student
+from must_tf.trunk import Trunk
 
 TASKS = (
     Classification("scene", class_names=("indoor", "outdoor", "neither")),

@@ -14,13 +14,14 @@ import pytest
 from PIL import Image
 
 from must_tf import records, tasks
-from must_tf.student import Student, Trunk
+from must_tf.student import Student
 from must_tf.tasks.classification import Classification
 from must_tf.tasks.depth import Depth
 from must_tf.tasks.detection import Detection
 from must_tf.tasks.normals import Normals
 from must_tf.tasks.segmentation import Segmentation
 from must_tf.training.checkpoint import save_student
+from must_tf.trunk import Trunk
 
 _AWKWARD = '<b>"so&fa"</b>'
 _TEACHER = "teacher-<1>"
