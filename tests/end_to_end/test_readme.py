@@ -1,5 +1,6 @@
 """What the README says is what runs: its scripts, word for word."""
 
+import json
 import os
 import re
 import shutil
@@ -9,7 +10,12 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[2] / "README.md"
+from must_tf.experiments.rooms import benchmark
+from must_tf.report import transfer_table
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+RESULTS = ROOT / "experiments" / "rooms" / "results"
 
 
 def block(name: str) -> str:
@@ -43,3 +49,13 @@ def test_photographs_become_records_a_student_and_an_onnx_backbone(small_demo, t
         "P4 (1, 14, 20, 48)",
         "P5 (1, 7, 10, 48)",
     ]
+
+
+def test_published_table_is_that_of_the_published_json():
+    table = json.loads((RESULTS / "demo.json").read_text())
+    assert block("demo-table").strip() == transfer_table(table).strip()
+
+
+def test_published_speeds_are_those_of_the_published_json():
+    results = json.loads((RESULTS / "benchmark.json").read_text())
+    assert block("bench").strip() == benchmark.text(results).strip()
