@@ -55,7 +55,7 @@ def training_batches(
         epoch_seed = tf.stack([tf.constant(seed, tf.int64), number])
         shuffle = tf.random.experimental.stateless_shuffle
         files = tf.data.Dataset.from_tensor_slices(shuffle(paths, epoch_seed))
-        records = files.interleave(tf.data.TFRecordDataset, cycle_length=_INTERLEAVED, deterministic=True)
+        records = files.interleave(tf.data.TFRecordDataset, cycle_length=_INTERLEAVED)
         blocks = records.batch(_SHUFFLED).enumerate()
         return blocks.map(lambda i, block: shuffle(block, tf.random.fold_in(epoch_seed, i))).prefetch(1).unbatch()
 
