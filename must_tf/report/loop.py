@@ -96,4 +96,4 @@ def _counts(dataset: Dataset) -> Html:
 
 
 def _name(dataset: Dataset) -> str:
-    return f"{dataset.manifest.name}, {dataset.manifest.split}"
+    return "/".join(dataset.folder.parts[-2:])

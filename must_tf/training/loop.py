@@ -54,6 +54,9 @@ class Trainer:
         self.datasets = [open_dataset(folder) for folder in experiment.train]
         self._check_labels()
         tf_keras.utils.set_random_seed(experiment.seed)
+        # TensorFlow's graph optimizer orders sums by the names of layers, which count the layers made before them in
+        # this process: without this, another process rounds differently.
+        tf_keras.backend.reset_uids()
         self.student = Student(experiment.tasks, experiment.trunk, experiment.policy)
         weights = task_weights(
             experiment.balance,
