@@ -8,6 +8,9 @@ _EXTRAS = {
     "onnx": ["onnx>=1.17,<2", "tf2onnx>=1.17,<1.18", "onnxruntime>=1.20,<2"],
     "rooms": ["embreex>=4.4.0.post1,<5"],
     "beam": ["apache-beam>=2.77,<3"],
+    "litert": ["ai-edge-litert>=2.3,<3"],
+    "kerashub": ["keras-hub>=0.29,<0.33"],
+    "kerascv": ["keras-cv>=0.9,<0.10"],
     "dev": [
         "pytest>=8,<10",
         "hypothesis>=6.100,<7",
@@ -37,18 +40,20 @@ setup(
     package_data={"must_tf": ["py.typed"], "must_tf.report": ["*.css"], "must_tf.experiments": ["**/*.md"]},
     install_requires=[
         "absl-py>=1.4,<2",
+        "h5py>=3,<4",
         "keras>=3.15,<4",
         "numpy>=1.26,<2.4",
         "pillow>=10.1,<13",
         "psutil>=5.9,<8",
         "pycocotools>=2.0.8,<3",
+        "pyyaml>=6,<7",
         "setuptools<82",  # tensorflow-hub and TensorBoard need pkg_resources
         "tensorflow>=2.20,<2.21",
         "tensorflow-datasets>=4.9.9,<5",
         "tf-keras>=2.20.1,<2.21",
         "tf-models-official>=2.20,<2.21",
     ],
-    extras_require=_EXTRAS | {"all": sorted({p for name in ("onnx", "rooms", "beam") for p in _EXTRAS[name]})},
+    extras_require=_EXTRAS | {"all": sorted({p for name in set(_EXTRAS) - {"dev"} for p in _EXTRAS[name]})},
     entry_points={"console_scripts": ["must = must_tf.cli.__main__:main"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

@@ -37,6 +37,15 @@ def stretch(image_size: Any, view_size: Size) -> Geometry:
     return Geometry(image_size, tf.constant(view_size), tf.zeros(2, tf.int32), tf.constant(False), view_size)
 
 
+def centre_crop(image_size: Any, view_size: Size) -> Geometry:
+    """The middle of the image over the whole view, its aspect kept; what sticks out at two sides is cut off."""
+    image_size = tf.cast(image_size, tf.int32)
+    view = tf.constant(view_size)
+    scale = tf.reduce_max(tf.cast(view, tf.float32) / tf.cast(image_size, tf.float32))
+    scaled_size = tf.maximum(_scaled(image_size, scale), view)
+    return Geometry(image_size, scaled_size, (scaled_size - view) // 2, tf.constant(False), view_size)
+
+
 def random_view(
     seed: tf.Tensor, image_size: Any, view_size: Size, scale: tuple[float, float], flip: bool = True
 ) -> Geometry:
@@ -101,13 +110,27 @@ def restore_boxes(boxes: tf.Tensor, geometry: Geometry) -> tf.Tensor:
 
 
 def restore_map(values: tf.Tensor, geometry: Geometry) -> tf.Tensor:
-    """Takes a map [height, width, C] of a view back to the image's frame, [H, W, C], bilinear.
+    """Takes a float map [height, width, C] of a view back to the image's frame, [H, W, C], bilinear.
 
-    The view must show the whole image, as those of `fit` and `stretch` do; padding is cut off.
+    Padding is cut off; a pixel whose centre the view did not show becomes NaN.
     """
     values = tf.cond(geometry.flip, lambda: tf.reverse(values, [1]), lambda: values)
-    height, width = tf.unstack(geometry.scaled_size)
-    return tf.image.resize(values[:height, :width], geometry.image_size)
+    seen = tf.minimum(tf.constant(geometry.view_size), geometry.scaled_size - geometry.offset)
+    # The edges go on beyond the window, so that the pixels inside it do not mix with what was not seen.
+    for axis in (0, 1):
+        index = tf.range(geometry.scaled_size[axis]) - geometry.offset[axis]
+        values = tf.gather(values, tf.clip_by_value(index, 0, seen[axis] - 1), axis=axis)
+    rows, columns = (_shown(geometry, seen, axis) for axis in (0, 1))
+    shown = tf.logical_and(rows[:, tf.newaxis], columns)[..., tf.newaxis]
+    return tf.where(shown, tf.image.resize(values, geometry.image_size), float("nan"))
+
+
+def _shown(geometry: Geometry, seen: tf.Tensor, axis: int) -> tf.Tensor:
+    """Which of the image's rows (columns) have their centre in the window, bool [H] ([W])."""
+    sizes = geometry.image_size[axis], geometry.scaled_size[axis], geometry.offset[axis], seen[axis]
+    image, scaled, offset, length = (tf.cast(size, tf.float32) for size in sizes)
+    centre = (tf.range(image) + 0.5) * scaled / image - offset
+    return tf.logical_and(centre >= 0, centre < length)
 
 
 def _fitting(image_size: tf.Tensor, view_size: Size) -> tf.Tensor:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from must_tf.geometry import (
     Geometry,
+    centre_crop,
     fit,
     move_boxes,
     move_image,
@@ -20,6 +21,7 @@ from must_tf.geometry import (
 SIDES = st.integers(1, 150)
 SEEDS = st.integers(0, 2**31 - 1)
 VIEW = (64, 96)
+RESIZES = (fit, stretch, centre_crop)
 
 
 def boxes_inside(rng, count=8):
@@ -47,6 +49,55 @@ def test_stretch_leaves_boxes_as_they_are(height, width, seed):
 def test_stretch_fills_the_view():
     image = tf.fill([10, 70, 3], 200)
     np.testing.assert_allclose(move_image(image, stretch((10, 70), VIEW)), 200, rtol=1e-5)
+
+
+@given(SIDES, SIDES)
+def test_centre_crop_fills_the_view_with_the_middle_and_keeps_the_aspect(height, width):
+    geometry = centre_crop((height, width), VIEW)
+    scaled = geometry.scaled_size.numpy()
+    assert (scaled >= VIEW).all() and (scaled == VIEW).any()
+    scale = max(VIEW[0] / height, VIEW[1] / width)
+    assert (np.abs(scaled - np.array([height, width]) * scale) <= 0.51).all()
+    assert (np.abs(2 * geometry.offset.numpy() - (scaled - VIEW)) <= 1).all()
+    np.testing.assert_allclose(move_image(tf.fill([height, width, 3], 200), geometry), 200, rtol=1e-5)
+
+
+@pytest.mark.parametrize("resize", RESIZES)
+@given(st.integers(40, 151), st.integers(40, 151), SEEDS, st.booleans())
+def test_shifted_marker_comes_back_to_its_place(resize, height, width, seed, flip):
+    rng = np.random.default_rng(seed)
+    y, x = int(rng.integers(0, height - 20)), int(rng.integers(0, width - 20))
+    marked = np.zeros((height, width, 1), np.float32)
+    marked[y : y + 20, x : x + 20] = 1
+    geometry = resize((height, width), VIEW)._replace(flip=tf.constant(flip))
+    back = restore_map(move_map(tf.constant(marked), geometry, 0), geometry).numpy()[..., 0]
+    seen = np.isfinite(back)
+    assert seen.all() or resize is centre_crop
+    inside = np.zeros_like(seen)
+    inside[y + 3 : y + 17, x + 3 : x + 17] = True  # three pixels: one of the view is up to 2.4 of these images
+    outside = np.ones_like(seen)
+    outside[max(y - 3, 0) : y + 23, max(x - 3, 0) : x + 23] = False
+    assert (back[inside & seen] > 0.99).all() and (back[outside & seen] < 0.01).all()
+    box = np.array([[y / height, x / width, (y + 20) / height, (x + 20) / width]], np.float32)
+    moved, visible = move_boxes(tf.constant(box), geometry)
+    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    limits = np.array([rows[0], columns[0], rows[-1] + 1, columns[-1] + 1]) / (height, width, height, width)
+    expected = np.clip(box[0], np.tile(limits[:2], 2), np.tile(limits[2:], 2))
+    if visible[0] > 0:
+        np.testing.assert_allclose(restore_boxes(moved, geometry)[0], expected, atol=1 / min(height, width))
+
+
+@given(SIDES, SIDES)
+def test_pixels_that_a_crop_cut_off_are_nan_and_no_others(height, width):
+    geometry = centre_crop((height, width), VIEW)
+    back = restore_map(tf.ones([*VIEW, 1]), geometry).numpy()[..., 0]
+    top, left = geometry.offset.numpy() / geometry.scaled_size.numpy() * (height, width)
+    bottom, right = (geometry.offset.numpy() + VIEW) / geometry.scaled_size.numpy() * (height, width)
+    y, x = np.indices((height, width)) + 0.5
+    shown = (y > top + 1e-3) & (y < bottom - 1e-3) & (x > left + 1e-3) & (x < right - 1e-3)
+    hidden = (y < top - 1e-3) | (y > bottom + 1e-3) | (x < left - 1e-3) | (x > right + 1e-3)
+    np.testing.assert_allclose(back[shown], 1, atol=1e-6)
+    assert np.isnan(back[hidden]).all()
 
 
 @given(SIDES, SIDES, SEEDS, st.booleans())

@@ -1,29 +1,59 @@
 """Teachers: any model that turns images into labels of one task. One file a format."""
 
+import importlib
+from collections.abc import Mapping
+
 from must_tf.errors import UserError, nearest
-from must_tf.teachers.student import StudentTeacher
+from must_tf.teachers.card import Card, find_card, read_card
+from must_tf.teachers.model import Model
 from must_tf.teachers.teacher import Teacher
 
-__all__ = ["Teacher", "load_teacher", "load_teachers"]
+__all__ = ["Card", "Teacher", "describe_model", "load_teacher", "load_teachers", "read_card"]
 
-_FORMATS = {"student": StudentTeacher}
+_STUDENT = "student"
+_MODELS = {
+    "keras": ("keras", "KerasFile"),
+    "savedmodel": ("savedmodel", "SavedModel"),
+    "onnx": ("onnx", "OnnxModel"),
+    "litert": ("litert", "LiteRtModel"),
+    "kerashub": ("kerashub", "KerasHubModel"),
+    "kerascv": ("kerascv", "KerasCvModel"),
+}
+_PRESETS = ("kerashub", "kerascv")
 
 
-def load_teacher(task: str, where: str) -> Teacher:
+def load_teacher(task: str, where: str, card: str | None = None) -> Teacher:
     """Loads a teacher.
 
     Args:
       task: name of the task that it labels.
-      where: `FORMAT:PATH`; the formats: `student` (the workdir of a finished run).
+      where: `FORMAT:PATH`; the formats: `student` (the workdir of a finished run), `keras`, `savedmodel`, `onnx`,
+        `litert` (files), `kerashub`, `kerascv` (folder or name of a preset).
+      card: the file that says what the model expects and gives; by default `PATH.card.yaml` or `PATH.card.json`. A
+        student needs none.
+
+    Raises:
+      UserError: an unknown format; no such file; no card, or one that does not fit the model; a library is missing.
     """
-    kind, _, path = where.partition(":")
-    if kind not in _FORMATS or not path:
-        raise UserError(f"teacher {where!r} of task {task!r}: expected FORMAT:PATH; {nearest(kind, _FORMATS)}")
-    return _FORMATS[kind](path, task)
+    kind, path = _split(f"teacher {where!r} of task {task!r}", where, [_STUDENT, *_MODELS])
+    if kind == _STUDENT:
+        if card:
+            raise UserError(f"{card}: a card for task {task!r}, whose teacher is a student; it needs none")
+        from must_tf.teachers.student import StudentTeacher
+
+        teacher: Teacher = StudentTeacher(path, task)
+    else:
+        from must_tf.teachers.foreign import ForeignTeacher
+
+        read = read_card(card or find_card(where, path))
+        teacher = ForeignTeacher(open_model(kind, path, read), read, task)
+    teacher.loaded_from = (task, where, card)
+    return teacher
 
 
-def load_teachers(texts: list[str]) -> list[Teacher]:
-    """Loads teachers from `TASK=FORMAT:PATH`, one a task."""
+def load_teachers(texts: list[str], cards: Mapping[str, str] | None = None) -> list[Teacher]:
+    """Loads teachers from `TASK=FORMAT:PATH`, one a task; `cards` are files by task."""
+    cards = cards or {}
     pairs = [text.partition("=") for text in texts]
     names = [task for task, _, _ in pairs]
     for text, (task, equals, _) in zip(texts, pairs, strict=True):
@@ -31,4 +61,37 @@ def load_teachers(texts: list[str]) -> list[Teacher]:
             raise UserError(f"--teachers: {text!r} received, expected TASK=FORMAT:PATH")
         if names.count(task) > 1:
             raise UserError(f"--teachers: two teachers for task {task!r}; one a task can label")
-    return [load_teacher(task, where) for task, _, where in pairs]
+    for task in cards:
+        if task not in names:
+            raise UserError(f"--cards: no teacher for task {task!r}; {nearest(task, names)}")
+    return [load_teacher(task, where, cards.get(task)) for task, _, where in pairs]
+
+
+def describe_model(where: str) -> str:
+    """Returns a model's inputs and outputs, and a draft of its card with the guesses marked, all of it YAML.
+
+    Args:
+      where: `FORMAT:PATH` of a model file, see `load_teacher`.
+    """
+    from must_tf.teachers.draft import draft
+
+    kind, path = _split(where, where, _MODELS)
+    return draft(open_model(kind, path, None), where)
+
+
+def open_model(kind: str, path: str, card: Card | None) -> Model:
+    """Opens a model of a format; what a card says of how to load it counts."""
+    module, name = _MODELS[kind]
+    make = getattr(importlib.import_module(f"must_tf.teachers.{module}"), name)
+    if kind == "savedmodel":
+        return make(path, card.signature if card else None)
+    if kind in _PRESETS:
+        return make(path, card)
+    return make(path)
+
+
+def _split(what: str, where: str, known) -> tuple[str, str]:
+    kind, _, path = where.partition(":")
+    if kind not in known or not path:
+        raise UserError(f"{what}: expected FORMAT:PATH; {nearest(kind, known)}")
+    return kind, path

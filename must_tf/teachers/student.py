@@ -1,6 +1,7 @@
 """`student:WORKDIR`: a finished run of `must train` as a teacher."""
 
 import dataclasses
+import importlib.metadata
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ class StudentTeacher(Teacher):
         config = files.read_json(self.workdir / "config.json")
         self.input_size = tuple(config["input_size"])
         self.sha256 = files.sha256(self.workdir / STUDENT / "weights.data-00000-of-00001")
-        self.id = f"{self.workdir.name}-{self.sha256[:8]}"
+        head = f".{self.source}" if len(tasks) > 1 else ""
+        self.id = f"{self.workdir.name}{head}-{self.sha256[:8]}"
 
     def __call__(self, images: tf.Tensor) -> Outputs:
         """Runs the student in inference mode."""
@@ -46,6 +48,8 @@ class StudentTeacher(Teacher):
             "path": str(self.workdir),
             "sha256": self.sha256,
             "input_size": list(self.input_size),
+            "resize": self.resize,
             "task": to_json(self.task),
             "licence": "unknown",
+            "libraries": {name: importlib.metadata.version(name) for name in ("tensorflow", "tf_keras")},
         }

@@ -1,0 +1,250 @@
+"""The teacher card: a small YAML or JSON file that says what a model expects and gives."""
+
+import dataclasses
+import json
+import os
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from must_tf.errors import UserError, nearest
+
+SUFFIXES = (".card.yaml", ".card.json")
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """What a model expects and gives. What is None is taken from the model where that says it, else as written here.
+
+    Images reach the model as: uint8 RGB at `input_size` → `range` → `channel_order` → minus `mean`, over `std` →
+    `layout` → `dtype`.
+
+    Attributes:
+      task: the kind of its labels: classification, detection, segmentation, depth or normals.
+      class_names: the model's classes in the order of its ids, without a background class that is no label.
+      class_names_file: the same, one a line; a path beside the card.
+      classes: model class → task class, for labels in another task's classes; classes that are left out are dropped.
+      task_classes: with `classes`: the task's classes in their order; by default those named in `classes`.
+      min_score: score that a box, or a pixel's class, must have to become a label.
+      top_k: how many probabilities a stored classification keeps; 0 keeps all.
+      input_size: height and width in pixels; by default that of the model.
+      resize: how an image reaches that size: fit (aspect kept, top left, padded black), stretch, or crop (the middle);
+        by default as the model says, else stretch.
+      layout: NHWC or NCHW, of the input.
+      output_layout: NHWC or NCHW, of outputs that are maps; by default that of the input.
+      range: the values [low, high] that the pixel values 0 and 255 become; must be given for a float input.
+      mean: subtracted from each channel, in units of `range` and in the model's channel order.
+      std: divides each channel after that.
+      channel_order: RGB or BGR.
+      dtype: of the input, as a check: float32, float16, uint8 or int8; by default that of the model.
+      signature: of a SavedModel.
+      outputs: role → name of the output. The roles, by task:
+        classification: probs [batch, classes].
+        segmentation: probs [batch, h, w, classes] (one channel and two classes: that of the second), or
+          mask [batch, h, w], class ids.
+        depth: depth [batch, h, w] or [batch, h, w, 1].
+        normals: normals [batch, h, w, 3].
+        detection: boxes [batch, N, 4] and scores [batch, N, classes]; after suppression boxes, scores [batch, N],
+          classes [batch, N] and, where there is one, count [batch].
+      activation: what `probs` or `scores` are: probabilities, logits (they need a softmax) or sigmoid (they need one).
+      background_first: whether the model's class 0 is a background that is not in `class_names`.
+      suppressed: whether boxes are after non-maximum suppression.
+      nms_iou: overlap in (0, 1] above which the weaker box goes, where the model does not suppress.
+      box_format: yxyx, xyxy (corners), xywh (top left corner and size), cxcywh or cycxhw (centre and size).
+      box_units: normalised (fractions of the view) or pixels (of the view).
+      anchors_file: .npy, .csv or .json of anchors [N, 4] (cycxhw, fractions of the view); a path beside the card.
+        With anchors, boxes are offsets, in the order of `box_format` (cxcywh or cycxhw).
+      anchors: parameters of generated SSD anchors, see `SsdAnchors`.
+      box_scales: divisors of the offsets of y, x, height and width.
+      box_log_sizes: whether the offsets of height and width are logarithms; a plain factor on the anchor's else.
+      convention: of depth: metric (metres) or affine_inverse (inverse depth up to scale and shift).
+      inverse: whether the output is inverse depth; by default where `convention` is affine_inverse.
+      depth_scale: metres in one unit of a metric output (of 1 / an inverse one).
+      max_depth: where an inverse is taken, values beyond this many units become this one.
+      normals_axes: signs of the output's x, y and z that make them right, down and away from the camera.
+      licence: of the weights.
+      source: where they come from.
+      path: of the card itself; not a field of the file.
+    """
+
+    task: str
+    class_names: tuple[str, ...] = ()
+    class_names_file: str | None = None
+    classes: Mapping[str, str] | None = None
+    task_classes: tuple[str, ...] = ()
+    min_score: float = 0.5
+    top_k: int = 0
+    input_size: tuple[int, int] | None = None
+    resize: str | None = None
+    layout: str = "NHWC"
+    output_layout: str | None = None
+    range: tuple[float, float] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    channel_order: str = "RGB"
+    dtype: str | None = None
+    signature: str = "serving_default"
+    outputs: Mapping[str, str] | None = None
+    activation: str | None = None
+    background_first: bool = False
+    suppressed: bool | None = None
+    nms_iou: float = 0.5
+    box_format: str | None = None
+    box_units: str | None = None
+    anchors_file: str | None = None
+    anchors: Mapping[str, Any] | None = None
+    box_scales: tuple[float, ...] = (10.0, 10.0, 5.0, 5.0)
+    box_log_sizes: bool = True
+    convention: str | None = None
+    inverse: bool | None = None
+    depth_scale: float = 1.0
+    max_depth: float = 1000.0
+    normals_axes: tuple[float, ...] = (1.0, 1.0, 1.0)
+    licence: str = "unknown"
+    source: str = "unknown"
+    path: str = ""
+
+    def __post_init__(self):
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if value is not None and value not in choices:
+                raise self.error(f"{name}: {value!r} received; expected one of {', '.join(choices)}")
+        for name, (length, kinds) in _LISTS.items():
+            value = getattr(self, name)
+            if value is not None and not (len(value) == length and all(isinstance(v, kinds) for v in value)):
+                raise self.error(f"{name}: {list(value)} received; expected {length} numbers")
+        if self.input_size is not None and min(self.input_size) < 1:
+            raise self.error(f"input_size: {list(self.input_size)} received; expected height and width above 0")
+        if self.task in _WITH_CLASSES and not self.class_names:
+            raise self.error(f"class_names: none received; a teacher of {self.task} has class names")
+        self._check_classes()
+
+    def _check_classes(self) -> None:
+        """Checks that the mapping is from the model's classes, and onto the task's."""
+        for name, known in (("class_names", self.class_names), ("task_classes", self.task_classes)):
+            if len(set(known)) < len(known):
+                twice = next(label for label in known if known.count(label) > 1)
+                raise self.error(f"{name}: {twice!r} is there twice")
+        for theirs, ours in (self.classes or {}).items():
+            if theirs not in self.class_names:
+                raise self.error(f"classes: the model has no class {theirs!r}; {nearest(theirs, self.class_names)}")
+            if self.task_classes and ours not in self.task_classes:
+                raise self.error(f"classes: {ours!r} is not in task_classes; {nearest(ours, self.task_classes)}")
+
+    def error(self, problem: str) -> UserError:
+        """Returns the error that names the card's file."""
+        return UserError(f"{self.path or 'card'}: {problem}")
+
+    def beside(self, name: str) -> Path:
+        """Returns where a file lies that the card names."""
+        return Path(self.path).parent / name
+
+    def filled(self, known: Mapping[str, Any]) -> "Card":
+        """Returns the card with what it does not say taken from the model."""
+        return dataclasses.replace(self, **{name: v for name, v in known.items() if getattr(self, name) is None})
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what the card says that is not a default, as JSON values."""
+        fields = [(field, getattr(self, field.name)) for field in dataclasses.fields(self) if field.name != "path"]
+        return json.loads(json.dumps({field.name: value for field, value in fields if value != field.default}))
+
+
+_WITH_CLASSES = ("classification", "detection", "segmentation")
+_LAYOUTS = ("NHWC", "NCHW")
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "task": (*_WITH_CLASSES, "depth", "normals"),
+    "resize": ("fit", "stretch", "crop"),
+    "layout": _LAYOUTS,
+    "output_layout": _LAYOUTS,
+    "channel_order": ("RGB", "BGR"),
+    "dtype": ("float32", "float16", "uint8", "int8"),
+    "activation": ("probabilities", "logits", "sigmoid"),
+    "box_format": ("yxyx", "xyxy", "xywh", "cxcywh", "cycxhw"),
+    "box_units": ("normalised", "pixels"),
+    "convention": ("metric", "affine_inverse"),
+}
+_LISTS: dict[str, tuple[int, Any]] = {
+    "input_size": (2, int),
+    "range": (2, (int, float)),
+    "mean": (3, (int, float)),
+    "std": (3, (int, float)),
+    "box_scales": (4, (int, float)),
+    "normals_axes": (3, (int, float)),
+}
+_FIELDS = {field.name: field for field in dataclasses.fields(Card) if field.name != "path"}
+_KINDS: dict[Any, tuple[Any, str]] = {
+    tuple: (list, "a list"),
+    Mapping: (dict, "names with values"),
+    str: (str, "text"),
+    float: ((int, float), "a number"),
+    int: (int, "a whole number"),
+    bool: (bool, "true or false"),
+}
+
+
+def read_card(path: str | os.PathLike) -> Card:
+    """Reads a card.
+
+    Raises:
+      UserError: no such file; not YAML or JSON; an unknown field or a value that cannot be, named.
+    """
+    try:
+        text = Path(path).read_text()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    value = _parse(path, text)
+    if not isinstance(value, dict) or "task" not in value:
+        raise UserError(f"{path}: expected the fields of a teacher card, `task` among them; see must label --describe")
+    for name, given in value.items():
+        if name not in _FIELDS:
+            raise UserError(f"{path}: field {name!r} is unknown; {nearest(str(name), _FIELDS)}")
+        _check_kind(path, name, given)
+    fields: dict[str, Any] = {name: tuple(given) if isinstance(given, list) else given for name, given in value.items()}
+    if names := fields.get("class_names_file"):
+        fields["class_names"] = _read_names(Path(path).parent / names)
+    return Card(**fields, path=str(path))
+
+
+def find_card(where: str, path: str) -> str:
+    """Returns the card that lies beside a model under the model's whole name and `.card.yaml` or `.card.json`."""
+    base = str(Path(path))
+    for suffix in SUFFIXES:
+        if Path(base + suffix).is_file():
+            return base + suffix
+    raise UserError(f"{where}: no card ({base}{SUFFIXES[0]}); for a draft run: must label --describe={where}")
+
+
+def _parse(path: str | os.PathLike, text: str) -> Any:
+    import yaml
+
+    try:
+        return json.loads(text) if str(path).endswith(".json") else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: not valid YAML or JSON: {' '.join(str(error).split())}") from None
+
+
+def _check_kind(path: str | os.PathLike, name: str, given: Any) -> None:
+    """Checks that a value is of the kind that its field has."""
+    annotation = _FIELDS[name].type
+    parts = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    kind, words = _KINDS[typing.get_origin(parts[0]) or parts[0]]
+    if given is None and type(None) in parts:
+        return
+    if not isinstance(given, kind) or (isinstance(given, bool) and kind is not bool):
+        raise UserError(f"{path}: {name}: {given!r} received; expected {words}")
+    texts = given if name in ("class_names", "task_classes") else ()
+    if name in ("classes", "outputs"):
+        texts = [*given, *given.values()]
+    for text in texts:
+        if not isinstance(text, str):
+            raise UserError(f"{path}: {name}: {text!r} received; expected text: put it in quotes")
+
+
+def _read_names(path: Path) -> tuple[str, ...]:
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; class_names_file is looked for beside the card") from None
+    return tuple(line.strip() for line in lines if line.strip())

@@ -1,0 +1,66 @@
+"""`kerashub:PRESET_OR_DIR`: a model of KerasHub with its own preprocessing (extra `kerashub`)."""
+
+from pathlib import Path
+from typing import Any
+
+from must_tf import files
+from must_tf.errors import UserError
+from must_tf.teachers.card import Card
+from must_tf.teachers.model import optional
+from must_tf.teachers.presets import PresetModel, known_activation, known_boxes, load
+
+_CLASSES = {
+    "classification": "ImageClassifier",
+    "detection": "ObjectDetector",
+    "segmentation": "ImageSegmenter",
+    "depth": "DepthEstimator",
+}
+_CONVENTIONS = {"relative": "affine_inverse", "metric": "metric"}
+
+
+class KerasHubModel(PresetModel):
+    """A preset. The card says what kind of model it is; without one, the preset must be a folder, which says it."""
+
+    format = "kerashub"
+    packages = ("keras-hub", "keras", "tensorflow")
+    fixed = ("range", "mean", "std", "channel_order", "layout")
+
+    def __init__(self, path: str, card: Card | None):
+        hub = optional("keras_hub", "kerashub")
+        where = f"kerashub:{path}"
+        kind = card.task if card else _kind(where, Path(path), hub)
+        if kind not in _CLASSES:
+            raise UserError(f"{where}: KerasHub has no models of {kind}; it has {', '.join(_CLASSES)}")
+        model = load(where, lambda: getattr(hub.models, _CLASSES[kind]).from_preset(path))
+        converter = getattr(model.preprocessor, "image_converter", None)
+        if converter is None:
+            raise UserError(f"{where}: the preset has no preprocessing; save the model with its preprocessor")
+        self.known = _known(model, kind, converter)
+        converter.image_size = None  # views have the right size already
+        size = (card and card.input_size) or self.known["input_size"]
+        super().__init__(path, model, size, model.preprocessor)
+
+
+def _known(model: Any, kind: str, converter: Any) -> dict[str, Any]:
+    """Returns what a card need not say."""
+    resize = "crop" if converter.crop_to_aspect_ratio else "fit" if converter.pad_to_aspect_ratio else "stretch"
+    known: dict[str, Any] = {"task": kind, "range": (0.0, 255.0), "input_size": converter.image_size, "resize": resize}
+    if kind == "detection":
+        return known | known_boxes(model, "labels")
+    if kind == "depth":
+        return known | {"convention": _CONVENTIONS[model.depth_estimation_type]}
+    return known | known_activation(model)
+
+
+def _kind(where: str, folder: Path, hub: Any) -> str:
+    """Returns the kind of the model in a folder."""
+    import keras
+
+    if not (folder / "task.json").is_file():
+        raise UserError(f"{where}: no task.json in it; expected the folder of a preset of a task")
+    name = files.read_json(folder / "task.json")["registered_name"]
+    found = keras.saving.get_registered_object(name)
+    for kind, base in _CLASSES.items():
+        if found is not None and issubclass(found, getattr(hub.models, base)):
+            return kind
+    raise UserError(f"{where}: a preset of {name}; expected one of {', '.join(_CLASSES.values())}")

@@ -1,0 +1,83 @@
+"""`litert:FILE`: a LiteRT (TensorFlow Lite) model, run by ai-edge-litert (extra `litert`)."""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from must_tf.errors import UserError
+from must_tf.teachers.model import Model, Slot, optional, require_file
+
+
+class LiteRtModel(Model):
+    """A `.tflite` model; quantised inputs and outputs are turned from and into real numbers."""
+
+    format = "litert"
+    packages = ("ai-edge-litert",)
+
+    def __init__(self, path: str):
+        require_file(f"litert:{path}", path)
+        litert = optional("ai_edge_litert.interpreter", "litert")
+        self.path = path
+        try:
+            self._interpreter = litert.Interpreter(path, num_threads=os.cpu_count())
+        except ValueError as error:
+            raise UserError(f"litert:{path}: LiteRT cannot load it: {' '.join(str(error).split())[:300]}") from error
+        self.inputs = tuple(_slot(detail) for detail in self._interpreter.get_input_details())
+        self._names = _names(self._interpreter)
+        self._interpreter.allocate_tensors()
+        self.quantised = _parameters(self._interpreter.get_input_details()[0])[0] != 0
+
+    def outputs(self) -> tuple[Slot, ...]:
+        """Returns what the graph gives."""
+        return tuple(_slot(d, self._names[d["index"]]) for d in self._interpreter.get_output_details())
+
+    def predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Runs the graph, which takes another shape first where it must."""
+        detail = self._interpreter.get_input_details()[0]
+        if list(detail["shape"]) != list(images.shape):
+            self._interpreter.resize_tensor_input(detail["index"], images.shape)
+            self._interpreter.allocate_tensors()
+        self._interpreter.set_tensor(detail["index"], _stored(images, detail))
+        self._interpreter.invoke()
+        details = self._interpreter.get_output_details()
+        return {self._names[d["index"]]: _real(self._interpreter.get_tensor(d["index"]), d) for d in details}
+
+
+def _names(interpreter: Any) -> dict[int, str]:
+    """Names of the outputs by index; a signature has those that the model's author gave."""
+    names = {detail["index"]: detail["name"] for detail in interpreter.get_output_details()}
+    signatures = interpreter.get_signature_list()
+    if len(signatures) == 1:
+        # The interpreter refuses to run while somebody holds this runner.
+        runner = interpreter.get_signature_runner(next(iter(signatures)))
+        names |= {detail["index"]: name for name, detail in runner.get_output_details().items()}
+    return names
+
+
+def _slot(detail: dict[str, Any], name: str | None = None) -> Slot:
+    sizes = detail["shape_signature"] if len(detail["shape_signature"]) else detail["shape"]
+    shape = tuple(None if size < 0 else int(size) for size in sizes)
+    return Slot(name or detail["name"], shape, np.dtype(detail["dtype"]).name)
+
+
+def _parameters(detail: dict[str, Any]) -> tuple[float, int]:
+    """Scale and zero point; a scale of 0: no quantisation."""
+    return detail["quantization"]
+
+
+def _stored(images: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
+    """Images as the input stores them: real numbers are quantised, pixels stay as they are."""
+    scale, zero = _parameters(detail)
+    dtype = np.dtype(detail["dtype"])
+    if scale == 0 or images.dtype == dtype:
+        return images.astype(dtype, copy=False)
+    if images.dtype == np.uint8:  # the input is int8
+        return (images.astype(np.int16) - 128).astype(dtype)
+    limits = np.iinfo(dtype)
+    return np.clip(np.rint(images / scale + zero), limits.min, limits.max).astype(dtype)
+
+
+def _real(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
+    scale, zero = _parameters(detail)
+    return values if scale == 0 else ((values.astype(np.float32) - zero) * np.float32(scale)).astype(np.float32)

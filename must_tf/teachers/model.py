@@ -1,0 +1,92 @@
+"""What every file format offers: named inputs and outputs, and a way to run them."""
+
+import abc
+import hashlib
+import importlib
+import importlib.metadata
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from must_tf import files
+from must_tf.errors import UserError
+
+
+class Slot(NamedTuple):
+    """One input or output of a model.
+
+    Attributes:
+      name: as the file has it.
+      shape: sizes with the batch first; None where any will do.
+      dtype: as numpy names it.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+    def __str__(self) -> str:
+        sizes = ", ".join("?" if size is None else str(size) for size in self.shape)
+        return f"{self.name}: {self.dtype} [{sizes}]"
+
+
+class Model(abc.ABC):
+    """A model file that is open.
+
+    Attributes:
+      format: the word before the colon in `FORMAT:PATH`.
+      path: the file, folder or preset.
+      inputs: what it takes.
+      packages: the distributions that run it, for the manifest.
+      known: fields of a card that the model itself says; a card may say otherwise.
+      quantised: whether `predict` takes real numbers, or pixels as they are, and turns them into integers itself.
+      fixed: fields of a card that are the model's own business; a card may not give them.
+    """
+
+    format: str
+    path: str
+    inputs: tuple[Slot, ...]
+    packages: tuple[str, ...]
+    known: Mapping[str, Any] = {}
+    quantised: bool = False
+    fixed: tuple[str, ...] = ()
+
+    @abc.abstractmethod
+    def outputs(self) -> tuple[Slot, ...]:
+        """Returns what it gives, shapes as far as they are known before it runs."""
+
+    @abc.abstractmethod
+    def predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Runs the model on one batch that its input takes as it is; returns its outputs by name."""
+
+    def sha256(self) -> str:
+        """Returns the SHA-256 of the file; of a folder, that of the names and digests of its files."""
+        path = Path(self.path)
+        if path.is_dir():
+            parts = sorted(part for part in path.rglob("*") if part.is_file())
+            lines = [f"{part.relative_to(path).as_posix()} {files.sha256(part)}" for part in parts]
+            return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        return files.sha256(path)
+
+    def versions(self) -> dict[str, str]:
+        """Returns the versions of the libraries that run it."""
+        return {name: importlib.metadata.version(name) for name in self.packages}
+
+
+def require_file(where: str, path: str) -> None:
+    """Raises a `UserError` unless the path is a file."""
+    if not Path(path).is_file():
+        raise UserError(f"{where}: no such file")
+
+
+def optional(module: str, extra: str) -> ModuleType:
+    """Imports a library that an extra brings; its absence is a `UserError` with the command that installs it."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.partition(".")[0]:
+            raise
+        raise UserError(f"{module.partition('.')[0]} is not installed: pip install 'must-tf[{extra}]'") from None

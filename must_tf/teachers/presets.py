@@ -1,0 +1,77 @@
+"""What KerasHub's and KerasCV's presets have in common."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from must_tf.errors import UserError
+from must_tf.geometry import Size
+from must_tf.teachers.graph import KerasModel
+
+_PROBE = (256, 256)
+_BOXES = {"yxyx": "yxyx", "xyxy": "xyxy", "xywh": "xywh", "center_xywh": "cxcywh"}
+
+
+class PresetModel(KerasModel):
+    """A model out of a preset: a folder, or a name that its library downloads.
+
+    Args:
+      path: the folder or name.
+      model: the library's task model.
+      size: height and width of the views, where they are known; these models are traced at sizes that are.
+      prepare: what must happen to images before the model sees them.
+    """
+
+    def __init__(
+        self, path: str, model: Any, size: Size | None, prepare: Callable[[tf.Tensor], tf.Tensor] = tf.identity
+    ):
+        self.path = path
+        self.model = model
+        self._prepare = prepare
+        own = tuple(model.inputs[0].shape[1:3])
+        super().__init__(model, self._found, (1, *(size or (_PROBE if None in own else own)), 3))
+
+    def sha256(self) -> str:
+        """Returns the digest of the folder; of a preset by name, that of its weights."""
+        if Path(self.path).is_dir():
+            return super().sha256()
+        digest = hashlib.sha256()
+        for weights in self.model.get_weights():
+            digest.update(weights.tobytes())
+        return digest.hexdigest()
+
+    def _found(self, images: tf.Tensor) -> Any:
+        images = self._prepare(images)
+        found = self.model(images, training=False)
+        return self.model.decode_predictions(found, images) if hasattr(self.model, "decode_predictions") else found
+
+
+def known_boxes(model: Any, classes: str) -> dict[str, Any]:
+    """Returns what a card need not say of a detector; `classes` is the name of its output of classes."""
+    name = model.bounding_box_format.removeprefix("rel_")
+    if name not in _BOXES:
+        raise UserError(f"{model.name}: boxes of format {model.bounding_box_format!r}; expected one of {list(_BOXES)}")
+    units = "normalised" if model.bounding_box_format.startswith("rel_") else "pixels"
+    outputs = {"boxes": "boxes", "scores": "confidence", "classes": classes, "count": "num_detections"}
+    return {"suppressed": True, "box_format": _BOXES[name], "box_units": units, "outputs": outputs}
+
+
+def known_activation(model: Any) -> dict[str, str]:
+    """Returns what a classifier's last activation, where it has one, makes of its output."""
+    import keras
+
+    if not hasattr(model, "activation"):
+        return {}
+    names = {"softmax": "probabilities", "sigmoid": "probabilities", "linear": "logits"}
+    return {"activation": names[keras.activations.get(model.activation).__name__]}
+
+
+def load(where: str, make: Callable[[], Any]) -> Any:
+    """Runs a library's loader; what goes wrong (no such preset, no network, another kind of model) is a `UserError`."""
+    try:
+        return make()
+    except Exception as error:  # of the library, of Kaggle's or Hugging Face's client, of the network
+        raise UserError(f"{where}: cannot be loaded: {' '.join(str(error).split())[:300]}") from error

@@ -1,0 +1,49 @@
+"""`savedmodel:DIR`: a signature of a TensorFlow SavedModel."""
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from must_tf.errors import UserError, nearest
+from must_tf.teachers.graph import slot
+from must_tf.teachers.model import Model, Slot
+
+USUAL = "serving_default"
+
+
+class SavedModel(Model):
+    """A SavedModel.
+
+    Args:
+      path: its folder.
+      signature: the name of the function to run; None takes the usual one, else the first.
+    """
+
+    format = "savedmodel"
+    packages = ("tensorflow",)
+
+    def __init__(self, path: str, signature: str | None):
+        if not Path(path, "saved_model.pb").is_file():
+            raise UserError(f"savedmodel:{path}: no saved_model.pb in it; expected the folder of a SavedModel")
+        self.path = path
+        self._model = tf.saved_model.load(path)  # owns the variables
+        known = dict(self._model.signatures)
+        if signature is None:
+            signature = USUAL if USUAL in known or not known else min(known)
+            self.known = {} if signature == USUAL else {"signature": signature}
+        if signature not in known:
+            have = nearest(signature, known) if known else "it has none: save it with signatures="
+            raise UserError(f"savedmodel:{path}: no signature {signature!r}; {have}")
+        self._function = known[signature]
+        arguments = self._function.structured_input_signature[1]
+        self.inputs = tuple(slot(name, spec) for name, spec in sorted(arguments.items()))
+
+    def outputs(self) -> tuple[Slot, ...]:
+        """Returns what the signature gives."""
+        return tuple(slot(name, spec) for name, spec in self._function.structured_outputs.items())
+
+    def predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Runs the signature."""
+        found = self._function(**{self.inputs[0].name: tf.constant(images)})
+        return {name: values.numpy() for name, values in found.items()}

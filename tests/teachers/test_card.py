@@ -1,0 +1,79 @@
+import json
+
+import pytest
+import yaml
+
+from must_tf.errors import UserError
+from must_tf.teachers import Card, read_card
+
+GOOD = {"task": "classification", "class_names": ["cat", "dog"], "range": [0, 1], "mean": [0.5, 0.5, 0.5]}
+
+
+def write(tmp_path, **fields):
+    path = tmp_path / "card.yaml"
+    path.write_text(yaml.safe_dump(GOOD | fields))
+    return path
+
+
+def test_yaml_and_json_say_the_same(tmp_path):
+    (tmp_path / "card.json").write_text(json.dumps(GOOD))
+    one, other = read_card(write(tmp_path)), read_card(tmp_path / "card.json")
+    assert one.to_json() == other.to_json() == GOOD
+    assert one.class_names == ("cat", "dog")
+
+
+def test_class_names_come_from_a_file_beside_the_card(tmp_path):
+    (tmp_path / "names.txt").write_text("cat\nhot dog\n\n")
+    card = read_card(write(tmp_path, class_names=[], class_names_file="names.txt"))
+    assert card.class_names == ("cat", "hot dog")
+    with pytest.raises(UserError, match=r"no.txt: no such file; class_names_file is looked for beside the card"):
+        read_card(write(tmp_path, class_names_file="no.txt"))
+
+
+def test_what_a_model_says_fills_what_the_card_does_not(tmp_path):
+    card = read_card(write(tmp_path)).filled({"range": (0, 255), "resize": "crop"})
+    assert (card.range, card.resize) == ((0, 1), "crop")
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"mena": [1, 2, 3]}, "field 'mena' is unknown; did you mean 'mean'"),
+        ({"task": "boxes"}, "task: 'boxes' received; expected one of classification,"),
+        ({"class_names": []}, "class_names: none received; a teacher of classification has class names"),
+        ({"class_names": ["cat", "cat"]}, "class_names: 'cat' is there twice"),
+        ({"class_names": ["cat", False]}, "class_names: False received; expected text: put it in quotes"),
+        ({"classes": {"cta": "animal"}}, "the model has no class 'cta'; did you mean 'cat'"),
+        ({"classes": {"cat": "anmal"}, "task_classes": ["animal"]}, "'anmal' is not in task_classes; did you mean 'a"),
+        ({"mean": 0.5}, "mean: 0.5 received; expected a list"),
+        ({"mean": [0.5]}, r"mean: \[0.5\] received; expected 3 numbers"),
+        ({"range": ["low", 1]}, "expected 2 numbers"),
+        ({"input_size": [224]}, "input_size: .* expected 2 numbers"),
+        ({"input_size": [0, 224]}, "expected height and width above 0"),
+        ({"min_score": "high"}, "min_score: 'high' received; expected a number"),
+        ({"suppressed": "maybe"}, "suppressed: 'maybe' received; expected true or false"),
+        ({"layout": "HWC"}, "layout: 'HWC' received; expected one of NHWC, NCHW"),
+        ({"outputs": ["probs"]}, "outputs: .* expected names with values"),
+    ],
+)
+def test_wrong_cards_are_one_line(tmp_path, fields, message):
+    with pytest.raises(UserError, match=message) as error:
+        read_card(write(tmp_path, **fields))
+    assert "card.yaml" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_is_no_card_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"no.yaml: no such file"):
+        read_card(tmp_path / "no.yaml")
+    (tmp_path / "card.yaml").write_text("task: [")
+    with pytest.raises(UserError, match="not valid YAML") as error:
+        read_card(tmp_path / "card.yaml")
+    assert "\n" not in str(error.value)
+    (tmp_path / "card.yaml").write_text("a text")
+    with pytest.raises(UserError, match="expected the fields of a teacher card"):
+        read_card(tmp_path / "card.yaml")
+
+
+def test_every_field_is_documented():
+    for name in Card.__dataclass_fields__:
+        assert f"      {name}: " in Card.__doc__

@@ -1,0 +1,285 @@
+import json
+import pickle
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import softmax
+
+from must_tf.errors import UserError
+from must_tf.geometry import move_image
+from must_tf.teachers import Card, load_teacher, load_teachers
+from must_tf.teachers.foreign import ForeignTeacher
+from must_tf.teachers.model import Model, Slot
+
+FORMATS = ("keras3", "tf_keras", "h5", "savedmodel", "onnx", "litert")
+VIEW = (48, 64)
+
+
+def resize(values):
+    return tf.image.resize(values, (16, 24)).numpy()
+
+
+def expected_outputs(kind, raw):
+    """The outputs of the task out of those of the model, written down a second time."""
+    if kind == "classification":
+        return {"probs": softmax(raw[kind], -1)}
+    if kind == "segmentation":
+        return {"probs": softmax(resize(raw[kind]), -1)}
+    if kind == "depth":
+        return {"depth": resize(raw[kind])}
+    if kind == "normals":
+        vectors = resize(raw[kind])
+        return {"normals": vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)}
+    cx, cy, w, h = np.moveaxis(raw["boxes"], -1, 0)
+    boxes = np.clip(np.stack([cy - h / 2, cx - w / 2, cy + h / 2, cx + w / 2], -1), 0, 1)
+    classes = np.rint(raw["classes"]).astype(int)
+    real = classes < 2
+    return {
+        "boxes": np.where(real[..., None], boxes, 0),
+        "scores": np.where(real, raw["scores"], 0),
+        "classes": np.where(real, classes, -1),
+    }
+
+
+@pytest.mark.parametrize("kind", ["classification", "segmentation", "depth", "normals", "detection"])
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_gives_what_the_model_says(form, kind, saved, by_hand, images):
+    teacher = load_teacher("mine", saved(form, kind))
+    assert (teacher.task.name, teacher.task.kind, teacher.input_size) == ("mine", kind, (16, 24))
+    outputs = teacher(tf.constant(images))
+    expected = expected_outputs(kind, by_hand(kind, images))
+    assert set(outputs) == set(expected)
+    for name, values in expected.items():
+        np.testing.assert_allclose(outputs[name], values, rtol=1e-4, atol=1e-5)
+
+
+def test_teacher_goes_to_another_process_as_what_loads_it(saved, images):
+    teacher = load_teacher("mine", saved("savedmodel", "depth"))
+    stored = pickle.dumps(teacher)
+    again = pickle.loads(stored)
+    assert len(stored) < 1000 and again.id == teacher.id
+    np.testing.assert_array_equal(again(images)["depth"], teacher(images)["depth"])
+
+
+def test_manifest_names_file_card_and_libraries(saved, tmp_path):
+    teacher = load_teacher("mine", saved("savedmodel", "depth", licence="MIT", source="https://example.org"))
+    described = teacher.describe()
+    assert json.loads(json.dumps(described)) == described
+    assert described["licence"] == "MIT" and described["source"] == "https://example.org"
+    assert described["card"]["range"] == [-1, 1] and described["task"]["kind"] == "depth"
+    assert described["libraries"]["tensorflow"] == tf.__version__ and len(described["sha256"]) == 64
+
+
+def test_card_is_part_of_the_identity(saved, tmp_path):
+    where = saved("savedmodel", "depth")
+    (tmp_path / "other.yaml").write_text("task: depth\nconvention: metric\nrange: [0, 1]\n")
+    one, other = load_teacher("mine", where), load_teacher("mine", where, str(tmp_path / "other.yaml"))
+    assert one.sha256 == other.sha256 and one.id != other.id
+
+
+WRONG = {
+    "no_such_output": ({"outputs": {"depth": "deth"}}, "no output 'deth'; did you mean 'depth'"),
+    "unknown_role": ({"outputs": {"dept": "depth"}}, "role 'dept' is unknown; did you mean 'depth'"),
+    "size": ({"input_size": [16, 16]}, r"input_size: \[16, 16\] received; the model's input is images"),
+    "layout": ({"layout": "NCHW"}, "layout: NCHW does not fit"),
+    "dtype": ({"dtype": "uint8"}, "dtype: 'uint8' received; the model's input is images: float32"),
+    "range": ({"range": None}, "range: not given"),
+    "std": ({"std": [1, 0, 1]}, "std: .* expected no 0"),
+    "convention": ({"convention": None}, "convention: not given; see must label --describe=savedmodel:"),
+    "kind": ({"task": "normals"}, r"outputs: normals: shape \[2, 8, 12, 1\]; the last axis \(channels\) must be 3"),
+    "classes": ({"task": "segmentation", "class_names": ["a", "b", "c"], "activation": "logits"}, "probs is of 1 cl"),
+    "axes": ({"task": "classification", "class_names": ["a"], "activation": None}, "activation: not given"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_card_that_does_not_fit_is_one_line_that_names_it(name, saved):
+    fields, message = WRONG[name]
+    where = saved("savedmodel", "depth", **fields)
+    with pytest.raises(UserError, match=message) as error:
+        load_teacher("mine", where)
+    assert ".card.json: " in str(error.value) and "\n" not in str(error.value)
+
+
+def test_number_of_class_names_must_be_the_models(saved):
+    where = saved("savedmodel", "classification", class_names=["a", "b", "c"])
+    with pytest.raises(UserError, match=r"class_names: 3 names, but probs is of 4 classes"):
+        load_teacher("mine", where)
+
+
+def test_teachers_take_cards_by_task(saved, tmp_path):
+    where = saved("savedmodel", "depth")
+    (tmp_path / "mine.json").write_text(
+        json.dumps({"task": "depth", "convention": "metric", "range": [0, 1], "source": "mine"})
+    )
+    teacher, other = load_teachers([f"far={where}", f"near={where}"], {"far": str(tmp_path / "mine.json")})
+    assert (teacher.card.source, other.card.source) == ("mine", "unknown")
+    with pytest.raises(UserError, match="no teacher for task 'fr'; did you mean 'far'"):
+        load_teachers([f"far={where}"], {"fr": "x.json"})
+
+
+def test_model_without_a_card_and_unknown_formats(tmp_path):
+    (tmp_path / "model.onnx").touch()
+    with pytest.raises(UserError, match=r"no card .*model.onnx.card.yaml.* must label --describe=onnx:"):
+        load_teacher("mine", f"onnx:{tmp_path}/model.onnx")
+    with pytest.raises(UserError, match="did you mean 'onnx'"):
+        load_teacher("mine", "onx:model.onnx")
+
+
+class Rule(Model):
+    """A model by rule, in memory: `outputs` are a function of what it is fed."""
+
+    format = "rule"
+    packages = ("tensorflow",)
+
+    def __init__(self, rule, *shape, names, dtype="float32"):
+        self.path, self.rule, self.names = "rule.bin", rule, names
+        self.inputs = (Slot("images", shape, dtype),)
+
+    def outputs(self):
+        return tuple(Slot(name, (None,), "float32") for name in self.names)
+
+    def predict(self, images):
+        return self.rule(images)
+
+    def sha256(self):
+        return "0" * 64
+
+
+def echo(card, shape=(None, 4, 6, 3)):
+    """Returns a teacher of normals whose model gives back what it is fed, and what it was fed."""
+    fed = []
+
+    def rule(images):
+        fed.append(images)
+        return {"out": np.ones((len(images), 4, 6, 3), np.float32)}
+
+    return ForeignTeacher(Rule(rule, *shape, names=["out"]), Card("normals", output_layout="NHWC", **card), "t"), fed
+
+
+def test_pixels_reach_the_model_as_the_card_says():
+    images = np.random.default_rng(1).integers(0, 256, (2, 4, 6, 3), np.uint8)
+    mean, std = (0.1, 0.2, 0.3), (0.5, 0.25, 2.0)
+    teacher, fed = echo({"range": (0, 1), "mean": mean, "std": std})
+    teacher(images)
+    np.testing.assert_allclose(fed[-1], (images / 255 - mean) / std, rtol=1e-4, atol=1e-5)
+    teacher, fed = echo({"range": (-1, 1), "channel_order": "BGR"})
+    teacher(images)
+    np.testing.assert_allclose(fed[-1], images[..., ::-1] / 127.5 - 1, atol=1e-5)
+    teacher, fed = echo({"range": (0, 255), "mean": mean, "channel_order": "BGR", "layout": "NCHW"}, (None, 3, 4, 6))
+    teacher(images)
+    np.testing.assert_allclose(fed[-1], (images[..., ::-1] - np.float32(mean)).transpose(0, 3, 1, 2), atol=1e-4)
+    assert fed[-1].dtype == np.float32 and fed[-1].flags.c_contiguous
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4])
+def test_model_of_a_fixed_batch_sees_no_other(batch):
+    images = np.random.default_rng(1).integers(0, 256, (5, 4, 6, 3), np.uint8)
+    model = Rule(lambda x: {"out": x[..., :1]}, batch, 4, 6, 3, names=["out"])
+    model.predict = lambda x: {"out": x[..., :1]} if len(x) == batch else pytest.fail(f"{len(x)} images")
+    teacher = ForeignTeacher(model, Card("depth", range=(0, 255), convention="metric"), "t")
+    np.testing.assert_allclose(teacher(images)["depth"], images[..., :1], rtol=1e-5)
+
+
+# The marker: a red rectangle on black. Every kind of model finds it in its view.
+
+
+def find_red(kind):
+    def rule(images):
+        red = images[..., :1]
+        if kind == "depth":
+            return {"out": 1 + red}
+        if kind == "normals":
+            return {"out": np.concatenate([red, 0 * red, red - 1], -1)}
+        if kind == "segmentation":
+            return {"out": np.concatenate([1 - red, red], -1)}
+        boxes = [extent(image > 0.5) for image in red[..., 0]]
+        return {
+            "boxes": np.float32(boxes)[:, None],
+            "scores": np.ones((len(red), 1)),
+            "classes": np.zeros((len(red), 1)),
+        }
+
+    return rule
+
+
+def extent(mask):
+    """The box of the True pixels, in pixels."""
+    rows, columns = np.nonzero(mask)
+    return [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1] if len(rows) else [0, 0, 0, 0]
+
+
+CARDS = {
+    "depth": {"convention": "metric"},
+    "normals": {},
+    "segmentation": {"class_names": ("black", "red"), "activation": "probabilities"},
+    "detection": {
+        "class_names": ("marker",),
+        "suppressed": True,
+        "box_format": "yxyx",
+        "box_units": "pixels",
+        "outputs": {name: name for name in ("boxes", "scores", "classes")},
+    },
+}
+
+
+@pytest.mark.parametrize("kind", CARDS)
+@pytest.mark.parametrize("mode", ["fit", "stretch", "crop"])
+@given(height=st.integers(40, 151), width=st.integers(40, 151), seed=st.integers(0, 2**31 - 1))
+def test_labels_lie_in_the_frame_of_the_image(mode, kind, height, width, seed):
+    rng = np.random.default_rng(seed)
+    side = 16 if mode != "crop" else min(height, width) // 4
+    y, x = int(rng.integers(0, height - side)), int(rng.integers(0, width - side))
+    if mode == "crop":  # near the middle, so that all of it is seen
+        y, x = (height - side) // 2 + int(rng.integers(-3, 4)), (width - side) // 2 + int(rng.integers(-3, 4))
+    image = np.zeros((height, width, 3), np.uint8)
+    image[y : y + side, x : x + side, 0] = 255
+    names = list(CARDS[kind].get("outputs", ["out"]))
+    card = Card(kind, range=(0, 1), input_size=VIEW, resize=mode, **CARDS[kind])
+    teacher = ForeignTeacher(Rule(find_red(kind), None, None, None, 3, names=names), card, "t")
+    geometry = teacher.geometry((height, width))
+    view = tf.cast(tf.round(move_image(image, geometry)), tf.uint8)
+    outputs = {name: values[0] for name, values in teacher(view[tf.newaxis]).items()}
+    restored = {name: values.numpy() for name, values in teacher.task.restore(outputs, geometry).items()}
+    label = teacher.task.from_teacher(restored)
+    if kind == "detection":
+        found = label["boxes"][0] * (height, width, height, width)
+    else:
+        is_red = {
+            "depth": lambda: label > 1.5,
+            "segmentation": lambda: label == 1,
+            "normals": lambda: label[..., 0] > 0.7,
+        }
+        found = extent(is_red[kind]())
+    pixel = max(height / VIEW[0], width / VIEW[1], 1)  # one of the view, in pixels of the image
+    np.testing.assert_allclose(found, [y, x, y + side, x + side], atol=1 + pixel)
+
+
+def test_raw_ssd_with_anchors_in_a_file(tmp_path):
+    anchors = np.float32([[0.25, 0.5, 0.5, 1], [0.75, 0.5, 0.5, 1]])
+    np.save(tmp_path / "anchors.npy", anchors)
+
+    def rule(images):  # the lower anchor, moved to the right by half its width
+        scores = np.float32([[[-9, -9], [-9, 9]]] * len(images))
+        return {"boxes": np.float32([[[0] * 4, [0, 5, 0, 0]]] * len(images)), "scores": scores}
+
+    card = Card(
+        "detection",
+        class_names=("a", "b"),
+        range=(0, 1),
+        outputs={"boxes": "boxes", "scores": "scores"},
+        activation="sigmoid",
+        suppressed=False,
+        box_format="cycxhw",
+        anchors_file="anchors.npy",
+        path=str(tmp_path / "card.yaml"),
+    )
+    teacher = ForeignTeacher(Rule(rule, None, 4, 6, 3, names=["boxes", "scores"]), card, "t")
+    outputs = teacher(np.zeros((3, 4, 6, 3), np.uint8))
+    np.testing.assert_allclose(outputs["boxes"][:, 0], [[0.5, 0.5, 1, 1]] * 3)
+    np.testing.assert_array_equal(outputs["classes"][:, :2], [[1, -1]] * 3)
+    np.save(tmp_path / "anchors.npy", anchors / 2)
+    assert ForeignTeacher(teacher.model, card, "t").id != teacher.id

@@ -1,0 +1,44 @@
+import h5py
+import keras
+import numpy as np
+import pytest
+import tf_keras
+
+from must_tf.errors import UserError
+from must_tf.teachers.keras import KerasFile
+
+
+@pytest.mark.parametrize("library", [keras, tf_keras])
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_file_is_loaded_by_the_library_that_wrote_it(library, suffix, tmp_path):
+    path = str(tmp_path / f"model.{suffix}")
+    model = library.Sequential([library.Input((4, 4, 3)), library.layers.Conv2D(2, 1, name="last")])
+    model.save(path)
+    opened = KerasFile(path)
+    assert opened.packages[0] == {"keras": "keras", "tf_keras": "tf_keras"}[library.__name__.split(".")[0]]
+    assert [slot.shape for slot in (*opened.inputs, *opened.outputs())] == [(None, 4, 4, 3), (None, 4, 4, 2)]
+    images = np.random.default_rng(0).random((2, 4, 4, 3), np.float32)
+    (found,) = opened.predict(images).values()
+    np.testing.assert_allclose(found, model(images), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("library", [keras, tf_keras])
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_code_in_a_file_is_not_run(library, suffix, tmp_path):
+    path = str(tmp_path / f"model.{suffix}")
+    library.Sequential([library.Input((4, 4, 3)), library.layers.Lambda(lambda x: x)]).save(path)
+    with pytest.raises(UserError, match="Lambda"):
+        KerasFile(path)
+
+
+def test_what_is_no_model_is_named(tmp_path):
+    (tmp_path / "text.keras").write_text("no model")
+    with h5py.File(tmp_path / "weights.h5", "w") as file:
+        file["w"] = np.zeros(3)
+    for name, message in (
+        ("none.keras", "no such file"),
+        ("text.keras", "not a .keras file"),
+        ("weights.h5", "not a whole model"),
+    ):
+        with pytest.raises(UserError, match=f"{name}: {message}"):
+            KerasFile(str(tmp_path / name))

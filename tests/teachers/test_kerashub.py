@@ -1,0 +1,129 @@
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from must_tf.errors import UserError
+from must_tf.teachers import describe_model, load_teacher
+
+hub = pytest.importorskip("keras_hub")
+NAMES = ["a", "b", "c"]
+IMAGES = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+
+
+def backbone(**fields):
+    return hub.models.ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[7],
+        stackwise_num_filters=[64, 16, 16],
+        stackwise_num_blocks=[1, 1, 1],
+        stackwise_num_strides=[1, 2, 2],
+        block_type="basic_block",
+        **fields,
+    )
+
+
+def converter(kind, **fields):
+    return kind(image_size=(64, 64), scale=1 / 127.5, offset=-1.0, **fields)
+
+
+def save(model, folder, task, **card):
+    model.save_to_preset(str(folder))
+    folder.with_name(f"{folder.name}.card.json").write_text(json.dumps({"task": task} | card))
+    return f"kerashub:{folder}"
+
+
+def classifier(activation=None):
+    images = hub.layers.ResNetImageConverter
+    preprocessor = hub.models.ResNetImageClassifierPreprocessor(converter(images, crop_to_aspect_ratio=True))
+    return hub.models.ResNetImageClassifier(
+        backbone=backbone(), num_classes=3, preprocessor=preprocessor, activation=activation
+    )
+
+
+@pytest.mark.parametrize("activation", [None, "softmax"])
+def test_classifier_gives_what_predict_gives(activation, tmp_path):
+    model = classifier(activation)
+    where = save(model, tmp_path / "preset", "classification", class_names=NAMES)
+    teacher = load_teacher("t", where)
+    assert (teacher.input_size, teacher.resize) == ((64, 64), "crop")
+    expected = model.predict(IMAGES, verbose=0)
+    expected = expected if activation else tf.nn.softmax(expected)
+    np.testing.assert_allclose(teacher(tf.constant(IMAGES))["probs"], expected, rtol=1e-4, atol=1e-6)
+    assert set(teacher.describe()["libraries"]) == {"keras-hub", "keras", "tensorflow"}
+
+
+def test_detector_gives_what_predict_gives(tmp_path):
+    encoder = hub.models.RetinaNetBackbone(
+        image_encoder=backbone(), min_level=3, max_level=4, use_p5=False, image_shape=(64, 64, 3)
+    )
+    preprocessor = hub.models.RetinaNetObjectDetectorPreprocessor(converter(hub.layers.RetinaNetImageConverter))
+    model = hub.models.RetinaNetObjectDetector(
+        backbone=encoder, num_classes=3, bounding_box_format="yxyx", preprocessor=preprocessor
+    )
+    where = save(model, tmp_path / "preset", "detection", class_names=NAMES)
+    model.get_layer("classification_head").weights[-1].assign(np.full(27, 0.0, np.float32))  # else nothing is found
+    model.save_to_preset(str(tmp_path / "preset"))
+    outputs = load_teacher("t", where)(tf.constant(IMAGES))
+    expected = model.predict(IMAGES, verbose=0)
+    count = int(expected["num_detections"][0])
+    assert count > 0
+    np.testing.assert_allclose(outputs["scores"][0, :count], expected["confidence"][0, :count], rtol=1e-4)
+    np.testing.assert_array_equal(outputs["classes"][0, :count], expected["labels"][0, :count])
+    np.testing.assert_allclose(outputs["boxes"][0, :count], np.clip(expected["boxes"][0, :count] / 64, 0, 1), atol=1e-4)
+
+
+def test_depth_estimator_gives_what_predict_gives(tmp_path):
+    encoder = hub.models.DINOV2Backbone(
+        8, 2, 16, 2, 32, image_shape=(64, 64, 3), position_embedding_shape=(64, 64), apply_layernorm=True
+    )
+    model = hub.models.DepthAnythingDepthEstimator(
+        backbone=hub.models.DepthAnythingBackbone(
+            encoder,
+            reassemble_factors=[2, 1],
+            neck_hidden_dims=[8, 8],
+            fusion_hidden_dim=8,
+            head_hidden_dim=8,
+            head_in_index=-1,
+            feature_keys=["stage1", "stage2"],
+        ),
+        depth_estimation_type="relative",
+        preprocessor=hub.models.DepthAnythingDepthEstimatorPreprocessor(
+            converter(hub.layers.DepthAnythingImageConverter)
+        ),
+    )
+    expected = model.predict(IMAGES, verbose=0)["depths"]
+    teacher = load_teacher("t", save(model, tmp_path / "preset", "depth"))
+    assert teacher.task.convention == "affine_inverse"
+    np.testing.assert_allclose(teacher(tf.constant(IMAGES))["depth"], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_segmenter_gives_what_predict_gives(tmp_path):
+    encoder = hub.models.DeepLabV3Backbone(backbone(), "P4", upsampling_size=4, dilation_rates=[2, 4])
+    preprocessor = hub.models.DeepLabV3ImageSegmenterPreprocessor(converter(hub.layers.DeepLabV3ImageConverter))
+    model = hub.models.DeepLabV3ImageSegmenter(backbone=encoder, num_classes=3, preprocessor=preprocessor)
+    logits = model.predict(IMAGES, verbose=0)
+    expected = tf.nn.softmax(tf.image.resize(logits, (64, 64)))
+    teacher = load_teacher("t", save(model, tmp_path / "preset", "segmentation", class_names=NAMES))
+    np.testing.assert_allclose(teacher(tf.constant(IMAGES))["probs"], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_own_preprocessing_is_not_said_twice(tmp_path):
+    where = save(classifier(), tmp_path / "preset", "classification", class_names=NAMES, range=[0, 1])
+    with pytest.raises(UserError, match="range: kerashub: models do this themselves"):
+        load_teacher("t", where)
+
+
+def test_preset_of_another_kind_is_named(tmp_path):
+    where = save(classifier(), tmp_path / "preset", "depth")
+    with pytest.raises(UserError, match=r"kerashub:.*preset: cannot be loaded"):
+        load_teacher("t", where)
+    where = save(classifier(), tmp_path / "preset", "normals")
+    with pytest.raises(UserError, match="KerasHub has no models of normals"):
+        load_teacher("t", where)
+
+
+def test_draft_knows_the_kind(tmp_path):
+    text = describe_model(save(classifier(), tmp_path / "preset", "classification", class_names=NAMES))
+    assert "task: classification\n" in text and "resize: crop\n" in text and "range" not in text

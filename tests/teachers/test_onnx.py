@@ -1,0 +1,75 @@
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from must_tf.errors import UserError
+from must_tf.teachers import describe_model, load_teacher, read_card
+from must_tf.teachers.onnx import OnnxModel
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+
+def save(path, batch="batch", output="logits"):
+    """Writes a network in PyTorch's layout: [batch, 3, 4, 6] → a 1x1 convolution → [batch, 2, 4, 6]."""
+    helper, kinds = onnx.helper, onnx.TensorProto
+    kernel = np.random.default_rng(0).normal(size=(2, 3, 1, 1)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["images", "kernel"], [output])],
+        "net",
+        [helper.make_tensor_value_info("images", kinds.FLOAT, [batch, 3, 4, 6])],
+        [helper.make_tensor_value_info(output, kinds.FLOAT, [batch, 2, 4, 6])],
+        [onnx.numpy_helper.from_array(kernel, "kernel")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return kernel[:, :, 0, 0]
+
+
+@pytest.mark.parametrize("batch", ["batch", 1, 2])
+def test_channels_first_bgr_with_mean_and_std(batch, tmp_path):
+    kernel = save(tmp_path / "net.onnx", batch)
+    (tmp_path / "net.onnx.card.yaml").write_text(
+        "task: segmentation\nclass_names: [a, b]\nlayout: NCHW\nchannel_order: BGR\nactivation: logits\n"
+        "range: [0, 1]\nmean: [0.406, 0.456, 0.485]\nstd: [0.225, 0.224, 0.229]\n"
+    )
+    teacher = load_teacher("t", f"onnx:{tmp_path}/net.onnx")
+    assert teacher.input_size == (4, 6)
+    images = np.random.default_rng(1).integers(0, 256, (3, 4, 6, 3), np.uint8)
+    bgr = (images[..., ::-1] / 255 - [0.406, 0.456, 0.485]) / [0.225, 0.224, 0.229]
+    logits = bgr @ kernel.T
+    expected = tf.nn.softmax(logits)
+    np.testing.assert_allclose(teacher(tf.constant(images))["probs"], expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("output", ["1959", "Identity:0", "no", "a/b c"])
+def test_draft_holds_any_name_of_an_output(output, tmp_path):
+    save(tmp_path / "net.onnx", output=output)
+    (tmp_path / "card.yaml").write_text(describe_model(f"onnx:{tmp_path}/net.onnx"))
+    card = read_card(tmp_path / "card.yaml")
+    assert card.outputs == {"probs": output} and card.layout == "NCHW"
+
+
+def test_weights_beside_the_file_count_in_the_digest(tmp_path):
+    save(tmp_path / "net.onnx")
+    model = OnnxModel(str(tmp_path / "net.onnx"))
+    alone = model.sha256()
+    (tmp_path / "net.onnx.data").write_bytes(b"weights")
+    assert model.sha256() != alone
+
+
+def test_what_is_no_model_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"onnx:.*none.onnx: no such file"):
+        OnnxModel(str(tmp_path / "none.onnx"))
+    (tmp_path / "text.onnx").write_text("no model")
+    with pytest.raises(UserError, match=r"text.onnx: onnxruntime .* cannot load it") as error:
+        OnnxModel(str(tmp_path / "text.onnx"))
+    assert "\n" not in str(error.value)
+
+
+def test_missing_library_is_one_line_with_the_remedy(tmp_path, monkeypatch):
+    save(tmp_path / "net.onnx")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UserError, match=r"onnxruntime is not installed: pip install 'must-tf\[onnx\]'"):
+        OnnxModel(str(tmp_path / "net.onnx"))
