@@ -1,4 +1,4 @@
-"""The error that a user can mend."""
+"""The error that a user can mend, and what errors say in one line."""
 
 import difflib
 from collections.abc import Iterable
@@ -16,3 +16,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     match = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean {match[0]!r}?" if match else f"known: {', '.join(known)}"
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of what an error says, without TensorFlow's names of the operation."""
+    line = next(iter(str(getattr(error, "message", error)).splitlines()), "")
+    return line.rpartition("}} ")[2].partition(" [Op:")[0].strip()[:200] or type(error).__name__

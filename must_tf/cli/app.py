@@ -1,13 +1,14 @@
 """What all verbs share: flags, help, errors in one line, exit codes."""
 
 import errno
+import logging as standard_logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
-from must_tf.errors import UserError
+from must_tf.errors import UserError, first_line
 
 _CONFIG = "--config."
 
@@ -16,6 +17,7 @@ def run(verb: str, doc: str, verb_flags: flags.FlagValues, main: Callable[[], No
     """Parses the verb's flags and runs it. Exit code 0 is success, 2 is a user's mistake, told in one line."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.set_verbosity(logging.WARNING)
+    standard_logging.getLogger("tensorflow").setLevel(standard_logging.ERROR)
     if {"--help", "-h", "--helpfull"} & set(argv):
         own = verb_flags.get_help(prefix="  ")
         print(f"must {verb}: {doc.strip()}\n\nflags:\n{own}")
@@ -47,14 +49,10 @@ def _mendable(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
         return f"{error.filename}: {error.strerror}; mend it, and the same command takes the work up again"
     if tensorflow and isinstance(error, tensorflow.errors.ResourceExhaustedError):
-        return f"{_first_line(error)}; no room on the disk or in memory: mend it, and run the same command again"
+        return f"{first_line(error)}; no room on the disk or in memory: mend it, and run the same command again"
     if tensorflow and isinstance(error, (tensorflow.errors.DataLossError, tensorflow.errors.InvalidArgumentError)):
-        return f"a record cannot be read ({_first_line(error)}); `must inspect --data=FOLDER` names the shard"
+        return f"a record cannot be read ({first_line(error)}); `must inspect FOLDER` names the shard"
     return ""
-
-
-def _first_line(error: Exception) -> str:
-    return str(getattr(error, "message", error)).splitlines()[0][:200]
 
 
 def fail(message: str, code: int = 2) -> None:

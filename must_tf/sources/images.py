@@ -1,84 +1,194 @@
-"""Folders of images: what is found, and what of it can become a record."""
+"""Images in files: what is found, and what of it can become a record."""
 
+import fnmatch
+import functools
 import glob
-import hashlib
-import io
+import heapq
 import itertools
+import math
 import os
-from collections.abc import Sequence
+import re
+import stat
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
-
 from must_tf.errors import UserError
-from must_tf.records.schema import Quarantined, Record
+from must_tf.records import Quarantined, Record
+from must_tf.sources.decoding import MAX_PIXELS, in_order, to_record
+from must_tf.sources.source import Entry, Source, fingerprint, without_copies
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"}
-_ORIENTATION = 0x0112  # the EXIF tag
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
+_MAX_BYTES = 2**30
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def open_images(where: str | os.PathLike, images_per_shard: int, max_pixels: int = MAX_PIXELS) -> Source:
+    """Opens a folder, a glob or a list file of images, see `find_images`; only names are held."""
+    names = find_images(where)
+    runs = split_evenly(names, math.ceil(len(names) / images_per_shard))
+    shards = tuple(functools.partial(read_images, tuple(run), max_pixels) for run in runs)
+    return Source(len(names), fingerprint(map(os.fsencode, names)), (), {}, shards)
 
 
 def find_images(where: str | os.PathLike) -> list[str]:
-    """Returns the images of a folder (recursive), of a glob, or of a list file (.txt, a path a line), sorted by path.
+    """Returns the paths of the images in a folder, of a glob or of a list file, sorted; a file by two paths is one.
+
+    A folder is searched to its bottom for the suffixes of images. Links are followed; each real folder is visited
+    once, so that links in a circle end. A list file (.txt) has a path a line, relative to the current folder. What
+    cannot be read (a link to nowhere, a folder that cannot be listed) is named too, to be quarantined with its reason.
 
     Raises:
       UserError: nothing is there.
     """
     path = Path(where)
     if path.is_dir():
-        found = [str(file) for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file()]
+        found = _under(str(path), lambda name: name.lower().endswith(_SUFFIXES))
     elif path.suffix == ".txt" and path.is_file():
-        found = [line for line in path.read_text().splitlines() if line]
+        found = _distinct(_listed(path))
+    elif path.is_file():
+        found = [str(path)]
     else:
-        found = [name for name in glob.glob(str(where), recursive=True) if Path(name).is_file()]
+        found = _distinct(_matching(os.fspath(where)))
     if not found:
-        state = "holds no image" if path.is_dir() else "no such folder, glob or list"
-        raise UserError(f"{where}: {state}; expected files of {', '.join(sorted(_SUFFIXES))}")
+        state = "holds no image" if path.is_dir() else "lists no path" if path.is_file() else "no such folder or file"
+        kinds = ", ".join(suffix[1:] for suffix in _SUFFIXES)
+        raise UserError(
+            f"{printable(where)}: {state}; expected a folder with images ({kinds}), a glob of images, or a .txt file "
+            "with a path a line"
+        )
     return sorted(found)
 
 
-def read_image(path: str | os.PathLike) -> Record | Quarantined:
-    """Reads one file into a record without labels, or says why it cannot become one.
+def read_images(paths: Iterable[str], max_pixels: int = MAX_PIXELS) -> Iterator[Entry]:
+    """Reads files in order, on several threads; of copies among them, the first."""
+    return without_copies(in_order(functools.partial(read_image, max_pixels=max_pixels), paths))
 
-    JPEG and PNG in grey or RGB, 8 bits, upright, stay byte for byte as found. The rest is turned upright, made RGB (on
-    white where it is transparent) and stored as PNG; of an animation, the first frame.
-    """
+
+def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Record | Quarantined:
+    """Reads one file into a record without labels, see `to_record`, or says why it cannot become one."""
+    path, name = Path(path), printable(path)
     try:
-        data = Path(path).read_bytes()
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            return _record(str(path), data, image)
-    except UnidentifiedImageError:
-        return Quarantined(str(path), "not an image that can be read")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return Quarantined(str(path), f"{type(error).__name__}: {error}")
+        state = path.stat()
+        if stat.S_ISDIR(state.st_mode):
+            os.scandir(path).close()  # where it cannot be listed, this says why
+            return Quarantined(name, "is a folder, not a file")
+        if not stat.S_ISREG(state.st_mode):
+            return Quarantined(name, "is not a regular file")
+        if state.st_size > _MAX_BYTES:
+            return Quarantined(name, f"has {state.st_size} bytes, more than the limit of {_MAX_BYTES}")
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        return Quarantined(name, f"cannot be read: {getattr(error, 'strerror', None) or error}")
+    return to_record(name, data, max_pixels)
 
 
-def _record(name: str, data: bytes, image: Image.Image) -> Record:
-    plain = image.format in ("JPEG", "PNG") and image.mode in ("L", "RGB")
-    upright = image.getexif().get(_ORIENTATION, 1) == 1
-    still = getattr(image, "n_frames", 1) == 1
-    opaque = "transparency" not in image.info
-    encoded, kind = data, image.format
-    if not (plain and upright and still and opaque):
-        image = _rgb(ImageOps.exif_transpose(image))
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
-        encoded, kind = buffer.getvalue(), "PNG"
-    identity = hashlib.sha256(data).hexdigest()[:16]
-    return Record(encoded, str(kind), image.height, image.width, identity, reencoded=encoded is not data, name=name)
+def printable(path: str | os.PathLike) -> str:
+    r"""Returns a path as one line of UTF-8: as it is or, where it cannot be, as a shell reads it: `$'a\nb\xff.jpg'`."""
+    name = os.fspath(path)
+    if not (_UNPRINTABLE.search(name) or name.startswith("$'")):
+        return name
+    name = name.replace("\\", "\\\\").replace("'", "\\'")
 
+    def escape(match: re.Match) -> str:
+        known = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+        return known.get(match[0]) or "".join(f"\\x{byte:02x}" for byte in match[0].encode("utf-8", "surrogateescape"))
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """Makes any mode 8-bit RGB; 16-bit grey keeps its upper byte, transparency lies on white."""
-    if image.mode.startswith("I"):
-        return image.point(lambda value: value / 256).convert("L").convert("RGB")
-    if "A" in image.getbands() or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return image.convert("RGB")
+    return f"$'{_UNPRINTABLE.sub(escape, name)}'"
 
 
 def split_evenly(items: Sequence[str], num_shards: int) -> list[Sequence[str]]:
     """Cuts a sequence into `num_shards` runs whose lengths differ by one at most."""
     edges = [len(items) * i // num_shards for i in range(num_shards + 1)]
     return [items[low:high] for low, high in itertools.pairwise(edges)]
+
+
+def _under(root: str, wanted: Callable[[str], bool]) -> list[str]:
+    """Returns the wanted files under a folder, and the folders there that cannot be listed."""
+    found, links = [], []
+    places = array("Q")  # device and inode of each that is not a link
+    folders, linked, seen = [root], list[str](), set[tuple[int, int]]()
+    while folders or linked:  # real folders first: a file goes by its real path where it has one
+        folder = folders.pop() if folders else heapq.heappop(linked)
+        try:
+            state = Path(folder).stat()
+            if (state.st_dev, state.st_ino) in seen:
+                continue
+            seen.add((state.st_dev, state.st_ino))
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if _is_folder(entry) and entry.is_symlink():
+                        heapq.heappush(linked, entry.path)
+                    elif _is_folder(entry):
+                        folders.append(entry.path)
+                    elif not wanted(entry.path):
+                        continue
+                    elif entry.is_symlink():
+                        links.append(entry.path)
+                    else:
+                        found.append(entry.path)
+                        places.extend((state.st_dev, entry.inode()))
+        except OSError:  # said again, and reported, when it is read
+            found.append(folder)
+    targets = _by_file(links)
+    if targets:
+        for place in zip(places[::2], places[1::2], strict=True):
+            targets.pop(place, None)
+    found += targets.values()
+    return [name.removeprefix("./") for name in found] if root == "." else found
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself; one that may not be followed
+        return False
+
+
+def _listed(path: Path) -> list[str]:
+    """Returns the paths of a list file; they need not be UTF-8."""
+    lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    return [os.fsdecode(line.rstrip(b"\r")) for line in lines if line.strip()]
+
+
+def _matching(pattern: str) -> list[str]:
+    """Returns what matches a glob, but for folders; `**` stands for any depth, through links without end too."""
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        return [name for name in glob.glob(pattern) if not Path(name).is_dir()]
+    index = parts.index("**")
+    top, rest = str(Path(*parts[:index])), parts[index:]
+    roots = [name for name in glob.glob(top) if Path(name).is_dir()]
+
+    def wanted(root: str, name: str) -> bool:
+        return _fits(Path(name).relative_to(root).parts, rest)
+
+    return [name for root in roots for name in _under(root, functools.partial(wanted, root))]
+
+
+def _fits(parts: Sequence[str], patterns: Sequence[str]) -> bool:
+    """Whether the parts of a path fit those of a glob, as `glob.glob` has it: `*` is no hidden name."""
+    if not (parts and patterns):
+        return not parts and all(pattern == "**" for pattern in patterns)
+    if patterns[0] == "**" and _fits(parts, patterns[1:]):
+        return True
+    hidden = parts[0].startswith(".") and not patterns[0].startswith(".")
+    if hidden or not fnmatch.fnmatchcase(parts[0], patterns[0]):
+        return False
+    return _fits(parts[1:], patterns if patterns[0] == "**" else patterns[1:])
+
+
+def _distinct(paths: Iterable[str]) -> list[str]:
+    return list(_by_file(paths).values())
+
+
+def _by_file(paths: Iterable[str]) -> dict[tuple[int, int] | str, str]:
+    """Returns {device and inode, or the path of what has none: path}; of several paths to a file, the first."""
+    found: dict[tuple[int, int] | str, str] = {}
+    for path in sorted(paths):
+        try:
+            state = Path(path).stat()
+            found.setdefault((state.st_dev, state.st_ino), path)
+        except (OSError, ValueError):  # said again, and reported, when it is read
+            found.setdefault(path, path)
+    return found

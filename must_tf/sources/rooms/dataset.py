@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from must_tf.errors import UserError, nearest
+from must_tf.files import locked
 from must_tf.progress import Progress
 from must_tf.records import HUMAN, Manifest, Plan, Record, finish, pending, read_manifest, write_shard
 from must_tf.records.manifest import FILE
@@ -96,10 +97,18 @@ def make_rooms(
     name, _, part = split.partition("/")
     source = {"rooms": known.world, "size": size, "count": count, "seed": seed + known.seed}
     plan = Plan(Path(out, split), f"rooms_{name}", part, known.tasks, max(1, round(count / 250)), source)
-    todo = pending(plan)
+    with locked(plan.folder):
+        return _written(plan, processes)
+
+
+def _written(plan: Plan, processes: int) -> Manifest:
+    """Writes the shards that are still to be written."""
+    todo, count = pending(plan), plan.source["count"]
     if not todo and (plan.folder / FILE).exists():
         return read_manifest(plan.folder)
-    progress = Progress(f"rooms {split}", count, done=count * (plan.num_shards - len(todo)) // plan.num_shards)
+    progress = Progress(
+        f"{plan.name}/{plan.split}", count, done=count * (plan.num_shards - len(todo)) // plan.num_shards
+    )
     make = functools.partial(_make_shard, plan)
     if processes == 1:
         for index in todo:

@@ -1,0 +1,49 @@
+"""From what a user names to a collection of images."""
+
+import os
+import re
+from pathlib import Path
+
+from must_tf.errors import UserError, nearest
+from must_tf.records.manifest import FILE
+from must_tf.sources.decoding import MAX_PIXELS
+from must_tf.sources.images import open_images, printable
+from must_tf.sources.records import open_records
+from must_tf.sources.source import Source
+from must_tf.sources.tfds import open_tfds
+from must_tf.sources.tfrecord import open_tfrecords
+
+_PREFIXES = ("tfds:", "tfrecord:")
+
+
+def open_source(where: str | os.PathLike, images_per_shard: int = 1000, max_pixels: int = MAX_PIXELS) -> Source:
+    """Opens a collection of images, cut into shards.
+
+    Args:
+      where: a folder (recursive), a glob, or a list file (.txt, a path a line); a folder of records of ours;
+        `tfrecord:GLOB`, one shard a file; `tfds:NAME[/CONFIG][:VERSION]/SPLIT`.
+      images_per_shard: at most, where this decides the cut: of files and of TFDS.
+      max_pixels: an image of more is quarantined before it is decoded.
+
+    Raises:
+      UserError: nothing is there, or not what was named.
+    """
+    if images_per_shard < 1:
+        raise UserError(f"images_per_shard: must be 1 or more, got {images_per_shard}")
+    if max_pixels < 1:
+        raise UserError(f"max_pixels: must be 1 or more, got {max_pixels}")
+    where = os.fspath(where)
+    if not where:
+        raise UserError(
+            f"images: no name given; expected a folder, a glob, a list file, or {' or '.join(_PREFIXES)}..."
+        )
+    if not os.path.lexists(where):
+        if where.startswith("tfrecord:"):
+            return open_tfrecords(where.removeprefix("tfrecord:"), max_pixels)
+        if where.startswith("tfds:"):
+            return open_tfds(where.removeprefix("tfds:"), images_per_shard, max_pixels)
+        if prefix := re.match(r"\w{2,}:", where):
+            raise UserError(f"{printable(where)}: no kind of images {prefix[0]!r}; {nearest(prefix[0], _PREFIXES)}")
+    if Path(where, FILE).exists():
+        return open_records(where)
+    return open_images(where, images_per_shard, max_pixels)

@@ -1,0 +1,62 @@
+"""What a user names decides what is opened; a wrong name is told in one line."""
+
+import numpy as np
+import pytest
+import toy
+
+from must_tf.errors import UserError
+from must_tf.records import Record
+from must_tf.sources import open_source
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number in range(3):
+        image = toy.random_image(np.random.default_rng(number), 8, 8)
+        (tmp_path / f"{number}.png").write_bytes(toy.png(image))
+    (tmp_path / "list.txt").write_text("\n".join(str(tmp_path / f"{number}.png") for number in range(3)))
+    return tmp_path
+
+
+@pytest.mark.parametrize("where", ["", "/*.png", "/**", "/list.txt", "/[01].png", "/2.png"])
+def test_folders_globs_lists_and_files_are_images(folder, where):
+    source = open_source(f"{folder}{where}", images_per_shard=2)
+    entries = [entry for shard in source.shards for entry in shard()]
+    assert sum(isinstance(entry, Record) for entry in entries) == {"/[01].png": 2, "/2.png": 1}.get(where, 3)
+    assert source.count == len(entries)
+
+
+def test_limit_of_pixels_holds_for_each_image(folder):
+    (shard,) = open_source(folder, max_pixels=63).shards
+    assert [entry.reason for entry in shard()] == ["8x8 = 64 pixels, more than the limit of 63"] * 3
+
+
+def test_what_exists_under_a_name_is_opened_whatever_its_prefix(folder, monkeypatch):
+    (folder / "tfds:x").mkdir()
+    (folder / "0.png").rename(folder / "tfds:x/0.png")
+    monkeypatch.chdir(folder)
+    assert open_source("tfds:x").count == 1
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    {
+        "": "no name given",
+        "tfrecords:x": "no kind of images 'tfrecords:'; did you mean 'tfrecord:'",
+        "s3://bucket/x": "no kind of images 's3:'",
+        "nowhere": "no such folder",
+        "tfrecord:nowhere/*": "no such file",
+    }.items(),
+)
+def test_unknown_name_is_refused_in_one_line(tmp_path, monkeypatch, where, says):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=says) as caught:
+        open_source(where)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("arguments", [{"images_per_shard": 0}, {"max_pixels": 0}], ids=str)
+def test_senseless_numbers_are_refused(folder, arguments):
+    ((name, value),) = arguments.items()
+    with pytest.raises(UserError, match=f"{name}: .*got {value}"):
+        open_source(folder, **arguments)

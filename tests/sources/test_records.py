@@ -1,0 +1,78 @@
+"""Records of ours come back as they were written, with their labels; damage is quarantined."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import toy
+
+from must_tf.errors import UserError
+from must_tf.records import Quarantined, Record, open_dataset, serialize
+from must_tf.sources import open_source
+
+
+def test_records_come_shard_by_shard_with_their_labels(toy_data):
+    source = open_source(toy_data, images_per_shard=3)
+    dataset = open_dataset(toy_data)
+    assert source.count == 22 and source.tasks == dataset.manifest.tasks and len(source.shards) == 2
+    shards = [list(shard()) for shard in pickle.loads(pickle.dumps(source.shards))]
+    found = [record for shard in shards for record in shard]
+    want = list(dataset.records())
+    assert [serialize(record, toy.TASKS) for record in found] == [serialize(record, toy.TASKS) for record in want]
+    assert shards[1][0].name == f"{dataset.paths[1]}: record 0"
+
+
+def test_teachers_come_along(data):
+    toy.change_manifest(data, teachers={"a": {"path": "b"}})
+    assert open_source(data).teachers == {"a": {"path": "b"}}
+
+
+def test_listing_changes_with_the_bytes(tmp_path):
+    listings = set()
+    for seed in (0, 0, 1):
+        folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
+        toy.write_dataset(folder, toy.toy_records(4, seed=seed))
+        listings.add(open_source(folder).listing)
+    assert len(listings) == 2
+
+
+def test_copies_stay(tmp_path):
+    image = toy.random_image(np.random.default_rng(0), 8, 8)
+    toy.write_dataset(tmp_path / "data", [toy.record(image, {"scene": 1})] * 4, num_shards=1)
+    (shard,) = open_source(tmp_path / "data").shards
+    assert [type(entry) for entry in shard()] == [Record] * 4
+
+
+def test_rest_of_a_damaged_shard_is_quarantined(data):
+    path = Path(open_dataset(data).paths[0])
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    entries = list(open_source(data).shards[0]())
+    assert isinstance(entries[-1], Quarantined) and "all after it" in entries[-1].name
+    assert 0 < len(entries) < 11 and all(isinstance(entry, Record) for entry in entries[:-1])
+
+
+def test_record_without_the_keys_is_quarantined_alone(data):
+    path = open_dataset(data).paths[0]
+    frames = list(tf.data.TFRecordDataset(path).as_numpy_iterator())
+    frames[1], frames[3] = b"", b"\xff no example"
+    with tf.io.TFRecordWriter(path) as writer:
+        for frame in frames:
+            writer.write(frame)
+    manifest = json.loads((data / "manifest.json").read_text())
+    manifest["shards"][0]["bytes"] = Path(path).stat().st_size
+    toy.change_manifest(data, shards=manifest["shards"])
+    entries = list(open_source(data).shards[0]())
+    assert [number for number, entry in enumerate(entries) if isinstance(entry, Quarantined)] == [1, 3]
+    assert len(entries) == len(frames)
+    assert all("\n" not in entries[number].reason and "no record" in entries[number].reason for number in (1, 3))
+
+
+def test_unfinished_dataset_is_refused(data):
+    Path(open_dataset(data).paths[1]).unlink()
+    with pytest.raises(UserError, match="is missing"):
+        open_source(data)
