@@ -1,12 +1,13 @@
 """The record format: one image with the labels of all its tasks, in sharded TFRecords with a manifest."""
 
 from must_tf.records.manifest import Manifest, Shard, read_manifest
-from must_tf.records.reader import Dataset, open_dataset
+from must_tf.records.reader import Dataset, check_same_labels, open_dataset
 from must_tf.records.schema import HUMAN, Quarantined, Record, deserialize, parse, serialize
 from must_tf.records.verifier import Findings, verify
-from must_tf.records.writer import Plan, finish, pending, write_shard
+from must_tf.records.writer import Plan, finish, pending, write_shard, written
 
 __all__ = [
-    "HUMAN", "Dataset", "Findings", "Manifest", "Plan", "Quarantined", "Record", "Shard", "deserialize", "finish",
-    "open_dataset", "parse", "pending", "read_manifest", "serialize", "verify", "write_shard",
+    "HUMAN", "Dataset", "Findings", "Manifest", "Plan", "Quarantined", "Record", "Shard", "check_same_labels",
+    "deserialize", "finish", "open_dataset", "parse", "pending", "read_manifest", "serialize", "verify", "write_shard",
+    "written",
 ]  # fmt: skip

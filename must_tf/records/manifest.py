@@ -89,29 +89,56 @@ class Manifest:
         write_json(Path(folder) / FILE, value)
 
 
-def read_manifest(folder: str | os.PathLike) -> Manifest:
-    """Reads a dataset's manifest and checks that every shard is there in its full size.
+def read_manifest(folder: str | os.PathLike, whole: bool = True) -> Manifest:
+    """Reads a dataset's manifest.
+
+    Args:
+      folder: of the dataset.
+      whole: whether every shard must be there in its full size; `verify` names those that are not.
 
     Raises:
-      UserError: no dataset in the folder, another schema, or a shard that is missing or cut short.
+      UserError: no dataset in the folder, another schema, a damaged manifest, or a shard that is missing or cut short.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
+    path = Path(folder, FILE)
+    if not path.parent.is_dir():
         raise UserError(f"{folder}: no such folder; expected a dataset made by `must label` or `must rooms`")
-    if not (folder / FILE).exists():
+    if not path.exists():
         raise UserError(f"{folder}: no {FILE}; the dataset was not finished: run the command that makes it again")
-    value = read_json(folder / FILE)
-    if value.get("schema") != VERSION:
+    value = read_json(path)
+    try:
+        if value["schema"] != VERSION:
+            raise UserError(f"{path}: schema {value['schema']!r}, this version reads {VERSION}; make the dataset again")
+        shards = [Shard(**shard) for shard in value["shards"]]
+        fields = {field: value[field] for field in ("name", "split", "teachers", "source")}
+        manifest = Manifest(tasks=tuple(from_json(task) for task in value["tasks"]), shards=shards, **fields)
+        _check_types(manifest)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(
-            f"{folder / FILE}: schema {value.get('schema')!r}, this version reads {VERSION}; make the dataset again"
-        )
-    shards = [Shard(**shard) for shard in value["shards"]]
-    for shard in shards:
-        path = folder / shard.name
-        size = path.stat().st_size if path.exists() else None
-        if size != shard.bytes:
-            found = "is missing" if size is None else f"has {size} bytes of {shard.bytes}"
-            raise UserError(f"{path}: {found}; delete {path.name} and {FILE}, and run the command that made them again")
-    fields = ("name", "split", "teachers", "source")
-    tasks = tuple(from_json(task) for task in value["tasks"])
-    return Manifest(tasks=tasks, shards=shards, **{field: value[field] for field in fields})
+            f"{path}: damaged ({type(error).__name__}: {error}); delete it and run the command that made it again"
+        ) from None
+    for shard in manifest.shards if whole else ():
+        _check_size(path.parent / shard.name, shard.bytes)
+    return manifest
+
+
+def _check_size(path: Path, expected: int) -> None:
+    size = path.stat().st_size if path.exists() else None
+    if size != expected:
+        found = "is missing" if size is None else f"has {size} bytes of {expected}"
+        raise UserError(f"{path}: {found}; delete {path.name} and {FILE}, and run the command that made them again")
+
+
+def _check_types(manifest: Manifest) -> None:
+    """Raises where a value is not of its type, so that nothing after it can fail."""
+    numbers = [n for shard in manifest.shards for n in (shard.count, shard.bytes, shard.reencoded)]
+    counts = [n for origins in manifest.counts.values() for n in origins.values()]
+    if not all(type(number) is int and number >= 0 for number in numbers + counts):
+        raise ValueError("a count that is no whole number")
+    texts = [manifest.name, manifest.split, *(shard.name for shard in manifest.shards)]
+    texts += [text for entry in manifest.quarantined for text in (entry["name"], entry["reason"])]
+    texts += [name for task in manifest.tasks for name in (task.name, *getattr(task, "class_names", ()))]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a name that is no text")
+    told = [value for teacher in manifest.teachers.values() for value in (teacher, teacher.get("task", {}))]
+    if not all(isinstance(value, dict) for value in told):
+        raise ValueError("a teacher that is no record of one")

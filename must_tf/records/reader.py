@@ -40,24 +40,12 @@ class Dataset:
         Raises:
           UserError: names the dataset, the task and what it does have.
         """
-        self.check_same_labels(tasks)
+        check_same_labels(self.folder, self.manifest.tasks, tasks)
         counts = self.manifest.counts
         lacking = [task.name for task in tasks if not sum(counts.get(task.name, {}).values())]
         if lacking and not (some and len(lacking) < len(tasks)):
             has = [name for name, origins in counts.items() if sum(origins.values())]
             raise UserError(f"{self.folder}: no label of task {lacking[0]!r}; {nearest(lacking[0], has)}")
-
-    def check_same_labels(self, tasks: Sequence[Task]) -> None:
-        """Checks that tasks of the same name mean the same labels here: kind, classes and convention.
-
-        Thresholds, losses and other settings of a task may differ.
-        """
-        known = {task.name: task for task in self.manifest.tasks}
-        for task in tasks:
-            for field in ("kind", "class_names", "convention"):
-                want, have = getattr(task, field, None), getattr(known.get(task.name, task), field, None)
-                if want != have:
-                    raise UserError(f"{self.folder}: task {task.name!r} has {field} {_short(have)}, not {_short(want)}")
 
     def records(self, shards: Sequence[int] | None = None) -> Iterator[Record]:
         """Yields the records in order, in numpy; those of all shards, or of the shards with these numbers."""
@@ -66,9 +54,27 @@ class Dataset:
             yield deserialize(serialized.numpy(), self.manifest.tasks)
 
 
-def open_dataset(folder: str | os.PathLike) -> Dataset:
+def open_dataset(folder: str | os.PathLike, whole: bool = True) -> Dataset:
     """Opens a dataset made by `must label` or `must rooms`; see `read_manifest` for what may be wrong."""
-    return Dataset(Path(folder), read_manifest(folder))
+    return Dataset(Path(folder), read_manifest(folder, whole))
+
+
+def check_same_labels(where: str | os.PathLike, have: Sequence[Task], want: Sequence[Task]) -> None:
+    """Checks that tasks of the same name mean the same labels: kind, classes and convention.
+
+    Thresholds, losses and other settings of a task may differ.
+
+    Args:
+      where: what the tasks at hand are of, for the message.
+      have: the tasks at hand.
+      want: the tasks that are to go with them.
+    """
+    known = {task.name: task for task in have}
+    for task in want:
+        for field in ("kind", "class_names", "convention"):
+            wanted, found = getattr(task, field, None), getattr(known.get(task.name, task), field, None)
+            if wanted != found:
+                raise UserError(f"{where}: task {task.name!r} has {field} {_short(found)}, not {_short(wanted)}")
 
 
 def _short(value: object) -> str:

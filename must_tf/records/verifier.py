@@ -1,14 +1,27 @@
 """Reads every byte of a dataset, and says what is wrong with it and what it holds."""
 
 import collections
+import contextlib
 import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from must_tf import files
+from must_tf.errors import first_line
+from must_tf.progress import Progress
+from must_tf.records.manifest import FILE, Manifest, Shard
 from must_tf.records.reader import Dataset
-from must_tf.records.schema import deserialize
+from must_tf.records.schema import HUMAN, Record, origin_key, specs
+from must_tf.tasks import Task
+
+_THREADS = 4  # that decode
+_MOST = 20  # problems told of one shard
+_MAGIC = {"JPEG": b"\xff\xd8", "PNG": b"\x89PNG"}
 
 
 @dataclasses.dataclass
@@ -21,6 +34,9 @@ class Findings:
       sizes: {"HxW": images}.
       labels: {task: {origin: labels}}, counted from the records.
       statistics: {task: sums of `Task.statistics`}.
+      histograms: {task: {quantity: sums of `Task.histograms`}}.
+      image_bytes: of all image files.
+      label_bytes: {task: bytes of all its labels}.
     """
 
     problems: list[str]
@@ -28,45 +44,228 @@ class Findings:
     sizes: dict[str, int]
     labels: dict[str, dict[str, int]]
     statistics: dict[str, dict[str, float]]
+    histograms: dict[str, dict[str, dict[str, float]]] = dataclasses.field(default_factory=dict)
+    image_bytes: int = 0
+    label_bytes: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
-def verify(dataset: Dataset) -> Findings:
-    """Checks hashes and counts, decodes every image and label, and adds up what they hold."""
-    problems: list[str] = []
-    tasks = dataset.manifest.tasks
-    records, sizes = 0, collections.Counter()  # type: ignore[var-annotated]
-    labels: dict[str, collections.Counter] = {task.name: collections.Counter() for task in tasks}
-    statistics: dict[str, collections.Counter] = {task.name: collections.Counter() for task in tasks}
+def verify(
+    dataset: Dataset, see: Callable[[int, Record], None] | None = None, progress: Progress | None = None
+) -> Findings:
+    """Checks hashes and counts, decodes every image and label once, and adds up what they hold.
+
+    Args:
+      dataset: may be damaged; see `open_dataset`.
+      see: is called with the number and the record of all that can be read, in order.
+      progress: counts the records.
+    """
+    names = [task.name for task in dataset.manifest.tasks]
+    findings = Findings([], 0, {}, {name: {} for name in names}, {name: {} for name in names})
+    findings.histograms, findings.label_bytes = {name: {} for name in names}, dict.fromkeys(names, 0)
+    decoder = _Decoder(dataset.manifest)
+    start = 0
     for shard in dataset.manifest.shards:
         path = dataset.folder / shard.name
-        if files.sha256(path) != shard.sha256:
-            problems.append(f"{path}: its SHA-256 is not the manifest's; write the shard again")
-        count = 0
+        problems = _verify_shard(decoder, shard, path, start, findings, see, progress)
+        findings.problems += [f"{path}: {problem}" for problem in problems[:_MOST]]
+        if len(problems) > _MOST:
+            findings.problems.append(f"{path}: {len(problems) - _MOST:,} more problems")
+        start += shard.count
+    return findings
+
+
+def _verify_shard(
+    decoder: "_Decoder",
+    shard: Shard,
+    path: Path,
+    start: int,
+    findings: Findings,
+    see: Callable[[int, Record], None] | None,
+    progress: Progress | None,
+) -> list[str]:
+    """Adds a shard to the findings; returns what is wrong with it."""
+    problems = _file_problems(shard, path)
+    if not path.is_file():
+        return problems
+    labels: dict[str, dict[str, float]] = {task.name: {} for task in decoder.tasks}
+    count = 0
+    for examined in _examine_all(str(path), decoder, problems):
+        problems += [f"record {count}: {wrong}" for wrong in examined.problems]
+        for name, origin in examined.origins.items():
+            _sum(labels[name], {origin: 1})
+        if examined.record:
+            _add(findings, examined, examined.record, decoder.tasks)
+            if see:
+                see(start + count, examined.record)
+        count += 1
+        if progress:
+            progress.update()
+    findings.records += count
+    for name, origins in labels.items():
+        _sum(findings.labels[name], origins)
+    if count != shard.count:
+        problems.append(f"{count} records, the manifest says {shard.count}")
+    found, told = ({name: counts for name, counts in of.items() if counts} for of in (labels, shard.labels))
+    if not problems and found != told:
+        problems.append(f"labels {found}, the manifest says {told}")
+    return problems
+
+
+def _file_problems(shard: Shard, path: Path) -> list[str]:
+    remedy = f"delete {path.name} and {FILE}, and run the command that made them again"
+    if not path.is_file():
+        return [f"is missing; {remedy}"]
+    size = path.stat().st_size
+    if size != shard.bytes:
+        return [f"has {size} bytes of {shard.bytes}; {remedy}"]
+    return [] if files.sha256(path) == shard.sha256 else [f"its SHA-256 is not the manifest's; {remedy}"]
+
+
+@dataclasses.dataclass
+class _Examined:
+    """One record, taken apart.
+
+    Attributes:
+      problems: what is wrong with it.
+      record: with the labels that are sound; None where the image is not.
+      origins: {task: origin} of the labels that are there, sound or not.
+      sizes: bytes of the image file and of each task's label.
+    """
+
+    problems: list[str]
+    record: Record | None = None
+    origins: dict[str, str] = dataclasses.field(default_factory=dict)
+    sizes: dict[str, int] = dataclasses.field(default_factory=dict)
+
+
+def _add(findings: Findings, examined: _Examined, record: Record, tasks: Sequence[Task]) -> None:
+    """Adds what a record holds to the sums."""
+    _sum(findings.sizes, {f"{record.height}x{record.width}": 1})
+    findings.image_bytes += len(record.encoded)
+    _sum(findings.label_bytes, examined.sizes)
+    for task in tasks:
+        if task.name in record.labels:
+            label = record.labels[task.name]
+            _sum(findings.statistics[task.name], task.statistics(label))
+            for quantity, counts in task.histograms(label).items():
+                _sum(findings.histograms[task.name].setdefault(quantity, {}), counts)
+
+
+def _sum(total: dict[str, Any], more: Mapping[str, float]) -> None:
+    for name, value in more.items():
+        total[name] = total.get(name, 0) + value
+
+
+def _examine_all(path: str, decoder: "_Decoder", problems: list[str]) -> Iterator[_Examined]:
+    """Examines a shard's records on several threads, in order; a checksum that fails ends it, and is a problem."""
+    pending: collections.deque[Future[_Examined]] = collections.deque()
+    count = 0
+    with ThreadPoolExecutor(_THREADS) as pool:
         try:
-            for serialized in tf.data.TFRecordDataset(str(path)):
-                record = deserialize(serialized.numpy(), tasks)
-                problems += [f"{path}: record {count}: {wrong}" for wrong in _image_problems(record)]
-                sizes[f"{record.height}x{record.width}"] += 1
-                for task in tasks:
-                    if task.name in record.labels:
-                        labels[task.name][record.origins[task.name]] += 1
-                        statistics[task.name].update(task.statistics(record.labels[task.name]))
+            for serialized in tf.data.TFRecordDataset(path).as_numpy_iterator():
+                pending.append(pool.submit(_examine, serialized, decoder))
                 count += 1
+                if len(pending) > 2 * _THREADS:
+                    yield pending.popleft().result()
         except tf.errors.OpError as error:
-            problems.append(f"{path}: record {count}: {str(error.message).splitlines()[0]}")
-        if count != shard.count:
-            problems.append(f"{path}: {count} records, the manifest says {shard.count}")
-        records += count
-    plain = {name: dict(counter) for name, counter in labels.items()}
-    if plain != dataset.manifest.counts:
-        problems.append(f"{dataset.folder}: labels {plain}, the manifest says {dataset.manifest.counts}")
-    sums: dict[str, Any] = {name: dict(counter) for name, counter in statistics.items()}
-    return Findings(problems, records, dict(sizes), plain, sums)
+            problems.append(f"record {count} and all after it cannot be read: {first_line(error)}")
+        while pending:
+            yield pending.popleft().result()
 
 
-def _image_problems(record: Any) -> list[str]:
-    image = tf.io.decode_image(record.encoded, channels=3, expand_animations=False)
-    height, width = image.shape[:2]
-    if (height, width) != (record.height, record.width):
-        return [f"image {record.id} is {height}x{width}, the record says {record.height}x{record.width}"]
-    return []
+class _Decoder:
+    """Decodes records in one graph; only where that fails, part by part, to tell which one is damaged."""
+
+    def __init__(self, manifest: Manifest):
+        self.tasks, self.known = manifest.tasks, {HUMAN, *manifest.teachers}
+        self._graph = tf.function(self._all).get_concrete_function(tf.TensorSpec([], tf.string))
+
+    def __call__(self, serialized: bytes) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
+        """Returns the image's features with its true size and the origins, the targets, and errors by task.
+
+        Raises:
+          OpError: it is no record, or its image cannot be decoded.
+        """
+        with contextlib.suppress(tf.errors.OpError, UnicodeDecodeError):  # said by part below
+            return *self._graph(tf.constant(serialized)), {}
+        parsed = self._parse(serialized)
+        targets, errors = {}, {}
+        for task in self.tasks:
+            try:
+                targets[task.name] = task.decode(parsed)
+            except (tf.errors.OpError, ValueError) as error:
+                errors[task.name] = f"cannot be decoded: {first_line(error)}"
+        return self._plain(parsed), targets, errors
+
+    def _all(self, serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], dict[str, dict[str, tf.Tensor]]]:
+        parsed = self._parse(serialized)
+        return self._plain(parsed), {task.name: task.decode(parsed) for task in self.tasks}
+
+    def _parse(self, serialized: tf.Tensor) -> dict[str, Any]:
+        parsed = tf.io.parse_single_example(serialized, specs(self.tasks))
+        told = [parsed["image/height"], parsed["image/width"]]
+        image = tf.io.decode_image(parsed["image/encoded"], channels=3, expand_animations=False)
+        size = tf.shape(image)
+        # The image's own size: an empty target is made in it, whatever the record says.
+        return parsed | {"image/height": size[0], "image/width": size[1], "told": tf.stack(told)}
+
+    def _plain(self, parsed: dict[str, Any]) -> dict[str, tf.Tensor]:
+        image = ("image/encoded", "image/format", "image/height", "image/width", "image/id", "told")
+        return {key: parsed[key] for key in (*image, *map(origin_key, self.tasks))}
+
+
+def _examine(serialized: bytes, decoder: _Decoder) -> _Examined:
+    try:
+        label_sizes = _label_sizes(serialized, decoder.tasks)
+        parsed, targets, errors = decoder(serialized)
+    except (tf.errors.OpError, DecodeError, UnicodeDecodeError) as error:  # TensorFlow's message may be no UTF-8
+        return _Examined([first_line(error)])
+    encoded, format, identity = (parsed[f"image/{key}"].numpy() for key in ("encoded", "format", "id"))
+    height, width = int(parsed["image/height"]), int(parsed["image/width"])
+    record = Record(encoded, _text(format), height, width, _text(identity))
+    problems, told = [], parsed["told"].numpy().tolist()
+    if told != [height, width]:
+        problems.append(f"image {record.id!r} is {height}x{width}, the record says {told[0]}x{told[1]}")
+    if not encoded.startswith(_MAGIC.get(record.format, b"\0")):
+        problems.append(f"image {record.id!r} is not of the format {record.format!r} that the record says")
+    examined = _Examined(problems, record, sizes=label_sizes)
+    for task in decoder.tasks:
+        origin = _text(parsed[origin_key(task)].numpy())
+        if origin:
+            examined.origins[task.name] = origin
+        if task.name in errors:
+            label, wrong = None, [errors[task.name]]
+        else:
+            target = {key: value.numpy() for key, value in targets[task.name].items()}
+            label, wrong = _label(task, target, origin, decoder.known, (height, width))
+        if wrong:
+            problems.append(f"task {task.name!r}: {'; '.join(wrong)}")
+        elif label is not None:
+            record.labels[task.name], record.origins[task.name] = label, origin
+    return examined
+
+
+def _label(
+    task: Task, target: Mapping[str, Any], origin: str, known: set[str], size: tuple[int, int]
+) -> tuple[Any, list[str]]:
+    """Returns a record's label of a task, None where there is none, and what is wrong with it."""
+    wrong = task.flaws(target, *size)
+    label = None if wrong else task.label(target)
+    if not origin:
+        return None, ["a label without an origin"] if wrong or label is not None else []
+    if origin not in known:
+        wrong.append(f"origin {origin!r} is no teacher of the manifest")
+    if label is None and not wrong:
+        wrong.append(f"an origin, {origin!r}, but no label in range and of the task's convention")
+    return label, wrong
+
+
+def _label_sizes(serialized: bytes, tasks: Sequence[Task]) -> dict[str, int]:
+    """Returns the bytes that each task's features take in a record."""
+    features = tf.train.Example.FromString(serialized).features.feature
+    keys = {task.name: (*task.features(), origin_key(task)) for task in tasks}
+    return {name: sum(features[key].ByteSize() for key in of if key in features) for name, of in keys.items()}
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="replace")

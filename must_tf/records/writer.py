@@ -14,7 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from must_tf.errors import UserError
-from must_tf.files import read_json, replacing, sha256, write_json
+from must_tf.files import LOCK, read_json, replacing, sha256, write_json
 from must_tf.records.manifest import FILE, Manifest, Shard
 from must_tf.records.schema import Quarantined, Record, origin_key, specs, to_bytes, to_example
 from must_tf.tasks import Task, to_json
@@ -73,7 +73,7 @@ def pending(plan: Plan) -> list[int]:
                     f"{plan.folder}: was made with {key} = {before.get(key)!r}, now {now.get(key)!r}; "
                     "give another output folder, or the former arguments"
                 )
-    elif plan.folder.exists() and any(plan.folder.iterdir()):
+    elif plan.folder.exists() and any(path.name != LOCK for path in plan.folder.iterdir()):
         raise UserError(f"{plan.folder}: holds other files; give an empty or a new output folder")
     else:
         write_json(path, plan.describe())
@@ -107,10 +107,15 @@ def write_shard(plan: Plan, index: int, records: Iterable[Record | Quarantined])
     return shard
 
 
+def written(plan: Plan, index: int) -> Shard:
+    """Returns what the manifest will say of a shard that is there, in a dataset that is not finished."""
+    return Shard(**read_json(_note(plan.shard(index))))
+
+
 def finish(plan: Plan, teachers: dict[str, dict[str, Any]] | None = None) -> Manifest:
     """Writes the manifest and the TFDS metadata of a dataset whose shards are all there."""
     paths = [plan.shard(i) for i in range(plan.num_shards)]
-    shards = [Shard(**read_json(_note(path))) for path in paths]
+    shards = [written(plan, index) for index in range(plan.num_shards)]
     manifest = Manifest(plan.name, plan.split, plan.tasks, teachers or {}, plan.source, shards)
     _write_tfds_metadata(plan, shards)
     manifest.write(plan.folder)

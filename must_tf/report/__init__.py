@@ -1,7 +1,8 @@
 """Static HTML pages from JSON and drawn labels."""
 
-from must_tf.report.dataset import dataset_report
+from must_tf.report.dataset import inspect, summary
 from must_tf.report.loop import report
+from must_tf.report.preview import preview_page
 from must_tf.report.transfer import transfer_table
 
-__all__ = ["dataset_report", "report", "transfer_table"]
+__all__ = ["inspect", "preview_page", "report", "summary", "transfer_table"]

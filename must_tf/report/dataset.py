@@ -1,41 +1,127 @@
-"""The page of one dataset."""
+"""The page of one dataset, and its summary for the terminal."""
 
 import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from must_tf.records import Dataset, Findings
+from must_tf.evaluation.grade import Grade, Grader
+from must_tf.progress import Progress
+from must_tf.records import Dataset, Findings, Record, open_dataset, verify
 from must_tf.report import statistics
-from must_tf.report.markup import element, join
-from must_tf.report.page import Section, write_page
-from must_tf.report.pictures import picture_table, spread
+from must_tf.report.gallery import Gallery
+from must_tf.report.markup import Html, element, join
+from must_tf.report.page import Section, number, table, write_page
+from must_tf.tasks import Task
+
+_CLASSES = 8  # that a line names
 
 
-def dataset_report(dataset: Dataset, findings: Findings, out: str | os.PathLike, pictures: int = 12) -> None:
-    """Writes the page of a dataset: what it is, what is wrong with it, and its labels drawn.
+def inspect(
+    folder: str | os.PathLike,
+    out: str | os.PathLike | None = None,
+    pictures: int = 24,
+    progress: bool = False,
+) -> tuple[Dataset, Findings, list[Grade]]:
+    """Reads a dataset once: verifies and counts it, grades its labels, draws some of them, and writes its page.
 
     Args:
-      dataset: the dataset.
-      findings: what `records.verify` found in it.
-      out: the HTML file; it needs nothing else, and opens offline.
+      folder: of the dataset, which may be damaged.
+      out: the HTML file, `FOLDER/report.html` by default; it needs nothing else, and opens offline.
       pictures: how many images to draw, spread evenly over the dataset.
+      progress: whether to show a progress line.
+
+    Raises:
+      UserError: no dataset in the folder, or a manifest that cannot be read.
     """
+    dataset = open_dataset(folder, whole=False)
     manifest = dataset.manifest
-    title = f"{manifest.name}, {manifest.split}"
+    grader, gallery = Grader(manifest.tasks), Gallery(manifest.tasks, manifest.count, pictures)
+
+    def see(index: int, record: Record) -> None:
+        grader.update(record)
+        gallery.add(index, record)
+
+    findings = verify(dataset, see, Progress("inspect", manifest.count) if progress else None)
+    grades = grader.result()
+    write_dataset_page(out or Path(folder, "report.html"), dataset, findings, grades, gallery)
+    return dataset, findings, grades
+
+
+def write_dataset_page(
+    out: str | os.PathLike, dataset: Dataset, findings: Findings, grades: Sequence[Grade], gallery: Gallery
+) -> None:
+    """Writes the page of a dataset: what it is, what is wrong with it, its labels drawn, counted and graded."""
+    manifest = dataset.manifest
     lead = join(
         element("p", "A dataset of images with labels of ", _names(dataset), ".", class_="lead"),
         statistics.problems(findings),
         statistics.overview(dataset, findings),
     )
     sections = []
-    records = spread(dataset, pictures)
-    if records:
-        caption = f"{len(records)} of {manifest.count:,} images, spread evenly over the dataset."
-        sections.append(Section("pictures", "Labels", picture_table(records, manifest.tasks, caption)))
-    counts = join(statistics.origins(dataset, findings.labels), statistics.histograms(dataset, findings))
+    drawn = gallery.html()
+    if drawn:
+        sections.append(Section("pictures", "Labels", drawn))
+    counts = join(statistics.origins(dataset, findings), statistics.histograms(dataset, findings))
     sections.append(Section("counts", "Counts", counts))
+    if grades:
+        sections.append(Section("grades", "Agreement", _grades(grades)))
     sources = join(statistics.teachers(dataset), statistics.quarantine(dataset))
     if sources:
         sections.append(Section("sources", "Teachers and quarantine", sources))
-    write_page(out, title, lead, sections)
+    write_page(out, f"{manifest.name}, {manifest.split}", lead, sections, gallery.script())
+
+
+def summary(dataset: Dataset, findings: Findings, grades: Sequence[Grade]) -> str:
+    """Returns what a dataset holds, as plain text."""
+    manifest, records = dataset.manifest, findings.records
+    size = sum(shard.bytes for shard in manifest.shards)
+    lines = [
+        f"{dataset.folder}: {records:,} records in {len(manifest.shards):,} shards, {size / 1e6:,.1f} MB; "
+        f"images of {findings.image_bytes / max(records, 1):,.0f} bytes"
+    ]
+    for task in manifest.tasks:
+        lines += _task_lines(task, findings)
+    for grade in grades:
+        scores = ", ".join(f"{name} {value:.4g}" for name, value in grade.scores.items())
+        lines.append(f"  {grade.tasks[0]} against {grade.tasks[1]}: {scores} ({grade.images:,} images)")
+    lines.append(f"  quarantined: {len(manifest.quarantined):,}")
+    return "\n".join(lines)
+
+
+def _task_lines(task: Task, findings: Findings) -> list[str]:
+    origins = findings.labels[task.name]
+    labels = sum(origins.values())
+    if not labels:
+        return [f"  {task.name} ({task.kind}): no label"]
+    by = ", ".join(f"{count:,} by {origin}" for origin, count in origins.items())
+    size = findings.label_bytes[task.name] / labels
+    share = labels / max(findings.records, 1)
+    lines = [f"  {task.name} ({task.kind}): {by}; {share:.1%} of records; {size:,.0f} bytes a label"]
+    sums = findings.statistics[task.name]
+    names, words = statistics.class_sums(task, sums, labels)
+    if names:
+        more = f" and {len(names) - _CLASSES:,} more" if len(names) > _CLASSES else ""
+        shown = zip(names[:_CLASSES], words, strict=False)
+        lines.append("    classes: " + ", ".join(f"{name} {value}" for name, value in shown) + more)
+    means = [f"{name} {value / labels:.3g}" for name, value in sums.items() if name not in names]
+    if means:
+        lines.append("    an image: " + ", ".join(means))
+    lines += [f"    {quantity}: {_shares(counts)}" for quantity, counts in findings.histograms[task.name].items()]
+    return lines
+
+
+def _shares(counts: Mapping[str, float]) -> str:
+    total = sum(counts.values()) or 1
+    return "  ".join(f"{name} {count / total:.0%}" for name, count in statistics.trimmed(counts).items())
+
+
+def _grades(grades: Sequence[Grade]) -> Html:
+    rows = []
+    for grade in grades:
+        scores = ", ".join(f"{name} {value:.3g}" for name, value in grade.scores.items())
+        rows.append([" against ".join(grade.tasks), number(f"{grade.images:,}"), scores])
+    notes = [element("p", note, class_="note") for note in dict.fromkeys(grade.note for grade in grades)]
+    return join(table(["labels", "images", "scores"], rows, "Labels of two tasks, compared without truth."), notes)
 
 
 def _names(dataset: Dataset) -> str:

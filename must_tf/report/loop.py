@@ -82,13 +82,12 @@ def _predictions(workdir: Path, datasets: Sequence[Dataset]) -> Section:
 
 def _counts(dataset: Dataset) -> Html:
     findings = verify(dataset) if dataset.manifest.count <= _VERIFIED else None
-    counts = findings.labels if findings else dataset.manifest.counts
-    hint = f"The class histograms of so large a dataset come from `must inspect --data={dataset.folder}`."
+    hint = f"The class histograms of so large a dataset come from `must inspect {dataset.folder}`."
     return join(
         element("h3", _name(dataset)),
         statistics.problems(findings) if findings and findings.problems else None,
         statistics.overview(dataset, findings),
-        statistics.origins(dataset, counts),
+        statistics.origins(dataset, findings),
         statistics.histograms(dataset, findings) if findings else element("p", hint, class_="note"),
         statistics.teachers(dataset),
         statistics.quarantine(dataset),

@@ -4,7 +4,7 @@ import html
 from collections.abc import Iterable
 from typing import Any
 
-_VOID = {"br", "img", "link", "meta"}
+_VOID = {"br", "img", "input", "link", "meta"}
 
 
 class Html(str):

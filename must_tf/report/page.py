@@ -1,6 +1,8 @@
 """The page around the sections: one file that needs nothing from outside."""
 
+import base64
 import dataclasses
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from importlib import resources
@@ -9,7 +11,7 @@ from typing import Any
 from must_tf.files import write_bytes
 from must_tf.report.markup import Html, element, join
 
-# A browser that honours it could not fetch anything even if the page asked for it.
+# A browser that honours it could not fetch anything even if the page asked for it, nor run a script but the page's own.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 _NUMBER = "number"
@@ -30,7 +32,7 @@ class Section:
     body: Html
 
 
-def write_page(out: str | os.PathLike, title: str, lead: Any, sections: Sequence[Section]) -> None:
+def write_page(out: str | os.PathLike, title: str, lead: Any, sections: Sequence[Section], script: str = "") -> None:
     """Writes a page, whole or not at all; the same arguments give the same bytes.
 
     Args:
@@ -38,14 +40,17 @@ def write_page(out: str | os.PathLike, title: str, lead: Any, sections: Sequence
       title: of the page.
       lead: what stands above the sections.
       sections: in order; a page of several gets a table of contents.
+      script: plain JavaScript, run once the page is there.
     """
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = f"{_POLICY}; script-src 'sha256-{digest}'" if script else _POLICY
     style = resources.files("must_tf.report").joinpath("style.css").read_text()
     head = element(
         "head",
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        element("meta", http_equiv="Content-Security-Policy", content=policy),
         element("link", rel="icon", href="data:,"),
         element("title", title),
         element("style", Html(style)),
@@ -56,6 +61,7 @@ def write_page(out: str | os.PathLike, title: str, lead: Any, sections: Sequence
         "body",
         element("header", element("h1", title), lead, contents),
         element("main", [_section(section) for section in sections]),
+        element("script", Html(script)) if script else None,
     )
     write_bytes(out, f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n".encode())
 

@@ -21,9 +21,7 @@ SIDE = 320  # pixels of a picture's longer side
 
 def spread(dataset: Dataset, count: int) -> list[Record]:
     """Returns up to `count` records at even distances over a dataset; those that cannot be read are left out."""
-    total = dataset.manifest.count
-    wanted = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int))
-    records, start = [], 0
+    wanted, records, start = even(dataset.manifest.count, count), [], 0
     for path, shard in zip(dataset.paths, dataset.manifest.shards, strict=True):
         for index in wanted[(wanted >= start) & (wanted < start + shard.count)] - start:
             try:
@@ -34,6 +32,11 @@ def spread(dataset: Dataset, count: int) -> list[Record]:
                 continue  # the verification names it
         start += shard.count
     return records
+
+
+def even(total: int, count: int) -> np.ndarray:
+    """Returns up to `count` of the numbers below `total`, at even distances, int [N]."""
+    return np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int))
 
 
 def scale(record: Record, tasks: Sequence[Task]) -> tuple[np.ndarray, dict[str, Label]]:
@@ -59,8 +62,13 @@ def scale(record: Record, tasks: Sequence[Task]) -> tuple[np.ndarray, dict[str, 
 
 def picture_table(records: Iterable[Record], tasks: Sequence[Task], caption: str) -> Html:
     """Returns a table of a row an image: the image, then the drawn label of each task with its origin."""
+    return rows_table((picture_row(record, tasks) for record in records), tasks, caption)
+
+
+def rows_table(rows: Iterable[list[Html]], tasks: Sequence[Task], caption: str) -> Html:
+    """Returns the table of rows of `picture_row`."""
     header = ["image", *([task.name, element("small", task.kind)] for task in tasks)]
-    return table(header, (_row(record, tasks) for record in records), caption, class_="pictures")
+    return table(header, rows, caption, class_="pictures")
 
 
 def data_uri(image: np.ndarray, photograph: bool) -> str:
@@ -79,10 +87,11 @@ def _encode(image: np.ndarray, format: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _row(record: Record, tasks: Sequence[Task]) -> list[Html]:
+def picture_row(record: Record, tasks: Sequence[Task], found: str | None = None) -> list[Html]:
+    """Returns the cells of an image and its drawn labels; `found` is what a script finds it by."""
     image, labels = scale(record, tasks)
     size = f"{record.width} × {record.height}"
-    cells = [_figure(image, True, f"image {record.id}, {size} pixels", None, size)]
+    cells = [_figure(image, True, f"image {record.id}, {size} pixels", None, size, found)]
     for task in tasks:
         if task.name in labels:
             origin = record.origins[task.name]
@@ -94,8 +103,10 @@ def _row(record: Record, tasks: Sequence[Task]) -> list[Html]:
     return cells
 
 
-def _figure(image: np.ndarray, photograph: bool, alt: str, task: str | None, note: str) -> Html:
+def _figure(
+    image: np.ndarray, photograph: bool, alt: str, task: str | None, note: str, found: str | None = None
+) -> Html:
     height, width = image.shape[:2]
     picture = element("img", src=data_uri(image, photograph), alt=alt, width=width, height=height, loading="lazy")
     name = element("b", task, " ", class_="narrow") if task else None
-    return element("figure", picture, element("figcaption", name, note))
+    return element("figure", picture, element("figcaption", name, note), data_labels=found)

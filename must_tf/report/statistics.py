@@ -19,6 +19,8 @@ def overview(dataset: Dataset, findings: Findings | None) -> Html:
     if findings and findings.sizes:
         figures.append(("image size" + "s" * (len(findings.sizes) > 1), _sizes(findings.sizes)))
     size = sum(shard.bytes for shard in manifest.shards)
+    if findings and findings.records and findings.image_bytes:
+        figures.append(("bytes an image, without labels", f"{findings.image_bytes / findings.records:,.0f}"))
     figures += [
         ("tasks", len(manifest.tasks)),
         ("shards", f"{len(manifest.shards):,}"),
@@ -29,27 +31,37 @@ def overview(dataset: Dataset, findings: Findings | None) -> Html:
     return tiles(figures)
 
 
-def origins(dataset: Dataset, counts: Mapping[str, Mapping[str, int]]) -> Html:
-    """Returns the table of labels by task and origin."""
+def origins(dataset: Dataset, findings: Findings | None) -> Html:
+    """Returns the table of labels by task and origin: coverage, and bytes, where the records were read."""
+    counts = findings.labels if findings else dataset.manifest.counts
+    records = findings.records if findings else dataset.manifest.count
     rows = []
     for task in dataset.manifest.tasks:
         total = sum(counts.get(task.name, {}).values())
         by = ", ".join(f"{origin} {count:,}" for origin, count in counts.get(task.name, {}).items())
         kind = getattr(task, "convention", "")
         classes = len(getattr(task, "class_names", ())) or "–"
-        cells = [f"{task.kind} ({kind})" if kind else task.kind, number(classes), number(f"{total:,}"), by or "–"]
-        rows.append([task.name, *cells])
-    return table(["task", "kind", "classes", "labels", "by origin"], rows, "Labels by task and origin.")
+        numbers = [classes, f"{total:,}", f"{total / records:.1%}" if records else "–"]
+        if findings:
+            size = findings.label_bytes.get(task.name, 0)
+            numbers.append(f"{size / total:,.0f}" if total else "–")
+        rows.append([task.name, f"{task.kind} ({kind})" if kind else task.kind, *map(number, numbers), by or "–"])
+    header = ["task", "kind", "classes", "labels", "coverage", *(["bytes a label"] if findings else []), "by origin"]
+    caption = "Labels by task and origin; coverage is the share of records with such a label."
+    return table(header, rows, caption)
 
 
 def histograms(dataset: Dataset, findings: Findings) -> Html:
-    """Returns, for each task, bars of its classes and means of what else its labels count."""
-    parts = []
+    """Returns, for each task, bars of its classes with means of what else its labels count, and its histograms."""
+    groups: list[Html] = []
     for task in dataset.manifest.tasks:
         labels = sum(findings.labels.get(task.name, {}).values())
         if labels:
-            parts.append(_histogram(task, findings.statistics.get(task.name, {}), labels))
-    return element("div", parts, class_="histograms")
+            classes = _histogram(task, findings.statistics.get(task.name, {}), labels)
+            histograms = findings.histograms.get(task.name, {})
+            ranges = [_ranges(task, quantity, counts) for quantity, counts in histograms.items()]
+            groups.append(element("div", classes, ranges, class_="histograms"))
+    return join(groups)
 
 
 def teachers(dataset: Dataset) -> Html | None:
@@ -109,14 +121,9 @@ def bars(rows: Iterable[tuple[str, float, str]], caption: Any) -> Html:
 
 def _histogram(task: Task, sums: Mapping[str, float], labels: int) -> Html:
     """Sums over classes become bars; what is not a class is told as a mean."""
-    names = [name for name in getattr(task, "class_names", ()) if sums.get(name)]
-    names.sort(key=lambda name: -sums[name])
+    names, words = class_sums(task, sums, labels)
     means = [f"{name} {sums[name] / labels:.3g}" for name in sums if name not in names]
-    whole = all(float(sums[name]).is_integer() for name in names)
-    shown = [
-        (name, sums[name], f"{sums[name]:,.0f}" if whole else f"{100 * sums[name] / labels:.1f}%")
-        for name in names[:_MOST]
-    ]
+    shown = [(name, sums[name], value) for name, value in zip(names[:_MOST], words, strict=False)]
     notes = [f"{labels:,} labels"]
     if means:
         notes.append(f"on average: {', '.join(means)}")
@@ -127,6 +134,31 @@ def _histogram(task: Task, sums: Mapping[str, float], labels: int) -> Html:
         notes.append(f"{unseen:,} class{'es' * (unseen > 1)} never seen")
     caption = join(element("b", task.name), f" {task.kind}", element("small", "; ".join(notes)))
     return bars(shown, caption)
+
+
+def class_sums(task: Task, sums: Mapping[str, float], labels: int) -> tuple[list[str], list[str]]:
+    """Returns the classes that occur, the commonest first, and the sum of each in words: a count, or a mean share."""
+    names = [name for name in getattr(task, "class_names", ()) if sums.get(name)]
+    names.sort(key=lambda name: -sums[name])
+    whole = all(float(sums[name]).is_integer() for name in names)
+    return names, [f"{sums[name]:,.0f}" if whole else f"{100 * sums[name] / labels:.1f}%" for name in names]
+
+
+def _ranges(task: Task, quantity: str, counts: Mapping[str, float]) -> Html:
+    """One histogram, in shares; empty ranges at its ends are left out."""
+    total = sum(counts.values()) or 1
+    rows = [(name, count, _share(count / total)) for name, count in trimmed(counts).items()]
+    return bars(rows, join(element("b", task.name), " ", quantity))
+
+
+def _share(share: float) -> str:
+    return "< 0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
+
+
+def trimmed(counts: Mapping[str, float]) -> dict[str, float]:
+    """Returns a histogram without the empty ranges at its ends."""
+    filled = [number for number, count in enumerate(counts.values()) if count]
+    return dict(list(counts.items())[filled[0] : filled[-1] + 1]) if filled else {}
 
 
 def _sizes(sizes: Mapping[str, int]) -> str:

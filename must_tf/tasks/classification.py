@@ -11,7 +11,17 @@ import tf_keras
 from must_tf.errors import UserError
 from must_tf.geometry import Geometry
 from must_tf.tasks import drawing
-from must_tf.tasks.task import POOLED, Features, Metric, Outputs, Target, Task, optional_bytes
+from must_tf.tasks.task import (
+    POOLED,
+    TENTHS,
+    Features,
+    Metric,
+    Outputs,
+    Target,
+    Task,
+    histogram,
+    optional_bytes,
+)
 from must_tf.trunk import Trunk
 
 
@@ -132,6 +142,22 @@ class Classification(Task):
         """Images by class."""
         best = int(label) if np.ndim(label) == 0 else int(np.argmax(label))
         return {self.class_names[best]: 1}
+
+    def histograms(self, label: Any) -> dict[str, dict[str, float]]:
+        """Probability of the likeliest class of soft labels."""
+        return {"probability": histogram(np.max(label), TENTHS)} if np.ndim(label) else {}
+
+    def classes(self, label: Any) -> list[tuple[str, float | None]]:
+        """The likeliest class, with the probability of a soft label."""
+        if np.ndim(label) == 0:
+            return [(self.class_names[int(label)], None)]
+        return [(self.class_names[int(np.argmax(label))], float(np.max(label)))]
+
+    def flaws(self, target: Mapping[str, np.ndarray], height: int, width: int) -> list[str]:
+        """Probabilities that are negative or not finite."""
+        probs = target["probs"]
+        sound = bool(np.isfinite(probs).all() and (probs >= 0).all())
+        return [] if sound else ["negative or non-finite probabilities"]
 
     def _spread(self, classes: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
         """The stored probabilities, and the rest of the mass shared evenly by the other classes."""

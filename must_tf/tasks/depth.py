@@ -14,10 +14,24 @@ from must_tf import garden
 from must_tf.errors import UserError
 from must_tf.geometry import Geometry, move_map, restore_map
 from must_tf.tasks import drawing
-from must_tf.tasks.task import FUSED, Features, Metric, Outputs, Target, Task, decode_or, optional_bytes, per_image_mean
+from must_tf.tasks.task import (
+    FUSED,
+    TENTHS,
+    Features,
+    Metric,
+    Outputs,
+    Target,
+    Task,
+    decode_or,
+    histogram,
+    optional_bytes,
+    per_image_mean,
+    wrong_size,
+)
 from must_tf.trunk import Trunk
 
 METRIC, AFFINE_INVERSE = "metric", "affine_inverse"
+_METRES = (0, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 20, 40, 80, np.inf)
 _STEPS = 65534  # between the png values 1 and 65535, which hold the range; 0 is invalid
 
 
@@ -145,6 +159,26 @@ class Depth(Task):
         """Share of valid pixels, and their mean."""
         valid = self._valid(label)
         return {"valid": float(valid.mean()), "mean": float(np.asarray(label)[valid].mean()) if valid.any() else 0.0}
+
+    def histograms(self, label: np.ndarray) -> dict[str, dict[str, float]]:
+        """Pixels by metres; of inverse depth, which has no unit, by where they lie between the image's extremes."""
+        values = np.asarray(label, np.float64)[self._valid(label)]
+        if not values.size:
+            return {}
+        if self.convention == METRIC:
+            return {"depth in metres": histogram(values, _METRES, 1 / values.size)}
+        relative = (values - values.min()) / (np.ptp(values) or 1)
+        return {"inverse depth, 0 the image's least, 1 its most": histogram(relative, TENTHS, 1 / values.size)}
+
+    def classes(self, label: np.ndarray) -> list[tuple[str, float | None]]:
+        """None: depths have no classes."""
+        return []
+
+    def flaws(self, target: Mapping[str, np.ndarray], height: int, width: int) -> list[str]:
+        """A map of another size; depths that are not finite or, in metres, not positive."""
+        depth, valid = target["depth"], target["valid"]
+        sound = bool(self._valid(depth)[valid].all())
+        return wrong_size(depth, height, width) + ([] if sound else ["depths out of range"])
 
     def _valid(self, depth: np.ndarray) -> np.ndarray:
         return np.isfinite(depth) & (depth > 0) if self.convention == METRIC else np.isfinite(depth)

@@ -14,10 +14,11 @@ from must_tf import garden
 from must_tf.errors import UserError
 from must_tf.geometry import Geometry, move_boxes, restore_boxes
 from must_tf.tasks import drawing
-from must_tf.tasks.task import PYRAMID, Features, Metric, Outputs, Target, Task
+from must_tf.tasks.task import PYRAMID, TENTHS, Features, Metric, Outputs, Target, Task, histogram
 from must_tf.trunk import Trunk
 
 _BACKGROUND, _IGNORED = -1, -2
+_NUMBERS = (0, 1, 2, 3, 5, 9, 17, 33, np.inf)  # of boxes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,6 +185,26 @@ class Detection(Task):
         """Boxes by class, and `boxes`, all of them."""
         counts = {name: float((np.asarray(label["classes"]) == i).sum()) for i, name in enumerate(self.class_names)}
         return {"boxes": float(len(label["classes"]))} | {name: count for name, count in counts.items() if count}
+
+    def histograms(self, label: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+        """Boxes by score, images by how many boxes they have."""
+        return {
+            "score": histogram(label.get("scores", np.ones(len(label["classes"]))), TENTHS),
+            "boxes an image": histogram(len(label["classes"]), _NUMBERS, whole=True),
+        }
+
+    def classes(self, label: Mapping[str, np.ndarray]) -> list[tuple[str, float | None]]:
+        """The class and the score of each box."""
+        scores = label.get("scores", np.ones(len(label["classes"])))
+        return [(self.class_names[i], float(score)) for i, score in zip(label["classes"], scores, strict=True)]
+
+    def flaws(self, target: Mapping[str, np.ndarray], height: int, width: int) -> list[str]:
+        """What `encode` would not take."""
+        try:
+            self.encode(target)
+        except UserError as error:
+            return [str(error).partition(": ")[2].partition(" received;")[0]]
+        return []
 
     def _flatten(self, prediction: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns logits [batch, A, classes], offsets [batch, A, 4], anchors [A, 4] and view (h, w, h, w) in pixels."""

@@ -14,8 +14,22 @@ from must_tf import garden
 from must_tf.errors import UserError
 from must_tf.geometry import Geometry, move_vectors, restore_map
 from must_tf.tasks import drawing
-from must_tf.tasks.task import FUSED, Features, Metric, Outputs, Target, Task, decode_or, optional_bytes, per_image_mean
+from must_tf.tasks.task import (
+    FUSED,
+    Features,
+    Metric,
+    Outputs,
+    Target,
+    Task,
+    decode_or,
+    histogram,
+    optional_bytes,
+    per_image_mean,
+    wrong_size,
+)
 from must_tf.trunk import Trunk
+
+_DEGREES = tuple(range(0, 181, 15))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +104,7 @@ class Normals(Task):
 
     def from_teacher(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """As predicted (the paper has no teacher of normals: it holds the task out)."""
-        return outputs["normals"]
+        return np.nan_to_num(outputs["normals"])
 
     def metrics(self) -> Metric:
         """`within_11.25`: share of pixels whose angle to the truth is under 11.25°; `mean_angle` in degrees."""
@@ -104,6 +118,26 @@ class Normals(Task):
     def statistics(self, label: np.ndarray) -> dict[str, float]:
         """Share of valid pixels."""
         return {"valid": float(np.any(label, -1).mean())}
+
+    def histograms(self, label: np.ndarray) -> dict[str, dict[str, float]]:
+        """Pixels by the vector's angle to the camera's axis (0: it faces the camera) and to up (90: a wall)."""
+        vectors = np.asarray(label, np.float64)[np.any(label, -1)]
+        if not len(vectors):
+            return {}
+        unit = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+        _, y, z = np.degrees(np.arccos(np.clip(-unit, -1, 1))).T
+        return {
+            "degrees from the camera's axis": histogram(z, _DEGREES, 1 / len(vectors)),
+            "degrees from up": histogram(y, _DEGREES, 1 / len(vectors)),
+        }
+
+    def classes(self, label: np.ndarray) -> list[tuple[str, float | None]]:
+        """None: vectors have no classes."""
+        return []
+
+    def flaws(self, target: Mapping[str, np.ndarray], height: int, width: int) -> list[str]:
+        """A map of another size."""
+        return wrong_size(target["normals"], height, width)
 
 
 def _valid(normals: tf.Tensor) -> tf.Tensor:

@@ -14,7 +14,20 @@ from must_tf import garden
 from must_tf.errors import UserError
 from must_tf.geometry import Geometry, move_map, restore_map
 from must_tf.tasks import drawing
-from must_tf.tasks.task import FUSED, Features, Metric, Outputs, Target, Task, decode_or, optional_bytes, per_image_mean
+from must_tf.tasks.task import (
+    FUSED,
+    TENTHS,
+    Features,
+    Metric,
+    Outputs,
+    Target,
+    Task,
+    decode_or,
+    histogram,
+    optional_bytes,
+    per_image_mean,
+    wrong_size,
+)
 from must_tf.trunk import Trunk
 
 
@@ -127,6 +140,22 @@ class Segmentation(Task):
         values, counts = np.unique(label[known], return_counts=True)
         shares = {self.class_names[v]: float(count) / label.size for v, count in zip(values, counts, strict=True)}
         return shares if known.all() else shares | {"ignored": float((~known).mean())}
+
+    def histograms(self, label: np.ndarray) -> dict[str, dict[str, float]]:
+        """Images by their share of ignored pixels."""
+        return {"share of ignored pixels": histogram((~self._known(label)).mean(), TENTHS)}
+
+    def classes(self, label: np.ndarray) -> list[tuple[str, float | None]]:
+        """The classes that occur."""
+        return [(self.class_names[i], None) for i in np.unique(label[self._known(label)])]
+
+    def flaws(self, target: Mapping[str, np.ndarray], height: int, width: int) -> list[str]:
+        """A mask of another size, and values that are neither a class nor `ignore`."""
+        mask = target["mask"]
+        strange = np.unique(mask[~self._known(mask) & (mask != self.ignore)])
+        return wrong_size(mask, height, width) + (
+            [f"classes {strange[:5].tolist()} in the mask, of {self.num_classes}"] if strange.size else []
+        )
 
     def _known(self, label: np.ndarray) -> np.ndarray:
         return (label >= 0) & (label < self.num_classes)

@@ -9,7 +9,8 @@ Labels come in two shapes:
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +24,8 @@ Label = Any
 Target = dict[str, tf.Tensor]
 Outputs = dict[str, tf.Tensor]
 Features = dict[str, Any]
+
+TENTHS = tuple(i / 10 for i in range(11))
 
 FUSED = "fused"  # the pyramid, rescaled to level 2 and summed
 PYRAMID = "pyramid"  # {level: map}
@@ -115,6 +118,49 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def statistics(self, label: Label) -> dict[str, float]:
         """Counts what a label holds, to be summed over a dataset and read by a person."""
+
+    @abc.abstractmethod
+    def histograms(self, label: Label) -> dict[str, dict[str, float]]:
+        """Counts values by range, see `histogram`: {quantity: {range: count}}, to be summed over a dataset.
+
+        Boxes and images count 1 each; the pixels of an image count 1 together.
+        """
+
+    @abc.abstractmethod
+    def classes(self, label: Label) -> list[tuple[str, float | None]]:
+        """Names what a label says is there, with its score where it has one, for people to search by."""
+
+    @abc.abstractmethod
+    def flaws(self, target: Mapping[str, np.ndarray], height: int, width: int) -> list[str]:
+        """Says what no writer of ours would have stored: a target as `decode` gives it, of an image of this size."""
+
+
+def histogram(values: Any, edges: Sequence[float], weight: float = 1.0, whole: bool = False) -> dict[str, float]:
+    """Returns {range: weight of the values in it}, the ranges in order; those beyond the edges fall into the last ones.
+
+    Args:
+      values: of any shape.
+      edges: ascending; a range holds its lower edge and not its upper one. The last one may be infinite.
+      weight: of each value.
+      whole: whether values and edges are whole numbers.
+    """
+    inside = np.clip(np.asarray(values, np.float64).ravel(), edges[0], np.nextafter(edges[-1], -np.inf))
+    counts, _ = np.histogram(inside, edges)
+    names = [_range(low, high - whole) for low, high in itertools.pairwise(edges)]
+    return {name: float(count * weight) for name, count in zip(names, counts, strict=True)}
+
+
+def _range(low: float, high: float) -> str:
+    if np.isinf(high):
+        return f"{low:g}+"
+    return f"{low:g}" if low == high else f"{low:g}–{high:g}"
+
+
+def wrong_size(values: np.ndarray, height: int, width: int) -> list[str]:
+    """Says it where a map [h, w, ...] is not of its image's size."""
+    if values.shape[:2] == (height, width):
+        return []
+    return [f"a map of {values.shape[0]}x{values.shape[1]} on an image of {height}x{width}"]
 
 
 def optional_bytes() -> tf.io.FixedLenFeature:

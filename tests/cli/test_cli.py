@@ -150,7 +150,7 @@ def test_train_evaluate_label_inspect(must, config, images, tmp_path):
 def test_label_that_quarantines_says_so_and_succeeds(must, images, classifier_run, tmp_path):
     (images / "broken.jpg").write_text("no image")
     arguments = (f"--images={images}", f"--teachers=scene=student:{classifier_run}", f"--out={tmp_path / 'out'}")
-    code, out, _ = must("label", *arguments)
+    code, out, _ = must("label", *arguments, "--max_bad=0.5")
     assert code == 0 and "quarantined: 1" in out and "broken.jpg" in out
 
 
@@ -236,7 +236,7 @@ def test_dataset_that_is_not_whole(fails, data, damage):
     else:
         (data / "manifest.json").write_text("{")
         words += ["not valid JSON"]
-    fails("inspect", f"--data={data}", words=words)
+    fails("report", f"--datasets={data}", f"--out={data}.html", words=words)
 
 
 def test_damaged_shard_is_told_by_inspect(must, data):
@@ -261,7 +261,11 @@ def test_damaged_shard_ends_training_with_a_remedy(fails, config, data, tmp_path
 
 @pytest.mark.parametrize(
     ("images", "words"),
-    [("nowhere", ["nowhere", "no such folder"]), ("empty", ["empty", "holds no image"]), ("broken", ["a.jpg", "read"])],
+    [
+        ("nowhere", ["nowhere", "no such folder"]),
+        ("empty", ["empty", "holds no image"]),
+        ("broken", ["a.jpg", "is no JPEG"]),
+    ],
 )
 def test_images_that_are_none(fails, classifier_run, tmp_path, images, words):
     (tmp_path / "empty").mkdir()
@@ -275,7 +279,8 @@ def test_images_that_are_none(fails, classifier_run, tmp_path, images, words):
     ("teachers", "words"),
     [
         ("scene", ["'scene'", "TASK=FORMAT:PATH"]),
-        ("scene=keras:x", ["keras:x", "FORMAT:PATH"]),
+        ("scene=kera:x", ["kera:x", "FORMAT:PATH"]),
+        ("scene=keras:x", ["keras:x", "no card", "--describe"]),
         ("scene=student:/nowhere", ["/nowhere"]),
     ],
 )

@@ -3,9 +3,12 @@ import struct
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import toy
 
-from must_tf.records import open_dataset, serialize, verify
+from must_tf.files import sha256
+from must_tf.records import Plan, finish, open_dataset, serialize, verify, write_shard
+from must_tf.records.schema import to_example
 
 
 def test_sound_dataset_passes_and_is_counted(toy_data):
@@ -72,3 +75,98 @@ def test_sound_bytes_in_the_middle_of_nowhere_are_no_record(data):
     fake = struct.pack("<QI", len(payload), 0) + payload + struct.pack("<I", 0)
     shard.write_bytes(fake + shard.read_bytes()[len(fake) :])
     assert any("record 0" in problem for problem in verify(dataset).problems)
+
+
+def test_problems_of_one_shard_are_capped(tmp_path):
+    records = [toy.record(np.zeros((8, 6, 3), np.uint8), {"scene": 1}, "nobody") for _ in range(50)]
+    toy.write_dataset(tmp_path / "d", records, [toy.SCENE], num_shards=1)
+    problems = verify(open_dataset(tmp_path / "d")).problems
+    assert len(problems) < 30 and "more problems" in problems[-1] and "nobody" in problems[0]
+
+
+def write_damaged(folder, task, label, change):
+    """A dataset with one record of one label, whose features were changed under a sound checksum."""
+    record = toy.record(np.zeros((8, 6, 3), np.uint8), {task.name: label})
+    example = to_example(record, [task])
+    change(example.features.feature)
+    plan = Plan(folder, "toy", "train", (task,), 1, {})
+    write_shard(plan, 0, [record])
+    with tf.io.TFRecordWriter(str(plan.shard(0))) as writer:
+        writer.write(example.SerializeToString())
+    finish(plan)
+    dataset = open_dataset(folder, whole=False)
+    shard = dataset.manifest.shards[0]
+    shard.bytes, shard.sha256 = plan.shard(0).stat().st_size, sha256(plan.shard(0))
+    return verify(dataset)
+
+
+def set_bytes(key, value):
+    return lambda features: features[key].bytes_list.value.__setitem__(0, value)
+
+
+def set_list(key, kind, values):
+    return lambda features: getattr(features[key], kind).value.__setitem__(slice(None), values)
+
+
+MASK, FACING = np.zeros((8, 6), int), np.tile((0, 0, -1.0), (8, 6, 1))
+BOX = {"boxes": np.array([[0.1, 0.1, 0.5, 0.5]]), "classes": np.array([1])}
+SMALL, STRANGE = toy.png(np.zeros((4, 4), np.uint8)), toy.png(np.full((8, 6), 9, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("task", "label", "change", "words"),
+    [
+        (toy.SCENE, 1, set_list("scene/label", "int64_list", [7]), "no label in range"),
+        (toy.SCENE, np.full(3, 1 / 3), set_bytes("scene/probs", b"1234"), "cannot be decoded"),
+        (toy.SCENE, np.full(3, 1 / 3), set_bytes("scene/probs", b"\x00\x7e" * 3), "non-finite"),
+        (toy.SCENE, 1, set_bytes("scene/origin", b"nobody"), "origin 'nobody'"),
+        (toy.SCENE, 1, lambda features: features.pop("scene/origin"), "without an origin"),
+        (toy.SCENE, 1, lambda features: features.pop("image/id"), "image/id"),
+        (toy.SCENE, 1, set_bytes("image/format", b"JPEG"), "'JPEG'"),
+        (toy.SCENE, 1, set_bytes("image/encoded", b"no image"), "record 0: "),
+        (toy.SCENE, 1, set_list("image/height", "int64_list", [2**40]), "the record says 1099511627776x6"),
+        (toy.THINGS, BOX, set_list("things/box/class", "int64_list", [2]), "classes {2}"),
+        (toy.THINGS, BOX, set_list("things/box/class", "int64_list", [-1]), "classes {-1}"),
+        (toy.THINGS, BOX, set_list("things/box/class", "int64_list", [1, 1]), "different lengths"),
+        (toy.THINGS, BOX, set_list("things/box/ymin", "float_list", [0.1, 0.2]), "cannot be decoded"),
+        (toy.THINGS, BOX, set_list("things/box/ymin", "float_list", [-1.0]), "outside [0, 1]"),
+        (toy.THINGS, BOX, set_list("things/box/score", "float_list", [np.nan]), "not finite"),
+        (toy.STUFF, MASK, set_bytes("stuff/mask/encoded", SMALL), "a map of 4x4 on an image of 8x6"),
+        (toy.STUFF, MASK, set_bytes("stuff/mask/encoded", STRANGE), "classes [9] in the mask, of 3"),
+        (toy.STUFF, MASK, set_bytes("stuff/mask/encoded", b"no mask"), "cannot be decoded"),
+        (toy.DEPTH, MASK + 2.0, set_bytes("depth/depth/encoded", SMALL), "a map of 4x4"),
+        (toy.DEPTH, MASK + 2.0, set_bytes("depth/depth/kind", b"affine_inverse"), "convention"),
+        (toy.DEPTH, MASK + 2.0, set_list("depth/depth/scale", "float_list", [np.nan]), "out of range"),
+        (toy.NORMALS, FACING, set_bytes("normals/normals/encoded", SMALL), "a map of 4x4"),
+    ],
+)
+def test_what_is_wrong_under_a_sound_checksum_is_told(tmp_path, task, label, change, words):
+    findings = write_damaged(tmp_path / "d", task, label, change)
+    assert len(findings.problems) == 1 and words in findings.problems[0], findings.problems
+    assert "toy-train.tfrecord-00000-of-00001: record 0: " in findings.problems[0] and findings.records == 1
+
+
+def test_every_record_is_seen_once_and_as_it_was_written(toy_data):
+    seen = {}
+    dataset = open_dataset(toy_data)
+    findings = verify(dataset, seen.__setitem__)
+    assert list(seen) == list(range(22))
+    for record, again in zip(seen.values(), dataset.records(), strict=True):
+        assert (record.id, record.encoded, record.origins) == (again.id, again.encoded, again.origins)
+        assert record.labels.keys() == again.labels.keys()
+    assert findings.image_bytes == sum(len(record.encoded) for record in seen.values())
+
+
+def test_histograms_add_up_and_labels_have_sizes(toy_data):
+    findings = verify(open_dataset(toy_data))
+    labels = {name: sum(origins.values()) for name, origins in findings.labels.items()}
+    boxes = findings.histograms["things"]
+    assert sum(boxes["score"].values()) == findings.statistics["things"]["boxes"]
+    assert sum(boxes["boxes an image"].values()) == labels["things"]
+    for name in ("depth", "normals"):
+        for counts in findings.histograms[name].values():
+            assert sum(counts.values()) == pytest.approx(labels[name])
+    assert all(findings.label_bytes[name] > 0 for name in labels)
+    assert findings.image_bytes + sum(findings.label_bytes.values()) < sum(
+        path.stat().st_size for path in toy_data.glob("*.tfrecord-*")
+    )

@@ -1,0 +1,26 @@
+"""The page of a preview: what teachers say of a few images, before anything is written."""
+
+import os
+from collections.abc import Sequence
+
+from must_tf.records import Record
+from must_tf.report.markup import element
+from must_tf.report.page import Section, write_page
+from must_tf.report.pictures import picture_table
+from must_tf.tasks import Task
+
+
+def preview_page(records: Sequence[Record], tasks: Sequence[Task], out: str | os.PathLike) -> None:
+    """Writes the page.
+
+    Args:
+      records: at least one, with the teachers' labels.
+      tasks: that the labels are of.
+      out: the HTML file; it needs nothing else, and opens offline.
+    """
+    origins = sorted({origin for record in records for origin in record.origins.values()})
+    lead = element(
+        "p", "Labels by ", ", ".join(origins) or "nobody", ". Nothing was written but this page.", class_="lead"
+    )
+    caption = f"{len(records)} images from all over the source."
+    write_page(out, "Preview", lead, [Section("pictures", "Labels", picture_table(records, tasks, caption))])

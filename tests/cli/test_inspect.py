@@ -1,0 +1,109 @@
+import json
+
+import pytest
+import toy
+
+from must_tf.cli import inspect
+from must_tf.cli.__main__ import main
+
+
+@pytest.fixture
+def must(capsys):
+    """Runs `must inspect` in this process: (exit code, standard output, lines of standard error)."""
+
+    def run(*argv):
+        code = 0
+        try:
+            main(["inspect", *map(str, argv)])
+        except SystemExit as error:
+            code = error.code or 0
+        finally:
+            inspect.FLAGS.unparse_flags()
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err.splitlines()
+
+    return run
+
+
+def shards(folder):
+    return sorted(folder.glob("*.tfrecord-*"))
+
+
+@pytest.mark.parametrize(
+    "argv", [["{}"], ["{}", "--pictures=1"], ["--pictures", "1", "{}"], ["--data={}"], ["--data", "{}"]]
+)
+def test_the_folder_stands_alone_or_with_its_flag(must, data, argv):
+    code, out, err = must(*(text.format(data) for text in argv))
+    assert code == 0 and not err and f"{data}: 22 records in 2 shards" in out
+    assert (data / "report.html").exists()
+
+
+def test_two_folders_are_one_too_many(must, data):
+    for argv in ([data, data], [f"--data={data}", data]):
+        code, _, err = must(*argv)
+        assert code == 2 and len(err) == 1 and str(data) in err[0]
+
+
+def test_statistics_are_printed(must, data, tmp_path):
+    code, out, _ = must(data, f"--out={tmp_path / 'page.html'}", "--pictures=2")
+    assert code == 0 and (tmp_path / "page.html").exists() and not (data / "report.html").exists()
+    for words in ("classes: ", "score: ", "boxes an image: ", "share of ignored pixels: ", "depth in metres: "):
+        assert words in out
+    for words in ("degrees from up: ", "% of records", "bytes a label"):
+        assert words in out
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "longer", "flipped", "empty", "a folder"])
+def test_a_damaged_shard_is_named_and_the_others_are_read(must, data, damage):
+    first = shards(data)[0]
+    content = first.read_bytes()
+    first.unlink()
+    if damage == "a folder":
+        first.mkdir()
+    elif damage != "missing":
+        flipped = content[:500] + bytes([content[500] ^ 4]) + content[501:]
+        changed = {"truncated": content[:-7], "longer": content + b"x" * 30, "flipped": flipped, "empty": b""}
+        first.write_bytes(changed[damage])
+    code, out, err = must(data, "--pictures=22")
+    assert code == 1 and err and all(line.startswith(f"must: problem: {first}: ") for line in err)
+    read = int(out.partition(" records in 2 shards")[0].rpartition(": ")[2])
+    assert read >= 11 and (read > 11) == (damage in ("truncated", "longer"))
+    page = (data / "report.html").read_text()
+    assert 'role="alert"' in page and page.count('alt="image ') == read
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"shards": 3}, "damaged"),
+        ({"shards": [{"name": "x"}]}, "damaged"),
+        ({"tasks": [{"kind": "depht", "name": "depth"}]}, "depht"),
+        ({"teachers": {"t": 3}}, "damaged"),
+        ({"schema": 7}, "schema 7"),
+    ],
+)
+def test_a_damaged_manifest_is_one_line(must, data, fields, words):
+    toy.change_manifest(data, **fields)
+    code, _, err = must(data)
+    assert code == 2 and len(err) == 1 and err[0].startswith("must: error: ") and words in err[0]
+    assert "manifest.json" in err[0] or "kind" in err[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe", b"null", b'{"schema": 1}'])
+def test_what_is_no_manifest_is_one_line(must, data, content):
+    (data / "manifest.json").write_bytes(content)
+    code, _, err = must(data)
+    assert code == 2 and len(err) == 1 and "manifest.json" in err[0]
+
+
+@pytest.mark.slow
+def test_any_flipped_byte_of_a_manifest_ends_in_lines(must, tmp_path):
+    toy.write_dataset(tmp_path / "d", toy.toy_records(2), num_shards=1)
+    path = tmp_path / "d" / "manifest.json"
+    content = path.read_bytes()
+    json.loads(content)
+    for index in range(0, len(content), 7):
+        path.write_bytes(content[:index] + bytes([content[index] ^ (1 << index % 8)]) + content[index + 1 :])
+        code, _, err = must(tmp_path / "d", "--pictures=0")
+        assert code in (0, 1, 2) and bool(err) == (code != 0)
+        assert all(line.startswith(("must: error: ", "must: problem: ")) for line in err), err
