@@ -1,6 +1,7 @@
 """Files that appear under their final name only when they are whole."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -9,6 +10,30 @@ from pathlib import Path
 from typing import Any
 
 from must_tf.errors import UserError
+
+LOCK = ".lock"
+
+
+@contextlib.contextmanager
+def locked(folder: str | os.PathLike) -> Iterator[None]:
+    """Makes a folder, where there is none, and holds it for this process; a kill sets it free.
+
+    Raises:
+      UserError: another process holds it.
+    """
+    path = Path(folder, LOCK)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{folder}: another run is at work there; wait for its end, or give another folder"
+            ) from None
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

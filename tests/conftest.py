@@ -33,6 +33,20 @@ def data(toy_data, tmp_path):
     return shutil.copytree(toy_data, tmp_path / "data")
 
 
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of five plain images of mixed sizes."""
+    import numpy as np
+    import toy
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    for i, (height, width) in enumerate(toy.SIZES):
+        Image.fromarray(toy.random_image(rng, height, width)).save(tmp_path / "images" / f"{i}.png")
+    return tmp_path / "images"
+
+
 @pytest.fixture(scope="session")
 def toy_trainer(toy_data):
     """A trainer of all five tasks for 4 steps, checkpoints at 2 and 4."""

@@ -35,3 +35,13 @@ def test_hash_is_that_of_the_bytes(tmp_path):
 def test_hint_names_the_nearest_or_all():
     assert nearest("detph", ["depth", "scene"]) == "did you mean 'depth'?"
     assert nearest("xyz", ["scene", "depth"]) == "known: depth, scene"
+
+
+def test_folder_is_held_by_one_at_a_time_and_free_after_an_error(tmp_path):
+    with pytest.raises(KeyboardInterrupt), files.locked(tmp_path / "new"):
+        with pytest.raises(UserError, match="new: another run is at work there"), files.locked(tmp_path / "new"):
+            pass
+        raise KeyboardInterrupt
+    with files.locked(tmp_path / "new"):
+        pass
+    assert list((tmp_path / "new").iterdir()) == []

@@ -14,6 +14,7 @@ from must_tf.records import HUMAN, Manifest, Plan, Record, finish, pending, seri
 from must_tf.records.schema import parse
 from must_tf.tasks import Classification, Depth, Detection, Normals, Segmentation
 from must_tf.tasks.detection import _match
+from must_tf.teachers import Teacher
 from must_tf.training import Experiment, Optimizer
 from must_tf.trunk import Trunk
 
@@ -210,6 +211,46 @@ def perfect_outputs(task, one):
     if isinstance(task, Depth):
         return {"depth": np.where(one["valid"], one["depth"], 1.0)}
     return {"normals": one["normals"]}
+
+
+# Teachers
+
+
+class FakeTeacher(Teacher):
+    """A teacher by rule: what it says of a view is a function of the view's red channel."""
+
+    def __init__(self, task, rule, size=VIEW, name="fake-1"):
+        self.task, self.rule, self.input_size, self.id = task, rule, size, name
+        self.shapes = set()
+
+    def __call__(self, images):
+        self.shapes.add(tuple(images.shape))
+        assert images.dtype == tf.uint8
+        return self.rule(tf.cast(images[..., 0], tf.float32) / 255)
+
+    def describe(self):
+        return {"format": "fake", "id": self.id}
+
+
+def bright_is_floor(red):
+    """Segmentation: pixels with much red are class 1."""
+    return {"probs": tf.one_hot(tf.cast(red > 0.5, tf.int32), 3)}
+
+
+def mean_as_class(red):
+    """Classification: a bright image is class 1."""
+    probs = tf.one_hot(tf.cast(tf.reduce_mean(red, [1, 2]) > 0.5, tf.int32), 3)
+    return {"probs": 0.5 * probs + 1 / 6}
+
+
+def segmenter(**fields):
+    """Returns a fake teacher of segmentation."""
+    return FakeTeacher(STUFF, bright_is_floor, **fields)
+
+
+def classifier(**fields):
+    """Returns a fake teacher of classification."""
+    return FakeTeacher(SCENE, mean_as_class, **fields)
 
 
 # Datasets and experiments

@@ -1,22 +1,51 @@
 """Runs teachers over images and writes records with their labels, shard by shard.
 
 A killed run is taken up by the same command. Images that cannot be read are quarantined, and listed with their
-reasons in the manifest.
+reasons in the manifest. Before a long run: `--describe` drafts the card of a model, `--preview` shows labels, `--plan`
+measures hours and sizes.
 """
+
+import functools
 
 from absl import flags
 
 from must_tf.cli import app
+from must_tf.errors import UserError
 
 FLAGS = flags.FlagValues()
 _IMAGES = flags.DEFINE_string(
-    "images", None, "Folder (recursive), glob, list file (.txt), or folder of records.", flag_values=FLAGS
+    "images",
+    None,
+    "Folder (recursive), glob, list file (.txt), folder of records, tfrecord:GLOB, or tfds:NAME/SPLIT.",
+    flag_values=FLAGS,
 )
 _TEACHERS = flags.DEFINE_list("teachers", None, "TASK=FORMAT:PATH, with commas between.", flag_values=FLAGS)
+_CARDS = flags.DEFINE_list(
+    "cards", [], "TASK=FILE, with commas between; by default PATH.card.yaml beside the model.", flag_values=FLAGS
+)
 _OUT = flags.DEFINE_string("out", None, "Folder for the dataset.", flag_values=FLAGS)
 _BATCH = flags.DEFINE_integer("batch_size", 32, "Images that a teacher sees at once.", 1, flag_values=FLAGS)
 _SHARD = flags.DEFINE_integer("images_per_shard", 1000, "About how many records a file holds.", 1, flag_values=FLAGS)
-flags.mark_flags_as_required(["images", "teachers", "out"], flag_values=FLAGS)
+_MAX_BAD = flags.DEFINE_float("max_bad", 0.05, "Share of images that may be quarantined.", 0, 1, flag_values=FLAGS)
+_MAX_PIXELS = flags.DEFINE_integer(
+    "max_pixels", None, "An image with more is quarantined, not decoded; 179 million by default.", 1, flag_values=FLAGS
+)
+_RUNNER = flags.DEFINE_enum("runner", "local", ["local", "beam"], "Where shards are labelled.", flag_values=FLAGS)
+_PROCESSES = flags.DEFINE_integer(
+    "processes", 0, "Of the local runner; 0 is one a GPU, and one without a GPU.", 0, flag_values=FLAGS
+)
+_BEAM = flags.DEFINE_multi_string(
+    "beam_options", [], "Of Beam's pipeline, with spaces between: '--runner=FlinkRunner ...'.", flag_values=FLAGS
+)
+_PLAN = flags.DEFINE_bool(
+    "plan", False, "Measure a few batches, print hours, GB and memory; no more.", flag_values=FLAGS
+)
+_PREVIEW = flags.DEFINE_integer(
+    "preview", 0, "Draw labels of so many images into OUT.html; no more.", 0, flag_values=FLAGS
+)
+_DESCRIBE = flags.DEFINE_string(
+    "describe", None, "FORMAT:PATH: print a model's inputs and outputs and draft its card; no more.", flag_values=FLAGS
+)
 
 
 def run(argv: list[str]) -> None:
@@ -25,11 +54,35 @@ def run(argv: list[str]) -> None:
 
 
 def main() -> None:
-    """Labels, and prints what came of it."""
-    from must_tf.labeling import label
-    from must_tf.teachers import load_teachers
+    """Labels, or looks ahead."""
+    if _DESCRIBE.value:
+        from must_tf.teachers import describe_model
 
-    manifest = label(_IMAGES.value, load_teachers(_TEACHERS.value), _OUT.value, _BATCH.value, _SHARD.value)
+        print(describe_model(_DESCRIBE.value))
+        return
+    for flag in (_IMAGES, _TEACHERS, *([] if _PLAN.value else [_OUT])):
+        if not flag.value:
+            raise UserError(f"--{flag.name}: not given; expected: {FLAGS[flag.name].help}")
+    if _PLAN.value or _PREVIEW.value:
+        _look_ahead()
+    else:
+        _label()
+
+
+def _label() -> None:
+    from must_tf.labeling import label
+    from must_tf.sources import MAX_PIXELS
+
+    manifest = label(
+        _IMAGES.value,
+        _teachers(),
+        _OUT.value,
+        _BATCH.value,
+        _SHARD.value,
+        runner=_runner(),
+        max_bad=_MAX_BAD.value,
+        max_pixels=_MAX_PIXELS.value or MAX_PIXELS,
+    )
     print(f"{_OUT.value}: {manifest.count} records in {len(manifest.shards)} shards")
     for task, origins in manifest.counts.items():
         print(f"  {task}: " + ", ".join(f"{count} by {origin}" for origin, count in origins.items()))
@@ -37,3 +90,43 @@ def main() -> None:
         print(f"  quarantined: {len(manifest.quarantined)}")
         for entry in manifest.quarantined[:10]:
             print(f"    {entry['name']}: {entry['reason']}")
+
+
+def _look_ahead() -> None:
+    from must_tf.labeling import estimate, preview, united_tasks
+    from must_tf.report import preview_page
+    from must_tf.sources import MAX_PIXELS, open_source
+
+    source = open_source(_IMAGES.value, _SHARD.value, _MAX_PIXELS.value or MAX_PIXELS)
+    teachers = _teachers()
+    tasks = united_tasks(_IMAGES.value, source, teachers)
+    if _PLAN.value:
+        print(estimate(source, teachers, tasks, _BATCH.value))
+        return
+    records = preview(source, teachers, _PREVIEW.value)
+    if not records:
+        raise UserError(f"{_IMAGES.value}: none of {_PREVIEW.value} images could be labelled; `must label` says why")
+    preview_page(records, tasks, f"{_OUT.value}.html")
+    print(f"{_OUT.value}.html: labels of {len(records)} images")
+
+
+def _teachers():
+    from must_tf.teachers import load_teachers
+
+    cards = dict(text.split("=", 1) if "=" in text else (text, "") for text in _CARDS.value)
+    for task, card in cards.items():
+        if not card:
+            raise UserError(f"--cards: {task!r} received, expected TASK=FILE")
+    return load_teachers(_TEACHERS.value, cards)
+
+
+def _runner():
+    """Returns the runner that the flags ask for; None is this process."""
+    from must_tf.labeling import runners
+
+    if _RUNNER.value == "beam":
+        options = [option for text in _BEAM.value for option in text.split()]
+        return functools.partial(runners.with_beam, options=options)
+    gpus = runners.count_gpus()
+    processes = _PROCESSES.value or gpus
+    return functools.partial(runners.in_processes, processes=processes, num_gpus=gpus) if processes > 1 else None

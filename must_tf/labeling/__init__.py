@@ -1,6 +1,7 @@
 """Labelling: teachers run over images, records come out."""
 
-from must_tf.labeling.run import label
+from must_tf.labeling.probe import Estimate, estimate, preview
+from must_tf.labeling.run import label, united_tasks
 from must_tf.labeling.shard import label_records
 
-__all__ = ["label", "label_records"]
+__all__ = ["Estimate", "estimate", "label", "label_records", "preview", "united_tasks"]

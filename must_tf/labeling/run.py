@@ -1,32 +1,22 @@
 """Labels a whole collection of images, shard by shard."""
 
-import functools
-import hashlib
-import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
+from must_tf import files
 from must_tf.errors import UserError
-from must_tf.labeling.shard import label_records
+from must_tf.labeling.runners import Runner
+from must_tf.labeling.shard import Job, run_job
 from must_tf.progress import Progress
-from must_tf.records import (
-    Dataset,
-    Manifest,
-    Plan,
-    Quarantined,
-    Record,
-    finish,
-    open_dataset,
-    pending,
-    read_manifest,
-    write_shard,
-)
+from must_tf.records import Manifest, Plan, Shard, check_same_labels, finish, pending, read_manifest, written
 from must_tf.records.manifest import FILE
-from must_tf.sources.images import find_images, read_image, split_evenly
+from must_tf.sources import MAX_PIXELS, Source, open_source
+from must_tf.sources.source import DUPLICATE
 from must_tf.tasks import Task
 from must_tf.teachers import Teacher
+
+_EARLY = 1000  # images after which a share of bad ones says something
 
 
 def label(
@@ -35,67 +25,100 @@ def label(
     out: str | os.PathLike,
     batch_size: int = 32,
     images_per_shard: int = 1000,
+    *,
+    runner: Runner | None = None,
+    max_bad: float = 0.05,
+    max_pixels: int = MAX_PIXELS,
 ) -> Manifest:
     """Runs teachers over images and writes records with their labels; a second call finishes what a first one left.
 
     Args:
-      images: a folder (recursive), a glob, a list file, or a folder of records, whose human labels stay.
+      images: what `open_source` takes: a folder (recursive), a glob, a list file, a folder of records, whose human
+        labels stay, `tfrecord:GLOB`, `tfds:NAME/SPLIT`.
       teachers: one a task.
       out: folder for the dataset.
       batch_size: images that a teacher sees at once.
       images_per_shard: about how many records a file holds; for photographs, 1000 are some 128 MB.
+      runner: where shards are labelled, see `labeling.runners`; in this process by default.
+      max_bad: share of images that may be quarantined.
+      max_pixels: size from which an image is quarantined before it is decoded.
 
     Raises:
-      UserError: no images; no teacher; another run's output in `out`; not one image could be read; a teacher that
-        gave no label at all.
+      UserError: no images; no teacher; another run's output in `out`, or another run at work there; not one image
+        could be read; too many could not; a teacher that gave no label at all.
+    """
+    source = open_source(str(images), images_per_shard, max_pixels)
+    tasks = united_tasks(images, source, teachers)
+    described = {teacher.id: teacher.describe() for teacher in teachers}
+    made_from = {
+        "images": str(images),
+        "count": source.count,
+        "listing": source.listing,
+        "max_pixels": max_pixels,
+        "teachers": described,
+    }
+    plan = Plan(Path(out), "labelled", "train", tasks, len(source.shards), made_from)
+    with files.locked(plan.folder):
+        todo = pending(plan)
+        if not todo and (plan.folder / FILE).exists():
+            return _checked(read_manifest(out), teachers)
+        done = [written(plan, index) for index in range(plan.num_shards) if index not in set(todo)]
+        jobs = [Job(plan, index, source.shards[index], tuple(teachers), batch_size) for index in todo]
+        _check_share(plan, [*done, *_run(jobs, runner, done, source.count, max_bad)], max_bad)
+        return _checked(finish(plan, source.teachers | described), teachers)
+
+
+def united_tasks(images: str | os.PathLike, source: Source, teachers: Sequence[Teacher]) -> tuple[Task, ...]:
+    """Returns the tasks of the records: those of the source and of the teachers; of one name, they must be one.
+
+    Raises:
+      UserError: no teacher; a teacher whose classes or convention are not those of the labels that are there.
     """
     if not teachers:
         raise UserError("label: no teacher given; expected one TASK=FORMAT:PATH or more")
-    described = {teacher.id: teacher.describe() for teacher in teachers}
-    known: dict[str, Any] = {}  # the teachers of labels that are there already
-    shards: list[Callable[[], Iterator[Record | Quarantined]]]
-    if Path(images, FILE).exists():
-        dataset = open_dataset(images)
-        total, tasks = dataset.manifest.count, _union(dataset, [teacher.task for teacher in teachers])
-        known, names = dataset.manifest.teachers, [shard.sha256 for shard in dataset.manifest.shards]
-        shards = [functools.partial(dataset.records, [i]) for i in range(len(dataset.paths))]
-    else:
-        names = find_images(images)
-        total, tasks = len(names), tuple(teacher.task for teacher in teachers)
-        runs = split_evenly(names, math.ceil(len(names) / images_per_shard))
-        shards = [functools.partial(map, read_image, run) for run in runs]
-    listing = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
-    source = {"images": str(images), "count": total, "listing": listing, "teachers": described}
-    plan = Plan(Path(out), "labelled", "train", tasks, len(shards), source)
-    todo = pending(plan)
-    if not todo and Path(out, FILE).exists():
-        return _checked(read_manifest(out), teachers, out)
-    progress = Progress("label", total, done=total * (len(shards) - len(todo)) // len(shards))
-    for index in todo:
-        labelled = label_records(progress.waiting(shards[index]()), teachers, batch_size)
-        write_shard(plan, index, _counted(labelled, progress))
-    return _checked(finish(plan, known | described), teachers, out)
+    tasks = [teacher.task for teacher in teachers]
+    check_same_labels(images, source.tasks, tasks)
+    return tuple({task.name: task for task in (*source.tasks, *tasks)}.values())
 
 
-def _counted(records: Iterator[Record | Quarantined], progress: Progress) -> Iterator[Record | Quarantined]:
-    for record in records:
-        yield record
-        progress.update()
+def _run(
+    jobs: Sequence[Job], runner: Runner | None, done: Sequence[Shard], total: int, max_bad: float
+) -> Iterator[Shard]:
+    """Yields shards as they end; stops early where too much is bad."""
+    progress = Progress("label", total, done=sum(_seen(shard) for shard in done))
+    shards = list(done)
+    for shard in runner(jobs) if runner else (run_job(job, progress) for job in jobs):
+        if runner:
+            progress.update(_seen(shard))
+        shards.append(shard)
+        if sum(map(_seen, shards)) >= _EARLY:
+            _check_share(jobs[0].plan, shards, max_bad)
+        yield shard
 
 
-def _union(dataset: Dataset, tasks: Sequence[Task]) -> tuple[Task, ...]:
-    """The dataset's tasks and the teachers'; where both have one, they must mean the same labels."""
-    known = {task.name: task for task in dataset.manifest.tasks}
-    dataset.check_same_labels(tasks)
-    return tuple({**known, **{task.name: task for task in tasks}}.values())
+def _seen(shard: Shard) -> int:
+    return shard.count + len(shard.quarantined)
 
 
-def _checked(manifest: Manifest, teachers: Sequence[Teacher], out: str | os.PathLike) -> Manifest:
-    """Returns the manifest of a finished dataset, unless a teacher, or all of it, came to nothing."""
-    if not manifest.count and manifest.quarantined:
-        first = manifest.quarantined[0]
-        raise UserError(f"{out}: not one image could be read; the first: {first['name']}: {first['reason']}")
+def _check_share(plan: Plan, shards: Iterable[Shard], max_bad: float) -> None:
+    """Raises a `UserError` where more images than the allowed share are bad; duplicates are not."""
+    shards = list(shards)
+    seen, quarantined = sum(map(_seen, shards)), [entry for shard in shards for entry in shard.quarantined]
+    bad = [entry for entry in quarantined if not entry["reason"].startswith(DUPLICATE)]
+    if not bad or len(bad) <= max_bad * seen:
+        return
+    first = f"the first: {bad[0]['name']}: {bad[0]['reason']}"
+    if len(bad) == seen:
+        raise UserError(f"{plan.folder}: not one image of {seen} could be labelled; {first}")
+    raise UserError(
+        f"{plan.folder}: {len(bad)} of {seen} images quarantined, more than --max_bad={max_bad:g} allows; {first}; "
+        "mend or remove them and give another --out, or take this up with a higher --max_bad"
+    )
+
+
+def _checked(manifest: Manifest, teachers: Sequence[Teacher]) -> Manifest:
+    """Returns the manifest of a finished dataset, unless a teacher came to nothing."""
     for teacher in teachers:
         if not sum(manifest.counts[teacher.task.name].values()):
-            raise UserError(f"{out}: teacher {teacher.id} gave no label of task {teacher.task.name!r} at all")
+            raise UserError(f"{manifest.name}: teacher {teacher.id} gave no label of task {teacher.task.name!r} at all")
     return manifest

@@ -1,76 +1,139 @@
-"""Labels a run of records: a pure function of the records and the teachers."""
+"""Labels one shard: a pure function of the records and the teachers."""
 
+import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
 
-from must_tf.geometry import Geometry, Size, fit, move_image
-from must_tf.records import HUMAN, Quarantined, Record
+from must_tf.labeling.ahead import ahead
+from must_tf.progress import Progress
+from must_tf.records import HUMAN, Plan, Quarantined, Shard, write_shard
+from must_tf.sources.source import Entry
 from must_tf.teachers import Teacher
+
+_THREADS = 4  # that decode; TensorFlow's own threads run the teachers
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One shard that is to be labelled: all that its bytes depend on.
+
+    Attributes:
+      plan: of the dataset.
+      index: of the shard.
+      read: gives the shard's records, and what could not become one.
+      teachers: one a task.
+      batch_size: images that a teacher sees at once.
+    """
+
+    plan: Plan
+    index: int
+    read: Callable[[], Iterator[Entry]]
+    teachers: tuple[Teacher, ...]
+    batch_size: int
+
+
+def run_job(job: Job, progress: Progress | None = None) -> Shard:
+    """Labels one shard and writes it, whole or not at all."""
+    return write_shard(job.plan, job.index, label_records(job.read(), job.teachers, job.batch_size, progress))
 
 
 def label_records(
-    records: Iterable[Record | Quarantined], teachers: Sequence[Teacher], batch_size: int
-) -> Iterator[Record | Quarantined]:
+    records: Iterable[Entry], teachers: Sequence[Teacher], batch_size: int, progress: Progress | None = None
+) -> Iterator[Entry]:
     """Adds the teachers' labels to records, in order; what cannot be labelled is quarantined.
 
-    A human label of a teacher's task stays; a pseudo label is replaced.
+    A human label of a teacher's task stays; a pseudo label is replaced. Images are decoded, and teachers run, while
+    the labels before are encoded and written.
     """
-    for batch in _batches(records, batch_size):
-        images = [_decode(record) for record in batch]
-        good = [i for i, image in enumerate(images) if not isinstance(image, Quarantined)]
-        labelled = [batch[i] if i in good else images[i] for i in range(len(batch))]
-        for teacher in teachers:
-            todo = [i for i in good if batch[i].origins.get(teacher.task.name) != HUMAN]
-            for i, outputs in zip(todo, _run(teacher, [images[i] for i in todo], batch_size), strict=True):
-                record = batch[i]
-                if all(np.isfinite(values).all() for values in outputs.values()):
-                    record.labels[teacher.task.name] = teacher.task.from_teacher(outputs)
-                    record.origins[teacher.task.name] = teacher.id
-                else:
-                    labelled[i] = Quarantined(
-                        record.name or record.id, f"teacher {teacher.id} gave values that are not finite"
-                    )
-        yield from labelled
+    items: Iterable[_Item] = ahead(_decoded(records, teachers), 2 * batch_size)
+    if progress:
+        items = progress.waiting(items)
+    for batch in ahead(_predicted(items, teachers, batch_size), 1):
+        for item in batch:
+            yield _labelled(item, teachers)
+            if progress:
+                progress.update()
 
 
-def _run(teacher: Teacher, images: list[np.ndarray], batch_size: int) -> Iterator[dict[str, np.ndarray]]:
-    """Yields each image's outputs in the image's own frame."""
+@dataclasses.dataclass
+class _Item:
+    """An entry on its way.
+
+    Attributes:
+      entry: the record, or why there is none.
+      views: what each teacher will see of the image; None where the record needs no label of it.
+      outputs: what each teacher said of its view.
+    """
+
+    entry: Entry
+    views: list[np.ndarray | None] = dataclasses.field(default_factory=list)
+    outputs: list[dict[str, np.ndarray] | None] = dataclasses.field(default_factory=list)
+
+
+def _decoded(records: Iterable[Entry], teachers: Sequence[Teacher]) -> Iterator[_Item]:
+    """Decodes on several threads; keeps the order."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        iterator = iter(records)
+        pending = [pool.submit(_decode, entry, teachers) for entry in itertools.islice(iterator, 2 * _THREADS)]
+        while pending:
+            yield pending.pop(0).result()
+            pending += [pool.submit(_decode, entry, teachers) for entry in itertools.islice(iterator, 1)]
+
+
+def _decode(entry: Entry, teachers: Sequence[Teacher]) -> _Item:
+    if isinstance(entry, Quarantined):
+        return _Item(entry)
+    try:
+        image = tf.io.decode_image(entry.encoded, channels=3, expand_animations=False).numpy()
+    except tf.errors.InvalidArgumentError as error:
+        reason = f"cannot be decoded: {str(error.message).splitlines()[0]}"
+        return _Item(Quarantined(entry.name or entry.id, reason))
+    human = [entry.origins.get(teacher.task.name) == HUMAN for teacher in teachers]
+    views = [None if known else teacher.view(image) for known, teacher in zip(human, teachers, strict=True)]
+    return _Item(entry, views)
+
+
+def _predicted(items: Iterable[_Item], teachers: Sequence[Teacher], batch_size: int) -> Iterator[list[_Item]]:
+    """Runs the teachers over batches."""
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, batch_size)):
+        for item in batch:
+            item.outputs = [None] * len(item.views)
+        for number, teacher in enumerate(teachers):
+            seen = [(item, item.views[number]) for item in batch if item.views]
+            todo = [(item, view) for item, view in seen if view is not None]
+            found = _predict(teacher, [view for _, view in todo], batch_size)
+            for (item, _), outputs in zip(todo, found, strict=True):
+                item.outputs[number] = outputs
+        yield batch
+
+
+def _predict(teacher: Teacher, images: list[np.ndarray], batch_size: int) -> Iterator[dict[str, np.ndarray]]:
     if not images:
         return
-    views, geometries = zip(*(_view(image, teacher.input_size) for image in images), strict=True)
     # One shape for every batch, the last one too: a teacher is traced once.
-    padded = tf.stack([*views, *[tf.zeros_like(views[0])] * (batch_size - len(views))])
-    outputs = {name: np.asarray(values) for name, values in teacher(padded).items()}
-    for i, geometry in enumerate(geometries):
-        one = {name: values[i] for name, values in outputs.items()}
-        if geometry is not None:
-            one = {name: np.asarray(values) for name, values in teacher.task.restore(one, geometry).items()}
-        yield one
+    padded = np.zeros((batch_size, *images[0].shape), np.uint8)
+    padded[: len(images)] = images
+    outputs = {name: np.asarray(values) for name, values in teacher(tf.constant(padded)).items()}
+    for i in range(len(images)):
+        yield {name: values[i] for name, values in outputs.items()}
 
 
-def _view(image: np.ndarray, size: Size) -> tuple[tf.Tensor, Geometry | None]:
-    """The view that a teacher wants, and how it lies in the image; None where it is the image itself."""
-    if image.shape[:2] == size:
-        return tf.constant(image), None
-    geometry = fit(image.shape[:2], size)
-    return tf.saturate_cast(tf.round(move_image(image, geometry)), tf.uint8), geometry
-
-
-def _decode(record: Record | Quarantined) -> Any:
-    """Returns the image, uint8 [H, W, 3], or why there is none."""
-    if isinstance(record, Quarantined):
-        return record
-    try:
-        return tf.io.decode_image(record.encoded, channels=3, expand_animations=False).numpy()
-    except tf.errors.InvalidArgumentError as error:
-        return Quarantined(record.name or record.id, f"cannot be decoded: {str(error.message).splitlines()[0]}")
-
-
-def _batches(records: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    iterator = iter(records)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch
+def _labelled(item: _Item, teachers: Sequence[Teacher]) -> Entry:
+    """Makes labels of what the teachers said."""
+    entry = item.entry
+    if isinstance(entry, Quarantined):
+        return entry
+    for teacher, outputs in zip(teachers, item.outputs, strict=True):
+        if outputs is None:
+            continue
+        if not all(np.isfinite(values).all() for values in outputs.values()):
+            return Quarantined(entry.name or entry.id, f"teacher {teacher.id} gave values that are not finite")
+        restored = teacher.restore(outputs, entry.height, entry.width)
+        entry.labels[teacher.task.name] = teacher.task.from_teacher(restored)
+        entry.origins[teacher.task.name] = teacher.id
+    return entry

@@ -7,45 +7,12 @@ import tensorflow as tf
 import toy
 from PIL import Image
 
-import must_tf.labeling.run
+import must_tf.labeling.shard
+from must_tf import files as file_tools
 from must_tf.errors import UserError
 from must_tf.labeling import label, label_records
 from must_tf.records import HUMAN, Quarantined, open_dataset, verify
-from must_tf.teachers import Teacher, load_teacher, load_teachers
-
-
-class Fake(Teacher):
-    """A teacher by rule: what it says of a view is a function of the view's red channel."""
-
-    def __init__(self, task, rule, size=toy.VIEW, name="fake-1"):
-        self.task, self.rule, self.input_size, self.id = task, rule, size, name
-        self.shapes = set()
-
-    def __call__(self, images):
-        self.shapes.add(tuple(images.shape))
-        assert images.dtype == tf.uint8
-        return self.rule(tf.cast(images[..., 0], tf.float32) / 255)
-
-    def describe(self):
-        return {"format": "fake", "id": self.id}
-
-
-def bright_is_floor(red):
-    """Segmentation: pixels with much red are class 1."""
-    return {"probs": tf.one_hot(tf.cast(red > 0.5, tf.int32), 3)}
-
-
-def mean_as_class(red):
-    probs = tf.one_hot(tf.cast(tf.reduce_mean(red, [1, 2]) > 0.5, tf.int32), 3)
-    return {"probs": 0.5 * probs + 1 / 6}
-
-
-def segmenter(**fields):
-    return Fake(toy.STUFF, bright_is_floor, **fields)
-
-
-def classifier(**fields):
-    return Fake(toy.SCENE, mean_as_class, **fields)
+from must_tf.teachers import load_teacher, load_teachers
 
 
 def save(path, image, **arguments):
@@ -53,21 +20,12 @@ def save(path, image, **arguments):
     image.save(path, **arguments)
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """Five plain images of mixed sizes."""
-    rng = np.random.default_rng(0)
-    for i, (height, width) in enumerate(toy.SIZES):
-        save(tmp_path / "images" / f"{i}.png", Image.fromarray(toy.random_image(rng, height, width)))
-    return tmp_path / "images"
-
-
 def files(folder):
     return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 def test_every_image_becomes_a_record_with_labels_of_every_teacher(folder, tmp_path):
-    manifest = label(folder, [segmenter(), classifier(name="other-2")], tmp_path / "out", 2, 2)
+    manifest = label(folder, [toy.segmenter(), toy.classifier(name="other-2")], tmp_path / "out", 2, 2)
     assert manifest.count == 5 and len(manifest.shards) == 3
     assert manifest.counts == {"stuff": {"fake-1": 5}, "scene": {"other-2": 5}}
     assert set(manifest.teachers) == {"fake-1", "other-2"}
@@ -75,7 +33,7 @@ def test_every_image_becomes_a_record_with_labels_of_every_teacher(folder, tmp_p
 
 
 def test_teacher_sees_batches_of_one_shape(folder, tmp_path):
-    teacher = segmenter()
+    teacher = toy.segmenter()
     label(folder, [teacher], tmp_path / "out", 3, 4)
     assert teacher.shapes == {(3, *toy.VIEW, 3)}
 
@@ -87,7 +45,7 @@ def test_labels_are_in_the_frame_of_the_original_image(tmp_path, size):
     y, x = slice(height // 4, height // 2), slice(width // 2, width)
     image[y, x] = 255
     save(tmp_path / "images" / "a.png", Image.fromarray(image))
-    label(tmp_path / "images", [segmenter()], tmp_path / "out")
+    label(tmp_path / "images", [toy.segmenter()], tmp_path / "out")
     (record,) = open_dataset(tmp_path / "out").records()
     want = (image[..., 0] > 0).astype(int)
     assert record.labels["stuff"].shape == size
@@ -106,51 +64,51 @@ def test_boxes_are_in_the_frame_of_the_original_image(tmp_path):
         return {"boxes": boxes, "classes": tf.zeros([count, 1], tf.int32), "scores": tf.ones([count, 1])}
 
     save(tmp_path / "images" / "a.png", Image.fromarray(np.zeros((40, 80, 3), np.uint8)))
-    label(tmp_path / "images", [Fake(toy.THINGS, everything)], tmp_path / "out")
+    label(tmp_path / "images", [toy.FakeTeacher(toy.THINGS, everything)], tmp_path / "out")
     (record,) = open_dataset(tmp_path / "out").records()
     np.testing.assert_allclose(record.labels["things"]["boxes"], [[0, 0, 1, 1]])
 
 
 def test_labelling_that_was_killed_half_way_is_finished_with_the_same_bytes(folder, tmp_path, monkeypatch):
-    label(folder, [segmenter()], tmp_path / "whole", 2, 2)
-    write = must_tf.labeling.run.write_shard
+    label(folder, [toy.segmenter()], tmp_path / "whole", 2, 2)
+    write = must_tf.labeling.shard.write_shard
 
     def killed(plan, index, records):
         if index == 1:
             raise KeyboardInterrupt
         return write(plan, index, records)
 
-    monkeypatch.setattr(must_tf.labeling.run, "write_shard", killed)
+    monkeypatch.setattr(must_tf.labeling.shard, "write_shard", killed)
     with pytest.raises(KeyboardInterrupt):
-        label(folder, [segmenter()], tmp_path / "out", 2, 2)
+        label(folder, [toy.segmenter()], tmp_path / "out", 2, 2)
     calls = []
-    monkeypatch.setattr(must_tf.labeling.run, "write_shard", lambda *a: (calls.append(a[1]), write(*a))[1])
-    label(folder, [segmenter()], tmp_path / "out", 2, 2)
+    monkeypatch.setattr(must_tf.labeling.shard, "write_shard", lambda *a: (calls.append(a[1]), write(*a))[1])
+    label(folder, [toy.segmenter()], tmp_path / "out", 2, 2)
     assert calls == [1, 2]
     assert files(tmp_path / "out") == files(tmp_path / "whole")
 
 
 def test_batch_size_does_not_change_a_byte(folder, tmp_path):
     for size in (1, 5):
-        label(folder, [segmenter()], tmp_path / str(size), size)
+        label(folder, [toy.segmenter()], tmp_path / str(size), size)
     assert files(tmp_path / "1") == files(tmp_path / "5")
 
 
 def test_finished_labelling_is_not_done_again(folder, tmp_path):
-    label(folder, [segmenter()], tmp_path / "out")
+    label(folder, [toy.segmenter()], tmp_path / "out")
     before = files(tmp_path / "out")
-    teacher = segmenter()
+    teacher = toy.segmenter()
     assert label(folder, [teacher], tmp_path / "out").count == 5
     assert not teacher.shapes and files(tmp_path / "out") == before
 
 
 def test_output_of_another_teacher_or_folder_is_refused(folder, tmp_path):
-    label(folder, [segmenter()], tmp_path / "out")
+    label(folder, [toy.segmenter()], tmp_path / "out")
     with pytest.raises(UserError, match="teachers"):
-        label(folder, [segmenter(name="fake-2")], tmp_path / "out")
+        label(folder, [toy.segmenter(name="fake-2")], tmp_path / "out")
     save(folder / "more.png", Image.new("RGB", (40, 40)))
     with pytest.raises(UserError, match="count = 5, now 6"):
-        label(folder, [segmenter()], tmp_path / "out")
+        label(folder, [toy.segmenter()], tmp_path / "out")
 
 
 def test_human_label_wins_and_pseudo_label_is_replaced(tmp_path):
@@ -161,7 +119,7 @@ def test_human_label_wins_and_pseudo_label_is_replaced(tmp_path):
         toy.record(image - 20),
     ]
     toy.write_dataset(tmp_path / "records", records, [toy.SCENE], num_shards=1)
-    manifest = label(tmp_path / "records", [classifier()], tmp_path / "out")
+    manifest = label(tmp_path / "records", [toy.classifier()], tmp_path / "out")
     human, replaced, new = open_dataset(tmp_path / "out").records()
     assert (human.labels["scene"], human.origins["scene"]) == (2, HUMAN)
     assert replaced.origins["scene"] == new.origins["scene"] == "fake-1"
@@ -171,8 +129,8 @@ def test_human_label_wins_and_pseudo_label_is_replaced(tmp_path):
 
 
 def test_labels_of_other_tasks_and_their_teachers_stay(folder, tmp_path):
-    label(folder, [classifier(name="first-1")], tmp_path / "one")
-    manifest = label(tmp_path / "one", [segmenter()], tmp_path / "two")
+    label(folder, [toy.classifier(name="first-1")], tmp_path / "one")
+    manifest = label(tmp_path / "one", [toy.segmenter()], tmp_path / "two")
     assert manifest.counts == {"scene": {"first-1": 5}, "stuff": {"fake-1": 5}}
     origins = {origin for task in manifest.counts.values() for origin in task}
     assert origins == set(manifest.teachers)  # each origin that is not human is a teacher in the manifest
@@ -180,7 +138,7 @@ def test_labels_of_other_tasks_and_their_teachers_stay(folder, tmp_path):
 
 def test_records_whose_classes_are_others_are_refused(tmp_path):
     toy.write_dataset(tmp_path / "records", [toy.record(np.zeros((8, 8, 3), np.uint8), {"scene": 2})], [toy.SCENE], 1)
-    other = classifier()
+    other = toy.classifier()
     other.task = toy.Classification("scene", ("a", "b"))
     with pytest.raises(UserError, match="'scene' has class_names"):
         label(tmp_path / "records", [other], tmp_path / "out")
@@ -192,7 +150,7 @@ def test_image_on_which_a_teacher_fails_is_quarantined(folder, tmp_path):
         return {"depth": tf.where(bad, np.nan, 1.0 + red[..., tf.newaxis])}
 
     save(folder / "white.png", Image.new("RGB", (64, 64), "white"))
-    manifest = label(folder, [Fake(toy.DEPTH, broken), segmenter()], tmp_path / "out")
+    manifest = label(folder, [toy.FakeTeacher(toy.DEPTH, broken), toy.segmenter()], tmp_path / "out", max_bad=0.5)
     assert len(manifest.quarantined) >= 1 and manifest.count + len(manifest.quarantined) == 6
     assert all("fake-1" in entry["reason"] and "not finite" in entry["reason"] for entry in manifest.quarantined)
     assert all(np.isfinite(record.labels["depth"]).all() for record in open_dataset(tmp_path / "out").records())
@@ -206,7 +164,7 @@ def unsure(red):
 def test_teacher_without_one_label_is_told_now_and_again(folder, tmp_path):
     for _ in range(2):
         with pytest.raises(UserError, match="fake-1 gave no label of task 'stuff' at all"):
-            label(folder, [Fake(toy.STUFF, unsure)], tmp_path / "out")
+            label(folder, [toy.FakeTeacher(toy.STUFF, unsure)], tmp_path / "out")
 
 
 def test_image_of_which_a_teacher_is_unsure_is_a_record_without_that_label(folder, tmp_path):
@@ -215,9 +173,40 @@ def test_image_of_which_a_teacher_is_unsure_is_a_record_without_that_label(folde
         return {"probs": tf.where(sure, tf.one_hot(tf.ones_like(red, tf.int32), 3), 1 / 3)}
 
     save(folder / "white.png", Image.new("RGB", (64, 64), "white"))
-    manifest = label(folder, [Fake(toy.STUFF, sometimes)], tmp_path / "out")
+    manifest = label(folder, [toy.FakeTeacher(toy.STUFF, sometimes)], tmp_path / "out")
     assert manifest.count == 6 and manifest.counts == {"stuff": {"fake-1": 1}}
     assert verify(open_dataset(tmp_path / "out")).problems == []
+
+
+def test_more_bad_images_than_allowed_stop_the_run_until_they_are_allowed(folder, tmp_path):
+    (folder / "text.jpg").write_text("no image")
+    with pytest.raises(UserError, match=r"1 of 6 images quarantined, more than --max_bad=0.1 .*text\.jpg"):
+        label(folder, [toy.segmenter()], tmp_path / "out", max_bad=0.1)
+    teacher = toy.segmenter()
+    assert label(folder, [teacher], tmp_path / "out", max_bad=0.2).count == 5
+    assert not teacher.shapes  # what was written stayed
+
+
+def test_duplicates_are_kept_out_counted_and_not_held_against_the_images(folder, tmp_path):
+    for i in range(5):
+        (folder / f"copy {i}.png").write_bytes((folder / "0.png").read_bytes())
+    manifest = label(folder, [toy.segmenter()], tmp_path / "out")
+    assert manifest.count == 5
+    assert [entry["reason"].partition("of")[0] for entry in manifest.quarantined] == ["duplicate "] * 5
+
+
+def test_two_runs_do_not_work_in_one_folder(folder, tmp_path):
+    with file_tools.locked(tmp_path / "out"), pytest.raises(UserError, match=f"{tmp_path / 'out'}: another run"):
+        label(folder, [toy.segmenter()], tmp_path / "out")
+    assert label(folder, [toy.segmenter()], tmp_path / "out").count == 5
+
+
+def test_teacher_added_later_gives_what_both_would_have_given_at_once(folder, tmp_path):
+    label(folder, [toy.segmenter(), toy.classifier(name="other-2")], tmp_path / "both")
+    label(folder, [toy.segmenter()], tmp_path / "one")
+    label(tmp_path / "one", [toy.classifier(name="other-2")], tmp_path / "two")
+    (both,), (two,) = (tmp_path.glob(f"{name}/labelled-train*") for name in ("both", "two"))
+    assert both.read_bytes() == two.read_bytes()
 
 
 @pytest.mark.parametrize("what", ["nothing", "empty", "unreadable"])
@@ -227,8 +216,8 @@ def test_no_image_is_refused_naming_the_folder(tmp_path, what):
         where.mkdir()
     if what == "unreadable":
         (where / "a.jpg").write_text("not an image")
-    with pytest.raises(UserError, match=what if what != "unreadable" else r"a\.jpg: not an image"):
-        label(where, [segmenter()], tmp_path / "out")
+    with pytest.raises(UserError, match=what if what != "unreadable" else r"a\.jpg: is no JPEG"):
+        label(where, [toy.segmenter()], tmp_path / "out")
 
 
 def test_no_teacher_is_refused(folder, tmp_path):
@@ -239,7 +228,7 @@ def test_no_teacher_is_refused(folder, tmp_path):
 def test_undecodable_record_is_quarantined():
     broken = toy.record(np.zeros((8, 8, 3), np.uint8))
     broken.encoded = broken.encoded[:50]
-    found = list(label_records([broken, toy.record(np.zeros((9, 9, 3), np.uint8))], [segmenter()], 4))
+    found = list(label_records([broken, toy.record(np.zeros((9, 9, 3), np.uint8))], [toy.segmenter()], 4))
     assert isinstance(found[0], Quarantined) and found[0].name == broken.id and "decoded" in found[0].reason
     assert found[1].origins == {"stuff": "fake-1"}
 

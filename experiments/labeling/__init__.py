@@ -1,0 +1,1 @@
+"""How fast labelling is, and how much memory it takes."""

@@ -1,0 +1,122 @@
+"""What labelling costs: python -m must_tf.experiments.labeling.benchmark [--out=FILE]. Prints, and writes JSON.
+
+1. Images/s of `must label` over images/s of the bare teacher's `predict` on images that are in memory already, at the
+   same batch size, in turns within one run; of a light and of a heavier classifier, on photographs of 640 x 427 pixels.
+2. Peak memory of labelling 1,000 and 20,000 images, each in a process of its own.
+"""
+
+import functools
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from absl import app, flags
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+from must_tf import files
+from must_tf.labeling import label
+from must_tf.progress import peak_memory_gb
+from must_tf.tasks import Classification
+from must_tf.tasks.task import Outputs
+from must_tf.teachers import Teacher
+
+_OUT = flags.DEFINE_string("out", "benchmark.json", "Where the figures go.")
+
+SIDE, BATCH, PHOTOS, TURNS = 224, 32, 128, 3
+
+
+class KerasClassifier(Teacher):
+    """A tf_keras network with random weights as a teacher of 1000 classes."""
+
+    def __init__(self, model: tf_keras.Model, side: int = SIDE):
+        self.model, self.id, self.input_size = model, model.name, (side, side)
+        self.task = Classification("classes", tuple(f"class {i}" for i in range(model.output_shape[-1])))
+        self._run = tf.function(model.call)
+
+    def __call__(self, images: tf.Tensor) -> Outputs:
+        """Runs the network in inference mode."""
+        return {"probs": self._run(tf.cast(images, tf.float32) / 127.5 - 1)}
+
+    def describe(self) -> dict[str, Any]:
+        """Says as much as a benchmark needs."""
+        return {"format": "keras", "name": self.id, "input_size": list(self.input_size)}
+
+
+def main(argv: list[str]) -> None:
+    """Measures, prints and writes."""
+    del argv
+    networks = {"MobileNetV2": tf_keras.applications.MobileNetV2, "ResNet50": tf_keras.applications.ResNet50}
+    with tempfile.TemporaryDirectory() as folder:
+        photographs(Path(folder, "photos"), PHOTOS)
+        speed = {name: compare(KerasClassifier(make(weights=None)), folder) for name, make in networks.items()}
+        memory = {str(count): in_own_process(functools.partial(peak, count)) for count in (1_000, 20_000)}
+    for name, found in speed.items():
+        print(
+            f"{name}: must label {found['label']:.1f} images/s, bare predict {found['predict']:.1f} images/s: "
+            f"ratio {found['ratio']:.2f} (goal: at least 0.9)"
+        )
+    print("; ".join(f"{int(count):,} images: {gb:.2f} GB at the peak" for count, gb in memory.items()))
+    files.write_json(_OUT.value, {"speed": speed, "memory_gb": memory})
+    print(f"{_OUT.value}: the same as JSON")
+
+
+def photographs(folder: Path, count: int) -> None:
+    """Writes JPEGs of 640 x 427 pixels, no two alike: real photographs, shifted."""
+    folder.mkdir()
+    for i in range(count):
+        image = np.roll(load_sample_images().images[i % 2], (7 * i, 11 * i), (0, 1))
+        Image.fromarray(image).save(folder / f"{i}.jpg", quality=90)
+
+
+def compare(teacher: KerasClassifier, folder: str) -> dict[str, float]:
+    """Returns images/s of labelling and of `predict`, the median of some turns of each, and their ratio."""
+    pixels = np.random.default_rng(0).integers(0, 256, (PHOTOS, SIDE, SIDE, 3)).astype(np.float32)
+    label_once = functools.partial(_label, teacher, folder)
+    predict_once = functools.partial(teacher.model.predict, pixels, batch_size=BATCH, verbose=0)
+    rates = np.array([[_rate(label_once), _rate(predict_once)] for _ in range(TURNS + 1)][1:])  # the first one traces
+    labelled, predicted = np.median(rates, axis=0)
+    return {"label": float(labelled), "predict": float(predicted), "ratio": float(np.median(rates[:, 0] / rates[:, 1]))}
+
+
+def peak(count: int) -> float:
+    """Returns the peak memory in GB of a process that labels so many small images."""
+    tf_keras.utils.set_random_seed(0)
+    inputs = tf_keras.Input((64, 64, 3))
+    pooled = tf_keras.layers.GlobalAveragePooling2D()(tf_keras.layers.Conv2D(8, 3)(inputs))
+    teacher = KerasClassifier(tf_keras.Model(inputs, tf_keras.layers.Dense(10, "softmax")(pooled)), 64)
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        for i in range(count):
+            path = Path(folder, "photos", f"{i // 1000}", f"{i}.jpg")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(path)
+        _label(teacher, folder)
+    return peak_memory_gb()
+
+
+def in_own_process(measure: Callable[[], float]) -> float:
+    """Runs a measurement in a new process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(measure)
+
+
+def _label(teacher: KerasClassifier, folder: str) -> None:
+    with tempfile.TemporaryDirectory() as out:
+        label(Path(folder, "photos"), [teacher], Path(out, "out"), BATCH)
+
+
+def _rate(once: Callable[[], Any]) -> float:
+    started = time.monotonic()
+    once()
+    return PHOTOS / (time.monotonic() - started)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,89 @@
+"""A look ahead, with nothing written: what labelling would cost, and what it would give."""
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from must_tf.labeling.shard import label_records
+from must_tf.progress import peak_memory_gb
+from must_tf.records import Quarantined, Record, serialize
+from must_tf.sources import Source
+from must_tf.sources.source import Entry
+from must_tf.tasks import Task
+from must_tf.teachers import Teacher
+
+_FRAME = 16  # bytes that a TFRecord adds to what it holds
+_SHARDS = 16  # that a sample is from
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What labelling a whole collection would cost, as measured on a few batches.
+
+    Attributes:
+      images: of the whole.
+      measured: images that the figures are from.
+      images_per_second: after the first batch, which is slower.
+      bytes_per_image: of a record.
+      quarantined: share of the measured images.
+      memory_gb: peak of this process; it does not grow with the number of images.
+    """
+
+    images: int
+    measured: int
+    images_per_second: float
+    bytes_per_image: float
+    quarantined: float
+    memory_gb: float
+
+    def __str__(self) -> str:
+        hours = self.images / self.images_per_second / 3600
+        size = self.images * (1 - self.quarantined) * self.bytes_per_image / 1e9
+        return (
+            f"{self.images} images at {self.images_per_second:.1f} images/s: {hours:.2f} hours, {size:.2f} GB, "
+            f"{self.memory_gb:.1f} GB of memory at the peak ({self.measured} images measured, "
+            f"{self.bytes_per_image:.0f} bytes an image, {self.quarantined:.1%} quarantined)"
+        )
+
+
+def estimate(
+    source: Source, teachers: Sequence[Teacher], tasks: Sequence[Task], batch_size: int = 32, batches: int = 4
+) -> Estimate:
+    """Labels some batches from all over the source, and writes nothing.
+
+    Args:
+      source: what is to be labelled.
+      teachers: one a task.
+      tasks: of the records: those of the source and of the teachers.
+      batch_size: images that a teacher sees at once.
+      batches: how many are measured, after a first one that is not.
+    """
+    wanted = min(source.count, batch_size * (batches + 1))
+    warm = min(batch_size, wanted // 2)
+    sizes, bad, started = [], 0, time.monotonic()
+    for number, entry in enumerate(label_records(sample(source, wanted), teachers, batch_size)):
+        if number == warm:
+            started = time.monotonic()
+        if isinstance(entry, Quarantined):
+            bad += 1
+        else:
+            sizes.append(len(serialize(entry, tasks)) + _FRAME)
+    seen = len(sizes) + bad
+    rate = (seen - warm) / max(time.monotonic() - started, 1e-9)
+    return Estimate(source.count, seen, rate, float(np.mean(sizes or [0])), bad / max(seen, 1), peak_memory_gb())
+
+
+def preview(source: Source, teachers: Sequence[Teacher], count: int) -> list[Record]:
+    """Labels up to `count` images from all over the source; those that are quarantined are left out."""
+    entries = label_records(sample(source, count), teachers, min(count, 32))
+    return [entry for entry in entries if isinstance(entry, Record)]
+
+
+def sample(source: Source, count: int) -> Iterator[Entry]:
+    """Yields up to `count` entries from shards at even distances, in turns."""
+    chosen = np.unique(np.linspace(0, len(source.shards) - 1, _SHARDS).round().astype(int))
+    rounds = itertools.zip_longest(*(source.shards[i]() for i in chosen))
+    return itertools.islice((entry for entries in rounds for entry in entries if entry is not None), count)

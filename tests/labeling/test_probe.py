@@ -1,0 +1,34 @@
+import pytest
+import toy
+
+from must_tf.labeling import estimate, label, preview
+from must_tf.records import HUMAN
+from must_tf.sources import open_source
+
+
+@pytest.fixture
+def source(folder):
+    return open_source(str(folder), images_per_shard=2)
+
+
+def test_estimate_is_of_the_bytes_that_labelling_writes(folder, source, tmp_path):
+    found = estimate(source, [toy.segmenter()], [toy.STUFF], batch_size=1)
+    manifest = label(folder, [toy.segmenter()], tmp_path / "out", 1, 2)
+    assert found.images == found.measured == manifest.count
+    assert found.bytes_per_image * found.images == sum(shard.bytes for shard in manifest.shards)
+    assert found.images_per_second > 0 and found.quarantined == 0
+    assert "5 images at" in str(found) and "0.00 hours" in str(found)
+
+
+def test_estimate_counts_what_cannot_be_read(folder, tmp_path):
+    (folder / "text.jpg").write_text("no image")
+    found = estimate(open_source(str(folder)), [toy.segmenter()], [toy.STUFF], batch_size=2)
+    assert (found.images, found.measured, found.quarantined) == (6, 6, 1 / 6)
+
+
+@pytest.mark.parametrize("count", [1, 3, 50])
+def test_preview_labels_as_many_as_asked_for(source, count):
+    records = preview(source, [toy.segmenter(), toy.classifier(name="other-2")], count)
+    assert len(records) == min(count, source.count)
+    for record in records:
+        assert HUMAN not in record.origins.values() and set(record.labels) == {"stuff", "scene"}
