@@ -18,10 +18,10 @@ README = ROOT / "README.md"
 RESULTS = ROOT / "experiments" / "rooms" / "results"
 
 
-def block(name: str) -> str:
+def block(name: str, page: Path = README) -> str:
     """Returns the code block after the comment <!-- name -->."""
-    found = re.search(rf"<!-- {name} -->\n```\w*\n(.*?)```", README.read_text(), re.DOTALL)
-    assert found, f"README.md has no block {name}"
+    found = re.search(rf"<!-- {name} -->\n```\w*\n(.*?)```", page.read_text(), re.DOTALL)
+    assert found, f"{page} has no block {name}"
     return found.group(1)
 
 
@@ -59,3 +59,11 @@ def test_published_table_is_that_of_the_published_json():
 def test_published_speeds_are_those_of_the_published_json():
     results = json.loads((RESULTS / "benchmark.json").read_text())
     assert block("bench").strip() == benchmark.text(results).strip()
+
+
+def test_published_scores_on_held_out_rooms_are_those_of_the_published_json():
+    for line in block("held-out", RESULTS.parent / "RESULTS.md").splitlines()[1:]:
+        task, metric, *printed = line.split()
+        for who, value in zip(("teacher", "student"), printed, strict=True):
+            scores = json.loads((RESULTS / "held_out" / f"{who}_{task}.json").read_text())["scores"]
+            assert f"{100 * scores[task][metric]:.1f}" == value
