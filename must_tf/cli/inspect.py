@@ -15,6 +15,10 @@ FLAGS = flags.FlagValues()
 _DATA = flags.DEFINE_string("data", None, "Folder of records; `must inspect DIR` is the same.", flag_values=FLAGS)
 _OUT = flags.DEFINE_string("out", None, "The page; DATA/report.html by default.", flag_values=FLAGS)
 _PICTURES = flags.DEFINE_integer("pictures", 24, "Images to draw.", 0, flag_values=FLAGS)
+_TEACHERS = flags.DEFINE_list(
+    "teachers", [], "TASK=FORMAT:PATH: compare a teacher with itself on mirrored pictures.", flag_values=FLAGS
+)
+_CARDS = flags.DEFINE_list("cards", [], "TASK=FILE: the teachers' cards, as for `must label`.", flag_values=FLAGS)
 flags.mark_flag_as_required("data", flag_values=FLAGS)
 
 
@@ -26,9 +30,11 @@ def run(argv: list[str]) -> None:
 def main() -> None:
     """Verifies, prints, draws."""
     from must_tf.report import inspect, summary
+    from must_tf.teachers import load_teachers, parse_cards
 
     out = _OUT.value or Path(_DATA.value, "report.html")
-    dataset, findings, grades = inspect(_DATA.value, out, _PICTURES.value, progress=sys.stderr.isatty())
+    teachers = load_teachers(_TEACHERS.value, parse_cards(_CARDS.value)) if _TEACHERS.value else []
+    dataset, findings, grades = inspect(_DATA.value, out, _PICTURES.value, sys.stderr.isatty(), teachers)
     print(summary(dataset, findings, grades))
     print(f"  page: {out}")
     for problem in findings.problems:

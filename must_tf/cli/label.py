@@ -111,13 +111,9 @@ def _look_ahead() -> None:
 
 
 def _teachers():
-    from must_tf.teachers import load_teachers
+    from must_tf.teachers import load_teachers, parse_cards
 
-    cards = dict(text.split("=", 1) if "=" in text else (text, "") for text in _CARDS.value)
-    for task, card in cards.items():
-        if not card:
-            raise UserError(f"--cards: {task!r} received, expected TASK=FILE")
-    return load_teachers(_TEACHERS.value, cards)
+    return load_teachers(_TEACHERS.value, parse_cards(_CARDS.value))
 
 
 def _runner():

@@ -23,11 +23,11 @@ _BEND = 0.02  # second difference of inverse depth, as a share of it, from which
 
 @dataclasses.dataclass(frozen=True)
 class Grade:
-    """How far the labels of two tasks agree.
+    """How far two labels of the same images agree.
 
     Attributes:
-      tasks: their names.
-      images: with labels of both that could be compared.
+      tasks: what was compared: the names of two tasks, or a task and its teacher on mirror images.
+      images: that could be compared.
       scores: by name.
       note: what the scores mean, and what was assumed.
     """
@@ -187,6 +187,17 @@ def fit_field_of_view(normals: np.ndarray, depth: np.ndarray) -> tuple[np.ndarra
     assert best
     both = np.any(found, -1) & np.any(best[1], -1)
     return np.where(both[..., np.newaxis], found, 0), best[1], best[2]
+
+
+def flip_grade(teacher: Teacher, images: Sequence[np.ndarray]) -> Grade:
+    """Returns the `flip_agreement` of a teacher as a grade."""
+    note = (
+        "On mirror images: what the teacher says of an image, mirrored, is taken for the truth of what it says of the "
+        "mirror image, under the task's own metrics. Disagreement is error; agreement is no proof."
+    )
+    return Grade(
+        (teacher.task.name, f"{teacher.id} on mirror images"), len(images), flip_agreement(teacher, images), note
+    )
 
 
 def flip_agreement(teacher: Teacher, images: Iterable[np.ndarray]) -> dict[str, float]:

@@ -4,14 +4,19 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from must_tf.evaluation.grade import Grade, Grader
+import numpy as np
+import tensorflow as tf
+
+from must_tf.evaluation.grade import Grade, Grader, flip_grade
 from must_tf.progress import Progress
 from must_tf.records import Dataset, Findings, Record, open_dataset, verify
 from must_tf.report import statistics
 from must_tf.report.gallery import Gallery
 from must_tf.report.markup import Html, element, join
 from must_tf.report.page import Section, number, table, write_page
+from must_tf.report.pictures import even
 from must_tf.tasks import Task
+from must_tf.teachers import Teacher
 
 _CLASSES = 8  # that a line names
 
@@ -21,6 +26,7 @@ def inspect(
     out: str | os.PathLike | None = None,
     pictures: int = 24,
     progress: bool = False,
+    teachers: Sequence[Teacher] = (),
 ) -> tuple[Dataset, Findings, list[Grade]]:
     """Reads a dataset once: verifies and counts it, grades its labels, draws some of them, and writes its page.
 
@@ -29,6 +35,7 @@ def inspect(
       out: the HTML file, `FOLDER/report.html` by default; it needs nothing else, and opens offline.
       pictures: how many images to draw, spread evenly over the dataset.
       progress: whether to show a progress line.
+      teachers: run on the images that are drawn, and on their mirror images, to see how far they agree with themselves.
 
     Raises:
       UserError: no dataset in the folder, or a manifest that cannot be read.
@@ -36,13 +43,17 @@ def inspect(
     dataset = open_dataset(folder, whole=False)
     manifest = dataset.manifest
     grader, gallery = Grader(manifest.tasks), Gallery(manifest.tasks, manifest.count, pictures)
+    wanted = set(even(manifest.count, pictures).tolist()) if teachers else set()
+    images: list[np.ndarray] = []
 
     def see(index: int, record: Record) -> None:
         grader.update(record)
         gallery.add(index, record)
+        if index in wanted:
+            images.append(tf.io.decode_image(record.encoded, channels=3, expand_animations=False).numpy())
 
     findings = verify(dataset, see, Progress("inspect", manifest.count) if progress else None)
-    grades = grader.result()
+    grades = grader.result() + [flip_grade(teacher, images) for teacher in teachers if images]
     write_dataset_page(out or Path(folder, "report.html"), dataset, findings, grades, gallery)
     return dataset, findings, grades
 

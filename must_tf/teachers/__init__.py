@@ -8,7 +8,7 @@ from must_tf.teachers.card import Card, find_card, read_card
 from must_tf.teachers.model import Model
 from must_tf.teachers.teacher import Teacher
 
-__all__ = ["Card", "Teacher", "describe_model", "load_teacher", "load_teachers", "read_card"]
+__all__ = ["Card", "Teacher", "describe_model", "load_teacher", "load_teachers", "parse_cards", "read_card"]
 
 _STUDENT = "student"
 _MODELS = {
@@ -65,6 +65,15 @@ def load_teachers(texts: list[str], cards: Mapping[str, str] | None = None) -> l
         if task not in names:
             raise UserError(f"--cards: no teacher for task {task!r}; {nearest(task, names)}")
     return [load_teacher(task, where, cards.get(task)) for task, _, where in pairs]
+
+
+def parse_cards(texts: list[str]) -> dict[str, str]:
+    """Returns {task: file of its teacher's card} of `TASK=FILE`."""
+    pairs = [text.partition("=") for text in texts]
+    for text, (task, equals, file) in zip(texts, pairs, strict=True):
+        if not (task and equals and file):
+            raise UserError(f"--cards: {text!r} received, expected TASK=FILE")
+    return {task: file for task, _, file in pairs}
 
 
 def describe_model(where: str) -> str:

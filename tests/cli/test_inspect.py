@@ -53,6 +53,13 @@ def test_statistics_are_printed(must, data, tmp_path):
         assert words in out
 
 
+def test_a_teacher_is_compared_with_itself_on_mirror_images(must, data, toy_run):
+    code, out, _ = must(data, f"--teachers=depth=student:{toy_run}", "--pictures=3")
+    (line,) = [line for line in out.splitlines() if "on mirror images" in line]
+    assert code == 0 and "depth against toy.depth-" in line and "delta1" in line and "(3 images)" in line
+    assert "on mirror images" in (data / "report.html").read_text()
+
+
 @pytest.mark.parametrize("damage", ["missing", "truncated", "longer", "flipped", "empty", "a folder"])
 def test_a_damaged_shard_is_named_and_the_others_are_read(must, data, damage):
     first = shards(data)[0]
