@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)
 SCALE ?= 1
 
-.PHONY: install demo test test-slow lint bench clean
+.PHONY: install demo photos test test-slow lint bench clean
 
 install: $(VENV)/.installed
 
@@ -16,6 +16,9 @@ $(VENV)/.installed: setup.py constraints.txt
 
 demo: install
 	$(VENV)/bin/must demo --out=demo --scale=$(SCALE)
+
+photos: install
+	$(VENV)/bin/python -m must_tf.experiments.photos.run --out=photographs --scale=$(SCALE)
 
 test: install
 	$(VENV)/bin/python -m pytest

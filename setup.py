@@ -37,7 +37,11 @@ setup(
         *(f"must_tf.{name}" for name in find_packages(include=["experiments.*", "export.*"])),
     ],
     package_dir={"must_tf.export": "export", "must_tf.experiments": "experiments"},
-    package_data={"must_tf": ["py.typed"], "must_tf.report": ["*.css"], "must_tf.experiments": ["**/*.md"]},
+    package_data={
+        "must_tf": ["py.typed"],
+        "must_tf.report": ["*.css"],
+        "must_tf.experiments": ["**/*.md", "**/*.yaml"],
+    },
     install_requires=[
         "absl-py>=1.4,<2",
         "h5py>=3,<4",

@@ -80,6 +80,8 @@ class Depth(Task):
             return {}
         low, high = float(depth[valid].min()), float(depth[valid].max())
         scale = (high - low) / _STEPS or abs(low) or 1.0  # of a constant map, so that it comes back exactly
+        if self.convention == METRIC:
+            low = max(low, 1e-6 * scale)  # so that float32 leaves it above 0, whatever the span
         offset = low - scale
         png = np.where(valid, np.rint((np.where(valid, depth, low) - offset) / scale), 0).astype(np.uint16)
         buffer = io.BytesIO()

@@ -117,3 +117,10 @@ def test_near_is_brighter_than_far():
     brightness = METRIC.draw(image, label).sum(-1)[0].astype(int)
     assert (np.diff(brightness) < 0).all()
     assert (np.diff(AFFINE.draw(image, label).sum(-1)[0].astype(int)) > 0).all()
+
+
+def test_metres_stay_above_zero_whatever_their_span():
+    label = np.array([[1e-3, 1.0], [1e20, np.nan]])
+    target = toy.numpy(toy.target(toy.DEPTH, label, 2, 2))
+    assert toy.DEPTH.flaws(target, 2, 2) == []
+    assert target["valid"][..., 0].tolist() == [[True, True], [True, False]]

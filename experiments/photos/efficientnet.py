@@ -1,0 +1,98 @@
+"""EfficientNet-Lite0 in plain Keras layers, with the weights of its PyTorch file.
+
+The Lite variants (Liu, 2020) have ReLU6 for swish and no squeeze-and-excitation, so that they quantise well.
+"""
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+import tf_keras
+from tf_keras import layers
+
+from must_tf.errors import UserError
+from must_tf.experiments.photos.torch_file import read_tensors
+
+# Repeats, kernel, stride, expansion, output channels.
+_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+
+
+def build(num_classes: int = 1000, size: int = 224) -> tf_keras.Model:
+    """Returns the network: images [batch, size, size, 3], (RGB − 127) / 128, → logits [batch, num_classes].
+
+    Layers bear the names of the PyTorch modules, without the `_` that a name may not begin with.
+    """
+    images = tf_keras.Input((size, size, 3), name="images")
+    x = _conv(images, 32, 3, 2, "conv_stem", "bn0")
+    block, channels = 0, 32
+    for repeats, kernel, stride, expansion, filters in _STAGES:
+        for repeat in range(repeats):
+            x = _block(x, f"blocks.{block}", channels, filters, kernel, 1 if repeat else stride, expansion)
+            block, channels = block + 1, filters
+    x = _conv(x, 1280, 1, 1, "conv_head", "bn1")
+    x = layers.GlobalAveragePooling2D()(x)
+    return tf_keras.Model(images, layers.Dense(num_classes, name="fc")(x), name="efficientnet_lite0")
+
+
+def load(path: str | os.PathLike) -> tf_keras.Model:
+    """Returns the network with the weights of a `.pth` file; every tensor of the one must be one of the other."""
+    tensors = read_tensors(path)
+    if "_fc.bias" not in tensors:
+        raise UserError(f"{path}: no tensor '_fc.bias'; expected the weights of EfficientNet-Lite0")
+    model = build(len(tensors["_fc.bias"]))
+    left = {name for name in tensors if not name.endswith("num_batches_tracked")}
+    for layer in model.layers:
+        if layer.weights:
+            names, values = _weights(layer, tensors, path)
+            layer.set_weights(values)
+            left -= set(names)
+    if left:
+        raise UserError(f"{path}: tensors of no layer: {sorted(left)[:5]}; expected the weights of EfficientNet-Lite0")
+    return model
+
+
+def _block(x, name: str, channels: int, filters: int, kernel: int, stride: int, expansion: int):
+    """Expand, convolve each channel, project; added to the input where the shapes allow."""
+    inputs = x
+    if expansion > 1:
+        x = _conv(x, channels * expansion, 1, 1, f"{name}._expand_conv", f"{name}._bn0")
+    x = layers.DepthwiseConv2D(kernel, stride, "same", use_bias=False, name=f"{name}._depthwise_conv")(x)
+    x = layers.ReLU(6.0)(_norm(x, f"{name}._bn1"))
+    x = layers.Conv2D(filters, 1, use_bias=False, name=f"{name}._project_conv")(x)
+    x = _norm(x, f"{name}._bn2")
+    return layers.Add()([x, inputs]) if stride == 1 and channels == filters else x
+
+
+def _conv(x, filters: int, kernel: int, stride: int, name: str, norm: str):
+    x = layers.Conv2D(filters, kernel, stride, "same", use_bias=False, name=name)(x)
+    return layers.ReLU(6.0)(_norm(x, norm))
+
+
+def _norm(x, name: str):
+    return layers.BatchNormalization(epsilon=1e-3, name=name)(x)
+
+
+def _weights(layer, tensors: Mapping[str, np.ndarray], path) -> tuple[list[str], list[np.ndarray]]:
+    """Names of a layer's tensors in the file, and their values as Keras lays them out."""
+    kinds = ("weight", "bias", "running_mean", "running_var")
+    wanted = kinds if isinstance(layer, layers.BatchNormalization) else kinds[: len(layer.weights)]
+    names = [f"_{layer.name}.{kind}" for kind in wanted]
+    for name in names:
+        if name not in tensors:
+            raise UserError(f"{path}: no tensor {name!r}; expected the weights of EfficientNet-Lite0")
+    values = [tensors[name] for name in names]
+    if isinstance(layer, layers.DepthwiseConv2D):
+        values[0] = values[0].transpose(2, 3, 0, 1)
+    elif isinstance(layer, layers.Conv2D):
+        values[0] = values[0].transpose(2, 3, 1, 0)
+    elif isinstance(layer, layers.Dense):
+        values[0] = values[0].T
+    return names, values

@@ -1,0 +1,119 @@
+"""Measures teachers where something is known, from the labels that `must label` wrote for those photographs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from must_tf import files
+from must_tf.records import Dataset, open_dataset
+
+
+def measure(out: Path) -> dict[str, dict[str, Any]]:
+    """Returns the figures of the tasks whose truths were labelled into `OUT/data/truth/TASK`, see the functions below.
+
+    Figures of rooms are those of `must evaluate` on held-out rooms.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for task, function in _MEASURES.items():
+        if (out / "data" / "truth" / task / "manifest.json").exists():
+            dataset = open_dataset(out / "data" / "truth" / task)
+            labels = _labels(dataset, out / "truth" / task, task)
+            found[task] = function(out / "truth", labels, dataset.manifest.tasks[0])
+    for task in ("depth", "normals"):
+        if (path := out / "runs" / f"teacher_{task}" / "evaluation.json").exists():
+            found[f"{task} on rooms"] = files.read_json(path)["scores"][task]
+    return found
+
+
+def table(figures: Mapping[str, Mapping[str, Any]]) -> str:
+    """Returns the figures as text: a line a task, or a line a photograph."""
+    lines = []
+    for task, values in figures.items():
+        rows = {task: values} if not any(isinstance(value, dict) for value in values.values()) else {}
+        for name, row in (rows or {f"{task}, {name}": row for name, row in values.items()}).items():
+            lines.append(f"{name:24}" + "  ".join(f"{key} {_number(value)}" for key, value in row.items()))
+    return "\n".join(lines)
+
+
+def classes(truth: Path, labels: Mapping[str, Any], task: Any) -> dict[str, Any]:
+    """`top1`: share of photographs whose likeliest class is right; `chance` is that of guessing."""
+    known = files.read_json(truth / "classification.json")
+    right = [int(np.argmax(probs)) == known[name] for name, probs in labels.items()]
+    return {"images": len(right), "top1": float(np.mean(right)), "chance": 1 / task.num_classes}
+
+
+def boxes(truth: Path, labels: Mapping[str, Any], task: Any) -> dict[str, Any]:
+    """By score, how many boxes there are, are `found`, and are `right`: overlap one of their class by half.
+
+    The scores: the card's, and the paper's 0.5.
+    """
+    found: dict[str, Any] = {}
+    for score in sorted({task.min_score, 0.5}):
+        row = found[f"score ≥ {score:g}"] = {"boxes": 0, "found": 0, "right": 0}
+        for name, known in files.read_json(truth / "detection.json").items():
+            label = labels[name]
+            order = [i for i in np.argsort(-label["scores"], kind="stable") if label["scores"][i] >= score]
+            guesses = [(label["boxes"][i], task.class_names[label["classes"][i]]) for i in order]
+            row["right"] += matches(guesses, list(zip(np.array(known["boxes"]), known["classes"], strict=True)))
+            row["boxes"] += len(known["boxes"])
+            row["found"] += len(guesses)
+    return found
+
+
+def matches(guesses: list[tuple[np.ndarray, str]], known: list[tuple[np.ndarray, str]]) -> int:
+    """Counts guesses (box, class), the surest first, that overlap a true box of their class by half; each box once."""
+    left = list(known)
+    for box, name in guesses:
+        overlaps = [_overlap(box, other) if name == label else 0.0 for other, label in left]
+        if overlaps and max(overlaps) >= 0.5:
+            left.pop(int(np.argmax(overlaps)))
+    return len(known) - len(left)
+
+
+def masks(truth: Path, labels: Mapping[str, Any], task: Any) -> dict[str, Any]:
+    """`IoU` of the foreground with the cut-out, averaged over pictures; `everything` is that of the whole picture."""
+    scores, whole = [], []
+    for name, mask in labels.items():
+        known = np.asarray(Image.open(truth / "segmentation_truth" / name)) > 127
+        scores.append(((mask == 1) & known).sum() / ((mask == 1) | known).sum())
+        whole.append(known.mean())
+    return {"images": len(scores), "IoU": float(np.mean(scores)), "everything": float(np.mean(whole))}
+
+
+def depths(truth: Path, labels: Mapping[str, Any], task: Any) -> dict[str, Any]:
+    """By photograph, the correlation of inverse depth with the true one: the teacher's, a ramp's and a constant's.
+
+    The `ramp` is nearer the lower in the picture; a `constant` correlates with nothing: 0.
+    """
+    found = {}
+    for name, depth in labels.items():
+        known = np.load(truth / "depth_truth" / f"{Path(name).stem}.npz")["inverse"]
+        valid = (known > 0) & np.isfinite(depth) & (depth > 0)
+        rows = np.broadcast_to(np.arange(known.shape[0])[:, np.newaxis], known.shape)
+        teacher = np.corrcoef(1 / depth[valid], known[valid])[0, 1]
+        ramp = np.corrcoef(rows[valid], known[valid])[0, 1]
+        found[Path(name).stem] = {"teacher": float(teacher), "ramp": float(ramp), "constant": 0.0}
+    return found
+
+
+_MEASURES = {"classification": classes, "detection": boxes, "segmentation": masks, "depth": depths}
+
+
+def _labels(dataset: Dataset, images: Path, task: str) -> dict[str, Any]:
+    """Returns the labels by the names of the images."""
+    names = {files.sha256(path)[:16]: path.name for path in images.iterdir()}
+    return {names[record.id]: record.labels[task] for record in dataset.records() if task in record.labels}
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two boxes (ymin, xmin, ymax, xmax)."""
+    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    shared = float(np.prod(np.maximum(sides, 0)))
+    return shared / (float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - shared)
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.3f}"

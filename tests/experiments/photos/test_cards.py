@@ -1,0 +1,49 @@
+import shutil
+
+import pytest
+
+from must_tf.errors import UserError
+from must_tf.experiments.photos.prepare import CARDS, MODELS, class_names
+from must_tf.teachers import read_card
+from must_tf.teachers.boxes import make_anchors
+
+
+@pytest.fixture
+def cards(tmp_path):
+    """The cards with the class names beside them, as `prepare` leaves them."""
+    shutil.copytree(CARDS, tmp_path / "cards")
+    (tmp_path / "cards" / "imagenet.txt").write_text("\n".join(f"class {i}" for i in range(1000)))
+    return tmp_path / "cards"
+
+
+@pytest.mark.parametrize("task", MODELS)
+def test_every_model_has_a_card_of_its_task_with_licence_and_source(cards, task):
+    card = read_card(cards / f"{task}.yaml")
+    assert card.task == task
+    assert "unknown" not in (card.licence, card.source)
+
+
+def test_the_detectors_anchors_are_as_many_as_its_boxes(cards):
+    card = read_card(cards / "detection.yaml")
+    assert len(card.class_names) == 23
+    assert make_anchors(card.anchors, card.input_size, "card").shape == (1917, 4)
+
+
+def test_class_names_are_first_synonyms_and_equal_ones_differ():
+    script = """
+    0: 'tench, Tinca tinca',
+    1: 'great white shark, white shark, ' +
+        'Carcharodon carcharias',
+    2: 'stingray',
+    3: "crane",
+    4: 'jack-o\\'-lantern',
+    5: "yellow lady's slipper, Cypripedium",
+    6: 'crane'
+    """
+    expected = ["tench", "great white shark", "stingray", "crane", "jack-o'-lantern", "yellow lady's slipper"]
+    assert class_names(script) == [*expected, "crane (6)"]
+
+
+def test_a_gap_in_the_class_names_is_an_error():
+    with pytest.raises(UserError, match="2 received where 1"):
+        class_names("    0: 'a',\n    2: 'b',\n")

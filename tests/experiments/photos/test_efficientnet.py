@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from must_tf.errors import UserError
+from must_tf.experiments.photos import efficientnet
+
+
+def tensors_of(model, rng):
+    """Random weights for a model, as PyTorch lays them out: the inverse of what `load` does."""
+    found = {}
+    for layer in model.layers:
+        kinds = ["weight", "bias", "running_mean", "running_var"]
+        for kind, value in zip(kinds, layer.get_weights(), strict=False):
+            value = rng.uniform(0.5, 1.0, value.shape).astype("f4")
+            if value.ndim == 4:
+                value = value.transpose((2, 3, 0, 1) if "depthwise" in layer.name else (3, 2, 0, 1))
+            found[f"_{layer.name}.{kind}"] = value.T if value.ndim == 2 else value
+    return found
+
+
+@pytest.fixture(scope="module")
+def network():
+    return efficientnet.build()
+
+
+@pytest.fixture(scope="module")
+def tensors(network):
+    return tensors_of(network, np.random.default_rng(0))
+
+
+def load(tensors, monkeypatch):
+    monkeypatch.setattr(efficientnet, "read_tensors", lambda path: dict(tensors))
+    return efficientnet.load("x.pth")
+
+
+def test_the_published_network_has_as_many_weights(network):
+    assert sum(np.prod(weight.shape) for weight in network.trainable_weights) == 4_652_008
+
+
+def test_kernels_reach_the_layers_in_the_order_of_keras(tensors, monkeypatch):
+    model = load(tensors, monkeypatch)
+    stem, depthwise = model.get_layer("conv_stem"), model.get_layer("blocks.3._depthwise_conv")
+    np.testing.assert_array_equal(stem.get_weights()[0][1, 2, 0, 5], tensors["_conv_stem.weight"][5, 0, 1, 2])
+    kernel = tensors["_blocks.3._depthwise_conv.weight"]
+    np.testing.assert_array_equal(depthwise.get_weights()[0][1, 2, 7, 0], kernel[7, 0, 1, 2])
+    np.testing.assert_array_equal(model.get_layer("fc").get_weights()[0], tensors["_fc.weight"].T)
+    norm = model.get_layer("blocks.0._bn1").get_weights()
+    np.testing.assert_array_equal(norm[3], tensors["_blocks.0._bn1.running_var"])
+
+
+@pytest.mark.parametrize("missing", ["_fc.bias", "_blocks.3._bn1.running_mean"])
+def test_a_missing_tensor_is_named(tensors, monkeypatch, missing):
+    with pytest.raises(UserError, match=missing):
+        load({name: value for name, value in tensors.items() if name != missing}, monkeypatch)
+
+
+def test_a_tensor_too_many_is_named(tensors, monkeypatch):
+    with pytest.raises(UserError, match="_more"):
+        load(tensors | {"_more.weight": np.zeros(1)}, monkeypatch)

@@ -1,0 +1,94 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from must_tf.experiments.photos import measure
+from must_tf.experiments.photos.truth import paste
+from must_tf.tasks import Classification, Depth, Detection, Segmentation
+
+CLASSES = ("cat", "dog")
+
+
+def test_top1_counts_the_photographs_whose_likeliest_class_is_right(tmp_path):
+    (tmp_path / "classification.json").write_text(json.dumps({"a.jpg": 0, "b.jpg": 1}))
+    labels = {"a.jpg": np.array([0.6, 0.4]), "b.jpg": np.array([0.7, 0.3])}
+    found = measure.classes(tmp_path, labels, Classification("x", CLASSES))
+    assert found == {"images": 2, "top1": 0.5, "chance": 0.5}
+
+
+def test_a_true_box_is_found_once_and_only_by_its_class():
+    box, other = np.array([0, 0, 0.5, 0.5]), np.array([0.5, 0.5, 1, 1])
+    known = [(box, "cat"), (other, "dog")]
+    assert measure.matches([(box, "cat"), (box, "cat"), (other, "cat")], known) == 1
+    assert measure.matches([(other, "dog"), (box, "cat")], known) == 2
+    assert measure.matches([], known) == 0 == measure.matches([(box, "cat")], [])
+
+
+def test_boxes_are_counted_by_score(tmp_path):
+    truth = {"a.jpg": {"boxes": [[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]], "classes": ["cat", "dog"]}}
+    (tmp_path / "detection.json").write_text(json.dumps(truth))
+    label = {"boxes": np.array(truth["a.jpg"]["boxes"]), "classes": np.array([0, 1]), "scores": np.array([0.4, 0.9])}
+    found = measure.boxes(tmp_path, {"a.jpg": label}, Detection("x", CLASSES, min_score=0.3))
+    assert found == {
+        "score ≥ 0.3": {"boxes": 2, "found": 2, "right": 2},
+        "score ≥ 0.5": {"boxes": 2, "found": 1, "right": 1},
+    }
+
+
+def test_the_mask_of_a_cut_out_is_where_it_covers_and_scores_one(tmp_path):
+    stamp = Image.new("RGBA", (100, 120), (255, 0, 0, 0))
+    stamp.paste((255, 0, 0, 255), (20, 30, 80, 90))
+    picture, mask = paste(stamp, Image.new("RGB", (640, 480), (0, 0, 255)), np.random.default_rng(0))
+    red = np.asarray(picture)[..., 0] > 127
+    known = np.asarray(mask) > 127
+    assert (red != known).mean() < 0.01 and 0 < known.mean() < 0.5
+    (tmp_path / "segmentation_truth").mkdir()
+    mask.save(tmp_path / "segmentation_truth" / "0.png")
+    task = Segmentation("x", ("background", "foreground"))
+    found = measure.masks(tmp_path, {"0.png": known.astype(int)}, task)
+    assert found == {"images": 1, "IoU": 1.0, "everything": pytest.approx(known.mean())}
+
+
+def test_pasting_is_the_same_for_the_same_seed():
+    stamp = Image.new("RGBA", (100, 100), (255, 0, 0, 255))
+    photograph = Image.effect_noise((400, 300), 50).convert("RGB")
+    first, again = (paste(stamp, photograph, np.random.default_rng(5)) for _ in range(2))
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(first, again, strict=True))
+
+
+def test_depth_that_is_right_up_to_scale_correlates_wholly_and_unknown_pixels_do_not_count(tmp_path):
+    inverse = np.random.default_rng(0).uniform(0.2, 1, (8, 10)).astype("f4")
+    depth = 3 / inverse
+    depth[0, 0] = np.nan
+    inverse[1, 1], depth[1, 1] = 0, 100
+    (tmp_path / "depth_truth").mkdir()
+    np.savez(tmp_path / "depth_truth" / "a.npz", inverse=inverse)
+    found = measure.depths(tmp_path, {"a.jpg": depth}, Depth("x"))["a"]
+    assert found["teacher"] == pytest.approx(1, abs=1e-5)
+    assert abs(found["ramp"]) < 0.5 and found["constant"] == 0
+
+
+def test_a_ramp_is_told_from_a_teacher(tmp_path):
+    inverse = np.repeat(np.arange(1, 9, dtype="f4")[:, np.newaxis], 10, 1)
+    (tmp_path / "depth_truth").mkdir()
+    np.savez(tmp_path / "depth_truth" / "a.npz", inverse=inverse)
+    found = measure.depths(tmp_path, {"a.jpg": inverse}, Depth("x"))["a"]  # nearer the higher: wrong
+    assert found["ramp"] == pytest.approx(1) and found["teacher"] < -0.5
+
+
+def test_the_table_has_a_line_a_task_and_a_line_a_part():
+    text = measure.table({"classification": {"top1": 0.5, "images": 2}, "depth": {"a": {"teacher": 0.1}}})
+    assert [line.split() for line in text.splitlines()] == [
+        ["classification", "top1", "0.500", "images", "2"],
+        ["depth,", "a", "teacher", "0.100"],
+    ]
+
+
+def test_the_published_table_is_that_of_the_published_run():
+    folder = Path(measure.__file__).parent
+    published = (folder / "RESULTS.md").read_text().partition("<!-- measured -->\n```text\n")[2].partition("```")[0]
+    figures = json.loads((folder / "results" / "measured.json").read_text())["measured"]
+    assert published.rstrip("\n") == measure.table(figures)
