@@ -21,7 +21,7 @@ from must_tf.experiments.photos import packages
 from must_tf.experiments.photos.fetch import cache_folder, fetch_all
 
 FLAGS = flags.FlagValues()
-_OUT = flags.DEFINE_string("out", "photos", "Folder of the run.", flag_values=FLAGS)
+_OUT = flags.DEFINE_string("out", "photographs", "Folder of the run.", flag_values=FLAGS)
 _SCALE = flags.DEFINE_float("scale", 1.0, "Factor on images and steps.", 1e-3, flag_values=FLAGS)
 _ONLY = flags.DEFINE_enum(
     "only", None, ["fetch", "prepare"], "Stop after this: packages in the cache; unpacked.", flag_values=FLAGS

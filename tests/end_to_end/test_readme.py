@@ -12,6 +12,7 @@ import pytest
 
 from must_tf.experiments.rooms import benchmark
 from must_tf.report import transfer_table
+from must_tf.teachers import read_card
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -35,6 +36,12 @@ def run(command: list[str], cwd: Path) -> str:
 def test_the_keras_script_fine_tunes_the_exported_backbone(small_demo):
     printed = run([sys.executable, "-c", block("keras")], small_demo)
     assert "Epoch 3/3" in printed and "accuracy" in printed
+
+
+def test_the_card_is_one(tmp_path):
+    (tmp_path / "unet.onnx.card.yaml").write_text(block("card"))
+    card = read_card(tmp_path / "unet.onnx.card.yaml")
+    assert (card.task, card.class_names, card.layout) == ("segmentation", ("sky", "road", "car"), "NCHW")
 
 
 @pytest.mark.slow
