@@ -1,9 +1,9 @@
 """The progress line of long work: done/total, rate, ETA, share of time spent waiting for data, peak memory."""
 
-import resource
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -75,4 +75,6 @@ class Progress:
 
 def peak_memory_gb() -> float:
     """Returns this process's largest resident size so far, in GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    # Not that of `getrusage`, which a process inherits from the one that started it.
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1e6

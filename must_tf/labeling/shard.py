@@ -1,20 +1,20 @@
 """Labels one shard: a pure function of the records and the teachers."""
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
 
+from must_tf.errors import first_line
 from must_tf.labeling.ahead import ahead
 from must_tf.progress import Progress
 from must_tf.records import HUMAN, Plan, Quarantined, Shard, write_shard
+from must_tf.sources.decoding import in_order
 from must_tf.sources.source import Entry
 from must_tf.teachers import Teacher
-
-_THREADS = 4  # that decode; TensorFlow's own threads run the teachers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ def label_records(
     A human label of a teacher's task stays; a pseudo label is replaced. Images are decoded, and teachers run, while
     the labels before are encoded and written.
     """
-    items: Iterable[_Item] = ahead(_decoded(records, teachers), 2 * batch_size)
+    items: Iterable[_Item] = ahead(in_order(functools.partial(_decode, teachers), records), 2 * batch_size)
     if progress:
         items = progress.waiting(items)
     for batch in ahead(_predicted(items, teachers, batch_size), 1):
@@ -74,24 +74,16 @@ class _Item:
     outputs: list[dict[str, np.ndarray] | None] = dataclasses.field(default_factory=list)
 
 
-def _decoded(records: Iterable[Entry], teachers: Sequence[Teacher]) -> Iterator[_Item]:
-    """Decodes on several threads; keeps the order."""
-    with ThreadPoolExecutor(_THREADS) as pool:
-        iterator = iter(records)
-        pending = [pool.submit(_decode, entry, teachers) for entry in itertools.islice(iterator, 2 * _THREADS)]
-        while pending:
-            yield pending.pop(0).result()
-            pending += [pool.submit(_decode, entry, teachers) for entry in itertools.islice(iterator, 1)]
-
-
-def _decode(entry: Entry, teachers: Sequence[Teacher]) -> _Item:
+def _decode(teachers: Sequence[Teacher], entry: Entry) -> _Item:
+    """Makes the views of an image; the image itself is not kept."""
     if isinstance(entry, Quarantined):
         return _Item(entry)
-    try:
-        image = tf.io.decode_image(entry.encoded, channels=3, expand_animations=False).numpy()
-    except tf.errors.InvalidArgumentError as error:
-        reason = f"cannot be decoded: {str(error.message).splitlines()[0]}"
-        return _Item(Quarantined(entry.name or entry.id, reason))
+    image, entry.pixels = entry.pixels, None
+    if image is None:
+        try:
+            image = tf.io.decode_image(entry.encoded, channels=3, expand_animations=False).numpy()
+        except tf.errors.InvalidArgumentError as error:
+            return _Item(Quarantined(entry.name or entry.id, f"cannot be decoded: {first_line(error)}"))
     human = [entry.origins.get(teacher.task.name) == HUMAN for teacher in teachers]
     views = [None if known else teacher.view(image) for known, teacher in zip(human, teachers, strict=True)]
     return _Item(entry, views)

@@ -95,12 +95,14 @@ def _quiet(opened: type[ImageFile]) -> contextlib.AbstractContextManager:
 def _record(name: str, data: bytes, image: ImageFile) -> Record | Quarantined:
     identity = hashlib.sha256(data).hexdigest()[:16]
     height, width = image.height, image.width
-    if _plain(image) and _decodes(data, height, width):
-        return Record(data, str(image.format), height, width, identity, name=name)
+    pixels = _decoded(data, height, width) if _plain(image) else None
+    if pixels is not None:
+        return Record(data, str(image.format), height, width, identity, name=name, pixels=pixels)
     encoded, height, width = _as_png(image)
-    if not _decodes(encoded, height, width):
+    pixels = _decoded(encoded, height, width)
+    if pixels is None:
         return Quarantined(name, f"{width}x{height} pixels: TensorFlow cannot decode it, as a PNG neither")
-    return Record(encoded, "PNG", height, width, identity, reencoded=True, name=name)
+    return Record(encoded, "PNG", height, width, identity, reencoded=True, name=name, pixels=pixels)
 
 
 def _plain(image: ImageFile) -> bool:
@@ -114,12 +116,13 @@ def _plain(image: ImageFile) -> bool:
     )
 
 
-def _decodes(encoded: bytes, height: int, width: int) -> bool:
+def _decoded(encoded: bytes, height: int, width: int) -> np.ndarray | None:
+    """Returns the pixels as TensorFlow sees them, if it does, and to this size."""
     try:
-        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+        pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False).numpy()
     except tf.errors.InvalidArgumentError:
-        return False
-    return image.shape == (height, width, 3)
+        return None
+    return pixels if pixels.shape == (height, width, 3) else None
 
 
 def _as_png(image: Image.Image) -> tuple[bytes, int, int]:

@@ -1,0 +1,17 @@
+import json
+from pathlib import Path
+
+import must_tf.experiments.labeling
+from must_tf.experiments.labeling import benchmark
+
+FOLDER = Path(must_tf.experiments.labeling.__file__).parent
+
+
+def test_published_figures_are_those_of_the_published_json():
+    results = json.loads((FOLDER / "results" / "benchmark.json").read_text())
+    assert f"```text\n{benchmark.text(results)}\n```" in (FOLDER / "RESULTS.md").read_text()
+
+
+def test_photographs_are_all_different(tmp_path):
+    benchmark.photographs(tmp_path / "photos", 4)
+    assert len({path.read_bytes() for path in (tmp_path / "photos").iterdir()}) == 4
