@@ -12,6 +12,7 @@ from typing import Any
 
 from must_tf.errors import UserError, nearest
 from must_tf.pipeline.augment import Augment
+from must_tf.pipeline.mixing import Mixing
 from must_tf.tasks import Task, from_json, to_json
 from must_tf.trunk import Trunk
 
@@ -21,13 +22,14 @@ class Optimizer:
     """How weights follow gradients.
 
     Attributes:
-      name: `sgd` (Nesterov momentum) or `adamw`.
+      name: `sgd` (Nesterov momentum), `adamw` or `lars`.
       learning_rate: at its peak; from there it falls along a cosine to 0.
       warmup_steps: of a linear rise from 0.
-      momentum: of SGD.
+      momentum: of SGD and LARS.
       weight_decay: a step takes away learning rate · weight_decay of each kernel.
       clip_norm: bound on the norm of all gradients together; 0 is none.
       ema: decay of the moving average of the weights, which a finished run keeps; 0 is none.
+      accumulate: parts that a batch goes through the student in, one after another, to need less memory.
     """
 
     name: str = "sgd"
@@ -37,6 +39,7 @@ class Optimizer:
     weight_decay: float = 1e-4
     clip_norm: float = 0.0
     ema: float = 0.0
+    accumulate: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Balance:
     """How the losses of several tasks are weighted (see `training.balance`).
 
     Attributes:
-      rule: `fixed` takes `weights`; `paper` computes them from the teachers' recipes.
+      rule: `fixed` takes `weights`; `paper` computes them from the teachers' recipes; `uncertainty` learns them.
       weights: by task; a task without one has 1 (or what the rule gives).
       recipes: by task, its teacher's (batch size, learning rate), for the rule `paper`.
     """
@@ -55,23 +58,77 @@ class Balance:
 
 
 @dataclasses.dataclass(frozen=True)
+class Combine:
+    """How the gradients of several tasks meet in the trunk (see `training.combine`); each head gets its own.
+
+    Attributes:
+      rule: `sum`, `pcgrad` or `attittud`.
+      target: the task that `attittud` helps.
+      helping: of `attittud`, the weight of the part of another task's gradient that lowers the target's loss.
+      hurting: the weight of the part that raises it.
+      orthogonal: the weight of the part that the target's gradients say nothing of.
+      rank: dimensions of the basis of the target's gradients.
+      samples: images of a batch whose gradients the basis is made of.
+      refresh_every: steps between bases.
+    """
+
+    rule: str = "sum"
+    target: str = ""
+    helping: float = 1.0
+    hurting: float = 0.0
+    orthogonal: float = 1.0
+    rank: int = 8
+    samples: int = 16
+    refresh_every: int = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class Guard:
+    """What a run does about losses and gradients that are not finite: such a step is never applied.
+
+    Attributes:
+      in_a_row: so many bad steps, one after another, take the run back to its last good checkpoint.
+      rate_factor: on the learning rate, each time that the run goes back.
+      rollbacks: so many times; then the run stops.
+    """
+
+    in_a_row: int = 10
+    rate_factor: float = 0.5
+    rollbacks: int = 3
+
+
+@dataclasses.dataclass(frozen=True)
 class Experiment:
     """All that decides a run.
 
     Attributes:
       tasks: the student's tasks.
-      train: folders of records; images are drawn uniformly from their union.
+      train: folders of records.
       steps: how many.
-      input_size: height and width of the training views, multiples of 32.
-      batch_size: images a step.
+      input_size: height and width of the views, multiples of 32.
+      sizes: several sizes to train at, one a batch, drawn at random; where empty, `input_size` alone.
+      batch_size: images a step, on all devices together.
       trunk: the architecture.
       optimizer: how weights follow gradients.
       balance: how tasks are weighted.
+      combine: how gradients of tasks meet in the trunk.
+      mixing: how often each folder is drawn from; uniformly from their union where nothing is said.
       augment: how images are changed.
-      validation: folder of records for `must evaluate`, where there is one.
-      init: an export or a finished workdir whose trunk the run starts from; empty is a random start.
+      validation: folder of records that the student is evaluated on, where there is one.
+      evaluate_every: steps between evaluations; 0 is none.
+      best: `TASK/METRIC` of the evaluation by which the best student is kept in the workdir; `-TASK/METRIC` where
+        lower is better; empty keeps none.
+      init: an export, a finished workdir or a checkpoint of Model Garden whose trunk the run starts from; empty is a
+        random start.
       policy: `float32`, `mixed_bfloat16` or `mixed_float16`.
       seed: of weights, order and augmentation.
+      strategy: `one` (device), `mirrored` (all of this machine), `multiworker` (see TF_CONFIG) or `tpu`.
+      streams: independent streams of images that a batch is put together of; a multiple of the number of workers. The
+        data depend on it, and not on the number of workers.
+      jit_compile: compile the step with XLA.
+      deterministic: make TensorFlow use deterministic operations only; on a CPU they are so without it.
+      guard: what is done about losses that are not finite.
+      conflicts_every: steps between measurements of how the gradients of tasks agree; 0 is none.
       log_every: steps between entries of metrics.jsonl.
       checkpoint_every: steps between checkpoints.
       keep_checkpoints: how many of them stay; with 0, none stays when the run is finished.
@@ -81,21 +138,40 @@ class Experiment:
     train: tuple[str, ...]
     steps: int
     input_size: tuple[int, int] = (224, 224)
+    sizes: tuple[tuple[int, int], ...] = ()
     batch_size: int = 256
     trunk: Trunk = Trunk()
     optimizer: Optimizer = Optimizer()
     balance: Balance = Balance()
+    combine: Combine = Combine()
+    mixing: Mixing = Mixing()
     augment: Augment = Augment()
     validation: str = ""
+    evaluate_every: int = 0
+    best: str = ""
     init: str = ""
     policy: str = "float32"
     seed: int = 0
+    strategy: str = "one"
+    streams: int = 1
+    jit_compile: bool = False
+    deterministic: bool = False
+    guard: Guard = Guard()
+    conflicts_every: int = 0
     log_every: int = 50
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
 
 
-_PARTS = {"trunk": Trunk, "optimizer": Optimizer, "balance": Balance, "augment": Augment}
+_PARTS: dict[str, Any] = {
+    "trunk": Trunk,
+    "optimizer": Optimizer,
+    "balance": Balance,
+    "combine": Combine,
+    "mixing": Mixing,
+    "augment": Augment,
+    "guard": Guard,
+}
 
 
 def load_config(where: str, overrides: Mapping[str, str] | None = None, scale: float = 1.0) -> Experiment:
