@@ -13,7 +13,7 @@ _HOMES = {
     "Student": "student",
     "Trunk": "trunk",
     "UserError": "errors",
-    "evaluate": "evaluation",
+    "evaluate": "inference",
     "export": "",
     "finetune": "training",
     "label": "labeling",

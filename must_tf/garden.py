@@ -10,6 +10,9 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 from official.vision.losses.focal_loss import FocalLoss
+from official.vision.modeling.backbones.efficientnet import SCALING_MAP, EfficientNet
+from official.vision.modeling.backbones.mobiledet import MobileDet
+from official.vision.modeling.backbones.mobilenet import MobileNet
 from official.vision.modeling.backbones.resnet import RESNET_SPECS, ResNet
 from official.vision.modeling.decoders.fpn import FPN
 from official.vision.modeling.heads.dense_prediction_heads import RetinaNetHead
@@ -20,22 +23,61 @@ from official.vision.ops.iou_similarity import iou
 from must_tf.errors import UserError, nearest
 from must_tf.trunk import Trunk
 
-__all__ = ["PixelHead", "box_head", "decode_boxes", "encode_boxes", "focal_loss", "fpn", "iou", "precision", "resnet"]
+__all__ = [
+    "BACKBONES",
+    "PixelHead",
+    "backbone",
+    "box_head",
+    "decode_boxes",
+    "encode_boxes",
+    "focal_loss",
+    "fpn",
+    "iou",
+    "precision",
+]
+
+_LEVELS = ("2", "3", "4", "5")
+
+# Name → Model Garden's class, its model_id, and its argument for the width. SpineNet is not among them: it is wired
+# for one input size.
+BACKBONES: dict[str, tuple[Any, Any, str | None]] = {
+    **{f"resnet-{depth}": (ResNet, depth, "depth_multiplier") for depth in RESNET_SPECS},
+    **{f"efficientnet-{size}": (EfficientNet, size, None) for size in SCALING_MAP},
+    "mobilenet-v1": (MobileNet, "MobileNetV1", "filter_size_scale"),
+    "mobilenet-v2": (MobileNet, "MobileNetV2", "filter_size_scale"),
+    "mobilenet-v3-large": (MobileNet, "MobileNetV3Large", "filter_size_scale"),
+    "mobilenet-v3-small": (MobileNet, "MobileNetV3Small", "filter_size_scale"),
+    "mobiledet-cpu": (MobileDet, "MobileDetCPU", "filter_size_scale"),
+}
 
 _POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
-def resnet(trunk: Trunk) -> tf_keras.Model:
-    """The trunk's ResNet: images [batch, H, W, 3] → {'2': [batch, H/4, W/4, C2], ..., '5': [batch, H/32, W/32, C5]}."""
-    if trunk.depth not in RESNET_SPECS:
-        raise UserError(f"trunk.depth: {trunk.depth} is no ResNet here; known: {sorted(RESNET_SPECS)}")
-    return ResNet(trunk.depth, depth_multiplier=trunk.width, name="backbone", **_norms(trunk))
+def backbone(trunk: Trunk) -> tf_keras.Model:
+    """The trunk's backbone: images [batch, H, W, 3] → {'2': [batch, H/4, W/4, C2], ..., '5': [batch, H/32, W/32, C5]}.
+
+    H and W are multiples of 32. Images are normalised as Model Garden does for all of these (ImageNet's mean and
+    deviation). What some of them have above level 5, for a classifier, is cut off: no task reads it.
+    """
+    if trunk.backbone not in BACKBONES:
+        hint = nearest(trunk.backbone, BACKBONES)
+        raise UserError(f"trunk.backbone: {trunk.backbone!r} is unknown; {hint}")
+    kind, model_id, factor = BACKBONES[trunk.backbone]
+    if factor is None and trunk.width != 1:
+        raise UserError(f"trunk.width: {trunk.width}, but {trunk.backbone} comes in one width; leave it at 1")
+    options = _norms(trunk) | ({factor: trunk.width} if factor else {})
+    if kind is EfficientNet:
+        options["activation"] = "swish"  # the class's default is relu; Model Garden's configs and checkpoints: swish
+    model = kind(model_id, name="backbone", **options)
+    if set(model.output) == set(_LEVELS):
+        return model
+    return tf_keras.Model(model.input, {level: model.output[level] for level in _LEVELS}, name="backbone")
 
 
 def fpn(backbone: tf_keras.Model, trunk: Trunk) -> tf_keras.Model:
     """The trunk's pyramid: a backbone's output → {'min_level': [batch, H/2^l, W/2^l, num_filters], ...}."""
     return FPN(
-        backbone.output_specs,
+        {level: values.shape for level, values in backbone.output.items()},
         min_level=trunk.min_level,
         max_level=trunk.max_level,
         num_filters=trunk.num_filters,

@@ -58,19 +58,35 @@ def random_view(
       scale: the lowest and highest factor on the scale of `fit`; (1, 1) shows every image whole.
       flip: whether half of the views are mirrored.
     """
-    image_size = tf.cast(image_size, tf.int32)
     scale_seed, offset_seed, flip_seed = tf.unstack(tf.random.split(seed, 3))
     factor = tf.random.stateless_uniform([], scale_seed, scale[0], scale[1])
+    place = tf.random.stateless_uniform([2], offset_seed)
+    mirrored = tf.logical_and(flip, tf.random.stateless_uniform([], flip_seed) < 0.5)
+    return view_at(image_size, view_size, factor, place, mirrored)
+
+
+def view_at(image_size: Any, view_size: Size, factor: tf.Tensor, place: tf.Tensor, flip: tf.Tensor) -> Geometry:
+    """A window of the image.
+
+    Args:
+      image_size: int [2], height and width of the image.
+      view_size: height and width of the view.
+      factor: on the scale of `fit`.
+      place: [2] in [0, 1), where the window is between top and bottom, and between left and right.
+      flip: bool, whether the view is mirrored.
+    """
+    image_size = tf.cast(image_size, tf.int32)
     scaled_size = _scaled(image_size, factor * _fitting(image_size, view_size))
     room = tf.cast(tf.maximum(scaled_size - tf.constant(view_size), 0) + 1, tf.float32)
-    offset = tf.cast(tf.random.stateless_uniform([2], offset_seed) * room, tf.int32)
-    mirrored = tf.logical_and(flip, tf.random.stateless_uniform([], flip_seed) < 0.5)
-    return Geometry(image_size, scaled_size, offset, mirrored, view_size)
+    return Geometry(image_size, scaled_size, tf.cast(place * room, tf.int32), flip, view_size)
 
 
-def move_image(image: tf.Tensor, geometry: Geometry) -> tf.Tensor:
-    """Returns the view of an image, float32 [height, width, 3] in the range of the input, padded with 0."""
-    resized = tf.image.resize(image, geometry.scaled_size, antialias=True)
+def move_image(image: tf.Tensor, geometry: Geometry, antialias: bool = True) -> tf.Tensor:
+    """Returns the view of an image, float32 [height, width, 3] in the range of the input, padded with 0.
+
+    Bilinear; without `antialias` faster, and the same where the view is not smaller than the image.
+    """
+    resized = tf.image.resize(image, geometry.scaled_size, antialias=antialias)
     return _window(resized, geometry, 0)
 
 

@@ -44,6 +44,11 @@ class Progress:
         return (self.done - self.done_before) / max(time.monotonic() - self.started, 1e-9)
 
     @property
+    def lasted(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
+    @property
     def wait_share(self) -> float:
         """Share of the time that went into waiting for data."""
         return self.waited / max(time.monotonic() - self.started, 1e-9)
@@ -55,6 +60,11 @@ class Progress:
         if now - self.printed >= self.every or self.done >= self.total:
             self.printed = now
             self._print(note)
+
+    def say(self, message: str) -> None:
+        """Prints a line of its own, between those of the progress."""
+        start = "\r\033[K" if sys.stderr.isatty() else ""
+        print(f"{start}{self.name}: {message}", file=sys.stderr, flush=True)
 
     def _print(self, note: str) -> None:
         left = (self.total - self.done) / self.rate if self.rate else 0.0

@@ -1,4 +1,4 @@
-"""The student: one trunk (Model Garden's ResNet and FPN), one head a task."""
+"""The student: one trunk (Model Garden's backbone and FPN), one head a task."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from must_tf.tasks import Task
 from must_tf.tasks.task import FUSED, POOLED, Target
 from must_tf.trunk import Trunk
 
-# Mean and deviation of ImageNet's channels, on the scale of [0, 255].
+# Mean and deviation of ImageNet's channels, on the scale of [0, 255]: Model Garden's own, for every backbone.
 _MEAN = (123.675, 116.28, 103.53)
 _DEVIATION = (58.395, 57.12, 57.375)
 
@@ -47,7 +47,7 @@ class Student(tf_keras.Model):
         self.tasks = {task.name: task for task in tasks}
         trunk = self.architecture.trunk
         with garden.precision(policy):
-            self.backbone = garden.resnet(trunk)
+            self.backbone = garden.backbone(trunk)
             pyramid = any(task.tap != POOLED for task in tasks)
             self.decoder = garden.fpn(self.backbone, trunk) if pyramid else None
             self.heads = {task.name: task.head(trunk) for task in tasks}

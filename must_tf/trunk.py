@@ -7,11 +7,11 @@ from must_tf.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Trunk:
-    """The architecture that transfers: a ResNet and its feature pyramid.
+    """The architecture that transfers: a backbone and its feature pyramid.
 
     Attributes:
-      depth: layers of the ResNet: 10, 18, 34, 50, 101, 152, ...
-      width: factor on the ResNet's channels.
+      backbone: one of `garden.BACKBONES`: `resnet-50`, `efficientnet-b0`, `mobilenet-v2`, ...
+      width: factor on the backbone's channels; EfficientNet knows none, and takes 1 only.
       min_level: the pyramid's finest level; level l has a stride of 2^l.
       max_level: the pyramid's coarsest level.
       num_filters: the pyramid's channels.
@@ -19,7 +19,7 @@ class Trunk:
       sync_norm: share the batch norms' statistics between replicas.
     """
 
-    depth: int = 50
+    backbone: str = "resnet-50"
     width: float = 1.0
     min_level: int = 3
     max_level: int = 7

@@ -5,7 +5,6 @@ import tensorflow as tf
 import tf_keras
 import toy
 
-from must_tf import garden
 from must_tf.errors import UserError
 from must_tf.pipeline import training_batches
 from must_tf.records import open_dataset
@@ -34,7 +33,7 @@ def twins():
 
 @pytest.fixture(scope="module")
 def batch(toy_data):
-    return next(iter(training_batches([open_dataset(toy_data)], toy.TASKS, toy.VIEW, 8)))
+    return next(iter(training_batches([open_dataset(toy_data)], toy.TASKS, [toy.VIEW], 8)))
 
 
 def images(height=64, width=64, count=2):
@@ -67,7 +66,7 @@ def test_every_weight_is_in_the_trunk_or_in_one_head(twins):
 
 
 def test_every_trainable_weight_gets_a_gradient(student, toy_data):
-    inputs, targets = next(iter(training_batches([open_dataset(toy_data)], toy.TASKS, (128, 128), 4)))
+    inputs, targets = next(iter(training_batches([open_dataset(toy_data)], toy.TASKS, [(128, 128)], 4)))
     anchors = tf.constant([[4.0, 4, 20, 20], [24, 24, 56, 56], [16, 16, 80, 80]]) / 128  # one of each level
     things = {"boxes": tf.tile(anchors[tf.newaxis], [4, 1, 1]), "classes": tf.tile([[0, 1, 1]], [4, 1])}
     targets = targets | {"things": things | {"present": tf.ones(4, tf.bool)}}
@@ -122,7 +121,7 @@ def test_keras_fit_trains_on_batches_of_tensorflow_data(toy_data):
     student = Student([toy.SCENE, toy.DEPTH], toy.TRUNK)
     student.compile(tf_keras.optimizers.SGD(0.01), loss_weights={"depth": 2.0})
     before = [variable.numpy() for variable in student.trainable_variables]
-    batches = training_batches([open_dataset(toy_data)], [toy.SCENE, toy.DEPTH], toy.VIEW, 4)
+    batches = training_batches([open_dataset(toy_data)], [toy.SCENE, toy.DEPTH], [toy.VIEW], 4)
     history = student.fit(batches, steps_per_epoch=2, epochs=2, verbose=0).history
     assert set(history) == {"loss", "gradient_norm", "loss/scene", "loss/depth"}
     for total, scene, depth in zip(history["loss"], history["loss/scene"], history["loss/depth"], strict=True):
@@ -199,11 +198,6 @@ def test_impossible_levels_are_refused(low, high):
         Trunk(min_level=low, max_level=high)
 
 
-def test_unknown_depth_is_refused():
-    with pytest.raises(UserError, match=r"trunk\.depth: 11"):
-        garden.resnet(Trunk(depth=11))
-
-
 @pytest.mark.parametrize("levels", [(2, 3), (3, 4, 5), (4,)])
 def test_fused_map_is_the_sum_at_level_2(levels):
     pyramid = {str(level): tf.fill([1, 64 >> level, 128 >> level, 5], float(level)) for level in levels}
@@ -213,5 +207,5 @@ def test_fused_map_is_the_sum_at_level_2(levels):
 
 
 def test_coarse_levels_of_a_deep_pyramid_run_at_any_multiple_of_32():
-    student = Student([toy.STUFF], Trunk(10, 0.25, 3, 7, 8, 0.9))
+    student = Student([toy.STUFF], Trunk("resnet-10", 0.25, 3, 7, 8, 0.9))
     assert student(images(96, 160))["stuff"].shape == (2, 24, 40, 3)

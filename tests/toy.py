@@ -31,7 +31,7 @@ VARIANTS = (
     Segmentation("fine", tuple(f"class {i}" for i in range(300))),
     Depth("inverse", convention="affine_inverse"),
 )
-TRUNK = Trunk(10, 0.25, 3, 5, 16, 0.9)
+TRUNK = Trunk("resnet-10", 0.25, 3, 5, 16, 0.9)
 VIEW = (64, 64)
 
 

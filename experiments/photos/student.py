@@ -3,7 +3,7 @@
     must label --images=photos --teachers=depth=student:demo/runs/teacher_depth,... --out=data/photos
     must train --config=photos/student.py:data/photos --workdir=runs/photos
 
-Argument: the folder of records. The trunk is small enough for a CPU; give --config.trunk.depth=50 and so on for more.
+Argument: the folder of records. The trunk is small enough for a CPU; give --config.trunk.backbone=resnet-50 and so on for more.
 """
 
 from must_tf.pipeline import Augment
@@ -20,7 +20,7 @@ def get_config(data: str = "data/photos") -> Experiment:
         steps=100,
         input_size=(128, 128),
         batch_size=8,
-        trunk=Trunk(depth=18, width=0.5, min_level=3, max_level=5, num_filters=48, norm_momentum=0.9),
+        trunk=Trunk("resnet-18", width=0.5, min_level=3, max_level=5, num_filters=48, norm_momentum=0.9),
         optimizer=Optimizer("adamw", learning_rate=1e-3, warmup_steps=10, weight_decay=0.02, clip_norm=5.0),
         augment=Augment(scale=(0.8, 2.0)),
         policy="mixed_bfloat16",

@@ -1,11 +1,13 @@
 """How fast a step is, as ratios within one run: `make bench`, or python -m must_tf.experiments.rooms.benchmark.
 
-Prints three lines and writes them as JSON:
+Prints some lines and writes them as JSON:
 
 1. one step of a student with five heads, over the sum of the steps of five students with one;
 2. images/s of training on rooms with the data pipeline, over images/s on one batch again and again, and the share of
    time that training waits for data;
-3. one step of a student with one segmentation head, over one of the same network in plain Model Garden layers.
+3. one step of a student with one segmentation head, over one of the same network in plain Model Garden layers;
+4. one step with `pcgrad` or `attittud`, with its share of a new basis, over one with `sum`; and a hundred steps with
+   one measurement of conflicts among them, over a hundred without.
 """
 
 import sys
@@ -27,7 +29,11 @@ from must_tf.records import open_dataset
 from must_tf.sources.rooms.dataset import TEACHER_TASKS, make_rooms
 from must_tf.student import Student, fuse
 from must_tf.tasks import Normals, Task
+from must_tf.training import Balance, Combine
+from must_tf.training.balance import Balancer
+from must_tf.training.combine import Combiner
 from must_tf.training.schedule import make_optimizer
+from must_tf.training.step import Step, trunk_variables, variables_of
 
 SIZE, BATCH, POLICY = (64, 64), 32, "mixed_bfloat16"
 TASKS: tuple[Task, ...] = (*TEACHER_TASKS.values(), Normals("normals"))
@@ -37,9 +43,14 @@ def main(out: str = "benchmark.json") -> None:
     """Measures, prints and writes."""
     with tempfile.TemporaryDirectory() as folder:
         datasets = [open_dataset(_rooms(folder, name)) for name in ("classification", "detection")]
-        batches = training_batches(datasets, TASKS, SIZE, BATCH)
+        batches = training_batches(datasets, TASKS, [SIZE], BATCH)
         batch = next(iter(batches))
-        results = {"heads": heads(batch), "pipeline": pipeline(datasets, batch), "plain": plain(batch)}
+        results = {
+            "heads": heads(batch),
+            "pipeline": pipeline(datasets, batch),
+            "plain": plain(batch),
+            "combine": combine(batch),
+        }
     print(text(results))
     files.write_json(out, results)
     print(f"{out}: the same as JSON")
@@ -47,13 +58,15 @@ def main(out: str = "benchmark.json") -> None:
 
 def text(results: dict[str, dict[str, float]]) -> str:
     """Returns the three lines."""
-    flowing = results["pipeline"]
+    flowing, combined = results["pipeline"], results["combine"]
     return "\n".join(
         [
-            f"a step with five heads, over five steps with one: {results['heads']['ratio']:.2f} (goal: at most 0.5)",
+            f"a step with five heads, over five steps with one: {results['heads']['ratio']:.2f} (goal: at most 0.45)",
             f"images/s with the data pipeline, over without: {flowing['ratio']:.2f}, "
             f"data-wait {flowing['data_wait']:.1%} (goal: under 5%)",
             f"a step with one head, over plain Model Garden layers: {results['plain']['ratio']:.2f}",
+            f"a step with pcgrad, over sum: {combined['pcgrad']:.2f}; with attittud: {combined['attittud']:.2f}; "
+            f"conflicts measured every 100 steps: {combined['conflicts']:.3f} (goal: at most 1.02)",
         ]
     )
 
@@ -74,7 +87,7 @@ def pipeline(datasets: Sequence[Any], batch: Any, steps: int = 10) -> dict[str, 
     """Training on one batch against training on the stream, some steps at a time."""
     step = _trained(TASKS[:4])
     progress = Progress("pipeline", 1, every=1e9)
-    stream = progress.waiting(training_batches(datasets, TASKS[:4], SIZE, BATCH))
+    stream = progress.waiting(training_batches(datasets, TASKS[:4], [SIZE], BATCH))
 
     def still() -> None:
         for _ in range(steps):
@@ -99,7 +112,7 @@ def plain(batch: Any) -> dict[str, float]:
     task = TEACHER_TASKS["segmentation"]
     ours = _trained((task,))
     with garden.precision(POLICY):
-        backbone = garden.resnet(TRUNK)
+        backbone = garden.backbone(TRUNK)
         decoder = garden.fpn(backbone, TRUNK)
         head = garden.PixelHead(len(task.class_names), TRUNK)  # type: ignore[attr-defined]
     optimizer = make_optimizer(OPTIMIZER, 1000)
@@ -119,10 +132,27 @@ def plain(batch: Any) -> dict[str, float]:
     return _compare(lambda: ours(batch), lambda: theirs(batch[0]))
 
 
-def _trained(tasks: tuple[Task, ...]) -> Callable[[Any], dict[str, tf.Tensor]]:
+def combine(batch: Any) -> dict[str, float]:
+    """What rules and measurements cost beside `sum`."""
+    config = Combine("attittud", target="segmentation")
+    plain, pcgrad, attittud = (_trained(TASKS, rule) for rule in (None, Combine("pcgrad"), config))
+    refresh = _compare(lambda: attittud.refresh(batch, config.samples), lambda: plain(batch), rounds=5)["ratio"]
+    measured = _compare(lambda: plain(batch, conflicts=True), lambda: plain(batch))["ratio"]
+    return {
+        "pcgrad": _compare(lambda: pcgrad(batch), lambda: plain(batch))["ratio"],
+        "attittud": _compare(lambda: attittud(batch), lambda: plain(batch))["ratio"] + refresh / config.refresh_every,
+        "refresh": refresh,
+        "conflicts": 1 + (measured - 1) / 100,
+    }
+
+
+def _trained(tasks: tuple[Task, ...], rule: Combine | None = None) -> Step:
     student = Student(tasks, TRUNK, POLICY)
-    student.compile(make_optimizer(OPTIMIZER, 1000))
-    return tf.function(student.train_step)
+    balancer = Balancer(Balance(), student.tasks, BATCH, OPTIMIZER.learning_rate)
+    combiner = Combiner(rule or Combine(), list(student.tasks), trunk_variables(student), 0)
+    optimizer = make_optimizer(OPTIMIZER, 1000)
+    optimizer.build(variables_of(student, balancer))
+    return Step(student, optimizer, balancer, combiner)
 
 
 def _compare(first: Callable[[], Any], second: Callable[[], Any], rounds: int = 15) -> dict[str, float]:

@@ -24,7 +24,7 @@ def main() -> None:
     """Scores."""
     from must_tf import files
     from must_tf.errors import UserError
-    from must_tf.evaluation import evaluate
+    from must_tf.inference import evaluate
     from must_tf.records import open_dataset
     from must_tf.training import load_student
     from must_tf.training.loop import CONFIG

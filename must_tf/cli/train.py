@@ -11,6 +11,15 @@ from must_tf.cli import app
 FLAGS = flags.FlagValues()
 _CONFIG = flags.DEFINE_string("config", None, "FILE.py or FILE.py:ARGUMENT.", flag_values=FLAGS)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run's files are.", flag_values=FLAGS)
+_INIT_FROM = flags.DEFINE_string(
+    "init_from",
+    None,
+    "A new run from these weights: an export, a finished workdir, or a checkpoint of Model Garden; the config's `init`.",
+    flag_values=FLAGS,
+)
+_RESUME = flags.DEFINE_boolean(
+    "resume", True, "Take up the run that is in the workdir; --noresume refuses a workdir with a run.", flag_values=FLAGS
+)
 _SCALE = flags.DEFINE_float(
     "scale", 1.0, "Factor on the steps, to try an experiment in seconds.", 1e-4, flag_values=FLAGS
 )
@@ -26,6 +35,15 @@ def run(argv: list[str]) -> None:
 def main(overrides: dict[str, str]) -> None:
     """Trains."""
     from must_tf.training import load_config, train
+    from must_tf.training.strategy import LOST, MULTIWORKER, rejoin
 
-    train(load_config(_CONFIG.value, overrides, _SCALE.value), _WORKDIR.value)
+    if _INIT_FROM.value is not None:
+        overrides = overrides | {"init": _INIT_FROM.value}
+    experiment = load_config(_CONFIG.value, overrides, _SCALE.value)
+    try:
+        train(experiment, _WORKDIR.value, _RESUME.value)
+    except LOST as error:
+        if experiment.strategy != MULTIWORKER:
+            raise
+        rejoin(error)
     print(f"{_WORKDIR.value}/student: the finished student")

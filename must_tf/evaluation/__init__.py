@@ -1,6 +1,5 @@
-"""Evaluation: running metrics over a dataset, and the transfer protocol."""
+"""Evaluation: grades of labels without truth, and the transfer protocol."""
 
-from must_tf.evaluation.evaluate import evaluate
 from must_tf.evaluation.transfer import transfer
 
-__all__ = ["evaluate", "transfer"]
+__all__ = ["transfer"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from must_tf import files
 from must_tf.errors import UserError
-from must_tf.evaluation.evaluate import evaluate
+from must_tf.inference import evaluate
 from must_tf.records import open_dataset
 from must_tf.training import Experiment, Trainer, read_architecture
 

@@ -1,6 +1,7 @@
 """Records → batches."""
 
 from must_tf.pipeline.augment import Augment
-from must_tf.pipeline.batches import check_size, evaluation_batches, training_batches
+from must_tf.pipeline.batches import batch_ids, check_size, evaluation_batches, training_batches
+from must_tf.pipeline.mixing import Mixing
 
-__all__ = ["Augment", "check_size", "evaluation_batches", "training_batches"]
+__all__ = ["Augment", "Mixing", "batch_ids", "check_size", "evaluation_batches", "training_batches"]

@@ -1,12 +1,18 @@
 """What a student sees of an image: a random view with random colours, while every label moves along."""
 
 import dataclasses
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
-from must_tf.geometry import Geometry, Size, fit, move_image, random_view
+from must_tf.geometry import Geometry, Size, fit, move_image, view_at
+from must_tf.pipeline.decode import decode_view
 from must_tf.tasks import Task
+
+# From red, green and blue (rows) to luma and the two axes of colour (columns), as in NTSC.
+_YIQ = np.array([[0.299, 0.596, 0.211], [0.587, -0.274, -0.523], [0.114, -0.322, 0.312]], np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +22,8 @@ class Augment:
     Attributes:
       scale: lowest and highest factor on the scale that fits the whole image into the view.
       flip: whether half of the views are mirrored.
-      colour: strength of brightness, contrast, saturation (each a factor in 1 ± colour) and hue (± colour / 5).
+      colour: strength of brightness, contrast, saturation (each a factor in 1 ± colour) and hue (± colour / 5 of a
+        whole turn); below 1.
     """
 
     scale: tuple[float, float] = (0.8, 1.5)
@@ -24,35 +31,77 @@ class Augment:
     colour: float = 0.3
 
 
-def random_example(
-    example: dict[str, Any], tasks: tuple[Task, ...], view_size: Size, augment: Augment, seed: tf.Tensor
+class Change(NamedTuple):
+    """How images are changed; one image's, or with a first axis of images.
+
+    Attributes:
+      factor: on the scale that fits the whole image into the view, [].
+      place: of the view in the scaled image, [2] in [0, 1).
+      flip: bool [].
+      colours: what a row of red, green and blue is multiplied with, [3, 3].
+      contrast: share of the mean colour that is added to every colour, [].
+    """
+
+    factor: tf.Tensor
+    place: tf.Tensor
+    flip: tf.Tensor
+    colours: tf.Tensor
+    contrast: tf.Tensor
+
+
+def random_changes(augment: Augment, count: int, seed: tf.Tensor) -> Change:
+    """Draws changes of `count` images, all at once, which costs no more than of one.
+
+    Brightness is a factor on all; contrast one on the distance from the image's mean; saturation one on the distance
+    from grey of the same luma; hue a turn around grey in YIQ. All are linear in the colours, and so one matrix.
+    """
+    chance = tf.unstack(tf.random.stateless_uniform([count, 8], seed), axis=1)
+    factor = augment.scale[0] + chance[0] * (augment.scale[1] - augment.scale[0])
+    flip = tf.logical_and(augment.flip, chance[3] < 0.5)
+    brightness, contrast, saturation = (1 + augment.colour * (2 * drawn - 1) for drawn in chance[4:7])
+    angle = 2 * math.pi * augment.colour / 5 * (2 * chance[7] - 1)
+    cos, sin, zero = saturation * tf.cos(angle), saturation * tf.sin(angle), tf.zeros([count])
+    turn = tf.reshape(tf.stack([zero + 1, zero, zero, zero, cos, sin, zero, -sin, cos], 1), [count, 3, 3])
+    colours = (contrast * brightness)[:, tf.newaxis, tf.newaxis] * (_YIQ @ turn @ np.linalg.inv(_YIQ))
+    return Change(factor, tf.stack(chance[1:3], 1), flip, colours, 1 / contrast - 1)
+
+
+def changed_example(
+    example: dict[str, Any], tasks: tuple[Task, ...], view_size: Size, change: Change, colour: bool = True
 ) -> tuple[tf.Tensor, dict[str, Any]]:
-    """Returns a random view of an example of `records.parse`: uint8 [height, width, 3] and the targets in its frame."""
-    view_seed, colour_seed = tf.unstack(tf.random.split(seed, 2))
-    size = tf.shape(example["image"])[:2]
-    geometry = random_view(view_seed, size, view_size, augment.scale, augment.flip)
-    image = move_image(example["image"], geometry)
-    if augment.colour:
-        image = random_colour(image, augment.colour, colour_seed)
-    return _uint8(image), _move(example["targets"], tasks, geometry)
+    """Returns a view of an example of `parse_encoded`: uint8 [height, width, 3] and the targets in its frame.
+
+    Args:
+      example: one image with its targets.
+      tasks: of the targets.
+      view_size: height and width of the view.
+      change: this image's.
+      colour: whether colours change too.
+    """
+    geometry = view_at(example["size"], view_size, change.factor, change.place, change.flip)
+    image = decode_view(example["encoded"], geometry)
+    if colour:
+        image = change_colours(image, change)
+    rounded = tf.raw_ops.ClipByValue(t=image + 0.5, clip_value_min=0.0, clip_value_max=255.0)  # a pass, not two
+    return tf.cast(rounded, tf.uint8), _move(example["targets"], tasks, geometry)
 
 
 def whole_example(
     example: dict[str, Any], tasks: tuple[Task, ...], view_size: Size
 ) -> tuple[tf.Tensor, dict[str, Any]]:
-    """Returns the view of the whole image, fitted and padded: what evaluation and labelling see."""
+    """Returns the view of the whole image of `parse`, fitted and padded: what evaluation and labelling see."""
     geometry = fit(tf.shape(example["image"])[:2], view_size)
     return _uint8(move_image(example["image"], geometry)), _move(example["targets"], tasks, geometry)
 
 
-def random_colour(image: tf.Tensor, strength: float, seed: tf.Tensor) -> tf.Tensor:
-    """Changes brightness, contrast, saturation and hue of an image [H, W, 3] in [0, 255]."""
-    seeds = tf.unstack(tf.random.split(seed, 4))
-    image = image / 255 * tf.random.stateless_uniform([], seeds[0], 1 - strength, 1 + strength)
-    image = tf.image.stateless_random_contrast(image, 1 - strength, 1 + strength, seeds[1])
-    image = tf.clip_by_value(image, 0, 1)
-    image = tf.image.stateless_random_saturation(image, 1 - strength, 1 + strength, seeds[2])
-    return 255 * tf.image.stateless_random_hue(image, min(strength / 5, 0.5), seeds[3])
+def change_colours(image: tf.Tensor, change: Change) -> tf.Tensor:
+    """Changes the colours of an image [H, W, 3]; they may leave the range that they were in."""
+    height, width, _ = image.shape
+    # Rows of the image as the last axis: sums and shifts of a last axis of 3 are slow.
+    mean = tf.reduce_mean(tf.reshape(tf.reduce_mean(tf.reshape(image, [height, 3 * width]), 0), [width, 3]), 0)
+    shift = tf.tile(tf.linalg.matvec(change.colours, change.contrast * mean, transpose_a=True), [width])
+    turned = tf.reshape(image, [height * width, 3]) @ change.colours
+    return tf.reshape(tf.reshape(turned, [height, 3 * width]) + shift, [height, width, 3])
 
 
 def _move(targets: dict[str, Any], tasks: tuple[Task, ...], geometry: Geometry) -> dict[str, Any]:

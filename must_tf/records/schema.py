@@ -107,12 +107,25 @@ def parse(serialized: tf.Tensor, tasks: Sequence[Task]) -> dict[str, Any]:
     Returns:
       `image`: uint8 [H, W, 3]; `id`: string; `targets`: {task: target}; `origins`: {task: string, empty if absent}.
     """
+    parsed = parse_encoded(serialized, tasks)
+    image = tf.io.decode_image(parsed.pop("encoded"), channels=3, expand_animations=False)
+    return {"image": tf.ensure_shape(image, [None, None, 3])} | {
+        key: parsed[key] for key in ("id", "targets", "origins")
+    }
+
+
+def parse_encoded(serialized: tf.Tensor, tasks: Sequence[Task]) -> dict[str, Any]:
+    """Turns bytes into tensors, as `parse`, and leaves the image encoded.
+
+    Returns:
+      `encoded`: string; `size`: int32 [2], height and width; `id`, `targets` and `origins` as of `parse`.
+    """
     parsed = tf.io.parse_single_example(serialized, specs(tasks))
     for key in ("image/height", "image/width"):
         parsed[key] = tf.cast(parsed[key], tf.int32)
-    image = tf.io.decode_image(parsed["image/encoded"], channels=3, expand_animations=False)
     return {
-        "image": tf.ensure_shape(image, [None, None, 3]),
+        "encoded": parsed["image/encoded"],
+        "size": tf.stack([parsed["image/height"], parsed["image/width"]]),
         "id": parsed["image/id"],
         "targets": {task.name: task.decode(parsed) for task in tasks},
         "origins": {task.name: parsed[origin_key(task)] for task in tasks},

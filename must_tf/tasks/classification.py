@@ -107,6 +107,10 @@ class Classification(Task):
             ]
         )
 
+    def labelled(self, target: Target) -> tf.Tensor:
+        """Whether there is any probability."""
+        return tf.reduce_any(target["probs"] > 0, -1)
+
     def loss(self, target: Target, prediction: tf.Tensor) -> tf.Tensor:
         """Cross-entropy with the soft or hard class."""
         probs = target["probs"]

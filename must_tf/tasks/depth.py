@@ -123,6 +123,10 @@ class Depth(Task):
         """Fused map → [batch, H/4, W/4, 1]: the logarithm of metric depth, or inverse depth as it is."""
         return garden.PixelHead(1, trunk)
 
+    def labelled(self, target: Target) -> tf.Tensor:
+        """Whether any pixel is valid."""
+        return tf.reduce_any(target["valid"], [1, 2, 3])
+
     def loss(self, target: Target, prediction: tf.Tensor) -> tf.Tensor:
         """Scale-invariant log (Eigen et al., 2014, λ = 0.5), or affine-invariant L1 + gradients (MiDaS)."""
         depth, valid = target["depth"][..., 0], target["valid"][..., 0]

@@ -122,6 +122,10 @@ class Detection(Task):
         num_anchors = self.anchor_scales * len(self.aspect_ratios)
         return garden.box_head(self.num_classes, num_anchors, self.num_convs, trunk)
 
+    def labelled(self, target: Target) -> tf.Tensor:
+        """An image with no boxes is labelled too, where it is known to have none."""
+        return target["present"]
+
     def loss(self, target: Target, prediction: Any) -> tf.Tensor:
         """Focal loss of all anchors and Huber loss of the matched ones (x 50, as Model Garden's), by matched anchor."""
         logits, offsets, anchors, view = self._flatten(prediction)

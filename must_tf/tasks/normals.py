@@ -88,6 +88,10 @@ class Normals(Task):
         """Fused map → vectors [batch, H/4, W/4, 3] of any length."""
         return garden.PixelHead(3, trunk)
 
+    def labelled(self, target: Target) -> tf.Tensor:
+        """Whether any pixel is valid."""
+        return tf.reduce_any(_valid(target["normals"]), [1, 2])
+
     def loss(self, target: Target, prediction: tf.Tensor) -> tf.Tensor:
         """1 − cosine of the angle, averaged over the valid pixels."""
         normals = target["normals"]

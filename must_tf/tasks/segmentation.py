@@ -105,6 +105,10 @@ class Segmentation(Task):
         """Fused map [batch, H/4, W/4, C] → logits [batch, H/4, W/4, classes]."""
         return garden.PixelHead(self.num_classes, trunk)
 
+    def labelled(self, target: Target) -> tf.Tensor:
+        """Whether any pixel has a class."""
+        return tf.reduce_any(target["mask"] != self.ignore, [1, 2, 3])
+
     def loss(self, target: Target, prediction: tf.Tensor) -> tf.Tensor:
         """Mean cross-entropy over the valid pixels, at the size of the mask."""
         mask = target["mask"][..., 0]

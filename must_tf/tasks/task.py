@@ -87,6 +87,10 @@ class Task(abc.ABC):
         """Makes the layer that turns the tap's features of such a trunk into the raw prediction, float32."""
 
     @abc.abstractmethod
+    def labelled(self, target: Target) -> tf.Tensor:
+        """Returns whether each image has a label, bool [batch]; where it has none, its loss is 0."""
+
+    @abc.abstractmethod
     def loss(self, target: Target, prediction: Any) -> tf.Tensor:
         """Returns the loss of each image, float32 [batch]; 0 where the label is absent, never NaN."""
 

@@ -1,11 +1,12 @@
 """Training: config, data, steps, checkpoints."""
 
-from must_tf.training.checkpoint import load_student, load_trunk, read_architecture, save_student
-from must_tf.training.config import Balance, Experiment, Optimizer, load_config
+from must_tf.training.checkpoint import load_student, read_architecture, save_student
+from must_tf.training.config import Balance, Combine, Experiment, Guard, Optimizer, load_config
+from must_tf.training.initial import load_trunk
 from must_tf.training.loop import Trainer, finetune, train
 from must_tf.training.monitor import read_metrics
 
 __all__ = [
-    "Balance", "Experiment", "Optimizer", "Trainer", "finetune", "load_config", "load_student", "load_trunk",
-    "read_architecture", "read_metrics", "save_student", "train",
+    "Balance", "Combine", "Experiment", "Guard", "Optimizer", "Trainer", "finetune", "load_config", "load_student",
+    "load_trunk", "read_architecture", "read_metrics", "save_student", "train",
 ]  # fmt: skip

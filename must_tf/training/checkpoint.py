@@ -1,4 +1,4 @@
-"""Weights on disk: a finished student, and the trunk of one or of an export."""
+"""Weights on disk: a finished student and its architecture."""
 
 import dataclasses
 import os
@@ -16,7 +16,6 @@ from must_tf.trunk import Trunk
 
 STUDENT = "student"  # the folder of a workdir that holds the finished student
 _FILE = "architecture.json"
-_EXPORTED = Path("savedmodel", "backbone")
 
 
 def save_student(student: Student, workdir: str | os.PathLike) -> Path:
@@ -47,24 +46,6 @@ def read_student_weights(student: Student, workdir: str | os.PathLike) -> None:
     tf.train.Checkpoint(**parts(student)).read(str(prefix)).assert_existing_objects_matched()
 
 
-def load_trunk(student: Student, where: str | os.PathLike) -> list[str]:
-    """Loads backbone and pyramid of an export or a finished workdir into a student.
-
-    Returns:
-      The parts that were loaded: `backbone`, and `decoder` where both students have one.
-    """
-    stored = read_architecture(where).trunk
-    for field in dataclasses.fields(Trunk):
-        want, have = getattr(student.architecture.trunk, field.name), getattr(stored, field.name)
-        if want != have and not field.name.startswith(("norm", "sync")):
-            raise UserError(f"{where}: its trunk.{field.name} is {have!r}, the config's {want!r}; make them the same")
-    prefix = _prefix(where)
-    stored_parts = {name.split("/")[0] for name, _ in tf.train.list_variables(str(prefix))}
-    loaded = {name: part for name, part in parts(student).items() if name != "heads" and name in stored_parts}
-    tf.train.Checkpoint(**loaded).read(str(prefix)).assert_existing_objects_matched().expect_partial()
-    return sorted(loaded)
-
-
 def parts(student: Student) -> dict[str, Any]:
     """Returns what a student's weights hang on; an export's SavedModel has the same names."""
     named = {"backbone": student.backbone, "decoder": student.decoder, "heads": student.heads}
@@ -86,11 +67,3 @@ def read_architecture(where: str | os.PathLike) -> Architecture:
             value = read_json(folder / _FILE)
             return Architecture(Trunk(**value["trunk"]), tuple(from_json(task) for task in value["tasks"]))
     raise UserError(f"{where}: neither an export nor a finished run (no {_FILE}); train or export first")
-
-
-def _prefix(where: str | os.PathLike) -> Path:
-    """Returns the name that the files of the weights begin with."""
-    for prefix in (Path(where, STUDENT, "weights"), Path(where, _EXPORTED, "variables", "variables")):
-        if prefix.with_suffix(".index").exists():
-            return prefix
-    raise UserError(f"{where}: holds no weights of a trunk; export with --formats=savedmodel, or train to the end")

@@ -1,9 +1,10 @@
 """Training: an experiment and a workdir in, a finished student out."""
 
+import contextlib
 import dataclasses
 import json
 import os
-import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +12,44 @@ import tensorflow as tf
 import tf_keras
 
 from must_tf.errors import UserError
-from must_tf.files import read_json, write_json
-from must_tf.pipeline import check_size, training_batches
+from must_tf.files import locked, read_json, write_json
+from must_tf.pipeline import batch_ids, check_size, training_batches
 from must_tf.progress import Progress
 from must_tf.records import open_dataset
 from must_tf.student import Student
-from must_tf.training.balance import task_weights
-from must_tf.training.checkpoint import STUDENT, load_trunk, read_architecture, read_student_weights, save_student
+from must_tf.training.balance import Balancer
+from must_tf.training.checkpoint import STUDENT, read_architecture, read_student_weights, save_student
+from must_tf.training.combine import Combiner
 from must_tf.training.config import Experiment, to_dict
-from must_tf.training.monitor import Monitor
+from must_tf.training.initial import load_trunk
+from must_tf.training.monitor import BAD, Monitor
 from must_tf.training.schedule import make_optimizer
+from must_tf.training.state import Checkpoints
+from must_tf.training.step import Batch, Step, trunk_variables, variables_of
+from must_tf.training.stopping import Stop
+from must_tf.training.strategy import make_strategy, worker_of
+from must_tf.training.validation import averaged, check_best, draw, keep_best, score
 
 CONFIG = "config.json"
+_MUCH_WAITING = 0.1
 
 
-def train(experiment: Experiment, workdir: str | os.PathLike) -> Student:
+def train(experiment: Experiment, workdir: str | os.PathLike, resume: bool = True) -> Student:
     """Trains a student, or takes up a run where its last checkpoint is.
 
-    Leaves in the workdir: `config.json`, `metrics.jsonl`, `tensorboard/`, `checkpoints/` and, at the end, `student/`.
+    Leaves in the workdir: `config.json`, `metrics.jsonl`, `tensorboard/`, `checkpoints/`, `best/` where the experiment
+    names a metric for it, and, at the end, `student/`.
+
+    Args:
+      experiment: all that decides the run.
+      workdir: where its files are.
+      resume: whether a run that is there is taken up; without it, a workdir with a run is refused.
 
     Raises:
       UserError: bad config or data, or the workdir belongs to another config.
     """
+    if not resume and Path(workdir, CONFIG).exists():
+        raise UserError(f"{workdir}: holds a run already; give another --workdir, or take it up with --resume")
     return Trainer(experiment).run(workdir)
 
 
@@ -51,79 +68,138 @@ class Trainer:
     def __init__(self, experiment: Experiment):
         _check(experiment)
         self.experiment = experiment
+        self.strategy = make_strategy(experiment.strategy)  # before any operation: workers meet at the start
+        self.worker, self.workers = worker_of(self.strategy)
+        self._check_division()
         self.datasets = [open_dataset(folder) for folder in experiment.train]
+        self.validation = open_dataset(experiment.validation) if experiment.validation else None
         self._check_labels()
+        if experiment.deterministic:
+            tf.config.experimental.enable_op_determinism()
         tf_keras.utils.set_random_seed(experiment.seed)
         # TensorFlow's graph optimizer orders sums by the names of layers, which count the layers made before them in
         # this process: without this, another process rounds differently.
         tf_keras.backend.reset_uids()
-        self.student = Student(experiment.tasks, experiment.trunk, experiment.policy)
-        weights = task_weights(
-            experiment.balance,
-            self.student.tasks,
-            experiment.batch_size,
-            experiment.optimizer.learning_rate,
-        )
-        optimizer = make_optimizer(experiment.optimizer, experiment.steps)
-        optimizer.build(self.student.trainable_variables)
-        self.student.compile(optimizer, loss_weights=weights)
+        with self.strategy.scope():
+            self.student, self.step, self.rate_factor = self._build()
+        check_best(experiment.best, self.student.tasks)
+        self.objects = {
+            "student": self.student,
+            "optimizer": self.step.optimizer,
+            "balancer": self.step.balancer,
+            "combiner": self.step.combiner,
+            "loss_scale": self.step.loss_scale,
+            "good_steps": self.step.good_steps,
+            "rate_factor": self.rate_factor,
+        }
         self._initial = [variable.numpy() for variable in self._variables()]
-        self._step = tf.function(self.student.train_step)
+        self._single = self.student if self.strategy.num_replicas_in_sync == 1 else self._make_student()
 
     def run(self, workdir: str | os.PathLike, init: str | None = None) -> Student:
         """Makes one run, or what is left of it.
 
         Args:
-          workdir: where the run's files are.
+          workdir: where the run's files are; with several workers, a folder that all of them see.
           init: replaces the experiment's `init`.
         """
         experiment = self.experiment if init is None else dataclasses.replace(self.experiment, init=init)
         workdir = Path(workdir)
-        _claim(workdir, experiment)
-        self._reset(experiment.init)
-        if (workdir / STUDENT).is_dir():
-            print(f"{workdir}: this run is finished, at step {experiment.steps}")
-            read_student_weights(self.student, workdir)
-            return self.student
-        manager = tf.train.CheckpointManager(
-            tf.train.Checkpoint(student=self.student, optimizer=self.student.optimizer),
-            str(workdir / "checkpoints"),
-            max_to_keep=max(experiment.keep_checkpoints, 1),
-        )
-        if manager.latest_checkpoint:
-            manager.restore_or_initialize()
-            print(f"{workdir}: taken up at step {int(self.student.optimizer.iterations)}")
-        self._steps(workdir, manager)
-        if experiment.optimizer.ema:
-            self.student.optimizer.finalize_variable_values(self.student.trainable_variables)
-        save_student(self.student, workdir)
-        if not experiment.keep_checkpoints:
-            shutil.rmtree(workdir / "checkpoints")
-        return self.student
+        with locked(workdir) if self.worker == 0 else contextlib.nullcontext():
+            _claim(workdir, experiment)
+            if (workdir / STUDENT).is_dir():
+                print(f"{workdir}: this run is finished, at step {experiment.steps}")
+                read_student_weights(self._single, workdir)
+            else:
+                _Run(self, workdir, experiment).make()
+        return self._single
 
-    def _steps(self, workdir: Path, manager: tf.train.CheckpointManager) -> None:
-        experiment, optimizer = self.experiment, self.student.optimizer
-        done = int(optimizer.iterations)
-        monitor = Monitor(workdir, done)
-        batches = training_batches(
+    def reset(self, init: str) -> None:
+        """Goes back to the start: the seed's weights, or those of `init`, and an optimizer without a past."""
+        for variable, value in zip(self._variables(), self._initial, strict=True):
+            variable.assign(value)
+        if not init:
+            return
+        load_trunk(self.student, init)
+        averages = getattr(self.step.optimizer, "_model_variables_moving_average", None) or []
+        for average, variable in zip(averages, self.step.variables_in_order, strict=False):
+            average.assign(variable)
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """Yields this worker's batches from a step on, each as the step takes it."""
+        experiment = self.experiment
+        own = experiment.streams // self.workers
+        dataset = training_batches(
             self.datasets,
             experiment.tasks,
-            experiment.input_size,
+            experiment.sizes or (experiment.input_size,),
             experiment.batch_size,
             experiment.seed,
             experiment.augment,
-            start=done,
+            start=start,
+            mixing=experiment.mixing,
+            streams=experiment.streams,
+            mine=range(own * self.worker, own * (self.worker + 1)),
         )
-        progress, loss = Progress("train", experiment.steps, "steps", done), ""
-        for step, batch in zip(range(done + 1, experiment.steps + 1), progress.waiting(batches), strict=False):
-            monitor.add(self._step(batch))
-            last = step == experiment.steps
-            if step % experiment.log_every == 0 or last:
-                means = monitor.write(step, learning_rate=float(optimizer.lr), data_wait=progress.wait_share)
-                loss = f"  loss {means['loss']:.3f}"
-            if step % experiment.checkpoint_every == 0 or last:
-                manager.save(step)
-            progress.update(1, f"{progress.rate * experiment.batch_size:.0f} images/s{loss}")
+        return map(self._distributed, dataset)
+
+    def ids(self, step: int) -> list[str]:
+        """Returns the ids of the images of a step's batch."""
+        experiment = self.experiment
+        return batch_ids(
+            self.datasets, experiment.batch_size, experiment.seed, step - 1, experiment.mixing, experiment.streams
+        )
+
+    def single(self) -> Student:
+        """Returns the student as it is now, on one device."""
+        if self._single is not self.student:
+            for own, variable in zip(self._single.variables, self.student.variables, strict=True):
+                own.assign(variable.read_value())
+        return self._single
+
+    def _build(self) -> tuple[Student, Step, tf.Variable]:
+        experiment = self.experiment
+        student = self._make_student()
+        config = experiment.optimizer
+        balancer = Balancer(experiment.balance, student.tasks, experiment.batch_size, config.learning_rate)
+        combiner = Combiner(experiment.combine, list(student.tasks), trunk_variables(student), experiment.seed)
+        rate_factor = tf.Variable(1.0, trainable=False)
+        optimizer = make_optimizer(config, experiment.steps, rate_factor)
+        optimizer.build(variables_of(student, balancer))
+        scaled = experiment.policy == "mixed_float16"
+        step = Step(student, optimizer, balancer, combiner, config.accumulate, experiment.jit_compile, scaled)
+        return student, step, rate_factor
+
+    def _make_student(self) -> Student:
+        return Student(self.experiment.tasks, self.experiment.trunk, self.experiment.policy)
+
+    def _distributed(self, batch: Batch) -> Any:
+        """Divides a worker's batch among its replicas."""
+        replicas = self.strategy.num_replicas_in_sync // self.workers
+        if replicas == 1:
+            return batch
+        size = len(batch[0]) // replicas
+        first = self.worker * replicas
+
+        def part(context: Any) -> Batch:
+            start = size * (context.replica_id_in_sync_group - first)
+            return tf.nest.map_structure(lambda values: values[start : start + size], batch)
+
+        return self.strategy.experimental_distribute_values_from_function(part)
+
+    def _check_division(self) -> None:
+        experiment, replicas = self.experiment, self.strategy.num_replicas_in_sync
+        for what, number in (("streams", experiment.streams), ("replicas", replicas * experiment.optimizer.accumulate)):
+            if experiment.batch_size % number:
+                raise UserError(f"batch_size: {experiment.batch_size} cannot be divided by {number} {what}")
+        if experiment.streams % self.workers:
+            raise UserError(f"streams: {experiment.streams} is no multiple of the {self.workers} workers")
+        on_cpus = replicas // self.workers > 1 and not tf.config.list_logical_devices("GPU")
+        if experiment.trunk.sync_norm and on_cpus and experiment.strategy != "tpu":
+            raise UserError(
+                "trunk.sync_norm: does not work on several CPU devices of one process; take GPUs or workers"
+            )
+        if experiment.combine.rule == "attittud" and replicas > 1:
+            raise UserError("combine.rule: attittud runs on one device; set strategy=one, or take pcgrad or sum")
 
     def _check_labels(self) -> None:
         """Each dataset must have labels of some task, and each task must have labels in some dataset."""
@@ -133,34 +209,158 @@ class Trainer:
             have = [dataset for dataset in self.datasets if sum(dataset.manifest.counts.get(task.name, {}).values())]
             if not have:
                 self.datasets[0].require([task])
+        if self.validation:
+            self.validation.require(self.experiment.tasks, some=True)
 
     def _variables(self) -> list[tf.Variable]:
-        return [*self.student.variables, *self.student.optimizer.variables]
+        step = self.step
+        learnt = [variable for variables in step.balancer.variables.values() for variable in variables]
+        state = [*step.combiner.variables, step.loss_scale, step.good_steps, self.rate_factor]
+        return [*self.student.variables, *step.optimizer.variables, *learnt, *state]
 
-    def _reset(self, init: str) -> None:
-        """Back to the start: the seed's weights, or those of `init`, and an optimizer without a past."""
-        for variable, value in zip(self._variables(), self._initial, strict=True):
-            variable.assign(value)
-        if not init:
-            return
-        loaded = load_trunk(self.student, init)
-        fresh = [part for part in ("decoder",) if getattr(self.student, part) is not None and part not in loaded]
-        print(f"{init}: loaded {', '.join(loaded)}; from random weights: {', '.join([*fresh, 'heads'])}")
-        averages = getattr(self.student.optimizer, "_model_variables_moving_average", None) or []
-        for average, variable in zip(averages, self.student.trainable_variables, strict=False):
-            average.assign(variable)
+
+class _Run:
+    """One run of a trainer, from its last checkpoint to its end."""
+
+    def __init__(self, trainer: Trainer, workdir: Path, experiment: Experiment):
+        self.trainer, self.workdir, self.experiment = trainer, workdir, experiment
+        self.chief = trainer.worker == 0
+        self.checkpoints = Checkpoints(
+            workdir / "checkpoints", experiment.keep_checkpoints, trainer.objects, writes=self.chief
+        )
+        self.rollbacks = 0
+        self.monitor: Monitor
+
+    def make(self) -> None:
+        """Trains to the end."""
+        done = self._take_up()
+        while done < self.experiment.steps:
+            done = self._steps(done)
+        step = self.trainer.step
+        if self.experiment.optimizer.ema:
+            step.optimizer.finalize_variable_values(step.variables_in_order)
+        student = self.trainer.single()
+        if self.chief:
+            save_student(student, self.workdir)
+        if not self.experiment.keep_checkpoints:
+            self.checkpoints.remove()
+
+    def _take_up(self, before: int | None = None) -> int:
+        """Goes to the newest good checkpoint, or to the start; returns the steps that are done there."""
+        self.trainer.reset(self.experiment.init)
+        done, state = self.checkpoints.restore(before) or (0, {})
+        if done and before is None:
+            print(f"{self.workdir}: taken up at step {done}")
+        if before is None:
+            self.rollbacks = state.get("rollbacks", 0)
+        self.monitor = Monitor(self.workdir if self.chief else None, done, state.get("monitor"), self.rollbacks)
+        if not done:
+            self.monitor.text("config", f"```json\n{json.dumps(to_dict(self.experiment), indent=1)}\n```")
+        return done
+
+    def _steps(self, done: int) -> int:
+        """Makes steps to the end of the run, or until it goes back; returns the steps that are done then."""
+        experiment, step = self.experiment, self.trainer.step
+        progress, note, warned = Progress("train", experiment.steps, "steps", done), "", False
+        batches = progress.waiting(self.trainer.batches(done))
+        with Stop() as stop:
+            while done < experiment.steps:
+                batch = next(batches)
+                if step.combiner.refresh_every and done % step.combiner.refresh_every == 0:
+                    step.refresh(batch, experiment.combine.samples)
+                done += 1
+                self.monitor.add(step(batch, conflicts=self._is_due(experiment.conflicts_every, done)))
+                last = done == experiment.steps
+                if self._is_due(experiment.log_every, done) or last:
+                    bad, row = self.monitor.bad(done)
+                    for number in bad:
+                        self.monitor.record_bad(number, self.trainer.ids(number))
+                    if row >= experiment.guard.in_a_row:
+                        return self._go_back(bad)
+                    note = self._log(done, progress)
+                if self._is_due(experiment.checkpoint_every, done) or last or stop.requested:
+                    self._save(done)
+                stop.leave(f"{self.workdir}: stopped after step {done}; the same command takes it up again")
+                progress.update(1, f"{progress.rate * experiment.batch_size:.0f} images/s{note}")
+                if progress.wait_share > _MUCH_WAITING and progress.lasted > 30 and not warned:
+                    warned = True
+                    progress.say(
+                        f"{progress.wait_share:.0%} of the time goes into waiting for data: more CPU cores, records of "
+                        "smaller images, or a weaker `augment` would help"
+                    )
+        return done
+
+    def _log(self, step: int, progress: Progress) -> str:
+        """Writes what was gathered; returns the losses in short."""
+        facts = {"learning_rate": float(self.trainer.step.optimizer.learning_rate.numpy())}
+        if self._is_due(self.experiment.evaluate_every, step) or (
+            self.experiment.evaluate_every and step == self.experiment.steps
+        ):
+            facts |= self._evaluate(step)
+        clock = {"data_wait": progress.wait_share, "images_per_second": progress.rate * self.experiment.batch_size}
+        means = self.monitor.write(step, facts, clock)
+        losses = [f"{name.removeprefix('loss/')} {means[name]:.3f}" for name in means if name.startswith("loss/")]
+        return f"  loss {means.get('loss', float('nan')):.3f} ({', '.join(losses)})" if losses else ""
+
+    def _evaluate(self, step: int) -> dict[str, float]:
+        """Scores the student on the validation set, and keeps it where it is the best so far."""
+        trainer, experiment = self.trainer, self.experiment
+        with averaged(trainer.step.optimizer, trainer.step.variables_in_order):
+            student, dataset = trainer.single(), trainer.validation
+            if not self.chief or dataset is None:
+                return {}
+            scores = score(student, dataset, experiment.input_size, min(experiment.batch_size, 32))
+            self.monitor.pictures(step, draw(student, dataset, experiment.input_size))
+            if experiment.best:
+                keep_best(student, self.workdir, experiment.best, step, scores)
+        return {f"validation/{name}": value for name, value in scores.items()}
+
+    def _save(self, step: int) -> None:
+        self.checkpoints.save(step, {"monitor": self.monitor.state(), "rollbacks": self.rollbacks})
+
+    def _go_back(self, bad: list[int]) -> int:
+        """Goes back to the last checkpoint before the bad steps, with a lower learning rate."""
+        guard = self.experiment.guard
+        if self.rollbacks >= guard.rollbacks:
+            raise UserError(
+                f"{self.workdir}: no finite loss or gradient in {guard.in_a_row} steps in a row, after going back "
+                f"{self.rollbacks} times; lower optimizer.learning_rate or set optimizer.clip_norm; the images are in "
+                f"{self.workdir / BAD}"
+            )
+        self.rollbacks += 1
+        done = self._take_up(before=bad[0])
+        factor = self.trainer.rate_factor
+        factor.assign(factor * guard.rate_factor)
+        print(
+            f"{self.workdir}: {guard.in_a_row} steps in a row without a finite loss or gradient; back to step {done} "
+            f"with {factor.numpy():g} times the learning rate"
+        )
+        self.checkpoints.drop_after(done)
+        self._save(done)
+        return done
+
+    @staticmethod
+    def _is_due(every: int, step: int) -> bool:
+        return every > 0 and step % every == 0
 
 
 def _check(experiment: Experiment) -> None:
     """Raises a `UserError` where a field's value is impossible."""
-    check_size(experiment.input_size)
-    for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
+    for size in (experiment.input_size, *experiment.sizes):
+        check_size(size)
+    for name in ("steps", "batch_size", "log_every", "checkpoint_every", "streams"):
         if getattr(experiment, name) < 1:
             raise UserError(f"{name}: {getattr(experiment, name)} received, expected 1 or more")
-    if experiment.checkpoint_every % experiment.log_every:
+    if experiment.optimizer.accumulate < 1:
+        raise UserError(f"optimizer.accumulate: {experiment.optimizer.accumulate} received, expected 1 or more")
+    if experiment.evaluate_every % experiment.log_every:
         raise UserError(
-            f"checkpoint_every: {experiment.checkpoint_every} is no multiple of log_every, {experiment.log_every}"
+            f"evaluate_every: {experiment.evaluate_every} is no multiple of log_every, {experiment.log_every}"
         )
+    if (experiment.evaluate_every or experiment.best) and not experiment.validation:
+        raise UserError("evaluate_every, best: need a `validation` folder, and none is given")
+    if experiment.best and not experiment.evaluate_every:
+        raise UserError("best: needs evaluate_every, and it is 0")
     if not experiment.train:
         raise UserError("train: no folder given, expected one folder of records or more")
 
@@ -173,13 +373,22 @@ def _claim(workdir: Path, experiment: Experiment) -> None:
         write_json(path, now)
         return
     before = read_json(path)
-    differing = [key for key in now if before.get(key) != now[key]]
+    differing = [name for name in now if before.get(name) != now[name]]
     if differing:
-        key = differing[0]
         raise UserError(
-            f"{workdir}: was started with another {', '.join(differing)} "
-            f"({key}: {_short(before.get(key))}, now {_short(now[key])}); give another --workdir, or the former config"
+            f"{workdir}: was started with another {', '.join(differing)} ({_difference(before, now, differing[0])}); "
+            "give another --workdir, or the former config"
         )
+
+
+def _difference(before: Any, now: Any, name: str) -> str:
+    """Says how two configs differ in a field, down to the innermost one."""
+    old, new = before.get(name), now[name]
+    if isinstance(old, dict) and isinstance(new, dict):
+        inner = next(key for key in new if old.get(key) != new[key]) if old.keys() == new.keys() else ""
+        if inner:
+            return f"{name}.{_difference(old, new, inner)}"
+    return f"{name}: {_short(old)}, now {_short(new)}"
 
 
 def _short(value: Any) -> str:

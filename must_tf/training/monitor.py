@@ -1,63 +1,139 @@
-"""What a run says of itself: metrics.jsonl and TensorBoard."""
+"""What a run says of itself: metrics.jsonl, bad_batches.jsonl and TensorBoard."""
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from must_tf.errors import UserError
 from must_tf.files import write_bytes
 
-FILE = "metrics.jsonl"
+FILE, BAD = "metrics.jsonl", "bad_batches.jsonl"
 
 
 class Monitor:
     """Gathers the values of each step, and writes their means now and then.
 
+    What goes into the files is the same whether a run was killed on its way or not; what depends on the clock goes to
+    TensorBoard alone.
+
     Args:
-      workdir: gets `metrics.jsonl` and the folder `tensorboard`.
+      workdir: gets the files, and the folder `tensorboard`; None writes nothing.
       step: steps done; what an earlier run wrote beyond it is dropped, for it will be written again.
+      state: what `state` returned at this step.
+      rollbacks: how often the run went back so far; bad batches of earlier attempts stay on record.
     """
 
-    def __init__(self, workdir: str | os.PathLike, step: int):
-        self.path = Path(workdir, FILE)
-        kept = [line for line in read_metrics(workdir) if line["step"] <= step]
-        write_bytes(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
-        self.writer = tf.summary.create_file_writer(str(Path(workdir, "tensorboard")))
-        self.values: list[dict[str, tf.Tensor]] = []
+    def __init__(
+        self, workdir: str | os.PathLike | None, step: int, state: Mapping[str, Any] | None = None, rollbacks: int = 0
+    ):
+        self.workdir, self.rollbacks = workdir and Path(workdir), rollbacks
+        self._values: list[Mapping[str, tf.Tensor]] = list((state or {}).get("values", []))
+        self._bad: int = (state or {}).get("bad", 0)
+        self.writer = tf.summary.create_noop_writer()
+        if self.workdir:
+            _keep(self.workdir / FILE, lambda line: line["step"] <= step)
+            told = step - len(self._values)
+            _keep(self.workdir / BAD, lambda line: line["rollbacks"] < rollbacks or line["step"] <= told)
+            self.writer = tf.summary.create_file_writer(str(self.workdir / "tensorboard"))
 
-    def add(self, values: dict[str, tf.Tensor]) -> None:
-        """Takes the values of one step; they are not read before `write`."""
-        self.values.append(values)
+    def add(self, values: Mapping[str, tf.Tensor]) -> None:
+        """Takes the values of one step; they are not read before `bad` or `write`."""
+        self._values.append(values)
 
-    def write(self, step: int, **extra: float) -> dict[str, float]:
-        """Writes the means since the last call; returns them.
+    def state(self) -> dict[str, Any]:
+        """Returns what was gathered and not yet written, as JSON values."""
+        return {"values": [_floats(values) for values in self._values], "bad": self._bad}
 
-        Raises:
-          UserError: a loss is not finite.
+    def bad(self, step: int) -> tuple[list[int], int]:
+        """Returns the steps since the last `write` that were not applied, and the longest row of such steps.
+
+        A float16 step that was not applied because the loss scale was too high is none of them.
+
+        Args:
+          step: the last one.
         """
-        means = {name: float(np.mean([values[name].numpy() for values in self.values])) for name in self.values[0]}
-        self.values = []
-        for name, value in means.items():
-            if not np.isfinite(value):
-                raise UserError(
-                    f"{self.path.parent}: {name} is {value} before step {step}; lower optimizer.learning_rate, "
-                    "or set optimizer.clip_norm; the last checkpoint is kept"
-                )
-        entry = {"step": step} | means | extra
-        with open(self.path, "a") as file:
-            file.write(json.dumps(entry) + "\n")
+        rows = self._rows()
+        first = step - len(rows) + 1
+        return [first + i for i, row in enumerate(rows) if row], max(rows, default=0)
+
+    def record_bad(self, step: int, images: Sequence[str]) -> None:
+        """Writes down the images of a batch that gave no finite loss or gradient."""
+        if self.workdir:
+            _append(self.workdir / BAD, {"step": step, "rollbacks": self.rollbacks, "images": list(images)})
+
+    def write(self, step: int, facts: Mapping[str, float], clock: Mapping[str, float]) -> dict[str, float]:
+        """Writes the means over the steps since the last call that were applied; returns them.
+
+        Args:
+          step: the last one.
+          facts: other values, for the files too.
+          clock: values that depend on the machine, for TensorBoard alone.
+        """
+        steps = [_floats(values) for values in self._values]
+        self._bad, self._values = (self._rows() or [self._bad])[-1], []
+        good = [values for values in steps if values["applied"]]
+        names = dict.fromkeys(name for values in good for name in values if name != "applied")
+        means = {name: float(np.mean([values[name] for values in good if name in values])) for name in names}
+        if len(good) < len(steps):
+            means["not_applied"] = len(steps) - len(good)
+        if self.workdir:
+            _append(self.workdir / FILE, {"step": step} | means | dict(facts))
         with self.writer.as_default(step=step):
-            for name, value in (means | extra).items():
+            for name, value in (means | dict(facts) | dict(clock)).items():
                 tf.summary.scalar(name, value)
         self.writer.flush()
         return means
 
+    def text(self, name: str, text: str) -> None:
+        """Shows a text in TensorBoard."""
+        with self.writer.as_default(step=0):
+            tf.summary.text(name, text)
+
+    def pictures(self, step: int, pictures: Mapping[str, Sequence[np.ndarray]]) -> None:
+        """Shows pictures in TensorBoard: by name, uint8 [H, W, 3] of any sizes."""
+        with self.writer.as_default(step=step):
+            for name, images in pictures.items():
+                for i, image in enumerate(images):
+                    tf.summary.image(f"{name}/{i}", image[np.newaxis])
+
+    def _rows(self) -> list[int]:
+        """For each step since the last `write`: how many in a row, up to it, were bad."""
+        rows, row = [], self._bad
+        for values in self._values:
+            bad = not float(values["applied"]) and float(values.get("loss_scale", 1.0)) <= 1.0
+            row = row + 1 if bad else 0
+            rows.append(row)
+        return rows
+
 
 def read_metrics(workdir: str | os.PathLike) -> list[dict[str, float]]:
     """Reads metrics.jsonl; a last line that was cut short is left out."""
-    path = Path(workdir, FILE)
+    return _read(Path(workdir, FILE))
+
+
+def read_bad_batches(workdir: str | os.PathLike) -> list[dict[str, Any]]:
+    """Reads bad_batches.jsonl: {"step", "rollbacks", "images": ids} of each step that was not applied."""
+    return _read(Path(workdir, BAD))
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def _keep(path: Path, wanted: Any) -> None:
+    if path.exists():
+        write_bytes(path, "".join(json.dumps(line) + "\n" for line in _read(path) if wanted(line)).encode())
+
+
+def _append(path: Path, line: Mapping[str, Any]) -> None:
+    with open(path, "a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def _floats(values: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items()}

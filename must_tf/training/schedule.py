@@ -1,9 +1,27 @@
 """Learning rate and optimizer."""
 
+from typing import Any
+
+import tensorflow as tf
 import tf_keras
 
 from must_tf.errors import UserError, nearest
 from must_tf.training.config import Optimizer
+
+_SPARED = ["gamma", "beta", "bias", "log_variance"]  # of weight decay and of LARS' rate by layer
+
+
+def scaled_rate(rate: float, batch_size: int, reference_batch_size: int) -> float:
+    """Returns the learning rate of another batch size: rate by image stays the same (the paper's linear rule).
+
+    Args:
+      rate: that is right for batches of `reference_batch_size`.
+      batch_size: to be used.
+      reference_batch_size: that `rate` was found with; 256 in the paper.
+    """
+    if batch_size < 1 or reference_batch_size < 1:
+        raise UserError(f"scaled_rate: batch sizes {batch_size} and {reference_batch_size}, expected 1 or more")
+    return rate * batch_size / reference_batch_size
 
 
 def learning_rate(optimizer: Optimizer, steps: int) -> tf_keras.optimizers.schedules.LearningRateSchedule:
@@ -18,10 +36,93 @@ def learning_rate(optimizer: Optimizer, steps: int) -> tf_keras.optimizers.sched
     )
 
 
-def make_optimizer(optimizer: Optimizer, steps: int) -> tf_keras.optimizers.Optimizer:
-    """Makes the optimizer; weight decay spares biases and the batch norms' scales and offsets."""
-    common = {
-        "learning_rate": learning_rate(optimizer, steps),
+class Times(tf_keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule times a variable [], which whoever made it may change and must store."""
+
+    def __init__(self, schedule: tf_keras.optimizers.schedules.LearningRateSchedule, factor: tf.Variable):
+        self.schedule, self.factor = schedule, factor
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """Returns the learning rate [] of a step."""
+        return self.schedule(step) * tf.convert_to_tensor(self.factor)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the schedule, and the factor of now."""
+        return {"schedule": self.schedule, "factor": float(self.factor)}
+
+
+class LARS(tf_keras.optimizers.Optimizer):
+    """SGD with momentum, and a rate by layer (You et al., "Large Batch Training of Convolutional Networks", 2017).
+
+    For a kernel w of gradient g: v ← momentum · v + rate · trust · |w| / (|g| + decay · |w|) · (g + decay · w), then
+    w ← w - v. What `exclude_from_weight_decay` names gets v ← momentum · v + rate · g; so does a kernel whose w or
+    g + decay · w is 0, with its decay. (Model Garden's LARS is one of tf_keras' legacy optimizers, which keep no
+    average of the weights.)
+
+    Args:
+      learning_rate: a number or a schedule.
+      momentum: in [0, 1).
+      weight_decay: 0 is none.
+      trust: the paper's η.
+      **kwargs: of `tf_keras.optimizers.Optimizer`.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.1,
+        momentum: float = 0.9,
+        weight_decay: float | None = None,
+        trust: float = 0.001,
+        name: str = "LARS",
+        **kwargs: Any,
+    ):
+        super().__init__(name=name, weight_decay=weight_decay or None, **kwargs)
+        self._learning_rate = self._build_learning_rate(learning_rate)
+        self.momentum, self.trust = momentum, trust
+
+    def build(self, var_list: list[tf.Variable]) -> None:
+        """Makes a momentum for each variable."""
+        super().build(var_list)
+        if getattr(self, "_built", False):
+            return
+        self.momentums = [self.add_variable_from_reference(variable, "m") for variable in var_list]
+        self._built = True
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
+        """Moves one variable."""
+        step = tf.convert_to_tensor(self.learning_rate)
+        if self._use_weight_decay(variable):
+            decay = self.weight_decay or 0.0
+            size, slope = tf.norm(variable), tf.norm(gradient)
+            gradient += decay * variable
+            local = tf.math.divide_no_nan(self.trust * size, slope + decay * size)
+            step *= tf.where(local > 0, local, 1.0)  # where a length is 0 there is nothing to go by
+        momentum = self.momentums[self._index_dict[self._var_key(variable)]]
+        momentum.assign(self.momentum * momentum + step * gradient)
+        variable.assign_sub(momentum)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments."""
+        rate = self._serialize_hyperparameter(self._learning_rate)
+        return super().get_config() | {"learning_rate": rate, "momentum": self.momentum, "trust": self.trust}
+
+    def _apply_weight_decay(self, variables: list[tf.Variable]) -> None:
+        """Nothing: decay is part of the step."""
+
+
+def make_optimizer(
+    optimizer: Optimizer, steps: int, factor: tf.Variable | None = None
+) -> tf_keras.optimizers.Optimizer:
+    """Makes the optimizer; weight decay spares biases, the batch norms' scales and offsets, and log variances.
+
+    Args:
+      optimizer: its settings.
+      steps: of the run.
+      factor: float32 [], on the learning rate, where there is one.
+    """
+    rate = learning_rate(optimizer, steps)
+    common: dict[str, Any] = {
+        "learning_rate": rate if factor is None else Times(rate, factor),
         "weight_decay": optimizer.weight_decay or None,
         "global_clipnorm": optimizer.clip_norm or None,
         "use_ema": optimizer.ema > 0,
@@ -31,10 +132,10 @@ def make_optimizer(optimizer: Optimizer, steps: int) -> tf_keras.optimizers.Opti
     makers = {
         "sgd": lambda: tf_keras.optimizers.SGD(momentum=optimizer.momentum, nesterov=optimizer.momentum > 0, **common),
         "adamw": lambda: tf_keras.optimizers.AdamW(**common | {"weight_decay": optimizer.weight_decay}),
+        "lars": lambda: LARS(momentum=optimizer.momentum, **common),
     }
     if optimizer.name not in makers:
         raise UserError(f"optimizer.name: {optimizer.name!r} is unknown; {nearest(optimizer.name, makers)}")
     made = makers[optimizer.name]()
-    if made.weight_decay:
-        made.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    made.exclude_from_weight_decay(var_names=_SPARED)
     return made

@@ -5,27 +5,72 @@ import toy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from must_tf.pipeline.augment import Augment, random_colour, random_example, whole_example
-from must_tf.records import parse, serialize
+from must_tf.pipeline.augment import (
+    Augment,
+    Change,
+    change_colours,
+    changed_example,
+    random_changes,
+    whole_example,
+)
+from must_tf.records import serialize
+from must_tf.records.schema import parse, parse_encoded
 
 IMAGE = toy.random_image(np.random.default_rng(0), 48, 80)
 
 
 @pytest.fixture(scope="module")
-def example():
+def serialized():
     rng = np.random.default_rng(1)
     labels = {task.name: toy.random_label(task, rng, 48, 80) for task in toy.TASKS}
-    return parse(tf.constant(serialize(toy.record(IMAGE, labels), toy.TASKS)), toy.TASKS)
+    return tf.constant(serialize(toy.record(IMAGE, labels), toy.TASKS))
+
+
+@pytest.fixture(scope="module")
+def example(serialized):
+    return parse_encoded(serialized, toy.TASKS)
+
+
+def change(seed, **fields):
+    changes = random_changes(Augment(**fields), 3, tf.constant([0, seed], tf.int64))
+    return Change(*(part[1] for part in changes))
 
 
 def seeded(example, seed, **fields):
-    return toy.numpy(random_example(example, toy.TASKS, toy.VIEW, Augment(**fields), tf.constant([0, seed], tf.int64)))
+    colour = Augment(**fields).colour > 0
+    return toy.numpy(changed_example(example, toy.TASKS, toy.VIEW, change(seed, **fields), colour))
 
 
-@given(st.integers(0, 2**31 - 1), st.floats(0.01, 1))
-def test_colours_stay_in_range_and_change_nothing_but_colour(seed, strength):
-    changed = random_colour(tf.constant(IMAGE, tf.float32), strength, tf.constant([seed, 0])).numpy()
-    assert changed.shape == IMAGE.shape and changed.min() >= -1e-3 and changed.max() <= 255.001
+def colours(image, strength, seed):
+    return change_colours(tf.constant(image, tf.float32), change(seed, colour=strength)).numpy()
+
+
+def luma(image):
+    return image @ np.array([0.299, 0.587, 0.114])
+
+
+@given(st.integers(0, 2**31 - 1), st.floats(0.01, 0.9))
+def test_colours_of_a_plain_image_keep_their_share_of_luma(seed, strength):
+    # saturation and hue leave luma alone, contrast leaves a plain image alone: what is left is brightness
+    red, grey = (np.full((32, 32, 3), colour, np.float32) for colour in ([200, 50, 50], [80, 80, 80]))
+    brightness = luma(colours(red, strength, seed)) / luma(red)
+    assert np.ptp(brightness) < 1e-3 and abs(brightness.mean() - 1) <= strength + 1e-3
+    np.testing.assert_allclose(colours(grey, strength, seed), grey * brightness[..., None], atol=0.05)
+
+
+@given(st.integers(0, 2**31 - 1))
+def test_contrast_is_around_the_mean(seed):
+    changed = luma(colours(IMAGE, 0.3, seed))
+    plain = luma(colours(np.full_like(IMAGE, 1) * IMAGE.mean((0, 1)), 0.3, seed))
+    assert abs(changed.mean() - plain.mean()) < 0.1
+    assert 0.48 < changed.std() / luma(IMAGE).std() < 1.7
+
+
+def test_colours_of_every_kind_are_drawn_from_their_ranges():
+    red = np.full((32, 32, 3), [200, 50, 50], np.float32)
+    drawn = np.array([colours(red, 0.3, seed)[0, 0] for seed in range(200)])
+    assert luma(drawn).min() < 0.75 * luma(red[0, 0]) and luma(drawn).max() > 1.25 * luma(red[0, 0])
+    assert ((drawn[:, 1] - drawn[:, 2]) > 20).any() and ((drawn[:, 1] - drawn[:, 2]) < -20).any()  # yellow, purple
 
 
 def test_view_is_a_function_of_its_seed(example):
@@ -40,14 +85,16 @@ def test_colour_does_not_touch_labels(example):
     assert (plain[0] != coloured[0]).any()
 
 
-def test_weakest_augmentation_is_the_whole_view(example):
+def test_weakest_augmentation_is_the_whole_view(serialized, example):
     weakest = seeded(example, 5, scale=(1.0, 1.0), flip=False, colour=0.0)
-    whole = toy.numpy(whole_example(example, toy.TASKS, toy.VIEW))
-    tf.nest.map_structure(np.testing.assert_array_equal, weakest, whole)
+    whole = toy.numpy(whole_example(parse(serialized, toy.TASKS), toy.TASKS, toy.VIEW))
+    tf.nest.map_structure(np.testing.assert_array_equal, weakest[1], whole[1])
+    off = np.abs(weakest[0].astype(int) - whole[0])  # of an image of noise, the worst that can be scaled
+    assert off.mean() < 12 and not off[39:].any()
 
 
-def test_padding_is_ignored_in_every_target(example):
-    _, targets = toy.numpy(whole_example(example, toy.TASKS, toy.VIEW))
+def test_padding_is_ignored_in_every_target(serialized):
+    _, targets = toy.numpy(whole_example(parse(serialized, toy.TASKS), toy.TASKS, toy.VIEW))
     below = 39  # 48 rows of an image 80 wide become 38 of 64
     assert (targets["stuff"]["mask"][below:] == toy.STUFF.ignore).all()
     assert not targets["depth"]["valid"][below:].any() and not targets["normals"]["normals"][below:].any()

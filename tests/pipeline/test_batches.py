@@ -7,7 +7,7 @@ import tensorflow as tf
 import toy
 
 from must_tf.errors import UserError
-from must_tf.pipeline import Augment, evaluation_batches, training_batches
+from must_tf.pipeline import Augment, Mixing, batch_ids, evaluation_batches, training_batches
 from must_tf.records import open_dataset
 from must_tf.tasks import Classification
 
@@ -17,8 +17,7 @@ PLAIN = Augment(scale=(1.0, 1.0), flip=False, colour=0.0)
 
 def numbered(folder, numbers, num_shards):
     """A dataset whose image i has the class i."""
-    rng = np.random.default_rng(0)
-    records = [toy.record(toy.random_image(rng, 32, 40), {"number": i}) for i in numbers]
+    records = [toy.record(toy.random_image(np.random.default_rng(i), 32, 40), {"number": i}) for i in numbers]
     toy.write_dataset(folder, records, [NUMBER], num_shards)
     return open_dataset(folder)
 
@@ -30,7 +29,7 @@ def union(tmp_path_factory):
 
 
 def take(datasets, count, tasks=(NUMBER,), **arguments):
-    arguments = {"view_size": (32, 32), "batch_size": 4} | arguments
+    arguments = {"sizes": [(32, 32)], "batch_size": 4} | arguments
     return [toy.numpy(batch) for batch in training_batches(datasets, tasks, **arguments).take(count)]
 
 
@@ -71,7 +70,8 @@ def test_start_is_as_if_batches_had_been_skipped(union, start):
 
 @pytest.mark.parametrize("block", [1, 4, 14])
 def test_epochs_hold_in_blocks_of_any_length(union, block, monkeypatch):
-    monkeypatch.setattr("must_tf.pipeline.batches._SHUFFLED", block)
+    monkeypatch.setattr("must_tf.pipeline.stream._SHUFFLED", block)
+    monkeypatch.setattr("must_tf.pipeline.stream._FEWEST", 1)
     batches = take(union, 14, batch_size=2)
     drawn = numbers(batches)
     assert sorted(drawn[:14]) == sorted(drawn[14:]) == list(range(14)) and drawn[:14] != drawn[14:]
@@ -91,6 +91,67 @@ def test_augmentation_of_a_record_differs_from_epoch_to_epoch(union):
     assert all(len(images) == 2 and (images[0] != images[1]).any() for images in seen.values())
 
 
+SIZES = [(32, 32), (32, 64), (64, 64)]
+
+
+def test_each_batch_has_one_of_the_sizes_as_its_number_says(union):
+    batches = take(union, 20, sizes=SIZES)
+    shapes = [images.shape[1:3] for images, _ in batches]
+    assert all(shapes.count(size) >= 2 for size in SIZES)
+    assert_same(batches[17:], take(union, 3, sizes=SIZES, start=17))
+    worker = take(union, 20, sizes=SIZES, streams=2, mine=[1])
+    assert shapes == [images.shape[1:3] for images, _ in worker]
+
+
+def test_with_several_sizes_only_these_are_open(toy_data):
+    tasks = (toy.SCENE, toy.THINGS, toy.STUFF)
+    batches = training_batches([open_dataset(toy_data)], tasks, [(32, 32), (64, 32)], 4)
+    images, targets = batches.element_spec
+    assert images.shape.as_list() == [4, None, 32, 3] and targets["stuff"]["mask"].shape.as_list() == [4, None, 32, 1]
+    assert targets["things"]["boxes"].shape.is_fully_defined()
+    for images, targets in batches.take(3):
+        assert targets["stuff"]["mask"].shape[1:3] == images.shape[1:3]
+
+
+@pytest.mark.parametrize("start", [0, 5])
+def test_parts_of_workers_are_the_batch_of_one_process(union, start):
+    arguments = {"batch_size": 6, "streams": 2, "sizes": SIZES, "start": start, "augment": Augment()}
+    workers = [take(union, 4, mine=[stream], **arguments) for stream in (0, 1)]
+    joined = [
+        tf.nest.map_structure(lambda *parts: np.concatenate(parts), *parts) for parts in zip(*workers, strict=True)
+    ]
+    assert_same(take(union, 4, **arguments), joined)
+
+
+def test_streams_share_the_records_of_an_epoch(union):
+    # nine records in two shards and five in three: eight of the fourteen in one stream
+    drawn = [numbers(take(union, 3 * count, batch_size=2, streams=2, mine=[i])) for i, count in enumerate((7, 7))]
+    held = [set(some) for some in drawn]
+    assert not held[0] & held[1] and held[0] | held[1] == set(range(14))
+    for some, own in zip(drawn, held, strict=True):
+        for epoch in range(2):
+            assert sorted(some[len(own) * epoch : len(own) * (epoch + 1)]) == sorted(own)
+
+
+def test_number_of_threads_does_not_matter(union):
+    def threaded(count):
+        options = tf.data.Options()
+        options.threading.private_threadpool_size = count
+        batches = training_batches(union, [NUMBER], SIZES, 4, streams=2).with_options(options)
+        return [toy.numpy(batch) for batch in batches.take(6)]
+
+    assert_same(threaded(1), threaded(4))
+
+
+@pytest.mark.parametrize("number", [0, 1, 9])
+@pytest.mark.parametrize("streams", [1, 2])
+def test_ids_of_a_batch_are_those_of_its_images(union, number, streams):
+    mixing = Mixing({str(union[1].folder): 2.0})
+    known = {record.id: record.labels["number"] for dataset in union for record in dataset.records()}
+    (batch,) = take(union, 1, start=number, mixing=mixing, streams=streams, seed=5)
+    assert [known[one] for one in batch_ids(union, 4, 5, number, mixing, streams)] == numbers([batch])
+
+
 def test_absent_labels_are_empty_targets(toy_data):
     records = {record.id: record for record in toy.toy_records(22)}
     dataset = open_dataset(toy_data)
@@ -104,7 +165,7 @@ def test_absent_labels_are_empty_targets(toy_data):
 
 
 def test_batches_have_one_shape_and_type(toy_data):
-    spec = training_batches([open_dataset(toy_data)], toy.TASKS, toy.VIEW, 4).element_spec
+    spec = training_batches([open_dataset(toy_data)], toy.TASKS, [toy.VIEW], 4).element_spec
     assert spec[0] == tf.TensorSpec([4, 64, 64, 3], tf.uint8)
     assert all(part.shape.is_fully_defined() and part.shape[0] == 4 for part in tf.nest.flatten(spec[1]))
 
@@ -119,18 +180,19 @@ def test_image_of_the_views_size_comes_to_the_bit_without_augmentation(tmp_path)
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     toy.write_dataset(tmp_path / "d", [toy.record(image, {"scene": 0})], [toy.SCENE], 1)
     dataset = open_dataset(tmp_path / "d")
-    (images, _), *_ = take([dataset], 1, [toy.SCENE], view_size=toy.VIEW, batch_size=1, augment=PLAIN)
+    (images, _), *_ = take([dataset], 1, [toy.SCENE], sizes=[toy.VIEW], batch_size=1, augment=PLAIN)
     np.testing.assert_array_equal(images[0], image)
 
 
 @pytest.mark.parametrize("size", [(65, 64), (64, 33), (0, 64), (-32, 32)])
 def test_size_that_is_no_multiple_of_32_is_refused(union, size):
-    for make in (lambda: training_batches(union, [NUMBER], size, 2), lambda: evaluation_batches(union[0], [], size, 2)):
+    makers = (training_batches, union, [NUMBER], [(32, 32), size]), (evaluation_batches, union[0], [], size)
+    for make, *arguments in makers:
         with pytest.raises(UserError, match=f"{size[0]}x{size[1]}.*multiples of 32"):
-            make()
+            make(*arguments, 2)
 
 
 def test_datasets_without_records_are_refused(tmp_path):
     toy.write_dataset(tmp_path / "d", [], [NUMBER], 1)
     with pytest.raises(UserError, match="no records"):
-        training_batches([open_dataset(tmp_path / "d")], [NUMBER], (32, 32), 2)
+        training_batches([open_dataset(tmp_path / "d")], [NUMBER], [(32, 32)], 2)

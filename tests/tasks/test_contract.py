@@ -198,6 +198,19 @@ def test_loss_of_an_absent_label_is_0_and_moves_nothing(task):
 
 
 @each_task
+def test_loss_is_0_exactly_where_an_image_is_not_labelled(task):
+    rng = np.random.default_rng(4)
+    labels = [toy.random_label(task, rng, *toy.VIEW), None, hard_label(task), *empty_labels(task), None]
+    target = toy.batch([toy.view_target(task, label, *toy.VIEW) for label in labels])
+    labelled = task.labelled(target)
+    assert labelled.dtype == tf.bool and labelled.shape == (len(labels),)
+    empty = [isinstance(task, Detection)] * len(empty_labels(task))  # "nothing is here" is a label
+    np.testing.assert_array_equal(labelled, [True, False, True, *empty, False])
+    loss = task.loss(target, toy.random_prediction(task, rng, len(labels)))
+    np.testing.assert_array_equal(loss != 0, labelled)
+
+
+@each_task
 def test_loss_and_gradient_of_labels_without_content_are_finite(task):
     for label in empty_labels(task):
         target = toy.batch([toy.view_target(task, label, *toy.VIEW)])

@@ -50,7 +50,7 @@ def test_installed_experiments_are_found_by_name():
         ("optimizer.learning_rate", "1e-3", 1e-3),
         ("optimizer.learning_rate", "1", 1.0),
         ("optimizer.name", "adamw", "adamw"),
-        ("trunk.depth", "18", 18),
+        ("trunk.backbone", "resnet-18", "resnet-18"),
         ("trunk.sync_norm", "True", True),
         ("augment.flip", "False", False),
         ("augment.scale", "(0.5, 2)", (0.5, 2)),

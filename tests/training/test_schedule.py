@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from must_tf.errors import UserError
 from must_tf.training import Optimizer
-from must_tf.training.schedule import learning_rate, make_optimizer
+from must_tf.training.schedule import LARS, Times, learning_rate, make_optimizer, scaled_rate
 
 
 def rates(warmup, steps, peak=0.5):
@@ -41,7 +41,7 @@ def one_step(optimizer, gradient, name="kernel"):
 def test_weight_decay_takes_its_share_of_kernels_and_spares_the_rest(name):
     optimizer = Optimizer(name, learning_rate=0.1, weight_decay=0.5)
     np.testing.assert_allclose(one_step(optimizer, [0.0, 0.0]), 1 - 0.1 * 0.5, rtol=1e-6)
-    for spared in ("gamma", "beta", "bias"):
+    for spared in ("gamma", "beta", "bias", "log_variance"):
         np.testing.assert_array_equal(one_step(optimizer, [0.0, 0.0], spared), 1)
 
 
@@ -56,3 +56,116 @@ def test_clipping_bounds_the_norm():
 def test_unknown_optimizer_is_refused_with_the_nearest():
     with pytest.raises(UserError, match="'adam' is unknown; did you mean 'adamw'"):
         make_optimizer(Optimizer("adam"), 10)
+
+
+def test_rate_by_image_stays_the_same_at_another_batch_size():
+    assert scaled_rate(0.32, 1024, 256) == pytest.approx(1.28)
+    assert scaled_rate(0.32, 256, 256) == 0.32
+    with pytest.raises(UserError, match="batch sizes 0 and 256"):
+        scaled_rate(0.32, 0, 256)
+
+
+# The factor on the learning rate
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "lars"])
+def test_factor_multiplies_the_rate_of_the_next_step(name):
+    settings, factor = Optimizer(name, learning_rate=0.5, weight_decay=0.1), tf.Variable(1.0, trainable=False)
+    plain, changed = make_optimizer(settings, 10), make_optimizer(settings, 10, factor)
+    assert isinstance(changed.learning_rate, tf.Variable)
+    kernels = [tf.Variable([1.0, 2.0], name="kernel") for _ in range(2)]
+
+    def step(optimizer, kernel):
+        optimizer.apply_gradients([(tf.constant([0.3, -0.2]), kernel)])
+        return float(optimizer.learning_rate)
+
+    graph = tf.function(lambda: changed.apply_gradients([(tf.constant([0.3, -0.2]), kernels[1])]))
+    changed.build(kernels[1:])
+    for value in (1.0, 0.25, 0.0):
+        factor.assign(value)
+        before = kernels[1].numpy()
+        graph()
+        assert float(changed.learning_rate) == pytest.approx(value * step(plain, kernels[0]), rel=1e-5)
+        if value == 1:
+            np.testing.assert_allclose(kernels[1], kernels[0], rtol=1e-6)
+    if name == "adamw":  # it has no momentum that was multiplied before
+        np.testing.assert_array_equal(kernels[1], before)
+
+
+def test_schedule_with_a_factor_tells_what_it_is():
+    schedule = learning_rate(Optimizer(learning_rate=0.5), 10)
+    times = Times(schedule, tf.Variable(0.5))
+    assert float(times(0)) == pytest.approx(0.25)
+    assert times.get_config() == {"schedule": schedule, "factor": 0.5}
+
+
+# LARS
+
+
+def lars_by_hand(kernel, gradients, rates, momentum, decay, trust=0.001):
+    kernel, velocity = np.array(kernel, np.float64), 0.0
+    for gradient, rate in zip(gradients, rates, strict=True):
+        norm = np.linalg.norm(kernel)
+        local = trust * norm / (np.linalg.norm(gradient) + decay * norm)
+        velocity = momentum * velocity + rate * local * (gradient + decay * kernel)
+        kernel = kernel - velocity
+    return kernel
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("decay", [0.0, 0.2])
+def test_lars_is_its_formula(momentum, decay):
+    rng = np.random.default_rng(0)
+    start, gradients = rng.normal(size=(3, 2)), rng.normal(size=(5, 3, 2))
+    settings = Optimizer("lars", learning_rate=30.0, momentum=momentum, weight_decay=decay)
+    made, kernel = make_optimizer(settings, 10), tf.Variable(start, name="kernel", dtype=tf.float32)
+    made.build([kernel])
+    for gradient in gradients:
+        made.apply_gradients([(tf.constant(gradient, tf.float32), kernel)])
+    rates = [float(learning_rate(settings, 10)(step)) for step in range(5)]
+    np.testing.assert_allclose(kernel, lars_by_hand(start, gradients, rates, momentum, decay), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["gamma", "beta", "bias", "log_variance"])
+def test_lars_treats_norms_biases_and_log_variances_as_sgd_without_decay(name):
+    for decay in (0.0, 0.5):
+        moved = one_step(Optimizer("lars", learning_rate=0.1, weight_decay=decay), [0.5, -1.0], name)
+        np.testing.assert_allclose(moved, [1 - 0.05, 1 + 0.1], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "start, gradient", [([0.0, 0.0], [1.0, 2.0]), ([1.0, 1.0], [0.0, 0.0]), ([0.0, 0.0], [0.0, 0.0])]
+)
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_lars_makes_no_nan_of_zeros(start, gradient, decay):
+    kernel = tf.Variable(start, name="kernel")
+    made = LARS(0.1, weight_decay=decay)
+    made.build([kernel])
+    made.apply_gradients([(tf.constant(gradient), kernel)])
+    if not np.any(start):  # no length to go by
+        np.testing.assert_allclose(kernel, -0.1 * np.array(gradient), rtol=1e-6)
+    else:  # only decay is left: of the rate's share of the length, whatever the decay
+        np.testing.assert_allclose(kernel, 1 - 0.1 * 0.001 * (decay > 0), rtol=1e-6)
+
+
+def test_size_of_a_lars_step_does_not_depend_on_the_gradients_scale():
+    settings = Optimizer("lars", learning_rate=0.1, weight_decay=0.0)
+    np.testing.assert_allclose(one_step(settings, [1e-6, 2e-6]), one_step(settings, [1e3, 2e3]), rtol=1e-6)
+
+
+def test_lars_keeps_an_average_of_the_weights():
+    made, kernel = make_optimizer(Optimizer("lars", ema=0.5), 10), tf.Variable([1.0, 1.0], name="kernel")
+    made.build([kernel])
+    average = kernel.numpy()
+    for _ in range(3):
+        made.apply_gradients([(tf.constant([1.0, 0.0]), kernel)])
+        average = 0.5 * average + 0.5 * kernel.numpy()
+    made.finalize_variable_values([kernel])
+    np.testing.assert_allclose(kernel, average, rtol=1e-6)
+
+
+def test_lars_comes_back_from_its_config():
+    config = LARS(0.25, 0.75, 0.5, 0.125).get_config()
+    again = LARS.from_config(config)
+    found = (float(again.learning_rate), again.momentum, again.weight_decay, again.trust)
+    assert found == (0.25, 0.75, 0.5, 0.125) and again.get_config() == config

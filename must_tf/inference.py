@@ -1,4 +1,4 @@
-"""Scores of a student's heads on a dataset."""
+"""What a student says of images: labels by its rules, and scores on a dataset."""
 
 from typing import Any
 
@@ -6,11 +6,31 @@ import numpy as np
 import tensorflow as tf
 
 from must_tf.errors import UserError, nearest
-from must_tf.geometry import Size
+from must_tf.geometry import Size, fit, move_image
 from must_tf.pipeline import evaluation_batches
 from must_tf.progress import Progress
 from must_tf.records import Dataset
 from must_tf.student import Student
+from must_tf.tasks.task import Label
+
+
+def predict(student: Student, encoded: bytes, view_size: Size) -> dict[str, Label]:
+    """Returns a student's labels of one image, by its rules for pseudo labels, in the frame of the image.
+
+    Args:
+      student: of any tasks.
+      encoded: the image's file.
+      view_size: height and width that the student sees, multiples of 32.
+    """
+    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    geometry = fit(image.shape[:2], view_size)
+    view = tf.saturate_cast(tf.round(move_image(image, geometry)), tf.uint8)
+    labels = {}
+    for name, outputs in student.infer(view[tf.newaxis]).items():
+        task = student.tasks[name]
+        own = task.restore({key: values[0] for key, values in outputs.items()}, geometry)
+        labels[name] = task.from_teacher({key: np.asarray(values) for key, values in own.items()})
+    return labels
 
 
 def evaluate(

@@ -4,7 +4,7 @@ import tensorflow as tf
 import toy
 
 from must_tf.errors import UserError
-from must_tf.evaluation import evaluate
+from must_tf.inference import evaluate
 from must_tf.records import open_dataset
 from must_tf.tasks import Depth
 from must_tf.training import load_student

@@ -1,0 +1,147 @@
+"""How fast the input pipeline is, as ratios within one run: python -m must_tf.experiments.rooms.pipeline_benchmark.
+
+Prints two lines and writes them as JSON:
+
+1. images/s of training batches of JPEGs of 640x427 at 224x224, over images/s of decoding them and resizing them to it,
+   without shuffling and augmentation;
+2. peak memory and images/s at 200,000 records, over those at 1,000, each in a process of its own.
+"""
+
+import io
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from must_tf import files
+from must_tf.pipeline import training_batches
+from must_tf.records import HUMAN, Dataset, Manifest, Record, Shard, serialize
+from must_tf.tasks import Classification
+
+SIZE, BATCH = (224, 224), 32
+TASK = Classification("bright", ("no", "yes"))
+
+
+def main(out: str = "pipeline_benchmark.json") -> None:
+    """Measures, prints and writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        results = {"jpeg": jpeg(Path(folder)), "records": sizes(Path(folder))}
+    print(text(results))
+    files.write_json(out, results)
+    print(f"{out}: the same as JSON")
+
+
+def text(results: dict[str, dict[str, float]]) -> str:
+    """Returns the two lines."""
+    jpeg, records = results["jpeg"], results["records"]
+    return (
+        f"input pipeline, over decode and resize: {jpeg['ratio']:.2f} "
+        f"({jpeg['pipeline']:.0f} of {jpeg['bare']:.0f} images/s; goal: at least 0.9)\n"
+        f"200,000 records over 1,000: memory {records['memory']:.2f}, images/s {records['speed']:.2f} (goal: both 1)"
+    )
+
+
+def jpeg(folder: Path, images: int = 256, batches: int = 8, rounds: int = 9) -> dict[str, float]:
+    """Batches of the pipeline against batches of a bare map, in turns; the ratio is the median of the rounds'."""
+    photos = [photo(seed) for seed in range(images)]
+    dataset = written(folder / "jpeg", [serialize(_record(one, (427, 640)), [TASK]) for one in photos], shards=4)
+    ours, bare = (iter(stream) for stream in (training_batches([dataset], [TASK], [SIZE], BATCH), _bare(dataset)))
+    _rate(ours, batches), _rate(bare, batches)
+    rates = np.array([[_rate(ours, batches), _rate(bare, batches)] for _ in range(rounds)])
+    ratio = float(np.median(rates[:, 0] / rates[:, 1]))
+    return {"ratio": ratio, "pipeline": float(np.median(rates[:, 0])), "bare": float(np.median(rates[:, 1]))}
+
+
+def sizes(folder: Path, counts: tuple[int, int] = (1_000, 200_000)) -> dict[str, float]:
+    """Peak memory and speed by number of records."""
+    few, many = (_in_process(folder, count) for count in counts)
+    return {
+        "memory": many["megabytes"] / few["megabytes"],
+        "speed": many["images_per_second"] / few["images_per_second"],
+        "megabytes_few": few["megabytes"],
+        "megabytes_many": many["megabytes"],
+    }
+
+
+def draw(folder: str, batches: int = 400) -> dict[str, float]:
+    """Draws from the dataset in a folder: what a process of `sizes` does. Entered in the middle of an epoch."""
+    counts = json.loads(Path(folder, "counts.json").read_text())
+    dataset = _dataset(Path(folder), counts)
+    stream = iter(training_batches([dataset], [TASK], [(32, 32)], BATCH, start=sum(counts) // (2 * BATCH)))
+    _rate(stream, 50)
+    rate = _rate(stream, batches)
+    return {"images_per_second": rate, "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def photo(seed: int) -> bytes:
+    """Returns a JPEG of 640x427 with as many bytes as a photograph's: patches of all sizes, and noise."""
+    rng = np.random.default_rng(seed)
+    layers = [rng.normal(0, 25, (max(427 // step, 2), max(640 // step, 2), 3)) for step in (160, 40, 10, 3)]
+    resized = [np.asarray(tf.image.resize(layer, (427, 640), "bicubic")) for layer in layers]
+    image = np.clip(128 + sum(resized), 0, 255).astype(np.uint8)  # type: ignore[arg-type]
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def written(folder: Path, records: list[bytes], shards: int) -> Dataset:
+    """Writes serialised records as a dataset without a manifest on disk."""
+    folder.mkdir()
+    for shard in range(shards):
+        with tf.io.TFRecordWriter(str(folder / str(shard))) as writer:
+            for one in records[shard::shards]:
+                writer.write(one)
+    return _dataset(folder, [len(records[shard::shards]) for shard in range(shards)])
+
+
+def _dataset(folder: Path, counts: list[int]) -> Dataset:
+    parts = [Shard(str(i), count, 0, "", {}) for i, count in enumerate(counts)]
+    return Dataset(folder, Manifest("benchmark", "train", (TASK,), {}, {}, parts))
+
+
+def _record(encoded: bytes, size: tuple[int, int], kind: str = "JPEG") -> Record:
+    return Record(encoded, kind, *size, "0" * 16, {TASK.name: 0}, {TASK.name: HUMAN})
+
+
+def _bare(dataset: Dataset) -> tf.data.Dataset:
+    spec = {"image/encoded": tf.io.FixedLenFeature([], tf.string)}
+
+    def example(serialized: tf.Tensor) -> tf.Tensor:
+        image = tf.io.decode_jpeg(tf.io.parse_single_example(serialized, spec)["image/encoded"], channels=3)
+        return tf.saturate_cast(tf.round(tf.image.resize(image, SIZE)), tf.uint8)
+
+    records = tf.data.TFRecordDataset(dataset.paths).repeat()
+    return records.map(example, tf.data.AUTOTUNE, deterministic=True).batch(BATCH, drop_remainder=True).prefetch(4)
+
+
+def _in_process(folder: Path, count: int) -> dict[str, float]:
+    """Runs `draw` on so many records of one pixel, in shards of 1,000."""
+    place = folder / str(count)
+    encoded = tf.io.encode_png(np.zeros((1, 1, 3), np.uint8)).numpy()
+    written(place, [serialize(_record(encoded, (1, 1), "PNG"), [TASK])] * count, shards=count // 1000)
+    files.write_json(place / "counts.json", [1000] * (count // 1000))
+    command = [sys.executable, "-m", "must_tf.experiments.rooms.pipeline_benchmark", "--draw", str(place)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+
+
+def _rate(stream: Any, batches: int) -> float:
+    """Images/s; the first batches of a stream that were ready before make it a little high for both sides alike."""
+    started = time.perf_counter()
+    for _ in range(batches):
+        next(stream)
+    return batches * BATCH / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--draw"]:
+        print(json.dumps(draw(*sys.argv[2:])))
+    else:
+        main(*sys.argv[1:])

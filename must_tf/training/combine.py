@@ -1,0 +1,275 @@
+"""How the gradients of several tasks become one gradient of the trunk that they share.
+
+`sum` adds them up. `pcgrad` (Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020) takes from each the
+part that opposes another's. `attittud` (Dery et al., "Auxiliary Task Update Decomposition", ICLR 2021) weighs the parts
+of the other tasks' gradients that help, hurt and leave alone one target task.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from must_tf.errors import UserError, nearest
+from must_tf.training.config import Combine
+
+Gradient = Sequence[tf.Tensor]  # one tensor a variable
+
+RULES = ("sum", "pcgrad", "attittud")
+
+_OVERSAMPLING = 4  # random directions beyond the rank, as Halko et al. (2011) advise
+_LEAST = 1e-5  # share of a vector's length below which a part of it is rounding
+
+
+def gramian(gradients: Sequence[Gradient]) -> tf.Tensor:
+    """Returns the inner products [K, K] of K gradients.
+
+    Element by element and not as a matrix product, which GPUs and TPUs round to fewer bits.
+    """
+    products = [[dot(one, other) for other in gradients[: i + 1]] for i, one in enumerate(gradients)]
+    count = range(len(gradients))
+    return tf.stack([tf.stack([products[max(i, j)][min(i, j)] for j in count]) for i in count])
+
+
+def cosines(gramian: tf.Tensor) -> tf.Tensor:
+    """Returns the cosines [K, K] of the angles between gradients; 0 where one of them is 0."""
+    norms = _norms(gramian)
+    scaled = tf.math.divide_no_nan(tf.math.divide_no_nan(gramian, norms[:, tf.newaxis]), norms[tf.newaxis])
+    return tf.clip_by_value(scaled, -1.0, 1.0)
+
+
+def shares(gramian: tf.Tensor) -> tf.Tensor:
+    """Returns each gradient's share [K] of the sum of their norms; 0 where all are 0."""
+    norms = _norms(gramian)
+    return tf.math.divide_no_nan(norms, tf.reduce_sum(norms))
+
+
+def dot(one: Gradient, other: Gradient) -> tf.Tensor:
+    """Returns the inner product [] of two gradients."""
+    return tf.add_n([tf.reduce_sum(a * b) for a, b in zip(one, other, strict=True)])
+
+
+def per_sample_gradients(
+    loss_of: Callable[[Any, Any], tf.Tensor], variables: Sequence[tf.Variable], images: tf.Tensor, targets: Any
+) -> list[tf.Tensor]:
+    """Returns the gradients of single images, [samples, *variable.shape] a variable.
+
+    One image goes through at a time: the memory is that of a batch of one, and of the result.
+
+    Args:
+      loss_of: gives the loss [] of images [1, H, W, 3] and targets [1, ...].
+      variables: to differentiate by.
+      images: [samples, H, W, 3].
+      targets: tensors [samples, ...] in any structure.
+    """
+
+    def one(sample: tuple[tf.Tensor, Any]) -> list[tf.Tensor]:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            loss = loss_of(*tf.nest.map_structure(lambda value: value[tf.newaxis], sample))
+        gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return [tf.cast(gradient, tf.float32) for gradient in gradients]
+
+    specs = [tf.TensorSpec(variable.shape, tf.float32) for variable in variables]
+    return tf.map_fn(one, (images, targets), parallel_iterations=1, fn_output_signature=specs)
+
+
+class Combiner(tf.Module):
+    """Makes one gradient of the trunk out of the tasks'.
+
+    No rule depends on how the parameters are split into variables, and none makes NaN of gradients that are 0.
+
+    Args:
+      combine: the rule and its settings.
+      tasks: names in the order in which their gradients are added.
+      variables: of the trunk.
+      seed: of the order of `pcgrad` and the sketch of `attittud`.
+
+    Attributes:
+      rule: its name.
+      target: the task that `attittud` helps; else empty.
+      refresh_every: steps between calls of `refresh`; 0 where the rule needs none.
+      basis: of `attittud`, [rank, *variable.shape] a variable: orthonormal over all variables together, or 0 for a
+        direction that was not found; all 0 before the first `refresh`.
+    """
+
+    def __init__(self, combine: Combine, tasks: Sequence[str], variables: Sequence[tf.Variable], seed: int):
+        super().__init__()
+        _check(combine, tasks)
+        self.rule, self.seed = combine.rule, seed
+        self.basis: list[tf.Variable] = []
+        self.refresh_every = 0
+        self.target = ""
+        self._tasks = tuple(tasks)
+        if self.rule == "attittud":
+            self.target, self.refresh_every = combine.target, combine.refresh_every
+            self._weights = (combine.hurting, combine.orthogonal, combine.helping)
+            self._rank = combine.rank
+            self.basis = [_state(tf.zeros([self._rank, *variable.shape]), "basis") for variable in variables]
+            self._refreshes = _state(tf.zeros([], tf.int64), "refreshes")
+
+    def __call__(self, gradients: Mapping[str, Gradient], step: tf.Tensor) -> list[tf.Tensor]:
+        """Returns the trunk's gradient, a tensor a variable.
+
+        Args:
+          gradients: of each task, a tensor a variable; 0 where a task does not reach a variable.
+          step: int64 []; `pcgrad` draws its order by it.
+        """
+        rows = [gradients[name] for name in self._tasks]
+        if self.rule == "pcgrad":
+            return _weighted(rows, tf.unstack(_surgery(gramian(rows), self.seed, step)))
+        if self.rule == "attittud":
+            return self._split(rows)
+        return [tf.add_n(list(parts)) for parts in zip(*rows, strict=True)]
+
+    def refresh(self, per_sample: Sequence[tf.Tensor]) -> None:
+        """Takes a new basis of the target's gradients: the leading directions of a randomised SVD.
+
+        A random sketch of the samples' gradients spans nearly what they span (Halko et al., 2011); within the sketch
+        the directions are found exactly. Sums are float64. Every worker must give the same gradients.
+
+        Args:
+          per_sample: the target task's gradients of single images, [samples, *variable.shape] a variable. One that is
+            not finite counts as 0.
+        """
+        per_sample = _finite(per_sample)
+        size = self._rank + _OVERSAMPLING
+        random = _normal([size, tf.shape(per_sample[0])[0]], self.seed, self._refreshes)
+        sketch = [tf.tensordot(random, gradient, 1) for gradient in per_sample]
+        # Orthonormal directions are `sketch` times `whiten`; `seen` holds the samples' coordinates along them.
+        values, vectors = tf.linalg.eigh(_products(sketch, sketch))
+        whiten = vectors * _inverse_root(values)
+        seen = tf.matmul(_products(per_sample, sketch), whiten)
+        strengths, vectors = tf.linalg.eigh(tf.matmul(seen, seen, transpose_a=True))
+        kept = tf.cast(_real(strengths), tf.float64)
+        turn = tf.reverse(tf.transpose(tf.matmul(whiten, vectors) * kept), [0])[: self._rank]
+        for variable, directions in zip(self.basis, sketch, strict=True):
+            variable.assign(tf.cast(tf.tensordot(turn, tf.cast(directions, tf.float64), 1), tf.float32))
+        self._refreshes.assign_add(1)
+
+    def _split(self, rows: Sequence[Gradient]) -> list[tf.Tensor]:
+        """The target's gradient as it is, and the others' in three parts, each times its weight.
+
+        Along a direction of the basis, a gradient helps where its sign is the target's, and hurts where it is the
+        other one. Beyond Dery et al., what the basis misses of the target's own gradient is one direction more: so the
+        orthogonal part is orthogonal to that gradient, and with a hurting weight of 0 (and no weight below 0) no
+        small step along the result's negative raises the target's loss, however old the basis is.
+        """
+        basis = [variable.read_value() for variable in self.basis]
+        target = rows[self._tasks.index(self.target)]
+        others = [row for name, row in zip(self._tasks, rows, strict=True) if name != self.target]
+        own = _coordinates(basis, target)
+        missed = _without(target, basis, own)
+        missed = _without(missed, basis, _coordinates(basis, missed))  # once more: the first time leaves rounding
+        squared = dot(missed, missed)
+        real = squared > _LEAST**2 * dot(target, target)
+        orthogonal = self._weights[1]
+        change, change_missed = tf.zeros_like(own), tf.zeros_like(squared)
+        for row in others:
+            along = _coordinates(basis, row)
+            change += (self._weight(tf.sign(along) * tf.sign(own)) - orthogonal) * along
+            product = dot(missed, row)
+            excess = (self._weight(tf.sign(product)) - orthogonal) * product
+            change_missed += tf.where(real, tf.math.divide_no_nan(excess, squared), 0.0)
+        parts = _weighted([target, *others, missed], [1.0, *[orthogonal] * len(others), change_missed])
+        return _without(parts, basis, -change)
+
+    def _weight(self, agreement: tf.Tensor) -> tf.Tensor:
+        """The weight of a part that agrees (1), disagrees (-1), or of which the target says nothing (0)."""
+        hurting, orthogonal, helping = self._weights
+        return tf.where(agreement > 0, helping, tf.where(agreement < 0, hurting, orthogonal))
+
+
+def _surgery(gramian: tf.Tensor, seed: int, step: tf.Tensor) -> tf.Tensor:
+    """Returns how often each task's gradient is in PCGrad's sum, [K].
+
+    Every gradient meets the others in an order of its own; where it then opposes one, as that one was at first, it
+    loses the part along it. All stay in the span of the K gradients, so that their inner products are enough.
+    """
+    count = gramian.shape[0]
+    draws = tf.random.stateless_uniform([count, count], tf.stack([seed, tf.cast(step, tf.int64)]), alg="philox")
+    orders = tf.argsort(draws, stable=True)
+    mixes = tf.eye(count)
+    for turn in range(count):
+        other = orders[:, turn]
+        products = tf.reduce_sum(mixes * tf.gather(gramian, other), -1)
+        opposed = (products < 0) & (other != tf.range(count))
+        along = tf.math.divide_no_nan(products, tf.gather(tf.linalg.diag_part(gramian), other))
+        mixes -= tf.where(opposed, along, 0.0)[:, tf.newaxis] * tf.one_hot(other, count)
+    return tf.reduce_sum(mixes, 0)
+
+
+def _weighted(rows: Sequence[Gradient], weights: Sequence[Any]) -> list[tf.Tensor]:
+    """Returns the weighted sum of gradients."""
+    return [
+        tf.add_n([weight * part for weight, part in zip(weights, parts, strict=True)])
+        for parts in zip(*rows, strict=True)
+    ]
+
+
+def _coordinates(basis: Sequence[tf.Tensor], row: Gradient) -> tf.Tensor:
+    """Returns a gradient's inner products [rank] with the directions of a basis."""
+    products = [
+        tf.reduce_sum(tf.reshape(directions * part, [directions.shape[0], -1]), 1)
+        for directions, part in zip(basis, row, strict=True)
+    ]
+    return tf.add_n(products)
+
+
+def _without(row: Gradient, basis: Sequence[tf.Tensor], amounts: tf.Tensor) -> list[tf.Tensor]:
+    """Returns a gradient less so much [rank] of each direction of a basis."""
+    return [
+        part - tf.reduce_sum(directions * tf.reshape(amounts, [-1] + [1] * len(part.shape)), 0)
+        for directions, part in zip(basis, row, strict=True)
+    ]
+
+
+def _products(rows: Sequence[tf.Tensor], others: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Returns the inner products [N, M], float64, of N and M gradients that are stacked by variable."""
+    flat = [
+        [tf.reshape(tf.cast(part, tf.float64), [tf.shape(part)[0], -1]) for part in pair]
+        for pair in zip(rows, others, strict=True)
+    ]
+    return tf.add_n([tf.matmul(one, other, transpose_b=True) for one, other in flat])
+
+
+def _real(eigenvalues: tf.Tensor) -> tf.Tensor:
+    """Which eigenvalues of a Gramian are more than rounding; none where all are 0."""
+    return eigenvalues > _LEAST**2 * tf.reduce_max(eigenvalues)
+
+
+def _inverse_root(eigenvalues: tf.Tensor) -> tf.Tensor:
+    real = _real(eigenvalues)
+    return tf.where(real, tf.math.rsqrt(tf.where(real, eigenvalues, 1.0)), 0.0)
+
+
+def _finite(per_sample: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """Takes 0 for the gradients of samples that hold a value which is not finite."""
+    finite = [tf.reduce_all(tf.math.is_finite(part), list(range(1, len(part.shape)))) for part in per_sample]
+    good = tf.reduce_all(tf.stack(finite), 0)
+    return [tf.where(tf.reshape(good, [-1] + [1] * (len(part.shape) - 1)), part, 0.0) for part in per_sample]
+
+
+def _normal(shape: Sequence[Any], seed: int, count: tf.Tensor) -> tf.Tensor:
+    return tf.random.stateless_normal(shape, tf.stack([seed, tf.cast(count, tf.int64)]), alg="philox")
+
+
+def _norms(gramian: tf.Tensor) -> tf.Tensor:
+    return tf.sqrt(tf.linalg.diag_part(gramian))
+
+
+def _state(value: tf.Tensor, name: str) -> tf.Variable:
+    """A variable for checkpoints to hold, the same on every replica."""
+    return tf.Variable(value, trainable=False, name=name, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+
+
+def _check(combine: Combine, tasks: Sequence[str]) -> None:
+    if combine.rule not in RULES:
+        raise UserError(f"combine.rule: {combine.rule!r} is unknown; {nearest(combine.rule, RULES)}")
+    if combine.rule != "attittud":
+        return
+    if combine.target not in tasks:
+        raise UserError(f"combine.target: no task {combine.target!r}; {nearest(combine.target, tasks)}")
+    for field in ("rank", "samples", "refresh_every"):
+        if getattr(combine, field) < 1:
+            raise UserError(f"combine.{field}: {getattr(combine, field)} received, expected 1 or more")

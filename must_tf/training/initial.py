@@ -1,0 +1,111 @@
+"""Weights to begin with: the trunk of a finished run, of an export, or of a Model Garden checkpoint."""
+
+import dataclasses
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
+
+from must_tf.errors import UserError
+from must_tf.student import Student
+from must_tf.training.checkpoint import STUDENT, parts, read_architecture
+from must_tf.trunk import Trunk
+
+_EXPORTED = Path("savedmodel", "backbone", "variables", "variables")
+_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+
+
+def load_trunk(student: Student, where: str | os.PathLike) -> list[str]:
+    """Loads backbone and pyramid into a student, and prints what was loaded, what was not, and why.
+
+    A backbone comes whole or not at all. A pyramid that the file lacks, or that does not fit, stays as it is. The
+    images need no change for Model Garden's checkpoints: its normalisation is the student's own.
+
+    Args:
+      where: an export, a finished workdir, or a checkpoint of Model Garden's trainer: its prefix (`.../ckpt-1000`)
+        or the folder of its `checkpoint` file.
+
+    Returns:
+      The parts that were loaded: `backbone`, and `decoder` where it is there and fits.
+    """
+    prefix = _prefix(student, where)
+    reader = tf.train.load_checkpoint(prefix)
+    shapes = reader.get_variable_to_shape_map()
+    if _GRAPH not in shapes:
+        raise UserError(
+            f"{where}: no checkpoint of TensorFlow 2's objects (TF1-style?); expected one by Model Garden 2"
+        )
+    trunk = {name: part for name, part in parts(student).items() if name != "heads"}
+    keys = _keys(prefix, reader, trunk)
+    taken: set[str] = set()
+    loaded, lines = [], []
+    for name, part in trunk.items():
+        problems = [line for v in part.variables if (line := _problem(v, keys.get(id(v)), shapes))]
+        if problems and name == "backbone":
+            raise UserError(
+                f"{where}: backbone does not fit {student.architecture.trunk.backbone}: {problems[0]}"
+                f" (and {len(problems) - 1} more); make trunk.backbone and trunk.width those of the file"
+            )
+        if problems:
+            lines.append(f"{name}: not loaded, {len(problems)} of {len(part.variables)} variables do not fit:")
+            lines += [f"  {line}" for line in problems[:5]] + ["  ..."] * (len(problems) > 5)
+            continue
+        for variable in part.variables:
+            variable.assign(reader.get_tensor(keys[id(variable)]))
+        taken |= {keys[id(variable)] for variable in part.variables}
+        loaded.append(name)
+        lines.append(f"{name}: loaded, {len(part.variables)} variables")
+    spare = Counter(key.split("/")[0] for key in shapes if key != _GRAPH and key not in taken)
+    if spare:
+        lines.append("not used: " + ", ".join(f"{name} ({count})" for name, count in sorted(spare.items())))
+    print(f"{where}:", *lines, sep="\n  ", flush=True)
+    return sorted(loaded)
+
+
+def _prefix(student: Student, where: str | os.PathLike) -> str:
+    """Returns the name that the files of the weights begin with; checks the trunk of a run or an export."""
+    if Path(f"{where}.index").exists():
+        return str(where)
+    if Path(where, "checkpoint").exists():
+        latest = tf.train.latest_checkpoint(str(where))
+        if latest is None:
+            raise UserError(f"{where}: its `checkpoint` file names no checkpoint that is there; give a prefix (ckpt-N)")
+        return latest
+    if Path(where).is_file():
+        raise UserError(f"{where}: no checkpoint; give its prefix, without .index or .data-00000-of-00001")
+    _check(student.architecture.trunk, read_architecture(where).trunk, where)
+    for prefix in (Path(where, STUDENT, "weights"), Path(where, _EXPORTED)):
+        if prefix.with_suffix(".index").exists():
+            return str(prefix)
+    raise UserError(f"{where}: holds no weights of a trunk; export with --formats=savedmodel, or train to the end")
+
+
+def _check(want: Trunk, have: Trunk, where: str | os.PathLike) -> None:
+    for field in dataclasses.fields(Trunk):
+        ours, theirs = getattr(want, field.name), getattr(have, field.name)
+        if ours != theirs and not field.name.startswith(("norm", "sync")):
+            raise UserError(f"{where}: its trunk.{field.name} is {theirs!r}, the config's {ours!r}; make them the same")
+
+
+def _keys(prefix: str, reader: Any, trunk: dict[str, Any]) -> dict[int, str]:
+    """Returns the key in the file of each variable of the trunk, by id, as the two graphs of objects match."""
+    graph = TrackableObjectGraph.FromString(reader.get_tensor(_GRAPH))
+    matched = tf.train.CheckpointView(prefix).match(tf.train.Checkpoint(**trunk))
+    found = {}
+    for node, value in matched.items():
+        attributes = graph.nodes[node].attributes
+        if len(attributes) == 1:
+            found[id(value)] = attributes[0].checkpoint_key
+    return found
+
+
+def _problem(variable: tf.Variable, key: str | None, shapes: dict[str, list[int]]) -> str:
+    """Returns why a variable cannot be loaded; empty where it can."""
+    if key is None or key not in shapes:
+        return f"{variable.name} {variable.shape.as_list()} is absent in the file"
+    if shapes[key] != variable.shape.as_list():
+        return f"{variable.name}: {shapes[key]} in the file, {variable.shape.as_list()} here"
+    return ""

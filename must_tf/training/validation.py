@@ -1,0 +1,89 @@
+"""Evaluation on the way: the tasks' metrics on a validation set, pictures, and the best student so far."""
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from must_tf.errors import UserError, nearest
+from must_tf.files import read_json, write_json
+from must_tf.inference import evaluate, predict
+from must_tf.records import Dataset
+from must_tf.student import Student
+from must_tf.tasks import Task
+from must_tf.training.checkpoint import save_student
+
+BEST = "best"  # the folder of a workdir that is the workdir of its best student
+_FILE = "best.json"
+_PICTURES = 4
+
+
+def check_best(best: str, tasks: Mapping[str, Task]) -> None:
+    """Raises a `UserError` unless `best` is empty or names a metric of a task, as `TASK/METRIC` or `-TASK/METRIC`."""
+    name, slash, metric = best.removeprefix("-").partition("/")
+    if best and (not slash or name not in tasks):
+        raise UserError(f"best: {best!r} received, expected TASK/METRIC; {nearest(name, tasks)}")
+    if best and metric not in (known := tasks[name].metrics().result()):
+        raise UserError(f"best: task {name!r} has no metric {metric!r}; {nearest(metric, known)}")
+
+
+def keep_best(student: Student, workdir: str | os.PathLike, best: str, step: int, scores: Mapping[str, float]) -> bool:
+    """Keeps a student as `WORKDIR/best`, itself a finished workdir, where it is better than the one before it.
+
+    Args:
+      student: to be kept.
+      workdir: of the run.
+      best: `TASK/METRIC`, or `-TASK/METRIC` where lower is better.
+      step: at which it is.
+      scores: by `TASK/METRIC`.
+    """
+    folder = Path(workdir, BEST)
+    name = best.removeprefix("-")
+    if name not in scores:
+        raise UserError(f"best: the validation set has no labels for {name!r}; known: {', '.join(sorted(scores))}")
+    value, sign = scores[name], -1 if best.startswith("-") else 1
+    before = read_json(folder / _FILE) if (folder / _FILE).exists() else None
+    if not np.isfinite(value) or (before and sign * value <= sign * before["value"]):
+        return False
+    write_json(folder / "config.json", read_json(Path(workdir, "config.json")))
+    save_student(student, folder)
+    write_json(folder / _FILE, {"step": step, "metric": name, "value": value})
+    return True
+
+
+def score(student: Student, dataset: Dataset, view_size: tuple[int, int], batch_size: int) -> dict[str, float]:
+    """Returns the metrics of all tasks that the dataset has labels of, by `TASK/METRIC`."""
+    scores = evaluate(student, dataset, view_size, batch_size=batch_size)
+    return {f"{task}/{name}": value for task, values in scores.items() for name, value in values.items()}
+
+
+def draw(student: Student, dataset: Dataset, view_size: tuple[int, int]) -> dict[str, list[np.ndarray]]:
+    """Returns pictures of the first images: `TASK/label` and `TASK/prediction`, uint8 [H, W, 3] each."""
+    pictures: dict[str, list[np.ndarray]] = {}
+    for record in itertools.islice(dataset.records(), _PICTURES):
+        image = tf.io.decode_image(record.encoded, channels=3, expand_animations=False).numpy()
+        said = predict(student, record.encoded, view_size)
+        for name, task in student.tasks.items():
+            if name in record.labels:
+                pictures.setdefault(f"{name}/label", []).append(task.draw(image, record.labels[name]))
+            pictures.setdefault(f"{name}/prediction", []).append(task.draw(image, said[name]))
+    return pictures
+
+
+@contextlib.contextmanager
+def averaged(optimizer: tf_keras.optimizers.Optimizer, variables: list[tf.Variable]) -> Iterator[None]:
+    """Puts the moving averages in the place of the weights for a while, where the optimizer keeps any."""
+    averages = getattr(optimizer, "_model_variables_moving_average", None) or []
+    before = [variable.read_value() for variable in variables] if averages else []
+    for variable, average in zip(variables, averages, strict=False):
+        variable.assign(average)
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, before, strict=False):
+            variable.assign(value)

@@ -1,0 +1,82 @@
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from toy import png
+
+from must_tf.geometry import Geometry, fit, move_image, random_view
+from must_tf.pipeline.decode import decode_view
+
+VIEW = (64, 96)
+
+
+def smooth(height, width, seed=0):
+    """A photograph's worst enemy left out: an image without edges."""
+    small = np.random.default_rng(seed).integers(0, 256, (max(height // 24, 2), max(width // 24, 2), 3))
+    return np.array(Image.fromarray(small.astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def jpeg(image):
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=95, subsampling=0)
+    return buffer.getvalue()
+
+
+decode = tf.function(lambda encoded, *geometry: decode_view(encoded, Geometry(*geometry, VIEW)))
+
+
+def both(encoded, seed, scale=(0.5, 2.0)):
+    """The view by `decode_view` and that by decoding all."""
+    image = tf.io.decode_image(encoded, channels=3)
+    geometry = random_view(tf.constant([seed, 0]), image.shape[:2], VIEW, scale)
+    return decode(tf.constant(encoded), *geometry[:4]).numpy(), move_image(image, geometry).numpy(), geometry
+
+
+@given(st.integers(0, 2**31 - 1), st.integers(8, 900), st.integers(8, 900), st.sampled_from([jpeg, png]))
+def test_view_is_that_of_the_whole_image(seed, height, width, encode):
+    view, whole, geometry = both(encode(smooth(height, width, seed)), seed)
+    np.testing.assert_allclose(view, whole, atol=30)  # at single pixels of the edge
+    assert np.abs(view - whole).mean() < 2.5
+    rows, columns = np.minimum(geometry.scaled_size - geometry.offset, VIEW)
+    padded = view[:, ::-1] if geometry.flip else view
+    assert not padded[rows:].any() and not padded[:, columns:].any()
+
+
+@pytest.mark.parametrize("ratio", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("encode", [jpeg, png])
+def test_places_do_not_shift(encode, ratio):
+    # the centre of gravity of a square stays within a tenth of a pixel of where geometry says that it is
+    image = np.zeros((64 * ratio + 30, 96 * ratio + 30, 3), np.uint8)
+    image[20 * ratio : 30 * ratio, 40 * ratio : 50 * ratio] = 255
+    view, whole, _ = both(encode(image), 3, (0.9, 0.9))
+    for axis in (0, 1):
+        places = np.arange(VIEW[axis])
+        centres = [np.average(places, weights=one.sum((1 - axis, 2))) for one in (view, whole)]
+        assert abs(centres[0] - centres[1]) < 0.1
+
+
+@pytest.mark.parametrize("size", [VIEW, (20, 30), (63, 95), (64, 30)])
+def test_image_that_is_not_made_smaller_comes_as_it_is(size):
+    encoded = jpeg(smooth(*size))
+    geometry = fit(size, VIEW)
+    exact = move_image(tf.io.decode_image(encoded, channels=3), geometry)
+    np.testing.assert_allclose(decode(tf.constant(encoded), *geometry[:4]), exact, atol=0 if size == VIEW else 0.01)
+
+
+def test_grey_and_sixteen_bit_images_are_read():
+    grey = smooth(200, 300)[..., 0]
+    for image in (grey, grey.astype(np.uint16) * 257):
+        view, whole, _ = both(png(image), 1)
+        assert np.abs(view - whole).mean() < 1 and view.max() > 100
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 400), (400, 1), (2, 900), (900, 3), (17, 4000)])
+@pytest.mark.parametrize("encode", [jpeg, png])
+def test_thin_images_have_views(size, encode):
+    view, whole, _ = both(encode(np.full((*size, 3), 200, np.uint8)), 5, (0.6, 1.2))
+    assert np.isfinite(view).all()
+    np.testing.assert_allclose(view, whole, atol=2)

@@ -1,0 +1,110 @@
+import itertools
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from must_tf.errors import UserError
+from must_tf.pipeline.mixing import Mixing, Turns, shares
+
+COUNTS = {Path("data/a"): 1000, Path("data/b"): 10}
+SEED = tf.constant([3, 4], tf.int64)
+BLOCK = 1024
+
+
+def probabilities(counts=COUNTS, **fields):
+    rates = Mixing(**fields).rates(counts)
+    parts = np.array(shares([rates[folder] for folder in counts], list(counts.values())), np.float64)
+    return parts / parts.sum()
+
+
+def test_default_is_uniform_over_the_union_exactly():
+    assert set(Mixing().rates(COUNTS).values()) == {Fraction(1)}
+    assert shares([Fraction(1)] * 2, [1000, 10]) == (1000, 10)
+
+
+@pytest.mark.parametrize("key", ["data/b", "data/b/", "data//b"])
+def test_weights_are_by_folder_as_named(key):
+    np.testing.assert_allclose(probabilities(weights={key: 25.0}), [0.8, 0.2])
+    assert probabilities(weights={key: 0.1})[1] == 1 / 1001
+
+
+def test_weight_of_0_leaves_a_dataset_out():
+    np.testing.assert_array_equal(probabilities(weights={"data/a": 0}), [0, 1])
+
+
+@given(st.floats(0.2, 50), st.floats(0.1, 10))
+def test_temperature_is_as_defined(temperature, weight):
+    parts = np.array([weight * 1000 ** (1 / temperature), 10 ** (1 / temperature)])
+    got = probabilities(weights={"data/a": weight}, temperature=temperature)
+    np.testing.assert_allclose(got, parts / parts.sum(), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(("temperature", "parts"), [(1e-9, [1, 0]), (1e9, [0.5, 0.5]), (float("inf"), [0.5, 0.5])])
+def test_temperature_has_its_limits(temperature, parts):
+    np.testing.assert_allclose(probabilities(temperature=temperature), parts, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"weights": {"data/c": 1}}, "no folder 'data/c'; did you mean"),
+        ({"weights": {"data/a": -1}}, "-1 for data/a received, expected a number of at least 0"),
+        ({"weights": {"data/a": float("nan")}}, "nan for data/a"),
+        ({"temperature": 0}, "temperature 0 received, expected a number above 0"),
+        ({"temperature": float("nan")}, "temperature nan"),
+    ],
+)
+def test_bad_mixing_is_refused(fields, message):
+    with pytest.raises(UserError, match=message):
+        Mixing(**fields).rates(COUNTS)
+
+
+def test_two_datasets_of_one_temperature_without_records_are_taken():
+    assert Mixing(temperature=2.0).rates({Path("a"): 0, Path("b"): 4})[Path("b")] > 0
+
+
+@given(st.lists(st.integers(1, 3000), min_size=2, max_size=4))
+def test_every_period_holds_the_shares_and_every_block_them_to_within_one(parts):
+    turns = Turns(tuple(parts), SEED)
+    blocks = [turns.block(tf.constant(i, tf.int64)).numpy() for i in range(turns.blocks)]
+    drawn = np.concatenate(blocks)
+    np.testing.assert_array_equal(np.bincount(drawn, minlength=len(parts)), parts)
+    for block in blocks:
+        expected = len(block) * np.array(parts) / sum(parts)
+        assert (np.abs(np.bincount(block, minlength=len(parts)) - expected) < 2).all()
+
+
+@given(st.lists(st.integers(1, 1500), min_size=2, max_size=4), st.integers(0, 4000))
+def test_any_position_can_be_entered(parts, position):
+    turns = Turns(tuple(parts), SEED)
+    drawn = np.array(list(turns.dataset(0).take(position + 5).as_numpy_iterator()))
+    np.testing.assert_array_equal(list(turns.dataset(position).take(5).as_numpy_iterator()), drawn[position:])
+    assert turns.before(position) == np.bincount(drawn[:position], minlength=len(parts)).tolist()
+
+
+def test_nothing_drifts_far_away():
+    turns = Turns((2**30, 2**30 - 1, 2), SEED)
+    for position in (10**12, 10**12 + BLOCK + 17):
+        before = turns.before(position)
+        assert sum(before) == position
+        ahead = list(turns.dataset(position).take(3000).as_numpy_iterator())
+        after = np.array(before) + np.bincount(ahead, minlength=3)
+        assert turns.before(position + 3000) == after.tolist()
+        assert abs(before[0] - position * 2**30 / turns.period) < BLOCK
+
+
+def test_orders_differ_from_block_to_block_and_from_seed_to_seed():
+    turns = Turns((500, 524), SEED)
+    orders = [turns.block(tf.constant(i, tf.int64)).numpy() for i in (0, 1)]
+    orders.append(Turns((500, 524), SEED + 1).block(tf.constant(0, tf.int64)).numpy())
+    assert all((one != other).any() for one, other in itertools.combinations(orders, 2))
+
+
+def test_shares_beyond_the_longest_period_are_rounded():
+    parts = shares([Fraction(0.1), Fraction(1)], [10**12, 3])
+    assert sum(parts) == 2**31 and parts[0] >= 2**31 - 1

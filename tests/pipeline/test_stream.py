@@ -1,0 +1,155 @@
+import collections
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from must_tf.errors import UserError
+from must_tf.pipeline.mixing import Mixing
+from must_tf.pipeline.stream import deal, records
+from must_tf.records import Dataset, Manifest, Shard
+
+SEED = tf.constant([1, 2], tf.int64)
+
+
+def made(folder, counts):
+    """A dataset of shards with these counts, whose records are `SHARD/NUMBER`."""
+    folder.mkdir()
+    shards = []
+    for i, count in enumerate(counts):
+        with tf.io.TFRecordWriter(str(folder / f"{i}")) as writer:
+            for j in range(count):
+                writer.write(f"{folder.name}/{i}/{j}")
+        shards.append(Shard(f"{i}", count, 0, "", {}))
+    return Dataset(folder, Manifest("d", "train", (), {}, {}, shards))
+
+
+def draw(datasets, count, start=0, batch_size=1, streams=1, mine=None, **fields):
+    """Pairs (place in the stream of whole batches, name)."""
+    stream = records(datasets, batch_size, SEED, start, streams=streams, mine=mine, **fields)
+    drawn = [one.decode() for one in stream.take(count).as_numpy_iterator()]
+    part = batch_size // streams
+    own = [i for k in (range(streams) if mine is None else mine) for i in range(k * part, (k + 1) * part)]
+    return [((start + i // len(own)) * batch_size + own[i % len(own)], name) for i, name in enumerate(drawn)]
+
+
+def names(drawn):
+    return [name for _, name in drawn]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pair")
+    return [made(folder / "a", [5, 0, 7, 30, *[1] * 40]), made(folder / "b", [9, 4, 4])]  # 82 and 17
+
+
+@pytest.fixture(scope="module")
+def whole(pair):
+    return draw(pair, 400)
+
+
+@pytest.mark.parametrize("start", [1, 16, 17, 81, 82, 98, 99, 100, 230])
+def test_any_start_is_as_if_records_had_been_skipped(pair, whole, start):
+    assert draw(pair, 60, start) == whole[start : start + 60]
+
+
+def test_every_epoch_of_the_union_holds_each_record_once(pair, whole):
+    epochs = [sorted(names(whole)[i : i + 99]) for i in (0, 99, 198)]
+    assert epochs[0] == epochs[1] == epochs[2] and len(set(epochs[0])) == 99
+    assert names(whole)[:99] != names(whole)[99:198]
+
+
+def test_records_far_apart_meet(pair, whole):
+    places = {name: i for i, name in enumerate(names(whole)[:99])}
+    in_order = [places[f"a/3/{i}"] for i in range(30)]
+    assert in_order != sorted(in_order)
+
+
+@pytest.mark.parametrize("start", [10**6 + 1, 10**12])
+def test_any_place_of_a_long_run_is_entered(pair, start):
+    assert names(draw(pair, 3, start))[1:] == names(draw(pair, 2, start + 1))
+
+
+def test_weights_give_the_ratio_within_a_block(pair):
+    drawn = names(draw(pair, 3000, mixing=Mixing({str(pair[1].folder): 2.0})))
+    share = collections.Counter(name[0] for name in drawn)["b"] / 3000
+    assert abs(share - 34 / 116) < 2 * 3 / 3000
+    times = collections.Counter(name for name in drawn if name[0] == "b")
+    assert max(times.values()) - min(times.values()) <= 1 and len(times) == 17
+
+
+def test_weight_of_0_leaves_a_dataset_out(pair):
+    assert {name[0] for name in names(draw(pair, 300, mixing=Mixing({str(pair[0].folder): 0})))} == {"b"}
+    with pytest.raises(UserError, match="no records to train on"):
+        records(pair, 1, SEED, mixing=Mixing({str(dataset.folder): 0 for dataset in pair}))
+
+
+@pytest.mark.parametrize("start", [0, 7])
+def test_streams_of_workers_make_up_the_whole(pair, start):
+    whole = draw(pair, 60, start, 6, streams=3)
+    workers = draw(pair, 40, start, 6, streams=3, mine=[0, 2]) + draw(pair, 20, start, 6, streams=3, mine=[1])
+    assert sorted(workers) == whole
+
+
+def test_streams_have_shards_of_their_own_and_go_through_all(pair):
+    drawn = draw(pair, 600, 0, 6, streams=3)
+    held = [{name for index, name in drawn if index % 6 // 2 == stream} for stream in range(3)]
+    assert sum(map(len, held)) == len(set.union(*held)) == 99
+    for stream, own in enumerate(held):
+        mine = [name for index, name in drawn if index % 6 // 2 == stream]
+        assert len(set(mine[: len(own)])) == len(own)
+
+
+@given(st.lists(st.lists(st.integers(0, 100), min_size=4, max_size=30), min_size=1, max_size=3), st.integers(1, 4))
+def test_every_shard_is_dealt_once_and_hands_are_as_even_as_shards_allow(counts, streams):
+    datasets = []
+    for each in counts:
+        shards = [Shard(f"{i}", count + 1, 0, "", {}) for i, count in enumerate(each)]
+        datasets.append(Dataset(Path("d"), Manifest("d", "train", (), {}, {}, shards)))
+    dealt = deal(datasets, streams)
+    for i, dataset in enumerate(datasets):
+        hands = [hand[i] for hand in dealt]
+        assert sorted(shard.name for hand in hands for shard in hand) == sorted(s.name for s in dataset.manifest.shards)
+        totals = [sum(shard.count for shard in hand) for hand in hands]
+        assert max(totals) - min(totals) <= max(shard.count for shard in dataset.manifest.shards)
+
+
+def test_streams_that_do_not_go_with_the_data_are_refused(pair):
+    with pytest.raises(UserError, match="b: 3 shards with records, fewer than the 4 streams; take at most 3"):
+        records(pair, 4, SEED, streams=4)
+    with pytest.raises(UserError, match="3 streams: batches of 4 images"):
+        records(pair, 4, SEED, streams=3)
+    for mine in ([2], [-1], []):
+        with pytest.raises(UserError, match=r"expected some of 0 to 1"):
+            records(pair, 4, SEED, streams=2, mine=mine)
+
+
+def test_late_start_is_quick_and_reads_no_shard_before_it(tmp_path):
+    dataset = made(tmp_path / "d", [500] * 40)
+    order = names(draw([dataset], 20_000))
+    late = 19_000  # in the last of three groups of shards
+    groups = [{name.split("/")[1] for name in order[at]} for at in (slice(0, 6500), slice(late, None))]
+    gone = groups[0] - groups[1]
+    assert len(gone) >= 13
+    for name in gone:
+        (dataset.folder / name).unlink()
+    began = time.perf_counter()
+    assert names(draw([dataset], 1000, late)) == order[late:]
+    assert time.perf_counter() - began < 5
+
+
+def test_exact_rates_need_no_rounding():
+    assert Mixing({"a": 0.3}).rates({Path("a"): 7}) == {Path("a"): Fraction(3, 10)}
+
+
+def test_order_is_random_enough(pair, whole):
+    # the mean place of each record over epochs would differ by its shard if shards came in order
+    places = collections.defaultdict(list)
+    for i, name in enumerate(names(draw(pair[:1], 82 * 30))):
+        places[name].append(i % 82)
+    assert np.ptp([np.mean(places[name]) for name in places]) < 41

@@ -1,0 +1,91 @@
+"""Several processes, as users start them: `must train` with TF_CONFIG, on the loopback."""
+
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import toy
+
+from must_tf.training import load_student, read_metrics, train
+
+CONFIG = """
+import dataclasses
+import toy
+
+def get_config(argument):
+    folder, steps = argument.split(":")
+    trunk = dataclasses.replace(toy.TRUNK, sync_norm=True)
+    return toy.experiment(
+        folder, steps=int(steps), batch_size=4, streams=2, tasks=[toy.SCENE, toy.DEPTH], trunk=trunk,
+        strategy="multiworker",
+    )
+"""
+
+
+@pytest.fixture
+def start(toy_data, tmp_path):
+    """Starts one of two workers of a run; a function of (workdir, number, steps, ports)."""
+    (tmp_path / "c.py").write_text(CONFIG)
+    started = []
+
+    def make(workdir, number, steps, ports):
+        cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+        tf_config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": number}})
+        environment = os.environ | {"PYTHONPATH": str(Path(toy.__file__).parent), "TF_CONFIG": tf_config}
+        config = f"{tmp_path / 'c.py'}:{toy_data}:{steps}"
+        argv = [sys.executable, "-m", "must_tf.cli", "train", f"--config={config}", f"--workdir={workdir}"]
+        with open(tmp_path / f"{Path(workdir).name}-{number}.log", "a") as log:
+            started.append(subprocess.Popen(argv, env=environment, stdout=log, stderr=subprocess.STDOUT))
+        return started[-1]
+
+    yield make
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def free_ports(count):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@pytest.mark.slow
+def test_two_workers_have_the_losses_of_one_process_with_the_same_batches(toy_data, start, tmp_path):
+    """To a relative 1e-4: sums over a batch are made in another order, and four steps carry the difference on."""
+    ports = free_ports(2)
+    workers = [start(tmp_path / "two", number, 4, ports) for number in range(2)]
+    assert [worker.wait(300) for worker in workers] == [0, 0]
+    one = toy.experiment(toy_data, steps=4, batch_size=4, streams=2, tasks=[toy.SCENE, toy.DEPTH])
+    train(dataclasses.replace(one, trunk=dataclasses.replace(toy.TRUNK, sync_norm=False)), tmp_path / "one")
+    for ours, theirs in zip(read_metrics(tmp_path / "two"), read_metrics(tmp_path / "one"), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
+def test_worker_that_was_killed_and_started_again_continues(start, tmp_path, killed):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    ports = free_ports(2)
+    workers = [start(whole, number, 40, ports) for number in range(2)]
+    assert [worker.wait(400) for worker in workers] == [0, 0]
+    ports = free_ports(2)
+    workers = [start(broken, number, 40, ports) for number in range(2)]
+    deadline = time.monotonic() + 200
+    while len(read_metrics(broken)) < 10 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    workers[killed].kill()
+    workers[killed].wait()
+    workers[killed] = start(broken, killed, 40, ports)
+    codes = [worker.wait(400) for worker in workers]
+    assert codes == [0, 0], [path.read_text()[-2000:] for path in tmp_path.glob("broken-*.log")]
+    assert toy.same_weights(load_student(broken), load_student(whole))
+    assert (broken / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()

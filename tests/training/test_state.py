@@ -1,0 +1,107 @@
+import json
+import shutil
+
+import pytest
+import tensorflow as tf
+
+from must_tf.training.state import Checkpoints
+
+
+@pytest.fixture
+def value():
+    return tf.Variable([0.0, 0.0])
+
+
+@pytest.fixture
+def checkpoints(tmp_path, value):
+    return Checkpoints(tmp_path / "c", 2, {"value": value})
+
+
+def save(checkpoints, value, *steps):
+    for step in steps:
+        value.assign([step, -step])
+        checkpoints.save(step, {"note": step * 0.1})
+
+
+def names(checkpoints):
+    return sorted(path.name for path in checkpoints.folder.iterdir())
+
+
+def test_what_was_saved_comes_back_with_its_state(checkpoints, value):
+    save(checkpoints, value, 3, 7)
+    value.assign([9.0, 9.0])
+    assert checkpoints.restore() == (7, {"note": 7 * 0.1})
+    assert value.numpy().tolist() == [7.0, -7.0]
+    assert checkpoints.restore(before=7) == (3, {"note": 3 * 0.1})
+    assert value.numpy().tolist() == [3.0, -3.0]
+
+
+def test_nothing_there_is_none(checkpoints):
+    assert checkpoints.restore() is None
+
+
+def test_only_the_newest_stay_in_order_of_number(checkpoints, value):
+    save(checkpoints, value, 1, 9, 10, 100)
+    assert names(checkpoints) == ["step-00000010", "step-00000100"]
+
+
+def test_saving_a_step_again_replaces_it(checkpoints, value):
+    save(checkpoints, value, 4)
+    value.assign([5.0, 5.0])
+    checkpoints.save(4, {"note": "again"})
+    assert checkpoints.restore() == (4, {"note": "again"})
+    assert value.numpy().tolist() == [5.0, 5.0]
+
+
+@pytest.mark.parametrize("how", ["cut", "changed", "gone", "no state", "broken state"])
+def test_damaged_checkpoint_is_named_and_the_one_before_it_used(checkpoints, value, capsys, how):
+    save(checkpoints, value, 1, 2)
+    folder = checkpoints.folder / "step-00000002"
+    (data,) = folder.glob("weights.data*")
+    if how == "cut":
+        data.write_bytes(data.read_bytes()[:-1])
+    elif how == "changed":
+        data.write_bytes(bytes([data.read_bytes()[0] ^ 1]) + data.read_bytes()[1:])
+    elif how == "gone":
+        data.unlink()
+    elif how == "no state":
+        (folder / "state.json").unlink()
+    else:
+        (folder / "state.json").write_text(json.dumps({"step": 2})[:-3])
+    assert checkpoints.restore() == (1, {"note": 0.1})
+    assert value.numpy().tolist() == [1.0, -1.0]
+    said = capsys.readouterr().out
+    assert "step-00000002" in said and "an earlier checkpoint is used" in said
+
+
+def test_failed_write_leaves_what_was_there(checkpoints, value, monkeypatch):
+    save(checkpoints, value, 1)
+
+    def full(prefix):
+        open(prefix + ".data-00000-of-00001", "w").close()
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(checkpoints.checkpoint, "write", full)
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        checkpoints.save(2, {})
+    assert names(checkpoints) == ["step-00000001"]
+
+
+def test_leftover_of_a_killed_write_is_no_checkpoint_and_goes(checkpoints, value):
+    save(checkpoints, value, 1)
+    shutil.copytree(checkpoints.folder / "step-00000001", checkpoints.folder / ".step-00000002.99999.tmp")
+    assert checkpoints.restore()[0] == 1
+    save(checkpoints, value, 3)
+    assert names(checkpoints) == ["step-00000001", "step-00000003"]
+
+
+def test_who_does_not_write_leaves_no_file(tmp_path, value):
+    reader = Checkpoints(tmp_path / "c", 2, {"value": value}, writes=False)
+    reader.save(1, {})
+    assert not (tmp_path / "c").exists()
+
+
+def test_later_ones_are_dropped(checkpoints, value):
+    save(checkpoints, value, 1, 2)
+    checkpoints.drop_after(1)
+    assert names(checkpoints) == ["step-00000001"]

@@ -1,0 +1,191 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+import toy
+
+from must_tf.pipeline import training_batches
+from must_tf.records import open_dataset
+from must_tf.student import Student
+from must_tf.training import Balance, Combine, Optimizer
+from must_tf.training.balance import Balancer
+from must_tf.training.combine import Combiner
+from must_tf.training.schedule import make_optimizer
+from must_tf.training.step import Step, _slots, head_variables, trunk_variables, variables_of
+
+TASKS = (toy.SCENE, toy.DEPTH, toy.STUFF)
+
+
+@pytest.fixture(scope="module")
+def batch(toy_data):
+    """Four images with labels of every task."""
+    labelled = [
+        (images, targets)
+        for images, targets in training_batches([open_dataset(toy_data)], TASKS, [toy.VIEW], 1).take(40)
+        if all(bool(task.labelled(targets[task.name])[0]) for task in TASKS)
+    ]
+    return tf.nest.map_structure(lambda *values: tf.concat(values, 0), *labelled[:4])
+
+
+@pytest.fixture(scope="module")
+def student():
+    tf.random.set_seed(0)
+    return Student(TASKS, toy.TRUNK)
+
+
+@pytest.fixture
+def make_step(student):
+    start = [variable.numpy() for variable in student.variables]
+
+    def make(optimizer=None, balance="fixed", combine=None, **options):
+        for variable, value in zip(student.variables, start, strict=True):
+            variable.assign(value)
+        balancer = Balancer(Balance(balance), student.tasks, 4, 0.1)
+        combiner = Combiner(combine or Combine(), list(student.tasks), trunk_variables(student), 0)
+        made = make_optimizer(optimizer or Optimizer("adamw", 0.01, ema=0.5), 100)
+        made.build(variables_of(student, balancer))
+        return Step(student, made, balancer, combiner, **options)
+
+    yield make
+    for variable, value in zip(student.variables, start, strict=True):
+        variable.assign(value)
+
+
+def without(batch, *names):
+    """The batch with empty targets of some tasks."""
+    images, targets = batch
+    empty = {
+        task.name: toy.batch([toy.view_target(task, None, *toy.VIEW)] * len(images))
+        for task in TASKS
+        if task.name in names
+    }
+    return images, targets | empty
+
+
+def snapshot(variables):
+    return [variable.numpy() for variable in variables]
+
+
+def same(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def belongings(step, name):
+    statistics = [variable for task, variable in step._statistics() if task == name]
+    return [variable for task, variable in step._belongings() if task == name] + statistics
+
+
+@pytest.mark.parametrize("balance", ["fixed", "uncertainty"])
+def test_task_without_a_label_in_the_batch_keeps_its_head_and_all_that_belongs_to_it(make_step, batch, balance):
+    step = make_step(balance=balance)
+    step(batch)  # gives the optimizer momenta
+    before = {task.name: snapshot(belongings(step, task.name)) for task in TASKS}
+    for _ in range(2):
+        values = step(without(batch, "depth"))
+    after = {task.name: snapshot(belongings(step, task.name)) for task in TASKS}
+    assert same(before["depth"], after["depth"])
+    assert not any(np.array_equal(a, b) for a, b in zip(before["stuff"][:4], after["stuff"][:4], strict=True))
+    assert float(values["loss/depth"]) == 0 and float(values["applied"]) == 1
+
+
+def test_belongings_are_weights_averages_momenta_and_statistics(make_step, student):
+    step = make_step(balance="uncertainty")
+    count = len(head_variables(student, step.balancer)["depth"])
+    statistics = len(student.heads["depth"].non_trainable_variables)
+    assert count == len(student.heads["depth"].trainable_variables) + 1
+    assert len(_slots(step.optimizer, len(step.variables_in_order))) == 3  # two moments, one average
+    assert len(belongings(step, "depth")) == 4 * count + statistics
+
+
+def test_step_that_is_not_finite_changes_nothing_but_the_count(make_step, batch, student):
+    step = make_step(balance="uncertainty")
+    step(batch)
+    images, targets = batch
+    depth = {key: v * np.inf if v.dtype.is_floating else v for key, v in targets["depth"].items()}
+    kept = [v for v in (*student.variables, *step.optimizer.variables, *step.balancer.variables["depth"])
+            if v is not step.optimizer.iterations]  # fmt: skip
+    before = snapshot(kept)
+    values = step((images, targets | {"depth": depth}))
+    assert float(values["applied"]) == 0
+    assert same(before, snapshot(kept))
+    assert int(step.optimizer.iterations) == 2
+    assert float(step(batch)["applied"]) == 1
+
+
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(make_step, batch):
+    """Of a batch with twice the same half: batch norms see the same in each part."""
+    half = tf.nest.map_structure(lambda values: values[:2], batch)
+    twice = tf.nest.map_structure(lambda values: tf.concat([values, values], 0), half)
+    weights, values = [], []
+    for given, options in ((half, {}), (twice, {"accumulate": 2})):
+        step = make_step(Optimizer("sgd", 0.1), **options)
+        values.append(step(given))
+        weights.append(snapshot(step.variables_in_order))
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+    for name in values[0]:
+        assert float(values[0][name]) == pytest.approx(float(values[1][name]), rel=1e-4)
+
+
+def test_conflicts_are_measured_beside_the_same_step(make_step, batch):
+    ends, values = [], []
+    for conflicts in (False, True):
+        step = make_step(Optimizer("sgd", 0.1))
+        values.append(step(batch, conflicts=conflicts))
+        ends.append(snapshot(step.variables_in_order))
+    for one, other in zip(*ends, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+    measured = {name: float(value) for name, value in values[1].items() if name not in values[0]}
+    shares = [measured.pop(f"share/{task.name}") for task in TASKS]
+    assert sum(shares) == pytest.approx(1, abs=1e-5) and min(shares) > 0
+    assert set(measured) == {"cosine/scene/depth", "cosine/scene/stuff", "cosine/depth/stuff"}
+    assert all(-1 <= value <= 1 for value in measured.values())
+
+
+@pytest.mark.parametrize("combine", [Combine("pcgrad"), Combine("attittud", target="depth", rank=2, samples=3)])
+def test_gradients_that_are_operated_on_leave_those_of_the_heads_alone(make_step, batch, combine):
+    heads = []
+    for rule in (Combine(), combine):
+        step = make_step(Optimizer("sgd", 0.1), combine=rule)
+        if step.combiner.refresh_every:
+            step.refresh(batch, 3)
+        step(batch)
+        heads.append(snapshot(v for variables in step.heads.values() for v in variables))
+    for one, other in zip(*heads, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-6)
+
+
+def test_loss_scale_halves_where_a_gradient_overflows_and_never_falls_below_one(make_step, batch):
+    step = make_step(Optimizer("sgd", 0.01), scaled=True)
+    step.loss_scale.assign(np.float32(3e38))
+    before = snapshot(step.variables_in_order)
+    values = step(batch)
+    assert float(values["applied"]) == 0 and float(step.loss_scale) == np.float32(1.5e38)
+    assert same(before, snapshot(step.variables_in_order))
+    step.loss_scale.assign(1024.0)
+    scaled = step(batch)
+    assert float(scaled["applied"]) == 1 and int(step.good_steps) == 1
+    after = snapshot(step.variables_in_order)
+    plain = make_step(Optimizer("sgd", 0.01))
+    assert float(plain(batch)["loss"]) == pytest.approx(float(scaled["loss"]), rel=1e-5)
+    for one, other in zip(after, snapshot(plain.variables_in_order), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_loss_scale_doubles_after_many_good_steps(make_step, batch):
+    step = make_step(Optimizer("sgd", 0.001), scaled=True)
+    step.loss_scale.assign(8.0)
+    step.good_steps.assign(1999)
+    step(batch)
+    assert float(step.loss_scale) == 16 and int(step.good_steps) == 0
+
+
+@pytest.mark.slow
+def test_step_compiled_by_xla_is_the_same_step(make_step, batch):
+    ends = []
+    for jit_compile in (False, True):
+        step = make_step(Optimizer("sgd", 0.01), jit_compile=jit_compile)
+        values = step(batch)
+        ends.append((float(values["loss"]), snapshot(step.variables_in_order)))
+    assert ends[0][0] == pytest.approx(ends[1][0], rel=1e-4)
+    for one, other in zip(ends[0][1], ends[1][1], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-4)

@@ -1,0 +1,76 @@
+"""Several devices of one machine: two logical CPUs, in a process of its own, for they are made before all else."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+import toy
+
+from must_tf.training import load_student, read_metrics
+from must_tf.training.strategy import make_strategy, worker_of
+
+SCRIPT = """
+import dataclasses, sys
+import tensorflow as tf
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+import numpy as np
+import toy
+from must_tf.errors import UserError
+from must_tf.training import Combine, Optimizer, Trainer
+
+data, out = sys.argv[1:]
+fields = {"tasks": [toy.SCENE, toy.DEPTH], "strategy": "mirrored", "optimizer": Optimizer("adamw", 0.01, ema=0.5)}
+experiment = toy.experiment(data, validation=data, evaluate_every=2, best="depth/delta1", **fields)
+for change, said in (
+    ({"trunk": dataclasses.replace(toy.TRUNK, sync_norm=True)}, "does not work on several CPU devices"),
+    ({"combine": Combine("attittud", target="depth")}, "attittud runs on one device"),
+    ({"batch_size": 3}, "3 cannot be divided by 2 replicas"),
+):
+    try:
+        Trainer(dataclasses.replace(experiment, **change))
+    except UserError as error:
+        assert said in str(error), error
+    else:
+        raise AssertionError(said)
+
+trainer = Trainer(experiment)
+assert trainer.strategy.num_replicas_in_sync == 2
+batch = next(iter(trainer.batches(0)))
+parts = trainer.strategy.experimental_local_results(batch[0])
+assert [len(part) for part in parts] == [2, 2]
+assert (parts[0].numpy() != parts[1].numpy()).any()
+trainer.run(out)
+for variable in trainer.student.trainable_variables:
+    one, other = (value.numpy() for value in trainer.strategy.experimental_local_results(variable))
+    np.testing.assert_array_equal(one, other)
+"""
+
+
+def test_two_devices_train_one_student(toy_data, tmp_path):
+    environment = {"PYTHONPATH": str(Path(toy.__file__).parent), "TF_CPP_MIN_LOG_LEVEL": "3", "PATH": ""}
+    argv = [sys.executable, "-c", SCRIPT, str(toy_data), str(tmp_path / "r")]
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    metrics = read_metrics(tmp_path / "r")
+    assert [line["step"] for line in metrics] == [1, 2, 3, 4]
+    assert "validation/depth/delta1" in metrics[-1]
+    student, best = load_student(tmp_path / "r"), load_student(tmp_path / "r" / "best")
+    assert [v.shape for v in student.variables] == [v.shape for v in best.variables]
+    assert all(bool(tf.reduce_all(tf.math.is_finite(variable))) for variable in student.variables)
+
+
+def test_one_device_is_one_worker():
+    strategy = make_strategy("one")
+    assert worker_of(strategy) == (0, 1) and strategy.num_replicas_in_sync == 1
+
+
+def test_broken_tf_config_is_told_in_one_line(monkeypatch):
+    from must_tf.errors import UserError
+
+    monkeypatch.setenv("TF_CONFIG", "{}{")
+    with pytest.raises(UserError, match=r"TF_CONFIG=\{\}\{"):
+        make_strategy("multiworker")
