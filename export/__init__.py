@@ -1,40 +1,55 @@
-"""Finished students as files for other runtimes: SavedModel (with Keras 3) and ONNX."""
+"""Finished students as files for other runtimes, each compared with the student in a process of its own."""
 
+import itertools
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
-import tensorflow as tf
-
 from must_tf.errors import UserError, nearest
-from must_tf.export import card, endpoints, onnx, savedmodel
-from must_tf.export.parity import Parity, Runner, measure, table
-from must_tf.files import read_json
+from must_tf.export import card, child, endpoints, keras, lineage, litert, model_garden, onnx, savedmodel, tf_keras
+from must_tf.export.images import find_records
+from must_tf.export.parity import Bound, Parity, measure, table
+from must_tf.export.reference import Reference
+from must_tf.export.verify import verify
 from must_tf.pipeline.batches import check_size
 from must_tf.student import Student
 from must_tf.training.checkpoint import load_student, write_architecture
-from must_tf.training.loop import CONFIG
 
-__all__ = ["FORMATS", "Parity", "export", "table"]
+__all__ = ["FORMATS", "Parity", "export", "summary", "table", "verify"]
 
-FORMATS: dict[str, ModuleType] = {"savedmodel": savedmodel, "onnx": onnx}
+# A format is a module with `PARTS`, `path(part)`, `write(student, part, where, facts)`, `load(where) -> Runner` and
+# `SNIPPET`; it may have `require()` (are its packages there), `bound(part)` and `sizes(facts)` (that it can run).
+FORMATS: dict[str, ModuleType] = {
+    "savedmodel": savedmodel,
+    "onnx": onnx,
+    "keras": keras,
+    "tf_keras": tf_keras,
+    "garden": model_garden,
+    "litert": litert,
+}
+
+Size = tuple[int, int]
 
 
 def export(
     workdir: str | os.PathLike,
     out: str | os.PathLike,
     formats: Sequence[str] = ("savedmodel", "onnx"),
-    sizes: Sequence[tuple[int, int]] | None = None,
+    sizes: Sequence[Size] | None = None,
     batches: Sequence[int] = (1, 3),
+    *,
+    normalise: bool = True,
+    allow_licences: Sequence[str] | None = None,
+    litert_size: Size | None = None,
+    litert_records: str = "",
+    litert_images: int = 100,
 ) -> list[Parity]:
     """Writes the finished student of a workdir in each format, and checks every file in its own runtime.
 
-    Leaves `savedmodel/backbone`, `savedmodel/student`, `onnx/backbone.onnx`, `onnx/student.onnx`, `architecture.json`,
-    `card.json` and `README.md` in the folder: all of them, or no folder. An export of the same weights that is there
-    already is left as it is.
+    Leaves a folder a format, `architecture.json`, `card.json` and `README.md`: all of them, or no folder. An export of
+    the same weights that is there already is left as it is.
 
     Args:
       workdir: of a finished `must train`.
@@ -43,74 +58,101 @@ def export(
       sizes: heights and widths at which files are compared with the student; the training size, and one that
         differs and is not square, where none are given.
       batches: numbers of images at which they are compared.
+      normalise: whether files take images in [0, 255] and normalise them; else they take normalised ones.
+      allow_licences: of data and teachers; any where none are given.
+      litert_size: height and width of LiteRT's files; by default the training size.
+      litert_records: folder of records that int8 is calibrated on; by default those of the training.
+      litert_images: how many of them.
 
     Returns:
       How far each output of each file is from the student.
 
     Raises:
-      UserError: no finished student, an unknown format or one that is not installed, something else in `out`, or a
-        file further off than `parity.BOUND`.
+      UserError: no finished student, an unknown format or one that is not installed, something else in `out`, a
+        licence that is not allowed, or a file that cannot be loaded or is further off than its bound.
     """
     out = Path(out).absolute()
     _check_formats(formats)
     student = load_student(workdir)
-    sizes = sizes or _default_sizes(workdir)
-    for size in sizes:
+    facts = card.describe(student, workdir, normalise)
+    if allow_licences is not None:
+        lineage.require_allowed(workdir, facts["lineage"], allow_licences)
+    records = find_records([entry["folder"] for entry in facts["data"]])
+    facts["images"] = f"the first records of {records}" if records else "made images: no records were at hand"
+    if "litert" in formats:
+        check_size(fixed := litert_size or facts["input_size"])
+        facts["litert"] = {"size": list(fixed), "records": litert_records or records, "images": litert_images}
+    for size in (sizes := sizes or _default_sizes(facts)):
         check_size(size)
-    facts = card.describe(student, workdir)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         return card.existing(out, facts, formats)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         write_architecture(student.architecture, temporary)
-        parities = [
-            parity
-            for name in formats
-            for part in endpoints.PARTS
-            for parity in _write(student, FORMATS[name], part, temporary, facts, sizes, batches)
-        ]
-        card.write(temporary, facts, formats, parities)
+        written = [entry for name in formats for entry in _write(student, FORMATS[name], temporary, facts)]
+        parities = _compare(Reference(student, records), written, temporary, facts, sizes, batches)
+        card.write(temporary, facts, {name: FORMATS[name].SNIPPET for name in formats}, parities)
         temporary.rename(out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return parities
 
 
-def _write(
-    student: Student,
-    written_by: ModuleType,
-    part: str,
+def summary(out: str | os.PathLike) -> str:
+    """Returns an export's table as text: each file's errors, bound and bytes."""
+    found = verify(out)
+    sizes = {name: entry["bytes"] for name, entry in found["files"].items()}
+    return table([Parity(**entry) for entry in found["parity"]], sizes)
+
+
+def _write(student: Student, module: ModuleType, folder: Path, facts: card.Card) -> list[tuple[ModuleType, str]]:
+    """Writes all parts of a format that a student has anything for; returns (format, part) of each."""
+    parts = [part for part in module.PARTS if _endpoint(part) in facts["outputs"]]
+    for part in parts:
+        module.write(student, part, folder / module.path(part), facts)
+    return [(module, part) for part in parts]
+
+
+def _compare(
+    reference: Reference,
+    written: Sequence[tuple[ModuleType, str]],
     folder: Path,
     facts: card.Card,
-    sizes: Sequence[tuple[int, int]],
+    sizes: Sequence[Size],
     batches: Sequence[int],
 ) -> list[Parity]:
-    """Writes one part in one format, and compares it."""
-    path = written_by.path(part)
-    written_by.write(student, part, folder / path, facts)
-    return measure(path, _runner(student, part), written_by.load(folder / path), sizes, batches)
+    """Compares what was written with the student; a new process loads and runs it."""
+    checks = [
+        (module, part, probe)
+        for module, part in written
+        for probe in itertools.product(batches, module.sizes(facts) if hasattr(module, "sizes") else sizes)
+    ]
+    probes = list(dict.fromkeys(probe for _, _, probe in checks))
+    images = [endpoints.as_input(reference.images(*probe), facts["normalisation"]) for probe in probes]
+    jobs = [child.Job(m.__name__, str(folder / m.path(part)), probes.index(probe)) for m, part, probe in checks]
+    measured = []
+    for (module, part, probe), given in zip(checks, child.run(jobs, images), strict=True):
+        bound = module.bound(part) if hasattr(module, "bound") else Bound()
+        measured += measure(module.path(part), *probe, reference.outputs(_endpoint(part), *probe), given, bound)
+    return measured
 
 
-def _runner(student: Student, part: str) -> Runner:
-    function = endpoints.outputs(student, part)
-
-    def run(images: np.ndarray) -> dict[str, np.ndarray]:
-        return {name: values.numpy() for name, values in function(tf.constant(images)).items()}
-
-    return run
+def _endpoint(part: str) -> str:
+    """What a part computes stands before a dot: `heads.int8` computes `heads`."""
+    return part.partition(".")[0]
 
 
 def _check_formats(formats: Sequence[str]) -> None:
     for name in formats:
         if name not in FORMATS:
             raise UserError(f"format {name!r} is unknown; {nearest(name, FORMATS)}")
+        if hasattr(FORMATS[name], "require"):
+            FORMATS[name].require()
     if not formats:
         raise UserError(f"no format was given; known: {', '.join(sorted(FORMATS))}")
-    if "onnx" in formats:
-        onnx.require()
 
 
-def _default_sizes(workdir: str | os.PathLike) -> list[tuple[int, int]]:
-    height, width = read_json(Path(workdir, CONFIG))["input_size"]
+def _default_sizes(facts: card.Card) -> list[Size]:
+    height, width = facts["input_size"]
     return [(height, width), (height + 32, width if width != height + 32 else width + 32)]

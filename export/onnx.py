@@ -15,7 +15,24 @@ from must_tf.export import card, endpoints
 from must_tf.export.parity import Runner
 from must_tf.student import Student
 
+PARTS = endpoints.PARTS
 OPSET = 17  # tf2onnx 1.17 refuses 19 and later
+SNIPPET = """
+## Load it: ONNX Runtime
+
+`onnx/backbone.onnx` gives {features}; `onnx/heads.onnx` all tasks but boxes; `onnx/student.onnx` all tasks, with box
+decoding and non-maximum suppression inside. They take float32.
+
+```python
+import numpy as np
+import onnxruntime
+
+images = np.zeros([1, {height}, {width}, 3], "float32")  # {pixels}
+session = onnxruntime.InferenceSession("onnx/student.onnx", providers=["CPUExecutionProvider"])
+names = [output.name for output in session.get_outputs()]
+outputs = dict(zip(names, session.run(None, {{"images": images}})))  # by name, as above
+```
+"""
 
 
 def path(part: str) -> str:
@@ -34,12 +51,12 @@ def write(student: Student, part: str, file: Path, facts: card.Card) -> None:
 
     Args:
       student: what to convert.
-      part: `backbone` or `student`.
+      part: `backbone`, `heads` or `student`.
       file: the `.onnx` file.
       facts: name the axes, and go into `metadata_props`.
     """
     onnx, tf2onnx = _module("onnx"), _module("tf2onnx")
-    traced = tf.function(endpoints.outputs(student, part), endpoints.SIGNATURE)
+    traced = tf.function(endpoints.outputs(student, part, facts["normalisation"]["inside"]), endpoints.SIGNATURE)
     with _quiet("tf2onnx"):
         model, _ = tf2onnx.convert.from_function(traced, endpoints.SIGNATURE, opset=OPSET)
     _name_axes(model.graph, facts["outputs"][part])
@@ -57,7 +74,7 @@ def load(file: Path) -> Runner:
     names = [output.name for output in session.get_outputs()]
 
     def run(images: np.ndarray) -> dict[str, np.ndarray]:
-        return dict(zip(names, session.run(None, {"images": images}), strict=True))
+        return dict(zip(names, session.run(None, {"images": images.astype(np.float32)}), strict=True))
 
     return run
 

@@ -1,22 +1,34 @@
 """How far an exported file is from the student that it was made of."""
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from must_tf.errors import UserError
 
-BOUND = 1e-4
+LARGEST, MEAN = "largest", "mean"
 _COLUMNS = ("boxes", "classes", "scores")  # of a list of boxes; class -1 is padding
 _SAME_BOX = 1e-3  # rows of one class nearer than this, in corners and score, are the same box
 _TIED = 1e-5  # scores nearer than this may change places
 _MAX_UNPAIRED = 0.05  # share of the boxes, beside the tied ones
+_FAR = float("inf")
 
 Runner = Callable[[np.ndarray], dict[str, np.ndarray]]
 Arrays = Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Bound:
+    """How far a file may be from the student.
+
+    Attributes:
+      value: the error above which a file is not kept.
+      of: which error: `largest` or `mean`, see `Parity`.
+    """
+
+    value: float = 1e-4
+    of: str = LARGEST
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,52 +40,51 @@ class Parity:
       output: the output's name.
       size: height and width of the images.
       batch: how many images.
-      error: largest |file - student|, divided by the largest |student| of the output.
-      compared: how many values the error is over; 0 where the student found no box.
+      largest: the largest |file - student|, divided by the largest |student| of the output.
+      mean: the sum of |file - student|, divided by the sum of |student|.
+      compared: how many values the errors are over; 0 where the student found no box.
+      bound: of the file.
+      of: which error is bounded.
     """
 
     file: str
     output: str
     size: tuple[int, int]
     batch: int
-    error: float
+    largest: float
+    mean: float
     compared: int
+    bound: float
+    of: str
 
 
-def measure(
-    file: str, student: Runner, exported: Runner, sizes: Sequence[tuple[int, int]], batches: Sequence[int]
-) -> list[Parity]:
-    """Compares a loaded file with the student on images of each size, in batches of each length.
+def measure(file: str, batch: int, size: tuple[int, int], wanted: Arrays, given: Arrays, bound: Bound) -> list[Parity]:
+    """Compares a file's outputs of a batch of images with the student's.
 
     Raises:
-      UserError: an output is further off than `BOUND`.
+      UserError: an output is further off than the bound.
     """
-    measured = []
-    for size in sizes:
-        for batch in batches:
-            images = probe_images(batch, size)
-            with _full_precision():
-                wanted, given = student(images), exported(images)
-            found = [Parity(file, name, size, batch, *entry) for name, entry in compare(wanted, given).items()]
-            for parity in found:
-                if not parity.error <= BOUND:
-                    raise UserError(
-                        f"{file}: output {parity.output} is {parity.error:.2g} from the student's at "
-                        f"{size[0]}x{size[1]}, batch {batch}; bound {BOUND:g}; the file was not kept"
-                    )
-            measured += found
-    return measured
+    errors = compare(wanted, given)
+    found = [Parity(file, name, size, batch, *errors[name], bound.value, bound.of) for name in errors]
+    for parity in found:
+        error = getattr(parity, bound.of)
+        if not error <= bound.value:
+            raise UserError(
+                f"{file}: output {parity.output} is {error:.2g} from the student's ({bound.of} error) at "
+                f"{size[0]}x{size[1]}, batch {batch}; bound {bound.value:g}; the file was not kept"
+            )
+    return found
 
 
-def compare(wanted: Arrays, given: Arrays) -> dict[str, tuple[float, int]]:
-    """Returns each output's (relative error, how many values it is over); infinite where names or shapes differ.
+def compare(wanted: Arrays, given: Arrays) -> dict[str, tuple[float, float, int]]:
+    """Returns each output's (largest error, mean error, over how many values); infinite where names or shapes differ.
 
     Boxes are a ranked list out of many candidates; of two with scores that are nearly tied, rounding decides which
     comes first, and which one suppresses the other. So boxes are paired, not compared by position: a pair is of one
     class, and alike in corners and score. The error is that of the pairs; it is infinite where more boxes have no
     partner than are tied with another one, and 5 % on top.
     """
-    found = {name: (float("inf"), 0) for name in set(wanted) ^ set(given)}
+    found = dict.fromkeys(set(wanted) ^ set(given), (_FAR, _FAR, 0))
     wanted, given = dict(wanted), dict(given)
     for task in {name.rpartition("/")[0] for name in wanted}:
         keys = [f"{task}/{column}" for column in _COLUMNS]
@@ -84,35 +95,31 @@ def compare(wanted: Arrays, given: Arrays) -> dict[str, tuple[float, int]]:
     return {name: _relative(wanted[name], given[name]) for name in wanted if name in given} | found
 
 
-def probe_images(batch: int, size: tuple[int, int], seed: int = 0) -> np.ndarray:
-    """Makes images: smooth colours with a few rectangles, float32 [batch, height, width, 3] in [0, 255]."""
-    rng = np.random.default_rng([seed, batch, *size])
-    smooth = tf.image.resize(rng.uniform(0, 255, [batch, 5, 5, 3]), size, method="bicubic").numpy()
-    for image in smooth:
-        for _ in range(4):
-            (top, bottom), (left, right) = (np.sort(rng.integers(0, side + 1, 2)) for side in size)
-            image[top:bottom, left:right] = rng.uniform(0, 255, 3)
-    return np.clip(smooth, 0, 255).astype(np.float32)
+def table(parities: Sequence[Parity], sizes: Mapping[str, int]) -> str:
+    """Returns lines of text: each file's largest errors, the output that has the largest one, the bound and the bytes.
 
-
-def table(parities: Sequence[Parity]) -> str:
-    """Returns lines of text: the largest error of each file, and the output that has it."""
-    worst: dict[str, Parity] = {}
-    for parity in parities:
-        if parity.file not in worst or parity.error > worst[parity.file].error:
-            worst[parity.file] = parity
-    rows = [("file", "largest relative error", "output")]
-    rows += [(file, f"{parity.error:.1e}", parity.output) for file, parity in worst.items()]
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    Args:
+      parities: of the files.
+      sizes: bytes of each file of the export, by name; a SavedModel is several of them.
+    """
+    rows = [("file", "largest relative error", "output", "mean", "bound", "bytes")]
+    for file in dict.fromkeys(parity.file for parity in parities):
+        own = [parity for parity in parities if parity.file == file]
+        worst = max(own, key=lambda parity: parity.largest)
+        size = sum(size for name, size in sizes.items() if name == file or name.startswith(f"{file}/"))
+        errors = (f"{worst.largest:.1e}", worst.output, f"{max(p.mean for p in own):.1e}")
+        rows.append((file, *errors, f"{worst.of} {worst.bound:g}", f"{size:,}"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
-def _relative(wanted: np.ndarray, given: np.ndarray) -> tuple[float, int]:
+def _relative(wanted: np.ndarray, given: np.ndarray) -> tuple[float, float, int]:
     if wanted.shape != given.shape or not np.isfinite(given).all():
-        return float("inf"), wanted.size
-    distance = np.abs(wanted.astype(np.float64) - given)
-    scale = max(np.abs(wanted).max(initial=0.0), np.finfo(np.float32).tiny)
-    return float(distance.max(initial=0.0) / scale), wanted.size
+        return _FAR, _FAR, wanted.size
+    tiny = np.finfo(np.float32).tiny
+    distance, size = np.abs(wanted.astype(np.float64) - given), np.abs(wanted.astype(np.float64))
+    largest = distance.max(initial=0.0) / max(size.max(initial=0.0), tiny)
+    return float(largest), float(distance.sum() / max(size.sum(), tiny)), wanted.size
 
 
 def _pair(wanted: Sequence[np.ndarray], given: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -144,14 +151,3 @@ def _pair(wanted: Sequence[np.ndarray], given: Sequence[np.ndarray]) -> list[tup
 def _count_tied(scores: np.ndarray) -> int:
     near = np.diff(np.sort(scores), prepend=-np.inf, append=np.inf) <= _TIED
     return int(np.count_nonzero(near[1:] | near[:-1]))
-
-
-@contextlib.contextmanager
-def _full_precision() -> Iterator[None]:
-    """Turns off TensorFloat-32, whose error on a GPU is a thousand times float32's."""
-    before = tf.config.experimental.tensor_float_32_execution_enabled()
-    tf.config.experimental.enable_tensor_float_32_execution(False)
-    try:
-        yield
-    finally:
-        tf.config.experimental.enable_tensor_float_32_execution(before)

@@ -1,81 +1,29 @@
 """The model card for people, in Markdown."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from must_tf.export.parity import BOUND, Parity, table
+from must_tf.export.parity import Parity, table
 from must_tf.tasks import from_json
 
-_SNIPPETS = {
-    "savedmodel": """
-## Load it: Keras 3
 
-The backbone as a layer that can be fine-tuned. Without `call_training_endpoint` the batch norms' moving statistics
-would stay as they are.
-
-```python
-import keras
-import numpy as np
-
-images = np.zeros([1, {height}, {width}, 3], "float32")  # RGB in [0, 255]
-backbone = keras.layers.TFSMLayer(
-    "savedmodel/backbone", call_endpoint="features", call_training_endpoint="features_train"
-)
-features = backbone(images)  # {features}
-```
-
-With must_tf: `must finetune --init=FOLDER`, or `load_trunk(student, FOLDER)`, where FOLDER is that of this file.
-
-## Load it: TensorFlow
-
-```python
-import numpy as np
-import tensorflow as tf
-
-images = np.zeros([1, {height}, {width}, 3], "float32")  # RGB in [0, 255]
-student = tf.saved_model.load("savedmodel/student")
-outputs = student.signatures["serving_default"](images=tf.constant(images))  # by name, as above
-features = student.features(images)  # {features}
-```
-""",
-    "onnx": """
-## Load it: onnxruntime
-
-```python
-import numpy as np
-import onnxruntime
-
-images = np.zeros([1, {height}, {width}, 3], "float32")  # RGB in [0, 255]
-session = onnxruntime.InferenceSession("onnx/student.onnx", providers=["CPUExecutionProvider"])
-names = [output.name for output in session.get_outputs()]
-outputs = dict(zip(names, session.run(None, {{"images": images}})))  # by name, as above
-```
-
-`onnx/backbone.onnx` gives {features}.
-""",
-}
-
-
-def render(card: dict[str, Any], licences: Sequence[str]) -> str:
+def render(card: dict[str, Any], snippets: Mapping[str, str], licences: Sequence[str]) -> str:
     """Returns the README of an export.
 
     Args:
       card: what card.json holds.
-      licences: lines on the licences of the training labels.
+      snippets: by format, how to load it; {height}, {width}, {pixels}, {features} are filled in.
+      licences: lines on the licences that the weights come under.
     """
     trunk = card["trunk"]
     pyramid = f", pyramid {_names(f'P{level}' for level in card['levels'])} of {trunk['num_filters']} channels"
     height, width = card["input_size"]
-    words = {
-        "height": height,
-        "width": width,
-        "features": _names(card["outputs"]["backbone"]),
-    }
+    sizes = {name: entry["bytes"] for name, entry in card["files"].items()}
     return "\n".join(
         [
             f"# {card['name']}\n",
-            f"ResNet-{trunk['depth']}, width {trunk['width']:g}{pyramid if card['levels'] else ''}; made by must_tf "
+            f"{trunk['backbone']}, width {trunk['width']:g}{pyramid if card['levels'] else ''}; made by must_tf "
             f"{card['must_tf']} from weights {card['weights_sha256'][:16]}. Trained at {height}x{width}.\n",
             "## Input\n",
             f"{card['input']}.\n",
@@ -84,18 +32,40 @@ def render(card: dict[str, Any], licences: Sequence[str]) -> str:
             "## Outputs\n",
             "Sides that do not divide are rounded up.\n",
             *_table(("part", "name", "shape"), _output_rows(card["outputs"])),
-            *(_SNIPPETS[name].strip().format(**words) + "\n" for name in card["formats"]),
+            *(text.strip().format(**_words(card)) + "\n" for text in snippets.values()),
+            "## Training data\n",
+            *_table(("folder", "images", "labels by task and origin", "licence"), map(_data_row, card["data"])),
+            "## Teachers\n",
+            *_table(("teacher", "task", "format", "SHA-256", "score", "licence"), map(_teacher_row, card["teachers"])),
+            "## Metrics\n",
+            *_table(("metric", "last value"), [(name, f"{value:.4g}") for name, value in card["metrics"].items()]),
             "## Parity\n",
-            f"Each file was loaded by its own runtime and compared with the student; bound {BOUND:g}. "
-            "card.json has every size and batch. Boxes are compared in pairs: near-tied ones may change places.\n",
-            f"```\n{table([Parity(**entry) for entry in card['parity']])}\n```\n",
+            "Each file was loaded by its own runtime in a new process and compared with the student, on "
+            f"{card['images']}. Largest: |difference| over the largest |value|; mean: the sum of |difference| over "
+            "that of |value|. card.json has every output, size and batch. Boxes are compared in pairs: near-tied "
+            "ones may change places.\n",
+            f"```\n{table([Parity(**entry) for entry in card['parity']], sizes)}\n```\n",
             "## Files\n",
-            *_table(("file", "bytes"), [(name, f"{size:,}") for name, size in card["files"].items()]),
+            "`must_tf.export.verify(FOLDER)` compares sizes and SHA-256 with those of card.json.\n",
+            *_table(("file", "bytes"), [(name, f"{size:,}") for name, size in sizes.items()]),
             "## Licences\n",
             *(f"- {line}" for line in licences),
             "",
         ]
     )
+
+
+def _words(card: dict[str, Any]) -> dict[str, Any]:
+    """Returns what snippets are filled in with."""
+    height, width = card["input_size"]
+    words = {"height": height, "width": width, "features": _names(card["outputs"]["backbone"])}
+    words["pixels"] = "RGB in [0, 255]" if card["normalisation"]["inside"] else "normalised RGB, as above"
+    if "litert" in card:
+        words["litert_height"], words["litert_width"] = card["litert"]["size"]
+        words["litert_calibration"] = (
+            f"{card['litert']['images']} images of {card['litert']['records'] or 'our making'}"
+        )
+    return words
 
 
 def _task_row(task: dict[str, Any]) -> tuple[str, ...]:
@@ -113,9 +83,23 @@ def _output_rows(outputs: dict[str, dict[str, list[int | str]]]) -> list[tuple[s
     ]
 
 
-def _names(names) -> str:
+def _data_row(entry: dict[str, Any]) -> tuple[str, ...]:
+    counts = [f"{task}: {origin} {n:,}" for task, by in entry["labels"].items() for origin, n in by.items()]
+    images = "not there any more" if entry["images"] is None else f"{entry['images']:,}"
+    return entry["folder"], images, ", ".join(counts), entry["licence"]
+
+
+def _teacher_row(entry: dict[str, Any]) -> tuple[str, ...]:
+    score = "" if entry["min_score"] is None else f"≥ {entry['min_score']:g}"
+    return entry["id"], entry["task"], entry["format"], entry["sha256"][:16], score, entry["licence"]
+
+
+def _names(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    rows = list(rows)
+    if not rows:
+        return ["Not known.\n"]
     return [*(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)), ""]

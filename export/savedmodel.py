@@ -10,42 +10,84 @@ from must_tf.export.parity import Runner
 from must_tf.student import Student
 from must_tf.training.checkpoint import parts
 
+PARTS = (endpoints.BACKBONE, endpoints.STUDENT)
+SNIPPET = """
+## Load it: SavedModel in Keras 3
+
+The backbone as a layer that can be fine-tuned. Without `call_training_endpoint` the batch norms' moving statistics
+would stay as they are.
+
+```python
+import keras
+import numpy as np
+
+images = np.zeros([1, {height}, {width}, 3], "float32")  # {pixels}
+backbone = keras.layers.TFSMLayer(
+    "savedmodel/backbone", call_endpoint="features", call_training_endpoint="features_train"
+)
+features = backbone(images)  # {features}
+```
+
+With must_tf: `must finetune --init=FOLDER`, or `load_trunk(student, FOLDER)`, where FOLDER is that of this file.
+
+## Load it: SavedModel in TensorFlow
+
+`serving_default` takes float32; the signature `serving_uint8` takes uint8 images. TF Serving serves both.
+
+```python
+import numpy as np
+import tensorflow as tf
+
+images = np.zeros([1, {height}, {width}, 3], "float32")  # {pixels}
+student = tf.saved_model.load("savedmodel/student")
+outputs = student.signatures["serving_default"](images=tf.constant(images))  # by name, as above
+features = student.features(tf.constant(images))  # {features}
+```
+"""
+
 
 def path(part: str) -> str:
     """Returns where a part lies in an export."""
     return f"savedmodel/{part}"
 
 
-class Served(tf.Module):
-    """A student's functions and the weights behind them, under the names that `load_trunk` looks for.
+def served(student: Student, part: str, normalise: bool = True) -> tf.Module:
+    """Returns a student's functions, and the weights behind them under the names that `load_trunk` looks for.
 
-    Endpoints: `serving_default` (what the part serves), `features` (inference) and `features_train` (batch norms in
-    training mode; their moving statistics follow). No Keras object is inside: a Keras model in a SavedModel freezes
-    height and width, and brings along a function for each of its layers.
+    Endpoints: `serve` (what the part serves) and `serve_uint8`, the same for uint8 images; `features` (inference) and
+    `features_train` (batch norms in training mode; their moving statistics follow).
 
     Args:
       student: what to serve; its variables are shared, not copied.
       part: `backbone`, which leaves out the heads, or `student`.
+      normalise: see `endpoints.outputs`; without it there is no endpoint for uint8.
     """
-
-    def __init__(self, student: Student, part: str):
-        super().__init__()
-        kept = {name: layer for name, layer in parts(student).items() if part == endpoints.STUDENT or name != "heads"}
-        for name, layer in kept.items():
-            setattr(self, name, variable_tree(layer))
-
-        def train(images: tf.Tensor) -> dict[str, tf.Tensor]:
-            return student.features(images, training=True)
-
-        self.features = tf.function(endpoints.outputs(student, endpoints.BACKBONE), endpoints.SIGNATURE)
-        self.features_train = tf.function(train, endpoints.SIGNATURE)
-        self.serve = self.features
-        if part == endpoints.STUDENT:
-            self.serve = tf.function(endpoints.outputs(student, part), endpoints.SIGNATURE)
+    module = weights(student, part)
+    module.features = tf.function(endpoints.outputs(student, endpoints.BACKBONE, normalise), endpoints.SIGNATURE)
+    module.features_train = tf.function(endpoints.training_features(student, normalise), endpoints.SIGNATURE)
+    module.serve = module.features
+    if part == endpoints.STUDENT:
+        module.serve = tf.function(endpoints.outputs(student, part, normalise), endpoints.SIGNATURE)
+    if normalise:
+        pixels = [tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")]
+        module.serve_uint8 = tf.function(lambda images: module.serve(tf.cast(images, tf.float32)), pixels)
+    return module
 
 
-def variable_tree(layer: tf.Module) -> tf.Module:
-    """Returns the variables of a Keras object under the names of a checkpoint of it, without the Keras object."""
+def weights(student: Student, part: str) -> tf.Module:
+    """Returns the variables of a part under the names of a checkpoint of it; the student's own, not copies.
+
+    No Keras object is inside: a Keras model in a SavedModel freezes height and width, and brings along a function for
+    each of its layers.
+    """
+    module = tf.Module()
+    for name, layer in parts(student).items():
+        if name != "heads" or part != endpoints.BACKBONE:
+            setattr(module, name, _variable_tree(layer))
+    return module
+
+
+def _variable_tree(layer: tf.Module) -> tf.Module:
     view = tf.train.TrackableView(layer)
     copies: dict[int, tf.Module] = {}
 
@@ -63,17 +105,19 @@ def variable_tree(layer: tf.Module) -> tf.Module:
 
 def write(student: Student, part: str, folder: Path, facts: card.Card) -> None:
     """Writes one part as a SavedModel; it has no place for facts, which stand in the card beside it."""
-    del facts
-    served = Served(student, part)
-    tf.saved_model.save(served, str(folder), signatures={"serving_default": served.serve})
+    module = served(student, part, facts["normalisation"]["inside"])
+    signatures = {"serving_default": module.serve}
+    if facts["normalisation"]["inside"]:
+        signatures["serving_uint8"] = module.serve_uint8
+    tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
 def load(folder: Path) -> Runner:
-    """Returns the `serving_default` of a SavedModel, as TensorFlow loads it."""
-    loaded = tf.saved_model.load(str(folder))
+    """Returns a SavedModel's signatures, as TensorFlow loads it: `serving_uint8` for uint8 images."""
+    signatures = tf.saved_model.load(str(folder)).signatures
 
     def run(images: np.ndarray) -> dict[str, np.ndarray]:
-        served = loaded.signatures["serving_default"](images=tf.constant(images))
-        return {name: values.numpy() for name, values in served.items()}
+        name = "serving_uint8" if images.dtype == np.uint8 else "serving_default"
+        return {name: values.numpy() for name, values in signatures[name](images=tf.constant(images)).items()}
 
     return run

@@ -17,6 +17,7 @@ _HOMES = {
     "export": "",
     "finetune": "training",
     "label": "labeling",
+    "load_backbone": "export.loading",
     "load_student": "training",
     "load_teachers": "teachers",
     "open_dataset": "records",

@@ -1,16 +1,33 @@
 """Exports the student of a finished run, and checks every file against it in its own runtime.
 
-savedmodel: OUT/savedmodel/{backbone,student}; onnx: OUT/onnx/{backbone,student}.onnx; and a model card.
+--formats: savedmodel (TensorFlow, TF Serving, TFSMLayer of Keras 3), onnx (backbone.onnx, heads.onnx without boxes,
+student.onnx with them), keras and tf_keras (the backbone, to fine-tune), garden (a checkpoint that Model Garden's
+trainers start from), litert (float32, float16 and int8, at one size). The model card is OUT/README.md, and
+OUT/card.json for programs.
 """
 
 from absl import flags
 
 from must_tf.cli import app
+from must_tf.errors import UserError
 
 FLAGS = flags.FlagValues()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Of a finished run.", flag_values=FLAGS)
 _FORMATS = flags.DEFINE_list("formats", ["savedmodel", "onnx"], "Which formats.", flag_values=FLAGS)
 _OUT = flags.DEFINE_string("out", None, "Folder for the export.", flag_values=FLAGS)
+_NORMALISE = flags.DEFINE_bool(
+    "normalise", True, "Files take RGB in [0, 255]; with --nonormalise, normalised images.", flag_values=FLAGS
+)
+_ALLOW = flags.DEFINE_list(
+    "allow_licences", None, "Refuse where data or a teacher has a licence that is none of these.", flag_values=FLAGS
+)
+_LITERT_SIZE = flags.DEFINE_string(
+    "litert_size", None, "HxW of the files of litert; the training size by default.", flag_values=FLAGS
+)
+_LITERT_RECORDS = flags.DEFINE_string(
+    "litert_records", "", "Records that int8 is calibrated on; those of the training by default.", flag_values=FLAGS
+)
+_LITERT_IMAGES = flags.DEFINE_integer("litert_images", 100, "How many of them.", lower_bound=1, flag_values=FLAGS)
 flags.mark_flags_as_required(["workdir", "out"], flag_values=FLAGS)
 
 
@@ -20,7 +37,30 @@ def run(argv: list[str]) -> None:
 
 
 def main() -> None:
-    """Exports, and prints how far each file is from the student."""
-    from must_tf.export import export, table
+    """Exports, and prints how far each file is from the student, and its size."""
+    size = _size(_LITERT_SIZE.value)
+    from must_tf.export import export, summary
+    from must_tf.export.quiet import quiet
 
-    print(table(export(_WORKDIR.value, _OUT.value, tuple(_FORMATS.value))))
+    with quiet():
+        export(
+            _WORKDIR.value,
+            _OUT.value,
+            tuple(_FORMATS.value),
+            normalise=_NORMALISE.value,
+            allow_licences=_ALLOW.value,
+            litert_size=size,
+            litert_records=_LITERT_RECORDS.value,
+            litert_images=_LITERT_IMAGES.value,
+        )
+    print(summary(_OUT.value))
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    """Returns height and width of HxW; None where there is no text."""
+    if text is None:
+        return None
+    height, _, width = text.partition("x")
+    if not (height.isdecimal() and width.isdecimal()):
+        raise UserError(f"--litert_size={text}: expected HEIGHTxWIDTH, as 224x320")
+    return int(height), int(width)

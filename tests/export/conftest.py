@@ -1,14 +1,15 @@
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 import tf_keras
+import toy
 
-from must_tf.export import export
+from must_tf.export import FORMATS, export
 from must_tf.student import Student
 from must_tf.tasks import Classification, Depth, Detection, Normals, Segmentation
 from must_tf.training.checkpoint import save_student
-from must_tf.trunk import Trunk
 
 TASKS = (
     Classification("scene", class_names=("indoor", "outdoor", "neither")),
@@ -19,10 +20,10 @@ TASKS = (
 )
 
 
-def finished_run(workdir, tasks, max_level=5):
+def finished_run(workdir, tasks, max_level=5, train=()):
     """Leaves what `must train` leaves: a student with weights that are nowhere trivial, and its config."""
     tf_keras.utils.set_random_seed(0)
-    student = Student(tasks, Trunk(10, 0.25, 3, max_level, 16, 0.9))
+    student = Student(tasks, dataclasses.replace(toy.TRUNK, max_level=max_level))
     rng = np.random.default_rng(0)
     for variable in student.variables:
         kind = variable.name.rpartition("/")[2].split(":")[0]
@@ -33,7 +34,9 @@ def finished_run(workdir, tasks, max_level=5):
         elif "/scores/" in variable.name or "/boxes/" in variable.name:
             variable.assign(rng.normal(0, 0.3, variable.shape))  # so that boxes differ, and have high scores
     save_student(student, workdir)
-    (workdir / "config.json").write_text(json.dumps({"input_size": [64, 64], "train": []}))
+    (workdir / "config.json").write_text(
+        json.dumps({"input_size": [64, 64], "train": [str(folder) for folder in train]})
+    )
     return student
 
 
@@ -52,11 +55,18 @@ def exported(run, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def classifier(tmp_path_factory):
-    """The workdir of a run with classification alone: no pyramid."""
+def classifier(tmp_path_factory, toy_data):
+    """The workdir of a run with classification alone, no pyramid; its training data are there."""
     workdir = tmp_path_factory.mktemp("runs") / "classifier"
-    finished_run(workdir, TASKS[:1])
+    finished_run(workdir, TASKS[:1], train=[toy_data])
     return workdir
+
+
+@pytest.fixture(scope="session")
+def everywhere(classifier, tmp_path_factory):
+    """The classifier's export in all formats: (folder, parities)."""
+    out = tmp_path_factory.mktemp("exports") / "everywhere"
+    return out, export(classifier, out, tuple(FORMATS), batches=[3], litert_images=4)
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,16 @@
 import json
 import re
 
-from must_tf.export import card
+import pytest
+
+from must_tf.errors import UserError
+from must_tf.export import card, export
 
 
-def test_the_snippets_of_the_readme_run(exported, monkeypatch):
-    out, _ = exported
+def test_the_snippets_of_the_readme_run(everywhere, monkeypatch):
+    out, _ = everywhere
     snippets = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)
-    assert len(snippets) == 3
+    assert len(snippets) >= 4
     monkeypatch.chdir(out)
     for snippet in snippets:
         names: dict = {}
@@ -15,29 +18,41 @@ def test_the_snippets_of_the_readme_run(exported, monkeypatch):
         assert {"C5"} <= set(names["features"]) if "features" in names else "scene/probs" in names["outputs"]
 
 
+def test_the_card_says_what_the_student_learnt_from(everywhere, toy_data):
+    out, _ = everywhere
+    said, text = json.loads((out / "card.json").read_text()), (out / "README.md").read_text()
+    (data,) = said["data"]
+    manifest = json.loads((toy_data / "manifest.json").read_text())
+    assert (data["folder"], data["images"], data["labels"]) == (str(toy_data), 22, manifest["counts"])
+    assert said["images"] == f"the first records of {toy_data}"
+    assert f"scene: human {manifest['counts']['scene']['human']}" in text
+    assert f"data {toy_data}: unknown" in text
+
+
+def test_the_last_metrics_of_the_run_stand_in_the_card(run, tmp_path):
+    workdir, student = run
+    (tmp_path / "student").symlink_to(workdir / "student")
+    lines = [{"step": 5, "loss": 3.0, "depth/delta1": 0.5}, {"step": 10, "loss": 2.0, "note": "text"}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert card.describe(student, tmp_path)["metrics"] == {"step": 10, "loss": 2.0, "depth/delta1": 0.5}
+
+
 def test_the_card_names_every_output_class_and_file(exported):
     out, parities = exported
     said, text = json.loads((out / "card.json").read_text()), (out / "README.md").read_text()
     for parity in parities:
-        part = "student" if "student" in parity.file else "backbone"
+        part = next(part for part in ("backbone", "heads", "student") if part in parity.file)
         assert parity.output in said["outputs"][part]
         assert f"`{parity.output}`" in text
     assert len(said["parity"]) == len(parities)
-    assert all((out / name).stat().st_size == size for name, size in said["files"].items())
+    assert all((out / name).stat().st_size == entry["bytes"] for name, entry in said["files"].items())
     assert "wall, floor, rest" in text
 
 
-def test_licences_of_the_teachers_come_from_the_training_data(run, tmp_path):
-    workdir, student = run
-    data, gone = tmp_path / "data", tmp_path / "gone"
-    data.mkdir()
-    teachers = {
-        "yolo-1": {"licence": "AGPL-3.0", "task": {"name": "things"}},
-        "unet-2": {"task": {"name": "stuff"}},
-    }
-    (data / "manifest.json").write_text(json.dumps({"teachers": teachers}))
-    config = {"input_size": [64, 64], "train": [str(data), str(gone)]}
-    (tmp_path / "student").symlink_to(workdir / "student")
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    lines = card.licences(card.describe(student, tmp_path))
-    assert lines == ["things: teacher yolo-1: AGPL-3.0", "stuff: teacher unet-2: unknown"]
+def test_an_export_of_fewer_formats_is_there_already_but_one_made_otherwise_is_not(everywhere, classifier):
+    out, parities = everywhere
+    assert export(classifier, out, ["onnx"]) == parities
+    with pytest.raises(UserError, match="made otherwise: litert differ"):
+        export(classifier, out, ["litert"], litert_size=(96, 96))
+    with pytest.raises(UserError, match="made otherwise: normalisation differ"):
+        export(classifier, out, ["onnx"], normalise=False)

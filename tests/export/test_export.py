@@ -4,8 +4,9 @@ import shutil
 import pytest
 
 from must_tf.errors import UserError
-from must_tf.export import export, parity, table
-from must_tf.training.checkpoint import load_student, load_trunk
+from must_tf.export import export, parity, summary
+from must_tf.training.checkpoint import load_student
+from must_tf.training.initial import load_trunk
 
 SAVEDMODEL = {
     "fingerprint.pb",
@@ -15,11 +16,9 @@ SAVEDMODEL = {
 }
 OUTPUTS = {
     "backbone": {"C5", "P3", "P4", "P5"},
-    "student": {
-        "scene/probs", "things/boxes", "things/classes", "things/scores", "stuff/probs", "depth/depth",
-        "normals/normals",
-    },
-}  # fmt: skip
+    "heads": {"scene/probs", "stuff/probs", "depth/depth", "normals/normals"},
+}
+OUTPUTS["student"] = OUTPUTS["heads"] | {"things/boxes", "things/classes", "things/scores"}
 
 
 def files(folder):
@@ -29,7 +28,7 @@ def files(folder):
 def test_an_export_leaves_exactly_these_files_and_nothing_beside_them(exported):
     out, _ = exported
     models = {f"savedmodel/{part}/{name}" for part in ("backbone", "student") for name in SAVEDMODEL}
-    models |= {"onnx/backbone.onnx", "onnx/student.onnx"}
+    models |= {"onnx/backbone.onnx", "onnx/heads.onnx", "onnx/student.onnx"}
     assert files(out) == models | {"architecture.json", "card.json", "README.md"}
     assert [path.name for path in out.parent.iterdir()] == [out.name]
 
@@ -39,18 +38,19 @@ def test_every_output_of_every_file_is_the_students_at_two_sizes_and_two_batches
     seen = {(p.file, p.output, p.size, p.batch) for p in parities}
     assert len(seen) == len(parities)
     for part, names in OUTPUTS.items():
-        for file in (f"savedmodel/{part}", f"onnx/{part}.onnx"):
+        for file in {p.file for p in parities if f"/{part}" in p.file}:
             assert seen >= set(itertools.product([file], names, [(64, 64), (96, 64)], [1, 3]))
-    assert max(p.error for p in parities) <= parity.BOUND
+    assert len({p.file for p in parities}) == 5
+    assert max(p.largest for p in parities) <= 1e-4
     assert min(p.compared for p in parities) > 0  # boxes too
 
 
-def test_table_gives_each_file_one_line_with_its_largest_error(exported):
-    _, parities = exported
-    lines = table(parities).splitlines()
+def test_the_summary_gives_each_file_one_line_with_its_largest_error_and_its_bytes(exported):
+    out, parities = exported
+    lines = summary(out).splitlines()
     assert [line.split()[0] for line in lines[1:]] == list(dict.fromkeys(p.file for p in parities))
-    worst = max(p.error for p in parities if p.file == "onnx/student.onnx")
-    assert f"{worst:.1e}" in lines[-1]
+    worst = max(p.largest for p in parities if p.file == "onnx/student.onnx")
+    assert f"{worst:.1e}" in lines[-1] and f"{(out / 'onnx/student.onnx').stat().st_size:,}" in lines[-1]
 
 
 def test_a_second_export_of_the_same_weights_changes_nothing(run, exported):
@@ -88,6 +88,7 @@ def test_a_student_without_a_pyramid_exports_c5_alone_and_its_trunk_comes_back(c
         ("savedmodel/backbone", "C5"),
         ("savedmodel/student", "scene/probs"),
         ("onnx/backbone.onnx", "C5"),
+        ("onnx/heads.onnx", "scene/probs"),
         ("onnx/student.onnx", "scene/probs"),
     }
     assert load_trunk(load_student(classifier), out) == ["backbone"]
@@ -95,7 +96,7 @@ def test_a_student_without_a_pyramid_exports_c5_alone_and_its_trunk_comes_back(c
 
 @pytest.mark.parametrize("name", ["savedmodel", "onnx"])
 def test_a_file_over_its_bound_does_not_stay(classifier, tmp_path, monkeypatch, name):
-    monkeypatch.setattr(parity, "BOUND", -1.0)
+    monkeypatch.setattr(parity.Bound, "__init__", lambda self: vars(self).update(value=-1.0, of="largest"))
     with pytest.raises(UserError, match=r"backbone.*output C5.*bound -1"):
         export(classifier, tmp_path / "out", formats=[name], sizes=[(64, 64)], batches=[1])
     assert not list(tmp_path.iterdir())

@@ -7,12 +7,12 @@ import pytest
 
 from must_tf.errors import UserError
 from must_tf.export import export, onnx
-from must_tf.export.parity import probe_images
+from must_tf.export.images import made_images
 
 
 @pytest.fixture(scope="module")
 def models(exported):
-    return {part: onnx_format.load(exported[0] / "onnx" / f"{part}.onnx") for part in ("backbone", "student")}
+    return {part: onnx_format.load(exported[0] / "onnx" / f"{part}.onnx") for part in onnx.PARTS}
 
 
 def axes(value):
@@ -28,15 +28,19 @@ def test_images_are_the_only_input_and_every_axis_has_a_name(models):
         "P4": ["batch", "height/16", "width/16", 16],
         "P5": ["batch", "height/32", "width/32", 16],
     }
-    assert {value.name: axes(value) for value in models["student"].graph.output} == {
+    heads = {
         "scene/probs": ["batch", 3],
-        "things/boxes": ["batch", 100, 4],
-        "things/classes": ["batch", 100],
-        "things/scores": ["batch", 100],
         "stuff/probs": ["batch", "height", "width", 3],
         "depth/depth": ["batch", "height", "width", 1],
         "normals/normals": ["batch", "height", "width", 3],
     }
+    boxes = {
+        "things/boxes": ["batch", 100, 4],
+        "things/classes": ["batch", 100],
+        "things/scores": ["batch", 100],
+    }
+    assert {value.name: axes(value) for value in models["heads"].graph.output} == heads
+    assert {value.name: axes(value) for value in models["student"].graph.output} == heads | boxes
 
 
 def test_opset_is_17_and_no_operator_is_foreign(models):
@@ -47,11 +51,12 @@ def test_opset_is_17_and_no_operator_is_foreign(models):
 
 def test_non_maximum_suppression_is_inside(models):
     assert "NonMaxSuppression" in {node.op_type for node in models["student"].graph.node}
+    assert "NonMaxSuppression" not in {node.op_type for node in models["heads"].graph.node}
 
 
 def test_an_image_gives_the_same_in_any_batch(exported):
     run = onnx.load(exported[0] / "onnx" / "student.onnx")
-    images = probe_images(5, (96, 128))
+    images = made_images(5, (96, 128))
     together = run(images)
     for i in (0, 4):
         for name, values in run(images[i : i + 1]).items():
@@ -62,12 +67,14 @@ def test_coarse_levels_round_up_as_the_students_do(detector, tmp_path):
     found = export(detector, tmp_path / "out", formats=["onnx"], sizes=[(96, 160)], batches=[2])  # P7: 1 x 2
     assert {f"P{level}" for level in range(3, 8)} < {parity.output for parity in found}
     model = onnx_format.load(tmp_path / "out" / "onnx" / "backbone.onnx")
+    assert not (tmp_path / "out" / "onnx" / "heads.onnx").exists()  # there are boxes only
     assert axes(next(v for v in model.graph.output if v.name == "P7")) == ["batch", "height/128", "width/128", 16]
 
 
 def test_metadata_says_how_to_use_the_file(models):
     said = {entry.key: entry.value for entry in models["student"].metadata_props}
     assert "[0, 255]" in said["input"] and "normalised inside" in said["input"]
+    assert json.loads(said["normalisation"])["inside"] is True
     assert json.loads(said["tasks"])["things"] == "detection"
     assert json.loads(said["classes"])["things"] == ["chair", "table"]
     assert json.loads(said["levels"]) == [3, 4, 5]

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from must_tf.export.parity import probe_images
+from must_tf.export.images import made_images
 from must_tf.student import Student
-from must_tf.training.checkpoint import load_trunk
+from must_tf.training.initial import load_trunk
 
 TRUNK = ("backbone", "decoder")
 
@@ -42,7 +42,7 @@ def test_the_student_holds_its_heads_and_the_backbone_does_not(exported):
 @pytest.mark.parametrize("part", ["backbone", "student"])
 def test_features_are_the_students_and_train_mode_normalises_by_the_batch(run, exported, part):
     _, student = run
-    images = tf.constant(probe_images(2, (64, 96)))
+    images = tf.constant(made_images(2, (64, 96)))
     loaded = tf.saved_model.load(str(exported[0] / "savedmodel" / part))
     features, wanted = loaded.features(images), student.features(images)
     assert set(features) == set(wanted)
@@ -62,7 +62,7 @@ def test_a_fit_in_keras_3_reaches_every_weight_and_moves_every_statistic(layer):
     inputs = keras.Input([64, 64, 3])
     pooled = [keras.layers.GlobalAveragePooling2D()(values) for _, values in sorted(layer(inputs).items())]
     model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Concatenate()(pooled)))
-    images, labels = probe_images(4, (64, 64)), np.array([0, 1, 0, 1])
+    images, labels = made_images(4, (64, 64)), np.array([0, 1, 0, 1])
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(model(images, training=True) ** 2)
     gradients = tape.gradient(loss, [weight.value for weight in layer.trainable_weights])

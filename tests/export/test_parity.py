@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from must_tf.errors import UserError
-from must_tf.export.parity import Parity, compare, measure, probe_images
+from must_tf.export.images import find_records, made_images, probe_images
+from must_tf.export.parity import Bound, Parity, compare, measure
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def boxes():
 
 def test_what_is_equal_has_no_error_and_the_error_is_relative_to_the_largest_value():
     wanted = {"depth": np.array([[100.0, 1.0]], np.float32)}
-    assert compare(wanted, wanted) == {"depth": (0.0, 2)}
+    assert compare(wanted, wanted) == {"depth": (0.0, 0.0, 2)}
     assert compare(wanted, {"depth": np.array([[100.0, 2.0]])})["depth"][0] == pytest.approx(0.01)
     thousandfold = {"depth": 1000 * wanted["depth"]}
     assert compare(thousandfold, {"depth": np.array([[1e5, 2000.0]])})["depth"][0] == pytest.approx(0.01)
@@ -36,8 +37,8 @@ def test_an_output_too_many_is_infinitely_far():
 def test_boxes_in_another_order_are_the_same_boxes(boxes):
     order = np.random.default_rng(1).permutation(100)
     shuffled = {name: values[:, order] for name, values in boxes.items()}
-    assert {name: error for name, (error, _) in compare(boxes, shuffled).items()} == dict.fromkeys(boxes, 0.0)
-    assert compare(boxes, shuffled)["t/classes"][1] == 160  # padding does not count
+    assert {name: error for name, (error, _, _) in compare(boxes, shuffled).items()} == dict.fromkeys(boxes, 0.0)
+    assert compare(boxes, shuffled)["t/classes"][2] == 160  # padding does not count
 
 
 def test_boxes_that_moved_are_measured(boxes):
@@ -49,36 +50,50 @@ def test_a_box_in_a_hundred_may_have_no_partner_but_not_ten(boxes):
     for count, fits in ((1, True), (10, False)):
         other = {name: values.copy() for name, values in boxes.items()}
         other["t/classes"][:, :count] += 3
-        errors = [error for error, _ in compare(boxes, other).values()]
+        errors = [error for error, _, _ in compare(boxes, other).values()]
         assert errors == ([0.0] * 3 if fits else [np.inf] * 3)
 
 
 def test_which_of_tied_boxes_survive_is_no_error_but_a_tie_excuses_no_other_box(boxes):
     tied = boxes | {"t/scores": np.where(boxes["t/classes"] < 0, 0, 0.5).astype(np.float32)}
     survivors = tied | {"t/boxes": np.where(np.arange(100)[:, None] % 2, tied["t/boxes"], 1 - tied["t/boxes"])}
-    assert compare(tied, survivors)["t/boxes"] == (0.0, 4 * 80)
+    assert compare(tied, survivors)["t/boxes"] == (0.0, 0.0, 4 * 80)
     assert compare(boxes, boxes | {"t/boxes": survivors["t/boxes"]})["t/boxes"][0] == np.inf
 
 
 def test_no_boxes_anywhere_is_zero_error_over_zero_values(boxes):
     empty = {name: np.zeros_like(values) - (name == "t/classes") for name, values in boxes.items()}
-    assert set(compare(empty, empty).values()) == {(0.0, 0)}
+    assert set(compare(empty, empty).values()) == {(0.0, 0.0, 0)}
+
+
+def test_the_mean_error_is_that_of_all_values_and_the_largest_that_of_one():
+    wanted, given = np.array([8.0, 1.0, 1.0]), np.array([8.0, 2.0, 1.0])
+    assert compare({"x": wanted}, {"x": given})["x"] == pytest.approx((1 / 8, 1 / 10, 3))
 
 
 def test_measure_refuses_a_file_that_differs_and_says_where():
-    def student(images):
-        return {"x": images.mean((1, 2, 3))}
+    wanted, wrong = {"x": np.array([2.0, 0.0])}, {"x": np.array([2.002, 0.0])}
+    assert measure("f", 2, (32, 64), wanted, wanted, Bound()) == [
+        Parity("f", "x", (32, 64), 2, 0.0, 0.0, 2, 1e-4, "largest")
+    ]
+    with pytest.raises(UserError, match=r"f: output x is 0\.001 .*largest error.* 32x64, batch 3; bound 0\.0001"):
+        measure("f", 3, (32, 64), wanted, wrong, Bound())
+    assert measure("f", 3, (32, 64), wanted, wrong, Bound(0.01, "mean"))
+    with pytest.raises(UserError, match=r"mean error.*bound 0\.0005"):
+        measure("f", 3, (32, 64), wanted, wrong, Bound(0.0005, "mean"))
 
-    def wrong_in_batches(images):
-        return {"x": student(images)["x"] * (1.001 if len(images) > 1 else 1)}
 
-    assert measure("f", student, student, [(32, 64)], [2]) == [Parity("f", "x", (32, 64), 2, 0.0, 2)]
-    with pytest.raises(UserError, match=r"f: output x is 0\.001 .* 32x64, batch 3; bound 0\.0001"):
-        measure("f", student, wrong_in_batches, [(32, 64)], [1, 3])
-
-
-def test_probe_images_are_the_same_each_time_and_span_the_range():
-    images = probe_images(3, (64, 96))
-    np.testing.assert_array_equal(images, probe_images(3, (64, 96)))
+def test_made_images_are_the_same_each_time_and_span_the_range():
+    images = made_images(3, (64, 96))
+    np.testing.assert_array_equal(images, made_images(3, (64, 96)))
     assert images.shape == (3, 64, 96, 3) and images.dtype == np.float32
     assert 0 <= images.min() < 50 and 200 < images.max() <= 255
+
+
+def test_images_of_the_records_are_taken_where_there_are_any(toy_data, tmp_path):
+    assert find_records([tmp_path, toy_data]) == str(toy_data) and find_records([tmp_path]) == ""
+    images = probe_images(str(toy_data), 30, (32, 64))  # of 22
+    np.testing.assert_array_equal(images[22:], images[:8])
+    assert images.shape == (30, 32, 64, 3) and images.dtype == np.float32
+    np.testing.assert_array_equal(images, np.rint(images))
+    np.testing.assert_array_equal(probe_images("", 1, (32, 64)), made_images(1, (32, 64)))

@@ -1,0 +1,139 @@
+"""How fast exported files are, as ratios within one run: python -m must_tf.experiments.export.benchmark.
+
+Writes the backbone and pyramid of a student, ResNet-50 at 224 px by default; prints, and writes as JSON:
+
+1. ONNX Runtime over SavedModel, on the CPU;
+2. LiteRT int8 over float32, one image at a time;
+3. ONNX of ours over ONNX exported from PyTorch of the same ResNet, where torch and torchvision are installed;
+4. the first call of each, with what comes before it: loading.
+
+Every ratio is the median of the rounds' ratios; rounds of the two take turns.
+"""
+
+import importlib.util
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tf_keras
+
+from must_tf import files
+from must_tf.export import endpoints, litert, onnx, savedmodel
+from must_tf.export.parity import Runner
+from must_tf.student import Student
+from must_tf.tasks import Segmentation
+from must_tf.trunk import Trunk
+
+BATCH = 4
+_TORCH = ("torch", "torchvision", "onnx", "onnxscript")
+Result = dict[str, Any]
+
+
+def main(out: str = "benchmark.json", backbone: str = "resnet-50", side: str = "224", rounds: str = "15") -> None:
+    """Exports, measures, prints and writes."""
+    tf_keras.utils.set_random_seed(0)
+    student = Student([Segmentation("stuff", ("wall", "floor", "rest"))], Trunk(backbone))
+    with tempfile.TemporaryDirectory() as folder:
+        results = measure(student, Path(folder), int(side), int(rounds))
+    print(text(results))
+    files.write_json(out, results)
+    print(f"{out}: the same as JSON")
+
+
+def measure(student: Student, folder: Path, side: int, rounds: int) -> dict[str, Result]:
+    """Writes the backbone in each format, and times the files on random images of one size."""
+    facts = {
+        **endpoints.contract(True),
+        "litert": {"size": [side, side], "records": "", "images": 8},
+        "outputs": {"backbone": endpoints.shapes(endpoints.outputs(student, "backbone"))},
+        **dict.fromkeys(("must_tf", "name", "weights_sha256", "trunk", "levels"), ""),
+        "tasks": [],
+        "lineage": [],
+    }
+    images = np.random.default_rng(0).uniform(0, 255, [BATCH, side, side, 3]).astype(np.float32)
+    first, runners = {}, {}
+    parts = [(savedmodel, "backbone"), (onnx, "backbone"), (litert, "backbone.float32"), (litert, "backbone.int8")]
+    for module, part in parts:
+        name = module.path(part)
+        module.write(student, part, folder / name, facts)
+        started = time.perf_counter()
+        runners[name] = module.load(folder / name)
+        loaded = time.perf_counter()
+        runners[name](images[:1])
+        first[name] = {"load_ms": 1000 * (loaded - started), "call_ms": 1000 * (time.perf_counter() - loaded)}
+    paths = [module.path(part) for module, part in parts]
+    return {
+        "first": first,
+        "onnx_over_savedmodel": compare(runners[paths[1]], runners[paths[0]], images, rounds),
+        "int8_over_float32": compare(runners[paths[3]], runners[paths[2]], images[:1], rounds),
+        "ours_over_torch": against_torch(student, folder, images, rounds),
+    }
+
+
+def against_torch(student: Student, folder: Path, images: np.ndarray, rounds: int) -> Result:
+    """Our backbone without a pyramid against torchvision's ResNet of that depth, to level 5, both in ONNX Runtime."""
+    if any(importlib.util.find_spec(name) is None for name in _TORCH):
+        return {"skipped": f"torch is not installed ({', '.join(_TORCH)} are needed)"}
+    import onnx as onnx_format
+    import onnxruntime
+    import torch
+    import torchvision
+
+    name = student.architecture.trunk.backbone.replace("-", "")
+    if not hasattr(torchvision.models, name):
+        return {"skipped": f"torchvision has no {name}"}
+    body = torch.nn.Sequential(*list(getattr(torchvision.models, name)(weights=None).eval().children())[:-2])
+    theirs, ours = str(folder / "torch.onnx"), str(folder / "ours.onnx")
+    example = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+    torch.onnx.export(body, (example,), theirs, input_names=["images"], output_names=["C5"], opset_version=18)
+    onnx_format.utils.extract_model(str(folder / onnx.path("backbone")), ours, ["images"], ["C5"])
+
+    def session(file: str) -> Callable[[np.ndarray], Any]:
+        opened = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        return lambda values: opened.run(None, {"images": values})
+
+    run_ours, run_theirs = session(ours), session(theirs)
+    return compare(lambda values: run_ours(values), lambda _: run_theirs(example.numpy()), images, rounds)
+
+
+def compare(one: Runner, other: Runner, images: np.ndarray, rounds: int) -> Result:
+    """Runs two in turns, after a first time that does not count; the ratio is the median of the rounds' ratios."""
+    one(images), other(images)
+    times = np.array([[_seconds(one, images), _seconds(other, images)] for _ in range(rounds)])
+    medians = 1000 * np.median(times, axis=0)
+    ratio = float(np.median(times[:, 0] / times[:, 1]))
+    return {"ratio": ratio, "first_ms": float(medians[0]), "second_ms": float(medians[1]), "batch": len(images)}
+
+
+def text(results: dict[str, Result]) -> str:
+    """Returns a line a measurement."""
+    names = {
+        "onnx_over_savedmodel": "ONNX Runtime over SavedModel, CPU",
+        "int8_over_float32": "LiteRT int8 over float32",
+        "ours_over_torch": "ONNX of ours over ONNX from PyTorch (goal: at most 1.05)",
+    }
+    lines = [f"{words}: {_one(results[name])}" for name, words in names.items()]
+    for name, entry in results["first"].items():
+        lines.append(f"{name}: loaded in {entry['load_ms']:.0f} ms, first call {entry['call_ms']:.0f} ms")
+    return "\n".join(lines)
+
+
+def _one(result: Result) -> str:
+    if "skipped" in result:
+        return result["skipped"]
+    times = f"{result['first_ms']:.1f} ms and {result['second_ms']:.1f} ms"
+    return f"{result['ratio']:.2f} ({times}, batch {result['batch']})"
+
+
+def _seconds(run: Runner, images: np.ndarray) -> float:
+    started = time.perf_counter()
+    run(images)
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

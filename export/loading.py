@@ -1,0 +1,71 @@
+"""The backbone of an export as a model to fine-tune."""
+
+import functools
+import os
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import keras as keras_3
+import tf_keras as keras_2
+
+from must_tf.errors import UserError
+from must_tf.export import keras as in_keras
+from must_tf.export import tf_keras as in_tf_keras
+from must_tf.export.endpoints import BACKBONE
+from must_tf.export.verify import verify
+
+__all__ = ["load_backbone"]
+
+
+def load_backbone(where: str | os.PathLike, keras: int | None = None) -> Any:
+    """Loads the backbone of an export: a trainable model of plain layers, [batch, H, W, 3] → {`C5`, `P3`, ...}.
+
+    Layers are named by stage: `stage1_...` (stem) to `stage5_...`, then `fpn_...`. A model of Keras 3 has what KerasHub
+    asks of a backbone, too: `pyramid_outputs` (P3, ...), `image_shape`, `min_level` and `max_level`.
+
+    Args:
+      where: folder of the export.
+      keras: 3 for a model of Keras 3; by default one of tf_keras.
+
+    Raises:
+      UserError: no export, one without the format, or one that is damaged; an unknown Keras. The model itself raises
+        it for images whose height or width is not a multiple of 32.
+    """
+    if keras not in (None, 2, 3):
+        raise UserError(f"keras: {keras!r}; expected 3 for Keras 3, or None for tf_keras")
+    written_by: ModuleType = in_keras if keras == 3 else in_tf_keras
+    file = written_by.path(BACKBONE)
+    verify(where, file.partition("/")[0])
+    if keras == 3:
+        return _for_kerashub(_guarded(keras_3.saving.load_model(Path(where, file), safe_mode=True)))
+    return _guarded(keras_2.models.load_model(Path(where, file)))
+
+
+def _guarded(model: Any) -> Any:
+    """Makes a model say what is wrong with the size of its images, rather than fail in a sum of the pyramid."""
+    for name in ("call", "compute_output_spec"):  # Keras 3 runs the second one on what `Input` gives
+        if hasattr(model, name):
+            setattr(model, name, _checked(getattr(model, name)))
+    return model
+
+
+def _checked(method: Any) -> Any:
+    @functools.wraps(method)
+    def checked(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        height, width = inputs.shape[1:3]
+        if (height or 0) % 32 or (width or 0) % 32:
+            raise UserError(f"images of {height}x{width} pixels; height and width must be multiples of 32")
+        return method(inputs, *args, **kwargs)
+
+    return checked
+
+
+def _for_kerashub(model: Any) -> Any:
+    """Adds the attributes by which KerasHub's detectors and segmenters know a backbone."""
+    levels = sorted(name for name in model.output if name.startswith("P"))
+    model.pyramid_outputs = {level: model.output[level] for level in levels}
+    model.image_shape = (None, None, 3)
+    if levels:
+        model.min_level, model.max_level = int(levels[0][1:]), int(levels[-1][1:])
+    return model

@@ -1,0 +1,92 @@
+"""A checkpoint that Model Garden's own trainers start from, with the model config that fits it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import yaml
+
+from must_tf.errors import UserError
+from must_tf.export import card, endpoints
+from must_tf.export.parity import Runner
+from must_tf.student import Student
+from must_tf.training.checkpoint import parts, read_architecture
+from must_tf.trunk import Trunk
+
+PARTS = (endpoints.BACKBONE,)
+CONFIG = "config.yaml"
+_CHECKPOINT = "ckpt"
+SNIPPET = """
+## Load it: Model Garden
+
+`garden/config.yaml` has what a RetinaNet or a segmentation experiment of Model Garden must say to start from
+`garden/`; its parsers normalise images by themselves, as this backbone expects.
+
+```
+python -m official.vision.train --experiment=retinanet_resnetfpn_coco --mode=train --model_dir=DIR \\
+    --config_file=garden/config.yaml --params_override=task.init_checkpoint=/PATH/TO/garden
+```
+"""
+
+
+def path(part: str) -> str:
+    """Returns where the only part lies in an export."""
+    del part
+    return "garden"
+
+
+def write(student: Student, part: str, folder: Path, facts: card.Card) -> None:
+    """Writes `ckpt-1`, with backbone and decoder, and `config.yaml`.
+
+    Args:
+      student: whose trunk it is.
+      part: `backbone`.
+      folder: for the checkpoint; as a directory it is a value of `task.init_checkpoint`.
+      facts: give the size in the config.
+    """
+    del part
+    text = yaml.safe_dump({"task": config(student, facts["input_size"])}, sort_keys=False)
+    tf.train.Checkpoint(**_trunk(student)).save(str(folder / _CHECKPOINT))
+    (folder / CONFIG).write_text(f"# What a task of Model Garden must say to start from this checkpoint.\n{text}")
+
+
+def config(student: Student, input_size: list[int]) -> dict[str, Any]:
+    """Returns the fields of a task's config that must be as they are here."""
+    trunk = student.architecture.trunk
+    model: dict[str, Any] = {
+        "input_size": [*input_size, 3],
+        "backbone": _backbone(trunk),
+        "norm_activation": {"activation": "relu", "use_sync_bn": trunk.sync_norm, "norm_momentum": trunk.norm_momentum},
+    }
+    modules = ["backbone"]
+    if student.decoder is not None:
+        modules.append("decoder")
+        model |= {"min_level": trunk.min_level, "max_level": trunk.max_level}
+        model["decoder"] = {"type": "fpn", "fpn": {"num_filters": trunk.num_filters}}
+    return {"init_checkpoint": "garden", "init_checkpoint_modules": modules, "model": model}
+
+
+def load(folder: Path) -> Runner:
+    """Returns the trunk of a new student, with the weights that Model Garden's tasks read from a checkpoint."""
+    architecture = read_architecture(folder.parent)
+    student = Student(architecture.tasks, architecture.trunk)
+    checkpoint = tf.train.Checkpoint(**_trunk(student))
+    checkpoint.read(tf.train.latest_checkpoint(str(folder))).expect_partial().assert_existing_objects_matched()
+
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: values.numpy() for name, values in student.features(tf.constant(images)).items()}
+
+    return run
+
+
+def _trunk(student: Student) -> dict[str, Any]:
+    return {name: layer for name, layer in parts(student).items() if name != "heads"}
+
+
+def _backbone(trunk: Trunk) -> dict[str, Any]:
+    """Returns the config of a backbone; those of other families are cut, or activated unlike their decoder."""
+    family, _, depth = trunk.backbone.partition("-")
+    if family != "resnet":
+        raise UserError(f"format garden: the student's backbone is {trunk.backbone}; this format has ResNets only")
+    return {"type": family, family: {"model_id": int(depth), "depth_multiplier": trunk.width}}

@@ -1,0 +1,161 @@
+"""A student's trunk as a model of a Keras's own layers: nothing that takes must_tf or Model Garden to load."""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import tf_keras
+
+from must_tf import student as students
+from must_tf.errors import UserError
+from must_tf.export import endpoints
+from must_tf.student import Student
+
+PARTS = (endpoints.BACKBONE,)  # of the formats that are made here
+
+_DTYPE = "float32"  # whatever the global policy is where the model is made
+_FIELDS: dict[str, tuple[str, ...]] = {
+    "Conv2D": ("filters", "kernel_size", "strides", "padding", "dilation_rate", "activation", "use_bias"),
+    "DepthwiseConv2D": ("kernel_size", "strides", "padding", "dilation_rate", "activation", "use_bias"),
+    "BatchNormalization": ("momentum", "epsilon"),
+    "MaxPooling2D": ("pool_size", "strides", "padding"),
+    "Activation": ("activation",),
+}
+_SHORT = {"Conv2D": "conv", "DepthwiseConv2D": "conv", "BatchNormalization": "norm", "MaxPooling2D": "pool"}
+
+
+def build(keras: ModuleType, student: Student, normalise: bool = True) -> Any:
+    """Makes a functional model of a student's trunk, with its weights.
+
+    Layers are named by stage: `stage1_...` (stem) to `stage5_...`, whose last outputs have strides 2^stage (the stem's
+    4), then `fpn_...`.
+
+    Args:
+      keras: the Keras whose layers are used: the module `keras` or `tf_keras`.
+      student: whose backbone and pyramid they are.
+      normalise: whether the model takes images in [0, 255], or normalised ones.
+
+    Returns:
+      A model: `images` [batch, H, W, 3], H and W multiples of 32 → {`C5`, `P3`, ...} as `Student.features`.
+
+    Raises:
+      UserError: the backbone has a layer that has no counterpart here.
+    """
+    copy = _Copy(keras)
+    images = keras.Input([None, None, 3], name="images", dtype=_DTYPE)
+    x = copy.new("Rescaling", "normalise", **_rescaling())(images) if normalise else images
+    levels = _backbone(copy, student.backbone, x)
+    outputs = {"C5": levels["5"]}
+    if student.decoder is not None:
+        outputs |= _pyramid(copy, student.decoder, levels, student.architecture.trunk.levels)
+    model = keras.Model(images, outputs, name="backbone")
+    copy.weights([part for part in (student.backbone, student.decoder) if part is not None])
+    return model
+
+
+class _Copy:
+    """Makes layers in another Keras that compute what the student's do."""
+
+    def __init__(self, keras: ModuleType):
+        self.layers = keras.layers
+        self.pairs: list[tuple[Any, Any]] = []  # (the student's, ours) of those with weights
+
+    def new(self, kind: str, name: str, **config: Any) -> Any:
+        """Makes a layer of this class."""
+        return getattr(self.layers, kind)(name=name, dtype=_DTYPE, **config)
+
+    def like(self, source: tf_keras.layers.Layer, name: str) -> Any:
+        """Makes a layer with the settings of one of the student's, whose weights it will have."""
+        kind = type(source).__name__
+        if kind not in _FIELDS:
+            raise _foreign(source)
+        settings = source.get_config()
+        layer = self.new(kind, name, **{field: settings[field] for field in _FIELDS[kind]})
+        if source.weights:
+            self.pairs.append((source, layer))
+        return layer
+
+    def weights(self, parts: list[tf_keras.Model]) -> None:
+        """Gives the layers the student's weights, once each is built; not one may be left over."""
+        for source, layer in self.pairs:
+            layer.set_weights(source.get_weights())
+        copied = {id(weight) for source, _ in self.pairs for weight in source.weights}
+        left = [weight.name for part in parts for weight in part.weights if id(weight) not in copied]
+        if left:
+            raise RuntimeError(f"weights of the student that have no place in the export: {left}")
+
+
+def _foreign(source: Any) -> UserError:
+    return UserError(
+        f"formats keras and tf_keras know ResNets only, not layers like {type(source).__name__} ({source.name}); "
+        "export with --formats=savedmodel,onnx"
+    )
+
+
+def _rescaling() -> dict[str, list[float]]:
+    pairs = list(zip(students._MEAN, students._DEVIATION, strict=True))
+    return {
+        "scale": [1 / deviation for _, deviation in pairs],
+        "offset": [-mean / deviation for mean, deviation in pairs],
+    }
+
+
+def _backbone(copy: _Copy, backbone: tf_keras.Model, x: Any) -> dict[str, Any]:
+    """Returns the output of each level: those of a chain of layers and blocks."""
+    names = {id(tensor): level for level, tensor in backbone.output.items()}
+    levels: dict[str, Any] = {}
+    stage, block, last = 1, 0, backbone.input
+    for source in backbone.layers[1:]:
+        if source.input is not last:
+            raise _foreign(source)
+        last, kind = source.output, type(source).__name__
+        if kind in _BLOCKS:
+            stage, block = max(stage, 2), block + 1
+            x = _BLOCKS[kind](copy, source, f"stage{stage}_block{block}", x)
+        elif kind != "Activation" or source.get_config()["activation"] != "linear":
+            short = _SHORT.get(kind) or source.get_config().get("activation", kind)
+            x = copy.like(source, f"stage{stage}_{short}")(x)
+        if id(last) in names:
+            levels[names[id(last)]] = x
+            stage, block = int(names[id(last)]) + 1, 0
+    return levels
+
+
+def _residual(copy: _Copy, source: Any, name: str, inputs: Any) -> Any:
+    """Model Garden's `ResidualBlock` (two convolutions) and `BottleneckBlock` (three)."""
+    count = 3 if hasattr(source, "_conv3") else 2
+    x = shortcut = inputs
+    if source.get_config()["use_projection"]:
+        shortcut = copy.like(source._shortcut, f"{name}_shortcut")(shortcut)
+        shortcut = copy.like(source._norm0, f"{name}_norm0")(shortcut)
+    activation = source.get_config()["activation"]
+    for i in range(1, count + 1):
+        x = copy.like(getattr(source, f"_conv{i}"), f"{name}_conv{i}")(x)
+        x = copy.like(getattr(source, f"_norm{i}"), f"{name}_norm{i}")(x)
+        if i < count:
+            x = copy.new("Activation", f"{name}_{activation}{i}", activation=activation)(x)
+    x = copy.new("Add", f"{name}_add")([x, shortcut])
+    return copy.new("Activation", f"{name}_{activation}{count}", activation=activation)(x)
+
+
+_BLOCKS: dict[str, Callable[[_Copy, Any, str, Any], Any]] = {"ResidualBlock": _residual, "BottleneckBlock": _residual}
+
+
+def _pyramid(copy: _Copy, decoder: tf_keras.Model, levels: dict[str, Any], wanted: range) -> dict[str, Any]:
+    """Model Garden's `FPN`: lateral 1x1, sums from the top down, 3x3 each, coarser levels, batch norms."""
+
+    def like(name: str, level: int, x: Any) -> Any:
+        return copy.like(decoder.get_layer(f"{name}_{level}"), f"fpn_{name}_{level}")(x)
+
+    top = min(wanted[-1], 5)
+    sums: dict[int, Any] = {top: like("lateral", top, levels[str(top)])}
+    for level in range(top - 1, wanted[0] - 1, -1):
+        finer = copy.new("UpSampling2D", f"fpn_upsample_{level}", size=2, interpolation="nearest")(sums[level + 1])
+        sums[level] = copy.new("Add", f"fpn_add_{level}")([finer, like("lateral", level, levels[str(level)])])
+    pyramid = {level: like("post_hoc", level, sums[level]) for level in range(wanted[0], top + 1)}
+    for level in range(top + 1, wanted[-1] + 1):
+        x = pyramid[level - 1]
+        if level > top + 1:
+            x = copy.new("Activation", f"fpn_relu_{level}", activation="relu")(x)
+        pyramid[level] = like("coarser", level, x)
+    return {f"P{level}": like("norm", level, pyramid[level]) for level in wanted}

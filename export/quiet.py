@@ -1,0 +1,31 @@
+"""TensorFlow's own talk, kept from the screen."""
+
+import contextlib
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+
+# Of C++ logging that was not initialised, which heeds neither TF_CPP_MIN_LOG_LEVEL nor Python's logging, and of the
+# LiteRT converter's print.
+_TALK = re.compile(rb"[IW]\d{4} \d\d|WARNING: All log messages before absl::InitializeLog|fully_quantize: ")
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Holds back what is written to standard error, from C++ too; afterwards, all but TensorFlow's talk is written."""
+    sys.stderr.flush()
+    screen = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(screen, 2)
+            os.close(screen)
+            held.seek(0)
+            for line in held:
+                if not _TALK.match(line):
+                    os.write(2, line)
