@@ -98,7 +98,7 @@ def run(out: str | os.PathLike, scale: float = 1.0, seed: int = 0, processes: in
 
 
 def run_stages(stages: Sequence[Stage], out: Path, processes: int) -> None:
-    """Runs the stages that are not done; the first one that fails ends the demo with the last line of its log."""
+    """Runs the stages that are not done; the first one that fails ends them with the last line of its log."""
     done = {stage.name for stage in stages if (out / stage.product).exists()}
     running: dict[str, tuple[Stage, Any, float]] = {}
     context = _context(processes)
@@ -116,7 +116,7 @@ def run_stages(stages: Sequence[Stage], out: Path, processes: int) -> None:
                 process.join()
                 del running[name]
                 if process.exitcode:
-                    raise UserError(f"demo: stage {name} failed: {_last_line(out, stage)} (log: {_log(out, stage)})")
+                    raise UserError(f"{out}: stage {name} failed: {_last_line(out, stage)} (log: {_log(out, stage)})")
                 done.add(name)
                 print(f"[{len(done):2}/{len(stages)}] {name}  {time.monotonic() - started:.0f} s", flush=True)
     finally:

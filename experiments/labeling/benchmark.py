@@ -82,15 +82,17 @@ def photographs(folder: Path, count: int) -> None:
         Image.fromarray(image).save(folder / f"{i}.jpg", quality=90)
 
 
-def compare(teacher: KerasClassifier, folder: str) -> dict[str, float]:
-    """Returns images/s of labelling and of `predict`, the median of some turns of each, and their ratio."""
+def compare(teacher: KerasClassifier, folder: str) -> dict[str, Any]:
+    """Returns images/s of labelling and of `predict`, the median of some turns of each, their ratio, and the turns."""
     batch = np.random.default_rng(0).uniform(-1, 1, (BATCH, SIDE, SIDE, 3)).astype(np.float32)
     batches = tf.data.Dataset.from_tensors(batch).repeat(PHOTOS // BATCH)  # in memory, and never copied
     label_once = functools.partial(_label, teacher, folder)
     predict_once = functools.partial(teacher.model.predict, batches, verbose=0)
     rates = np.array([[_rate(label_once), _rate(predict_once)] for _ in range(TURNS + 1)][1:])  # the first one traces
     labelled, predicted = np.median(rates, axis=0)
-    return {"label": float(labelled), "predict": float(predicted), "ratio": float(np.median(rates[:, 0] / rates[:, 1]))}
+    ratio = float(np.median(rates[:, 0] / rates[:, 1]))
+    turns = [{"label": float(ours), "predict": float(bare)} for ours, bare in rates]
+    return {"label": float(labelled), "predict": float(predicted), "ratio": ratio, "turns": turns}
 
 
 def peak(count: int) -> float:

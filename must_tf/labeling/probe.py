@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from must_tf.errors import UserError
 from must_tf.labeling.shard import label_records
 from must_tf.progress import peak_memory_gb
 from must_tf.records import Quarantined, Record, serialize
@@ -59,21 +60,26 @@ def estimate(
       teachers: one a task.
       tasks: of the records: those of the source and of the teachers.
       batch_size: images that a teacher sees at once.
-      batches: how many are measured, after a first one that is not.
+      batches: how many are measured, after a first one that is not; of fewer images, the second half.
+
+    Raises:
+      UserError: the source gives no image.
     """
-    wanted = min(source.count, batch_size * (batches + 1))
-    warm = min(batch_size, wanted // 2)
-    sizes, bad, started = [], 0, time.monotonic()
-    for number, entry in enumerate(label_records(sample(source, wanted), teachers, batch_size)):
-        if number == warm:
-            started = time.monotonic()
+    wanted = batch_size * (batches + 1)
+    sizes, bad, begun = [], 0, time.monotonic()
+    ended: list[float] = []  # when each image was done
+    for entry in label_records(sample(source, wanted), teachers, batch_size):
+        ended.append(time.monotonic())
         if isinstance(entry, Quarantined):
             bad += 1
         else:
             sizes.append(len(serialize(entry, tasks)) + _FRAME)
-    seen = len(sizes) + bad
-    rate = (seen - warm) / max(time.monotonic() - started, 1e-9)
-    return Estimate(source.count, seen, rate, float(np.mean(sizes or [0])), bad / max(seen, 1), peak_memory_gb())
+    seen = len(ended)
+    if not seen:
+        raise UserError("--plan: the source gives no image, so that there is nothing to measure")
+    warm = min(batch_size, seen // 2)
+    rate = (seen - warm) / max(ended[-1] - (ended[warm - 1] if warm else begun), 1e-9)
+    return Estimate(source.count, seen, rate, float(np.mean(sizes or [0])), bad / seen, peak_memory_gb())
 
 
 def preview(source: Source, teachers: Sequence[Teacher], count: int) -> list[Record]:

@@ -1,7 +1,7 @@
 """Labels a whole collection of images, shard by shard."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from must_tf import files
@@ -60,12 +60,14 @@ def label(
     plan = Plan(Path(out), "labelled", "train", tasks, len(source.shards), made_from)
     with files.locked(plan.folder):
         todo = pending(plan)
+        left = set(todo)
         if not todo and (plan.folder / FILE).exists():
-            return _checked(read_manifest(out), teachers)
-        done = [written(plan, index) for index in range(plan.num_shards) if index not in set(todo)]
+            return _checked(plan.folder, read_manifest(out), teachers)
+        done = [written(plan, index) for index in range(plan.num_shards) if index not in left]
         jobs = [Job(plan, index, source.shards[index], tuple(teachers), batch_size) for index in todo]
-        _check_share(plan, [*done, *_run(jobs, runner, done, source.count, max_bad)], max_bad)
-        return _checked(finish(plan, source.teachers | described), teachers)
+        shards = [*done, *_run(jobs, runner, done, source.count, max_bad)]
+        _check_share(plan.folder, sum(map(_seen, shards)), [bad for shard in shards for bad in _bad(shard)], max_bad)
+        return _checked(plan.folder, finish(plan, source.teachers | described), teachers)
 
 
 def united_tasks(images: str | os.PathLike, source: Source, teachers: Sequence[Teacher]) -> tuple[Task, ...]:
@@ -85,14 +87,15 @@ def _run(
     jobs: Sequence[Job], runner: Runner | None, done: Sequence[Shard], total: int, max_bad: float
 ) -> Iterator[Shard]:
     """Yields shards as they end; stops early where too much is bad."""
-    progress = Progress("label", total, done=sum(_seen(shard) for shard in done))
-    shards = list(done)
+    seen, bad = sum(map(_seen, done)), [entry for shard in done for entry in _bad(shard)]
+    progress = Progress("label", total, done=seen)
     for shard in runner(jobs) if runner else (run_job(job, progress) for job in jobs):
         if runner:
             progress.update(_seen(shard))
-        shards.append(shard)
-        if sum(map(_seen, shards)) >= _EARLY:
-            _check_share(jobs[0].plan, shards, max_bad)
+        seen += _seen(shard)
+        bad += _bad(shard)
+        if seen >= _EARLY:
+            _check_share(jobs[0].plan.folder, seen, bad, max_bad)
         yield shard
 
 
@@ -100,25 +103,28 @@ def _seen(shard: Shard) -> int:
     return shard.count + len(shard.quarantined)
 
 
-def _check_share(plan: Plan, shards: Iterable[Shard], max_bad: float) -> None:
-    """Raises a `UserError` where more images than the allowed share are bad; duplicates are not."""
-    shards = list(shards)
-    seen, quarantined = sum(map(_seen, shards)), [entry for shard in shards for entry in shard.quarantined]
-    bad = [entry for entry in quarantined if not entry["reason"].startswith(DUPLICATE)]
+def _bad(shard: Shard) -> list[dict[str, str]]:
+    """Returns what was quarantined but for duplicates, which are not bad."""
+    return [entry for entry in shard.quarantined if not entry["reason"].startswith(DUPLICATE)]
+
+
+def _check_share(folder: Path, seen: int, bad: Sequence[dict[str, str]], max_bad: float) -> None:
+    """Raises a `UserError` where more of the images seen than the allowed share are bad."""
     if not bad or len(bad) <= max_bad * seen:
         return
     first = f"the first: {bad[0]['name']}: {bad[0]['reason']}"
     if len(bad) == seen:
-        raise UserError(f"{plan.folder}: not one image of {seen} could be labelled; {first}")
+        raise UserError(f"{folder}: not one image of {seen} could be labelled; {first}")
     raise UserError(
-        f"{plan.folder}: {len(bad)} of {seen} images quarantined, more than --max_bad={max_bad:g} allows; {first}; "
+        f"{folder}: {len(bad)} of {seen} images quarantined, more than --max_bad={max_bad:g} allows; {first}; "
         "mend or remove them and give another --out, or take this up with a higher --max_bad"
     )
 
 
-def _checked(manifest: Manifest, teachers: Sequence[Teacher]) -> Manifest:
+def _checked(folder: Path, manifest: Manifest, teachers: Sequence[Teacher]) -> Manifest:
     """Returns the manifest of a finished dataset, unless a teacher came to nothing."""
+    counts = manifest.counts
     for teacher in teachers:
-        if not sum(manifest.counts[teacher.task.name].values()):
-            raise UserError(f"{manifest.name}: teacher {teacher.id} gave no label of task {teacher.task.name!r} at all")
+        if not sum(counts[teacher.task.name].values()):
+            raise UserError(f"{folder}: teacher {teacher.id} gave no label of task {teacher.task.name!r} at all")
     return manifest

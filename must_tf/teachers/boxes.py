@@ -122,6 +122,35 @@ def to_yxyx(boxes: np.ndarray, box_format: str) -> np.ndarray:
     return np.stack(parts, -1)
 
 
+def unpack(rows: np.ndarray, order: tuple[str, ...], max_outputs: int) -> dict[str, np.ndarray]:
+    """Takes apart what a detector gives in one array after suppression.
+
+    Args:
+      rows: [batch, N, 6], or [N, 6] of one image; N may differ from call to call.
+      order: of the parts of a row: `box` (four values), `score` and `class`.
+      max_outputs: boxes an image that are kept, the best.
+
+    Returns:
+      `boxes` [batch, M, 4], `scores` [batch, M], `classes` [batch, M] (-1: padding), M = max_outputs.
+
+    Raises:
+      ValueError: rows of another shape.
+    """
+    if rows.ndim not in (2, 3) or rows.shape[-1] != 6:
+        raise ValueError(f"packed: shape {list(rows.shape)}; expected [batch, N, 6], or [N, 6] of one image")
+    rows = (rows if rows.ndim == 3 else rows[np.newaxis]).astype(np.float32)
+    start = {part: sum(4 if before == "box" else 1 for before in order[:i]) for i, part in enumerate(order)}
+    best = np.argsort(-rows[..., start["score"]], axis=1, kind="stable")[:, :max_outputs]
+    rows = np.take_along_axis(rows, best[..., np.newaxis], 1)
+    missing = max_outputs - rows.shape[1]
+    boxes = rows[..., start["box"] : start["box"] + 4]
+    return {
+        "boxes": np.pad(boxes, ((0, 0), (0, missing), (0, 0))),
+        "scores": np.pad(rows[..., start["score"]], ((0, 0), (0, missing))),
+        "classes": np.pad(rows[..., start["class"]], ((0, 0), (0, missing)), constant_values=-1),
+    }
+
+
 def decode(
     offsets: np.ndarray, anchors: np.ndarray, box_format: str, scales: tuple[float, ...], log_sizes: bool = True
 ) -> np.ndarray:

@@ -47,7 +47,9 @@ class Card:
         depth: depth [batch, h, w] or [batch, h, w, 1].
         normals: normals [batch, h, w, 3].
         detection: boxes [batch, N, 4] and scores [batch, N, classes]; after suppression boxes, scores [batch, N],
-          classes [batch, N] and, where there is one, count [batch].
+          classes [batch, N] and, where there is one, count [batch]; or packed, all three in one array
+          [batch, N, 6], or [N, 6] from a model whose batch is 1.
+      packed_order: of the parts of a row of `packed`: box (four values, see `box_format`), score and class.
       activation: what `probs` or `scores` are: probabilities, logits (they need a softmax) or sigmoid (they need one).
       background_first: whether the model's class 0 is a background that is not in `class_names`.
       suppressed: whether boxes are after non-maximum suppression.
@@ -87,6 +89,7 @@ class Card:
     dtype: str | None = None
     signature: str = "serving_default"
     outputs: Mapping[str, str] | None = None
+    packed_order: tuple[str, ...] = ("box", "score", "class")
     activation: str | None = None
     background_first: bool = False
     suppressed: bool | None = None
@@ -115,6 +118,10 @@ class Card:
             value = getattr(self, name)
             if value is not None and not (len(value) == length and all(isinstance(v, kinds) for v in value)):
                 raise self.error(f"{name}: {list(value)} received; expected {length} numbers")
+        if sorted(map(str, self.packed_order)) != ["box", "class", "score"]:
+            raise self.error(
+                f"packed_order: {list(self.packed_order)} received; expected box, score and class, ordered"
+            )
         if self.input_size is not None and min(self.input_size) < 1:
             raise self.error(f"input_size: {list(self.input_size)} received; expected height and width above 0")
         if self.task in _WITH_CLASSES and not self.class_names:

@@ -94,8 +94,12 @@ class ForeignTeacher(Teacher):
         if missing:
             images = np.concatenate([images, np.repeat(images[-1:], missing, 0)])
         prepared = self.prepare(images)
-        parts = [self.model.predict(prepared[i : i + batch]) for i in range(0, len(images), batch)]
-        return {role: np.concatenate([part[name] for part in parts])[:count] for role, name in self._outputs.items()}
+        parts = [self._run_batch(prepared[i : i + batch]) for i in range(0, len(images), batch)]
+        return {role: np.concatenate([part[role] for part in parts])[:count] for role in parts[0]}
+
+    def _run_batch(self, prepared: np.ndarray) -> reading.Arrays:
+        found = self.model.predict(prepared)
+        return reading.unpacked(self.card, {role: found[name] for role, name in self._outputs.items()})
 
     def _only_input(self) -> Slot:
         inputs = self.model.inputs

@@ -101,6 +101,8 @@ READERS: dict[str, Callable[[Card, Arrays, Size], Outputs]] = {
 
 def roles(card: Card) -> tuple[set[str], set[str]]:
     """Returns the roles that a card of this kind must give an output to, and those that it may."""
+    if card.task == "detection" and card.suppressed and "packed" in (card.outputs or {}):
+        return {"packed"}, set()
     if card.task == "detection":
         return ({"boxes", "scores", "classes"}, {"count"}) if card.suppressed else ({"boxes", "scores"}, set())
     if card.task == "segmentation" and "mask" in (card.outputs or {}):
@@ -127,6 +129,11 @@ def misfit(card: Card, arrays: Arrays, batch: int) -> str | None:
     if anchors is not None and len(anchors) != (count := _standard(card, "boxes", arrays["boxes"]).shape[1]):
         return f"anchors: {len(anchors)} of them, but boxes are {count}"
     return None
+
+
+def unpacked(card: Card, arrays: Arrays) -> Arrays:
+    """Returns the arrays by role with `packed` taken apart, so that the arrays of all batches have one shape."""
+    return boxes.unpack(arrays["packed"], card.packed_order, Detection.max_outputs) if "packed" in arrays else arrays
 
 
 def anchors_of(card: Card, view: Size) -> np.ndarray | None:

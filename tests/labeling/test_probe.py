@@ -1,6 +1,10 @@
+import dataclasses
+
 import pytest
 import toy
+from PIL import Image
 
+from must_tf.errors import UserError
 from must_tf.labeling import estimate, label, preview
 from must_tf.records import HUMAN
 from must_tf.sources import open_source
@@ -32,3 +36,22 @@ def test_preview_labels_as_many_as_asked_for(source, count):
     assert len(records) == min(count, source.count)
     for record in records:
         assert HUMAN not in record.origins.values() and set(record.labels) == {"stuff", "scene"}
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 32])
+def test_estimate_of_one_image_has_a_rate(tmp_path, batch_size):
+    Image.new("RGB", (20, 30)).save(tmp_path / "a.png")
+    found = estimate(open_source(str(tmp_path)), [toy.segmenter()], [toy.STUFF], batch_size)
+    assert found.measured == 1 and found.images_per_second > 0 and "1 images at" in str(found)
+
+
+def test_estimate_where_the_source_promises_more_than_it_gives_has_a_rate(source):
+    few = dataclasses.replace(source, count=1000, shards=source.shards[:1])
+    found = estimate(few, [toy.segmenter()], [toy.STUFF], 32)
+    assert found.measured in (1, 2)
+    assert found.images_per_second > 0
+
+
+def test_estimate_of_nothing_is_an_error(source):
+    with pytest.raises(UserError, match="nothing to measure"):
+        estimate(dataclasses.replace(source, shards=(lambda: iter(()),)), [toy.segmenter()], [toy.STUFF])

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import must_tf.experiments.labeling
@@ -10,6 +11,11 @@ FOLDER = Path(must_tf.experiments.labeling.__file__).parent
 def test_published_figures_are_those_of_the_published_json():
     results = json.loads((FOLDER / "results" / "benchmark.json").read_text())
     assert f"```text\n{benchmark.text(results)}\n```" in (FOLDER / "RESULTS.md").read_text()
+
+
+def test_no_figure_stands_outside_of_what_the_json_holds():
+    prose = re.sub(r"```.*?```", "", (FOLDER / "RESULTS.md").read_text(), flags=re.DOTALL)
+    assert not re.search(r"\d (images/s|ms|GB)|\d\.\d", prose)
 
 
 def test_photographs_are_all_different(tmp_path):
