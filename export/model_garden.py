@@ -57,7 +57,12 @@ def config(student: Student, input_size: list[int]) -> dict[str, Any]:
     model: dict[str, Any] = {
         "input_size": [*input_size, 3],
         "backbone": _backbone(trunk),
-        "norm_activation": {"activation": "relu", "use_sync_bn": trunk.sync_norm, "norm_momentum": trunk.norm_momentum},
+        "norm_activation": {
+            "activation": "relu",
+            "use_sync_bn": trunk.sync_norm,
+            "norm_momentum": trunk.norm_momentum,
+            "norm_epsilon": trunk.norm_epsilon,
+        },
     }
     modules = ["backbone"]
     if student.decoder is not None:

@@ -67,7 +67,7 @@ def backbone(trunk: Trunk) -> tf_keras.Model:
         raise UserError(f"trunk.width: {trunk.width}, but {trunk.backbone} comes in one width; leave it at 1")
     options = _norms(trunk) | ({factor: trunk.width} if factor else {})
     if kind is EfficientNet:
-        options["activation"] = "swish"  # the class's default is relu; Model Garden's configs and checkpoints: swish
+        options["activation"] = "swish"  # as in the paper of EfficientNet; the class's default is relu
     model = kind(model_id, name="backbone", **options)
     if set(model.output) == set(_LEVELS):
         return model
@@ -88,7 +88,11 @@ def fpn(backbone: tf_keras.Model, trunk: Trunk) -> tf_keras.Model:
 
 def _norms(trunk: Trunk) -> dict[str, Any]:
     """The batch norms of trunk and heads are alike; Model Garden's own momentum is stale after short runs."""
-    return {"norm_momentum": trunk.norm_momentum, "use_sync_bn": trunk.sync_norm}
+    return {
+        "norm_momentum": trunk.norm_momentum,
+        "norm_epsilon": trunk.norm_epsilon,
+        "use_sync_bn": trunk.sync_norm,
+    }
 
 
 class _TrackedRetinaNetHead(RetinaNetHead):

@@ -16,6 +16,7 @@ class Trunk:
       max_level: the pyramid's coarsest level.
       num_filters: the pyramid's channels.
       norm_momentum: of the batch norms' moving statistics; lower for runs of a few hundred steps.
+      norm_epsilon: of the batch norms; 1e-5 in Model Garden's configs of ImageNet's ResNets, whose checkpoints need it.
       sync_norm: share the batch norms' statistics between replicas.
     """
 
@@ -25,6 +26,7 @@ class Trunk:
     max_level: int = 7
     num_filters: int = 256
     norm_momentum: float = 0.997
+    norm_epsilon: float = 0.001
     sync_norm: bool = False
 
     def __post_init__(self):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from must_tf.errors import UserError
 from must_tf.geometry import Geometry, Size, fit, move_image, view_at
 from must_tf.pipeline.decode import decode_view
 from must_tf.tasks import Task
@@ -29,6 +30,11 @@ class Augment:
     scale: tuple[float, float] = (0.8, 1.5)
     flip: bool = True
     colour: float = 0.3
+
+    def __post_init__(self):
+        low, high = self.scale
+        if not (0 < low <= high and 0 <= self.colour < 1):
+            raise UserError(f"augment: {self} received; expected 0 < lowest scale <= highest, and 0 <= colour < 1")
 
 
 class Change(NamedTuple):

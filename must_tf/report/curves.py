@@ -1,9 +1,9 @@
-"""Training curves: a small chart for the loss and for each task's share of it."""
+"""Training curves: small charts of the losses, of what evaluation on the way found, and of weights that are learnt."""
 
-import json
+import contextlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,13 @@ from must_tf.errors import UserError
 from must_tf.report.markup import Html, element, join
 from must_tf.report.page import Section
 from must_tf.report.scale import label, log_ticks, ticks
-from must_tf.training.monitor import FILE, read_metrics
+from must_tf.training.monitor import BAD, FILE, read_bad_batches, read_metrics
 
 _WIDTH, _HEIGHT = 300, 170
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 12, 10, 24
 _POINTS = 150  # of the smooth line; more would be finer than the screen
 _LOG = 4  # the ratio of the highest to the lowest value from which on the axis is logarithmic
+_TITLES = {"loss": "", "validation": "On the validation set", "weight": "Weights of the losses, learnt"}
 
 
 def curves_section(workdirs: Sequence[str | os.PathLike]) -> Section:
@@ -29,10 +30,23 @@ def curves_section(workdirs: Sequence[str | os.PathLike]) -> Section:
     return Section("curves", "Training", join(_run(Path(workdir)) for workdir in workdirs))
 
 
-def curve(name: str, steps: Sequence[float], values: Sequence[float]) -> Html:
-    """Returns a line chart of values over steps as a figure; values that spread far get a logarithmic axis."""
-    low, high = min(values), max(values)
-    logarithmic = low > 0 and high / low >= _LOG
+def curve(
+    name: str,
+    steps: Sequence[float],
+    values: Sequence[float],
+    bounds: tuple[float, float] | None = None,
+) -> Html:
+    """Returns a line chart of values over steps as a figure.
+
+    Args:
+      name: above the chart.
+      steps: ascending.
+      values: one a step.
+      bounds: what the axis spans at least, for charts that are to be compared; without them, values that spread far
+        get a logarithmic axis.
+    """
+    low, high = bounds or (min(values), max(values))
+    logarithmic = bounds is None and low > 0 and high / low >= _LOG
     marks = log_ticks(low, high) if logarithmic else ticks(low, high, 4)
     low, high = marks[0], marks[-1]
 
@@ -45,13 +59,13 @@ def curve(name: str, steps: Sequence[float], values: Sequence[float]) -> Html:
 
     grid = [
         [
-            element("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=y(mark), y2=y(mark), class_="grid"),
+            element("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=y(mark), y2=y(mark), class_=_grid(mark, low)),
             element("text", label(mark), x=_LEFT - 6, y=y(mark) + 4, text_anchor="end", class_="tick"),
         ]
         for mark in marks
     ]
-    feet = [mark for mark in ticks(steps[0], steps[-1], 3) if steps[0] <= mark <= steps[-1]]
-    foot = [_foot(mark, x(mark), mark == feet[-1]) for mark in feet]
+    feet = [mark for mark in ticks(steps[0], steps[-1], 4) if steps[0] <= mark <= steps[-1]]
+    foot = [_foot(mark, x(mark), mark == feet[0]) for mark in feet]
     smooth_steps, smooth_values = _smooth(steps), _smooth(values)
     raw = _line([x(step) for step in steps], [y(value) for value in values], "raw")
     line = _line([x(step) for step in smooth_steps], [y(value) for value in smooth_values], "line")
@@ -69,29 +83,107 @@ def curve(name: str, steps: Sequence[float], values: Sequence[float]) -> Html:
         aria_label=words,
     )
     note = " (log scale)" if logarithmic else ""
-    last = element("span", f"{values[-1]:.3g}{note}", class_="last")
+    last = element("span", f"{values[-1]:.3g}{note}".replace("-", "−"), class_="last")
     return element("figure", element("figcaption", element("b", name), last), chart)
 
 
-def _run(workdir: Path) -> Html:
-    path = workdir / FILE
+def read_run(workdir: str | os.PathLike) -> list[dict[str, float]]:
+    """Reads the entries of a run's metrics.jsonl.
+
+    Raises:
+      UserError: no such file, or a line that cannot be read.
+    """
+    path = Path(workdir, FILE)
     if not path.exists():
         raise UserError(f"{path}: no such file; train with `must train --workdir={workdir}` first")
-    try:
-        entries = [(float(entry["step"]), entry) for entry in read_metrics(workdir)]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: a line cannot be read ({error}); delete the line, or train again") from None
-    names = list(dict.fromkeys(name for _, entry in entries for name in entry if name.split("/")[0] == "loss"))
-    charts = []
+    with _readable(path):
+        return [
+            {"step": float(entry["step"])} | {name: float(value) for name, value in entry.items()}
+            for entry in read_metrics(workdir)
+        ]
+
+
+def series(entries: Iterable[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
+    """Returns the steps at which a value is known and finite, and the values."""
+    known = [(entry["step"], entry[name]) for entry in entries if math.isfinite(entry.get(name, math.nan))]
+    return [step for step, _ in known], [value for _, value in known]
+
+
+def charts(figures: Iterable[Html]) -> Html:
+    """Returns figures as a grid that is as wide as the window allows."""
+    return element("div", figures, class_="curves")
+
+
+def _run(workdir: Path) -> Html:
+    entries = read_run(workdir)
+    names = dict.fromkeys(["loss", *(name for entry in entries for name in entry)])
+    drawn: dict[str, list[Html]] = {}
     for name in names:
-        points = [(step, entry[name]) for step, entry in entries if math.isfinite(entry.get(name, math.nan))]
-        if points:
-            charts.append(curve(name, *zip(*points, strict=True)))
-    if not charts:
-        raise UserError(f"{path}: no loss in it; train with `must train --workdir={workdir}` first")
-    last = f"{entries[-1][0]:,.0f} steps; the number beside a name is the last value."
-    heading = element("h3", workdir.resolve().name)
-    return join(heading, element("p", last, class_="note"), element("div", charts, class_="curves"))
+        group, _, rest = name.partition("/")
+        steps, values = series(entries, name)
+        if steps and group in _TITLES and (rest or group == "loss"):
+            # Scores keep an even axis, which is what they are compared on.
+            bounds = (min(values), max(values)) if group == "validation" else None
+            title = name if group == "loss" else rest.replace("/", " ")
+            drawn.setdefault(group, []).append(curve(title, steps, values, bounds))
+    if "loss" not in drawn:
+        raise UserError(f"{workdir / FILE}: no loss in it; train with `must train --workdir={workdir}` first")
+    last = f"{entries[-1]['step']:,.0f} steps; the number beside a name is the last value."
+    return join(
+        element("h3", workdir.resolve().name),
+        element("p", last, class_="note"),
+        _setbacks(workdir, entries),
+        [join(_heading(_TITLES[group]), charts(drawn[group])) for group in _TITLES if group in drawn],
+    )
+
+
+def _setbacks(workdir: Path, entries: Sequence[Mapping[str, float]]) -> Html | None:
+    """Returns how many steps were not applied, and how often the run went back, where there is anything to tell."""
+    said = []
+    skipped = int(sum(series(entries, "not_applied")[1]))
+    if skipped:
+        scaled = ", or float16’s loss scale was too high" if any("loss_scale" in entry for entry in entries) else ""
+        steps = f"{skipped:,} step{'s were' if skipped > 1 else ' was'} not applied"
+        said.append(f"{steps}: the loss or a gradient was not finite{scaled}.")
+    back = _rollbacks(workdir, entries)
+    if back:
+        times = "once" if back == 1 else f"{back:,} times"
+        said.append(f"After too many such steps in a row the run went back {times}, to a lower learning rate.")
+    if said and (workdir / BAD).exists():
+        said.append(f"Their images are in {BAD}.")
+    return element("p", " ".join(said), class_="note") if said else None
+
+
+def _rollbacks(workdir: Path, entries: Sequence[Mapping[str, float]]) -> int:
+    """Returns how often a run went back to a checkpoint.
+
+    A bad step knows how often before it. The run went back after the last one too, if the entry that covers that step
+    knows nothing of it: the entry is of a later attempt.
+    """
+    with _readable(workdir / BAD):
+        bad = [(float(line["step"]), int(line["rollbacks"])) for line in read_bad_batches(workdir)]
+    if not bad:
+        return 0
+    step, before = bad[-1]
+    entry = next((entry for entry in entries if entry["step"] >= step), None)
+    return before + (entry is not None and "not_applied" not in entry)
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Makes one line of what is wrong with a line of a file."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: a line cannot be read ({error}); delete the line, or train again") from None
+
+
+def _heading(title: str) -> Html | None:
+    return element("h4", title) if title else None
+
+
+def _grid(mark: float, low: float) -> str:
+    return "zero" if mark == 0 and low < 0 else "grid"
 
 
 def _line(xs: Sequence[float], ys: Sequence[float], class_: str) -> Html:
@@ -99,10 +191,10 @@ def _line(xs: Sequence[float], ys: Sequence[float], class_: str) -> Html:
     return element("polyline", points=points, class_=class_)
 
 
-def _foot(step: float, x: float, last: bool) -> Html:
-    """Returns the text under the axis; the last one says what the axis is."""
+def _foot(step: float, x: float, first: bool) -> Html:
+    """Returns the text under the axis; the first one says what the axis is."""
     at_edge = x > _WIDTH - _RIGHT - 24
-    text = f"step {label(step)}" if last else label(step)
+    text = f"step {label(step)}" if first else label(step)
     return element("text", text, x=x, y=_HEIGHT - 8, text_anchor="end" if at_edge else "middle", class_="tick")
 
 

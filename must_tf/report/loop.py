@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from must_tf.errors import UserError
 from must_tf.records import Dataset, open_dataset, verify
 from must_tf.report import statistics
+from must_tf.report.conflicts import conflicts_section
 from must_tf.report.curves import curves_section
 from must_tf.report.markup import Html, element, join
 from must_tf.report.page import Section, write_page
@@ -49,6 +50,7 @@ def report(
         sections.append(_predictions(student, opened))
     if workdirs:
         sections.append(curves_section(workdirs))
+        sections += conflicts_section(workdirs)
     if opened:
         sections.append(Section("datasets", "Datasets", join(_counts(dataset) for dataset in opened)))
     if not sections:

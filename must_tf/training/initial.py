@@ -86,7 +86,7 @@ def _prefix(student: Student, where: str | os.PathLike) -> str:
 def _check(want: Trunk, have: Trunk, where: str | os.PathLike) -> None:
     for field in dataclasses.fields(Trunk):
         ours, theirs = getattr(want, field.name), getattr(have, field.name)
-        if ours != theirs and not field.name.startswith(("norm", "sync")):
+        if ours != theirs and field.name not in ("norm_momentum", "sync_norm"):
             raise UserError(f"{where}: its trunk.{field.name} is {theirs!r}, the config's {ours!r}; make them the same")
 
 

@@ -110,7 +110,7 @@ def dataset_folder(tmp_path_factory):
 def workdir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report") / "run & co"
     folder.mkdir()
-    student = Student(_TASKS, Trunk(10, 0.125, 3, 5, 8))
+    student = Student(_TASKS, Trunk("resnet-10", 0.125, 3, 5, 8))
     save_student(student, folder)
     (folder / "config.json").write_text(json.dumps({"input_size": [64, 64]}))
     lines = [{"step": s, "loss": 3 / s, "loss/scene": 2.0, "loss/depth": 1 / s, "data_wait": 0.1} for s in range(1, 9)]
