@@ -14,6 +14,7 @@ _EXTRAS = {
     "dev": [
         "pytest>=8,<10",
         "hypothesis>=6.100,<7",
+        "jax>=0.10,<0.11",  # a backend of the Keras 3 export
         "ruff>=0.14,<1",
         "mypy>=1.18,<3",
         "scikit-image>=0.25,<1",

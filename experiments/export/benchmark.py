@@ -4,7 +4,7 @@ Writes the backbone and pyramid of a student, ResNet-50 at 224 px by default; pr
 
 1. ONNX Runtime over SavedModel, on the CPU;
 2. LiteRT int8 over float32, one image at a time;
-3. ONNX of ours over ONNX exported from PyTorch of the same ResNet, where torch and torchvision are installed;
+3. ONNX of ours over ONNX exported from PyTorch of the same network, where torch is installed;
 4. the first call of each, with what comes before it: loading.
 
 Every ratio is the median of the rounds' ratios; rounds of the two take turns.
@@ -14,7 +14,6 @@ import importlib.util
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,10 @@ from must_tf.export import endpoints, litert, onnx, savedmodel
 from must_tf.export.parity import Runner
 from must_tf.student import Student
 from must_tf.tasks import Segmentation
+from must_tf.training.step import trunk_variables
 from must_tf.trunk import Trunk
 
 BATCH = 4
-_TORCH = ("torch", "torchvision", "onnx", "onnxscript")
 Result = dict[str, Any]
 
 
@@ -75,29 +74,37 @@ def measure(student: Student, folder: Path, side: int, rounds: int) -> dict[str,
 
 
 def against_torch(student: Student, folder: Path, images: np.ndarray, rounds: int) -> Result:
-    """Our backbone without a pyramid against torchvision's ResNet of that depth, to level 5, both in ONNX Runtime."""
-    if any(importlib.util.find_spec(name) is None for name in _TORCH):
-        return {"skipped": f"torch is not installed ({', '.join(_TORCH)} are needed)"}
-    import onnx as onnx_format
-    import onnxruntime
+    """Our backbone and pyramid against the same network written in PyTorch, both in ONNX Runtime.
+
+    Ours takes images [batch, H, W, 3], PyTorch's [batch, 3, H, W]: each gets its own, and normalises within.
+    """
+    if importlib.util.find_spec("torch") is None:
+        return {"skipped": "torch is not installed; ONNX of ours over ONNX from PyTorch was left out"}
     import torch
-    import torchvision
 
-    name = student.architecture.trunk.backbone.replace("-", "")
-    if not hasattr(torchvision.models, name):
-        return {"skipped": f"torchvision has no {name}"}
-    body = torch.nn.Sequential(*list(getattr(torchvision.models, name)(weights=None).eval().children())[:-2])
-    theirs, ours = str(folder / "torch.onnx"), str(folder / "ours.onnx")
-    example = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
-    torch.onnx.export(body, (example,), theirs, input_names=["images"], output_names=["C5"], opset_version=18)
-    onnx_format.utils.extract_model(str(folder / onnx.path("backbone")), ours, ["images"], ["C5"])
+    from must_tf.experiments import torch_student
 
-    def session(file: str) -> Callable[[np.ndarray], Any]:
-        opened = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-        return lambda values: opened.run(None, {"images": values})
-
-    run_ours, run_theirs = session(ours), session(theirs)
-    return compare(lambda values: run_ours(values), lambda _: run_theirs(example.numpy()), images, rounds)
+    trunk = student.architecture.trunk
+    if trunk.backbone not in torch_student.BACKBONES:
+        return {"skipped": f"{trunk.backbone} is not written in PyTorch; known: {', '.join(torch_student.BACKBONES)}"}
+    theirs = torch_student.Features(trunk).eval()
+    parameters = sum(values.numel() for values in theirs.parameters())
+    assert parameters == sum(int(np.prod(variable.shape)) for variable in trunk_variables(student))
+    file, example = folder / "torch.onnx", np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    axes = {0: "batch", 2: "height", 3: "width"}
+    torch.onnx.export(
+        theirs,
+        (torch.from_numpy(example),),
+        str(file),
+        input_names=["images"],
+        output_names=["C5", *(f"P{level}" for level in trunk.levels)],
+        dynamic_axes={"images": axes},
+        opset_version=onnx.OPSET,
+        dynamo=False,  # the newer exporter needs a package more
+    )
+    run_ours, run_theirs = onnx.load(folder / onnx.path("backbone")), onnx.load(file)
+    result = compare(run_ours, lambda _: run_theirs(example), images, rounds)
+    return result | {"parameters": parameters, "torch": torch.__version__}
 
 
 def compare(one: Runner, other: Runner, images: np.ndarray, rounds: int) -> Result:

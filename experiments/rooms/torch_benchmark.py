@@ -1,0 +1,187 @@
+"""How fast a step is beside PyTorch's: python -m must_tf.experiments.rooms.torch_benchmark.
+
+Prints, and writes as JSON, images/s of ours over images/s of the same network in PyTorch: ResNet-18 with a pyramid of
+64 filters and one head, 96 px, batches of 32. A step is normalisation, forward pass, loss, backward pass, a bound on
+the gradients' norm, and SGD with Nesterov momentum and weight decay. Ours is the step that `must train` makes, with
+all that it guards against and reports. PyTorch's is eager, in its fast form on a CPU: channels-last, autocast for
+bfloat16, the fused optimizer; torch.compile, which needs a C++ compiler and a minute a row, is left out unless asked.
+
+Rounds of the two take turns in one process; the ratio is the median of the rounds' ratios. It takes an idle machine:
+PyTorch's threads wait for each other after every layer, and lose more than ours where others use the cores.
+"""
+
+import dataclasses
+import importlib.metadata
+import importlib.util
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from must_tf import files
+from must_tf.experiments.rooms.trunk import OPTIMIZER, TRUNK
+from must_tf.sources.rooms.dataset import TEACHER_TASKS
+from must_tf.student import Student
+from must_tf.tasks import Classification, Segmentation
+from must_tf.training import Balance, Combine
+from must_tf.training.balance import Balancer
+from must_tf.training.combine import Combiner
+from must_tf.training.schedule import make_optimizer
+from must_tf.training.step import Step, trunk_variables, variables_of
+from must_tf.trunk import Trunk
+
+TASKS = ("segmentation", "classification")
+POLICIES = ("mixed_bfloat16", "float32")
+Batch = tuple[np.ndarray, Mapping[str, np.ndarray]]
+Run = Callable[[], Any]
+Labelling = Segmentation | Classification
+
+
+def main(
+    out: str = "torch_benchmark.json",
+    backbone: str = "resnet-18",
+    filters: str = "64",
+    size: str = "96",
+    batch: str = "32",
+    rounds: str = "15",
+    compiled: str = "no",
+) -> None:
+    """Measures, prints and writes; with `compiled` as `yes` through torch.compile too; without PyTorch, says so."""
+    if importlib.util.find_spec("torch") is None:
+        print("torch is not installed: nothing to compare with")
+        return
+    trunk = dataclasses.replace(TRUNK, backbone=backbone, width=1.0, num_filters=int(filters))
+    results: dict[str, Any] = {
+        "torch": importlib.metadata.version("torch"),
+        "cores": _cores(),
+        "load_before": os.getloadavg()[0],
+        "trunk": dataclasses.asdict(trunk),
+        "size": int(size),
+        "batch": int(batch),
+    }
+    for name in TASKS:
+        task = TEACHER_TASKS[name]
+        assert isinstance(task, Labelling)
+        for policy in POLICIES:
+            row = compare(task, trunk, policy, int(size), int(batch), int(rounds), compiled == "yes")
+            print(text(name, policy, row), flush=True)
+            results[f"{name}/{policy}"] = row
+    files.write_json(out, results)
+    print(f"{out}: the same as JSON")
+
+
+def compare(
+    task: Labelling, trunk: Trunk, policy: str, size: int, batch: int, rounds: int, compiled: bool = False
+) -> dict[str, Any]:
+    """Images/s of ours over PyTorch's, with one kind of head and one precision; `fastest` is of the fastest rounds."""
+    data = random_batch(task, size, batch)
+    student = Student([task], trunk, policy)
+    network, plain = torch_step(task, trunk, policy, data)
+    runs = {"ours": our_step(task, student, data), "torch": plain}
+    if compiled:
+        runs["torch.compile"] = torch_step(task, trunk, policy, data, compiled=True)[1]
+    parameters = sum(values.numel() for values in network.parameters())
+    assert parameters == sum(int(np.prod(variable.shape)) for variable in student.trainable_variables)
+    times = interleaved(runs, rounds)
+    others = [name for name in runs if name != "ours"]
+    return {
+        "ratio": {name: float(np.median(times[name] / times["ours"])) for name in others},
+        "fastest": {name: float(times[name].min() / times["ours"].min()) for name in others},
+        "images_per_second": {name: float(batch / np.median(seconds)) for name, seconds in times.items()},
+        "rounds": rounds,
+        "parameters": parameters,
+    }
+
+
+def interleaved(runs: Mapping[str, Run], rounds: int) -> dict[str, np.ndarray]:
+    """Returns the seconds of each [rounds], run in turns, after two times that do not count."""
+    for run in runs.values():
+        run(), run()
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            started = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - started)
+    return {name: np.array(values) for name, values in seconds.items()}
+
+
+def random_batch(task: Labelling, size: int, batch: int) -> Batch:
+    """Images uint8 [batch, size, size, 3], and a label of the task on each."""
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, [batch, size, size, 3], np.uint8)
+    if isinstance(task, Segmentation):
+        return images, {"mask": generator.integers(0, task.num_classes, [batch, size, size, 1]).astype(np.int32)}
+    probs = np.eye(task.num_classes, dtype=np.float32)[generator.integers(0, task.num_classes, batch)]
+    return images, {"probs": probs, "hard": np.ones(batch, bool)}
+
+
+def our_step(task: Labelling, student: Student, data: Batch) -> Run:
+    """The step that training makes."""
+    balancer = Balancer(Balance(), student.tasks, len(data[0]), OPTIMIZER.learning_rate)
+    combiner = Combiner(Combine(), list(student.tasks), trunk_variables(student), 0)
+    optimizer = make_optimizer(OPTIMIZER, 1000)
+    optimizer.build(variables_of(student, balancer))
+    step = Step(student, optimizer, balancer, combiner)
+    batch = tf.nest.map_structure(tf.constant, (data[0], {task.name: data[1]}))
+    return lambda: float(step(batch)["loss"])
+
+
+def torch_step(task: Labelling, trunk: Trunk, policy: str, data: Batch, compiled: bool = False) -> tuple[Any, Run]:
+    """The same network in PyTorch, and its step."""
+    import torch
+    from torch.nn import functional
+
+    from must_tf.experiments import torch_student
+
+    torch.set_num_threads(_cores())
+    pixels = isinstance(task, Segmentation)
+    network = torch_student.Student(trunk, task.num_classes, pixels).to(memory_format=torch.channels_last)
+    model = torch.compile(network) if compiled else network
+    kernels = [values for values in network.parameters() if values.ndim > 1]
+    others = [values for values in network.parameters() if values.ndim == 1]
+    optimizer = torch.optim.SGD(
+        [{"params": kernels, "weight_decay": OPTIMIZER.weight_decay}, {"params": others}],
+        lr=OPTIMIZER.learning_rate / 100,  # random labels: what matters is that nothing overflows
+        momentum=OPTIMIZER.momentum,
+        nesterov=True,
+        fused=True,
+    )
+    images = torch.from_numpy(data[0]).permute(0, 3, 1, 2)  # in memory as it was: channels last
+    label = torch.from_numpy(data[1]["mask"][..., 0]).long() if pixels else torch.from_numpy(data[1]["probs"])
+
+    def step() -> float:
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=policy == "mixed_bfloat16"):
+            logits = model(images.float())
+        if pixels:
+            logits = functional.interpolate(logits, label.shape[1:], mode="bilinear")
+        loss = functional.cross_entropy(logits, label)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), OPTIMIZER.clip_norm)
+        optimizer.step()
+        return float(loss.detach())
+
+    return network, step
+
+
+def text(name: str, policy: str, row: Mapping[str, Any]) -> str:
+    """Returns a line."""
+    found = ", ".join(
+        f"over {other} {ratio:.2f} (fastest rounds {row['fastest'][other]:.2f})"
+        for other, ratio in row["ratio"].items()
+    )
+    speeds = ", ".join(f"{who} {speed:.0f}" for who, speed in row["images_per_second"].items())
+    return f"images/s, {name}, {policy}: {found} (goal: at least 1.0); {speeds}"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
