@@ -29,6 +29,7 @@ _ONLY = flags.DEFINE_enum(
 _PACKAGES = flags.DEFINE_list("packages", None, "Which packages; all by default.", flag_values=FLAGS)
 _PROCESSES = flags.DEFINE_integer("processes", None, "Stages at once; the cores by default.", 1, flag_values=FLAGS)
 
+_LICENCE = "; ".join(f"{p.name}: {p.licence}" for p in packages.PACKAGES if p.gives.startswith("photographs"))
 _ROOMS = {"depth": 1.0, "normals": 4.0}  # factors on the rooms' splits: 1200 and 1000 images
 _LEAST_TEACHER = 0.1  # scale; depths of a teacher of fewer steps have no bounds
 _STUDENT = 4.0  # factor on the steps of photos/student.py
@@ -74,7 +75,7 @@ def plan(out: Path, tasks: tuple[str, ...], scale: float) -> list[Stage]:
     for task in where:
         if (out / "truth" / task).is_dir():
             stages.append(_label(f"truth/{task}", f"truth/{task}", {task: where[task]}))
-    stages.append(_label("labelled", "photos", where))
+    stages.append(_label("labelled", "photos", where, (f"--licence={_LICENCE}",)))
     inspect = ("inspect", "--data=data/labelled")
     stages.append(Stage("inspect", inspect, "data/labelled/report.html", ("label_labelled",)))
     train = ("train", "--config=photos/student.py:data/labelled", "--workdir=runs/student")
@@ -134,10 +135,10 @@ def _teacher(task: str, scale: float) -> list[Stage]:
     return [*stages, Stage(f"evaluate_{task}", evaluate, f"{workdir}/evaluation.json", needs)]
 
 
-def _label(name: str, images: str, teachers: dict[str, str]) -> Stage:
+def _label(name: str, images: str, teachers: dict[str, str], more: tuple[str, ...] = ()) -> Stage:
     """Labels with models whose cards lie beside them, and with teachers of our own."""
     listed = ",".join(f"{task}={where}" for task, where in teachers.items())
-    command = ("label", f"--images={images}", f"--teachers={listed}", f"--out=data/{name}", "--batch_size=8")
+    command = ("label", f"--images={images}", f"--teachers={listed}", f"--out=data/{name}", "--batch_size=8", *more)
     needs = tuple(f"teacher_{task}" for task, where in teachers.items() if where.startswith("student:"))
     return Stage(f"label_{name.replace('/', '_')}", command, f"data/{name}/manifest.json", needs)
 

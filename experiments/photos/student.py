@@ -3,7 +3,8 @@
     must label --images=photos --teachers=depth=student:demo/runs/teacher_depth,... --out=data/photos
     must train --config=photos/student.py:data/photos --workdir=runs/photos
 
-Argument: the folder of records. The trunk is small enough for a CPU; give --config.trunk.backbone=resnet-50 and so on for more.
+Argument: the folder of records. The trunk is small enough for a CPU; --config.trunk.backbone=resnet-50 and so
+on give more.
 """
 
 from must_tf.pipeline import Augment

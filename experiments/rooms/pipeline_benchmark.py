@@ -142,6 +142,6 @@ def _rate(stream: Any, batches: int) -> float:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--draw"]:
-        print(json.dumps(draw(*sys.argv[2:])))
+        print(json.dumps(draw(sys.argv[2])))
     else:
         main(*sys.argv[1:])

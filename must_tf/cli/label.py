@@ -1,8 +1,8 @@
 """Runs teachers over images and writes records with their labels, shard by shard.
 
 A killed run is taken up by the same command. Images that cannot be read are quarantined, and listed with their
-reasons in the manifest. Before a long run: `--describe` drafts the card of a model, `--preview` shows labels, `--plan`
-measures hours and sizes.
+reasons in the manifest; libjpeg and libtiff may say a line of their own of a damaged image. Before a long run:
+`--describe` drafts the card of a model, `--preview` shows labels, `--plan` measures hours and sizes.
 """
 
 import functools
@@ -16,10 +16,16 @@ FLAGS = flags.FlagValues()
 _IMAGES = flags.DEFINE_string(
     "images",
     None,
-    "Folder (recursive), glob, list file (.txt), folder of records, tfrecord:GLOB, or tfds:NAME/SPLIT.",
+    "Folder (recursive), glob, list file (.txt), folder of records, tfrecord:GLOB, tfds:NAME/SPLIT, or a labelled "
+    "dataset: voc:, ade20k:, diode:, coco:, objects365:, imagenet:FOLDER/SPLIT.",
     flag_values=FLAGS,
 )
-_TEACHERS = flags.DEFINE_list("teachers", None, "TASK=FORMAT:PATH, with commas between.", flag_values=FLAGS)
+_TEACHERS = flags.DEFINE_list(
+    "teachers",
+    None,
+    "TASK=FORMAT:PATH, with commas between; none turns a labelled dataset into records.",
+    flag_values=FLAGS,
+)
 _CARDS = flags.DEFINE_list(
     "cards", [], "TASK=FILE, with commas between; by default PATH.card.yaml beside the model.", flag_values=FLAGS
 )
@@ -29,6 +35,12 @@ _SHARD = flags.DEFINE_integer("images_per_shard", 1000, "About how many records 
 _MAX_BAD = flags.DEFINE_float("max_bad", 0.05, "Share of images that may be quarantined.", 0, 1, flag_values=FLAGS)
 _MAX_PIXELS = flags.DEFINE_integer(
     "max_pixels", None, "An image with more is quarantined, not decoded; 179 million by default.", 1, flag_values=FLAGS
+)
+_LICENCE = flags.DEFINE_string(
+    "licence",
+    "",
+    "Of the images, for the manifest and for the card of what learns from it; of records, theirs by default.",
+    flag_values=FLAGS,
 )
 _RUNNER = flags.DEFINE_enum("runner", "local", ["local", "beam"], "Where shards are labelled.", flag_values=FLAGS)
 _PROCESSES = flags.DEFINE_integer(
@@ -60,9 +72,11 @@ def main() -> None:
 
         print(describe_model(_DESCRIBE.value))
         return
-    for flag in (_IMAGES, _TEACHERS, *([] if _PLAN.value else [_OUT])):
+    for flag in (_IMAGES, *([] if _PLAN.value else [_OUT])):
         if not flag.value:
             raise UserError(f"--{flag.name}: not given; expected: {FLAGS[flag.name].help}")
+    if _PLAN.value and _PREVIEW.value:
+        raise UserError("--plan, --preview: both received; expected one at a time")
     if _PLAN.value or _PREVIEW.value:
         _look_ahead()
     else:
@@ -82,6 +96,7 @@ def _label() -> None:
         runner=_runner(),
         max_bad=_MAX_BAD.value,
         max_pixels=_MAX_PIXELS.value or MAX_PIXELS,
+        licence=_LICENCE.value,
     )
     print(f"{_OUT.value}: {manifest.count} records in {len(manifest.shards)} shards")
     for task, origins in manifest.counts.items():
@@ -113,7 +128,7 @@ def _look_ahead() -> None:
 def _teachers():
     from must_tf.teachers import load_teachers, parse_cards
 
-    return load_teachers(_TEACHERS.value, parse_cards(_CARDS.value))
+    return load_teachers(_TEACHERS.value or [], parse_cards(_CARDS.value))
 
 
 def _runner():

@@ -14,11 +14,14 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run's files are.", fl
 _INIT_FROM = flags.DEFINE_string(
     "init_from",
     None,
-    "A new run from these weights: an export, a finished workdir, or a checkpoint of Model Garden; the config's `init`.",
+    "A new run from these weights: an export, a finished workdir or a Model Garden checkpoint; the config's `init`.",
     flag_values=FLAGS,
 )
 _RESUME = flags.DEFINE_boolean(
-    "resume", True, "Take up the run that is in the workdir; --noresume refuses a workdir with a run.", flag_values=FLAGS
+    "resume",
+    True,
+    "Take up the run that is in the workdir; --noresume refuses a workdir with a run.",
+    flag_values=FLAGS,
 )
 _SCALE = flags.DEFINE_float(
     "scale", 1.0, "Factor on the steps, to try an experiment in seconds.", 1e-4, flag_values=FLAGS

@@ -67,6 +67,14 @@ class Grader:
 
 
 class _Pair(abc.ABC):
+    """Two tasks that overlap.
+
+    Attributes:
+      note: what the scores mean.
+      tasks: both of them.
+      images: that could be compared.
+    """
+
     note: str
 
     def __init__(self, one: Any, other: Any):
@@ -82,6 +90,8 @@ class _Pair(abc.ABC):
 
 
 class _NormalsOfDepth(_Pair):
+    """Normals and metric depth."""
+
     note = (
         "Normals against the normals of the metric depth, by pixel, edges and bends left out; compared: the share of "
         "pixels that are left, low where depth is rough. Records do not know their lens: "
@@ -93,6 +103,7 @@ class _NormalsOfDepth(_Pair):
         self._metric, self._fields, self._compared = normals.metrics(), 0.0, 0.0
 
     def add(self, one: np.ndarray, other: np.ndarray) -> bool:
+        """Compares normals [H, W, 3], 0 where unknown, with depth [H, W] in metres, NaN where unknown."""
         found, rebuilt, field = fit_field_of_view(one, other)
         if not found.any():
             return False
@@ -102,11 +113,14 @@ class _NormalsOfDepth(_Pair):
         return True
 
     def scores(self) -> dict[str, float]:
+        """Returns the metrics of normals, the share of pixels compared, and the field of view in degrees, as means."""
         means = {"compared": self._compared / self.images, "field_of_view": self._fields / self.images}
         return self._metric.result() | means
 
 
 class _BoxesOfMasks(_Pair):
+    """Boxes and masks with class names in common."""
+
     note = (
         "Boxes against the mask's pixels of the same class. box_iou: a box with the tight box of those pixels in it; "
         "agree: share of boxes with 0.5 or more; filled: share of a box's known pixels that have its class; covered: "
@@ -122,6 +136,7 @@ class _BoxesOfMasks(_Pair):
         self._pixels = np.zeros(2)  # of the classes, covered
 
     def add(self, one: dict[str, np.ndarray], other: np.ndarray) -> bool:
+        """Compares `boxes` [N, 4], fractions, and `classes` [N] with class ids [H, W]; others are unknown."""
         known = (other >= 0) & (other < self._classes)
         covered = np.zeros(other.shape, bool)
         size = np.array([*other.shape, *other.shape])
@@ -141,6 +156,7 @@ class _BoxesOfMasks(_Pair):
         return compared or bool(of_classes.any())
 
     def scores(self) -> dict[str, float]:
+        """Returns the number of boxes, and the shares that `note` explains; NaN where there is nothing to share."""
         boxes, overlap, agree, filled = self._ious
         pixels, covered = self._pixels
         return {

@@ -42,9 +42,10 @@ class Estimate:
 
     def __str__(self) -> str:
         hours = self.images / self.images_per_second / 3600
+        lasts = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
         size = self.images * (1 - self.quarantined) * self.bytes_per_image / 1e9
         return (
-            f"{self.images} images at {self.images_per_second:.1f} images/s: {hours:.2f} hours, {size:.2f} GB, "
+            f"{self.images} images at {self.images_per_second:.1f} images/s: {lasts}, {size:.3g} GB, "
             f"{self.memory_gb:.1f} GB of memory at the peak ({self.measured} images measured, "
             f"{self.bytes_per_image:.0f} bytes an image, {self.quarantined:.1%} quarantined)"
         )

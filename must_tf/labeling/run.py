@@ -29,23 +29,25 @@ def label(
     runner: Runner | None = None,
     max_bad: float = 0.05,
     max_pixels: int = MAX_PIXELS,
+    licence: str = "",
 ) -> Manifest:
     """Runs teachers over images and writes records with their labels; a second call finishes what a first one left.
 
     Args:
       images: what `open_source` takes: a folder (recursive), a glob, a list file, a folder of records, whose human
-        labels stay, `tfrecord:GLOB`, `tfds:NAME/SPLIT`.
-      teachers: one a task.
+        labels stay, `tfrecord:GLOB`, `tfds:NAME/SPLIT`, `voc:FOLDER/Main/trainval` and other labelled datasets.
+      teachers: one a task; none where the images have human labels, which then become records alone.
       out: folder for the dataset.
       batch_size: images that a teacher sees at once.
       images_per_shard: about how many records a file holds; for photographs, 1000 are some 128 MB.
       runner: where shards are labelled, see `labeling.runners`; in this process by default.
       max_bad: share of images that may be quarantined.
       max_pixels: size from which an image is quarantined before it is decoded.
+      licence: of the images, for the manifest; that of a folder of records by default.
 
     Raises:
-      UserError: no images; no teacher; another run's output in `out`, or another run at work there; not one image
-        could be read; too many could not; a teacher that gave no label at all.
+      UserError: no images; no teacher; a file at `out`, another run's output, or another run at work there; not one
+        image could be read; too many could not; a teacher that gave no label at all.
     """
     source = open_source(str(images), images_per_shard, max_pixels)
     tasks = united_tasks(images, source, teachers)
@@ -57,7 +59,12 @@ def label(
         "max_pixels": max_pixels,
         "teachers": described,
     }
+    if licence or source.licence:
+        made_from["licence"] = licence or source.licence
     plan = Plan(Path(out), "labelled", "train", tasks, len(source.shards), made_from)
+    for path in (plan.folder, *plan.folder.parents):
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{plan.folder}: {path.name} is a file; expected a folder, new or of the same command")
     with files.locked(plan.folder):
         todo = pending(plan)
         left = set(todo)
@@ -74,10 +81,11 @@ def united_tasks(images: str | os.PathLike, source: Source, teachers: Sequence[T
     """Returns the tasks of the records: those of the source and of the teachers; of one name, they must be one.
 
     Raises:
-      UserError: no teacher; a teacher whose classes or convention are not those of the labels that are there.
+      UserError: neither a teacher nor a label; a teacher whose classes or convention are not those of the labels that
+        are there.
     """
-    if not teachers:
-        raise UserError("label: no teacher given; expected one TASK=FORMAT:PATH or more")
+    if not (teachers or source.tasks):
+        raise UserError(f"--teachers: not given; {images} has no labels, and no teacher to make any: TASK=FORMAT:PATH")
     tasks = [teacher.task for teacher in teachers]
     check_same_labels(images, source.tasks, tasks)
     return tuple({task.name: task for task in (*source.tasks, *tasks)}.values())

@@ -1,10 +1,10 @@
 """Bytes that may be an image, made into a record that training can decode; or the reason why they cannot be."""
 
 import collections
-import contextlib
 import hashlib
 import io
 import itertools
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +29,7 @@ U = TypeVar("U")
 MAX_PIXELS = 178_956_970  # half a gigabyte of RGB; what Pillow too takes for an attack
 _THREADS = 4
 _ORIENTATION = 0x0112  # the EXIF tag
+_OF_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as `warnings.filters` has it
 
 # By their first bytes, whatever the file is called. Image.open would try more: formats that start other programs, and
 # multi-picture JPEG, whose first picture is all that TensorFlow sees.
@@ -49,7 +50,7 @@ def to_record(name: str, data: bytes, max_pixels: int = MAX_PIXELS) -> Record | 
 
     JPEG and PNG in grey or RGB, upright, stay byte for byte as found. The rest is turned upright, made 8-bit RGB (on
     white where it is transparent) and stored as PNG; of an animation, the first frame. TensorFlow has decoded what
-    becomes a record, to its `height` and `width`.
+    becomes a record, to its `height` and `width`. From the first call on, Pillow's warnings are silent in this process.
 
     Args:
       name: for the reader of a message.
@@ -62,8 +63,9 @@ def to_record(name: str, data: bytes, max_pixels: int = MAX_PIXELS) -> Record | 
     opened = next((kind for magic, kind in _FORMATS.items() if data.startswith(magic)), None)
     if opened is None:
         return Quarantined(name, "is no JPEG, PNG, GIF, WebP, BMP or TIFF")
+    _silence_pillow()
     try:
-        with _quiet(opened), opened(io.BytesIO(data)) as image:
+        with opened(io.BytesIO(data)) as image:
             if image.width * image.height > max_pixels:
                 size = f"{image.width}x{image.height} = {image.width * image.height} pixels"
                 return Quarantined(name, f"{size}, more than the limit of {max_pixels}")
@@ -85,11 +87,13 @@ def in_order(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
             running.extend(pool.submit(function, item) for item in itertools.islice(iterator, 1))
 
 
-def _quiet(opened: type[ImageFile]) -> contextlib.AbstractContextManager:
-    """Silences the formats that warn of large images themselves; few, for warnings are switched for all threads."""
-    if opened in (GifImageFile, TiffImageFile):
-        return warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning)
-    return contextlib.nullcontext()
+def _silence_pillow() -> None:
+    """Lets Pillow warn no more of odd files, whose fate the manifest tells.
+
+    Not with `warnings.catch_warnings`, which would take and give back the filters of all threads in any order.
+    """
+    if _OF_PILLOW not in warnings.filters:
+        warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def _record(name: str, data: bytes, image: ImageFile) -> Record | Quarantined:

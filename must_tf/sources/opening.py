@@ -2,18 +2,34 @@
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from must_tf.errors import UserError, nearest
 from must_tf.records.manifest import FILE
+from must_tf.sources.ade20k import open_ade20k
+from must_tf.sources.coco import open_coco, open_objects365
 from must_tf.sources.decoding import MAX_PIXELS
+from must_tf.sources.diode import open_diode
+from must_tf.sources.imagenet import open_imagenet
 from must_tf.sources.images import open_images, printable
 from must_tf.sources.records import open_records
 from must_tf.sources.source import Source
-from must_tf.sources.tfds import open_tfds
+from must_tf.sources.tfds_labels import open_labelled_tfds
 from must_tf.sources.tfrecord import open_tfrecords
+from must_tf.sources.voc import open_voc
 
-_PREFIXES = ("tfds:", "tfrecord:")
+# Those that are cut into shards as is asked for.
+_OPENERS: dict[str, Callable[[str, int, int], Source]] = {
+    "tfds:": open_labelled_tfds,
+    "voc:": open_voc,
+    "ade20k:": open_ade20k,
+    "diode:": open_diode,
+    "coco:": open_coco,
+    "objects365:": open_objects365,
+    "imagenet:": open_imagenet,
+}
+_PREFIXES = ("tfrecord:", *_OPENERS)
 
 
 def open_source(where: str | os.PathLike, images_per_shard: int = 1000, max_pixels: int = MAX_PIXELS) -> Source:
@@ -21,7 +37,8 @@ def open_source(where: str | os.PathLike, images_per_shard: int = 1000, max_pixe
 
     Args:
       where: a folder (recursive), a glob, or a list file (.txt, a path a line); a folder of records of ours;
-        `tfrecord:GLOB`, one shard a file; `tfds:NAME[/CONFIG][:VERSION]/SPLIT`.
+        `tfrecord:GLOB`, one shard a file; `tfds:NAME[/CONFIG][:VERSION]/SPLIT`; a labelled dataset as its publisher
+        lays it out: `voc:`, `ade20k:`, `diode:`, `coco:`, `objects365:`, `imagenet:`, see the modules of these names.
       images_per_shard: at most, where this decides the cut: of files and of TFDS.
       max_pixels: an image of more is quarantined before it is decoded.
 
@@ -40,9 +57,9 @@ def open_source(where: str | os.PathLike, images_per_shard: int = 1000, max_pixe
     if not os.path.lexists(where):
         if where.startswith("tfrecord:"):
             return open_tfrecords(where.removeprefix("tfrecord:"), max_pixels)
-        if where.startswith("tfds:"):
-            return open_tfds(where.removeprefix("tfds:"), images_per_shard, max_pixels)
         if prefix := re.match(r"\w{2,}:", where):
+            if prefix[0] in _OPENERS:
+                return _OPENERS[prefix[0]](where.removeprefix(prefix[0]), images_per_shard, max_pixels)
             raise UserError(f"{printable(where)}: no kind of images {prefix[0]!r}; {nearest(prefix[0], _PREFIXES)}")
     if Path(where, FILE).exists():
         return open_records(where)

@@ -13,7 +13,7 @@ from must_tf.tasks import Task
 
 
 def open_records(folder: str | os.PathLike) -> Source:
-    """Opens a dataset of ours, shard by shard; its labels and their teachers come along.
+    """Opens a dataset of ours, shard by shard; its labels, their teachers and its licence come along.
 
     Raises:
       UserError: not finished, of another schema, or cut short.
@@ -22,7 +22,8 @@ def open_records(folder: str | os.PathLike) -> Source:
     manifest = dataset.manifest
     shards = tuple(functools.partial(read_records, path, manifest.tasks) for path in dataset.paths)
     listing = fingerprint(shard.sha256.encode() for shard in manifest.shards)
-    return Source(manifest.count, listing, manifest.tasks, manifest.teachers, shards)
+    licence = manifest.source.get("licence", "")
+    return Source(manifest.count, listing, manifest.tasks, manifest.teachers, shards, licence)
 
 
 def read_records(path: str, tasks: Sequence[Task]) -> Iterator[Entry]:

@@ -23,6 +23,7 @@ class Source:
       tasks: whose labels come along; none but from records of ours.
       teachers: {id: description} of the labels that come along.
       shards: each yields its entries in order; picklable, so that any process can read it.
+      licence: of the images, where that is known.
     """
 
     count: int
@@ -30,6 +31,7 @@ class Source:
     tasks: tuple[Task, ...]
     teachers: dict[str, dict[str, Any]]
     shards: tuple[Callable[[], Iterator[Entry]], ...]
+    licence: str = ""
 
 
 def fingerprint(parts: Iterable[bytes]) -> str:

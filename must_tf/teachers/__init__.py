@@ -1,7 +1,8 @@
 """Teachers: any model that turns images into labels of one task. One file a format."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from must_tf.errors import UserError, nearest
 from must_tf.teachers.card import Card, find_card, read_card
@@ -84,6 +85,8 @@ def describe_model(where: str) -> str:
     """
     from must_tf.teachers.draft import draft
 
+    if where.startswith(f"{_STUDENT}:"):
+        raise UserError(f"{where}: a student needs no card; give it to --teachers as it is")
     kind, path = _split(where, where, _MODELS)
     return draft(open_model(kind, path, None), where)
 
@@ -99,8 +102,18 @@ def open_model(kind: str, path: str, card: Card | None) -> Model:
     return make(path)
 
 
-def _split(what: str, where: str, known) -> tuple[str, str]:
-    kind, _, path = where.partition(":")
-    if kind not in known or not path:
+def _split(what: str, where: str, known: Iterable[str]) -> tuple[str, str]:
+    kind, colon, path = where.partition(":")
+    if not colon:
+        raise UserError(f"{what}: no format; expected FORMAT:PATH, as {_likely(where)}:{where}")
+    if kind not in known:
         raise UserError(f"{what}: expected FORMAT:PATH; {nearest(kind, known)}")
+    if not path:
+        raise UserError(f"{what}: no path; expected {kind}:PATH")
     return kind, path
+
+
+def _likely(path: str) -> str:
+    """Guesses the format of a model by its name."""
+    known = {".onnx": "onnx", ".tflite": "litert", ".keras": "keras", ".h5": "keras"}
+    return known.get(Path(path).suffix, "savedmodel" if Path(path, "saved_model.pb").is_file() else _STUDENT)

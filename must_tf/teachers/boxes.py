@@ -1,109 +1,9 @@
-"""Boxes as detectors give them: formats, SSD anchors, offsets, suppression. Ours are (ymin, xmin, ymax, xmax)."""
-
-import csv
-import dataclasses
-import json
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+"""Boxes as detectors give them: formats, offsets, suppression. Ours are (ymin, xmin, ymax, xmax)."""
 
 import numpy as np
 import tensorflow as tf
 
-from must_tf.errors import UserError, nearest
-from must_tf.geometry import Size
-
 _CANDIDATES = 1000  # boxes of an image that are looked at in suppression
-
-
-@dataclasses.dataclass(frozen=True)
-class SsdAnchors:
-    """The anchors of an SSD as MediaPipe's calculator makes them, and the TensorFlow Object Detection API.
-
-    Layer i has cells of `strides[i]` pixels. A cell has an anchor for each aspect ratio, at the layer's scale, and
-    one of aspect `interpolated_scale_aspect_ratio` between this scale and the next layer's. Layers that follow each
-    other with the same stride share their cells.
-
-    Attributes:
-      strides: pixels of the view from one cell to the next, by layer.
-      min_scale: side of the first layer's anchors, in the view's.
-      max_scale: side of the last layer's anchors, in the view's.
-      aspect_ratios: width over height.
-      interpolated_scale_aspect_ratio: of the anchor between two scales; 0 leaves it out.
-      reduce_boxes_in_lowest_layer: whether the first layer has just three anchors: 0.1 square, and the scale at
-        aspects 2 and 0.5.
-      fixed_anchor_size: whether every anchor has side 1, so that a box's size is its offset alone.
-    """
-
-    strides: tuple[int, ...]
-    min_scale: float = 0.2
-    max_scale: float = 0.95
-    aspect_ratios: tuple[float, ...] = (1.0, 2.0, 0.5, 3.0, 1 / 3)
-    interpolated_scale_aspect_ratio: float = 1.0
-    reduce_boxes_in_lowest_layer: bool = False
-    fixed_anchor_size: bool = False
-
-    def make(self, view_size: Size) -> np.ndarray:
-        """Returns the anchors of a view, float32 [N, 4]: cy, cx, height and width in fractions of it."""
-        anchors: list[tuple[float, float, float, float]] = []
-        layer = 0
-        while layer < len(self.strides):
-            stride, shapes = self.strides[layer], []
-            while layer < len(self.strides) and self.strides[layer] == stride:
-                shapes += self._shapes(layer)
-                layer += 1
-            rows, columns = (-(-side // stride) for side in view_size)
-            cells = [((y + 0.5) / rows, (x + 0.5) / columns) for y in range(rows) for x in range(columns)]
-            anchors += [(*cell, *shape) for cell in cells for shape in shapes]
-        return np.array(anchors, np.float32)
-
-    def _shapes(self, layer: int) -> list[tuple[float, float]]:
-        """Height and width of the anchors of a layer's cell."""
-        scale, following = self._scale(layer), self._scale(layer + 1) if layer + 1 < len(self.strides) else 1.0
-        if layer == 0 and self.reduce_boxes_in_lowest_layer:
-            sides = [(0.1, 1.0), (scale, 2.0), (scale, 0.5)]
-        else:
-            sides = [(scale, ratio) for ratio in self.aspect_ratios]
-            if self.interpolated_scale_aspect_ratio:
-                sides.append(((scale * following) ** 0.5, self.interpolated_scale_aspect_ratio))
-        if self.fixed_anchor_size:
-            return [(1.0, 1.0)] * len(sides)
-        return [(side * ratio**-0.5, side * ratio**0.5) for side, ratio in sides]
-
-    def _scale(self, layer: int) -> float:
-        if len(self.strides) == 1:
-            return (self.min_scale + self.max_scale) / 2
-        return self.min_scale + (self.max_scale - self.min_scale) * layer / (len(self.strides) - 1)
-
-
-def make_anchors(values: Mapping[str, Any], view_size: Size, card: str) -> np.ndarray:
-    """Returns anchors [N, 4] (cy, cx, height, width; fractions) from the parameters in a card."""
-    known = {field.name for field in dataclasses.fields(SsdAnchors)}
-    for name in values:
-        if name not in known:
-            raise UserError(f"{card}: field {name!r} of anchors is unknown; {nearest(str(name), known)}")
-    if not values.get("strides"):
-        raise UserError(f"{card}: anchors: strides: not given; expected pixels, one number a layer")
-    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-    return SsdAnchors(**fields).make(view_size)
-
-
-def read_anchors(path: Path) -> np.ndarray:
-    """Reads anchors [N, 4] (cy, cx, height, width; fractions) from a .npy, .csv or .json file."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; anchors_file is looked for beside the card")
-    try:
-        if path.suffix == ".npy":
-            anchors = np.load(path, allow_pickle=False)
-        elif path.suffix == ".json":
-            anchors = np.array(json.loads(path.read_text()), np.float32)
-        else:
-            anchors = np.array(list(csv.reader(path.read_text().splitlines())), np.float32)
-    except ValueError as error:
-        raise UserError(f"{path}: no table of numbers ({error}); expected rows of cy, cx, height, width") from None
-    if anchors.ndim != 2 or anchors.shape[1] != 4:
-        raise UserError(f"{path}: shape {list(anchors.shape)}; expected [N, 4]: cy, cx, height, width in fractions")
-    return anchors.astype(np.float32)
 
 
 def to_yxyx(boxes: np.ndarray, box_format: str) -> np.ndarray:
@@ -140,14 +40,28 @@ def unpack(rows: np.ndarray, order: tuple[str, ...], max_outputs: int) -> dict[s
         raise ValueError(f"packed: shape {list(rows.shape)}; expected [batch, N, 6], or [N, 6] of one image")
     rows = (rows if rows.ndim == 3 else rows[np.newaxis]).astype(np.float32)
     start = {part: sum(4 if before == "box" else 1 for before in order[:i]) for i, part in enumerate(order)}
-    best = np.argsort(-rows[..., start["score"]], axis=1, kind="stable")[:, :max_outputs]
-    rows = np.take_along_axis(rows, best[..., np.newaxis], 1)
-    missing = max_outputs - rows.shape[1]
     boxes = rows[..., start["box"] : start["box"] + 4]
+    return keep_best(boxes, rows[..., start["score"]], rows[..., start["class"]], max_outputs)
+
+
+def keep_best(boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, max_outputs: int) -> dict[str, np.ndarray]:
+    """Brings suppressed boxes to one number.
+
+    Args:
+      boxes: [batch, N, 4]; N may differ from call to call.
+      scores: [batch, N].
+      classes: [batch, N].
+      max_outputs: boxes an image that are kept, the best.
+
+    Returns:
+      `boxes` [batch, M, 4], `scores` [batch, M], `classes` [batch, M] (-1: padding), M = max_outputs.
+    """
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :max_outputs]
+    missing = ((0, 0), (0, max_outputs - best.shape[1]))
     return {
-        "boxes": np.pad(boxes, ((0, 0), (0, missing), (0, 0))),
-        "scores": np.pad(rows[..., start["score"]], ((0, 0), (0, missing))),
-        "classes": np.pad(rows[..., start["class"]], ((0, 0), (0, missing)), constant_values=-1),
+        "boxes": np.pad(np.take_along_axis(boxes, best[..., np.newaxis], 1), (*missing, (0, 0))),
+        "scores": np.pad(np.take_along_axis(scores, best, 1), missing),
+        "classes": np.pad(np.take_along_axis(classes, best, 1), missing, constant_values=-1),
     }
 
 

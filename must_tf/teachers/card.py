@@ -32,7 +32,7 @@ class Card:
       input_size: height and width in pixels; by default that of the model.
       resize: how an image reaches that size: fit (aspect kept, top left, padded black), stretch, or crop (the middle);
         by default as the model says, else stretch.
-      layout: NHWC or NCHW, of the input.
+      layout: NHWC or NCHW, of the input; a model of one image has no N.
       output_layout: NHWC or NCHW, of outputs that are maps; by default that of the input.
       range: the values [low, high] that the pixel values 0 and 255 become; must be given for a float input.
       mean: subtracted from each channel, in units of `range` and in the model's channel order.
@@ -48,7 +48,7 @@ class Card:
         normals: normals [batch, h, w, 3].
         detection: boxes [batch, N, 4] and scores [batch, N, classes]; after suppression boxes, scores [batch, N],
           classes [batch, N] and, where there is one, count [batch]; or packed, all three in one array
-          [batch, N, 6], or [N, 6] from a model whose batch is 1.
+          [batch, N, 6]. From a model of one image, the batch may be missing ([N, 4], [N, 6]) and N vary.
       packed_order: of the parts of a row of `packed`: box (four values, see `box_format`), score and class.
       activation: what `probs` or `scores` are: probabilities, logits (they need a softmax) or sigmoid (they need one).
       background_first: whether the model's class 0 is a background that is not in `class_names`.
@@ -58,7 +58,8 @@ class Card:
       box_units: normalised (fractions of the view) or pixels (of the view).
       anchors_file: .npy, .csv or .json of anchors [N, 4] (cycxhw, fractions of the view); a path beside the card.
         With anchors, boxes are offsets, in the order of `box_format` (cxcywh or cycxhw).
-      anchors: parameters of generated SSD anchors, see `SsdAnchors`.
+      anchors: parameters of generated anchors: with `strides` those of `SsdAnchors`, with `levels` of
+        `RetinaNetAnchors`.
       box_scales: divisors of the offsets of y, x, height and width.
       box_log_sizes: whether the offsets of height and width are logarithms; a plain factor on the anchor's else.
       convention: of depth: metric (metres) or affine_inverse (inverse depth up to scale and shift).

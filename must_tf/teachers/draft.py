@@ -27,13 +27,18 @@ def draft(model: Model, where: str) -> str:
 
 
 def _kind(outputs: tuple[Slot, ...]) -> str:
-    if len(outputs) > 1 and any(slot.shape[-1:] == (4,) for slot in outputs):
+    if _is_packed(outputs) or (len(outputs) > 1 and any(slot.shape[-1:] == (4,) for slot in outputs)):
         return "detection"
     shape = outputs[0].shape
     if len(shape) <= 2:
         return "classification"
     channels = 1 if len(shape) == 3 else _channels(shape)
     return {1: "depth", 3: "normals"}.get(channels or 0, "segmentation")
+
+
+def _is_packed(outputs: tuple[Slot, ...]) -> bool:
+    """Whether boxes, scores and classes seem to be in one array; [?, 6] may be of six classes, too."""
+    return len(outputs) == 1 and len(outputs[0].shape) == 3 and outputs[0].shape[2] == 6
 
 
 def _channels(shape: tuple[int | None, ...]) -> int | None:
@@ -43,7 +48,7 @@ def _channels(shape: tuple[int | None, ...]) -> int | None:
 
 
 def _input_lines(model: Model) -> list[str]:
-    slot = model.inputs[0]
+    slot = model.inputs[0].batched()
     nchw = len(slot.shape) == 4 and slot.shape[1] == 3 and slot.shape[3] != 3
     sides = slot.shape[2:4] if nchw else slot.shape[1:3]
     size = model.known.get("input_size") or sides
@@ -64,11 +69,15 @@ def _input_lines(model: Model) -> list[str]:
 def _output_lines(model: Model, kind: str, outputs: tuple[Slot, ...]) -> list[str]:
     roles, count = _roles(kind, outputs)
     lines = []
+    if kind == "classification" and count == 6:
+        lines += ["# task: detection, outputs: {packed: ...}  # where a row is a box, a score and a class"]
     if kind in ("classification", "detection", "segmentation"):
         lines += [_names(count)]
     if "outputs" not in model.known:
         lines += ["outputs:"] + [f"  {role}: {json.dumps(name)}  {_GUESS}" for role, name in roles.items()]
-    suppressed = "classes" in roles
+    suppressed, packed = "classes" in roles or "packed" in roles, "packed" in roles
+    # As Ultralytics gives them; and torchvision, without a batch.
+    pixels = packed or any(len(slot.shape) == 2 and slot.shape[1] == 4 for slot in outputs)
     if kind in ("classification", "segmentation") or (kind == "detection" and not suppressed):
         activation = model.known.get("activation")
         lines += [
@@ -76,12 +85,20 @@ def _output_lines(model: Model, kind: str, outputs: tuple[Slot, ...]) -> list[st
         ]
     if kind == "detection" and "box_format" not in model.known:
         lines += [f"suppressed: {str(suppressed).lower()}  {_GUESS}"]
-        lines += [
-            f"box_format: yxyx  {_GUESS}; or xyxy, xywh, cxcywh, cycxhw",
-            f"box_units: normalised  {_GUESS}; or pixels",
-        ]
+        formats, units = ["yxyx", "xyxy", "xywh", "cxcywh", "cycxhw"], ["normalised", "pixels"]
+        if pixels:
+            formats[:2], units = formats[1::-1], units[::-1]
+        lines += [f"box_format: {formats[0]}  {_GUESS}; or {', '.join(formats[1:])}"]
+        lines += [f"box_units: {units[0]}  {_GUESS}; or {units[1]}"]
+    if packed:
+        lines += [f"packed_order: [box, score, class]  {_GUESS}"]
     if kind == "detection" and not suppressed and "box_format" not in model.known:
-        lines += ["# anchors: {strides: [16, 32, 64, 128, 256, 512]}  # where boxes are offsets; or anchors_file: FILE"]
+        lines += [
+            "# where boxes are offsets: no box_units, box_format their order, and anchors (or anchors_file: FILE):",
+            "# anchors: {strides: [16, 32, 64, 128, 256, 512]}  # SSD",
+            "# anchors: {levels: [3, 4, 5, 6, 7], anchor_size: 4}  # RetinaNet, EfficientDet",
+            "# box_scales: [1, 1, 1, 1]  # of these; SSD mostly has [10, 10, 5, 5]",
+        ]
     if kind == "depth" and "convention" not in model.known:
         lines += [f"convention: affine_inverse  {_GUESS}; or metric"]
     return lines
@@ -93,19 +110,26 @@ def _roles(kind: str, outputs: tuple[Slot, ...]) -> tuple[dict[str, str], int | 
     if kind != "detection":
         role = {"depth": "depth", "normals": "normals"}.get(kind, "probs")
         return {role: first.name}, _channels(first.shape) if len(first.shape) == 4 else first.shape[-1]
+    if _is_packed(outputs):
+        return {"packed": first.name}, None
     boxes = next((slot for slot in outputs if slot.shape[-1:] == (4,)), first)
     others = [slot for slot in outputs if slot is not boxes]
-    named = {role: slot for slot in others for role in ("scores", "classes") if role[:5] in slot.name.lower()}
-    flat = [slot for slot in others if len(slot.shape) == 2]
-    single = [slot for slot in others if len(slot.shape) == 1]
-    raw = [slot for slot in others if len(slot.shape) == 3]
+    axes = len(boxes.shape) - 1  # of scores and classes after suppression: 1 where the model has no batch
+    flat = [slot for slot in others if len(slot.shape) == axes]
+    single = [slot for slot in others if len(slot.shape) == axes - 1]
+    raw = [slot for slot in others if len(slot.shape) == axes + 1]
     if raw or len(flat) < 2:
         scores = (raw or others)[0]
         return {"boxes": boxes.name, "scores": scores.name}, scores.shape[-1]
-    scores = named.get("scores", flat[0])
-    classes = next((slot for slot in flat if slot is not scores), flat[1])
+    # Of both words, "class_scores" are scores; of none, scores come first.
+    scores = min(flat, key=lambda slot: ("score" not in slot.name.lower(), _names_classes(slot)))
+    classes = min((slot for slot in flat if slot is not scores), key=lambda slot: not _names_classes(slot))
     roles = {"boxes": boxes.name, "scores": scores.name, "classes": classes.name}
     return roles | ({"count": single[0].name} if single else {}), None
+
+
+def _names_classes(slot: Slot) -> bool:
+    return any(word in slot.name.lower() for word in ("class", "label"))
 
 
 def _names(count: int | None) -> str:

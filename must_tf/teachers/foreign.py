@@ -42,6 +42,7 @@ class ForeignTeacher(Teacher):
         self.task = reading.make_task(card, name)
         self.resize = str(card.resize)
         self.slot = self._only_input()
+        self._batched = len(model.inputs[0].shape) == 4
         self.input_size = self._size()
         self._scale, self._shift = self._affine()
         self._outputs = self._roles()
@@ -98,15 +99,16 @@ class ForeignTeacher(Teacher):
         return {role: np.concatenate([part[role] for part in parts])[:count] for role in parts[0]}
 
     def _run_batch(self, prepared: np.ndarray) -> reading.Arrays:
-        found = self.model.predict(prepared)
-        return reading.unpacked(self.card, {role: found[name] for role, name in self._outputs.items()})
+        found = self.model.predict(prepared if self._batched else prepared[0])
+        arrays = {role: found[name] for role, name in self._outputs.items()}
+        return reading.regular(self.card, arrays, self.slot.shape[0] == 1)
 
     def _only_input(self) -> Slot:
         inputs = self.model.inputs
-        if len(inputs) != 1 or len(inputs[0].shape) != 4:
+        if len(inputs) != 1 or len(inputs[0].shape) not in (3, 4):
             received = "; ".join(str(slot) for slot in inputs)
-            raise UserError(f"{self.model.path}: inputs {received}; a teacher has one, of four axes: images")
-        slot, card = inputs[0], self.card
+            raise UserError(f"{self.model.path}: inputs {received}; expected one of four axes, or of three: images")
+        slot, card = inputs[0].batched(), self.card
         if card.dtype and card.dtype != slot.dtype:
             raise card.error(f"dtype: {card.dtype!r} received; the model's input is {slot}")
         channels = slot.shape[3 if card.layout == "NHWC" else 1]

@@ -20,13 +20,17 @@ class Slot(NamedTuple):
 
     Attributes:
       name: as the file has it.
-      shape: sizes with the batch first; None where any will do.
+      shape: sizes, with the batch first where there is one; None where any will do.
       dtype: as numpy names it.
     """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str
+
+    def batched(self) -> "Slot":
+        """Returns an input of one image without a batch axis as one of a batch of 1; others as they are."""
+        return self._replace(shape=(1, *self.shape)) if len(self.shape) == 3 else self
 
     def __str__(self) -> str:
         sizes = ", ".join("?" if size is None else str(size) for size in self.shape)

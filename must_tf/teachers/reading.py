@@ -11,6 +11,7 @@ import tensorflow as tf
 from must_tf.geometry import Size
 from must_tf.tasks import Classification, Depth, Detection, Normals, Segmentation, Task
 from must_tf.teachers import boxes
+from must_tf.teachers.anchors import make_anchors, read_anchors
 from must_tf.teachers.card import Card
 
 Arrays = Mapping[str, np.ndarray]
@@ -131,16 +132,32 @@ def misfit(card: Card, arrays: Arrays, batch: int) -> str | None:
     return None
 
 
-def unpacked(card: Card, arrays: Arrays) -> Arrays:
-    """Returns the arrays by role with `packed` taken apart, so that the arrays of all batches have one shape."""
-    return boxes.unpack(arrays["packed"], card.packed_order, Detection.max_outputs) if "packed" in arrays else arrays
+def regular(card: Card, arrays: Arrays, single: bool) -> Arrays:
+    """Returns the arrays by role with the batch first, and of one shape for all batches.
+
+    Args:
+      card: of the model.
+      arrays: what it gave. Of a single image, boxes after suppression may be [N, 4], scores and classes [N], and N
+        another for each image.
+      single: whether the model sees one image at a time.
+    """
+    if "packed" in arrays:
+        return boxes.unpack(arrays["packed"], card.packed_order, Detection.max_outputs)
+    if not (single and card.suppressed) or "count" in arrays:
+        return arrays
+    ranks = {"boxes": 3, "scores": 2, "classes": 2}
+    real = {role: array.astype(np.float32) for role, array in arrays.items()}  # -1 is no class of unsigned ids
+    whole = {role: array[np.newaxis] if array.ndim < ranks[role] else array for role, array in real.items()}
+    fits = all(array.ndim == ranks[role] for role, array in whole.items())
+    fits = fits and len({array.shape[:2] for array in whole.values()}) == 1
+    return boxes.keep_best(**whole, max_outputs=Detection.max_outputs) if fits else arrays
 
 
 def anchors_of(card: Card, view: Size) -> np.ndarray | None:
     """Returns the anchors [N, 4] that a card names or describes; None where its boxes are boxes already."""
     if card.anchors_file:
-        return boxes.read_anchors(card.beside(card.anchors_file))
-    return boxes.make_anchors(card.anchors, view, card.path) if card.anchors else None
+        return read_anchors(card.beside(card.anchors_file))
+    return make_anchors(card.anchors, view, card.path) if card.anchors else None
 
 
 def _expected(card: Card, role: str) -> tuple[tuple[int, ...], int]:

@@ -59,7 +59,7 @@ class Step(tf.Module):
         self.good_steps = tf.Variable(0, trainable=False)
         self._strategy = tf.distribute.get_strategy()
         self._by_task = combiner.rule != "sum"
-        self._pass = tf.function(self._backward, jit_compile=True) if jit_compile else self._backward
+        self._pass: Any = tf.function(self._backward, jit_compile=True) if jit_compile else self._backward
 
     @tf.function
     def __call__(self, batch: Batch, conflicts: bool = False) -> dict[str, tf.Tensor]:

@@ -190,7 +190,7 @@ def test_config_field_without_value(fails):
         ("--config.steps=many", ["steps", "many", "int"]),
         ("--config.input_size=(64, 65)", ["64x65", "multiples of 32"]),
         ("--config.policy=float8", ["float8"]),
-        ("--config.trunk.depth=11", ["11", "known"]),
+        ("--config.trunk.backbone=resnet-11", ["resnet-11", "did you mean"]),
         ("--config.optimizer.name=adam", ["adam", "did you mean 'adamw'"]),
         ("--config.balance.rule=papers", ["papers", "did you mean 'paper'"]),
         ("--config.train=/nowhere", ["/nowhere", "no such folder"]),

@@ -11,7 +11,7 @@ import must_tf.labeling.shard
 from must_tf import files as file_tools
 from must_tf.errors import UserError
 from must_tf.labeling import label, label_records
-from must_tf.records import HUMAN, Quarantined, open_dataset, verify
+from must_tf.records import HUMAN, Quarantined, open_dataset, read_manifest, verify
 from must_tf.teachers import load_teacher, load_teachers
 
 
@@ -111,6 +111,18 @@ def test_output_of_another_teacher_or_folder_is_refused(folder, tmp_path):
         label(folder, [toy.segmenter()], tmp_path / "out")
 
 
+def test_licence_of_the_images_is_in_the_manifest_and_goes_with_the_records(folder, tmp_path):
+    one = label(folder, [toy.segmenter()], tmp_path / "one", licence="CC-BY-4.0")
+    assert one.source["licence"] == read_manifest(tmp_path / "one").source["licence"] == "CC-BY-4.0"
+    two = label(tmp_path / "one", [toy.classifier(name="other-2")], tmp_path / "two")
+    three = label(tmp_path / "one", [toy.classifier(name="other-2")], tmp_path / "three", licence="CC0-1.0")
+    assert (two.source["licence"], three.source["licence"]) == ("CC-BY-4.0", "CC0-1.0")
+    with pytest.raises(UserError, match=r"licence = 'CC-BY-4\.0', now 'MIT'"):
+        label(folder, [toy.segmenter()], tmp_path / "one", licence="MIT")
+    with pytest.raises(UserError, match=r"licence = 'CC-BY-4\.0', now None"):
+        label(folder, [toy.segmenter()], tmp_path / "one")
+
+
 def test_human_label_wins_and_pseudo_label_is_replaced(tmp_path):
     image = np.full((64, 64, 3), 255, np.uint8)
     records = [
@@ -163,7 +175,7 @@ def unsure(red):
 
 def test_teacher_without_one_label_is_told_now_and_again(folder, tmp_path):
     for _ in range(2):
-        with pytest.raises(UserError, match="fake-1 gave no label of task 'stuff' at all"):
+        with pytest.raises(UserError, match=f"{tmp_path}/out: teacher fake-1 gave no label of task 'stuff' at all"):
             label(folder, [toy.FakeTeacher(toy.STUFF, unsure)], tmp_path / "out")
 
 
@@ -220,6 +232,14 @@ def test_no_image_is_refused_naming_the_folder(tmp_path, what):
         label(where, [toy.segmenter()], tmp_path / "out")
 
 
+@pytest.mark.parametrize("out", ["taken", "taken/below"])
+def test_output_that_is_a_file_is_refused(folder, tmp_path, out):
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(UserError, match=f"{out}: taken is a file; expected a folder"):
+        label(folder, [toy.segmenter()], tmp_path / out)
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
 def test_no_teacher_is_refused(folder, tmp_path):
     with pytest.raises(UserError, match="no teacher"):
         label(folder, [], tmp_path / "out")
@@ -241,7 +261,9 @@ def test_undecodable_record_is_quarantined():
     [
         (["depth"], "'depth' received, expected TASK=FORMAT:PATH"),
         (["=student:x"], "expected TASK=FORMAT:PATH"),
-        (["depth=student"], "expected FORMAT:PATH"),
+        (["depth=student"], "no format; expected FORMAT:PATH"),
+        (["depth=m.onnx"], "no format; expected FORMAT:PATH, as onnx:m.onnx"),
+        (["depth=onnx:"], "no path; expected onnx:PATH"),
         (["depth=studnt:x"], "did you mean 'student'"),
         (["depth=student:a", "depth=student:b"], "two teachers for task 'depth'"),
         (["depth=student:/nowhere"], "/nowhere: no such folder"),

@@ -21,7 +21,7 @@ def test_estimate_is_of_the_bytes_that_labelling_writes(folder, source, tmp_path
     assert found.images == found.measured == manifest.count
     assert found.bytes_per_image * found.images == sum(shard.bytes for shard in manifest.shards)
     assert found.images_per_second > 0 and found.quarantined == 0
-    assert "5 images at" in str(found) and "0.00 hours" in str(found)
+    assert "5 images at" in str(found) and "minutes, " in str(found)
 
 
 def test_estimate_counts_what_cannot_be_read(folder, tmp_path):

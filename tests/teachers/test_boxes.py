@@ -5,47 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from must_tf.errors import UserError
-from must_tf.teachers.boxes import SsdAnchors, decode, make_anchors, read_anchors, suppress, to_yxyx
-
-MOBILENET = SsdAnchors(
-    (16, 32, 64, 128, 256, 512), aspect_ratios=(1, 2, 0.5, 3, 1 / 3), reduce_boxes_in_lowest_layer=True
-)
-
-
-def ssd_by_the_paper(size):
-    """Anchors of SSD (Liu et al., 2016, section 2.2) on MobileNet, as TensorFlow Object Detection has them."""
-    boxes = []
-    scales = [0.2 + 0.15 * k for k in range(6)] + [1.0]
-    for k in range(6):
-        cells = math.ceil(size / 2 ** (k + 4))
-        shapes = [(scales[k], r) for r in (1, 2, 0.5, 3, 1 / 3)] + [(math.sqrt(scales[k] * scales[k + 1]), 1)]
-        if k == 0:
-            shapes = [(0.1, 1), (0.2, 2), (0.2, 0.5)]
-        for i in range(cells):
-            for j in range(cells):
-                for s, r in shapes:
-                    boxes.append([(i + 0.5) / cells, (j + 0.5) / cells, s / math.sqrt(r), s * math.sqrt(r)])
-    return np.array(boxes)
-
-
-def test_ssd_anchors_are_those_of_the_paper():
-    anchors = MOBILENET.make((300, 300))
-    assert anchors.shape == (1917, 4)
-    np.testing.assert_allclose(anchors, ssd_by_the_paper(300), atol=1e-6)
-
-
-def test_layers_of_one_stride_share_their_cells():
-    anchors = SsdAnchors((8, 16, 16), 0.25, 0.75, aspect_ratios=(1.0,), fixed_anchor_size=True).make((32, 64))
-    assert len(anchors) == 4 * 8 * 2 + 2 * 4 * 4
-    np.testing.assert_allclose(anchors[-4:], [[0.75, 0.875, 1, 1]] * 4)
-
-
-def test_parameters_of_anchors_are_checked():
-    with pytest.raises(UserError, match=r"card.yaml: field 'stride' of anchors is unknown; did you mean 'strides'"):
-        make_anchors({"stride": [8]}, (32, 32), "card.yaml")
-    with pytest.raises(UserError, match=r"card.yaml: anchors: strides: not given"):
-        make_anchors({"min_scale": 0.1}, (32, 32), "card.yaml")
+from must_tf.teachers.boxes import decode, suppress, to_yxyx
 
 
 @given(st.integers(0, 2**31 - 1), st.sampled_from(["cxcywh", "cycxhw"]))
@@ -88,20 +48,3 @@ def test_suppression_keeps_the_best_of_overlapping_boxes_of_a_class():
     np.testing.assert_allclose(found["scores"], [[0.9, 0.7, 0.6, 0, 0]])
     np.testing.assert_array_equal(found["classes"], [[0, 0, 1, -1, -1]])
     np.testing.assert_allclose(found["boxes"][0, 1], [0.6, 0.6, 1, 1])
-
-
-def test_anchors_from_files_are_the_same(tmp_path):
-    anchors = np.random.default_rng(0).random((5, 4), np.float32)
-    np.save(tmp_path / "a.npy", anchors)
-    (tmp_path / "a.json").write_text(str(anchors.tolist()))
-    (tmp_path / "a.csv").write_text("\n".join(",".join(map(str, row)) for row in anchors))
-    for name in ("a.npy", "a.json", "a.csv"):
-        np.testing.assert_array_equal(read_anchors(tmp_path / name), anchors)
-
-
-def test_broken_anchor_files_are_named(tmp_path):
-    (tmp_path / "a.csv").write_text("y,x\n1,2")
-    (tmp_path / "b.csv").write_text("1,2\n3,4")
-    for name, message in (("no.csv", "no such file"), ("a.csv", "no table of numbers"), ("b.csv", r"shape \[2, 2\]")):
-        with pytest.raises(UserError, match=f"{name}: {message}"):
-            read_anchors(tmp_path / name)

@@ -28,3 +28,10 @@ def test_draft_is_a_card_that_guesses_the_kind_and_the_outputs(kind, saved, tmp_
 def test_unknown_format_is_named():
     with pytest.raises(UserError, match="did you mean 'onnx'"):
         describe_model("onxx:model.onnx")
+    with pytest.raises(UserError, match=r"model\.tflite: no format; expected FORMAT:PATH, as litert:model\.tflite"):
+        describe_model("model.tflite")
+
+
+def test_student_is_said_to_need_no_card():
+    with pytest.raises(UserError, match="student:runs/a: a student needs no card"):
+        describe_model("student:runs/a")

@@ -3,7 +3,7 @@ import pytest
 from scipy.special import expit, softmax
 
 from must_tf.teachers import Card
-from must_tf.teachers.boxes import make_anchors
+from must_tf.teachers.anchors import make_anchors
 from must_tf.teachers.reading import READERS, anchors_of, make_task, misfit
 
 VIEW = (8, 12)

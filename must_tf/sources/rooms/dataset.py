@@ -23,6 +23,8 @@ from must_tf.sources.rooms.render import Sample, render
 from must_tf.sources.rooms.worlds import DOWNSTREAM_CATEGORIES, TEACHER_CATEGORIES, WORLDS
 from must_tf.tasks import Classification, Depth, Detection, Normals, Segmentation, Task
 
+LICENCE = "CC0-1.0"  # of the images: our own work, given freely
+
 # At 64 to 96 pixels: small anchors, a short head.
 _BOXES: dict[str, Any] = {"anchor_size": 3.0, "anchor_scales": 1, "num_convs": 1, "max_boxes": 20, "max_outputs": 50}
 
@@ -117,7 +119,7 @@ def _written(plan: Plan, processes: int) -> Manifest:
         with multiprocessing.get_context("spawn").Pool(min(processes, len(todo) or 1)) as pool:
             for written in pool.imap_unordered(make, todo):
                 progress.update(written)
-    return finish(plan)
+    return finish(dataclasses.replace(plan, source=plan.source | {"licence": LICENCE}))
 
 
 def _make_shard(plan: Plan, index: int) -> int:

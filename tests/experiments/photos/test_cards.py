@@ -5,7 +5,7 @@ import pytest
 from must_tf.errors import UserError
 from must_tf.experiments.photos.prepare import CARDS, MODELS, class_names
 from must_tf.teachers import read_card
-from must_tf.teachers.boxes import make_anchors
+from must_tf.teachers.anchors import make_anchors
 
 
 @pytest.fixture

@@ -41,6 +41,13 @@ def test_a_model_that_could_not_be_had_is_left_out_and_the_rest_goes_on(out):
     assert "detection=" not in " ".join(label.command) and "segmentation=onnx:" in " ".join(label.command)
 
 
+def test_licences_of_the_photographs_go_into_the_dataset(out):
+    label = next(stage for stage in run.plan(out, (), 1.0) if stage.name == "label_labelled")
+    licence = next(word for word in label.command if word.startswith("--licence="))
+    for said in ("gcompris-qt-data: GPL-3", "opencv-doc: Apache-2.0", "scikit-image: BSD-3-Clause"):
+        assert said in licence
+
+
 @pytest.mark.parametrize("task", ["depth", "normals"])
 def test_teachers_of_our_own_learn_on_the_rooms_that_the_stages_render(out, task):
     products = {stage.product for stage in run.plan(out, (), 1.0)}

@@ -1,0 +1,121 @@
+"""The students of the paper's tables 2 to 7.
+
+    must train --config=imagenet/teacher.py:detection --workdir=runs/imagenet/detection
+    must train --config=imagenet/teacher.py:segmentation --workdir=runs/imagenet/segmentation
+    must label --images=data/imagenet/classification --out=data/imagenet/must --teachers=TEACHERS
+    must train --config=imagenet/student.py:table2_must --workdir=runs/imagenet/table2_must
+
+with TEACHERS = objects365=student:runs/imagenet/detection,coco_segmentation=student:runs/imagenet/segmentation,
+depth=onnx:midas.onnx. Human classes of ImageNet stay (paper). Then imagenet/downstream.py judges.
+
+Argument: one of `RUNS`; `table2_must,runlocal` tries it, three steps on made-up records.
+Table 2: table2_supervised, table2_must. Table 3: table2_supervised, table3_depth, table3_depth_segmentation,
+table2_must. Table 4: table4_detection, table4_segmentation (students), and the teachers of imagenet/teacher.py.
+Table 5: table5_supervised, table5_must, on `must_coco` and `must_objects365` too: `must label` over data/imagenet/coco
+and over data/imagenet/objects365, with TEACHERS and imagenet=student:runs/imagenet/classification. Table 6:
+table6_supervised, table6_pseudo, table6_must, on images of your own in place of JFT: `jft` has their human classes,
+`must_jft` pseudo labels too. Table 7: table7_must.
+"""
+
+import dataclasses
+
+from must_tf.experiments.imagenet.common import CLASSIFICATION_AUGMENT, DETECTION_AUGMENT, TRUNK, parse
+from must_tf.experiments.imagenet.teacher import RECIPES
+from must_tf.training import Balance, Experiment, Optimizer
+from must_tf.trunk import Trunk
+
+_IMAGENET, _COCO, _OBJECTS365, _JFT = 1_281_167, 118_287, 608_606, 300_000_000
+_ALL = ("imagenet", "depth", "coco_segmentation", "objects365")
+
+# Model Garden has no EfficientNet-L2 (paper); its largest is this one (ours).
+_EFFICIENTNET = Trunk("efficientnet-b7", min_level=3, max_level=7, num_filters=256, norm_momentum=0.99, sync_norm=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What the students differ in; the rest is in `get_config`.
+
+    Attributes:
+      data: folders of records, see `common.FOLDERS`; drawn from uniformly (paper).
+      tasks: names.
+      images: in all of the folders together.
+      epochs: over them.
+      rule: of the weights of the losses.
+      trunk: the architecture.
+      init: what it starts from.
+    """
+
+    data: tuple[str, ...]
+    tasks: tuple[str, ...]
+    images: int = _IMAGENET
+    epochs: float = 90  # paper: table 2
+    rule: str = "paper"  # paper: of students on ImageNet
+    trunk: Trunk = TRUNK
+    init: str = ""
+
+
+_UNION = _IMAGENET + _COCO + _OBJECTS365
+RUNS: dict[str, Run] = {
+    "table2_supervised": Run(("classification",), ("imagenet",)),
+    "table2_must": Run(("must",), _ALL),
+    "table3_depth": Run(("must",), _ALL[:2]),
+    "table3_depth_segmentation": Run(("must",), _ALL[:3]),
+    "table4_detection": Run(("must",), ("objects365",)),
+    "table4_segmentation": Run(("must",), ("coco_segmentation",)),
+    "table5_supervised": Run(
+        ("classification", "coco", "objects365"),  # paper
+        ("imagenet", "coco_segmentation", "objects365"),  # ours: no depth, of which no set has human labels
+        images=_UNION,
+    ),
+    "table5_must": Run(("must", "must_coco", "must_objects365"), _ALL, images=_UNION),
+    "table6_supervised": Run(("jft",), ("jft",), _JFT, epochs=10),  # paper
+    "table6_pseudo": Run(("must_jft",), _ALL[1:], _JFT, epochs=2.5, rule="uncertainty"),  # paper
+    "table6_must": Run(("must_jft",), ("jft", *_ALL[1:]), _JFT, epochs=2, rule="uncertainty"),  # paper
+    "table7_must": Run(
+        ("must",),  # ours
+        _ALL,
+        epochs=10,  # ours
+        trunk=_EFFICIENTNET,
+        init="checkpoints/efficientnet-b7",  # ours: a checkpoint of Model Garden, in place of ALIGN (paper)
+    ),
+}
+
+
+def get_config(argument: str = "table2_must") -> Experiment:
+    """Returns the experiment of one student."""
+    name, data = parse(argument, RUNS)
+    run = RUNS[name]
+    supervised = run.tasks in (("imagenet",), ("jft",))
+    batch_size, rate, decay, size = (1024, 0.4, 1e-4, 224) if supervised else (256, 0.32, 4e-5, 640)  # ours: see below
+    experiment = Experiment(
+        tasks=data.tasks(run.data, run.tasks),
+        train=tuple(data.folder(folder) for folder in run.data),
+        steps=int(run.epochs * run.images) // batch_size,
+        input_size=(size, size),  # ours: 224 is Model Garden's of ImageNet, 640 that of detection
+        batch_size=batch_size,  # ours: as above
+        trunk=run.trunk,
+        optimizer=Optimizer(
+            "sgd",  # paper: its rule of weights presumes it
+            learning_rate=rate,  # ours: as the batch size
+            warmup_steps=min(5 * _IMAGENET, int(run.epochs * run.images) // 20) // batch_size,  # ours
+            weight_decay=decay,  # ours: as the batch size
+        ),
+        balance=_balance(run),
+        augment=CLASSIFICATION_AUGMENT if supervised else DETECTION_AUGMENT,
+        init=run.init,
+        policy="mixed_bfloat16",  # ours
+        strategy="mirrored",  # ours
+        conflicts_every=0 if len(run.tasks) == 1 else 10_000,  # ours
+        checkpoint_every=2000,  # ours
+    )
+    return data.fitted(experiment)
+
+
+def _balance(run: Run) -> Balance:
+    if run.rule == "uncertainty" or len(run.tasks) == 1:
+        return Balance(run.rule if len(run.tasks) > 1 else "fixed")
+    return Balance(
+        "paper",
+        weights={"depth": 1.0} if "depth" in run.tasks else {},  # ours: the paper swept it and does not name it
+        recipes={name: recipe for name, recipe in RECIPES.items() if name in run.tasks},
+    )

@@ -1,0 +1,120 @@
+"""The paper's teachers: classification on ImageNet, boxes on Objects365, segmentation on COCO.
+
+    must label --images=imagenet:ImageNet/train --out=data/imagenet/classification
+    must label --images=objects365:Objects365/train --out=data/imagenet/objects365
+    must label --images=coco:COCO/panoptic_train2017 --out=data/imagenet/coco
+    must train --config=imagenet/teacher.py:detection --workdir=runs/imagenet/detection
+
+Argument: classification (also table 2's supervised baseline: give it images of ImageNet's size), detection or
+segmentation; `detection,runlocal` tries it, three steps on made-up records. Validation sets, each with `_val` after the
+name, are made likewise. The teacher of depth is a downloaded MiDaS, not trained here (paper).
+"""
+
+import dataclasses
+
+from must_tf.experiments.imagenet.common import (
+    CLASSIFICATION_AUGMENT,
+    DETECTION_AUGMENT,
+    SEGMENTATION_AUGMENT,
+    TRUNK,
+    parse,
+)
+from must_tf.pipeline import Augment
+from must_tf.training import Experiment, Optimizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+    """A recipe.
+
+    Attributes:
+      data: folder of records, see `common.FOLDERS`.
+      images: in it.
+      epochs: over them.
+      batch_size: images a step.
+      learning_rate: at its peak.
+      weight_decay: see `Optimizer`.
+      size: of the views, pixels.
+      augment: how images are changed.
+    """
+
+    data: str
+    images: int
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    size: int
+    augment: Augment
+
+
+TEACHERS = {
+    "classification": Teacher(
+        "classification",  # paper: ImageNet
+        images=1_281_167,
+        epochs=90,  # paper
+        batch_size=1024,  # ours: Model Garden's recipe of ImageNet
+        learning_rate=0.4,  # ours: as above
+        weight_decay=1e-4,  # ours: as above
+        size=224,  # ours: as above
+        augment=CLASSIFICATION_AUGMENT,
+    ),
+    "detection": Teacher(
+        "objects365",  # paper
+        images=608_606,
+        epochs=90,  # ours
+        batch_size=256,  # ours: Model Garden's recipe of detection from scratch
+        learning_rate=0.32,  # ours: as above
+        weight_decay=4e-5,  # ours: as above
+        size=640,  # ours: as above
+        augment=DETECTION_AUGMENT,
+    ),
+    "segmentation": Teacher(
+        "coco",  # paper
+        images=118_287,
+        epochs=200,  # ours
+        batch_size=256,  # ours: Model Garden's recipe of PASCAL
+        learning_rate=0.08,  # ours: as above
+        weight_decay=4e-5,  # ours
+        size=640,  # ours
+        augment=SEGMENTATION_AUGMENT,
+    ),
+}
+
+# What the paper's rule of weights needs to know of them: by task, batch size and learning rate.
+RECIPES = {
+    task: (TEACHERS[name].batch_size, TEACHERS[name].learning_rate)
+    for task, name in {
+        "imagenet": "classification",
+        "jft": "classification",
+        "objects365": "detection",
+        "coco_segmentation": "segmentation",
+    }.items()
+}
+
+
+def get_config(argument: str = "classification") -> Experiment:
+    """Returns the experiment of one teacher."""
+    name, data = parse(argument, TEACHERS)
+    teacher = TEACHERS[name]
+    experiment = Experiment(
+        tasks=data.tasks((teacher.data,)),
+        train=(data.folder(teacher.data),),
+        validation=data.folder(f"{teacher.data}_val"),
+        steps=teacher.epochs * teacher.images // teacher.batch_size,
+        input_size=(teacher.size, teacher.size),
+        batch_size=teacher.batch_size,
+        trunk=TRUNK,
+        optimizer=Optimizer(
+            "sgd",  # paper: its rule of weights presumes it
+            learning_rate=teacher.learning_rate,
+            warmup_steps=5 * teacher.images // teacher.batch_size,  # ours
+            weight_decay=teacher.weight_decay,
+        ),
+        augment=teacher.augment,
+        policy="mixed_bfloat16",  # ours
+        strategy="mirrored",  # ours
+        evaluate_every=10_000,  # ours
+        checkpoint_every=2000,  # ours
+    )
+    return data.fitted(experiment)

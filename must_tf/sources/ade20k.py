@@ -1,0 +1,61 @@
+"""ADE20K as the MIT Scene Parsing Benchmark has it (Zhou et al., CVPR 2017): 150 classes, 20,210 and 2,000 images."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from must_tf.errors import UserError
+from must_tf.records import Record
+from must_tf.sources.layout import existing, names_in, of_image_size, open_layout, split_spec
+from must_tf.sources.source import Source
+from must_tf.tasks import Segmentation
+
+NUM_CLASSES = 150
+
+_GET = (
+    "get ADEChallengeData2016.zip from data.csail.mit.edu/places/ADEchallenge, unpack it, and name a split of it: "
+    "ade20k:ADEChallengeData2016/training or .../validation"
+)
+
+
+def open_ade20k(spec: str, images_per_shard: int, max_pixels: int) -> Source:
+    """Opens `FOLDER/training` or `FOLDER/validation`: FOLDER/images/SPLIT/*.jpg, FOLDER/annotations/SPLIT/*.png.
+
+    Annotations count from 1; their 0 (what is none of the 150) is ignored. The classes' names are read from
+    FOLDER/objectInfo150.txt.
+
+    Raises:
+      UserError: something of it is not there, with where to get it.
+    """
+    folder, (split,) = split_spec("ade20k", spec, 1, _GET)
+    images = existing(folder / "images" / split, f"ade20k:{spec}", _GET)
+    annotations = existing(folder / "annotations" / split, f"ade20k:{spec}", _GET)
+    task = Segmentation("ade20k", read_classes(existing(folder / "objectInfo150.txt", f"ade20k:{spec}", _GET)))
+    names = names_in(images, [".jpg"])
+    if not names:
+        raise UserError(f"ade20k:{spec}: no image in {images}; {_GET}")
+    items = [(str(images / name), str(annotations / Path(name).with_suffix(".png"))) for name in names]
+    return open_layout(items, task, read_annotation, images_per_shard, max_pixels)
+
+
+def read_classes(path: Path) -> tuple[str, ...]:
+    """Returns the first name of each class in objectInfo150.txt: a table with tabs, whose last column has the names."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.reader(file, delimiter="\t") if row][1:]
+    names = tuple(row[-1].split(",")[0].strip() for row in rows)
+    if len(names) != NUM_CLASSES or [row[0].strip() for row in rows] != [str(i + 1) for i in range(NUM_CLASSES)]:
+        raise UserError(f"{path}: a table of {len(names)} classes received, expected {NUM_CLASSES}, from 1 on")
+    return names
+
+
+def read_annotation(record: Record, source: str) -> np.ndarray:
+    """Returns the classes [H, W] from 0 on; -1, which no class is, where the file has 0."""
+    with Image.open(source) as image:
+        if image.mode not in ("P", "L"):
+            raise ValueError(f"{source}: is {image.mode}, expected one channel of classes")
+        mask = np.asarray(image).astype(np.int64) - 1
+    if mask.max(initial=0) >= NUM_CLASSES:
+        raise ValueError(f"{source}: a class {mask.max() + 1} of {NUM_CLASSES}")
+    return of_image_size(mask, record)

@@ -1,0 +1,137 @@
+"""COCO (Lin et al., ECCV 2014), boxes and panoptic segmentation, and Objects365 (Shao et al., ICCV 2019), boxes.
+
+An annotation file is read whole: of COCO's 118 thousand images some 2 GB of memory for a while, of Objects365's far
+more. What is kept of it are a few numbers a box.
+"""
+
+import json
+from collections import defaultdict
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from must_tf.errors import UserError
+from must_tf.records import Record
+from must_tf.sources.layout import existing, of_image_size, open_layout, pixel_boxes, split_spec
+from must_tf.sources.source import Source
+from must_tf.tasks import Detection, Segmentation
+
+_GET_COCO = (
+    "get train2017.zip, val2017.zip, annotations_trainval2017.zip and panoptic_annotations_trainval2017.zip from "
+    "cocodataset.org, unpack them into one place (the archives of masks within annotations/), and name an annotation "
+    "file of it: coco:COCO/instances_train2017 (boxes) or coco:COCO/panoptic_train2017 (segmentation)"
+)
+_GET_OBJECTS365 = (
+    "get Objects365 from objects365.org, unpack it as train/, val/ and annotations/, and name a split of it: "
+    "objects365:Objects365/train; its annotation file is annotations/objects365_SPLIT.json or zhiyuan_objv2_SPLIT.json"
+)
+_IGNORE = -1
+
+
+def open_coco(spec: str, images_per_shard: int, max_pixels: int) -> Source:
+    """Opens `FOLDER/instances_SPLIT` or `FOLDER/panoptic_SPLIT`: FOLDER/annotations/*.json, images in FOLDER/SPLIT.
+
+    Boxes of crowds are left out. Of the panoptic masks, pixels without a segment and those of crowds are ignored.
+
+    Raises:
+      UserError: something of it is not there, with where to get it.
+    """
+    folder, (name,) = split_spec("coco", spec, 1, _GET_COCO)
+    kind, _, split = name.partition("_")
+    if kind not in ("instances", "panoptic"):
+        raise UserError(f"coco:{spec}: {name!r} received; expected instances_SPLIT or panoptic_SPLIT")
+    path = existing(folder / "annotations" / f"{name}.json", f"coco:{spec}", _GET_COCO)
+    images = existing(folder / split, f"coco:{spec}", _GET_COCO)
+    content = _load(path)
+    if kind == "instances":
+        return _boxes(content, "coco_detection", lambda name: images / name, images_per_shard, max_pixels)
+    masks = existing(folder / "annotations" / name, f"coco:{spec}", _GET_COCO)
+    names, index = _classes(content)
+    files = {image["id"]: str(images / image["file_name"]) for image in content["images"]}
+    items = []
+    for one in sorted(content["annotations"], key=lambda one: one["image_id"]):
+        segments = tuple(
+            (segment["id"], _IGNORE if segment.get("iscrowd") else index[segment["category_id"]])
+            for segment in one["segments_info"]
+        )
+        items.append((files[one["image_id"]], (str(masks / one["file_name"]), segments)))
+    task = Segmentation("coco_segmentation", names)
+    return open_layout(items, task, read_panoptic, images_per_shard, max_pixels)
+
+
+def open_objects365(spec: str, images_per_shard: int, max_pixels: int) -> Source:
+    """Opens `FOLDER/train` or `FOLDER/val`, of the first version or the second, whose images are in patchN folders.
+
+    Raises:
+      UserError: something of it is not there, with where to get it.
+    """
+    folder, (split,) = split_spec("objects365", spec, 1, _GET_OBJECTS365)
+    candidates = [folder / "annotations" / f"{start}_{split}.json" for start in ("objects365", "zhiyuan_objv2")]
+    path = next((path for path in candidates if path.exists()), candidates[0])
+    existing(path, f"objects365:{spec}", _GET_OBJECTS365)
+    images = existing(folder / split, f"objects365:{spec}", _GET_OBJECTS365)
+
+    def place(name: str) -> Path:
+        parts = PurePosixPath(name).parts  # of the second version: images/v1/patch8/objects365_v1_00420917.jpg
+        return images.joinpath(*parts[-2:]) if parts[-2:-1] and parts[-2].startswith("patch") else images / parts[-1]
+
+    return _boxes(_load(path), "objects365", place, images_per_shard, max_pixels)
+
+
+def read_boxes(record: Record, source: tuple[tuple[float, ...], tuple[int, ...], tuple[int, int]]) -> dict[str, Any]:
+    """Returns the boxes: four numbers a box (x, y, width, height), a class a box, and the image's height and width."""
+    numbers, classes, (height, width) = source
+    if (height, width) != (record.height, record.width):
+        raise ValueError(f"boxes of an image of {height}x{width} on one of {record.height}x{record.width}")
+    boxes = np.array(numbers, np.float64).reshape(-1, 4)
+    return pixel_boxes(np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1), classes, record, slack=np.inf)
+
+
+def read_panoptic(record: Record, source: tuple[str, tuple[tuple[int, int], ...]]) -> np.ndarray:
+    """Returns the classes [H, W] of a PNG whose colours are numbers of segments: red + 256 green + 65536 blue."""
+    path, segments = source
+    with Image.open(path) as image:
+        if image.mode != "RGB":
+            raise ValueError(f"{path}: is {image.mode}, expected RGB")
+        numbers = np.asarray(image).astype(np.int64) @ (1, 256, 65536)
+    present, inverse = np.unique(of_image_size(numbers, record), return_inverse=True)
+    known = {0: _IGNORE, **dict(segments)}
+    unknown = [number for number in present.tolist() if number not in known]
+    if unknown:
+        raise ValueError(f"{path}: a segment {unknown[0]} that its annotation does not name")
+    return np.array([known[number] for number in present.tolist()])[inverse.reshape(numbers.shape)]
+
+
+def _boxes(content: dict[str, Any], name: str, place: Any, images_per_shard: int, max_pixels: int) -> Source:
+    names, index = _classes(content)
+    numbers: dict[int, list[float]] = defaultdict(list)
+    classes: dict[int, list[int]] = defaultdict(list)
+    for one in content["annotations"]:
+        if not one.get("iscrowd"):
+            numbers[one["image_id"]].extend(map(float, one["bbox"]))
+            classes[one["image_id"]].append(index[one["category_id"]])
+    items = []
+    for image in sorted(content["images"], key=lambda image: image["id"]):
+        found = (tuple(numbers[image["id"]]), tuple(classes[image["id"]]), (image["height"], image["width"]))
+        items.append((str(place(image["file_name"])), found))
+    return open_layout(items, Detection(name, names), read_boxes, images_per_shard, max_pixels)
+
+
+def _classes(content: dict[str, Any]) -> tuple[tuple[str, ...], dict[int, int]]:
+    """Returns the names of the categories in the order of their ids, and {id: class}."""
+    categories = sorted(content["categories"], key=lambda one: one["id"])
+    return tuple(one["name"] for one in categories), {one["id"]: i for i, one in enumerate(categories)}
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """Returns an annotation file's content; a `UserError` says what it lacks."""
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{path}: is no JSON ({error}); get it again") from None
+    missing = [key for key in ("images", "annotations", "categories") if key not in content]
+    if missing:
+        raise UserError(f"{path}: has no {missing[0]!r}; expected an annotation file of COCO's kind")
+    return content

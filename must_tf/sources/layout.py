@@ -1,0 +1,119 @@
+"""Labelled datasets as their publishers lay them out: what all layouts have in common."""
+
+import functools
+import math
+import os
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from must_tf.errors import UserError
+from must_tf.records import HUMAN, Quarantined, Record
+from must_tf.sources.decoding import in_order
+from must_tf.sources.images import printable, read_image
+from must_tf.sources.source import Entry, Source, fingerprint
+from must_tf.tasks import Task
+from must_tf.tasks.task import Label
+
+Item = tuple[str, Any]  # the image's path, and what `Reader` needs to find its label
+Reader = Callable[[Record, Any], Label]
+
+# What the standard library, Pillow and NumPy raise on a label that is missing, damaged or does not fit its image.
+_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, zlib.error, Image.DecompressionBombError)
+
+
+def open_layout(items: Sequence[Item], task: Task, reader: Reader, images_per_shard: int, max_pixels: int) -> Source:
+    """Cuts a labelled dataset into shards, each of them a sample of the whole: of n shards, every n-th image.
+
+    Args:
+      items: path of each image, and what the reader needs for its label; in order.
+      task: of the labels, which are human.
+      reader: makes the label of a record that was read; what it raises quarantines the image. Picklable.
+      images_per_shard: at most.
+      max_pixels: see `to_record`.
+    """
+    read = functools.partial(read_item, task=task, reader=reader, max_pixels=max_pixels)
+    total = math.ceil(len(items) / images_per_shard)
+    shards = tuple(functools.partial(read_items, tuple(items[index::total]), read) for index in range(total))
+    return Source(len(items), fingerprint(repr(item).encode() for item in items), (task,), {}, shards)
+
+
+def read_items(items: Sequence[Item], read: Callable[[Item], Entry]) -> Iterator[Entry]:
+    """Yields a shard's entries in order. Copies of an image stay: a benchmark is all of its images."""
+    return in_order(read, items)
+
+
+def read_item(item: Item, task: Task, reader: Reader, max_pixels: int) -> Entry:
+    """Reads one image with its label, or says why it cannot become a record."""
+    path, source = item
+    entry = read_image(path, max_pixels)
+    return entry if isinstance(entry, Quarantined) else labelled(entry, task, lambda record: reader(record, source))
+
+
+def labelled(record: Record, task: Task, read: Callable[[Record], Label]) -> Entry:
+    """Gives a record its human label, or says why it has none."""
+    try:
+        record.labels[task.name] = read(record)
+    except _DAMAGE as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        return Quarantined(record.name, f"its label cannot be read: {said}")
+    record.origins[task.name] = HUMAN
+    return record
+
+
+def split_spec(prefix: str, spec: str, parts: int, expected: str) -> tuple[Path, list[str]]:
+    """Cuts `FOLDER/A/B` into the folder and its last `parts` names.
+
+    Raises:
+      UserError: of fewer names; or the folder is not there, with what to do, as `expected` says it.
+    """
+    path = Path(spec)
+    names = path.parts[-parts:]
+    folder = Path(*path.parts[:-parts])
+    if len(path.parts) < parts + 1 or not folder.is_dir():
+        raise UserError(f"{prefix}:{printable(spec)}: no folder {printable(folder)}; {expected}")
+    return folder, list(names)
+
+
+def existing(path: Path, prefix: str, expected: str) -> Path:
+    """Returns a path that must be there; otherwise a `UserError` says what was expected."""
+    if not path.exists():
+        raise UserError(f"{prefix}: no {printable(path)}; {expected}")
+    return path
+
+
+def names_in(folder: Path, suffixes: Sequence[str]) -> list[str]:
+    """Returns the names of the files of a folder with one of these suffixes, in lower case, sorted."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.name.lower().endswith(tuple(suffixes)))
+
+
+def of_image_size(values: np.ndarray, record: Record) -> np.ndarray:
+    """Returns a map [H, W, ...] that must be of its image's size; another one is a `ValueError`."""
+    if values.shape[:2] != (record.height, record.width):
+        raise ValueError(f"a map of {values.shape} on an image of {record.height}x{record.width}")
+    return values
+
+
+def pixel_boxes(corners: Any, classes: Sequence[int], record: Record, slack: float = 2.0) -> dict[str, np.ndarray]:
+    """Makes a label of detection out of boxes in pixels.
+
+    Args:
+      corners: [N, 4], (xmin, ymin, xmax, ymax); edges, so that the whole image is (0, 0, width, height).
+      classes: [N].
+      record: of the image.
+      slack: pixels by which a box may reach beyond the image, where it is cut; one that reaches further does not belong
+        to this image, or to another orientation of it: a `ValueError`. A box without area is left out.
+    """
+    xmin, ymin, xmax, ymax = np.asarray(corners, np.float64).reshape(-1, 4).T
+    height, width = record.height, record.width
+    beyond = np.max([-xmin, -ymin, xmax - width, ymax - height], initial=0.0)
+    if not beyond <= slack:
+        raise ValueError(f"a box reaches {beyond:g} pixels beyond an image of {height}x{width}")
+    boxes = np.clip(np.stack([ymin / height, xmin / width, ymax / height, xmax / width], 1), 0, 1).astype(np.float32)
+    kept = (boxes[:, :2] < boxes[:, 2:]).all(1)
+    return {"boxes": boxes[kept], "classes": np.asarray(classes, np.int64)[kept]}

@@ -1,0 +1,80 @@
+"""PASCAL VOC (Everingham et al.): boxes of 2007 and 2012, and segmentation of 2012, in the folders of the devkit."""
+
+import functools
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+from PIL import Image
+
+from must_tf.errors import UserError
+from must_tf.records import Record
+from must_tf.sources.layout import existing, of_image_size, open_layout, pixel_boxes, split_spec
+from must_tf.sources.source import Source
+from must_tf.tasks import Detection, Segmentation
+
+CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
+    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"
+)  # fmt: skip
+DETECTION = Detection("voc_detection", CLASSES)
+SEGMENTATION = Segmentation("voc_segmentation", ("background", *CLASSES))
+
+_GET = (
+    "get VOCtrainval_06-Nov-2007.tar, VOCtest_06-Nov-2007.tar and VOCtrainval_11-May-2012.tar from "
+    "host.robots.ox.ac.uk/pascal/VOC, unpack them into one place, and name a list of it: "
+    "voc:VOCdevkit/VOC2007/Main/trainval (boxes) or voc:VOCdevkit/VOC2012/Segmentation/train"
+)
+
+
+def open_voc(spec: str, images_per_shard: int, max_pixels: int) -> Source:
+    """Opens `FOLDER/Main/LIST` (boxes) or `FOLDER/Segmentation/LIST`: the images of FOLDER/ImageSets/.../LIST.txt.
+
+    Boxes are of whole pixels counted from 1, both ends included; here they become edges. Boxes that are marked as
+    difficult are left out: the official evaluation counts them neither as found nor as missed, ours counts a detection
+    of one as false. Of a segmentation, 255 (borders, and what is hard to tell) is ignored.
+
+    Raises:
+      UserError: no such list, with where to get it.
+    """
+    folder, (kind, name) = split_spec("voc", spec, 2, _GET)
+    if kind not in ("Main", "Segmentation"):
+        raise UserError(f"voc:{spec}: a list of {kind!r} received; expected .../Main/LIST or .../Segmentation/LIST")
+    listed = existing(folder / "ImageSets" / kind / f"{name}.txt", f"voc:{spec}", _GET)
+    ids = [line.split()[0] for line in listed.read_text().splitlines() if line.strip()]
+    labels, suffix = ("Annotations", "xml") if kind == "Main" else ("SegmentationClass", "png")
+    existing(folder / labels, f"voc:{spec}", _GET)
+    items = [(str(folder / "JPEGImages" / f"{i}.jpg"), str(folder / labels / f"{i}.{suffix}")) for i in ids]
+    if kind == "Main":
+        return open_layout(items, DETECTION, read_boxes, images_per_shard, max_pixels)
+    reader = functools.partial(read_mask, num_classes=len(SEGMENTATION.class_names))
+    return open_layout(items, SEGMENTATION, reader, images_per_shard, max_pixels)
+
+
+def read_boxes(record: Record, source: str) -> dict[str, np.ndarray]:
+    """Returns the boxes of an XML file, but for the difficult ones; those of parts of a person are no objects."""
+    corners, classes = [], []
+    for thing in ElementTree.fromstring(Path(source).read_bytes()).findall("object"):
+        name = thing.findtext("name", "")
+        if name not in CLASSES:
+            raise ValueError(f"{source}: an object {name!r} is none of the {len(CLASSES)} classes")
+        if thing.findtext("difficult", "0").strip() == "1":
+            continue
+        xmin, ymin, xmax, ymax = (
+            float(thing.findtext(f"bndbox/{side}", "nan")) for side in ("xmin", "ymin", "xmax", "ymax")
+        )
+        corners.append((xmin - 1, ymin - 1, xmax, ymax))
+        classes.append(CLASSES.index(name))
+    return pixel_boxes(corners, classes, record)
+
+
+def read_mask(record: Record, source: str, num_classes: int) -> np.ndarray:
+    """Returns the classes of a palette's PNG [H, W]: the indices, not the colours; 255 is ignored."""
+    with Image.open(source) as image:
+        if image.mode not in ("P", "L"):
+            raise ValueError(f"{source}: is {image.mode}, expected a palette's indices: colours cannot be read back")
+        mask = np.asarray(image)
+    strange = mask[(mask >= num_classes) & (mask != 255)]
+    if strange.size:
+        raise ValueError(f"{source}: a class {strange[0]} of {num_classes}")
+    return of_image_size(mask.astype(np.int64), record)

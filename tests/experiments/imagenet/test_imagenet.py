@@ -1,0 +1,103 @@
+"""The paper's runs: full-size configs from records that hold all classes; shrunk ones are trained."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import toy
+
+from must_tf.errors import UserError
+from must_tf.experiments.imagenet import common, downstream, student, teacher
+from must_tf.tasks import Classification, Depth, Detection, Normals, Segmentation
+from must_tf.training import load_config, train
+from must_tf.training.balance import task_weights
+
+SIZES = {"imagenet": 1000, "jft": 18_291, "cifar100": 100}
+CONFIGS = [("student", name) for name in student.RUNS]
+CONFIGS += [("teacher", name) for name in teacher.TEACHERS]
+CONFIGS += [("downstream", name) for name in downstream.TASKS]
+
+
+def full_size(name):
+    """The task of a name with as many classes as the real one."""
+    if name in SIZES:
+        return Classification(name, tuple(f"class {i}" for i in range(SIZES[name])))
+    boxes, pixels = {"objects365": 365, "voc_detection": 20}, {"coco_segmentation": 133, "voc_segmentation": 21}
+    if name in boxes:
+        return Detection(name, tuple(f"class {i}" for i in range(boxes[name])))
+    if name in pixels or name == "ade20k":
+        return Segmentation(name, tuple(f"class {i}" for i in range(pixels.get(name, 150))))
+    return Normals(name) if name == "diode_normals" else Depth(name, "affine_inverse" if name == "depth" else "metric")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A folder with all of the datasets, of one image each."""
+    root = tmp_path_factory.mktemp("prepared")
+    one = [toy.record(np.zeros((8, 8, 3), np.uint8))]
+    for name, tasks in common.FOLDERS.items():
+        toy.write_dataset(root / "data" / "imagenet" / name, one, [full_size(task) for task in tasks], num_shards=1)
+    return root
+
+
+@pytest.mark.parametrize(("file", "name"), CONFIGS)
+def test_config_is_of_the_papers_size(prepared, monkeypatch, file, name):
+    monkeypatch.chdir(prepared)
+    experiment = load_config(f"imagenet/{file}.py:{name}")
+    assert experiment.trunk.backbone == ("efficientnet-b7" if name == "table7_must" else "resnet-152")
+    assert (experiment.trunk.min_level, experiment.trunk.max_level, experiment.trunk.num_filters) == (3, 7, 256)
+    assert min(experiment.input_size) >= 224 and not [side for side in experiment.input_size if side % 32]
+    assert experiment.tasks == tuple(full_size(task.name) for task in experiment.tasks)
+    assert 0 <= experiment.optimizer.warmup_steps < experiment.steps / 5
+    args = (experiment.batch_size, experiment.optimizer.learning_rate)
+    assert set(task_weights(experiment.balance, [task.name for task in experiment.tasks], *args)) == {
+        task.name for task in experiment.tasks
+    }
+
+
+def test_weights_of_the_student_are_those_of_the_papers_rule(prepared, monkeypatch):
+    monkeypatch.chdir(prepared)
+    experiment = load_config("imagenet/student.py:table2_must")
+    names = [task.name for task in experiment.tasks]
+    weights = task_weights(experiment.balance, names, experiment.batch_size, experiment.optimizer.learning_rate)
+    expected = {"objects365": 1.0, "coco_segmentation": 0.25, "imagenet": 0.3125, "depth": 1.0}
+    assert weights == pytest.approx(expected)
+    assert experiment.steps == 90 * 1_281_167 // 256
+
+
+def test_table_3_adds_a_task_at_a_time(prepared, monkeypatch):
+    monkeypatch.chdir(prepared)
+    rows = ("table2_supervised", "table3_depth", "table3_depth_segmentation", "table2_must")
+    tasks = [tuple(task.name for task in load_config(f"imagenet/student.py:{row}").tasks) for row in rows]
+    assert tasks == [student.RUNS["table2_must"].tasks[:count] for count in (1, 2, 3, 4)]
+
+
+def test_what_is_wrong_is_said_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for argument, says in {
+        "table2_must": "data/imagenet/must: no records; make them",
+        "table2_mist": "did you mean 'table2_must'",
+        "table2_must,local": "expected runlocal",
+    }.items():
+        with pytest.raises(UserError, match=says):
+            load_config(f"imagenet/student.py:{argument}")
+
+
+def trained_locally(tmp_path, monkeypatch, file, name):
+    monkeypatch.chdir(tmp_path)
+    experiment = load_config(f"imagenet/{file}.py:{name},runlocal")
+    train(experiment, tmp_path / "run")
+    assert experiment.steps == 3 and (tmp_path / "run" / "student").exists()
+    again = load_config(f"imagenet/{file}.py:{name},runlocal")
+    assert dataclasses.asdict(again) == dataclasses.asdict(experiment)
+
+
+@pytest.mark.parametrize(("file", "name"), [("student", "table3_depth"), ("downstream", "diode_normals")])
+def test_runlocal_trains(tmp_path, monkeypatch, file, name):
+    trained_locally(tmp_path, monkeypatch, file, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("file", "name"), CONFIGS)
+def test_every_runlocal_trains(tmp_path, monkeypatch, file, name):
+    trained_locally(tmp_path, monkeypatch, file, name)

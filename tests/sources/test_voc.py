@@ -1,0 +1,148 @@
+"""PASCAL VOC in miniature, in the devkit's folders, XML and palette PNGs."""
+
+import pickle
+
+import layouts
+import numpy as np
+import pytest
+
+from must_tf.cli import label as verb
+from must_tf.cli.__main__ import main
+from must_tf.errors import UserError
+from must_tf.labeling import label
+from must_tf.records import open_dataset, verify
+from must_tf.sources import open_source
+from must_tf.sources.voc import CLASSES, DETECTION
+
+XML = """<annotation><folder>VOC2012</folder><filename>{name}.jpg</filename>
+<size><width>{width}</width><height>{height}</height><depth>3</depth></size><segmented>1</segmented>{objects}
+</annotation>"""
+OBJECT = """<object><name>{name}</name><pose>Left</pose><truncated>0</truncated><difficult>{difficult}</difficult>
+<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part>
+<bndbox><xmax>{box[2]}</xmax><xmin>{box[0]}</xmin><ymax>{box[3]}</ymax><ymin>{box[1]}</ymin></bndbox></object>"""
+
+
+def annotate(folder, name, height, width, *objects):
+    things = "".join(OBJECT.format(name=kind, difficult=hard, box=box) for kind, hard, box in objects)
+    (folder / "Annotations").mkdir(exist_ok=True)
+    text = XML.format(name=name, height=height, width=width, objects=things)
+    (folder / "Annotations" / f"{name}.xml").write_text(text)
+
+
+def list_of(folder, kind, name, lines):
+    (folder / "ImageSets" / kind).mkdir(parents=True, exist_ok=True)
+    (folder / "ImageSets" / kind / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines))
+
+
+@pytest.fixture
+def voc(tmp_path):
+    folder = tmp_path / "VOCdevkit" / "VOC2012"
+    for i in range(4):
+        layouts.write_jpeg(folder / "JPEGImages" / f"2007_00000{i}.jpg", 50, 100, i)
+    annotate(folder, "2007_000000", 50, 100, ("person", 0, (1, 1, 100, 50)), ("dog", 1, (3, 3, 9, 9)))
+    annotate(folder, "2007_000001", 50, 100, ("train", 0, ("11.0", 6, "50.5", 25)))
+    annotate(folder, "2007_000002", 50, 100)
+    list_of(folder, "Main", "trainval", ["2007_000000", "2007_000001", "2007_000002 "])
+    list_of(folder, "Main", "dog_trainval", ["2007_000000  1", "2007_000001 -1"])
+    mask = np.zeros((50, 100), np.uint8)
+    mask[10:20, 10:20], mask[20:22] = 15, 255
+    layouts.write_png(folder / "SegmentationClass" / "2007_000003.png", mask, palette=True)
+    list_of(folder, "Segmentation", "train", ["2007_000003"])
+    return folder
+
+
+def test_boxes_become_edges_and_difficult_ones_and_parts_are_left_out(voc):
+    task, records, bad = layouts.entries(f"voc:{voc}/Main/trainval")
+    assert task.name == "voc_detection" and task.class_names == CLASSES and not bad
+    whole = records["2007_000000.jpg"].labels[task.name]
+    np.testing.assert_array_equal(whole["boxes"], [[0, 0, 1, 1]])
+    assert whole["classes"].tolist() == [CLASSES.index("person")]
+    (box,) = records["2007_000001.jpg"].labels[task.name]["boxes"]
+    np.testing.assert_allclose(box, [5 / 50, 10 / 100, 25 / 50, 50.5 / 100])
+    assert len(records["2007_000002.jpg"].labels[task.name]["boxes"]) == 0  # nothing is there: a label too
+
+
+def test_lists_of_one_class_name_the_same_images(voc):
+    _, records, _ = layouts.entries(f"voc:{voc}/Main/dog_trainval")
+    assert sorted(records) == ["2007_000000.jpg", "2007_000001.jpg"]
+
+
+def test_masks_are_indices_and_borders_are_ignored(voc):
+    task, records, bad = layouts.entries(f"voc:{voc}/Segmentation/train")
+    mask = records["2007_000003.jpg"].labels[task.name]
+    assert not bad and task.class_names[15] == "person" and task.ignore == 255
+    assert (mask[10:20, 10:20] == 15).all() and (mask[20:22] == 255).all() and (mask[:10] == 0).all()
+
+
+def test_damage_is_quarantined_with_its_reason(voc):
+    annotate(voc, "2007_000000", 50, 100, ("person", 0, (1, 1, 104, 50)))
+    (voc / "Annotations" / "2007_000001.xml").write_text("<annotation><object>")
+    annotate(voc, "2007_000002", 50, 100, ("unicorn", 0, (1, 1, 4, 5)))
+    annotate(voc, "2007_000003", 50, 100, ("dog", 0, ("x", 1, 4, 5)))
+    list_of(voc, "Main", "trainval", [f"2007_00000{i}" for i in range(6)])
+    _, records, bad = layouts.entries(f"voc:{voc}/Main/trainval", images_per_shard=100)
+    assert not records
+    says = ["4 pixels beyond", "its label cannot be read", "'unicorn'", "could not convert"]
+    assert [part in entry.reason for part, entry in zip(says, bad, strict=False)] == [True] * 4
+    assert len(bad) == 6 and "cannot be read" in bad[5].reason
+
+
+def test_masks_that_do_not_fit_are_quarantined(voc):
+    for i, values in enumerate((np.zeros((50, 99)), np.zeros((50, 100, 3)), np.full((50, 100), 21))):
+        layouts.write_png(voc / "SegmentationClass" / f"2007_00000{i}.png", values, palette=values.ndim == 2)
+    (voc / "SegmentationClass" / "2007_000003.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
+    list_of(voc, "Segmentation", "train", [f"2007_00000{i}" for i in range(4)])
+    _, records, bad = layouts.entries(f"voc:{voc}/Segmentation/train", images_per_shard=100)
+    assert not records
+    says = ["50x100", "is RGB", "class 21 of 21", "its label cannot be read"]
+    assert [part in entry.reason for part, entry in zip(says, bad, strict=True)] == [True] * 4
+
+
+def test_copies_of_an_image_stay(voc):
+    source = (voc / "JPEGImages" / "2007_000000.jpg").read_bytes()
+    (voc / "JPEGImages" / "2007_000001.jpg").write_bytes(source)
+    _, records, bad = layouts.entries(f"voc:{voc}/Main/trainval", images_per_shard=100)
+    assert len(records) == 3 and not bad
+
+
+def test_shards_are_a_function_of_their_arguments(voc):
+    source = open_source(f"voc:{voc}/Main/trainval", 2)
+    first, second = (
+        [entry for shard in one.shards for entry in shard()] for one in (source, pickle.loads(pickle.dumps(source)))
+    )
+    assert [entry.encoded for entry in first] == [entry.encoded for entry in second]
+    assert source.listing != open_source(f"voc:{voc}/Main/dog_trainval").listing
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    {
+        "voc:{}/nowhere/Main/trainval": "host.robots.ox.ac.uk",
+        "voc:{}/Main/trian": "no .*trian.txt; get",
+        "voc:{}/Layout/trainval": "expected .*/Main/LIST",
+        "voc:trainval": "get VOCtrainval",
+        "vocc:{}/Main/trainval": "did you mean 'voc:'",
+    }.items(),
+)
+def test_what_is_missing_says_where_to_get_it_in_one_line(voc, where, says):
+    with pytest.raises(UserError, match=says) as caught:
+        open_source(where.format(voc))
+    assert "\n" not in str(caught.value)
+
+
+def test_labelling_without_teachers_writes_the_human_labels(voc, tmp_path):
+    manifest = label(f"voc:{voc}/Main/trainval", [], tmp_path / "out", images_per_shard=2)
+    assert manifest.counts == {"voc_detection": {"human": 3}} and [shard.count for shard in manifest.shards] == [2, 1]
+    assert not verify(open_dataset(tmp_path / "out")).problems
+    (again,) = open_source(tmp_path / "out").tasks
+    assert again == DETECTION
+
+
+def test_must_label_converts_from_the_command_line(voc, tmp_path, capsys):
+    try:
+        main(["label", f"--images=voc:{voc}/Segmentation/train", f"--out={tmp_path / 'out'}"])
+    except SystemExit as error:
+        assert not error.code
+    finally:
+        verb.FLAGS.unparse_flags()
+    assert "voc_segmentation: 1 by human" in capsys.readouterr().out

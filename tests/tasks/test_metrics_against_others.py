@@ -1,0 +1,212 @@
+"""The metrics agree with scikit-learn, with COCO's rules written out by hand, and with closed forms."""
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
+
+from must_tf.tasks import Classification, Depth, Detection, Normals, Segmentation
+
+BOXES = Detection("boxes", ("a", "b", "c"))
+STUFF = Segmentation("stuff", tuple("abcdef"))
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+# Boxes
+
+
+def iou(one, other):
+    height = min(one[2], other[2]) - max(one[0], other[0])
+    width = min(one[3], other[3]) - max(one[1], other[1])
+    if height <= 0 or width <= 0:
+        return 0.0
+    shared = height * width
+    return shared / ((one[2] - one[0]) * (one[3] - one[1]) + (other[2] - other[0]) * (other[3] - other[1]) - shared)
+
+
+def average_precision(truths, founds, cls, threshold):
+    """COCO's rule for one class and threshold; None where the class has no truth."""
+    hits, total = [], 0
+    for truth, found in zip(truths, founds, strict=True):
+        boxes = [box for box, label in zip(truth["boxes"], truth["classes"], strict=True) if label == cls]
+        mine = [i for i, label in enumerate(found["classes"]) if label == cls]
+        total += len(boxes)
+        free = set(range(len(boxes)))
+        for i in sorted(mine, key=lambda i: -found["scores"][i])[:100]:
+            best = max(free, key=lambda j: iou(boxes[j], found["boxes"][i]), default=None)
+            hit = best is not None and iou(boxes[best], found["boxes"][i]) >= threshold
+            if hit:
+                free.discard(best)
+            hits.append((found["scores"][i], hit))
+    if not total:
+        return None
+    hits.sort(key=lambda pair: -pair[0])
+    curve, right = [], 0
+    for number, (_, hit) in enumerate(hits, start=1):
+        right += hit
+        curve.append((right / total, right / number))
+    points = [max((p for recall, p in curve if recall >= level), default=0.0) for level in np.linspace(0, 1, 101)]
+    return sum(points) / len(points)
+
+
+def by_hand(truths, founds):
+    def mean(thresholds):
+        pairs = [(cls, threshold) for cls in range(BOXES.num_classes) for threshold in thresholds]
+        known = [average_precision(truths, founds, *pair) for pair in pairs]
+        return float(np.mean([value for value in known if value is not None]))
+
+    return {"AP": mean(np.linspace(0.5, 0.95, 10)), "AP50": mean([0.5])}
+
+
+def some_boxes(rng, count):
+    corner = rng.uniform(0, 0.6, (count, 2))
+    return np.concatenate([corner, corner + rng.uniform(0.1, 0.4, (count, 2))], 1)
+
+
+def some_image(rng, count, extra):
+    """Truth, and what was found: the truth moved a little, some of it missed or of another class, and some more."""
+    boxes, classes = some_boxes(rng, count), rng.integers(0, 3, count)
+    seen = rng.random(count) < 0.8
+    moved = np.clip(boxes[seen] + rng.normal(0, 0.02, (seen.sum(), 4)), 0, 1)
+    named = np.where(rng.random(seen.sum()) < 0.8, classes[seen], rng.integers(0, 3, seen.sum()))
+    found = {
+        "boxes": np.concatenate([moved, some_boxes(rng, extra)]),
+        "classes": np.concatenate([named, rng.integers(0, 3, extra)]),
+        "scores": rng.random(seen.sum() + extra),
+    }
+    return {"boxes": boxes, "classes": classes}, found
+
+
+def scored(truths, founds, absent=()):
+    """Runs our metric; images in `absent` have no label at all."""
+    metric, size = BOXES.metrics(), 40
+    for i, (truth, found) in enumerate(zip(truths, founds, strict=True)):
+
+        def pad(values, fill):
+            values = np.asarray(values)
+            missing = [(0, size - len(values))] + [(0, 0)] * (values.ndim - 1)
+            return np.pad(values, missing, constant_values=fill)[np.newaxis]
+
+        target = {"boxes": pad(truth["boxes"], 0), "classes": pad(truth["classes"], -1)}
+        outputs = {key: pad(found[key], -1 if key == "classes" else 0) for key in found}
+        metric.update(target | {"present": np.array([i not in absent])}, outputs)
+    return metric.result()
+
+
+@given(SEEDS, st.integers(1, 5), st.integers(0, 12), st.integers(0, 12))
+@example(0, 3, 1, 0)
+@example(1, 1, 12, 12)
+def test_boxes_as_by_hand(seed, images, count, extra):
+    rng = np.random.default_rng(seed)
+    pairs = [some_image(rng, int(rng.integers(0, count + 1)), int(rng.integers(0, extra + 1))) for _ in range(images)]
+    truths, founds = zip(*pairs, strict=True)
+    ours = scored(truths, founds)
+    if not sum(len(truth["classes"]) for truth in truths):
+        assert np.isnan([ours["AP"], ours["AP50"]]).all()
+    else:
+        assert ours == pytest.approx(by_hand(truths, founds), abs=1e-6)
+
+
+def test_boxes_on_an_empty_image_are_false_and_an_image_without_a_label_does_not_count():
+    nothing = {"boxes": np.zeros((0, 4)), "classes": np.zeros(0, int), "scores": np.zeros(0)}
+    one = {"boxes": np.array([[0.1, 0.1, 0.5, 0.5]]), "classes": np.array([0])}
+    sure, unsure = ({**one, "scores": np.array([score])} for score in (0.9, 0.1))
+    assert scored([one], [sure]) == pytest.approx({"AP": 1.0, "AP50": 1.0})
+    assert scored([one, nothing], [unsure, sure])["AP50"] == pytest.approx(0.5)
+    assert scored([one, nothing], [unsure, sure], absent=[1])["AP50"] == pytest.approx(1.0)
+    assert scored([one], [nothing]) == {"AP": 0.0, "AP50": 0.0}
+    assert np.isnan(scored([nothing], [sure])["AP"])
+
+
+# Segmentation and classification
+
+
+@given(SEEDS, st.integers(1, 6), st.integers(1, 6), st.floats(0, 1))
+def test_segmentation_as_scikit_learn_has_it(seed, truth_classes, found_classes, share):
+    rng = np.random.default_rng(seed)
+    mask = rng.integers(0, truth_classes, (3, 20, 30))
+    mask[rng.random(mask.shape) < share] = STUFF.ignore
+    mask[:, :2] = STUFF.ignore  # a border
+    found = rng.integers(0, found_classes, mask.shape)
+    metric = STUFF.metrics()
+    for one, other in zip(mask, found, strict=True):
+        metric.update({"mask": one[np.newaxis, ..., np.newaxis]}, {"probs": np.eye(6)[other][np.newaxis]})
+    ours, valid = metric.result()["mIoU"], mask != STUFF.ignore
+    if not valid.any():
+        assert np.isnan(ours)
+        return
+    names = np.union1d(mask[valid], found[valid])
+    theirs = jaccard_score(mask[valid], found[valid], labels=names, average="macro", zero_division=0)
+    assert ours == pytest.approx(theirs)
+    np.testing.assert_array_equal(metric.confusion, confusion_matrix(mask[valid], found[valid], labels=range(6)))
+
+
+def test_segmentation_of_borders_alone_is_nan():
+    metric = STUFF.metrics()
+    metric.update({"mask": np.full((1, 4, 4, 1), STUFF.ignore)}, {"probs": np.ones((1, 4, 4, 6))})
+    assert np.isnan(metric.result()["mIoU"])
+
+
+@given(SEEDS)
+def test_classification_as_scikit_learn_has_it(seed):
+    rng = np.random.default_rng(seed)
+    truth, probs = rng.integers(0, 5, 50), rng.dirichlet(np.ones(5), 50)
+    metric = Classification("one", tuple("abcde")).metrics()
+    for part in np.array_split(np.arange(50), 3):
+        target = {"probs": np.eye(5)[truth[part]], "hard": np.ones(len(part), bool)}
+        metric.update(target, {"probs": probs[part]})
+    assert metric.result()["top1"] == pytest.approx(accuracy_score(truth, probs.argmax(-1)))
+
+
+# Depth and normals
+
+
+@given(SEEDS, st.floats(0.1, 10))
+def test_depth_off_by_a_factor(seed, factor):
+    rng = np.random.default_rng(seed)
+    depth, valid = rng.uniform(0.5, 9, (2, 8, 9, 1)), rng.random((2, 8, 9, 1)) < 0.7
+    valid[0, 0, 0] = True
+    metric = Depth("depth").metrics()
+    metric.update({"depth": np.where(valid, depth, 0), "valid": valid}, {"depth": depth * factor})
+    found = metric.result()
+    assert found["delta1"] == (1.0 if max(factor, 1 / factor) < 1.25 else 0.0)
+    assert found["AbsRel"] == pytest.approx(abs(factor - 1), abs=1e-9)
+    assert found["RMSE"] == pytest.approx(abs(factor - 1) * np.sqrt((depth[valid] ** 2).mean()), abs=1e-9)
+
+
+@given(SEEDS, st.floats(0, 1))
+def test_share_of_pixels_that_are_off(seed, share):
+    rng = np.random.default_rng(seed)
+    depth, valid, off = rng.uniform(1, 5, (1, 20, 20, 1)), rng.random((1, 20, 20, 1)) < 0.8, rng.random((1, 20, 20, 1))
+    valid[0, 0, 0] = True
+    wrong = np.where(rng.random(off.shape) < 0.5, 1.26, 1 / 1.26)
+    metric = Depth("depth").metrics()
+    metric.update({"depth": depth, "valid": valid}, {"depth": depth * np.where(off < share, wrong, 1.24)})
+    assert metric.result()["delta1"] == pytest.approx((off[valid] >= share).mean())
+
+
+@given(SEEDS, st.floats(0, 180))
+def test_normals_turned_by_an_angle(seed, degrees):
+    rng = np.random.default_rng(seed)
+    normals = rng.normal(size=(2, 6, 7, 3))
+    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
+    across = np.cross(normals, rng.normal(size=normals.shape))
+    across /= np.linalg.norm(across, axis=-1, keepdims=True)
+    turned = np.cos(np.radians(degrees)) * normals + np.sin(np.radians(degrees)) * across
+    normals[:, :2] = 0  # invalid: whatever is said there does not count
+    metric = Normals("normals").metrics()
+    metric.update({"normals": normals}, {"normals": turned})
+    found = metric.result()
+    assert found["mean_angle"] == pytest.approx(degrees, abs=1e-3)
+    if abs(degrees - 11.25) > 1e-3:
+        assert found["within_11.25"] == (degrees < 11.25)
+
+
+def test_no_valid_pixel_is_nan():
+    depth, normals = Depth("depth").metrics(), Normals("normals").metrics()
+    depth.update(
+        {"depth": np.ones((1, 3, 3, 1)), "valid": np.zeros((1, 3, 3, 1), bool)}, {"depth": np.ones((1, 3, 3, 1))}
+    )
+    normals.update({"normals": np.zeros((1, 3, 3, 3))}, {"normals": np.ones((1, 3, 3, 3))})
+    assert np.isnan([*depth.result().values(), *normals.result().values()]).all()
