@@ -10,7 +10,7 @@ from must_tf.errors import UserError
 from must_tf.records.manifest import FILE as MANIFEST
 from must_tf.records.manifest import read_manifest
 from must_tf.training.checkpoint import STUDENT
-from must_tf.training.loop import CONFIG
+from must_tf.training.checks import CONFIG
 
 UNKNOWN = "unknown"
 WEIGHTS = Path(STUDENT, "weights.data-00000-of-00001")

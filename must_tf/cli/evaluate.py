@@ -27,7 +27,7 @@ def main() -> None:
     from must_tf.inference import evaluate
     from must_tf.records import open_dataset
     from must_tf.training import load_student
-    from must_tf.training.loop import CONFIG
+    from must_tf.training.checks import CONFIG
 
     student = load_student(_WORKDIR.value)
     config = files.read_json(Path(_WORKDIR.value, CONFIG))

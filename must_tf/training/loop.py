@@ -12,13 +12,14 @@ import tensorflow as tf
 import tf_keras
 
 from must_tf.errors import UserError
-from must_tf.files import locked, read_json, write_json
-from must_tf.pipeline import batch_ids, check_size, training_batches
+from must_tf.files import locked
+from must_tf.pipeline import batch_ids, training_batches
 from must_tf.progress import Progress
 from must_tf.records import open_dataset
 from must_tf.student import Student
 from must_tf.training.balance import Balancer
 from must_tf.training.checkpoint import STUDENT, read_architecture, read_student_weights, save_student
+from must_tf.training.checks import CONFIG, check_devices, check_labels, check_values, claim
 from must_tf.training.combine import Combiner
 from must_tf.training.config import Experiment, to_dict
 from must_tf.training.initial import load_trunk
@@ -28,9 +29,8 @@ from must_tf.training.state import Checkpoints
 from must_tf.training.step import Batch, Step, trunk_variables, variables_of
 from must_tf.training.stopping import Stop
 from must_tf.training.strategy import make_strategy, worker_of
-from must_tf.training.validation import averaged, check_best, draw, keep_best, score
+from must_tf.training.validation import averaged, draw, keep_best, score
 
-CONFIG = "config.json"
 _MUCH_WAITING = 0.1
 
 
@@ -66,14 +66,14 @@ class Trainer:
     """
 
     def __init__(self, experiment: Experiment):
-        _check(experiment)
+        check_values(experiment)
         self.experiment = experiment
         self.strategy = make_strategy(experiment.strategy)  # before any operation: workers meet at the start
         self.worker, self.workers = worker_of(self.strategy)
-        self._check_division()
+        check_devices(experiment, self.strategy.num_replicas_in_sync, self.workers)
         self.datasets = [open_dataset(folder) for folder in experiment.train]
         self.validation = open_dataset(experiment.validation) if experiment.validation else None
-        self._check_labels()
+        check_labels(experiment.tasks, self.datasets, self.validation)
         if experiment.deterministic:
             tf.config.experimental.enable_op_determinism()
         tf_keras.utils.set_random_seed(experiment.seed)
@@ -82,7 +82,6 @@ class Trainer:
         tf_keras.backend.reset_uids()
         with self.strategy.scope():
             self.student, self.step, self.rate_factor = self._build()
-        check_best(experiment.best, self.student.tasks)
         self.objects = {
             "student": self.student,
             "optimizer": self.step.optimizer,
@@ -105,7 +104,7 @@ class Trainer:
         experiment = self.experiment if init is None else dataclasses.replace(self.experiment, init=init)
         workdir = Path(workdir)
         with locked(workdir) if self.worker == 0 else contextlib.nullcontext():
-            _claim(workdir, experiment)
+            claim(workdir, experiment)
             if (workdir / STUDENT).is_dir():
                 print(f"{workdir}: this run is finished, at step {experiment.steps}")
                 read_student_weights(self._single, workdir)
@@ -186,32 +185,6 @@ class Trainer:
 
         return self.strategy.experimental_distribute_values_from_function(part)
 
-    def _check_division(self) -> None:
-        experiment, replicas = self.experiment, self.strategy.num_replicas_in_sync
-        for what, number in (("streams", experiment.streams), ("replicas", replicas * experiment.optimizer.accumulate)):
-            if experiment.batch_size % number:
-                raise UserError(f"batch_size: {experiment.batch_size} cannot be divided by {number} {what}")
-        if experiment.streams % self.workers:
-            raise UserError(f"streams: {experiment.streams} is no multiple of the {self.workers} workers")
-        on_cpus = replicas // self.workers > 1 and not tf.config.list_logical_devices("GPU")
-        if experiment.trunk.sync_norm and on_cpus and experiment.strategy != "tpu":
-            raise UserError(
-                "trunk.sync_norm: does not work on several CPU devices of one process; take GPUs or workers"
-            )
-        if experiment.combine.rule == "attittud" and replicas > 1:
-            raise UserError("combine.rule: attittud runs on one device; set strategy=one, or take pcgrad or sum")
-
-    def _check_labels(self) -> None:
-        """Each dataset must have labels of some task, and each task must have labels in some dataset."""
-        for dataset in self.datasets:
-            dataset.require(self.experiment.tasks, some=True)
-        for task in self.experiment.tasks:
-            have = [dataset for dataset in self.datasets if sum(dataset.manifest.counts.get(task.name, {}).values())]
-            if not have:
-                self.datasets[0].require([task])
-        if self.validation:
-            self.validation.require(self.experiment.tasks, some=True)
-
     def _variables(self) -> list[tf.Variable]:
         step = self.step
         learnt = [variable for variables in step.balancer.variables.values() for variable in variables]
@@ -272,13 +245,14 @@ class _Run:
                 self.monitor.add(step(batch, conflicts=self._is_due(experiment.conflicts_every, done)))
                 last = done == experiment.steps
                 if self._is_due(experiment.log_every, done) or last:
-                    bad, row = self.monitor.bad(done)
+                    bad, row, first = self.monitor.bad(done)
                     for number in bad:
                         self.monitor.record_bad(number, self.trainer.ids(number))
                     if row >= experiment.guard.in_a_row:
-                        return self._go_back(bad)
+                        return self._go_back(first)
                     note = self._log(done, progress)
-                if self._is_due(experiment.checkpoint_every, done) or last or stop.requested:
+                stopping = stop.requested and self.trainer.workers == 1  # a worker cannot save without the others
+                if self._is_due(experiment.checkpoint_every, done) or last or stopping:
                     self._save(done)
                 stop.leave(f"{self.workdir}: stopped after step {done}; the same command takes it up again")
                 progress.update(1, f"{progress.rate * experiment.batch_size:.0f} images/s{note}")
@@ -318,8 +292,8 @@ class _Run:
     def _save(self, step: int) -> None:
         self.checkpoints.save(step, {"monitor": self.monitor.state(), "rollbacks": self.rollbacks})
 
-    def _go_back(self, bad: list[int]) -> int:
-        """Goes back to the last checkpoint before the bad steps, with a lower learning rate."""
+    def _go_back(self, first: int) -> int:
+        """Goes back to the last checkpoint before a row of bad steps, with a lower learning rate."""
         guard = self.experiment.guard
         if self.rollbacks >= guard.rollbacks:
             raise UserError(
@@ -328,7 +302,7 @@ class _Run:
                 f"{self.workdir / BAD}"
             )
         self.rollbacks += 1
-        done = self._take_up(before=bad[0])
+        done = self._take_up(before=first)
         factor = self.trainer.rate_factor
         factor.assign(factor * guard.rate_factor)
         print(
@@ -342,55 +316,3 @@ class _Run:
     @staticmethod
     def _is_due(every: int, step: int) -> bool:
         return every > 0 and step % every == 0
-
-
-def _check(experiment: Experiment) -> None:
-    """Raises a `UserError` where a field's value is impossible."""
-    for size in (experiment.input_size, *experiment.sizes):
-        check_size(size)
-    for name in ("steps", "batch_size", "log_every", "checkpoint_every", "streams"):
-        if getattr(experiment, name) < 1:
-            raise UserError(f"{name}: {getattr(experiment, name)} received, expected 1 or more")
-    if experiment.optimizer.accumulate < 1:
-        raise UserError(f"optimizer.accumulate: {experiment.optimizer.accumulate} received, expected 1 or more")
-    if experiment.evaluate_every % experiment.log_every:
-        raise UserError(
-            f"evaluate_every: {experiment.evaluate_every} is no multiple of log_every, {experiment.log_every}"
-        )
-    if (experiment.evaluate_every or experiment.best) and not experiment.validation:
-        raise UserError("evaluate_every, best: need a `validation` folder, and none is given")
-    if experiment.best and not experiment.evaluate_every:
-        raise UserError("best: needs evaluate_every, and it is 0")
-    if not experiment.train:
-        raise UserError("train: no folder given, expected one folder of records or more")
-
-
-def _claim(workdir: Path, experiment: Experiment) -> None:
-    """Writes the config into a new workdir; refuses a workdir of another config, and names the fields."""
-    now: dict[str, Any] = json.loads(json.dumps(to_dict(experiment)))
-    path = workdir / CONFIG
-    if not path.exists():
-        write_json(path, now)
-        return
-    before = read_json(path)
-    differing = [name for name in now if before.get(name) != now[name]]
-    if differing:
-        raise UserError(
-            f"{workdir}: was started with another {', '.join(differing)} ({_difference(before, now, differing[0])}); "
-            "give another --workdir, or the former config"
-        )
-
-
-def _difference(before: Any, now: Any, name: str) -> str:
-    """Says how two configs differ in a field, down to the innermost one."""
-    old, new = before.get(name), now[name]
-    if isinstance(old, dict) and isinstance(new, dict):
-        inner = next(key for key in new if old.get(key) != new[key]) if old.keys() == new.keys() else ""
-        if inner:
-            return f"{name}.{_difference(old, new, inner)}"
-    return f"{name}: {_short(old)}, now {_short(new)}"
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) < 100 else text[:97] + "..."

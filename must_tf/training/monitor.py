@@ -48,8 +48,10 @@ class Monitor:
         """Returns what was gathered and not yet written, as JSON values."""
         return {"values": [_floats(values) for values in self._values], "bad": self._bad}
 
-    def bad(self, step: int) -> tuple[list[int], int]:
+    def bad(self, step: int) -> tuple[list[int], int, int]:
         """Returns the steps since the last `write` that were not applied, and the longest row of such steps.
+
+        The row, of which the length and the first step are given, may have begun before the last `write`.
 
         A float16 step that was not applied because the loss scale was too high is none of them.
 
@@ -58,7 +60,9 @@ class Monitor:
         """
         rows = self._rows()
         first = step - len(rows) + 1
-        return [first + i for i, row in enumerate(rows) if row], max(rows, default=0)
+        longest = max(rows, default=0)
+        begin = first + rows.index(longest) - longest + 1 if rows else first
+        return [first + i for i, row in enumerate(rows) if row], longest, begin
 
     def record_bad(self, step: int, images: Sequence[str]) -> None:
         """Writes down the images of a batch that gave no finite loss or gradient."""

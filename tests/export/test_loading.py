@@ -98,6 +98,7 @@ def step(model, before, images, targets):
 BOXES = {"boxes": np.array([[[10, 10, 90, 60]], [[20, 30, 90, 99]]], "float32"), "labels": np.array([[0], [1]])}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pyramid", ["ours", "theirs"])
 def test_kerashub_detects_with_it(folder, pyramid):
     hub = pytest.importorskip("keras_hub").models

@@ -82,8 +82,8 @@ def test_override_of_a_task_is_by_its_name(config):
     [
         ("step", "'steps'"),
         ("optimizer.learning_rat", "'learning_rate'"),
-        ("trunk.dept", "'depth'"),
-        ("tasks.dept.convention", "'depth'"),
+        ("trunk.widht", "'width'"),
+        ("tasks.dept.convention", "'width'"),
         ("tasks.depth.conventio", "'convention'"),
     ],
 )

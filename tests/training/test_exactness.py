@@ -34,14 +34,18 @@ class Killed(Exception):
     pass
 
 
-@pytest.fixture(scope="module", params=["everything", pytest.param("plain", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["plain", pytest.param("everything", marks=pytest.mark.slow)])
 def trainer(request, toy_data, tmp_path_factory):
+    return make_trainer(request.param, toy_data, tmp_path_factory.mktemp("data") / "other")
+
+
+def make_trainer(kind, toy_data, other):
     """Two sources of unequal weight, evaluation with the best student kept, logs and checkpoints out of step."""
-    other = shutil.copytree(toy_data, tmp_path_factory.mktemp("data") / "other")
+    shutil.copytree(toy_data, other)
     experiment = toy.experiment(toy_data, other, tasks=TASKS, steps=STEPS, log_every=2, checkpoint_every=3)
     fields = {"validation": str(other), "evaluate_every": 2, "best": "depth/delta1", "keep_checkpoints": 2}
     mixing = Mixing({str(other): 2.0})
-    return Trainer(dataclasses.replace(experiment, mixing=mixing, **fields, **KINDS[request.param]))
+    return Trainer(dataclasses.replace(experiment, mixing=mixing, **fields, **KINDS[kind]))
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +108,17 @@ def test_killed_at_a_random_step(trainer, whole, monkeypatch, tmp_path, step):
         trainer.run(tmp_path / "r")
     trainer.run(tmp_path / "r")
     assert_same_run(trainer, tmp_path / "r", whole)
+
+
+def test_everything_at_once_killed_at_a_random_step(toy_data, monkeypatch, tmp_path):
+    trainer = make_trainer("everything", toy_data, tmp_path / "other")
+    trainer.run(tmp_path / "whole")
+    state = state_at_the_end(trainer, tmp_path / "whole")
+    before(monkeypatch, trainer, kill(int(np.random.default_rng().integers(1, STEPS))))
+    with pytest.raises(Killed):
+        trainer.run(tmp_path / "r")
+    trainer.run(tmp_path / "r")
+    assert_same_run(trainer, tmp_path / "r", (tmp_path / "whole", state))
 
 
 def test_killed_again_and_again(trainer, whole, monkeypatch, tmp_path):

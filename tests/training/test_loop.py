@@ -26,7 +26,7 @@ from must_tf.training import (
     read_metrics,
     train,
 )
-from must_tf.training.loop import _claim
+from must_tf.training.checks import claim
 from must_tf.training.state import Checkpoints
 
 
@@ -194,10 +194,10 @@ def test_finished_run_says_so_and_does_not_train(toy_trainer, toy_run, capsys, m
 def test_workdir_of_another_config_is_refused_naming_the_fields(toy_data, toy_run):
     other = toy.experiment(toy_data, steps=5, seed=3)
     with pytest.raises(UserError, match=r"another steps, seed .*steps: 4, now 5"):
-        _claim(toy_run, other)
+        claim(toy_run, other)
     with pytest.raises(UserError, match=r"another optimizer \(optimizer\.learning_rate: 0\.01, now 0\.02\)"):
-        _claim(toy_run, toy.experiment(toy_data, optimizer=Optimizer("sgd", 0.02, clip_norm=1.0)))
-    _claim(toy_run, toy.experiment(toy_data))
+        claim(toy_run, toy.experiment(toy_data, optimizer=Optimizer("sgd", 0.02, clip_norm=1.0)))
+    claim(toy_run, toy.experiment(toy_data))
 
 
 def test_config_is_stored_whole(toy_data, toy_run):

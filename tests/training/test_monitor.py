@@ -37,21 +37,21 @@ def test_bad_steps_are_counted_across_writes(tmp_path):
     monitor = Monitor(tmp_path, 0)
     for applied in (1.0, 0.0, 0.0):
         monitor.add(values(1.0, applied))
-    assert monitor.bad(3) == ([2, 3], 2)
+    assert monitor.bad(3) == ([2, 3], 2, 2)
     monitor.write(3, {}, {})
     for applied in (0.0, 1.0, 0.0):
         monitor.add(values(1.0, applied))
-    assert monitor.bad(6) == ([4, 6], 3)
+    assert monitor.bad(6) == ([4, 6], 3, 2)
     monitor.write(6, {}, {})
     monitor.add(values(1.0, 0.0))
-    assert monitor.bad(7) == ([7], 2)
+    assert monitor.bad(7) == ([7], 2, 6)
 
 
 def test_step_of_a_loss_scale_that_is_too_high_is_not_bad(tmp_path):
     monitor = Monitor(tmp_path, 0)
     monitor.add(values(1.0, 0.0, loss_scale=1024.0))
     monitor.add(values(1.0, 0.0, loss_scale=1.0))
-    assert monitor.bad(2) == ([2], 1)
+    assert monitor.bad(2) == ([2], 1, 2)
 
 
 @pytest.mark.parametrize("killed", [1, 2, 3, 4, 5])

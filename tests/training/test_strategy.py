@@ -28,7 +28,7 @@ experiment = toy.experiment(data, validation=data, evaluate_every=2, best="depth
 for change, said in (
     ({"trunk": dataclasses.replace(toy.TRUNK, sync_norm=True)}, "does not work on several CPU devices"),
     ({"combine": Combine("attittud", target="depth")}, "attittud runs on one device"),
-    ({"batch_size": 3}, "3 cannot be divided by 2 replicas"),
+    ({"batch_size": 3}, "3 cannot be divided by 2 parts"),
 ):
     try:
         Trainer(dataclasses.replace(experiment, **change))

@@ -4,10 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import toy
 
 from must_tf.errors import UserError
 from must_tf.experiments.imagenet import common, downstream, student, teacher
+from must_tf.student import Student
 from must_tf.tasks import Classification, Depth, Detection, Normals, Segmentation
 from must_tf.training import load_config, train
 from must_tf.training.balance import task_weights
@@ -101,3 +103,15 @@ def test_runlocal_trains(tmp_path, monkeypatch, file, name):
 @pytest.mark.parametrize(("file", "name"), CONFIGS)
 def test_every_runlocal_trains(tmp_path, monkeypatch, file, name):
     trained_locally(tmp_path, monkeypatch, file, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "millions"), [("table2_must", 80), ("table7_must", 70)])
+def test_full_size_student_is_built_and_called(prepared, monkeypatch, name, millions):
+    monkeypatch.chdir(prepared)
+    experiment = load_config(f"imagenet/student.py:{name}")
+    built = Student(experiment.tasks, experiment.trunk, experiment.policy)
+    found = built(tf.zeros([1, 128, 128, 3], tf.uint8))
+    assert found["imagenet"].shape == (1, 1000) and found["coco_segmentation"].shape == (1, 32, 32, 133)
+    count = sum(variable.shape.num_elements() for variable in built.trainable_variables)
+    assert count / 1e6 == pytest.approx(millions, rel=0.01)
