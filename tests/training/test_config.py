@@ -83,7 +83,7 @@ def test_override_of_a_task_is_by_its_name(config):
         ("step", "'steps'"),
         ("optimizer.learning_rat", "'learning_rate'"),
         ("trunk.widht", "'width'"),
-        ("tasks.dept.convention", "'width'"),
+        ("tasks.dept.convention", "'depth'"),
         ("tasks.depth.conventio", "'convention'"),
     ],
 )
