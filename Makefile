@@ -33,6 +33,7 @@ lint: install
 
 bench: install
 	$(VENV)/bin/python -m must_tf.experiments.rooms.benchmark
+	$(VENV)/bin/python -m must_tf.experiments.rooms.pipeline_benchmark
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -49,11 +48,11 @@ def text(results: dict[str, dict[str, float]]) -> str:
     )
 
 
-def jpeg(folder: Path, images: int = 256, batches: int = 8, rounds: int = 9) -> dict[str, float]:
+def jpeg(folder: Path, images: int = 256, batches: int = 24, rounds: int = 7) -> dict[str, float]:
     """Batches of the pipeline against batches of a bare map, in turns; the ratio is the median of the rounds'."""
     photos = [photo(seed) for seed in range(images)]
     dataset = written(folder / "jpeg", [serialize(_record(one, (427, 640)), [TASK]) for one in photos], shards=4)
-    ours, bare = (iter(stream) for stream in (training_batches([dataset], [TASK], [SIZE], BATCH), _bare(dataset)))
+    ours, bare = training_batches([dataset], [TASK], [SIZE], BATCH), _bare(dataset)
     _rate(ours, batches), _rate(bare, batches)
     rates = np.array([[_rate(ours, batches), _rate(bare, batches)] for _ in range(rounds)])
     ratio = float(np.median(rates[:, 0] / rates[:, 1]))
@@ -75,8 +74,7 @@ def draw(folder: str, batches: int = 400) -> dict[str, float]:
     """Draws from the dataset in a folder: what a process of `sizes` does. Entered in the middle of an epoch."""
     counts = json.loads(Path(folder, "counts.json").read_text())
     dataset = _dataset(Path(folder), counts)
-    stream = iter(training_batches([dataset], [TASK], [(32, 32)], BATCH, start=sum(counts) // (2 * BATCH)))
-    _rate(stream, 50)
+    stream = training_batches([dataset], [TASK], [(32, 32)], BATCH, start=sum(counts) // (2 * BATCH))
     rate = _rate(stream, batches)
     return {"images_per_second": rate, "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
@@ -123,20 +121,23 @@ def _bare(dataset: Dataset) -> tf.data.Dataset:
 
 
 def _in_process(folder: Path, count: int) -> dict[str, float]:
-    """Runs `draw` on so many records of one pixel, in shards of 1,000."""
-    place = folder / str(count)
+    """Runs `draw` on so many records of one pixel, in shards of 1,000 at most."""
+    place, shards = folder / str(count), max(count // 1000, 20)  # of few records, too, enough to read several at once
     encoded = tf.io.encode_png(np.zeros((1, 1, 3), np.uint8)).numpy()
-    written(place, [serialize(_record(encoded, (1, 1), "PNG"), [TASK])] * count, shards=count // 1000)
-    files.write_json(place / "counts.json", [1000] * (count // 1000))
+    written(place, [serialize(_record(encoded, (1, 1), "PNG"), [TASK])] * count, shards)
+    files.write_json(place / "counts.json", [count // shards] * shards)
     command = [sys.executable, "-m", "must_tf.experiments.rooms.pipeline_benchmark", "--draw", str(place)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
-def _rate(stream: Any, batches: int) -> float:
-    """Images/s; the first batches of a stream that were ready before make it a little high for both sides alike."""
+def _rate(stream: tf.data.Dataset, batches: int, before: int = 12) -> float:
+    """Images/s after some batches, so that what was read ahead does not count; nothing of the stream goes on after."""
+    iterator = iter(stream.take(before + batches))
+    for _ in range(before):
+        next(iterator)
     started = time.perf_counter()
     for _ in range(batches):
-        next(stream)
+        next(iterator)
     return batches * BATCH / (time.perf_counter() - started)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from must_tf.experiments.rooms import benchmark
+from must_tf.experiments.rooms import benchmark, pipeline_benchmark, torch_benchmark
 from must_tf.report import transfer_table
 from must_tf.teachers import read_card
 
@@ -66,6 +66,15 @@ def test_published_table_is_that_of_the_published_json():
 def test_published_speeds_are_those_of_the_published_json():
     results = json.loads((RESULTS / "benchmark.json").read_text())
     assert block("bench").strip() == benchmark.text(results).strip()
+
+
+def test_published_speeds_of_the_input_and_beside_pytorch_are_those_of_the_published_json():
+    published = RESULTS.parent / "RESULTS.md"
+    found = json.loads((RESULTS / "pipeline.json").read_text())
+    assert block("pipeline", published).strip() == pipeline_benchmark.text(found).strip()
+    found = json.loads((RESULTS / "torch.json").read_text())
+    lines = [torch_benchmark.text(*name.split("/"), row) for name, row in found.items() if "/" in name]
+    assert block("torch", published).strip() == "\n".join(lines)
 
 
 def test_published_scores_on_held_out_rooms_are_those_of_the_published_json():

@@ -1,8 +1,16 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from must_tf.experiments.export import benchmark
+
+FOLDER = Path(benchmark.__file__).parent
+
+
+def test_published_figures_are_those_of_the_published_json():
+    found = json.loads((FOLDER / "results" / "benchmark.json").read_text())
+    assert f"```text\n{benchmark.text(found)}\n```" in (FOLDER / "RESULTS.md").read_text()
 
 
 @pytest.mark.slow
