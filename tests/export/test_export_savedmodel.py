@@ -77,3 +77,17 @@ def test_a_fit_in_keras_3_reaches_every_weight_and_moves_every_statistic(layer):
     assert len(before) > len(trainable)  # there are statistics, and they moved too
     # A bias that a batch norm follows has no effect, and a gradient of 0.
     assert all(re.fullmatch(r"post_hoc_\d_bias:0", weight.path) for weight in still), still
+
+
+def test_tf_keras_has_it_as_a_layer_by_tensorflow_hub(run, exported):
+    import tensorflow_hub
+    import tf_keras
+
+    path = str(exported[0] / "savedmodel" / "backbone")
+    layer = tensorflow_hub.KerasLayer(path, signature="serving_default", signature_outputs_as_dict=True)
+    inputs = tf_keras.Input([None, None, 3])
+    model = tf_keras.Model(inputs, layer(inputs))
+    images = made_images(2, (64, 96))
+    wanted = run[1].features(tf.constant(images))
+    for name, values in model(images).items():
+        np.testing.assert_allclose(values, wanted[name], rtol=1e-4, atol=1e-4)
