@@ -121,6 +121,7 @@ def test_everything_at_once_killed_at_a_random_step(toy_data, monkeypatch, tmp_p
     assert_same_run(trainer, tmp_path / "r", (tmp_path / "whole", state))
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(trainer, whole, monkeypatch, tmp_path):
     before(monkeypatch, trainer, kill(2, 4, 3))
     for _ in range(3):
@@ -130,7 +131,7 @@ def test_killed_again_and_again(trainer, whole, monkeypatch, tmp_path):
     assert_same_run(trainer, tmp_path / "r", whole)
 
 
-@pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signal_", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_signal_ends_the_run_after_the_step_with_a_checkpoint_of_it(
     trainer, whole, monkeypatch, tmp_path, capsys, signal_
 ):
@@ -151,8 +152,11 @@ def test_signal_ends_the_run_after_the_step_with_a_checkpoint_of_it(
     assert_same_run(trainer, tmp_path / "r", whole)
 
 
-@pytest.mark.parametrize("error", [Killed(), tf.errors.ResourceExhaustedError(None, None, "No space left on device")])
-@pytest.mark.parametrize("moment", ["data", "state"])
+@pytest.mark.parametrize(
+    "error",
+    [pytest.param(Killed(), marks=pytest.mark.slow), tf.errors.ResourceExhaustedError(None, None, "No space left")],
+)
+@pytest.mark.parametrize("moment", ["data", pytest.param("state", marks=pytest.mark.slow)])
 def test_killed_in_the_middle_of_a_save_or_disk_full(trainer, whole, monkeypatch, tmp_path, error, moment):
     """Half a checkpoint is none: of the files, or all of them and no state beside them."""
 
