@@ -1,0 +1,90 @@
+"""Every pre-training of the replication: teachers, baselines, and students as in the paper's tables 2 to 7.
+
+    must train --config=rooms/pretraining.py:must --workdir=runs/must-0
+    python -m must_tf.experiments.simclr --config=rooms/pretraining.py:simclr --workdir=runs/simclr-0
+
+Argument: a key of `RUNS`. All students see 64,000 images, whatever their number of tasks. The records come from the
+stages of `replication.py`, which also says what each run is for.
+"""
+
+import dataclasses
+
+from must_tf.pipeline import Augment
+from must_tf.sources.rooms.dataset import TEACHER_TASKS
+from must_tf.training import Balance, Combine, Experiment, Optimizer
+from must_tf.trunk import Trunk
+
+TRUNK = Trunk(backbone="resnet-18", width=0.5, min_level=2, max_level=5, num_filters=32, norm_momentum=0.9)
+SIZE = (96, 96)
+BATCH_SIZE, STEPS, LEARNING_RATE = 16, 4000, 0.2
+
+_ALL = tuple(TEACHER_TASKS)
+_LABELLED = ("detection", "segmentation", "depth")  # sets of the teachers; the classes are those of the shared set
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What the runs differ in.
+
+    Attributes:
+      tasks: names of the student's tasks.
+      train: folders of records, below `data/`.
+      balance: rule of the tasks' weights.
+      combine: rule of the tasks' gradients in the trunk.
+      init: workdir that the run starts from; the seed's number takes the place of `{seed}`.
+    """
+
+    tasks: tuple[str, ...]
+    train: tuple[str, ...]
+    balance: str = "paper"
+    combine: str = "sum"
+    init: str = ""
+
+
+_SHARED = ("labelled/shared",)
+RUNS: dict[str, Run] = {
+    "supervised": Run(("classification",), ("rooms/shared/train",)),
+    **{f"teacher_{task}": Run((task,), (f"rooms/{task}/train",)) for task in _LABELLED},
+    "simclr": Run(("classification",), ("rooms/shared/train",)),
+    "must": Run(_ALL, _SHARED),
+    "classification_depth": Run(("classification", "depth"), _SHARED),
+    "classification_depth_segmentation": Run(("classification", "depth", "segmentation"), _SHARED),
+    **{f"student_{task}": Run((task,), _SHARED) for task in _LABELLED},
+    "multitask": Run(_ALL, ("rooms/shared/train", *(f"rooms/{task}/train" for task in _LABELLED))),
+    "multitask_pseudo": Run(_ALL, ("labelled/shared", *(f"labelled/{task}" for task in _LABELLED))),
+    **{f"pseudo_{count}": Run(_ALL, (f"labelled/unlabelled_{count}",)) for count in (500, 2000, 8000)},
+    "bootstrap": Run(_ALL, _SHARED, init="runs/supervised-{seed}"),
+    "pcgrad": Run(_ALL, _SHARED, combine="pcgrad"),
+    "attittud": Run(_ALL, _SHARED, combine="attittud"),
+    "uncertainty": Run(_ALL, _SHARED, balance="uncertainty"),
+}
+
+
+def get_config(argument: str = "must") -> Experiment:
+    """Returns the experiment of one run: `NAME` or `NAME,SEED`."""
+    name, _, seed = argument.partition(",")
+    run = RUNS[name]
+    weights = {"depth": 3.0} if run.balance == "paper" else {}
+    recipes = {task: (BATCH_SIZE, LEARNING_RATE) for task in run.tasks if task != "depth"}
+    experiment = Experiment(
+        tasks=tuple(TEACHER_TASKS[task] for task in run.tasks),
+        train=tuple(f"data/{folder}" for folder in run.train),
+        steps=STEPS,
+        input_size=SIZE,
+        batch_size=BATCH_SIZE,
+        trunk=TRUNK,
+        optimizer=Optimizer("sgd", LEARNING_RATE, warmup_steps=100, weight_decay=1e-4, clip_norm=5.0),
+        balance=Balance(run.balance, weights, recipes if run.balance == "paper" else {}),
+        combine=Combine(run.combine, target="classification" if run.combine == "attittud" else ""),
+        augment=Augment(scale=(0.9, 1.25)),
+        init=run.init.format(seed=seed or 0),
+        policy="mixed_bfloat16",
+        seed=int(seed or 0),
+        conflicts_every=200 if len(run.tasks) > 1 else 0,
+        checkpoint_every=500,
+        keep_checkpoints=0,
+    )
+    if name == "simclr":  # as many images; larger batches, since the others of a batch are what it learns from
+        optimizer = dataclasses.replace(experiment.optimizer, learning_rate=0.1)
+        return dataclasses.replace(experiment, batch_size=64, steps=STEPS * BATCH_SIZE // 64, optimizer=optimizer)
+    return experiment
