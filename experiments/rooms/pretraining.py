@@ -64,8 +64,12 @@ def get_config(argument: str = "must") -> Experiment:
     """Returns the experiment of one run: `NAME` or `NAME,SEED`."""
     name, _, seed = argument.partition(",")
     run = RUNS[name]
-    weights = {"depth": 3.0} if run.balance == "paper" else {}
-    recipes = {task: (BATCH_SIZE, LEARNING_RATE) for task in run.tasks if task != "depth"}
+    balance = Balance(run.balance)
+    if run.balance == "paper" and len(run.tasks) > 1:  # all teachers have the student's recipe: 1 each, but for depth
+        weights = {task: 3.0 for task in run.tasks if task == "depth"}
+        balance = Balance("paper", weights, {task: (BATCH_SIZE, LEARNING_RATE) for task in run.tasks})
+    elif len(run.tasks) == 1:
+        balance = Balance("fixed")
     experiment = Experiment(
         tasks=tuple(TEACHER_TASKS[task] for task in run.tasks),
         train=tuple(f"data/{folder}" for folder in run.train),
@@ -74,7 +78,7 @@ def get_config(argument: str = "must") -> Experiment:
         batch_size=BATCH_SIZE,
         trunk=TRUNK,
         optimizer=Optimizer("sgd", LEARNING_RATE, warmup_steps=100, weight_decay=1e-4, clip_norm=5.0),
-        balance=Balance(run.balance, weights, recipes if run.balance == "paper" else {}),
+        balance=balance,
         combine=Combine(run.combine, target="classification" if run.combine == "attittud" else ""),
         augment=Augment(scale=(0.9, 1.25)),
         init=run.init.format(seed=seed or 0),
