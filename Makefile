@@ -21,7 +21,7 @@ photos: install
 	$(VENV)/bin/python -m must_tf.experiments.photos.run --out=photographs --scale=$(SCALE)
 
 test: install
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 test-slow: install
 	$(VENV)/bin/python -m pytest -m slow

@@ -13,6 +13,7 @@ _EXTRAS = {
     "kerascv": ["keras-cv>=0.9,<0.10"],
     "dev": [
         "pytest>=8,<10",
+        "pytest-xdist>=3.8,<4",
         "hypothesis>=6.100,<7",
         "jax>=0.10,<0.11",  # a backend of the Keras 3 export
         "ruff>=0.14,<1",

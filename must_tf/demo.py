@@ -1,43 +1,19 @@
 """The whole of MuST on the embedded rooms: every stage is a command of its own that a user could type.
 
-Stages run in processes, as many at once as there are cores, in the order that their needs allow. A stage whose product
-is there is done: a killed demo takes up where it was.
+Stages run as many at once as there are cores. A killed demo takes up where it was.
 """
 
-import dataclasses
-import json
-import multiprocessing
-import multiprocessing.connection
 import os
-import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from must_tf import files
 from must_tf.errors import UserError
+from must_tf.stages import Stage, run_stages
 
 TEACHERS = ("classification", "detection", "segmentation", "depth")
 DOWNSTREAM = ("classification", "detection", "segmentation_a", "segmentation_b", "depth", "normals")
 SIZE = 64
-
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """One command.
-
-    Attributes:
-      name: also that of its log.
-      command: arguments of `must`.
-      product: a file that is there when the stage is done, in the demo's folder.
-      needs: names of the stages before it.
-    """
-
-    name: str
-    command: tuple[str, ...]
-    product: str
-    needs: tuple[str, ...] = ()
 
 
 def plan(scale: float, seed: int = 0) -> list[Stage]:
@@ -97,82 +73,15 @@ def run(out: str | os.PathLike, scale: float = 1.0, seed: int = 0, processes: in
     return table
 
 
-def run_stages(stages: Sequence[Stage], out: Path, processes: int) -> None:
-    """Runs the stages that are not done; the first one that fails ends them with the last line of its log."""
-    done = {stage.name for stage in stages if (out / stage.product).exists()}
-    running: dict[str, tuple[Stage, Any, float]] = {}
-    context = _context(processes)
-    try:
-        while len(done) < len(stages):
-            ready = [s for s in stages if s.name not in done | set(running) and done.issuperset(s.needs)]
-            for stage in ready[: processes - len(running)]:
-                process = context.Process(target=_command, args=(stage, out))
-                process.start()
-                running[stage.name] = (stage, process, time.monotonic())
-            multiprocessing.connection.wait([process.sentinel for _, process, _ in running.values()])
-            for name, (stage, process, started) in list(running.items()):
-                if process.is_alive():
-                    continue
-                process.join()
-                del running[name]
-                if process.exitcode:
-                    raise UserError(f"{out}: stage {name} failed: {_last_line(out, stage)} (log: {_log(out, stage)})")
-                done.add(name)
-                print(f"[{len(done):2}/{len(stages)}] {name}  {time.monotonic() - started:.0f} s", flush=True)
-    finally:
-        for _, process, _ in running.values():
-            process.terminate()
-
-
-def _context(processes: int) -> Any:
-    """Processes are forked from one that has imported TensorFlow, which is slow, and has done nothing with it."""
-    threads = str(max(1, (os.cpu_count() or 1) // processes))
-    os.environ |= {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads}
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["must_tf.labeling", "must_tf.evaluation", "tensorflow_datasets"])
-    return context
-
-
-def _command(stage: Stage, out: Path) -> None:
-    """Is a stage's process: `must` in the demo's folder, its words in the log; it ends when the demo does."""
-    from must_tf.cli.__main__ import main
-
-    def watch() -> None:
-        parent = multiprocessing.parent_process()
-        assert parent, "a stage runs in a process of its own"
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-    log = _log(out, stage)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "ab", buffering=0) as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    print(f"$ must {' '.join(stage.command)}", flush=True)
-    os.chdir(out)
-    main(list(stage.command))
-
-
 def gather(out: Path, scale: float, seed: int) -> dict:
     """Puts the scores of all transfers into one table."""
-    tasks = []
-    for task in DOWNSTREAM:
-        parts = [files.read_json(out / "runs" / f"{task}_{part}" / "transfer.json") for part in ("baselines", "must")]
-        scores = {name: values for part in parts for name, values in part["scores"].items()}
-        tasks.append(parts[0] | {"name": task, "scores": scores})
-    config = json.loads((out / "runs" / "classification_must" / f"must-{seed}" / "config.json").read_text())
-    return {
-        "title": "Fine-tuning on six downstream tasks",
-        "command": f"must demo --scale={scale:g} --seed={seed}",
-        "steps": config["steps"],
-        "batch_size": config["batch_size"],
-        "seeds": [seed],
-        "inits": ["random", "classification", "must"],
-        "reference": "classification",
-        "candidate": "must",
-        "tasks": tasks,
-    }
+    from must_tf.evaluation.cells import read_cells, tabulate
+
+    folders = [_folder(out / "runs", task, part) for task in DOWNSTREAM for part in ("baselines", "must")]
+    cells = [cell for folder in folders for cell in read_cells(folder)]
+    title, command = "Fine-tuning on six downstream tasks", f"must demo --scale={scale:g} --seed={seed}"
+    inits = ("random", "classification", "must")
+    return tabulate(cells, inits, "classification", "must", DOWNSTREAM, title, command)
 
 
 def _rooms(name: str, splits: Sequence[str], scale: float, seed: int) -> Stage:
@@ -187,7 +96,7 @@ def _train(verb: str, config: str, workdir: str, scale: float, seed: int) -> tup
 
 
 def _transfer(task: str, name: str, inits: str, after: str, scale: float, seed: int) -> Stage:
-    workdir = f"runs/{task}_{name}"
+    workdir = str(_folder(Path("runs"), task, name))
     command = _train("transfer", f"rooms/downstream.py:{task}", workdir, scale, seed)
     needs = ("rooms_downstream_train", "rooms_downstream_test", after)
     return Stage(
@@ -195,10 +104,5 @@ def _transfer(task: str, name: str, inits: str, after: str, scale: float, seed: 
     )
 
 
-def _log(out: Path, stage: Stage) -> Path:
-    return out / "logs" / f"{stage.name}.log"
-
-
-def _last_line(out: Path, stage: Stage) -> str:
-    lines = _log(out, stage).read_text(errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("must: error: ")
+def _folder(runs: Path, task: str, part: str) -> Path:
+    return runs / f"{task}_{part}"

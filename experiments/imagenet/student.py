@@ -15,6 +15,22 @@ Table 5: table5_supervised, table5_must, on `must_coco` and `must_objects365` to
 and over data/imagenet/objects365, with TEACHERS and imagenet=student:runs/imagenet/classification. Table 6:
 table6_supervised, table6_pseudo, table6_must, on images of your own in place of JFT: `jft` has their human classes,
 `must_jft` pseudo labels too. Table 7: table7_must.
+
+What it takes, once its records are made, as computed (not measured) for cores of TPU v3, 16 GiB each, at an assumed
+30 % of their peak; `in parts` is with optimizer.accumulate, where a batch does not fit without:
+
+    must train --plan --config=imagenet/student.py:NAME --accelerators=8,256
+
+                                8: hours     GiB  in parts: GiB  256: hours     GiB
+    table2_supervised              14.94    16.8         2: 9.0        0.47     1.3
+    table2_must                   386.88    75.0        8: 12.0       12.09     4.1
+    table4_detection              267.69    59.3         8: 8.6        8.37     2.9
+    table4_segmentation           190.50    45.0        4: 12.1        5.95     2.2
+    table5_must                   606.38    75.0        8: 12.0       18.95     4.1
+    table6_supervised             389.89    17.2         2: 9.5       12.18     1.7
+    table7_must                    35.25   117.8        16: 9.7        1.10     5.2
+
+Depthwise convolutions (table7) reach a smaller share of a peak than the 30 %. The command computes the others.
 """
 
 import dataclasses

@@ -15,7 +15,7 @@ def get_config(task: str = "classification") -> Experiment:
     return Experiment(
         tasks=(DOWNSTREAM_TASKS[task],),
         train=(f"data/rooms/downstream_{task}/train",),
-        validation=f"data/rooms/downstream_{task}/test",
+        test=f"data/rooms/downstream_{task}/test",
         steps=300,
         input_size=(64, 64),
         batch_size=16,

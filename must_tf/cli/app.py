@@ -2,15 +2,18 @@
 
 import errno
 import logging as standard_logging
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from absl import app, flags, logging
 
 from must_tf.errors import UserError, first_line
 
 _CONFIG = "--config."
+Number = TypeVar("Number", int, float)
 
 
 def run(verb: str, doc: str, verb_flags: flags.FlagValues, main: Callable[[], None], argv: Sequence[str]) -> None:
@@ -73,3 +76,16 @@ def split_config(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         else:
             rest.append(argument)
     return rest, overrides
+
+
+def numbers(flag: flags.FlagHolder, kind: type[Number], lowest: float) -> tuple[Number, ...]:
+    """Returns the numbers of a list flag; one that is none, or is below `lowest`, is a `UserError`."""
+    name = "whole numbers" if kind is int else "numbers"
+    wrong = UserError(f"--{flag.name}: {','.join(flag.value)!r} received, expected {name} of {lowest:g} or more")
+    try:
+        values = tuple(kind(text) for text in flag.value)
+    except ValueError:
+        raise wrong from None
+    if any(not lowest <= value < math.inf for value in values):
+        raise wrong
+    return values

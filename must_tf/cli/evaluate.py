@@ -8,8 +8,16 @@ from must_tf.cli import app
 
 FLAGS = flags.FlagValues()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Of a finished run.", flag_values=FLAGS)
-_DATA = flags.DEFINE_string("data", None, "Folder of records; the config's `validation` by default.", flag_values=FLAGS)
+_DATA = flags.DEFINE_string(
+    "data", None, "Folder of records; the config's `test` or `validation` by default.", flag_values=FLAGS
+)
 _TASKS = flags.DEFINE_list("tasks", None, "Which tasks; all that both have by default.", flag_values=FLAGS)
+_SIZE = flags.DEFINE_list(
+    "size",
+    None,
+    "Height and width that the student sees, or one number for both; the config's by default.",
+    flag_values=FLAGS,
+)
 _BATCH = flags.DEFINE_integer("batch_size", 32, "Images at once.", 1, flag_values=FLAGS)
 _OUT = flags.DEFINE_string("out", None, "JSON file; WORKDIR/evaluation.json by default.", flag_values=FLAGS)
 flags.mark_flag_as_required("workdir", flag_values=FLAGS)
@@ -31,12 +39,13 @@ def main() -> None:
 
     student = load_student(_WORKDIR.value)
     config = files.read_json(Path(_WORKDIR.value, CONFIG))
-    data = _DATA.value or config["validation"]
+    data = _DATA.value or config["test"] or config["validation"]
     if not data:
-        raise UserError("--data: not given, and the config has no `validation`; expected a folder of records")
-    scores = evaluate(student, open_dataset(data), tuple(config["input_size"]), _TASKS.value, _BATCH.value)
+        raise UserError("--data: not given, and the config has no `test` or `validation`; expected a folder of records")
+    height, width = (app.numbers(_SIZE, int, 32) * 2)[:2] if _SIZE.value else config["input_size"]
+    scores = evaluate(student, open_dataset(data), (height, width), _TASKS.value, _BATCH.value)
     out = _OUT.value or Path(_WORKDIR.value, "evaluation.json")
-    files.write_json(out, {"workdir": _WORKDIR.value, "data": data, "scores": scores})
+    files.write_json(out, {"workdir": _WORKDIR.value, "data": data, "size": [height, width], "scores": scores})
     for task, values in scores.items():
         print(f"{task}: " + "  ".join(f"{name} {value:.4f}" for name, value in values.items()))
     print(f"{out}: the same as JSON")

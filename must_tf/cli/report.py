@@ -1,4 +1,4 @@
-"""Writes one HTML page that opens offline: tables, curves, pictures."""
+"""Writes one HTML page that opens offline: tables, curves, pictures; the tables as plain text too."""
 
 from absl import flags
 
@@ -8,7 +8,15 @@ FLAGS = flags.FlagValues()
 _DATASETS = flags.DEFINE_list("datasets", [], "Folders of records to count and draw.", flag_values=FLAGS)
 _WORKDIRS = flags.DEFINE_list("workdirs", [], "Runs whose curves to draw.", flag_values=FLAGS)
 _STUDENT = flags.DEFINE_string("student", None, "Workdir whose predictions to draw.", flag_values=FLAGS)
-_TRANSFER = flags.DEFINE_string("transfer", None, "JSON of a transfer table.", flag_values=FLAGS)
+_TRANSFER = flags.DEFINE_list("transfer", [], "JSONs of transfer tables.", flag_values=FLAGS)
+_CURVES = flags.DEFINE_list("curves", [], "JSONs of scores against a quantity.", flag_values=FLAGS)
+_TEXT = flags.DEFINE_string(
+    "text",
+    None,
+    "Markdown file for the tables and the curves as plain text; of one that exists only what stands between the lines "
+    "<!-- tables --> and <!-- /tables --> is replaced.",
+    flag_values=FLAGS,
+)
 _TITLE = flags.DEFINE_string("title", "Multi-Task Self-Training", "Of the page.", flag_values=FLAGS)
 _OUT = flags.DEFINE_string("out", "report.html", "The page.", flag_values=FLAGS)
 
@@ -22,5 +30,16 @@ def main() -> None:
     """Writes the page."""
     from must_tf.report import report
 
-    report(_OUT.value, _DATASETS.value, _WORKDIRS.value, _STUDENT.value, _TRANSFER.value, _TITLE.value)
+    report(
+        _OUT.value,
+        _DATASETS.value,
+        _WORKDIRS.value,
+        _STUDENT.value,
+        _TRANSFER.value,
+        _TITLE.value,
+        _CURVES.value,
+        _TEXT.value,
+    )
     print(f"{_OUT.value}: the page")
+    if _TEXT.value:
+        print(f"{_TEXT.value}: the tables")

@@ -7,6 +7,7 @@ Any field of the config can be changed: --config.steps=100 --config.optimizer.le
 from absl import flags
 
 from must_tf.cli import app
+from must_tf.errors import UserError
 
 FLAGS = flags.FlagValues()
 _CONFIG = flags.DEFINE_string("config", None, "FILE.py or FILE.py:ARGUMENT.", flag_values=FLAGS)
@@ -26,7 +27,25 @@ _RESUME = flags.DEFINE_boolean(
 _SCALE = flags.DEFINE_float(
     "scale", 1.0, "Factor on the steps, to try an experiment in seconds.", 1e-4, flag_values=FLAGS
 )
-flags.mark_flags_as_required(["config", "workdir"], flag_values=FLAGS)
+_PLAN = flags.DEFINE_bool(
+    "plan",
+    False,
+    "Compute operations, memory and hours of the run from its config, and print them; no more.",
+    flag_values=FLAGS,
+)
+_ACCELERATORS = flags.DEFINE_list(
+    "accelerators", ["1"], "Of --plan: numbers of devices, with commas between, such as 8,256.", flag_values=FLAGS
+)
+_ACCELERATOR = flags.DEFINE_string(
+    "accelerator",
+    "tpu-v3",
+    "Of --plan: the device; tpu-v3 (a core), v100, v100-32gb, a100, a100-80gb, h100, or cpu (this machine, probed).",
+    flag_values=FLAGS,
+)
+_UTILISATION = flags.DEFINE_float(
+    "utilisation", 0.3, "Of --plan: share of the device's peak that the run is assumed to reach.", flag_values=FLAGS
+)
+flags.mark_flags_as_required(["config"], flag_values=FLAGS)
 
 
 def run(argv: list[str]) -> None:
@@ -36,13 +55,18 @@ def run(argv: list[str]) -> None:
 
 
 def main(overrides: dict[str, str]) -> None:
-    """Trains."""
-    from must_tf.training import load_config, train
+    """Trains, or computes what that would take."""
+    from must_tf.training import load_config, plan, train
     from must_tf.training.strategy import LOST, MULTIWORKER, rejoin
 
+    if not _PLAN.value and not _WORKDIR.value:
+        raise UserError(f"--workdir: not given; expected: {FLAGS['workdir'].help}")
     if _INIT_FROM.value is not None:
         overrides = overrides | {"init": _INIT_FROM.value}
     experiment = load_config(_CONFIG.value, overrides, _SCALE.value)
+    if _PLAN.value:
+        print(plan(experiment, app.numbers(_ACCELERATORS, int, 1), _ACCELERATOR.value, _UTILISATION.value))
+        return
     try:
         train(experiment, _WORKDIR.value, _RESUME.value)
     except LOST as error:

@@ -1,20 +1,30 @@
-"""Fine-tunes one task from several initialisations with the same budget, and compares their scores.
+"""Fine-tunes downstream tasks from several initialisations with the same sweep and budget, and compares their scores.
 
---inits=random=,mine=runs/student,theirs=exports/other : an empty path is a random start. Any field of the config can be
-changed, as in `must train`.
+--inits=random=,mine=runs/student-{seed},theirs=exports/other : an empty path is a random start, and {seed} becomes the
+seed of the fine-tuning. --config may be given several times, one task each; any field of all of them can be changed, as
+in `must train`. With several --learning_rates or --steps, the first seed tries them all, and the best on the
+config's `validation` set is taken for the other seeds; scores are those on its `test` set. A JSON a fine-tuning is left
+in --workdir; the command takes up where it was.
 """
+
+import shlex
 
 from absl import flags
 
 from must_tf.cli import app
 
 FLAGS = flags.FlagValues()
-_CONFIG = flags.DEFINE_string("config", None, "FILE.py or FILE.py:ARGUMENT, with one task.", flag_values=FLAGS)
+_CONFIG = flags.DEFINE_multi_string("config", None, "FILE.py or FILE.py:ARGUMENT, with one task.", flag_values=FLAGS)
 _INITS = flags.DEFINE_list("inits", None, "NAME=PATH, with commas between.", flag_values=FLAGS)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where the runs and transfer.json are.", flag_values=FLAGS)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where the cells and transfer.json are.", flag_values=FLAGS)
 _SEEDS = flags.DEFINE_list("seeds", ["0"], "Seeds, with commas between.", flag_values=FLAGS)
+_RATES = flags.DEFINE_list("learning_rates", [], "To be tried; that of the config by default.", flag_values=FLAGS)
+_STEPS = flags.DEFINE_list("steps", [], "To be tried; those of the config by default.", flag_values=FLAGS)
+_REFERENCE = flags.DEFINE_string(
+    "reference", "", "Which initialisation the others are compared with; the first by default.", flag_values=FLAGS
+)
 _SCALE = flags.DEFINE_float(
-    "scale", 1.0, "Factor on the steps, to try an experiment in seconds.", 1e-4, flag_values=FLAGS
+    "scale", 1.0, "Factor on the config's steps, to try an experiment in seconds.", 1e-4, flag_values=FLAGS
 )
 flags.mark_flags_as_required(["config", "inits", "workdir"], flag_values=FLAGS)
 
@@ -22,13 +32,14 @@ flags.mark_flags_as_required(["config", "inits", "workdir"], flag_values=FLAGS)
 def run(argv: list[str]) -> None:
     """Runs `must transfer`."""
     rest, overrides = app.split_config(argv)
-    app.run("transfer", __doc__, FLAGS, lambda: main(overrides), rest)
+    app.run("transfer", __doc__, FLAGS, lambda: main(overrides, shlex.join(["must", "transfer", *argv])), rest)
 
 
-def main(overrides: dict[str, str]) -> None:
+def main(overrides: dict[str, str], command: str) -> None:
     """Fine-tunes and scores."""
     from must_tf.errors import UserError
-    from must_tf.evaluation import transfer
+    from must_tf.evaluation import Sweep, transfer
+    from must_tf.report import transfer_table
     from must_tf.training import load_config
 
     inits = {}
@@ -37,9 +48,7 @@ def main(overrides: dict[str, str]) -> None:
         if not (name and equals) or name in inits:
             raise UserError(f"--inits: {text!r} received, expected NAME=PATH, a name once; an empty path is random")
         inits[name] = path
-    if not all(seed.isdigit() for seed in _SEEDS.value):
-        raise UserError(f"--seeds: {','.join(_SEEDS.value)!r} received, expected whole numbers")
-    seeds = [int(seed) for seed in _SEEDS.value]
-    result = transfer(load_config(_CONFIG.value, overrides, _SCALE.value), inits, _WORKDIR.value, seeds)
-    for name, values in result["scores"].items():
-        print(f"{name}: {result['metric']} " + " ".join(f"{value:.4f}" for value in values))
+    experiments = [load_config(config, overrides, _SCALE.value) for config in _CONFIG.value]
+    sweep = Sweep(app.numbers(_RATES, float, 1e-9), app.numbers(_STEPS, int, 1))
+    table = transfer(experiments, inits, _WORKDIR.value, app.numbers(_SEEDS, int, 0), sweep, _REFERENCE.value, command)
+    print(transfer_table(table))

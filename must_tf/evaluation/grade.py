@@ -136,13 +136,17 @@ class _BoxesOfMasks(_Pair):
         self._pixels = np.zeros(2)  # of the classes, covered
 
     def add(self, one: dict[str, np.ndarray], other: np.ndarray) -> bool:
-        """Compares `boxes` [N, 4], fractions, and `classes` [N] with class ids [H, W]; others are unknown."""
+        """Compares `boxes` [N, 4], fractions, and `classes` [N] with class ids [H, W]; others are unknown.
+
+        Boxes that `ignore` [N] marks are left out.
+        """
         known = (other >= 0) & (other < self._classes)
         covered = np.zeros(other.shape, bool)
         size = np.array([*other.shape, *other.shape])
         compared = False
-        for box, cls in zip(one["boxes"], one["classes"], strict=True):
-            if int(cls) not in self._ids:
+        ignored = one.get("ignore", np.zeros(len(one["classes"])))
+        for box, cls, ignore in zip(one["boxes"], one["classes"], ignored, strict=True):
+            if int(cls) not in self._ids or ignore:
                 continue
             inside = _window(box * size)
             pixels = other[inside] == self._ids[int(cls)]

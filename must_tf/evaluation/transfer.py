@@ -1,62 +1,192 @@
-"""The transfer protocol: one task, several initialisations, the same budget for each."""
+"""The transfer protocol: downstream tasks, several initialisations, the same sweep and the same budget for each.
+
+End-to-end fine-tuning. With the first seed all settings of the sweep are tried; the one with the best score on the
+validation set is taken for the other seeds too; scores on the test set are reported. Every fine-tuning is a cell with a
+JSON of its own: a killed command takes up where it was, and cells that are there are not made again.
+"""
 
 import dataclasses
+import hashlib
+import itertools
 import os
-from collections.abc import Mapping, Sequence
+import shutil
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from must_tf import files
 from must_tf.errors import UserError
+from must_tf.evaluation.cells import Cell, Setting, cell_path, choose, read_cell, read_cells, tabulate
+from must_tf.files import sha256, write_json
 from must_tf.inference import evaluate
-from must_tf.records import open_dataset
+from must_tf.records import Dataset, open_dataset
+from must_tf.student import Student
 from must_tf.training import Experiment, Trainer, read_architecture
+from must_tf.training.checks import claim
+from must_tf.training.config import with_steps
+from must_tf.training.initial import is_checkpoint, weights_prefix
 
 FILE = "transfer.json"
+SEED = "{seed}"  # in the path of an initialisation, it becomes the cell's
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """What is tried for each initialisation: every learning rate with every number of steps.
+
+    Attributes:
+      learning_rates: at their peak; that of the experiment alone where empty.
+      steps: numbers of steps, the warm-up in proportion; that of the experiment alone where empty.
+    """
+
+    learning_rates: tuple[float, ...] = ()
+    steps: tuple[int, ...] = ()
+
+    def settings(self, experiment: Experiment) -> list[Setting]:
+        """Returns the sweep's settings, in order."""
+        rates = self.learning_rates or (experiment.optimizer.learning_rate,)
+        return [Setting(*pair) for pair in itertools.product(rates, self.steps or (experiment.steps,))]
 
 
 def transfer(
-    experiment: Experiment, inits: Mapping[str, str], workdir: str | os.PathLike, seeds: Sequence[int] = (0,)
+    experiments: Sequence[Experiment],
+    inits: Mapping[str, str],
+    workdir: str | os.PathLike,
+    seeds: Sequence[int] = (0,),
+    sweep: Sweep | None = None,
+    reference: str = "",
+    command: str = "",
 ) -> dict[str, Any]:
-    """Fine-tunes one task end to end from each initialisation, and scores it on the validation set.
+    """Fine-tunes each task from each initialisation, and compares their scores.
 
     Args:
-      experiment: with one task and a `validation` set; its trunk is replaced by that of the initialisations.
-      inits: by name, an export or a finished workdir; an empty string is a random start.
-      workdir: gets a run's folder for each initialisation and seed, and `transfer.json`.
-      seeds: of weights, order and augmentation.
+      experiments: one a task, with a `test` set to report on and, for a sweep, a `validation` set to choose on; their
+        trunk is replaced by that of the initialisations.
+      inits: by name, an export, a finished workdir or a Model Garden checkpoint; an empty string is a random start.
+        `{seed}` in a path becomes the seed of the cell: pre-training repeated too.
+      workdir: gets a JSON a cell (see `cells`), and `transfer.json`.
+      seeds: of weights, order and augmentation; the first one's cells are swept.
+      sweep: what is tried.
+      reference: the initialisation that the others are compared with; the first one where empty.
+      command: written into the table.
 
     Returns:
-      {"name", "metric", "train_images", "test_images", "scores": {init: [a score a seed]}}.
+      The table of these initialisations (see `cells.tabulate`), with all tasks that the workdir has cells of; the last
+      initialisation is its candidate.
     """
-    if len(experiment.tasks) != 1 or not experiment.validation:
-        raise UserError(f"transfer: one task and a validation set expected, {len(experiment.tasks)} tasks received")
-    (task,), workdir = experiment.tasks, Path(workdir)
-    trunks = [read_architecture(init).trunk for init in inits.values() if init]
-    experiment = dataclasses.replace(experiment, trunk=(trunks or [experiment.trunk])[0])
-    validation = open_dataset(experiment.validation)
-    scores: dict[str, list[float]] = {name: [] for name in inits}
-    trainer = None
-    for seed in seeds:
-        todo = [name for name in inits if not (_run(workdir, name, seed) / FILE).exists()]
-        if todo:
-            trainer = Trainer(dataclasses.replace(experiment, seed=seed))
-        for name in inits:
-            run = _run(workdir, name, seed)
-            if name in todo and trainer:
-                student = trainer.run(run, inits[name])
-                files.write_json(run / FILE, evaluate(student, validation, experiment.input_size)[task.name])
-            scores[name].append(files.read_json(run / FILE)[task.main_metric])
-    result = {
-        "name": task.name,
-        "metric": task.main_metric,
-        "train_images": sum(open_dataset(folder).manifest.count for folder in experiment.train),
-        "test_images": validation.manifest.count,
-        "scores": scores,
-    }
-    files.write_json(workdir / FILE, result)
-    return result
+    sweep, workdir, reference = sweep or Sweep(), Path(workdir), reference or next(iter(inits), "")
+    _check(experiments, inits, seeds, sweep, reference)
+    for experiment in experiments:
+        _Protocol(experiment, inits, workdir, seeds[0]).run(sweep.settings(experiment), seeds)
+    table = tabulate(read_cells(workdir), list(inits), reference, list(inits)[-1], command=command)
+    write_json(workdir / FILE, table)
+    return table
 
 
-def _run(workdir: Path, name: str, seed: int) -> Path:
-    return workdir / f"{name}-{seed}"
+class _Protocol:
+    """One task's cells."""
+
+    def __init__(self, experiment: Experiment, inits: Mapping[str, str], workdir: Path, seed: int):
+        (self.task,) = experiment.tasks
+        self.inits, self.workdir = inits, workdir
+        places = [self._place(init, seed) for init in inits]
+        students = [place for place in places if place and not is_checkpoint(place)]
+        trunk = read_architecture(students[0]).trunk if students else experiment.trunk
+        self.experiment = dataclasses.replace(experiment, trunk=trunk, keep_checkpoints=0)
+        self.test = open_dataset(experiment.test)
+        self.validation = open_dataset(experiment.validation) if experiment.validation else None
+        self.train_images = sum(open_dataset(folder).manifest.count for folder in experiment.train)
+
+    def run(self, settings: Sequence[Setting], seeds: Sequence[int]) -> None:
+        """Makes the cells that are not there."""
+        claim(self.workdir / self.task.name, self.experiment)
+        validation = self.validation if len(settings) > 1 else None
+        for setting in settings:
+            self._make(self.inits, setting, seeds[0], validation)
+        chosen: dict[Setting, list[str]] = {}
+        for init in self.inits:
+            swept = [read_cell(self._path(init, setting, seeds[0])) for setting in settings]
+            chosen.setdefault(choose(swept), []).append(init)
+        for seed in seeds[1:]:
+            for setting, inits in chosen.items():
+                self._make(inits, setting, seed, validation)
+
+    def _make(self, inits: Iterable[str], setting: Setting, seed: int, validation: Dataset | None) -> None:
+        """Makes the cells of one setting and seed, one traced step for all initialisations."""
+        todo = [init for init in inits if not self._is_there(init, setting, seed)]
+        if not todo:
+            return
+        experiment = with_steps(self.experiment, setting.steps)
+        optimizer = dataclasses.replace(experiment.optimizer, learning_rate=setting.learning_rate)
+        trainer = Trainer(dataclasses.replace(experiment, optimizer=optimizer, seed=seed))
+        for init in todo:
+            started = time.monotonic()
+            run = self._path(init, setting, seed).with_suffix("")
+            student = trainer.run(run, self._place(init, seed))
+            Cell(
+                **dataclasses.asdict(setting),
+                task=self.task.name,
+                metric=self.task.main_metric,
+                init=init,
+                seed=seed,
+                batch_size=experiment.batch_size,
+                train_images=self.train_images,
+                validation=self._scores(student, validation) if validation else {},
+                validation_images=validation.manifest.count if validation else 0,
+                test=self._scores(student, self.test),
+                test_images=self.test.manifest.count,
+                minutes=round((time.monotonic() - started) / 60, 3),
+                weights=_fingerprint(self._place(init, seed)),
+            ).write(self.workdir)
+            shutil.rmtree(run)
+
+    def _scores(self, student: Student, dataset: Dataset) -> dict[str, float]:
+        return evaluate(student, dataset, self.experiment.input_size)[self.task.name]
+
+    def _place(self, init: str, seed: int) -> str:
+        return self.inits[init].replace(SEED, str(seed))
+
+    def _path(self, init: str, setting: Setting, seed: int) -> Path:
+        return cell_path(self.workdir, self.task.name, init, setting, seed)
+
+    def _is_there(self, init: str, setting: Setting, seed: int) -> bool:
+        """Whether a cell is there; one that other weights made is refused."""
+        path, place = self._path(init, setting, seed), self._place(init, seed)
+        if path.exists() and read_cell(path).weights != _fingerprint(place):
+            raise UserError(
+                f"{path}: was made from other weights than those of {place or 'a random start'}; give the "
+                f"initialisation another name than {init!r}, or delete {path.parent}"
+            )
+        return path.exists()
+
+
+def _fingerprint(place: str) -> str:
+    """Returns the first hex digits of the SHA-256 of an initialisation's weights; nothing of a random start."""
+    if not place:
+        return ""
+    prefix = Path(weights_prefix(place))
+    files = sorted(prefix.parent.glob(f"{prefix.name}.data-*"))
+    return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()[:16]
+
+
+def _check(
+    experiments: Sequence[Experiment], inits: Mapping[str, str], seeds: Sequence[int], sweep: Sweep, reference: str
+) -> None:
+    """Raises a `UserError` where the protocol cannot be run."""
+    if not inits or not seeds or reference not in inits:
+        raise UserError(f"transfer: reference {reference!r} received, expected one of {sorted(inits)}, and a seed")
+    for init in inits:
+        if not init or init != Path(init).name:
+            raise UserError(f"transfer: {init!r} cannot be the name of an initialisation; it becomes that of a folder")
+    names = [task.name for experiment in experiments for task in experiment.tasks]
+    if any(len(experiment.tasks) != 1 for experiment in experiments) or len(set(names)) < len(names) or not names:
+        raise UserError(f"transfer: one task a config expected, each once; received {', '.join(names) or 'none'}")
+    for experiment in experiments:
+        name = experiment.tasks[0].name
+        if not experiment.test:
+            raise UserError(f"transfer: {name} has no `test` set; give one as --config.test=FOLDER")
+        if len(sweep.settings(experiment)) > 1 and experiment.validation in ("", experiment.test):
+            raise UserError(
+                f"transfer: {name} needs a `validation` set to choose a setting on, and not the test set; give one as "
+                "--config.validation=FOLDER"
+            )

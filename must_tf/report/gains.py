@@ -1,82 +1,80 @@
-"""Gains by task as bars up and down, after figure 5 of the paper."""
+"""Gains by task as bars with their standard errors, after figure 5 of the paper."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 from must_tf.report.markup import Html, element
+from must_tf.report.means import Mean
 from must_tf.report.scale import label, ticks
 
-_HEIGHT, _TOP, _BOTTOM = 300, 18, 30
-_GROUP = 0.72  # share of a task's room that its bars fill
+_ROW, _FOOT = 24, 16
+_NAME = 3, 11  # least and most width of the names, in units of their size
+_CLOSE = 0.2  # of the axis's length: marks as close as that to one with a label have none
 
 
-def gain_chart(tasks: Sequence[str], gains: Mapping[str, Sequence[float]], accent: str) -> Html:
-    """Returns a bar chart: a group a task, in it a bar an initialisation.
+def gain_chart(tasks: Sequence[str], gains: Mapping[str, Sequence[Mean]], accent: str) -> Html:
+    """Returns a panel of bars a task, all on one scale: in it a bar an initialisation, with its number beside it.
 
-    Widths are shares of the window's and heights are pixels, so that the text keeps its size in any window.
+    Widths are shares of the panel's and heights are pixels, so that the text keeps its size in any window.
 
     Args:
-      tasks: names of the groups.
-      gains: {initialisation: percent of each task}; NaN has no bar.
+      tasks: names of the panels.
+      gains: {initialisation: percent of each task}; one that is not known has no bar.
       accent: the initialisation whose bars stand out.
     """
-    known = [0.0, *(gain for row in gains.values() for gain in row if math.isfinite(gain))]
-    marks = ticks(min(known), max(known), 5)
-    low, high = min(marks[0], *known), max(marks[-1], *known)
+    known = [gain for row in gains.values() for gain in row if gain.known]
+    marks = ticks(min([0.0, *(gain.low for gain in known)]), max([0.0, *(gain.high for gain in known)]), 4)
 
-    def y(value: float) -> float:
-        return round(_TOP + (_HEIGHT - _TOP - _BOTTOM) * (high - value) / ((high - low) or 1), 1)
+    def x(value: float) -> str:
+        return f"{100 * (value - marks[0]) / (marks[-1] - marks[0]):.2f}%"
 
-    grid = [
-        [
-            element("line", x1="0", x2="100%", y1=y(mark), y2=y(mark), class_="zero" if mark == 0 else "grid"),
-            element("text", f"{label(mark)}%", x="0", y=y(mark) - 4, class_="tick"),
-        ]
-        for mark in marks
-    ]
-    left = 7.0  # percent, for the scale
-    room = (100 - left) / len(tasks)
-    width = room * _GROUP / len(gains)
-    bars = []
+    panels = []
     for i, task in enumerate(tasks):
-        start = left + room * (i + (1 - _GROUP) / 2)
-        for j, (init, row) in enumerate(gains.items()):
-            bars.append(_bar(f"{task}, {init}", row[i], start + j * width, width, y, _class(init, j, accent)))
-        middle = f"{left + room * (i + 0.5):.2f}%"
-        bars.append(element("text", task, x=middle, y=_HEIGHT - 8, class_="task", text_anchor="middle"))
-    words = "; ".join(
-        f"{task}: " + ", ".join(f"{init} {_percent(row[i])}" for init, row in gains.items())
-        for i, task in enumerate(tasks)
-    )
-    chart = element("svg", grid, bars, width="100%", height=_HEIGHT, role="img", aria_label=f"Gains. {words}")
-    keys = [
-        element("li", element("span", class_=f"key {_class(init, j, accent)}"), init) for j, init in enumerate(gains)
-    ]
-    return element("div", element("ul", keys, class_="legend"), chart, class_="gains")
+        rows = [_row(task, init, row[i], marks, x, init == accent) for init, row in gains.items()]
+        foot = element("div", element("span"), _foot(marks, x), element("span"), class_="row")
+        panels.append(element("figure", element("figcaption", element("b", task)), rows, foot))
+    name = min(max(0.62 * max(map(len, gains)) + 0.4, _NAME[0]), _NAME[1])
+    return element("div", panels, class_="gains", style=f"--name:{name:g}em")
 
 
-def _bar(name: str, gain: float, x: float, width: float, y: Callable[[float], float], colour: str) -> Html:
-    middle = f"{x + width / 2:.2f}%"
-    if not math.isfinite(gain):
-        return element("text", "–", x=middle, y=y(0) - 5, text_anchor="middle", class_="value")
-    top, bottom = sorted((y(gain), y(0)))
-    bar = element(
-        "rect",
-        element("title", f"{name}: {_percent(gain)}"),
-        x=f"{x + 0.06 * width:.2f}%",
-        width=f"{0.88 * width:.2f}%",
-        y=top,
-        height=max(bottom - top, 1),
-        class_=colour,
-    )
-    text_y = top - 5 if gain >= 0 else bottom + 13
-    value = element("text", label(round(gain, 1), sign=True), x=middle, y=text_y, text_anchor="middle", class_="value")
-    return element("g", bar, value)
+def _row(task: str, init: str, gain: Mean, marks: Sequence[float], x: Callable[[float], str], accent: bool) -> Html:
+    words = gain.words(sign=True, unit="%")
+    grid = [_vertical(x(mark), _ROW, "zero" if mark == 0 else "grid") for mark in marks]
+    middle = _ROW / 2
+    drawn = []
+    if gain.known:
+        low, high = sorted((gain.value, 0.0))
+        wide = float(x(high)[:-1]) - float(x(low)[:-1])
+        title = element("title", f"{task}, {init}: {words}")
+        drawn.append(
+            element(
+                "rect",
+                title,
+                x=x(low),
+                width=f"{max(wide, 0.3):.2f}%",
+                y=5,
+                height=_ROW - 10,
+                class_="accent" if accent else "other0",
+            )
+        )
+    if gain.low < gain.high:
+        drawn.append(element("line", x1=x(gain.low), x2=x(gain.high), y1=middle, y2=middle, class_="whisker"))
+        drawn += [
+            element("line", x1=x(end), x2=x(end), y1=middle - 3, y2=middle + 3, class_="whisker")
+            for end in (gain.low, gain.high)
+        ]
+    chart = element("svg", grid, drawn, width="100%", height=_ROW, role="img", aria_label=f"{task}, {init}: {words}")
+    breakable = init.replace("_", "_\u200b")
+    name = element("span", element("b" if accent else "span", breakable), class_="init")
+    return element("div", name, chart, element("span", words, class_="gain"), class_="row")
 
 
-def _class(init: str, index: int, accent: str) -> str:
-    return "accent" if init == accent else f"other{index % 4}"
+def _foot(marks: Sequence[float], x: Callable[[float], str]) -> Html:
+    """Returns the numbers under the bars: 0, and those of the ends that are not too close to it."""
+    length = marks[-1] - marks[0]
+    shown = [mark for mark in (marks[0], 0.0, marks[-1]) if mark == 0 or abs(mark) > _CLOSE * length]
+    texts = [element("text", f"{label(mark)}%", x=x(mark), y=11, text_anchor="middle", class_="tick") for mark in shown]
+    return element("svg", texts, width="100%", height=_FOOT, aria_hidden="true")
 
 
-def _percent(gain: float) -> str:
-    return f"{label(round(gain, 1), sign=True)}%" if math.isfinite(gain) else "none"
+def _vertical(x: str, height: float, class_: str) -> Html:
+    return element("line", x1=x, x2=x, y1=0, y2=height, class_=class_)

@@ -1,6 +1,8 @@
-"""The page of the whole loop: transfer, labels, predictions, curves, counts."""
+"""The page of the whole loop: transfer, curves, labels, predictions, training, counts."""
 
+import dataclasses
 import os
+import shlex
 from collections.abc import Sequence
 
 from must_tf.errors import UserError
@@ -8,12 +10,15 @@ from must_tf.records import Dataset, open_dataset, verify
 from must_tf.report import statistics
 from must_tf.report.conflicts import conflicts_section
 from must_tf.report.curves import curves_section
+from must_tf.report.lines import Lines, lines_text, read_lines
+from must_tf.report.lines_section import lines_section
 from must_tf.report.markup import Html, element, join
 from must_tf.report.page import Section, write_page
 from must_tf.report.pictures import picture_table, spread
 from must_tf.report.predictions import predict
-from must_tf.report.transfer import read_transfer
-from must_tf.report.transfer_section import transfer_section
+from must_tf.report.text import write_text
+from must_tf.report.transfer import Transfer, read_transfer, transfer_text
+from must_tf.report.transfer_section import made_by, transfer_section
 
 _PICTURES = 6  # images of a dataset
 _VERIFIED = 5000  # records up to which a dataset is read whole; of larger ones the manifest's counts are told
@@ -26,35 +31,51 @@ def report(
     datasets: Sequence[Path] = (),
     workdirs: Sequence[Path] = (),
     student: Path | None = None,
-    transfer: Path | None = None,
+    transfer: Sequence[Path] = (),
     title: str = "Multi-Task Self-Training",
+    curves: Sequence[Path] = (),
+    text: Path | None = None,
 ) -> None:
     """Writes the page of the whole loop; a section that nothing was given for is left out.
 
     Args:
       out: the HTML file; it needs nothing else, and opens offline.
       datasets: folders of records, to draw and to count.
-      workdirs: runs, for their curves.
+      workdirs: runs, for their curves, and for the cosines of their tasks' gradients.
       student: workdir of a finished run, for its predictions on images of the first dataset that can be read.
-      transfer: JSON of a transfer table.
+      transfer: JSONs of transfer tables.
       title: of the page.
+      curves: JSONs of scores against a quantity.
+      text: a Markdown file that gets the tables and the curves as plain text. Where it exists, only what stands
+        between its lines `<!-- tables -->` and `<!-- /tables -->` is replaced.
 
     Raises:
       UserError: nothing to report, or a file that is missing or broken.
     """
+    tables, lines = [read_transfer(path) for path in transfer], [read_lines(path) for path in curves]
     opened = [open_dataset(folder) for folder in datasets]
-    sections = [transfer_section(read_transfer(transfer))] if transfer else []
+    sections = [transfer_section(table, _anchor("transfer", i)) for i, table in enumerate(tables)]
+    sections += [lines_section(drawn, _anchor("lines", i)) for i, drawn in enumerate(lines)]
+    given = f"--datasets={','.join(map(str, datasets))}"
     if opened:
-        sections.append(Section("labels", "Labels", join(_labels(dataset) for dataset in opened)))
+        body = join(_labels(dataset) for dataset in opened)
+        sections.append(_made(Section("labels", "Labels", body), given))
     if student:
-        sections.append(_predictions(student, opened))
+        sections.append(_made(_predictions(student, opened), given, f"--student={student}"))
     if workdirs:
-        sections.append(curves_section(workdirs))
-        sections += conflicts_section(workdirs)
+        trained = [curves_section(workdirs), *conflicts_section(workdirs)]
+        sections += [_made(section, f"--workdirs={','.join(map(str, workdirs))}") for section in trained]
     if opened:
-        sections.append(Section("datasets", "Datasets", join(_counts(dataset) for dataset in opened)))
+        body = join(_counts(dataset) for dataset in opened)
+        sections.append(_made(Section("datasets", "Datasets", body), given))
     if not sections:
-        raise UserError("nothing to report: none of datasets, workdirs, student and transfer given; name one or more")
+        raise UserError(
+            "nothing to report: none of datasets, workdirs, student, transfer and curves given; name one or more"
+        )
+    if text and not (tables or lines):
+        raise UserError(f"{text}: no table for it; give --transfer or --curves too")
+    if text:
+        _write_text(text, title, tables, lines)
     write_page(out, title, element("p", _LEAD, class_="lead"), sections)
 
 
@@ -62,6 +83,20 @@ _LEAD = (
     "Teachers label images, one student learns all the tasks at once, and its backbone is the start for tasks of "
     "one’s own (Ghiasi et al., Multi-Task Self-Training for Learning General Representations, ICCV 2021)."
 )
+
+
+def _write_text(path: Path, title: str, tables: Sequence[Transfer], lines: Sequence[Lines]) -> None:
+    texts = [*((table.value, transfer_text(table)) for table in tables), *((d.value, lines_text(d)) for d in lines)]
+    write_text(path, title, [(value["title"], value["note"], said, value["command"]) for value, said in texts])
+
+
+def _anchor(name: str, index: int) -> str:
+    return f"{name}-{index + 1}" if index else name
+
+
+def _made(section: Section, *flags: str) -> Section:
+    """Adds the command that makes a section again."""
+    return dataclasses.replace(section, body=join(section.body, made_by(shlex.join(["must", "report", *flags]))))
 
 
 def _labels(dataset: Dataset) -> Html:

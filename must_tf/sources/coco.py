@@ -17,6 +17,7 @@ from must_tf.records import Record
 from must_tf.sources.layout import existing, of_image_size, open_layout, pixel_boxes, split_spec
 from must_tf.sources.source import Source
 from must_tf.tasks import Detection, Segmentation
+from must_tf.tasks.detection import CROWD
 
 _GET_COCO = (
     "get train2017.zip, val2017.zip, annotations_trainval2017.zip and panoptic_annotations_trainval2017.zip from "
@@ -33,7 +34,7 @@ _IGNORE = -1
 def open_coco(spec: str, images_per_shard: int, max_pixels: int) -> Source:
     """Opens `FOLDER/instances_SPLIT` or `FOLDER/panoptic_SPLIT`: FOLDER/annotations/*.json, images in FOLDER/SPLIT.
 
-    Boxes of crowds are left out. Of the panoptic masks, pixels without a segment and those of crowds are ignored.
+    Boxes of crowds are ignored. Of the panoptic masks, pixels without a segment and those of crowds are ignored.
 
     Raises:
       UserError: something of it is not there, with where to get it.
@@ -80,13 +81,23 @@ def open_objects365(spec: str, images_per_shard: int, max_pixels: int) -> Source
     return _boxes(_load(path), "objects365", place, images_per_shard, max_pixels)
 
 
-def read_boxes(record: Record, source: tuple[tuple[float, ...], tuple[int, ...], tuple[int, int]]) -> dict[str, Any]:
-    """Returns the boxes: four numbers a box (x, y, width, height), a class a box, and the image's height and width."""
-    numbers, classes, (height, width) = source
+Found = tuple[tuple[float, ...], tuple[int, ...], tuple[int, ...], tuple[int, int]]
+
+
+def read_boxes(record: Record, source: Found) -> dict[str, Any]:
+    """Returns the boxes.
+
+    Args:
+      record: of the image.
+      source: four numbers a box (x, y, width, height), a class a box, a number a box that says why it is ignored, if it
+        is, and the image's height and width.
+    """
+    numbers, classes, ignore, (height, width) = source
     if (height, width) != (record.height, record.width):
         raise ValueError(f"boxes of an image of {height}x{width} on one of {record.height}x{record.width}")
     boxes = np.array(numbers, np.float64).reshape(-1, 4)
-    return pixel_boxes(np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1), classes, record, slack=np.inf)
+    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
+    return pixel_boxes(corners, classes, record, ignore, slack=np.inf)
 
 
 def read_panoptic(record: Record, source: tuple[str, tuple[tuple[int, int], ...]]) -> np.ndarray:
@@ -108,13 +119,15 @@ def _boxes(content: dict[str, Any], name: str, place: Any, images_per_shard: int
     names, index = _classes(content)
     numbers: dict[int, list[float]] = defaultdict(list)
     classes: dict[int, list[int]] = defaultdict(list)
+    ignore: dict[int, list[int]] = defaultdict(list)
     for one in content["annotations"]:
-        if not one.get("iscrowd"):
-            numbers[one["image_id"]].extend(map(float, one["bbox"]))
-            classes[one["image_id"]].append(index[one["category_id"]])
+        numbers[one["image_id"]].extend(map(float, one["bbox"]))
+        classes[one["image_id"]].append(index[one["category_id"]])
+        ignore[one["image_id"]].append(CROWD if one.get("iscrowd") else 0)
     items = []
     for image in sorted(content["images"], key=lambda image: image["id"]):
-        found = (tuple(numbers[image["id"]]), tuple(classes[image["id"]]), (image["height"], image["width"]))
+        of = image["id"]
+        found = (tuple(numbers[of]), tuple(classes[of]), tuple(ignore[of]), (image["height"], image["width"]))
         items.append((str(place(image["file_name"])), found))
     return open_layout(items, Detection(name, names), read_boxes, images_per_shard, max_pixels)
 

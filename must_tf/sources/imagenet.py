@@ -7,8 +7,9 @@ from must_tf.sources.source import Source
 from must_tf.tasks import Classification
 
 _GET = (
-    "get ILSVRC2012_img_train.tar from image-net.org, unpack each of the archives in it into a folder of its name, and "
-    "name the place: imagenet:ImageNet/train, with n01440764/*.JPEG in it"
+    "get ILSVRC2012_img_train.tar from image-net.org, unpack each of the archives in it into a folder of its name (of "
+    "ILSVRC2012_img_val.tar, sort the images into such folders), and name the place: imagenet:ImageNet/train, with "
+    "n01440764/*.JPEG in it"
 )
 
 

@@ -99,13 +99,16 @@ def of_image_size(values: np.ndarray, record: Record) -> np.ndarray:
     return values
 
 
-def pixel_boxes(corners: Any, classes: Sequence[int], record: Record, slack: float = 2.0) -> dict[str, np.ndarray]:
+def pixel_boxes(
+    corners: Any, classes: Sequence[int], record: Record, ignore: Sequence[int], slack: float = 2.0
+) -> dict[str, np.ndarray]:
     """Makes a label of detection out of boxes in pixels.
 
     Args:
       corners: [N, 4], (xmin, ymin, xmax, ymax); edges, so that the whole image is (0, 0, width, height).
       classes: [N].
       record: of the image.
+      ignore: [N]; 0, or why the box is ignored, see `Detection`.
       slack: pixels by which a box may reach beyond the image, where it is cut; one that reaches further does not belong
         to this image, or to another orientation of it: a `ValueError`. A box without area is left out.
     """
@@ -116,4 +119,8 @@ def pixel_boxes(corners: Any, classes: Sequence[int], record: Record, slack: flo
         raise ValueError(f"a box reaches {beyond:g} pixels beyond an image of {height}x{width}")
     boxes = np.clip(np.stack([ymin / height, xmin / width, ymax / height, xmax / width], 1), 0, 1).astype(np.float32)
     kept = (boxes[:, :2] < boxes[:, 2:]).all(1)
-    return {"boxes": boxes[kept], "classes": np.asarray(classes, np.int64)[kept]}
+    return {
+        "boxes": boxes[kept],
+        "classes": np.asarray(classes, np.int64)[kept],
+        "ignore": np.asarray(ignore, np.int64)[kept],
+    }

@@ -12,6 +12,10 @@ from must_tf.sources.decoding import in_order, to_record
 from must_tf.sources.source import Entry, Source, fingerprint, without_copies
 
 _IMAGE = "image"
+_BY_HAND = {  # what TFDS cannot download
+    "imagenet2012": "put ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar from image-net.org into downloads/manual "
+    "there, and ",
+}
 
 
 def open_tfds(spec: str, images_per_shard: int, max_pixels: int) -> Source:
@@ -89,7 +93,7 @@ def _prepared(name: str) -> Any:
         known = tfds.list_builders(with_community_datasets=False)
         places = ", ".join(map(str, tfds.core.utils.file_utils.list_data_dirs()))
         if plain in known:
-            remedy = f"run `tfds build {name}`, or set TFDS_DATA_DIR to where it is"
+            remedy = f"{_BY_HAND.get(plain, '')}run `tfds build {name}`, or set TFDS_DATA_DIR to where it is"
         else:
             near = nearest(plain, known)
             remedy = near if near.startswith("did you mean") else "set TFDS_DATA_DIR to where it is"

@@ -13,8 +13,23 @@ from must_tf.sources.layout import labelled, of_image_size, pixel_boxes
 from must_tf.sources.source import Entry, Source
 from must_tf.sources.tfds import open_tfds
 from must_tf.sources.voc import DETECTION
-from must_tf.tasks import Classification, Depth, Task
+from must_tf.tasks import Classification, Depth, Detection, Segmentation, Task
+from must_tf.tasks.detection import CROWD, DIFFICULT
 from must_tf.tasks.task import Label
+
+# Of ADE20K's instances, in the order of their ids, which begin with 1: 100 of the benchmark's 150 classes.
+ADE20K_THINGS = (
+    "bed", "windowpane", "cabinet", "person", "door", "table", "curtain", "chair", "car", "painting", "sofa", "shelf",
+    "mirror", "armchair", "seat", "fence", "desk", "wardrobe", "lamp", "bathtub", "railing", "cushion", "box", "column",
+    "signboard", "chest of drawers", "counter", "sink", "fireplace", "refrigerator", "stairs", "case", "pool table",
+    "pillow", "screen door", "bookcase", "coffee table", "toilet", "flower", "book", "bench", "countertop", "stove",
+    "palm", "kitchen island", "computer", "swivel chair", "boat", "arcade machine", "bus", "towel", "light", "truck",
+    "chandelier", "awning", "streetlight", "booth", "television receiver", "airplane", "apparel", "pole", "bannister",
+    "ottoman", "bottle", "van", "ship", "fountain", "washer", "plaything", "stool", "barrel", "basket", "bag",
+    "minibike", "oven", "ball", "food", "step", "trade name", "microwave", "pot", "animal", "bicycle", "dishwasher",
+    "screen", "sculpture", "hood", "sconce", "vase", "traffic light", "tray", "ashcan", "fan", "plate", "monitor",
+    "bulletin board", "radiator", "glass", "clock", "flag"
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,27 +40,31 @@ class Labels:
       features: those to decode, as `tfds.decode.PartialDecoding` has them.
       task: makes the task, given the dataset's features.
       read: makes the label, given the record and the example.
+      unlabelled: splits whose labels were never published; TFDS has them empty.
     """
 
     features: Mapping[str, Any]
     task: Callable[[Mapping[str, Any]], Task]
     read: Callable[[Record, Mapping[str, Any]], Label]
+    unlabelled: tuple[str, ...] = ()
 
 
 def open_labelled_tfds(spec: str, images_per_shard: int, max_pixels: int) -> Source:
     """Opens a split as `open_tfds` does, and with it the labels of the datasets in `KNOWN`, copies of images too.
 
-    TFDS's scene_parse150 is not among them: it holds the masks of instances, not the benchmark's; take `ade20k:`.
+    TFDS's scene_parse150 holds ADE20K's instances, and so a mask of 100 of the 150 classes, the others ignored; for the
+    benchmark's own masks take `ade20k:`. Of other datasets, and of splits without labels, the images alone.
     """
     source = open_tfds(spec, images_per_shard, max_pixels)
     name, _, split = spec.rpartition("/")
-    plain = name.partition(":")[0].partition("/")[0]
-    if plain not in KNOWN:
-        return source
     from tensorflow_datasets.core import read_only_builder
 
     builder = read_only_builder.builder_from_files(name)
-    task, total = KNOWN[plain].task(builder.info.features), len(source.shards)
+    plain = builder.info.full_name.rpartition("/")[0]  # without the version
+    known = KNOWN.get(plain)
+    if not known or split.partition("[")[0] in known.unlabelled:
+        return source
+    task, total = known.task(builder.info.features), len(source.shards)
     read = functools.partial(read_labelled_tfds, str(builder.data_dir), split, total=total, max_pixels=max_pixels)
     shards = tuple(functools.partial(read, index=index, name=plain, task=task) for index in range(total))
     return dataclasses.replace(source, tasks=(task,), shards=shards)
@@ -76,7 +95,7 @@ def read_labelled_tfds(
     )
 
     def entry(example: dict[str, Any]) -> Entry:
-        found = f"{name}: {example['tfds_id'].decode('utf-8', 'backslashreplace')}"
+        found = f"{builder.name}: {example['tfds_id'].decode('utf-8', 'backslashreplace')}"
         made = to_record(found, example["image"], max_pixels)
         return labelled(made, task, lambda record: known.read(record, example)) if isinstance(made, Record) else made
 
@@ -97,11 +116,28 @@ def _read_depth(record: Record, example: Mapping[str, Any]) -> np.ndarray:
 def _read_voc(record: Record, example: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """As `voc.read_boxes`: TFDS divides pixels counted from 1 by the image's size, and here the first is an edge."""
     things = example["objects"]
-    easy = ~things["is_difficult"]
-    ymin, xmin, ymax, xmax = things["bbox"][easy].T
+    return pixel_boxes(_corners(things, record, 1), things["label"], record, DIFFICULT * things["is_difficult"])
+
+
+def _read_coco(record: Record, example: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """As `coco.read_boxes`."""
+    things = example["objects"]
+    return pixel_boxes(_corners(things, record, 0), things["label"], record, CROWD * things["is_crowd"], slack=np.inf)
+
+
+def _corners(things: Mapping[str, np.ndarray], record: Record, first: int) -> np.ndarray:
+    """Returns boxes in pixels [N, 4], (xmin, ymin, xmax, ymax); `first` is the number of the first pixel."""
+    ymin, xmin, ymax, xmax = things["bbox"].T
     height, width = record.height, record.width
-    corners = np.stack([xmin * width - 1, ymin * height - 1, xmax * width, ymax * height], 1)
-    return pixel_boxes(corners, things["label"][easy], record)
+    return np.stack([xmin * width - first, ymin * height - first, xmax * width, ymax * height], 1)
+
+
+def _read_things(record: Record, example: Mapping[str, Any]) -> np.ndarray:
+    """Red is the class, from 1 on, green the number of the instance; 0 is none of the classes, and ignored."""
+    mask = example["annotation"][..., 0].astype(np.int64) - 1
+    if mask.max(initial=0) >= len(ADE20K_THINGS):
+        raise ValueError(f"a class {mask.max() + 1} of {len(ADE20K_THINGS)}")
+    return of_image_size(mask, record)
 
 
 def _classes(name: str) -> Labels:
@@ -111,11 +147,27 @@ def _classes(name: str) -> Labels:
     return Labels({"label": True}, task, _read_class)
 
 
-KNOWN: dict[str, Labels] = {
+def _voc(*unlabelled: str) -> Labels:
+    features = {"objects": {"bbox": True, "label": True, "is_difficult": True}}
+    return Labels(features, lambda features: DETECTION, _read_voc, unlabelled)
+
+
+def _coco(*unlabelled: str) -> Labels:
+    def task(features: Mapping[str, Any]) -> Task:
+        return Detection("coco_detection", tuple(features["objects"]["label"].names))
+
+    return Labels({"objects": {"bbox": True, "label": True, "is_crowd": True}}, task, _read_coco, unlabelled)
+
+
+KNOWN: dict[str, Labels] = {  # NAME[/CONFIG]
     "cifar100": _classes("cifar100"),
     "imagenet2012": _classes("imagenet"),
     "nyu_depth_v2": Labels({"depth": True}, lambda features: Depth("nyu_depth"), _read_depth),
-    "voc": Labels(
-        {"objects": {"bbox": True, "label": True, "is_difficult": True}}, lambda features: DETECTION, _read_voc
+    "scene_parse150": Labels(
+        {"annotation": True}, lambda features: Segmentation("ade20k_things", ADE20K_THINGS), _read_things
     ),
+    "voc/2007": _voc(),
+    "voc/2012": _voc("test"),
+    "coco/2014": _coco("test", "test2015"),
+    "coco/2017": _coco("test"),
 }

@@ -12,6 +12,7 @@ from must_tf.records import Record
 from must_tf.sources.layout import existing, of_image_size, open_layout, pixel_boxes, split_spec
 from must_tf.sources.source import Source
 from must_tf.tasks import Detection, Segmentation
+from must_tf.tasks.detection import DIFFICULT
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -31,8 +32,8 @@ def open_voc(spec: str, images_per_shard: int, max_pixels: int) -> Source:
     """Opens `FOLDER/Main/LIST` (boxes) or `FOLDER/Segmentation/LIST`: the images of FOLDER/ImageSets/.../LIST.txt.
 
     Boxes are of whole pixels counted from 1, both ends included; here they become edges. Boxes that are marked as
-    difficult are left out: the official evaluation counts them neither as found nor as missed, ours counts a detection
-    of one as false. Of a segmentation, 255 (borders, and what is hard to tell) is ignored.
+    difficult are ignored, as in the official evaluation: neither found nor missed. Of a segmentation, 255 (borders, and
+    what is hard to tell) is ignored.
 
     Raises:
       UserError: no such list, with where to get it.
@@ -44,7 +45,8 @@ def open_voc(spec: str, images_per_shard: int, max_pixels: int) -> Source:
     ids = [line.split()[0] for line in listed.read_text().splitlines() if line.strip()]
     labels, suffix = ("Annotations", "xml") if kind == "Main" else ("SegmentationClass", "png")
     existing(folder / labels, f"voc:{spec}", _GET)
-    items = [(str(folder / "JPEGImages" / f"{i}.jpg"), str(folder / labels / f"{i}.{suffix}")) for i in ids]
+    images = existing(folder / "JPEGImages", f"voc:{spec}", _GET)
+    items = [(str(images / f"{i}.jpg"), str(folder / labels / f"{i}.{suffix}")) for i in ids]
     if kind == "Main":
         return open_layout(items, DETECTION, read_boxes, images_per_shard, max_pixels)
     reader = functools.partial(read_mask, num_classes=len(SEGMENTATION.class_names))
@@ -52,20 +54,19 @@ def open_voc(spec: str, images_per_shard: int, max_pixels: int) -> Source:
 
 
 def read_boxes(record: Record, source: str) -> dict[str, np.ndarray]:
-    """Returns the boxes of an XML file, but for the difficult ones; those of parts of a person are no objects."""
-    corners, classes = [], []
+    """Returns the boxes of an XML file, difficult ones as ignored; those of parts of a person are no objects."""
+    corners, classes, ignore = [], [], []
     for thing in ElementTree.fromstring(Path(source).read_bytes()).findall("object"):
         name = thing.findtext("name", "")
         if name not in CLASSES:
             raise ValueError(f"{source}: an object {name!r} is none of the {len(CLASSES)} classes")
-        if thing.findtext("difficult", "0").strip() == "1":
-            continue
         xmin, ymin, xmax, ymax = (
             float(thing.findtext(f"bndbox/{side}", "nan")) for side in ("xmin", "ymin", "xmax", "ymax")
         )
         corners.append((xmin - 1, ymin - 1, xmax, ymax))
         classes.append(CLASSES.index(name))
-    return pixel_boxes(corners, classes, record)
+        ignore.append(DIFFICULT if thing.findtext("difficult", "0").strip() == "1" else 0)
+    return pixel_boxes(corners, classes, record, ignore)
 
 
 def read_mask(record: Record, source: str, num_classes: int) -> np.ndarray:

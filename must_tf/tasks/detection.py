@@ -1,8 +1,6 @@
 """Box detection with a RetinaNet head (Lin et al., ICCV 2017)."""
 
-import contextlib
 import dataclasses
-import io
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -14,6 +12,7 @@ from must_tf import garden
 from must_tf.errors import UserError
 from must_tf.geometry import Geometry, move_boxes, restore_boxes
 from must_tf.tasks import drawing
+from must_tf.tasks.average_precision import CROWD, DIFFICULT, AveragePrecision
 from must_tf.tasks.task import PYRAMID, TENTHS, Features, Metric, Outputs, Target, Task, histogram
 from must_tf.trunk import Trunk
 
@@ -26,7 +25,10 @@ class Detection(Task):
     """Boxes with classes.
 
     A label is a dict: `boxes` float [N, 4] (ymin, xmin, ymax, xmax, fractions of height and width), `classes` int [N]
-    and, optionally, `scores` float [N]. No boxes is a label too: nothing is here.
+    and, optionally, `scores` float [N] and `ignore` int [N]. No boxes is a label too: nothing is here.
+
+    What `ignore` marks is neither to be found nor to be missed, in training and in the metrics: `DIFFICULT` (1), an
+    object that is hard to tell; `CROWD` (2), a region of many objects. Other boxes have 0.
 
     Attributes:
       class_names: names in the order of the ids.
@@ -59,50 +61,61 @@ class Detection(Task):
         return len(self.class_names)
 
     def features(self) -> Features:
-        """`box/ymin` ... `box/xmax`, `box/score`: floats; `box/class`: int64."""
+        """`box/ymin` ... `box/xmax`, `box/score`: floats; `box/class`, `box/ignore`: int64."""
         floats = {f"{self.name}/box/{key}": tf.io.VarLenFeature(tf.float32) for key in (*_SIDES, "score")}
-        return floats | {f"{self.name}/box/class": tf.io.VarLenFeature(tf.int64)}
+        return floats | {f"{self.name}/box/{key}": tf.io.VarLenFeature(tf.int64) for key in ("class", "ignore")}
 
     def encode(self, label: Mapping[str, Any]) -> dict[str, Any]:
-        """Takes `boxes`, `classes` and, optionally, `scores`; float32 comes back to the bit."""
+        """Takes a label; float32 comes back to the bit. `box/ignore` is there only where a box is ignored."""
         boxes = np.asarray(label["boxes"], np.float32).reshape(-1, 4)
         classes = np.asarray(label["classes"], np.int64)
         scores = np.asarray(label.get("scores", np.ones(len(boxes))), np.float32)
-        self._check(len(boxes) == len(classes) == len(scores), "boxes, classes and scores of different lengths")
+        ignore = _ignore(label)
+        lengths = {len(values) for values in (boxes, classes, scores, ignore)}
+        self._check(len(lengths) == 1, "boxes, classes, scores and ignore of different lengths")
         self._check(bool(np.isfinite(boxes).all() and np.isfinite(scores).all()), "a box or score that is not finite")
         self._check(bool(((boxes >= 0) & (boxes <= 1)).all()), "a box outside [0, 1]")
         self._check(bool((boxes[:, :2] <= boxes[:, 2:]).all()), "a box whose ymax or xmax is below its ymin or xmin")
         self._check(bool(((classes >= 0) & (classes < self.num_classes)).all()), f"classes {set(classes.tolist())}")
+        self._check(bool(np.isin(ignore, (0, DIFFICULT, CROWD)).all()), f"ignore {set(ignore.tolist())}")
         sides = {f"{self.name}/box/{side}": boxes[:, i].tolist() for i, side in enumerate(_SIDES)}
-        return sides | {
-            f"{self.name}/box/class": classes.tolist(),
-            f"{self.name}/box/score": scores.tolist(),
-        }
+        return (
+            sides
+            | {f"{self.name}/box/class": classes.tolist(), f"{self.name}/box/score": scores.tolist()}
+            | ({f"{self.name}/box/ignore": ignore.tolist()} if ignore.any() else {})
+        )
 
     def decode(self, parsed: Mapping[str, tf.Tensor]) -> Target:
-        """Returns `boxes` [N, 4], `classes` [N], `scores` [N] and `present` []: whether the image has a label."""
+        """Returns `boxes` [N, 4], `classes`, `scores`, `ignore` [N] and `present` []: whether there is a label."""
 
         def dense(key):
             return tf.sparse.to_dense(parsed[f"{self.name}/box/{key}"])
 
+        classes, ignore = (tf.cast(dense(key), tf.int32) for key in ("class", "ignore"))
         return {
             "boxes": tf.stack([dense(side) for side in _SIDES], axis=-1),
-            "classes": tf.cast(dense("class"), tf.int32),
+            "classes": classes,
             "scores": dense("score"),
+            "ignore": tf.cond(tf.size(ignore) > 0, lambda: ignore, lambda: tf.zeros_like(classes)),
             "present": tf.strings.length(parsed[f"{self.name}/origin"]) > 0,
         }
 
     def label(self, target: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
-        """Returns boxes, classes and scores without the padding."""
+        """Returns boxes, classes, scores and ignore without the padding."""
         if not target["present"]:
             return None
         real = np.asarray(target["classes"]) >= 0
-        return {key: np.asarray(target[key])[real] for key in ("boxes", "classes", "scores")}
+        return {key: np.asarray(target[key])[real] for key in ("boxes", "classes", "scores", "ignore")}
 
     def transform(self, target: Target, geometry: Geometry) -> Target:
-        """Moves and clips the boxes, leaves out those that are hardly visible, pads to `max_boxes` with class -1."""
+        """Moves and clips the boxes, leaves out those that are hardly visible, pads to `max_boxes` with class -1.
+
+        Ignored ones come last, and stay as long as anything of them is visible.
+        """
         boxes, visible = move_boxes(target["boxes"], geometry)
-        kept = tf.where(visible >= self.min_visible)[: self.max_boxes, 0]
+        ignored = target["ignore"] > 0
+        counted = tf.where(~ignored & (visible >= self.min_visible))
+        kept = tf.concat([counted, tf.where(ignored & (visible > 0))], 0)[: self.max_boxes, 0]
 
         def pad(values, fill):
             values = tf.gather(values, kept)
@@ -114,6 +127,7 @@ class Detection(Task):
             "boxes": pad(boxes, 0.0),
             "classes": pad(target["classes"], _BACKGROUND),
             "scores": pad(target["scores"], 0.0),
+            "ignore": pad(target["ignore"], 0),
             "present": target["present"],
         }
 
@@ -127,10 +141,20 @@ class Detection(Task):
         return target["present"]
 
     def loss(self, target: Target, prediction: Any) -> tf.Tensor:
-        """Focal loss of all anchors and Huber loss of the matched ones (x 50, as Model Garden's), by matched anchor."""
+        """Focal loss of all anchors and Huber loss of the matched ones (x 50, as Model Garden's), by matched anchor.
+
+        Anchors that no counted box has, and that an ignored one would have, see `_shaded`, are not counted.
+        """
         logits, offsets, anchors, view = self._flatten(prediction)
         boxes = target["boxes"] * view
-        matched = _match(boxes, target["classes"], anchors)
+        ignored = target.get("ignore", tf.zeros_like(target["classes"])) > 0
+        matched = _match(boxes, tf.where(ignored, _BACKGROUND, target["classes"]), anchors)
+        shaded = tf.cond(
+            tf.reduce_any(ignored),
+            lambda: _shaded(boxes, ignored, anchors),
+            lambda: tf.zeros_like(matched, tf.bool),
+        )
+        matched = tf.where(shaded & (matched < 0), _IGNORED, matched)
         classes = tf.where(matched >= 0, tf.gather(target["classes"], tf.maximum(matched, 0), batch_dims=1), matched)
         positive = tf.cast(classes >= 0, tf.float32)
         focal = garden.focal_loss(tf.one_hot(classes, self.num_classes), logits)
@@ -179,22 +203,28 @@ class Detection(Task):
 
     def metrics(self) -> Metric:
         """`AP` (COCO: mean over IoU 0.5:0.95) and `AP50`, by pycocotools."""
-        return _AveragePrecision(self.num_classes)
+        return AveragePrecision(self.num_classes)
 
     def draw(self, image: np.ndarray, label: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Draws the boxes with their classes."""
-        return drawing.boxes(image, label["boxes"], label["classes"], self.class_names)
+        """Draws the boxes with their classes, and says of which ones are ignored."""
+        ids = np.where(_ignore(label) > 0, self.num_classes, 0) + label["classes"]
+        return drawing.boxes(
+            image, label["boxes"], ids, [*self.class_names, *map("{} (ignored)".format, self.class_names)]
+        )
 
     def statistics(self, label: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Boxes by class, and `boxes`, all of them."""
-        counts = {name: float((np.asarray(label["classes"]) == i).sum()) for i, name in enumerate(self.class_names)}
-        return {"boxes": float(len(label["classes"]))} | {name: count for name, count in counts.items() if count}
+        """Boxes by class, and `boxes`, all of them; ignored ones as `ignored boxes` alone."""
+        counted = np.asarray(label["classes"], np.int64)[_ignore(label) == 0]
+        ignored = {"ignored boxes": float(len(label["classes"]) - len(counted))}
+        counts = ignored | {name: float((counted == i).sum()) for i, name in enumerate(self.class_names)}
+        return {"boxes": float(len(counted))} | {name: count for name, count in counts.items() if count}
 
     def histograms(self, label: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
-        """Boxes by score, images by how many boxes they have."""
+        """Boxes by score, images by how many boxes they have; ignored ones are left out."""
+        counted = _ignore(label) == 0
         return {
-            "score": histogram(label.get("scores", np.ones(len(label["classes"]))), TENTHS),
-            "boxes an image": histogram(len(label["classes"]), _NUMBERS, whole=True),
+            "score": histogram(np.asarray(label.get("scores", np.ones(len(counted))))[counted], TENTHS),
+            "boxes an image": histogram(counted.sum(), _NUMBERS, whole=True),
         }
 
     def classes(self, label: Mapping[str, np.ndarray]) -> list[tuple[str, float | None]]:
@@ -242,6 +272,11 @@ class Detection(Task):
 _SIDES = ("ymin", "xmin", "ymax", "xmax")
 
 
+def _ignore(label: Mapping[str, Any]) -> np.ndarray:
+    """Returns a label's `ignore`, int64 [N]."""
+    return np.asarray(label.get("ignore", np.zeros(len(label["classes"]))), np.int64)
+
+
 def _match(boxes: tf.Tensor, classes: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
     """Assigns anchors to boxes as RetinaNet does.
 
@@ -266,52 +301,25 @@ def _match(boxes: tf.Tensor, classes: tf.Tensor, anchors: tf.Tensor) -> tf.Tenso
     return tf.where(tf.reduce_max(favoured, -1) > 0, forced, matched)
 
 
-class _AveragePrecision(Metric):
-    """pycocotools over boxes in thousandths of the view: areas mean little there, so only AP and AP50 are given."""
+def _shaded(boxes: tf.Tensor, ignored: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
+    """Finds the anchors that ignored boxes have: they are no background.
 
-    def __init__(self, num_classes: int) -> None:
-        self.categories = [{"id": i + 1} for i in range(num_classes)]
-        self.images: list[dict] = []
-        self.truth: list[dict] = []
-        self.found: list[dict] = []
+    One rule for single objects and for crowds: those that `_match` would not call background if the box counted, and
+    those with half of their area or more in the box, be the box ever so much larger.
 
-    def update(self, target, outputs):
-        for i in np.flatnonzero(target["present"]):
-            image = len(self.images) + 1
-            self.images.append({"id": image})
-            for box, cls in zip(target["boxes"][i], target["classes"][i], strict=True):
-                if cls >= 0:
-                    entry = _coco_box(image, box, cls) | {"id": len(self.truth) + 1, "iscrowd": 0}
-                    self.truth.append(entry)
-            for box, cls, score in zip(outputs["boxes"][i], outputs["classes"][i], outputs["scores"][i], strict=True):
-                if cls >= 0:
-                    self.found.append(_coco_box(image, box, cls) | {"score": float(score)})
+    Args:
+      boxes: [batch, N, 4] in pixels.
+      ignored: bool [batch, N].
+      anchors: [A, 4] in pixels.
 
-    def result(self):
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
+    Returns:
+      bool [batch, A].
+    """
+    like = _match(boxes, tf.where(ignored, 0, _BACKGROUND), anchors) != _BACKGROUND
 
-        if not self.truth:
-            return {"AP": float("nan"), "AP50": float("nan")}
-        if not self.found:
-            return {"AP": 0.0, "AP50": 0.0}
-        with contextlib.redirect_stdout(io.StringIO()):
-            truth = COCO()
-            truth.dataset = {
-                "info": {},
-                "images": self.images,
-                "annotations": self.truth,
-                "categories": self.categories,
-            }
-            truth.createIndex()
-            evaluation = COCOeval(truth, truth.loadRes(self.found), "bbox")
-            evaluation.evaluate()
-            evaluation.accumulate()
-            evaluation.summarize()
-        return {"AP": float(evaluation.stats[0]), "AP50": float(evaluation.stats[1])}
+    def shared(side):
+        ends = tf.minimum(boxes[:, tf.newaxis, :, side + 2], anchors[:, tf.newaxis, side + 2])
+        return tf.maximum(ends - tf.maximum(boxes[:, tf.newaxis, :, side], anchors[:, tf.newaxis, side]), 0)
 
-
-def _coco_box(image: int, box: np.ndarray, cls: int) -> dict[str, Any]:
-    ymin, xmin, ymax, xmax = (1000 * float(side) for side in box)
-    width, height = xmax - xmin, ymax - ymin
-    return {"image_id": image, "category_id": int(cls) + 1, "bbox": [xmin, ymin, width, height], "area": width * height}
+    inside = shared(0) * shared(1) * tf.cast(ignored, tf.float32)[:, tf.newaxis]  # [batch, A, N]
+    return like | (tf.reduce_max(inside, -1) >= 0.5 * tf.reduce_prod(anchors[:, 2:] - anchors[:, :2], -1))

@@ -114,7 +114,9 @@ class Experiment:
       combine: how gradients of tasks meet in the trunk.
       mixing: how often each folder is drawn from; uniformly from their union where nothing is said.
       augment: how images are changed.
-      validation: folder of records that the student is evaluated on, where there is one.
+      validation: folder of records that the student is evaluated on in training, and that `must transfer` chooses
+        settings on, where there is one.
+      test: folder of records that `must transfer` reports on.
       evaluate_every: steps between evaluations; 0 is none.
       best: `TASK/METRIC` of the evaluation by which the best student is kept in the workdir; `-TASK/METRIC` where
         lower is better; empty keeps none.
@@ -147,6 +149,7 @@ class Experiment:
     mixing: Mixing = Mixing()
     augment: Augment = Augment()
     validation: str = ""
+    test: str = ""
     evaluate_every: int = 0
     best: str = ""
     init: str = ""
@@ -199,9 +202,11 @@ def load_config(where: str, overrides: Mapping[str, str] | None = None, scale: f
 
 def scaled(experiment: Experiment, scale: float) -> Experiment:
     """Returns an experiment with `scale` times the steps, ten at least, and a warm-up in proportion."""
-    if scale == 1.0:
-        return experiment
-    steps = max(10, round(scale * experiment.steps))
+    return experiment if scale == 1.0 else with_steps(experiment, max(10, round(scale * experiment.steps)))
+
+
+def with_steps(experiment: Experiment, steps: int) -> Experiment:
+    """Returns an experiment with another number of steps, and a warm-up in proportion."""
     warmup = round(steps * experiment.optimizer.warmup_steps / experiment.steps)
     optimizer = dataclasses.replace(experiment.optimizer, warmup_steps=warmup)
     return dataclasses.replace(experiment, steps=steps, optimizer=optimizer)

@@ -31,7 +31,9 @@ def load_trunk(student: Student, where: str | os.PathLike) -> list[str]:
     Returns:
       The parts that were loaded: `backbone`, and `decoder` where it is there and fits.
     """
-    prefix = _prefix(student, where)
+    if not is_checkpoint(where) and not Path(where).is_file():
+        _check(student.architecture.trunk, read_architecture(where).trunk, where)
+    prefix = weights_prefix(where)
     reader = tf.train.load_checkpoint(prefix)
     shapes = reader.get_variable_to_shape_map()
     if _GRAPH not in shapes:
@@ -65,8 +67,13 @@ def load_trunk(student: Student, where: str | os.PathLike) -> list[str]:
     return sorted(loaded)
 
 
-def _prefix(student: Student, where: str | os.PathLike) -> str:
-    """Returns the name that the files of the weights begin with; checks the trunk of a run or an export."""
+def is_checkpoint(where: str | os.PathLike) -> bool:
+    """Whether a path is a checkpoint of Model Garden's trainer (its prefix or its folder), and no run or export."""
+    return Path(f"{where}.index").exists() or Path(where, "checkpoint").exists()
+
+
+def weights_prefix(where: str | os.PathLike) -> str:
+    """Returns the name that the files of the weights begin with: of an export, a finished workdir or a checkpoint."""
     if Path(f"{where}.index").exists():
         return str(where)
     if Path(where, "checkpoint").exists():
@@ -76,7 +83,6 @@ def _prefix(student: Student, where: str | os.PathLike) -> str:
         return latest
     if Path(where).is_file():
         raise UserError(f"{where}: no checkpoint; give its prefix, without .index or .data-00000-of-00001")
-    _check(student.architecture.trunk, read_architecture(where).trunk, where)
     for prefix in (Path(where, STUDENT, "weights"), Path(where, _EXPORTED)):
         if prefix.with_suffix(".index").exists():
             return str(prefix)

@@ -312,14 +312,31 @@ def test_folder_of_records_that_was_made_otherwise(fails, images, classifier_run
 
 
 @pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--seeds=0,x", ["--seeds", "'0,x'", "whole numbers"]),
+        ("--steps=0", ["--steps", "'0'", "1 or more"]),
+        ("--learning_rates=0.1,-1", ["--learning_rates", "'0.1,-1'"]),
+        ("--learning_rates=0.1,0.2", ["validation"]),
+        ("--reference=b", ["'b'", "['a']"]),
+    ],
+)
+def test_sweep_that_is_none(fails, toy_data, tmp_path, option, words):
+    path = Path(tmp_path, "c.py")
+    path.write_text(CONFIG.replace("[toy.SCENE, toy.DEPTH]", "[toy.SCENE]"))
+    where = (f"--config={path}:{toy_data}", f"--config.test={toy_data}", f"--workdir={tmp_path / 'run'}")
+    fails("transfer", *where, "--inits=a=", option, words=words)
+
+
+@pytest.mark.parametrize(
     ("inits", "words"),
     [("mine", ["mine", "NAME=PATH"]), ("a=/nowhere", ["/nowhere"]), ("=x", ["NAME=PATH"]), ("a=,a=", ["'a='"])],
 )
 def test_inits_that_are_none(fails, toy_data, tmp_path, inits, words):
     path = Path(tmp_path, "c.py")
     path.write_text(CONFIG.replace("[toy.SCENE, toy.DEPTH]", "[toy.SCENE]"))
-    argv = ("transfer", f"--config={path}:{toy_data}", f"--inits={inits}", f"--workdir={tmp_path / 'run'}")
-    fails(*argv, words=words)
+    where = (f"--config={path}:{toy_data}", f"--config.test={toy_data}", f"--workdir={tmp_path / 'run'}")
+    fails("transfer", *where, f"--inits={inits}", words=words)
 
 
 def test_split_that_is_none(fails, tmp_path):

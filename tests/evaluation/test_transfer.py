@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import sys
 
@@ -5,58 +6,79 @@ import pytest
 import toy
 
 from must_tf.errors import UserError
-from must_tf.evaluation import transfer
-from must_tf.training import load_student, read_architecture
+from must_tf.evaluation import Sweep, read_cells, transfer
 
 module = sys.modules["must_tf.evaluation.transfer"]  # the name in the package is the function
+SWEEP = Sweep(learning_rates=(0.01, 0.1), steps=(2, 3))
 
 
 @pytest.fixture(scope="module")
-def experiment(toy_data):
-    return toy.experiment(toy_data, tasks=[toy.SCENE], steps=2, validation=str(toy_data))
+def experiment(toy_data, tmp_path_factory):
+    validation = tmp_path_factory.mktemp("validation") / "toy"
+    toy.write_dataset(validation, toy.toy_records(5, seed=1))
+    return toy.experiment(toy_data, tasks=[toy.SCENE], steps=2, validation=str(validation), test=str(toy_data))
 
 
 @pytest.fixture(scope="module")
-def done(experiment, toy_run, tmp_path_factory):
+def inits(toy_run):
+    return {"random": "", "mine": str(toy_run)}
+
+
+@pytest.fixture(scope="module")
+def done(experiment, inits, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("transfer")
-    return workdir, transfer(experiment, {"random": "", "mine": str(toy_run)}, workdir, (0, 1))
+    return workdir, transfer([experiment], inits, workdir, (0, 1), SWEEP, command="must transfer")
 
 
-def test_result_has_a_score_of_each_init_and_seed(done):
-    workdir, result = done
-    assert set(result) == {"name", "metric", "train_images", "test_images", "scores"}
-    assert (result["name"], result["metric"]) == ("scene", "top1")
-    assert (result["train_images"], result["test_images"]) == (22, 22)
-    assert {name: len(scores) for name, scores in result["scores"].items()} == {"random": 2, "mine": 2}
-    assert all(0 <= score <= 1 for scores in result["scores"].values() for score in scores)
-    assert json.loads((workdir / "transfer.json").read_text()) == result
+def files(workdir):
+    return {str(path.relative_to(workdir)): path for path in workdir.rglob("*.json") if path.name != "config.json"}
 
 
-def test_runs_of_all_inits_have_one_architecture_and_differ(done):
+def test_table_has_a_score_of_each_init_and_seed(done):
+    workdir, table = done
+    (row,) = table["tasks"]
+    assert (row["name"], row["metric"]) == ("scene", "top1")
+    assert (row["train_images"], row["validation_images"], row["test_images"]) == (22, 5, 22)
+    assert {name: len(scores) for name, scores in row["scores"].items()} == {"random": 2, "mine": 2}
+    assert all(0 <= score <= 1 for scores in row["scores"].values() for score in scores)
+    assert (table["reference"], table["candidate"], table["command"]) == ("random", "mine", "must transfer")
+    assert json.loads((workdir / "transfer.json").read_text()) == table
+
+
+def test_first_seed_tries_every_setting_and_the_others_take_the_best_on_validation(done):
+    workdir, table = done
+    cells = read_cells(workdir)
+    for init in ("random", "mine"):
+        own = [cell for cell in cells if cell.init == init]
+        swept = [cell for cell in own if cell.seed == 0]
+        assert {(cell.learning_rate, cell.steps) for cell in swept} == {(r, s) for r in (0.01, 0.1) for s in (2, 3)}
+        (taken,) = [cell for cell in own if cell.seed == 1]
+        best = max(cell.validation["top1"] for cell in swept)
+        assert {cell.setting: cell.validation["top1"] for cell in swept}[taken.setting] == best
+        assert table["tasks"][0]["chosen"][init] == dataclasses.asdict(taken.setting)
+
+
+def test_nothing_but_json_is_left(done):
     workdir, _ = done
-    runs = [workdir / f"{name}-{seed}" for name in ("random", "mine") for seed in (0, 1)]
-    assert all(read_architecture(run) == read_architecture(runs[0]) for run in runs)
-    students = [load_student(run) for run in runs]
-    for i, one in enumerate(students):
-        assert not any(toy.same_weights(one, other) for other in students[:i])
+    assert all(path.suffix == ".json" for path in workdir.rglob("*") if path.is_file())
 
 
-def test_second_call_trains_nothing_and_says_the_same(done, experiment, toy_run, monkeypatch):
-    workdir, result = done
+def test_second_call_trains_nothing_and_says_the_same(done, experiment, inits, monkeypatch):
+    workdir, table = done
     monkeypatch.setattr(module, "Trainer", None)
-    assert transfer(experiment, {"random": "", "mine": str(toy_run)}, workdir, (0, 1)) == result
+    assert transfer([experiment], inits, workdir, (0, 1), SWEEP, command="must transfer") == table
 
 
-def test_scores_are_equal_when_run_again_in_another_order(done, experiment, toy_run, tmp_path):
-    _, result = done
-    again = transfer(experiment, {"mine": str(toy_run), "random": ""}, tmp_path, (0,))
-    assert {name: scores[0] for name, scores in result["scores"].items()} == {
-        name: scores[0] for name, scores in again["scores"].items()
-    }
+def test_cells_do_not_depend_on_their_order(done, experiment, inits, tmp_path):
+    workdir, _ = done
+    one = Sweep((0.1,), (3,))
+    transfer([experiment], dict(reversed(inits.items())), tmp_path, (0,), one)
+    for again in read_cells(tmp_path):
+        (before,) = [c for c in read_cells(workdir) if (c.init, c.setting, c.seed) == (again.init, again.setting, 0)]
+        assert (again.test, again.weights) == (before.test, before.weights)
 
 
-def test_killed_transfer_is_taken_up(done, experiment, toy_run, tmp_path, monkeypatch):
-    _, result = done
+def test_killed_transfer_is_taken_up(experiment, inits, done, tmp_path, monkeypatch):
     evaluate, calls = module.evaluate, []
 
     def killed(*arguments):
@@ -65,19 +87,46 @@ def test_killed_transfer_is_taken_up(done, experiment, toy_run, tmp_path, monkey
             raise KeyboardInterrupt
         return evaluate(*arguments)
 
-    inits = {"random": "", "mine": str(toy_run)}
     monkeypatch.setattr(module, "evaluate", killed)
+    one = Sweep((0.1,), (3,))
     with pytest.raises(KeyboardInterrupt):
-        transfer(experiment, inits, tmp_path, (0,))
-    again = transfer(experiment, inits, tmp_path, (0,))
+        transfer([experiment], inits, tmp_path, (0,), one)
+    scores = transfer([experiment], inits, tmp_path, (0,), one)["tasks"][0]["scores"]
     assert len(calls) == 3
-    assert again["scores"] == {name: scores[:1] for name, scores in result["scores"].items()}
+    swept = {(cell.init, cell.setting, cell.seed): cell.test["top1"] for cell in read_cells(done[0])}
+    assert scores == {init: [swept[init, cell.setting, 0]] for cell in read_cells(tmp_path) for init in [cell.init]}
 
 
-def test_more_tasks_or_no_validation_are_refused(toy_data, tmp_path):
-    for experiment in (
-        toy.experiment(toy_data, validation=str(toy_data)),
-        toy.experiment(toy_data, tasks=[toy.SCENE]),
+def test_seed_in_a_path_is_that_of_the_cell(experiment, toy_run, tmp_path):
+    for seed in (0, 1):
+        (tmp_path / f"run-{seed}").symlink_to(toy_run)
+    inits = {"mine": str(tmp_path / "run-{seed}")}
+    table = transfer([experiment], inits, tmp_path / "out", (0, 1))
+    assert len(table["tasks"][0]["scores"]["mine"]) == 2
+    (tmp_path / "run-1").unlink()
+    with pytest.raises(UserError, match="run-1"):
+        transfer([experiment], inits, tmp_path / "out", (0, 1))
+
+
+def test_other_weights_under_the_same_name_are_refused(done, experiment, inits):
+    workdir, _ = done
+    with pytest.raises(UserError, match="other weights"):
+        transfer([experiment], inits | {"mine": ""}, workdir, (0, 1), SWEEP)
+
+
+def test_what_cannot_be_run_is_refused_in_one_line(experiment, toy_data, tmp_path):
+    both = toy.experiment(toy_data, test=str(toy_data))
+    for experiments, words in (
+        ([both], "one task a config"),
+        ([], "one task a config"),
+        ([experiment, experiment], "each once"),
+        ([dataclasses.replace(experiment, test="")], "no `test` set"),
+        ([dataclasses.replace(experiment, validation="")], "needs a `validation` set"),
+        ([dataclasses.replace(experiment, validation=experiment.test)], "not the test set"),
     ):
-        with pytest.raises(UserError, match="one task and a validation set"):
-            transfer(experiment, {"random": ""}, tmp_path)
+        with pytest.raises(UserError, match=words):
+            transfer(experiments, {"random": ""}, tmp_path, sweep=SWEEP)
+    with pytest.raises(UserError, match="name of an initialisation"):
+        transfer([experiment], {"a/b": ""}, tmp_path)
+    with pytest.raises(UserError, match="reference 'other'"):
+        transfer([experiment], {"random": ""}, tmp_path, reference="other")

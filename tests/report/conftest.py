@@ -1,4 +1,4 @@
-"""A small dataset of all kinds, a student that fits it, a transfer table, and a reader of pages.
+"""A small dataset of all kinds, a student that fits it, a transfer table, lines, and a reader of pages.
 
 Names are awkward on purpose.
 """
@@ -32,30 +32,51 @@ _TASKS = (
     Depth("depth"),
     Normals("normals"),
 )
+_COST = {"images": 4800, "minutes": 1.5}
 _TRANSFER = {
     "title": "Transfer <to> two tasks",
     "command": "must demo --out='a & b'",
-    "steps": 150,
-    "batch_size": 16,
-    "seeds": [0, 1],
+    "note": "with a <note>",
     "inits": ["random", "classification", "must"],
     "reference": "classification",
     "candidate": "must",
+    "seeds": [0, 1],
+    "batch_size": 16,
+    "sweep": {"learning_rates": [0.1], "steps": [150]},
     "tasks": [
         {
             "name": "classification",
             "metric": "top1",
             "train_images": 300,
+            "validation_images": 0,
             "test_images": 1500,
             "scores": {"random": [0.20, 0.22], "classification": [0.40, 0.40], "must": [0.49, 0.51]},
+            "chosen": {},
+            "cost": {init: dict(_COST) for init in ("random", "classification", "must")},
         },
         {
             "name": "depth",
             "metric": "delta1",
             "train_images": 300,
+            "validation_images": 0,
             "test_images": 500,
             "scores": {"random": [0.3, 0.3], "classification": [0.8, 0.8], "must": [0.6, 0.6]},
+            "chosen": {},
+            "cost": {init: dict(_COST) for init in ("random", "classification", "must")},
         },
+    ],
+}
+_LINES = {
+    "title": "More <images>",
+    "command": "python -m sizes --out='a & b'",
+    "note": "",
+    "x": {"name": "unlabelled images", "values": [500, 2000, 8000], "log": True},
+    "panels": [
+        {
+            "name": "classification, top1",
+            "lines": {"<b>": [[0.4, 0.42], None, [0.5, 0.5]], "must": [[0.5], [0.6], [0.7]]},
+        },
+        {"name": "depth, delta1", "lines": {"must": [[0.3, 0.32], [0.4, 0.44], [0.5, 0.52]]}},
     ],
 }
 
@@ -127,6 +148,18 @@ def transfer():
 def transfer_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "transfer.json"
     path.write_text(json.dumps(_TRANSFER))
+    return path
+
+
+@pytest.fixture
+def lines():
+    return copy.deepcopy(_LINES)
+
+
+@pytest.fixture(scope="session")
+def lines_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "lines.json"
+    path.write_text(json.dumps(_LINES))
     return path
 
 

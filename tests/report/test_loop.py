@@ -1,4 +1,6 @@
+import html
 import re
+import shlex
 import shutil
 import subprocess
 
@@ -6,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from must_tf.cli.__main__ import main
 from must_tf.errors import UserError
 from must_tf.records import open_dataset
 from must_tf.report import report
@@ -14,9 +17,16 @@ from must_tf.report.predictions import predict
 
 
 @pytest.fixture(scope="module")
-def whole(dataset_folder, workdir, transfer_file, tmp_path_factory):
+def whole(dataset_folder, workdir, transfer_file, lines_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    arguments = ([dataset_folder], [workdir], workdir, transfer_file, "Rooms & <more>")
+    arguments = (
+        [dataset_folder],
+        [workdir],
+        workdir,
+        [transfer_file, transfer_file],
+        "Rooms & <more>",
+        [lines_file, lines_file],
+    )
     report(folder / "page.html", *arguments)
     return folder / "page.html", arguments
 
@@ -27,9 +37,27 @@ def sections(page):
 
 def test_all_sections_in_order_and_nothing_from_outside(whole, read_page):
     page = read_page(whole[0])
-    assert sections(page) == ["transfer", "labels", "predictions", "curves", "datasets"]
+    assert sections(page) == [
+        "transfer",
+        "transfer-2",
+        "lines",
+        "lines-2",
+        "labels",
+        "predictions",
+        "curves",
+        "datasets",
+    ]
     assert "<h1>Rooms &amp; &lt;more&gt;</h1>" in page.source
     assert not re.search(r"(?:src|href)=.https?:", page.source)
+
+
+def test_every_section_names_its_command(whole, dataset_folder, workdir, read_page):
+    source = read_page(whole[0]).source
+    parts = source.split("<section ")[1:]
+    assert all(part.count('class="command">Made by <code>') == 1 for part in parts)
+    datasets, student, workdirs = f"--datasets={dataset_folder}", f"--student={workdir}", f"--workdirs={workdir}"
+    for flags in ([datasets], [datasets, student], [workdirs]):
+        assert f"<code>{html.escape(shlex.join(['must', 'report', *flags]))}</code>" in source
 
 
 def test_the_same_inputs_give_the_same_bytes(whole, tmp_path):
@@ -75,6 +103,48 @@ def test_what_is_missing_is_named(dataset_folder, workdir, tmp_path):
     with pytest.raises(UserError, match="name a dataset too"):
         report(out, student=workdir)
     assert not out.exists()
+
+
+def test_text_takes_only_the_place_of_the_tables(transfer_file, lines_file, tmp_path):
+    path = tmp_path / "RESULTS.md"
+    arguments = {"transfer": [transfer_file], "curves": [lines_file], "text": path}
+    report(tmp_path / "page.html", **arguments, title="What <was> found")
+    made = path.read_text()
+    assert made.startswith("# What &lt;was> found\n\n<!-- tables -->\n## Transfer &lt;to> two tasks\n")
+    assert "\n## More &lt;images>\n" in made and "Made by `must demo --out='a & b'`." in made
+    around = "# Mine\n\nBefore.\n{}\nAfter, with \\1.\n"
+    path.write_text(around.format("<!-- tables -->\nold\n<!-- /tables -->"))
+    report(tmp_path / "page.html", **arguments)
+    block = made[made.index("<!-- tables -->") :].rstrip("\n")
+    assert path.read_text() == around.format(block)
+    report(tmp_path / "page.html", **arguments)
+    assert path.read_text() == around.format(block)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "<!-- tables -->\n", "<!-- /tables -->\n<!-- tables -->\n", "a <!-- tables -->\n<!-- /tables -->\n"]
+)
+def test_text_without_a_place_for_the_tables_is_left_alone(content, transfer_file, tmp_path):
+    path = tmp_path / "RESULTS.md"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"RESULTS\.md: not one line <!-- tables -->"):
+        report(tmp_path / "page.html", transfer=[transfer_file], text=path)
+    assert path.read_text() == content and not (tmp_path / "page.html").exists()
+
+
+def test_the_command_takes_lists_of_tables_and_curves(transfer_file, lines_file, tmp_path, read_page, capsys):
+    page, text = tmp_path / "page.html", tmp_path / "RESULTS.md"
+    tables, curves = f"--transfer={transfer_file},{transfer_file}", f"--curves={lines_file},{lines_file}"
+    with pytest.raises(SystemExit) as ended:
+        main(["report", tables, curves, f"--out={page}", f"--text={text}"])
+    assert not ended.value.code and capsys.readouterr().out == f"{page}: the page\n{text}: the tables\n"
+    assert sections(read_page(page)) == ["transfer", "transfer-2", "lines", "lines-2"]
+    assert text.read_text().count("```text") == 4
+
+
+def test_text_without_tables_is_refused(workdir, tmp_path):
+    with pytest.raises(UserError, match="--transfer or --curves"):
+        report(tmp_path / "page.html", workdirs=[workdir], text=tmp_path / "RESULTS.md")
 
 
 @pytest.mark.slow

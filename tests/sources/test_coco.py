@@ -8,6 +8,7 @@ import pytest
 
 from must_tf.errors import UserError
 from must_tf.sources import open_source
+from must_tf.tasks.detection import CROWD
 
 CATEGORIES = [{"id": 90, "name": "toothbrush"}, {"id": 1, "name": "person"}, {"id": 184, "name": "tree-merged"}]
 IMAGES = [
@@ -44,13 +45,14 @@ def coco(tmp_path):
     return tmp_path
 
 
-def test_boxes_are_clipped_and_crowds_and_empty_ones_are_left_out(coco):
+def test_boxes_are_clipped_crowds_are_ignored_and_empty_ones_are_left_out(coco):
     task, records, bad = layouts.entries(f"coco:{coco}/instances_train2017")
     assert task.name == "coco_detection" and task.class_names == ("person", "toothbrush", "tree-merged")
-    assert len(records["000000000009.jpg"].labels[task.name]["boxes"]) == 0
+    crowd = records["000000000009.jpg"].labels[task.name]
+    assert crowd["boxes"].tolist() == [[0, 0, 1, 1]] and crowd["ignore"].tolist() == [CROWD]
     found = records["000000000025.jpg"].labels[task.name]
     np.testing.assert_allclose(found["boxes"], [[0.25, 0.25, 0.75, 30.5 / 40], [0, 0, 1, 1]])
-    assert found["classes"].tolist() == [1, 0]
+    assert found["classes"].tolist() == [1, 0] and found["ignore"].tolist() == [0, 0]
     assert len(bad) == 1 and "boxes of an image of 40x20 on one of 20x40" in bad[0].reason
 
 

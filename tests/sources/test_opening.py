@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import toy
+from tensorflow_datasets.core import constants
 
 from must_tf.errors import UserError
 from must_tf.records import Record
@@ -53,6 +54,33 @@ def test_unknown_name_is_refused_in_one_line(tmp_path, monkeypatch, where, says)
     with pytest.raises(UserError, match=says) as caught:
         open_source(where)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("where", "get", "layout"),
+    [
+        ("voc:x/VOC2007/Main/trainval", "host.robots.ox.ac.uk/pascal/VOC", "voc:VOCdevkit/VOC2007/Main/trainval"),
+        ("ade20k:x/training", "data.csail.mit.edu/places/ADEchallenge", "ade20k:ADEChallengeData2016/training"),
+        ("diode:x/train/outdoor", "diode-dataset.org", "NAME_normal.npy"),
+        ("coco:x/instances_train2017", "cocodataset.org", "coco:COCO/instances_train2017"),
+        ("objects365:x/train", "objects365.org", "annotations/objects365_SPLIT.json"),
+        ("imagenet:x/train", "image-net.org", "n01440764/"),
+        ("tfds:cifar100/train", "`tfds build cifar100`", "TFDS_DATA_DIR"),
+        ("tfds:nyu_depth_v2/train", "`tfds build nyu_depth_v2`", "TFDS_DATA_DIR"),
+        ("tfds:voc/2007/train", "`tfds build voc/2007`", "TFDS_DATA_DIR"),
+        ("tfds:coco/2017/train", "`tfds build coco/2017`", "TFDS_DATA_DIR"),
+        ("tfds:scene_parse150/train", "`tfds build scene_parse150`", "TFDS_DATA_DIR"),
+        ("tfds:imagenet2012/train", "image-net.org", "downloads/manual"),
+    ],
+)
+def test_missing_dataset_says_where_to_get_it_and_how_to_lay_it_out(tmp_path, monkeypatch, where, get, layout):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(constants, "DATA_DIR", str(tmp_path))  # what TFDS_DATA_DIR sets, once a process
+    with pytest.raises(UserError) as caught:
+        open_source(where)
+    said = str(caught.value)
+    assert said.startswith(where.rpartition("/")[0] if where.startswith("tfds:") else where)
+    assert get in said and layout in said and "\n" not in said
 
 
 @pytest.mark.parametrize("arguments", [{"images_per_shard": 0}, {"max_pixels": 0}], ids=str)

@@ -1,4 +1,11 @@
-"""The datasets of TFDS that come with labels, in miniature: written with TFDS's own features of them."""
+"""The datasets of TFDS that come with labels: made up by TFDS, and in miniature, written with its own features.
+
+TFDS cannot make up the others: sides, classes and flags of its boxes are of different numbers, which its own encoder
+refuses, and its masks are not of their images' sizes.
+"""
+
+import json
+from pathlib import Path
 
 import layouts
 import numpy as np
@@ -8,14 +15,17 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import constants
 
 from must_tf.errors import UserError
+from must_tf.records import Record, serialize
 from must_tf.sources import open_source
+from must_tf.sources.tfds_labels import ADE20K_THINGS
 from must_tf.sources.voc import CLASSES, DETECTION
+from must_tf.tasks.detection import CROWD, DIFFICULT
 
 RNG = np.random.default_rng(0)
 
 
-def prepare(data_dir, name, split, examples):
-    """Writes a split of a dataset as TFDS prepares it, in one shard."""
+def prepare(data_dir, name, split, examples, count=None):
+    """Writes a split of a dataset as TFDS prepares it, in one shard; its metadata may tell of more examples."""
     builder = tfds.builder(name, data_dir=data_dir)
     folder = builder.data_dir
     tf.io.gfile.makedirs(str(folder))
@@ -23,13 +33,21 @@ def prepare(data_dir, name, split, examples):
         data_dir=folder, dataset_name=builder.name, split=split, filetype_suffix="tfrecord"
     )
     features = builder.info.features
-    if name == "cifar100":  # whose builder reads the names from what it downloads
+    if name == "cifar100":  # whose builder reads the names from what it downloads, as COCO's does
         features["label"].names = [f"class {i}" for i in range(100)]
+    if name.startswith("coco/"):
+        features["objects"]["label"].names = [f"class {i}" for i in range(80)]
     with tf.io.TFRecordWriter(str(template.sharded_filepath(shard_index=0, num_shards=1))) as writer:
         for example in examples:
             writer.write(features.serialize_example(features.encode_example(example)))
-    info = tfds.core.SplitInfo(name=split, shard_lengths=[len(examples)], num_bytes=1, filename_template=template)
-    tfds.folder_dataset.write_metadata(data_dir=folder, features=features, split_infos=[info])
+    info = tfds.core.SplitInfo(
+        name=split, shard_lengths=[count or len(examples)], num_bytes=1, filename_template=template
+    )
+    tfds.folder_dataset.write_metadata(data_dir=folder, features=features, split_infos=[info], check_data=False)
+    if builder.builder_config:  # which `write_metadata` does not know
+        path = Path(folder, "dataset_info.json")
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"configName": builder.builder_config.name}))
+    return folder
 
 
 def image(height, width):
@@ -59,6 +77,19 @@ def data_dir(tmp_path_factory):
     ]
     voc = {"image": image(50, 100), "image/filename": "000001.jpg", "labels": [18], "labels_no_difficult": [18]}
     prepare(folder, "voc/2007", "test", [voc | {"objects": objects}, voc | {"image": image(50, 100), "objects": []}])
+    prepare(folder, "voc/2012", "test", [voc | {"labels": [], "labels_no_difficult": [], "objects": []}])
+    things = [(0.1, 0.2, 0.5, 0.6, 3, False), (0.0, 0.0, 1.0, 1.0, 7, True)]
+    objects = [
+        {"id": 1, "area": 1, "bbox": tfds.features.BBox(*sides), "label": label, "is_crowd": crowd}
+        for *sides, label, crowd in things
+    ]
+    coco = {"image": image(50, 100), "image/filename": "1.jpg", "image/id": 1}
+    prepare(folder, "coco/2017", "validation", [coco | {"objects": objects}])
+    colours = np.zeros((50, 100, 3), np.uint8)
+    colours[:10], colours[10:20] = (1, 9, 0), (100, 10, 0)
+    wrong = np.full((50, 100, 3), 101, np.uint8)
+    scenes = [{"image": image(50, 100), "annotation": one} for one in (colours, wrong, colours[:, :99])]
+    prepare(folder, "scene_parse150", "train", scenes)
     return folder
 
 
@@ -98,8 +129,46 @@ def test_boxes_of_voc_are_those_of_the_devkit():
     labels = [record.labels["voc_detection"] for record in records.values()]
     full, empty = sorted(labels, key=lambda label: -len(label["boxes"]))
     assert task == DETECTION and not bad and len(empty["boxes"]) == 0
-    np.testing.assert_allclose(full["boxes"], [[10 / 50, 5 / 100, 25 / 50, 51 / 100]], atol=1e-6)
-    assert full["classes"].tolist() == [CLASSES.index("train")]
+    np.testing.assert_allclose(full["boxes"], [[10 / 50, 5 / 100, 25 / 50, 51 / 100], [0, 0, 1, 1]], atol=1e-6)
+    assert full["classes"].tolist() == [CLASSES.index("train"), CLASSES.index("dog")]
+    assert full["ignore"].tolist() == [0, DIFFICULT]
+
+
+def test_boxes_of_coco_and_its_crowds_are_ignored():
+    task, records, bad = layouts.entries("tfds:coco/2017/validation")
+    (record,) = records.values()
+    label = record.labels["coco_detection"]
+    assert task.num_classes == 80 and task.class_names[7] == "class 7" and not bad
+    np.testing.assert_allclose(label["boxes"], [[0.1, 0.2, 0.5, 0.6], [0, 0, 1, 1]], atol=1e-6)
+    assert label["classes"].tolist() == [3, 7] and label["ignore"].tolist() == [0, CROWD]
+
+
+def test_things_of_ade20k_are_red_and_the_rest_is_ignored():
+    task, records, bad = layouts.entries("tfds:scene_parse150/train", 10)
+    (record,) = records.values()
+    mask = record.labels["ade20k_things"]
+    assert task.class_names == ADE20K_THINGS and len(set(ADE20K_THINGS)) == 100
+    assert (mask[:10] == 0).all() and (mask[10:20] == 99).all() and (mask[20:] == -1).all()
+    assert "class 101 of 100" in bad[0].reason and "(50, 99) on an image of 50x100" in bad[1].reason
+
+
+def test_split_whose_labels_were_never_published_is_images_alone():
+    source = open_source("tfds:voc/2012/test")
+    (record,) = [entry for shard in source.shards for entry in shard()]
+    assert source.tasks == () and record.labels == {}  # and not "nothing is there"
+
+
+@pytest.mark.parametrize("name", ["cifar100", "imagenet2012", "nyu_depth_v2"])
+def test_what_tfds_makes_up_becomes_records(name, tmp_path, monkeypatch):
+    folder = prepare(tmp_path, name, "train", [], count=6)
+    monkeypatch.setattr(constants, "DATA_DIR", str(tmp_path))
+    source = open_source(f"tfds:{name}/train", 3)
+    (task,) = source.tasks
+    # The mock puts its own folder in the place of any other: here it is the very one that is read.
+    with tfds.testing.mock_data(num_examples=3, data_dir=str(folder)):
+        entries = [entry for shard in source.shards for entry in shard()]
+    assert len(entries) == 6 and all(isinstance(entry, Record) for entry in entries), entries
+    assert all(serialize(entry, [task]) and entry.labels[task.name] is not None for entry in entries)
 
 
 def test_set_that_is_not_prepared_says_how_to_get_it():

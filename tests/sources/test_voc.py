@@ -13,6 +13,7 @@ from must_tf.labeling import label
 from must_tf.records import open_dataset, verify
 from must_tf.sources import open_source
 from must_tf.sources.voc import CLASSES, DETECTION
+from must_tf.tasks.detection import DIFFICULT
 
 XML = """<annotation><folder>VOC2012</folder><filename>{name}.jpg</filename>
 <size><width>{width}</width><height>{height}</height><depth>3</depth></size><segmented>1</segmented>{objects}
@@ -51,14 +52,16 @@ def voc(tmp_path):
     return folder
 
 
-def test_boxes_become_edges_and_difficult_ones_and_parts_are_left_out(voc):
+def test_boxes_become_edges_difficult_ones_are_ignored_and_parts_are_left_out(voc):
     task, records, bad = layouts.entries(f"voc:{voc}/Main/trainval")
     assert task.name == "voc_detection" and task.class_names == CLASSES and not bad
     whole = records["2007_000000.jpg"].labels[task.name]
-    np.testing.assert_array_equal(whole["boxes"], [[0, 0, 1, 1]])
-    assert whole["classes"].tolist() == [CLASSES.index("person")]
-    (box,) = records["2007_000001.jpg"].labels[task.name]["boxes"]
-    np.testing.assert_allclose(box, [5 / 50, 10 / 100, 25 / 50, 50.5 / 100])
+    np.testing.assert_allclose(whole["boxes"], [[0, 0, 1, 1], [2 / 50, 2 / 100, 9 / 50, 9 / 100]])
+    assert whole["classes"].tolist() == [CLASSES.index("person"), CLASSES.index("dog")]
+    assert whole["ignore"].tolist() == [0, DIFFICULT]
+    other = records["2007_000001.jpg"].labels[task.name]
+    np.testing.assert_allclose(other["boxes"], [[5 / 50, 10 / 100, 25 / 50, 50.5 / 100]])
+    assert other["ignore"].tolist() == [0]
     assert len(records["2007_000002.jpg"].labels[task.name]["boxes"]) == 0  # nothing is there: a label too
 
 
@@ -130,10 +133,19 @@ def test_what_is_missing_says_where_to_get_it_in_one_line(voc, where, says):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("lost", ["JPEGImages", "Annotations"])
+def test_folder_that_is_missing_is_told_before_any_image_is_read(voc, lost):
+    (voc / lost).rename(voc / "elsewhere")
+    with pytest.raises(UserError, match=f"no .*{lost}; get VOCtrainval"):
+        open_source(f"voc:{voc}/Main/trainval")
+
+
 def test_labelling_without_teachers_writes_the_human_labels(voc, tmp_path):
     manifest = label(f"voc:{voc}/Main/trainval", [], tmp_path / "out", images_per_shard=2)
     assert manifest.counts == {"voc_detection": {"human": 3}} and [shard.count for shard in manifest.shards] == [2, 1]
-    assert not verify(open_dataset(tmp_path / "out")).problems
+    findings = verify(open_dataset(tmp_path / "out"))
+    counts = {"boxes": 2, "person": 1, "train": 1, "ignored boxes": 1}
+    assert not findings.problems and findings.statistics["voc_detection"] == counts
     (again,) = open_source(tmp_path / "out").tasks
     assert again == DETECTION
 

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from must_tf.errors import UserError
 from must_tf.geometry import Geometry, stretch
+from must_tf.records import deserialize, serialize
 from must_tf.tasks import Detection
-from must_tf.tasks.detection import _match
+from must_tf.tasks.detection import CROWD, DIFFICULT, _match, _shaded
 
 TASK = toy.THINGS
 
@@ -124,6 +125,134 @@ def test_outputs_suppress_the_same_box_twice_and_pad_with_no_class():
     np.testing.assert_array_equal(outputs["scores"][0] > 0, outputs["classes"][0] >= 0)
 
 
+# Ignored boxes
+
+
+def ignoring(label, *flags):
+    return label | {"ignore": np.array(flags)}
+
+
+def test_record_has_the_flag_only_where_a_box_is_ignored_and_gives_it_back():
+    plain = label([0.1, 0.1, 0.5, 0.5], [0.2, 0.2, 0.4, 0.4])
+    image = np.zeros((8, 8, 3), np.uint8)
+    one, other, flagged = (
+        serialize(toy.record(image, {"things": made}), [TASK])
+        for made in (plain, ignoring(plain, 0, 0), ignoring(plain, CROWD, 0))
+    )
+    assert one == other and b"things/box/ignore" not in one and b"things/box/ignore" in flagged
+    np.testing.assert_array_equal(deserialize(one, [TASK]).labels["things"]["ignore"], [0, 0])
+    back = deserialize(flagged, [TASK])
+    np.testing.assert_array_equal(back.labels["things"]["ignore"], [CROWD, 0])
+    assert serialize(back, [TASK]) == flagged
+
+
+def test_flag_that_no_writer_stores_is_a_flaw():
+    stored = toy.numpy(toy.target(TASK, label([0.1, 0.1, 0.5, 0.5]), 8, 8))
+    assert TASK.flaws(stored, 8, 8) == []
+    assert TASK.flaws(stored | {"ignore": np.array([3])}, 8, 8) == ["ignore {3}"]
+    assert "different lengths" in TASK.flaws(stored | {"ignore": np.array([0, 1])}, 8, 8)[0]
+
+
+def test_ignored_boxes_go_with_the_view_after_the_others_and_stay_while_they_are_seen():
+    hidden, cut, whole = [0.6, 0.6, 0.9, 0.9], [0.2, 0.45, 0.4, 0.75], [0.1, 0.1, 0.3, 0.3]
+    window = Geometry(
+        tf.constant([64, 64]), tf.constant([128, 128]), tf.zeros(2, tf.int32), tf.constant(False), toy.VIEW
+    )
+    for flag, kept in ((0, [0]), (DIFFICULT, [0, 1])):  # one sixth of `cut` is left
+        stored = toy.target(TASK, ignoring(label(hidden, cut, whole), DIFFICULT, flag, 0), 64, 64)
+        moved = TASK.label(toy.numpy(TASK.transform(stored, window)))
+        np.testing.assert_array_equal(moved["ignore"], [0, DIFFICULT][: len(kept)])
+        np.testing.assert_array_equal(moved["classes"], kept)
+
+
+def test_ignored_boxes_take_no_place_from_others():
+    many = ignoring(label(*[[0.1, 0.1, 0.5 + i / 50, 0.5] for i in range(9)]), *[CROWD] * 4, *[0] * 5)
+    moved = TASK.label(toy.numpy(TASK.transform(toy.target(TASK, many, 64, 64), stretch((64, 64), toy.VIEW))))
+    np.testing.assert_array_equal(moved["ignore"], [0] * 5 + [CROWD])
+
+
+def share_inside(anchor, box):
+    height = max(min(anchor[2], box[2]) - max(anchor[0], box[0]), 0)
+    width = max(min(anchor[3], box[3]) - max(anchor[1], box[1]), 0)
+    return height * width / ((anchor[2] - anchor[0]) * (anchor[3] - anchor[1]))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.sampled_from([6, 24, 60]))
+def test_anchors_that_ignored_boxes_have_are_no_background(seed, count, size):
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(0, 40, (count, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(4, size, (count, 2))], 1).astype(np.float32)
+    ignored = rng.random(count) < 0.5
+    anchors = TASK._anchors(4, tf.constant([4, 4])).numpy()
+    found = _shaded(tf.constant(boxes[None]), tf.constant(ignored[None]), tf.constant(anchors))[0].numpy()
+    inside = [max([share_inside(anchor, box) for box in boxes[ignored]], default=0) >= 0.5 for anchor in anchors]
+    np.testing.assert_array_equal(found, np.array(inside) | (matched_by_hand(boxes[ignored], anchors) != -1))
+
+
+def moved_by_loss(label):
+    """Which anchors of a prediction of zeros the loss of a label moves, by class logit and by offset; bool [A]."""
+    target = toy.batch([toy.view_target(TASK, label, *toy.VIEW)])
+    tensors = tf.nest.map_structure(tf.zeros_like, toy.random_prediction(TASK, np.random.default_rng(0), 1)[:2])
+    with tf.GradientTape() as tape:
+        tape.watch(tensors)
+        loss = TASK.loss(target, (*tensors, {}))
+    logits, offsets = tape.gradient(loss, tensors)
+    return [
+        np.concatenate([np.reshape(of[level], (-1, size)).any(-1) for level in sorted(of)])
+        for of, size in ((logits, TASK.num_classes), (offsets, 4))
+    ]
+
+
+@pytest.mark.parametrize("flag", [DIFFICULT, CROWD])
+def test_loss_leaves_anchors_on_ignored_boxes_alone_and_those_of_real_ones_as_they_are(flag):
+    """Within a crowd, too, a box that counts is learned."""
+    crowd, real = [0.0, 0.0, 0.75, 0.75], [0.1, 0.1, 0.4, 0.5]
+    nothing, alone, both = (
+        moved_by_loss(made)
+        for made in (label(), label(real), ignoring(label(crowd, real) | {"classes": np.zeros(2, int)}, flag, 0))
+    )
+    only = moved_by_loss(ignoring(label(crowd), flag))
+    assert nothing[0].all() and not nothing[1].any()
+    np.testing.assert_array_equal(both[1], alone[1])  # the same anchors are matched
+    assert both[0][alone[1]].all() and not only[1].any()
+    anchors = tf.concat([TASK._anchors(level, tf.constant([64 >> level] * 2)) for level in (3, 4, 5)], 0).numpy()
+    inside = np.array([share_inside(anchor, np.array(crowd) * 64) >= 0.5 for anchor in anchors])
+    assert inside.any() and not only[0][inside].any() and only[0][~inside].any()
+    assert not both[0][inside & ~alone[1]].any()
+
+
+def test_loss_of_an_image_with_ignored_boxes_alone_is_finite_and_less_than_of_an_empty_one():
+    prediction = toy.random_prediction(TASK, np.random.default_rng(0), 1)
+    empty, ignored = (
+        float(TASK.loss(toy.batch([toy.view_target(TASK, made, *toy.VIEW)]), prediction)[0])
+        for made in (label(), ignoring(label([0.1, 0.1, 0.6, 0.6], [0, 0, 0.02, 0.02]), CROWD, DIFFICULT))
+    )
+    assert 0 < ignored < empty
+
+
+@pytest.mark.slow
+def test_compiled_loss_is_the_eager_one():
+    labels = [ignoring(label([0, 0, 0.75, 0.75], [0.1, 0.1, 0.4, 0.5]), CROWD, 0), label([0.1, 0.1, 0.4, 0.5])]
+    target = toy.batch([toy.view_target(TASK, made, *toy.VIEW) for made in labels])
+    prediction = toy.random_prediction(TASK, np.random.default_rng(0), 2)
+    compiled = tf.function(TASK.loss, jit_compile=True)
+    np.testing.assert_allclose(compiled(target, prediction), TASK.loss(target, prediction), rtol=1e-5)
+
+
+def test_ignored_boxes_are_drawn_as_such_and_counted_apart():
+    plain = label([0.1, 0.1, 0.5, 0.5], [0.2, 0.2, 0.8, 0.8])
+    flagged, image = ignoring(plain, 0, CROWD), np.zeros((96, 96, 3), np.uint8)
+    assert TASK.statistics(plain) == {"boxes": 2, "chair": 1, "table": 1}
+    assert TASK.statistics(flagged) == {"boxes": 1, "chair": 1, "ignored boxes": 1}
+    assert sum(TASK.histograms(flagged)["score"].values()) == 1
+    assert TASK.histograms(flagged)["boxes an image"]["1"] == 1
+    assert (TASK.draw(image, flagged) != TASK.draw(image, plain)).any()
+    np.testing.assert_array_equal(TASK.draw(image, ignoring(plain, 0, 0)), TASK.draw(image, plain))
+
+
+# Metrics
+
+
 def scores(truth, found):
     """AP of boxes of class 0 in one image; `found` holds (box, score)."""
     metric = TASK.metrics()
@@ -175,6 +304,8 @@ def test_boxes_without_label_do_not_count_against_the_score():
         {"boxes": [[0.1, 0.1, 0.2, 0.3]], "classes": [2]},
         {"boxes": [[0.1, 0.1, 0.2, 0.3]], "classes": [0, 1]},
         {"boxes": [[0.1, 0.1, 0.2, 0.3]], "classes": [0], "scores": [np.inf]},
+        {"boxes": [[0.1, 0.1, 0.2, 0.3]], "classes": [0], "ignore": [3]},
+        {"boxes": [[0.1, 0.1, 0.2, 0.3]], "classes": [0], "ignore": [0, 1]},
     ],
 )
 def test_impossible_boxes_are_refused_naming_the_task(bad):

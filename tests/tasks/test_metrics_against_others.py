@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 
 from must_tf.tasks import Classification, Depth, Detection, Normals, Segmentation
+from must_tf.tasks.detection import CROWD, DIFFICULT
 
 BOXES = Detection("boxes", ("a", "b", "c"))
 STUFF = Segmentation("stuff", tuple("abcdef"))
@@ -25,11 +28,22 @@ def iou(one, other):
     return shared / ((one[2] - one[0]) * (one[3] - one[1]) + (other[2] - other[0]) * (other[3] - other[1]) - shared)
 
 
+def on_ignored(box, kind, found):
+    """How much of an ignored box was found: its IoU; of a crowd, the share of what was found that lies in it."""
+    if kind == DIFFICULT:
+        return iou(box, found)
+    height = min(box[2], found[2]) - max(box[0], found[0])
+    width = min(box[3], found[3]) - max(box[1], found[1])
+    return max(height, 0) * max(width, 0) / ((found[2] - found[0]) * (found[3] - found[1]))
+
+
 def average_precision(truths, founds, cls, threshold):
-    """COCO's rule for one class and threshold; None where the class has no truth."""
+    """COCO's rule for one class and threshold; None where the class has no truth that counts."""
     hits, total = [], 0
     for truth, found in zip(truths, founds, strict=True):
-        boxes = [box for box, label in zip(truth["boxes"], truth["classes"], strict=True) if label == cls]
+        all_boxes = zip(truth["boxes"], truth["classes"], truth["ignore"], strict=True)
+        of_class = [(box, ignore) for box, label, ignore in all_boxes if label == cls]
+        boxes = [box for box, ignore in of_class if not ignore]
         mine = [i for i, label in enumerate(found["classes"]) if label == cls]
         total += len(boxes)
         free = set(range(len(boxes)))
@@ -38,6 +52,8 @@ def average_precision(truths, founds, cls, threshold):
             hit = best is not None and iou(boxes[best], found["boxes"][i]) >= threshold
             if hit:
                 free.discard(best)
+            elif any(ignore and on_ignored(box, ignore, found["boxes"][i]) >= threshold for box, ignore in of_class):
+                continue
             hits.append((found["scores"][i], hit))
     if not total:
         return None
@@ -64,9 +80,10 @@ def some_boxes(rng, count):
     return np.concatenate([corner, corner + rng.uniform(0.1, 0.4, (count, 2))], 1)
 
 
-def some_image(rng, count, extra):
-    """Truth, and what was found: the truth moved a little, some of it missed or of another class, and some more."""
+def some_image(rng, count, extra, ignored):
+    """Truth, a share of it ignored, and what was found: the truth moved a little, some missed or misnamed, and more."""
     boxes, classes = some_boxes(rng, count), rng.integers(0, 3, count)
+    ignore = np.where(rng.random(count) < ignored, rng.integers(1, 3, count), 0)
     seen = rng.random(count) < 0.8
     moved = np.clip(boxes[seen] + rng.normal(0, 0.02, (seen.sum(), 4)), 0, 1)
     named = np.where(rng.random(seen.sum()) < 0.8, classes[seen], rng.integers(0, 3, seen.sum()))
@@ -75,7 +92,7 @@ def some_image(rng, count, extra):
         "classes": np.concatenate([named, rng.integers(0, 3, extra)]),
         "scores": rng.random(seen.sum() + extra),
     }
-    return {"boxes": boxes, "classes": classes}, found
+    return {"boxes": boxes, "classes": classes, "ignore": ignore}, found
 
 
 def scored(truths, founds, absent=()):
@@ -88,21 +105,22 @@ def scored(truths, founds, absent=()):
             missing = [(0, size - len(values))] + [(0, 0)] * (values.ndim - 1)
             return np.pad(values, missing, constant_values=fill)[np.newaxis]
 
-        target = {"boxes": pad(truth["boxes"], 0), "classes": pad(truth["classes"], -1)}
+        target = {key: pad(truth[key], -1 if key == "classes" else 0) for key in truth}
         outputs = {key: pad(found[key], -1 if key == "classes" else 0) for key in found}
         metric.update(target | {"present": np.array([i not in absent])}, outputs)
     return metric.result()
 
 
-@given(SEEDS, st.integers(1, 5), st.integers(0, 12), st.integers(0, 12))
-@example(0, 3, 1, 0)
-@example(1, 1, 12, 12)
-def test_boxes_as_by_hand(seed, images, count, extra):
+@given(SEEDS, st.integers(1, 5), st.integers(0, 12), st.integers(0, 12), st.sampled_from([0, 0.3, 1]))
+@example(0, 3, 1, 0, 0)
+@example(1, 1, 12, 12, 0)
+@example(2, 3, 12, 12, 0.5)
+def test_boxes_as_by_hand(seed, images, count, extra, ignored):
     rng = np.random.default_rng(seed)
-    pairs = [some_image(rng, int(rng.integers(0, count + 1)), int(rng.integers(0, extra + 1))) for _ in range(images)]
-    truths, founds = zip(*pairs, strict=True)
+    counts = rng.integers(0, (count + 1, extra + 1), (images, 2)).tolist()
+    truths, founds = zip(*[some_image(rng, *both, ignored) for both in counts], strict=True)
     ours = scored(truths, founds)
-    if not sum(len(truth["classes"]) for truth in truths):
+    if not sum((truth["ignore"] == 0).sum() for truth in truths):
         assert np.isnan([ours["AP"], ours["AP50"]]).all()
     else:
         assert ours == pytest.approx(by_hand(truths, founds), abs=1e-6)
@@ -110,13 +128,103 @@ def test_boxes_as_by_hand(seed, images, count, extra):
 
 def test_boxes_on_an_empty_image_are_false_and_an_image_without_a_label_does_not_count():
     nothing = {"boxes": np.zeros((0, 4)), "classes": np.zeros(0, int), "scores": np.zeros(0)}
-    one = {"boxes": np.array([[0.1, 0.1, 0.5, 0.5]]), "classes": np.array([0])}
+    one = {"boxes": np.array([[0.1, 0.1, 0.5, 0.5]]), "classes": np.array([0])}  # none is ignored where none says so
     sure, unsure = ({**one, "scores": np.array([score])} for score in (0.9, 0.1))
     assert scored([one], [sure]) == pytest.approx({"AP": 1.0, "AP50": 1.0})
     assert scored([one, nothing], [unsure, sure])["AP50"] == pytest.approx(0.5)
     assert scored([one, nothing], [unsure, sure], absent=[1])["AP50"] == pytest.approx(1.0)
     assert scored([one], [nothing]) == {"AP": 0.0, "AP50": 0.0}
     assert np.isnan(scored([nothing], [sure])["AP"])
+
+
+REAL, SHADOW, WIDE = (0.1, 0.1, 0.3, 0.3), (0.12, 0.1, 0.32, 0.3), (0, 0, 0.8, 0.8)  # the first two: IoU 0.82
+ELSEWHERE, PART = (0.5, 0.5, 0.6, 0.6), (0.7, 0.7, 0.75, 0.75)  # both in WIDE; neither much of it
+
+
+def truth_of(*boxes):
+    """Boxes of class 0, each with why it is ignored."""
+    sides = np.array([box for box, _ in boxes], float).reshape(-1, 4)
+    return {"boxes": sides, "classes": np.zeros(len(boxes), int), "ignore": np.array([flag for _, flag in boxes], int)}
+
+
+def found_of(*boxes):
+    """Boxes of class 0, each with its score."""
+    sides = np.array([box for box, _ in boxes], float).reshape(-1, 4)
+    return {"boxes": sides, "classes": np.zeros(len(boxes), int), "scores": np.array([score for _, score in boxes])}
+
+
+def by_pycocotools(truths, founds):
+    """pycocotools on COCO's own JSON, in pixels of an image of 1000x1000, where crowds alone are ignored."""
+
+    def entry(image, box, **fields):
+        ymin, xmin, ymax, xmax = (1000 * side for side in box)
+        size = {"bbox": [xmin, ymin, xmax - xmin, ymax - ymin], "area": (xmax - xmin) * (ymax - ymin)}
+        return {"image_id": image, "category_id": 1} | size | fields
+
+    truth, found = COCO(), []
+    annotations = [
+        entry(i, box, iscrowd=int(flag == CROWD))
+        for i, one in enumerate(truths)
+        for box, flag in zip(one["boxes"], one["ignore"], strict=True)
+    ]
+    truth.dataset = {
+        "images": [{"id": i} for i in range(len(truths))],
+        "annotations": [one | {"id": i + 1} for i, one in enumerate(annotations)],
+        "categories": [{"id": 1}],
+    }
+    truth.createIndex()
+    for i, one in enumerate(founds):
+        found += [entry(i, box, score=score) for box, score in zip(one["boxes"], one["scores"], strict=True)]
+    evaluation = COCOeval(truth, truth.loadRes(found), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return {"AP": evaluation.stats[0], "AP50": evaluation.stats[1]}
+
+
+HARD = {
+    "one found on the ignored, one on the real": (
+        [truth_of((REAL, 0), (ELSEWHERE, CROWD))],
+        [found_of((ELSEWHERE, 0.9), (REAL, 0.8))],
+    ),
+    "the ignored found thrice": (
+        [truth_of((REAL, 0), (ELSEWHERE, CROWD))],
+        [found_of((ELSEWHERE, 0.9), (ELSEWHERE, 0.85), (ELSEWHERE, 0.8), (REAL, 0.7))],
+    ),
+    "the ignored over a real one, found once": ([truth_of((SHADOW, CROWD), (REAL, 0))], [found_of((REAL, 0.9))]),
+    "the ignored over a real one, found twice": (
+        [truth_of((SHADOW, CROWD), (REAL, 0))],
+        [found_of((SHADOW, 0.9), (REAL, 0.8))],
+    ),
+    "in the crowd": ([truth_of((WIDE, CROWD), (REAL, 0))], [found_of((PART, 0.9), (ELSEWHERE, 0.85), (REAL, 0.8))]),
+    "beside an empty image": ([truth_of((REAL, 0)), truth_of()], [found_of((REAL, 0.8)), found_of((REAL, 0.9))]),
+    "beside an image of ignored ones": (
+        [truth_of((REAL, 0)), truth_of((WIDE, CROWD))],
+        [found_of((REAL, 0.8)), found_of((PART, 0.9))],
+    ),
+    "only the ignored found": ([truth_of((REAL, 0), (ELSEWHERE, CROWD))], [found_of((ELSEWHERE, 0.9))]),
+}
+
+
+@pytest.mark.parametrize("case", HARD)
+def test_crowds_are_ignored_as_pycocotools_does(case):
+    assert scored(*HARD[case]) == pytest.approx(by_pycocotools(*HARD[case]), abs=1e-9)
+
+
+def test_no_box_but_ignored_ones_is_nan():
+    for flag in (DIFFICULT, CROWD):
+        assert np.isnan([*scored([truth_of((REAL, flag))], [found_of((REAL, 0.9))]).values()]).all()
+        assert np.isnan([*scored([truth_of((REAL, flag))], [found_of()]).values()]).all()
+
+
+def test_difficult_boxes_are_ignored_as_in_voc():
+    """By the devkit's VOCevaldet: found by IoU, it is no miss, and no detection of it is right or wrong."""
+    found = found_of((WIDE, 0.95), (WIDE, 0.9), (REAL, 0.8))
+    assert scored([truth_of((REAL, 0), (WIDE, DIFFICULT))], [found]) == pytest.approx({"AP": 1.0, "AP50": 1.0})
+    assert scored([truth_of((REAL, 0), (WIDE, DIFFICULT))], [found_of((REAL, 0.8))])["AP50"] == pytest.approx(1)
+    inside = found_of((PART, 0.9), (REAL, 0.8))  # within it, but not it: wrong; in a crowd it would be ignored
+    assert scored([truth_of((REAL, 0), (WIDE, DIFFICULT))], [inside])["AP50"] == pytest.approx(0.5)
+    assert scored([truth_of((REAL, 0), (WIDE, CROWD))], [inside])["AP50"] == pytest.approx(1)
 
 
 # Segmentation and classification

@@ -73,9 +73,7 @@ SPLITS: dict[str, Split] = {
     "shared/test": Split("unlabelled", (TEACHER_TASKS["classification"],), 400, 4),
     **{f"{name}/test": Split(name, (task,), 400, 1) for name, task in TEACHER_TASKS.items()},
     **{f"downstream_{n}/train": Split(f"downstream_{n}", (task,), 250) for n, task in DOWNSTREAM_TASKS.items()},
-    **{
-        f"downstream_{n}/validation": Split(f"downstream_{n}", (task,), 300, 2) for n, task in DOWNSTREAM_TASKS.items()
-    },
+    **{f"downstream_{n}/validation": Split(f"downstream_{n}", (task,), 300, 2) for n, task in DOWNSTREAM_TASKS.items()},
     **{f"downstream_{n}/test": Split(f"downstream_{n}", (task,), 300, 1) for n, task in DOWNSTREAM_TASKS.items()},
 }
 

@@ -11,7 +11,7 @@ from must_tf.errors import UserError
 from must_tf.experiments.imagenet import common, downstream, student, teacher
 from must_tf.student import Student
 from must_tf.tasks import Classification, Depth, Detection, Normals, Segmentation
-from must_tf.training import load_config, train
+from must_tf.training import load_config, plan, train
 from must_tf.training.balance import task_weights
 
 SIZES = {"imagenet": 1000, "jft": 18_291, "cifar100": 100}
@@ -103,6 +103,33 @@ def test_runlocal_trains(tmp_path, monkeypatch, file, name):
 @pytest.mark.parametrize(("file", "name"), CONFIGS)
 def test_every_runlocal_trains(tmp_path, monkeypatch, file, name):
     trained_locally(tmp_path, monkeypatch, file, name)
+
+
+def planned():
+    """The rows that the docstrings give: (file, name, what stands behind the name)."""
+    for file, module, names in (
+        ("teacher", teacher, teacher.TEACHERS),
+        ("student", student, student.RUNS),
+        ("downstream", downstream, downstream.TASKS),
+    ):
+        table = (module.__doc__ or "").partition("8: hours")[2].splitlines()
+        rows = [line.replace(": ", ":").split() for line in table if line.startswith("    ")]
+        yield from ((file, row[0], row[1:]) for row in rows if row[0] in names)
+
+
+def test_docstrings_say_what_the_paper_s_main_runs_take():
+    told = {name for _, name, _ in planned()}
+    assert told >= {*teacher.TEACHERS, "table2_supervised", "table2_must", "table7_must", "ade20k"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("file", "name", "told"), planned())
+def test_what_docstrings_say_is_what_plan_computes(prepared, monkeypatch, file, name, told):
+    monkeypatch.chdir(prepared)
+    few, many = plan(load_config(f"imagenet/{file}.py:{name}"), (8, 256)).rows
+    parts = few.problem.partition("accumulate=")[2].replace(" would, in ", ":").removesuffix(" GiB")
+    expected = [f"{few.hours:.2f}", f"{few.memory:.1f}", parts or "-", f"{many.hours:.2f}", f"{many.memory:.1f}"]
+    assert told == [text.replace("nan", "-") for text in expected]
 
 
 @pytest.mark.slow

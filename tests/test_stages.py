@@ -1,7 +1,7 @@
 import pytest
 
-from must_tf.demo import Stage, run_stages
 from must_tf.errors import UserError
+from must_tf.stages import Stage, run_stages
 
 
 def test_stage_that_fails_is_told_with_its_folder_its_last_line_and_its_log(tmp_path, monkeypatch):

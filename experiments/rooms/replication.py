@@ -1,0 +1,179 @@
+"""The paper's tables on rooms: every stage that they need, as commands.
+
+    python -m must_tf.experiments.rooms.replication --out=replication
+
+Hours on two cores; the same command goes on where it was. `tables.py` gathers what is there so far.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from must_tf.cli import app
+from must_tf.demo import DOWNSTREAM
+from must_tf.experiments.rooms.pretraining import RUNS
+from must_tf.stages import Stage, run_stages
+
+FLAGS = flags.FlagValues()
+_OUT = flags.DEFINE_string("out", "replication", "Folder of all stages.", flag_values=FLAGS)
+_PROCESSES = flags.DEFINE_integer("processes", os.cpu_count(), "Stages at once.", 1, flag_values=FLAGS)
+
+SEEDS = (0, 1, 2)
+RATES, SWEPT_STEPS = (0.05, 0.2), (100, 300)
+FEW = (30, 90)  # of 300 labelled images
+VIEW_SIZES = (64, 96, 128, 160, 192)
+
+TEACHERS = {"classification": "supervised"} | {
+    task: f"teacher_{task}" for task in ("detection", "segmentation", "depth")
+}
+LABELLED = {name: f"rooms/{name}/train" for name in ("shared", "detection", "segmentation", "depth")} | {
+    f"unlabelled_{count}": f"unlabelled_{count}/unlabelled/train" for count in (500, 2000, 8000)
+}
+REPEATED = ("supervised", "must", "simclr")  # pre-trained anew for each seed; of the others, seed 0 alone
+
+ORDER = (
+    *("must", "held_out", "simclr", "added", "teachers", "students", "union", "unlabelled", "bootstrap", "combine"),
+    "few",
+)
+# Initialisations that are fine-tuned together, in the order of their importance.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "must": ("random", "supervised", "must"),
+    "simclr": ("simclr",),
+    "added": ("classification_depth", "classification_depth_segmentation"),
+    "teachers": ("teacher_detection", "teacher_segmentation", "teacher_depth"),
+    "students": ("student_detection", "student_segmentation", "student_depth"),
+    "union": ("multitask", "multitask_pseudo"),
+    "unlabelled": ("pseudo_500", "pseudo_2000", "pseudo_8000"),
+    "bootstrap": ("bootstrap",),
+    "combine": ("pcgrad", "attittud", "uncertainty"),
+}
+_UNTIL = flags.DEFINE_enum("until", ORDER[-1], ORDER, "The last group of stages.", flag_values=FLAGS)
+
+
+def plan(until: str = "few") -> list[Stage]:
+    """Returns the stages up to a group, the most urgent first: `GROUPS`, `held_out` after the first one, and `few`."""
+    wanted = _data()
+    for group in ORDER[: ORDER.index(until) + 1]:
+        if group == "held_out":
+            wanted += [_evaluate(name, task, size) for task in TEACHERS for name in judged(task) for size in VIEW_SIZES]
+        elif group == "few":
+            wanted += [_transfer(task, "must", count) for count in FEW for task in DOWNSTREAM]
+        else:
+            runs = [(init, seed) for init in GROUPS[group] for seed in _seeds(init)]
+            wanted += [stage for init, seed in runs for stage in _pretraining(init, seed)]
+            wanted += [_transfer(task, group) for task in DOWNSTREAM]
+    return list({stage.name: stage for stage in wanted}.values())
+
+
+def _seeds(init: str) -> tuple[int, ...]:
+    if init == "random":
+        return ()
+    return SEEDS if init in REPEATED else SEEDS[:1]
+
+
+def _data() -> list[Stage]:
+    return [
+        _rooms("teachers", [f"{name}/train" for name in ("detection", "segmentation", "depth", "shared")], 4000),
+        _rooms("train", [f"downstream_{task}/train" for task in DOWNSTREAM], 300),
+        _rooms("validation", [f"downstream_{task}/validation" for task in DOWNSTREAM], 300),
+        _rooms("test", [f"downstream_{task}/test" for task in DOWNSTREAM], 1000),
+        _rooms("held_out", [f"{name}/test" for name in ("detection", "segmentation", "depth", "shared")], 1000),
+        *(_rooms(f"unlabelled_{n}", ["unlabelled/train"], n, f"unlabelled_{n}") for n in (500, 2000, 8000)),
+        *(_rooms(f"few_{n}", [f"downstream_{task}/train" for task in DOWNSTREAM], n, f"few_{n}") for n in FEW),
+    ]
+
+
+def _rooms(name: str, splits: list[str], count: int, folder: str = "rooms") -> Stage:
+    options = (f"--count={count}", "--size=96", f"--out=data/{folder}", "--processes=1")
+    return Stage(
+        f"rooms_{name}",
+        ("rooms", f"--splits={','.join(splits)}", *options),
+        f"data/{folder}/{splits[-1]}/manifest.json",
+    )
+
+
+def _pretraining(name: str, seed: int) -> list[Stage]:
+    """A run of `pretraining.py`, after what it needs."""
+    run, stages, needs = RUNS[name], [], ["rooms_teachers"]
+    for folder in run.train:
+        kind, _, dataset = folder.partition("/")
+        if kind == "labelled":
+            stages += [stage for teacher in TEACHERS.values() for stage in _pretraining(teacher, 0)]
+            stages.append(_label(dataset))
+            needs.append(stages[-1].name)
+    if run.init:
+        stages += _pretraining("supervised", seed)
+        needs.append(stages[-1].name)
+    config, workdir = f"--config=rooms/pretraining.py:{name},{seed}", f"--workdir=runs/{name}-{seed}"
+    product = f"runs/{name}-{seed}/student"
+    if name == "simclr":
+        stage = Stage(f"{name}-{seed}", (config, workdir), product, tuple(needs), "must_tf.experiments.simclr")
+    else:
+        stage = Stage(f"{name}-{seed}", ("train", config, workdir), product, tuple(needs))
+    return [*stages, stage]
+
+
+def _label(dataset: str) -> Stage:
+    """Labels a dataset with all teachers; human labels stay."""
+    teachers = ",".join(f"{task}=student:runs/{name}-0" for task, name in TEACHERS.items())
+    command = (
+        "label",
+        f"--images=data/{LABELLED[dataset]}",
+        f"--teachers={teachers}",
+        f"--out=data/labelled/{dataset}",
+    )
+    rooms = f"rooms_{dataset}" if dataset.startswith("unlabelled") else "rooms_teachers"
+    needs = (rooms, *(f"{name}-0" for name in TEACHERS.values()))
+    return Stage(f"label_{dataset}", command, f"data/labelled/{dataset}/manifest.json", needs)
+
+
+def _transfer(task: str, group: str, few: int = 0) -> Stage:
+    """The protocol on one task, for the initialisations of a group, on all of its labelled images or on a few."""
+    inits = GROUPS[group]
+    paths = [f"{name}={_path(name)}" for name in inits]
+    name = f"few_{few}" if few else "transfer"
+    workdir = f"{name}/{task}_{group}"
+    command = (
+        "transfer",
+        f"--config=rooms/finetuning.py:{task}" + (f",{few}" if few else ""),
+        f"--inits={','.join(paths)}",
+        f"--seeds={','.join(map(str, SEEDS))}",
+        f"--learning_rates={','.join(map(str, RATES))}",
+        f"--steps={','.join(map(str, SWEPT_STEPS))}",
+        f"--workdir={workdir}",
+    )
+    needs = ["rooms_train", "rooms_validation", "rooms_test"]
+    needs += [f"{name}-{seed}" for name in inits for seed in _seeds(name)]
+    needs += [f"rooms_few_{few}"] if few else []
+    return Stage(f"{name}_{task}_{group}", command, f"{workdir}/transfer.json", tuple(needs))
+
+
+def judged(task: str) -> tuple[str, str]:
+    """Returns the runs that are scored on a teacher's own task: the teacher and the student."""
+    return TEACHERS[task], "must"
+
+
+def _evaluate(name: str, task: str, size: int) -> Stage:
+    """Scores a run on rooms of a teacher's world that it did not see, at one input size."""
+    data = "shared" if task == "classification" else task
+    product = f"held_out/{task}/{name}-{size}.json"
+    options = (f"--workdir=runs/{name}-0", f"--data=data/rooms/{data}/test", f"--tasks={task}", f"--size={size}")
+    needs = ("rooms_held_out", f"{name}-0")
+    return Stage(f"held_out_{task}_{name}_{size}", ("evaluate", *options, f"--out={product}"), product, needs)
+
+
+def _path(init: str) -> str:
+    if init == "random":
+        return ""
+    return f"runs/{init}-" + ("{seed}" if init in REPEATED else "0")
+
+
+def main() -> None:
+    """Runs the stages."""
+    run_stages(plan(_UNTIL.value), Path(_OUT.value), _PROCESSES.value)
+
+
+if __name__ == "__main__":
+    app.run("replication", __doc__, FLAGS, main, sys.argv[1:])

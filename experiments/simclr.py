@@ -1,0 +1,345 @@
+"""SimCLR: a trunk out of images alone, the baseline that reads no label (Chen et al., ICML 2020).
+
+    python -m must_tf.experiments.simclr --config=rooms/pretraining.py:simclr --workdir=runs/simclr
+
+Two random views of an image attract each other, and repel the views of the batch's other images. What is left in the
+workdir is a finished student, as by `must train`, for `must transfer --inits=simclr=runs/simclr` and `must finetune`;
+the same command takes a killed run up again.
+
+Of the config are read: train, mixing, steps, batch_size (images a step, each in two views), input_size, trunk,
+optimizer, augment.flip, policy, seed, deterministic, log_every, checkpoint_every, keep_checkpoints; and tasks, one of
+classification, whose head stays as it was drawn. Any of them can be changed: --config.optimizer.learning_rate=0.3
+"""
+
+import dataclasses
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read as TensorFlow is imported
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from absl import flags
+
+from must_tf.cli import app
+from must_tf.errors import UserError
+from must_tf.files import locked, read_json, write_json
+from must_tf.geometry import Geometry, Size
+from must_tf.pipeline.augment import Augment, Change, change_colours, random_changes
+from must_tf.pipeline.decode import decode_view
+from must_tf.pipeline.stream import records
+from must_tf.progress import Progress
+from must_tf.records import Dataset, open_dataset
+from must_tf.records.schema import parse_encoded
+from must_tf.student import Student
+from must_tf.tasks.task import POOLED
+from must_tf.training import Experiment, load_config, load_student, save_student
+from must_tf.training.checkpoint import STUDENT
+from must_tf.training.checks import CONFIG, check_values, claim
+from must_tf.training.monitor import Monitor
+from must_tf.training.schedule import make_optimizer
+from must_tf.training.state import Checkpoints
+from must_tf.training.stopping import Stop
+
+SETTINGS = "simclr.json"
+
+_OUTPUTS = 64  # of the projection
+_STRETCH = 4 / 3  # most of a window's width to its height, against the view's; and of its height to its width
+_JITTERED = 0.8  # share of the views whose colours change
+_TO_GREY = np.array([[0.299], [0.587], [0.114]], np.float32) @ np.ones([1, 3], np.float32)
+_UNKNOWN = ("sizes", "init", "strategy", "streams", "evaluate_every", "jit_compile")  # fields that no run here obeys
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What SimCLR has beside the config.
+
+    Attributes:
+      temperature: cosines are divided by it.
+      min_scale: least share of an image's area that a view shows, in (0, 1].
+      colour: strength of the views' jitter (see `Augment`), below 1.
+      grey: share of the views without colour.
+    """
+
+    temperature: float = 0.2
+    min_scale: float = 0.2
+    colour: float = 0.4
+    grey: float = 0.2
+
+    def __post_init__(self):
+        if not (self.temperature > 0 and 0 < self.min_scale <= 1 and 0 <= self.colour < 1 and 0 <= self.grey <= 1):
+            raise UserError(
+                f"{self} received; expected temperature > 0, 0 < min_scale <= 1, 0 <= colour < 1 and 0 <= grey <= 1"
+            )
+
+
+FLAGS = flags.FlagValues()
+_CONFIG = flags.DEFINE_string("config", None, "FILE.py or FILE.py:ARGUMENT.", flag_values=FLAGS)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run's files are.", flag_values=FLAGS)
+_SCALE = flags.DEFINE_float("scale", 1.0, "Factor on the steps, to try it in seconds.", 1e-4, flag_values=FLAGS)
+_SETTINGS = [
+    flags.DEFINE_float("temperature", Settings.temperature, "Cosines are divided by it.", flag_values=FLAGS),
+    flags.DEFINE_float("min_scale", Settings.min_scale, "Least share of an image in a view.", flag_values=FLAGS),
+    flags.DEFINE_float("colour", Settings.colour, "Strength of the jitter of colours.", flag_values=FLAGS),
+    flags.DEFINE_float("grey", Settings.grey, "Share of the views without colour.", flag_values=FLAGS),
+]
+flags.mark_flags_as_required(["config", "workdir"], flag_values=FLAGS)
+
+
+def run(argv: list[str]) -> None:
+    """Runs the command."""
+    rest, overrides = app.split_config(argv)
+    app.run("simclr", __doc__, FLAGS, lambda: main(overrides), rest)
+
+
+def main(overrides: dict[str, str]) -> None:
+    """Trains."""
+    experiment = load_config(_CONFIG.value, overrides, _SCALE.value)
+    pretrain(experiment, _WORKDIR.value, Settings(**{flag.name: flag.value for flag in _SETTINGS}))
+    print(f"{_WORKDIR.value}/student: the finished student")
+
+
+def pretrain(experiment: Experiment, workdir: str | os.PathLike, settings: Settings = Settings()) -> Student:
+    """Trains a student's backbone, or takes up a run where its last checkpoint is.
+
+    Leaves in the workdir what `training.train` does, and the settings.
+
+    Raises:
+      UserError: bad config or data, a workdir of another run, or a loss that is not finite.
+    """
+    _check(experiment)
+    datasets, workdir = [open_dataset(folder) for folder in experiment.train], Path(workdir)
+    with locked(workdir):
+        _claim(workdir, experiment, settings)
+        if (workdir / STUDENT).is_dir():
+            print(f"{workdir}: this run is finished, at step {experiment.steps}")
+            return load_student(workdir, experiment.policy)
+        learner = Learner(experiment, settings.temperature)
+        _train(learner, datasets, experiment, settings, workdir)
+        return learner.student
+
+
+# Views
+
+
+def view_batches(
+    datasets: Sequence[Dataset], experiment: Experiment, settings: Settings, start: int = 0
+) -> tf.data.Dataset:
+    """Returns endless batches of two views an image: uint8 [batch, 2, height, width, 3].
+
+    Batch `b` is a function of the arguments and `b`; `start` is the first.
+    """
+    count, view_size = experiment.batch_size, experiment.input_size
+    with tf.device("CPU"):
+        order_seed, view_seed = tf.unstack(tf.random.split(tf.constant([experiment.seed, 0], tf.int64), 2))
+
+    def chance(number: tf.Tensor) -> tuple[Change, tf.Tensor]:
+        drawn = random_views(2 * count, experiment.augment.flip, settings, tf.random.fold_in(view_seed, number))
+        return tf.nest.map_structure(lambda part: tf.reshape(part, [count, 2, *part.shape[1:]]), drawn)
+
+    def views(drawn: tuple[Change, tf.Tensor], serialized: tf.Tensor) -> tf.Tensor:
+        parsed = parse_encoded(serialized, ())
+        both = [tf.nest.map_structure(lambda part, i=i: part[i], drawn) for i in range(2)]
+        made = [make_view(parsed["encoded"], parsed["size"], view_size, *one) for one in both]
+        return tf.stack(made)
+
+    chances = tf.data.Dataset.range(start, tf.int64.max).map(chance).unbatch()
+    serialized = records(datasets, count, order_seed, start, experiment.mixing)
+    made = tf.data.Dataset.zip(chances, serialized).map(views, tf.data.AUTOTUNE, deterministic=True)
+    options = tf.data.Options()
+    options.threading.max_intra_op_parallelism = 1  # images are parallel already; and sums depend on no machine
+    return made.batch(count, drop_remainder=True).prefetch(4).with_options(options)
+
+
+def random_views(count: int, flip: bool, settings: Settings, seed: tf.Tensor) -> tuple[Change, tf.Tensor]:
+    """Draws what `count` views show.
+
+    Returns:
+      Their changes, of which the factor is unused; and the sides of their windows, height and width, in units of those
+      of the largest window of the view's aspect and the image's area: [count, 2].
+    """
+    change_seed, window_seed = tf.unstack(tf.random.split(seed, 2))
+    change = random_changes(Augment((1.0, 1.0), flip, settings.colour), count, change_seed)
+    area, aspect, jitter, grey = tf.unstack(tf.random.stateless_uniform([count, 4], window_seed), axis=1)
+    side = tf.sqrt(settings.min_scale + (1 - settings.min_scale) * area)
+    stretch = tf.exp(math.log(_STRETCH) * (aspect - 0.5))  # the root of what width to height is multiplied with
+    jittered, grey = jitter < _JITTERED, (grey < settings.grey)[:, tf.newaxis, tf.newaxis]
+    colours = tf.where(jittered[:, tf.newaxis, tf.newaxis], change.colours, tf.eye(3))
+    colours = tf.where(grey, colours @ _TO_GREY, colours)
+    change = change._replace(colours=colours, contrast=tf.where(jittered, change.contrast, 0.0))
+    return change, tf.stack([side / stretch, side * stretch], 1)
+
+
+def make_view(encoded: tf.Tensor, size: tf.Tensor, view_size: Size, change: Change, sides: tf.Tensor) -> tf.Tensor:
+    """Returns a view of an encoded image, uint8 [height, width, 3].
+
+    Args:
+      encoded: JPEG or PNG.
+      size: int32 [2], its height and width.
+      view_size: height and width of the view.
+      change: of the image, by `random_views`.
+      sides: [2], of the window, by `random_views`.
+    """
+    view, image = tf.constant(view_size, tf.float32), tf.cast(size, tf.float32)
+    window = tf.minimum(sides * view * tf.sqrt(tf.reduce_prod(image) / tf.reduce_prod(view)), image)
+    scaled = tf.cast(tf.round(view * image / window), tf.int32)
+    room = tf.cast(scaled - tf.constant(view_size) + 1, tf.float32)
+    geometry = Geometry(size, scaled, tf.cast(change.place * room, tf.int32), change.flip, view_size)
+    coloured = change_colours(decode_view(encoded, geometry), change)
+    return tf.cast(tf.raw_ops.ClipByValue(t=coloured + 0.5, clip_value_min=0.0, clip_value_max=255.0), tf.uint8)
+
+
+# Learning
+
+
+def nt_xent(projected: tf.Tensor, temperature: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """The loss of SimCLR, "normalised temperature-scaled cross entropy", in float32.
+
+    Args:
+      projected: [2N, D], of which the rows 2i and 2i + 1 are of two views of one image.
+      temperature: above 0.
+
+    Returns:
+      The mean over the views of the cross entropy of finding the other view of the image among the 2N - 1 others: []
+      (chance is log(2N - 1)); and the share of the views that find it, [].
+    """
+    unit = tf.math.l2_normalize(tf.cast(projected, tf.float32), axis=1)
+    logits = tf.matmul(unit, unit, transpose_b=True) / temperature
+    count = tf.shape(logits)[0]
+    logits = tf.linalg.set_diag(logits, tf.fill([count], logits.dtype.min))
+    others = tf.bitwise.bitwise_xor(tf.range(count), 1)
+    loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(others, logits))
+    found = tf.argmax(logits, 1, tf.int32) == others
+    return loss, tf.reduce_mean(tf.cast(found, tf.float32))
+
+
+class Learner:
+    """A student, the projection of its C5, and the optimizer of both."""
+
+    def __init__(self, experiment: Experiment, temperature: float):
+        if experiment.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        tf_keras.utils.set_random_seed(experiment.seed)
+        tf_keras.backend.reset_uids()  # as in `Trainer`: names of layers order sums
+        self.temperature = temperature
+        self.student = Student(experiment.tasks, experiment.trunk, experiment.policy)
+        width = self.student.backbone.output["5"].shape[-1]
+        self.projection = tf_keras.Sequential(
+            [
+                tf_keras.layers.Dense(width, use_bias=False),
+                tf_keras.layers.BatchNormalization(),
+                tf_keras.layers.ReLU(),
+                tf_keras.layers.Dense(_OUTPUTS),
+            ]
+        )
+        self.projection.build([None, width])
+        self.variables = [*self.student.backbone.trainable_variables, *self.projection.trainable_variables]
+        self.optimizer = make_optimizer(experiment.optimizer, experiment.steps)
+        self.optimizer.build(self.variables)
+        self.objects = {"student": self.student, "projection": self.projection, "optimizer": self.optimizer}
+
+    @tf.function
+    def step(self, views: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Makes a step on two views an image, uint8 [batch, 2, H, W, 3].
+
+        Returns:
+          Scalars: `loss`, `found` (share of the views whose other view is the nearest of all), `gradient_norm`, and
+          `applied`: 1, or 0 where something is not finite and the weights are lost.
+        """
+        with tf.GradientTape() as tape:
+            features = self.student.features(tf.reshape(views, [-1, *views.shape[2:]]), training=True)["C5"]
+            projected = self.projection(tf.reduce_mean(features, [1, 2]), training=True)
+            loss, found = nt_xent(projected, self.temperature)
+        gradients = tape.gradient(loss, self.variables)
+        norm = tf.linalg.global_norm(gradients)
+        self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True))
+        finite = tf.math.is_finite(loss) & tf.math.is_finite(norm)
+        return {"loss": loss, "found": found, "gradient_norm": norm, "applied": tf.cast(finite, tf.float32)}
+
+
+def _train(
+    learner: Learner, datasets: Sequence[Dataset], experiment: Experiment, settings: Settings, workdir: Path
+) -> None:
+    """Makes the run's steps, or those that are left, and saves the student."""
+    checkpoints = Checkpoints(workdir / "checkpoints", experiment.keep_checkpoints, learner.objects)
+    done, state = checkpoints.restore() or (0, {})
+    if done:
+        print(f"{workdir}: taken up at step {done}")
+    monitor = Monitor(workdir, done, state.get("monitor"))
+    progress, note = Progress("simclr", experiment.steps, "steps", done), ""
+    batches = progress.waiting(view_batches(datasets, experiment, settings, done))
+    with Stop() as stop:
+        while done < experiment.steps:
+            monitor.add(learner.step(next(batches)))
+            done += 1
+            last = done == experiment.steps
+            logs, saves = (last or done % every == 0 for every in (experiment.log_every, experiment.checkpoint_every))
+            if logs or saves or stop.requested:
+                _check_finite(monitor, done, workdir)
+            if logs:
+                facts = {"learning_rate": float(learner.optimizer.learning_rate.numpy())}
+                clock = {"data_wait": progress.wait_share, "images_per_second": progress.rate * experiment.batch_size}
+                means = monitor.write(done, facts, clock)
+                note = f"  loss {means['loss']:.3f}, {means['found']:.0%} found"
+            if saves or stop.requested:
+                checkpoints.save(done, {"monitor": monitor.state()})
+            stop.leave(f"{workdir}: stopped after step {done}; the same command takes it up again")
+            progress.update(1, f"{progress.rate * experiment.batch_size:.0f} images/s{note}")
+    if experiment.optimizer.ema:
+        learner.optimizer.finalize_variable_values(learner.variables)
+    save_student(learner.student, workdir)
+    if not experiment.keep_checkpoints:
+        checkpoints.remove()
+
+
+# Checks
+
+
+def _check(experiment: Experiment) -> None:
+    """Raises a `UserError` where the config cannot be that of a run."""
+    check_values(experiment)
+    if len(experiment.tasks) != 1 or experiment.tasks[0].tap != POOLED:
+        names = ", ".join(task.name for task in experiment.tasks)
+        raise UserError(f"tasks: {names} received, expected one task of classification, for a student without pyramid")
+    usual: Any = {field.name: field.default for field in dataclasses.fields(Experiment)}
+    for name in _UNKNOWN:
+        if getattr(experiment, name) != usual[name]:
+            raise UserError(f"{name}: {getattr(experiment, name)!r} received, which SimCLR does not know; leave it out")
+    if experiment.optimizer.accumulate != 1:
+        raise UserError("optimizer.accumulate: SimCLR compares all images of a batch, and takes 1 only")
+    if experiment.policy == "mixed_float16":
+        raise UserError("policy: 'mixed_float16' received, expected 'float32' or 'mixed_bfloat16'")
+    if experiment.batch_size < 2:
+        raise UserError(f"batch_size: {experiment.batch_size} received, expected 2 images or more, to be told apart")
+
+
+def _check_finite(monitor: Monitor, step: int, workdir: Path) -> None:
+    bad, _, _ = monitor.bad(step)
+    if bad:
+        raise UserError(
+            f"{workdir}: no finite loss or gradient at step {bad[0]}; lower optimizer.learning_rate or set "
+            "optimizer.clip_norm, with another --workdir"
+        )
+
+
+def _claim(workdir: Path, experiment: Experiment, settings: Settings) -> None:
+    """Writes settings and config into a new workdir; refuses one of other settings, or of `must train`."""
+    path, now = workdir / SETTINGS, dataclasses.asdict(settings)
+    if path.exists():
+        before = read_json(path)
+        if before != now:
+            raise UserError(f"{workdir}: was started with {before}, now {now}; give another --workdir, or those before")
+    elif (workdir / CONFIG).exists():
+        raise UserError(f"{workdir}: holds a run that is none of SimCLR; give another --workdir")
+    else:
+        write_json(path, now)
+    claim(workdir, experiment)
+
+
+if __name__ == "__main__":
+    run(sys.argv[1:])

@@ -1,0 +1,180 @@
+"""Cells of the transfer protocol as JSON files, and the table that is made of them alone.
+
+A cell is one fine-tuning: a task, an initialisation, a learning rate, a number of steps and a seed. It lies in
+`FOLDER/TASK/INIT/lr0.1-steps300-seed0.json`.
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from must_tf.errors import UserError
+from must_tf.files import read_json, write_json
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What the protocol sweeps for each initialisation."""
+
+    learning_rate: float
+    steps: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One fine-tuning and what came of it.
+
+    Attributes:
+      task: its name.
+      metric: by which settings are chosen and scores reported; higher is better.
+      init: name of the initialisation.
+      learning_rate: at its peak.
+      steps: of fine-tuning.
+      seed: of weights, order and augmentation.
+      batch_size: images a step.
+      train_images: how many differ.
+      validation: metrics on the validation set; empty where nothing is chosen.
+      validation_images: how many.
+      test: metrics on the test set.
+      test_images: how many.
+      minutes: of training and evaluation, on the machine that made the cell.
+      weights: of the initialisation, the first 16 hex digits of their SHA-256; empty for a random start.
+    """
+
+    task: str
+    metric: str
+    init: str
+    learning_rate: float
+    steps: int
+    seed: int
+    batch_size: int
+    train_images: int
+    validation: Mapping[str, float]
+    validation_images: int
+    test: Mapping[str, float]
+    test_images: int
+    minutes: float
+    weights: str
+
+    @property
+    def setting(self) -> Setting:
+        """What was swept."""
+        return Setting(self.learning_rate, self.steps)
+
+    def write(self, folder: str | os.PathLike) -> None:
+        """Writes the cell to its place in a folder, whole or not at all."""
+        write_json(cell_path(folder, self.task, self.init, self.setting, self.seed), dataclasses.asdict(self))
+
+
+def cell_path(folder: str | os.PathLike, task: str, init: str, setting: Setting, seed: int) -> Path:
+    """Returns where a cell is."""
+    return Path(folder, task, init, f"lr{setting.learning_rate:g}-steps{setting.steps}-seed{seed}.json")
+
+
+def read_cell(path: str | os.PathLike) -> Cell:
+    """Reads a cell; a file that is none is a `UserError`."""
+    value = read_json(path)
+    fields = {field.name for field in dataclasses.fields(Cell)}
+    if not isinstance(value, dict) or set(value) != fields:
+        raise UserError(f"{path}: no cell of `must transfer`; delete it, and run the command again")
+    return Cell(**value)
+
+
+def read_cells(folder: str | os.PathLike) -> list[Cell]:
+    """Reads all cells of a folder, in the order of their paths; a `UserError` where there is none."""
+    paths = sorted(Path(folder).glob("*/*/lr*-steps*-seed*.json"))
+    if not paths:
+        raise UserError(f"{folder}: holds no cells; make them with `must transfer --workdir={folder}`")
+    return [read_cell(path) for path in paths]
+
+
+def choose(cells: Sequence[Cell]) -> Setting:
+    """Returns the setting with the highest score on validation, of the sweep of one task and initialisation.
+
+    Of equal ones it is the one with fewer steps, then with the lower learning rate. A sweep of one setting needs no
+    validation set.
+    """
+    ranked = sorted(cells, key=lambda cell: (cell.steps, cell.learning_rate))
+    if len(ranked) == 1:
+        return ranked[0].setting
+    return max(ranked, key=lambda cell: cell.validation[cell.metric]).setting
+
+
+def tabulate(
+    cells: Iterable[Cell],
+    inits: Sequence[str],
+    reference: str,
+    candidate: str,
+    tasks: Sequence[str] = (),
+    title: str = "Transfer",
+    command: str = "",
+    note: str = "",
+) -> dict[str, Any]:
+    """Makes the table of some initialisations; what is not there yet is left out.
+
+    Args:
+      cells: of any tasks and initialisations.
+      inits: the columns, in order.
+      reference: the initialisation that others are compared with.
+      candidate: the initialisation that the table is about.
+      tasks: the rows, in order; all in the order of the cells where empty.
+      title: of the table.
+      command: that made the cells.
+      note: what a reader should know.
+
+    Returns:
+      {"title", "command", "note", "reference", "candidate", "inits", "seeds", "batch_size", "sweep": {"learning_rates",
+      "steps"}, "tasks": [...]}. A task is {"name", "metric", "train_images", "validation_images", "test_images",
+      "scores": {init: [score or None, a seed each]}, "chosen": {init: setting}, "cost": {init: {"images", "minutes"}}};
+      the cost is that of the whole sweep and of all seeds.
+
+    Raises:
+      UserError: not one cell is there, or an initialisation is not among `inits`.
+    """
+    if not {reference, candidate} <= set(inits):
+        raise UserError(f"table {title!r}: reference {reference!r} or candidate {candidate!r} is not in {list(inits)}")
+    wanted = [cell for cell in cells if cell.init in inits and cell.task in (tasks or (cell.task,))]
+    if not wanted:
+        raise UserError(f"table {title!r}: no cell of {', '.join(inits)} is there; run `must transfer` first")
+    names = list(tasks or dict.fromkeys(cell.task for cell in wanted))
+    seeds = sorted({cell.seed for cell in wanted})
+    rows = [_row([cell for cell in wanted if cell.task == name], inits, seeds) for name in names]
+    return {
+        "title": title,
+        "command": command,
+        "note": note,
+        "reference": reference,
+        "candidate": candidate,
+        "inits": list(inits),
+        "seeds": seeds,
+        "batch_size": wanted[0].batch_size,
+        "sweep": {
+            "learning_rates": sorted({cell.learning_rate for cell in wanted}),
+            "steps": sorted({cell.steps for cell in wanted}),
+        },
+        "tasks": [row for row in rows if row],
+    }
+
+
+def _row(cells: Sequence[Cell], inits: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
+    """Returns a task's row; nothing where it has no cell."""
+    if not cells:
+        return {}
+    first, scores, chosen, cost = cells[0], {}, {}, {}
+    for init in inits:
+        own = [cell for cell in cells if cell.init == init]
+        sweep = [cell for cell in own if cell.seed == seeds[0]]
+        if not sweep:
+            continue
+        setting = choose(sweep)
+        by_seed = {cell.seed: cell.test[cell.metric] for cell in own if cell.setting == setting}
+        scores[init] = [by_seed.get(seed) for seed in seeds]
+        chosen[init] = dataclasses.asdict(setting)
+        cost[init] = {
+            "images": sum(cell.steps * cell.batch_size for cell in own),
+            "minutes": round(sum(cell.minutes for cell in own), 2),
+        }
+    counts = {name: getattr(first, name) for name in ("train_images", "validation_images", "test_images")}
+    return {"name": first.task, "metric": first.metric, **counts, "scores": scores, "chosen": chosen, "cost": cost}

@@ -1,0 +1,125 @@
+"""Commands that depend on one another, as many at once as there are cores.
+
+A stage whose product is there is done: a killed run takes up where it was.
+"""
+
+import dataclasses
+import multiprocessing
+import multiprocessing.connection
+import os
+import runpy
+import shlex
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from must_tf import files
+from must_tf.errors import UserError
+
+TIMES = "minutes.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One command.
+
+    Attributes:
+      name: also that of its log.
+      command: arguments of `must`, or of another module's command.
+      product: a file or folder that is there when the stage is done, in the folder of all stages.
+      needs: names of the stages before it.
+      module: whose command it is.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    product: str
+    needs: tuple[str, ...] = ()
+    module: str = "must_tf.cli"
+
+    def __str__(self) -> str:
+        program = "must" if self.module == Stage.module else f"python -m {self.module}"
+        return f"{program} {shlex.join(self.command)}"
+
+
+def run_stages(stages: Sequence[Stage], out: Path, processes: int) -> None:
+    """Runs the stages that are not done, the first ones first as far as their needs allow.
+
+    Args:
+      stages: all of them.
+      out: folder that their commands run in; it gets `logs/` and `minutes.json`, {stage: minutes}, which does not
+        count what a stage did before it was killed.
+      processes: how many run at once, each on its share of the cores.
+
+    Raises:
+      UserError: a stage failed; the others are ended. The line is the last one of its log.
+    """
+    done = {stage.name for stage in stages if (out / stage.product).exists()}
+    times = files.read_json(out / TIMES) if (out / TIMES).exists() else {}
+    running: dict[str, tuple[Stage, Any, float]] = {}
+    context = _context(processes)
+    try:
+        while len(done) < len(stages):
+            ready = [s for s in stages if s.name not in done | set(running) and done.issuperset(s.needs)]
+            for stage in ready[: processes - len(running)]:
+                process = context.Process(target=_command, args=(stage, out))
+                process.start()
+                running[stage.name] = (stage, process, time.monotonic())
+            multiprocessing.connection.wait([process.sentinel for _, process, _ in running.values()])
+            for name, (stage, process, started) in list(running.items()):
+                if process.is_alive():
+                    continue
+                process.join()
+                del running[name]
+                if process.exitcode:
+                    raise UserError(f"{out}: stage {name} failed: {_last_line(out, stage)} (log: {_log(out, stage)})")
+                done.add(name)
+                seconds = time.monotonic() - started
+                times[name] = round(seconds / 60, 2)
+                files.write_json(out / TIMES, times)
+                print(f"[{len(done):2}/{len(stages)}] {name}  {seconds:.0f} s", flush=True)
+    finally:
+        for _, process, _ in running.values():
+            process.terminate()
+
+
+def _context(processes: int) -> Any:
+    """Processes are forked from one that has imported TensorFlow, which is slow, and has done nothing with it."""
+    threads = str(max(1, (os.cpu_count() or 1) // processes))
+    os.environ |= {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads}
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["must_tf.labeling", "must_tf.evaluation", "tensorflow_datasets"])
+    return context
+
+
+def _command(stage: Stage, out: Path) -> None:
+    """Is a stage's process: a command in the folder, its words in the log; it ends when its parent does."""
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent, "a stage runs in a process of its own"
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    log = _log(out, stage)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "ab", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    print(f"$ {stage}", flush=True)
+    os.chdir(out)
+    sys.argv = [stage.name, *stage.command]
+    runpy.run_module(stage.module, run_name="__main__", alter_sys=True)
+
+
+def _log(out: Path, stage: Stage) -> Path:
+    return out / "logs" / f"{stage.name}.log"
+
+
+def _last_line(out: Path, stage: Stage) -> str:
+    lines = _log(out, stage).read_text(errors="replace").strip().splitlines()
+    return lines[-1].removeprefix("must: error: ")

@@ -1,0 +1,89 @@
+import dataclasses
+
+import pytest
+
+from must_tf.errors import UserError
+from must_tf.evaluation.cells import Cell, Setting, cell_path, choose, read_cell, read_cells, tabulate
+
+ONE = Cell(
+    task="depth",
+    metric="delta1",
+    init="mine",
+    learning_rate=0.1,
+    steps=300,
+    seed=0,
+    batch_size=16,
+    train_images=250,
+    validation={"delta1": 0.5},
+    validation_images=20,
+    test={"delta1": 0.4, "abs_rel": 0.1},
+    test_images=30,
+    minutes=1.5,
+    weights="0123456789abcdef",
+)
+
+
+def cell(validation, test=0.4, **fields):
+    return dataclasses.replace(ONE, validation={"delta1": validation}, test={"delta1": test}, **fields)
+
+
+def test_cell_comes_back_as_it_was(tmp_path):
+    ONE.write(tmp_path)
+    path = cell_path(tmp_path, "depth", "mine", Setting(0.1, 300), 0)
+    assert path.relative_to(tmp_path).as_posix() == "depth/mine/lr0.1-steps300-seed0.json"
+    assert read_cell(path) == ONE and read_cells(tmp_path) == [ONE]
+
+
+def test_file_that_is_no_cell_and_a_folder_without_any_are_told(tmp_path):
+    with pytest.raises(UserError, match="holds no cells"):
+        read_cells(tmp_path)
+    path = tmp_path / "a" / "b" / "lr1-steps1-seed0.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"task": "depth"}')
+    with pytest.raises(UserError, match=r"seed0\.json: no cell"):
+        read_cells(tmp_path)
+
+
+def test_best_on_validation_is_chosen_whatever_it_scores_on_test():
+    better = cell(0.6, test=0.1, learning_rate=0.3)
+    assert choose([ONE, better]) == choose([better, ONE]) == better.setting
+
+
+def test_of_equal_ones_the_cheaper_is_chosen():
+    cells = [cell(0.5, steps=300), cell(0.5, steps=100, learning_rate=0.3), cell(0.5, steps=100)]
+    assert choose(cells) == choose(cells[::-1]) == Setting(0.1, 100)
+
+
+def test_sweep_of_one_needs_no_validation():
+    assert choose([dataclasses.replace(ONE, validation={})]) == ONE.setting
+
+
+def test_table_reports_test_scores_at_the_chosen_setting_and_the_cost_of_all():
+    cells = [
+        cell(0.5, test=0.41, init="random"),
+        cell(0.6, test=0.42, init="random", learning_rate=0.3),
+        cell(0.1, test=0.44, init="random", learning_rate=0.3, seed=1),
+        cell(0.9, test=0.99, init="random", seed=1),  # of a setting that was not chosen
+        cell(0.7, test=0.5),
+        cell(0.5, init="other"),
+    ]
+    table = tabulate(cells, ("random", "mine"), "random", "mine")
+    (row,) = table["tasks"]
+    assert table["seeds"] == [0, 1]
+    assert row["scores"] == {"random": [0.42, 0.44], "mine": [0.5, None]}
+    assert row["chosen"]["random"] == {"learning_rate": 0.3, "steps": 300}
+    assert row["cost"]["random"] == {"images": 4 * 300 * 16, "minutes": 6.0}
+
+
+def test_table_leaves_out_what_is_not_there_and_keeps_the_order_asked_for():
+    cells = [cell(0.5, init=init, task=task) for init in ("a", "b") for task in ("depth", "normals")]
+    table = tabulate([*cells, cell(0.5, init="c", task="boxes")], ("b", "a", "gone"), "b", "a", ("normals", "depth"))
+    assert [row["name"] for row in table["tasks"]] == ["normals", "depth"]
+    assert all(list(row["scores"]) == ["b", "a"] for row in table["tasks"])
+
+
+def test_table_of_nothing_is_told():
+    with pytest.raises(UserError, match="no cell of x, y"):
+        tabulate([ONE], ("x", "y"), "x", "y")
+    with pytest.raises(UserError, match="'z' is not in"):
+        tabulate([ONE], ("mine",), "mine", "z")

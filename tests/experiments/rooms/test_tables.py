@@ -1,0 +1,46 @@
+import dataclasses
+
+import pytest
+
+from must_tf import files
+from must_tf.evaluation.cells import Cell
+from must_tf.experiments.rooms import tables
+from must_tf.report import transfer_table
+
+ONE = Cell("depth", "delta1", "must", 0.2, 300, 0, 16, 300, {"delta1": 0.5}, 300, {"delta1": 0.6}, 1000, 1.0, "")
+
+
+@pytest.fixture
+def results(tmp_path):
+    out, results = tmp_path / "out", tmp_path / "results"
+    for init, group in (("must", "must"), ("supervised", "must"), ("bootstrap", "bootstrap"), ("pseudo_500", "x")):
+        dataclasses.replace(ONE, init=init).write(out / "transfer" / f"depth_{group}")
+    dataclasses.replace(ONE, test={"delta1": 0.2}).write(out / "few_30" / "depth_must")
+    files.write_json(out / "held_out" / "depth" / "must-96.json", {"scores": {"depth": {"delta1": 0.7}}})
+    files.write_json(out / "minutes.json", {"must-0": 12.0})
+    tables.collect(out, results)
+    tables.make(results)
+    return results
+
+
+def test_tables_and_curves_are_made_of_what_is_there(results):
+    made = {path.stem for path in results.glob("*.json")}
+    assert made == {"minutes", "table2", "table3", "table7", "unlabelled", "few", "sizes"}
+    table = files.read_json(results / "table2.json")
+    assert table["pretraining"] == {"must": {"images": 64_000, "minutes": 12.0}}
+    assert "60.0" in transfer_table(table)
+
+
+def test_curves_have_a_point_where_there_is_a_score(results):
+    def lines(name, panel):
+        return {p["name"]: p["lines"] for p in files.read_json(results / f"{name}.json")["panels"]}[panel]
+
+    assert lines("few", "depth, delta1") == {"must": [[0.2], None, [0.6]], "supervised": [None, None, [0.6]]}
+    assert lines("unlabelled", "depth, delta1") == {"pseudo labels alone": [[0.6], None, None]}
+    assert lines("sizes", "depth, delta1") == {"must": [None, [0.7], None, None, None]}
+
+
+def test_tables_are_made_again_from_the_results_alone(results):
+    before = {path: path.read_bytes() for path in results.rglob("*.json")}
+    tables.make(results)
+    assert before == {path: path.read_bytes() for path in results.rglob("*.json")}

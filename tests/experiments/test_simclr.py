@@ -1,0 +1,263 @@
+import dataclasses
+import math
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import toy
+
+from must_tf.errors import UserError
+from must_tf.experiments import simclr
+from must_tf.experiments.simclr import Learner, Settings, make_view, nt_xent, pretrain, random_views, view_batches
+from must_tf.records import open_dataset
+from must_tf.training import Optimizer, Trainer, load_student, load_trunk, read_metrics
+from must_tf.training.checkpoint import read_architecture
+from must_tf.training.checks import claim
+
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def experiment(toy_data):
+    """Logs and checkpoints out of step, and an average of the weights."""
+    optimizer = Optimizer("sgd", 0.02, clip_norm=1.0, ema=0.5)
+    fields = {"steps": STEPS, "batch_size": 4, "log_every": 2, "checkpoint_every": 3, "optimizer": optimizer}
+    return toy.experiment(toy_data, tasks=[toy.SCENE], **fields)
+
+
+@pytest.fixture(scope="module")
+def learner(experiment):
+    """A learner of its own, and its backbone's first weights."""
+    made = Learner(dataclasses.replace(experiment, optimizer=Optimizer("sgd", 0.05)), 0.2)
+    return made, [variable.numpy() for variable in made.student.backbone.variables]
+
+
+@pytest.fixture(scope="module")
+def finished(experiment, tmp_path_factory):
+    """The workdir of a run without a break."""
+    workdir = tmp_path_factory.mktemp("runs") / "simclr"
+    pretrain(experiment, workdir)
+    return workdir
+
+
+def views(experiment, start=0, count=1):
+    datasets = [open_dataset(folder) for folder in experiment.train]
+    return [batch.numpy() for batch in view_batches(datasets, experiment, Settings(), start).take(count)]
+
+
+# The loss
+
+
+def test_loss_is_that_of_a_plain_computation():
+    rows, temperature = np.random.default_rng(0).normal(size=(10, 7)), 0.3
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    similar = np.exp(unit @ unit.T / temperature)
+    losses, found = [], []
+    for i in range(10):
+        other = i + 1 if i % 2 == 0 else i - 1
+        rest = [j for j in range(10) if j != i]
+        losses.append(-np.log(similar[i, other] / similar[i, rest].sum()))
+        found.append(rest[np.argmax(similar[i, rest])] == other)
+    loss, share = nt_xent(tf.constant(rows, tf.float32), temperature)
+    assert loss.numpy() == pytest.approx(np.mean(losses), rel=1e-5)
+    assert share.numpy() == pytest.approx(np.mean(found))
+
+
+def test_identical_pairs_are_found_and_random_ones_are_chance():
+    rng = np.random.default_rng(0)
+    rows = tf.constant(rng.normal(size=(64, 32)), tf.float32)
+    alike, found = nt_xent(tf.repeat(rows, 2, axis=0), 0.1)
+    strangers, chance = nt_xent(tf.constant(rng.normal(size=(128, 32)), tf.float32), 0.1)
+    assert alike < 1 < math.log(127) < strangers and found == 1 and chance < 0.1
+    same, _ = nt_xent(tf.ones([128, 32]), 0.1)
+    assert same.numpy() == pytest.approx(math.log(127), rel=1e-4)
+
+
+def test_loss_knows_no_length_and_takes_bfloat16():
+    rows = tf.constant(np.random.default_rng(0).normal(size=(8, 4)), tf.float32)
+    lengths = tf.constant([[1.0], [2.0], [3.0], [4.0], [5.0], [6.0], [7.0], [8.0]])
+    np.testing.assert_allclose(nt_xent(rows, 0.2)[0], nt_xent(rows * lengths, 0.2)[0], rtol=1e-5)
+    assert nt_xent(tf.cast(rows, tf.bfloat16), 0.2)[0].dtype == tf.float32
+
+
+# The views
+
+
+def test_views_of_an_image_differ_and_a_seed_gives_them_again(experiment):
+    first, second = views(experiment, count=2)
+    assert first.shape == (4, 2, *toy.VIEW, 3) and first.dtype == np.uint8
+    assert all(np.any(one != other) for one, other in first)
+    assert np.any(first != second)
+    np.testing.assert_array_equal(views(experiment)[0], first)
+    assert np.any(views(dataclasses.replace(experiment, seed=1))[0] != first)
+
+
+def test_batches_can_be_entered_anywhere(experiment):
+    whole = views(experiment, count=9)  # more than an epoch of 22 images
+    np.testing.assert_array_equal(views(experiment, 7)[0], whole[7])
+
+
+def test_views_keep_to_their_bounds():
+    change, sides = random_views(4000, True, Settings(min_scale=0.2, grey=0.25), tf.constant([0, 1], tf.int64))
+    area, aspect = np.prod(sides, 1), sides[:, 1] / sides[:, 0]
+    assert 0.2 <= area.min() < 0.22 and 0.98 < area.max() <= 1 + 1e-6 and 0.59 < area.mean() < 0.61
+    assert 0.75 - 1e-6 <= aspect.numpy().min() < 0.76 and 1.32 < aspect.numpy().max() <= 4 / 3 + 1e-6
+    turned = np.ones([1, 3]) @ change.colours.numpy()
+    assert np.ptp(turned, axis=2).max() < 1e-5  # grey stays grey
+    greys = np.abs(change.colours - change.colours[:, :, :1]).max((1, 2)) < 1e-6
+    plain = np.abs(change.colours - np.eye(3)).max((1, 2)) < 1e-6
+    assert 0.22 < greys.mean() < 0.28 and 0.12 < plain.mean() < 0.18 and 0.45 < change.flip.numpy().mean() < 0.55
+    assert not random_views(99, False, Settings(), tf.constant([0, 1], tf.int64))[0].flip.numpy().any()
+
+
+@pytest.mark.parametrize("size", [(64, 64), (48, 160), (200, 90), (12, 9)])
+def test_a_view_is_the_window_that_was_drawn(size):
+    height, width = size
+    rows, columns = np.mgrid[:height, :width]
+    ramps = np.stack([rows * 255 / height, columns * 255 / width, np.full(size, 7)], -1).astype(np.uint8)
+    still = Settings(colour=0, grey=0)
+    change, sides = random_views(6, True, still, tf.constant([3, 1], tf.int64))
+    for i in range(6):
+        one = tf.nest.map_structure(lambda part, i=i: part[i], change)
+        view = make_view(tf.constant(toy.png(ramps)), tf.constant(size), toy.VIEW, one, sides[i]).numpy()
+        assert view.shape == (*toy.VIEW, 3) and (view[..., 2] == 7).all()  # no padding
+        shown = np.minimum(sides[i] * math.sqrt(height * width), size) / size
+        spans = np.ptp(view[..., 0].astype(float)) / 255, np.ptp(view[..., 1].astype(float)) / 255
+        np.testing.assert_allclose(spans, shown, atol=0.03 + 1.2 / min(size))
+        assert (view[0, 0, 1] > view[0, -1, 1]) == bool(one.flip)
+
+
+# Learning
+
+
+def test_loss_falls(experiment, learner):
+    batch = tf.constant(views(experiment)[0])
+    losses = [float(learner[0].step(batch)["loss"]) for _ in range(STEPS)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_loss_that_is_not_finite_ends_the_run(experiment, learner, tmp_path):
+    weights = learner[0].projection.variables[0]
+    weights.assign(np.nan * weights)
+    datasets = [open_dataset(folder) for folder in experiment.train]
+    with pytest.raises(UserError, match=r"no finite loss or gradient at step 1; lower optimizer.learning_rate"):
+        simclr._train(learner[0], datasets, experiment, Settings(), tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_run_leaves_a_finished_workdir(experiment, finished, capsys):
+    assert {path.name for path in finished.iterdir()} == {
+        "checkpoints", "config.json", "metrics.jsonl", "simclr.json", "student", "tensorboard"
+    }  # fmt: skip
+    metrics = read_metrics(finished)
+    assert [line["step"] for line in metrics] == [2, 4, 6]
+    assert all(np.isfinite(list(line.values())).all() and 0 <= line["found"] <= 1 for line in metrics)
+    assert toy.same_weights(pretrain(experiment, finished), load_student(finished))
+    assert "finished" in capsys.readouterr().out
+    assert read_architecture(finished).tasks == (toy.SCENE,)
+
+
+def test_trunk_goes_into_other_runs_and_the_head_was_not_trained(finished, learner, toy_data, tmp_path):
+    trained = load_student(finished)
+    heads = zip(trained.heads["scene"].variables, learner[0].student.heads["scene"].variables, strict=True)
+    assert all(np.array_equal(*map(np.asarray, pair)) for pair in heads)
+    trainer = Trainer(toy.experiment(toy_data, tasks=[toy.SCENE], steps=1))
+    assert load_trunk(trainer.student, finished) == ["backbone"]
+    for own, theirs in zip(trainer.student.backbone.variables, trained.backbone.variables, strict=True):
+        np.testing.assert_array_equal(own.numpy(), theirs.numpy())
+    moved = [np.any(a != b.numpy()) for a, b in zip(learner[1], trained.backbone.variables, strict=True)]
+    assert all(moved)
+    trainer.run(tmp_path / "downstream", str(finished))
+    assert (tmp_path / "downstream" / "student").is_dir()
+
+
+def assert_same_run(one, other):
+    assert toy.same_weights(load_student(one), load_student(other))
+    assert Path(one, "metrics.jsonl").read_bytes() == Path(other, "metrics.jsonl").read_bytes()
+
+
+def test_killed_run_ends_as_one_that_ran_through(experiment, finished, tmp_path):
+    """As a kill at step 5 leaves it: a checkpoint of step 3, a line of step 4, and a file half written."""
+    workdir = tmp_path / "killed"
+    shutil.copytree(finished, workdir)
+    shutil.rmtree(workdir / "student")
+    shutil.rmtree(workdir / "checkpoints" / "step-00000006")
+    lines = (workdir / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (workdir / "metrics.jsonl").write_text("".join(lines[:2]) + lines[2][:9])
+    pretrain(experiment, workdir)
+    assert_same_run(workdir, finished)
+
+
+def test_stopped_run_ends_as_one_that_ran_through(experiment, finished, tmp_path, monkeypatch):
+    def watched(learner, batch):
+        if learner.optimizer.iterations == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step.__get__(learner, Learner)(batch)
+
+    step = Learner.step
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "step", watched)
+        with pytest.raises(SystemExit) as stopped:
+            pretrain(experiment, tmp_path / "stopped")
+    assert stopped.value.code == 128 + signal.SIGTERM and not (tmp_path / "stopped" / "student").exists()
+    pretrain(experiment, tmp_path / "stopped")
+    assert_same_run(tmp_path / "stopped", finished)
+
+
+# What users get wrong
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"tasks": (toy.DEPTH,)}, "depth received, expected one task of classification"),
+        ({"tasks": (toy.SCENE, toy.DEPTH)}, "scene, depth received"),
+        ({"init": "runs/other"}, "init: 'runs/other' received"),
+        ({"policy": "mixed_float16"}, "policy"),
+        ({"batch_size": 1}, "batch_size: 1"),
+        ({"optimizer": Optimizer(accumulate=2)}, "optimizer.accumulate"),
+    ],
+)
+def test_config_that_cannot_be(experiment, tmp_path, fields, message):
+    with pytest.raises(UserError, match=message):
+        pretrain(dataclasses.replace(experiment, **fields), tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_workdir_of_another_run(experiment, finished, tmp_path):
+    with pytest.raises(UserError, match=r"simclr: was started with .*0\.2.*now.*0\.5"):
+        pretrain(experiment, finished, Settings(temperature=0.5))
+    with pytest.raises(UserError, match="another steps"):
+        pretrain(dataclasses.replace(experiment, steps=9), finished)
+    claim(tmp_path, experiment)
+    with pytest.raises(UserError, match="none of SimCLR"):
+        pretrain(experiment, tmp_path)
+
+
+@pytest.mark.parametrize("fields", [{"temperature": 0}, {"min_scale": 1.5}, {"colour": 1.0}, {"grey": -0.1}])
+def test_settings_that_cannot_be(fields):
+    with pytest.raises(UserError, match="expected temperature > 0"):
+        Settings(**fields)
+
+
+CONFIG = """
+import toy
+def get_config():
+    return toy.experiment({folder!r}, tasks=[toy.SCENE], steps=2)
+"""
+
+
+def test_command(toy_data, tmp_path, capsys):
+    (tmp_path / "config.py").write_text(CONFIG.format(folder=str(toy_data)))
+    arguments = [f"--config={tmp_path / 'config.py'}", f"--workdir={tmp_path / 'run'}", "--config.seed=1"]
+    with pytest.raises(SystemExit) as ended:
+        simclr.run([*arguments, "--temperature=0.1", "--config.keep_checkpoints=0"])
+    assert not ended.value.code and "the finished student" in capsys.readouterr().out
+    assert load_student(tmp_path / "run").tasks.keys() == {"scene"} and not (tmp_path / "run" / "checkpoints").exists()
+    with pytest.raises(SystemExit) as ended:
+        simclr.run([*arguments, "--temperature=-1"])
+    assert ended.value.code == 2 and "temperature=-1.0" in capsys.readouterr().err
