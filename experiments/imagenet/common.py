@@ -4,6 +4,7 @@ Every setting is marked: `paper`, or `ours` where the paper leaves it open (or w
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,18 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     **{f"diode_{split}": ("diode_normals",) for split in ("train", "val")},
 }
 
+# How many classes the tasks have as published; that of JFT is the paper's (JFT-300M).
+CLASSES = {
+    "imagenet": 1000,
+    "jft": 18_291,
+    "cifar100": 100,
+    "objects365": 365,
+    "voc_detection": 20,
+    "coco_segmentation": 133,
+    "voc_segmentation": 21,
+    "ade20k": 150,
+}
+
 _LOCAL_TRUNK = Trunk("resnet-10", width=0.25, min_level=3, max_level=5, num_filters=16, norm_momentum=0.9)
 _LOCAL_SIZE, _LOCAL_IMAGES = 64, 8
 
@@ -66,10 +79,12 @@ class Data:
     Attributes:
       root: folder of the folders in `FOLDERS`.
       local: whether they are made up.
+      planned: whether they need not be there, since nothing but their tasks matters.
     """
 
     root: Path
-    local: bool
+    local: bool = False
+    planned: bool = False
 
     def folder(self, name: str) -> str:
         """Returns a folder of records; made-up ones are made."""
@@ -93,6 +108,8 @@ class Data:
         return tuple(known[task] for task in wanted or known)
 
     def _tasks(self, name: str) -> tuple[Task, ...]:
+        if self.planned:
+            return tuple(make_task(task, [f"class {i}" for i in range(CLASSES.get(task, 0))]) for task in FOLDERS[name])
         folder = self.folder(name)
         if not Path(folder, FILE).exists():
             raise UserError(
@@ -122,13 +139,14 @@ class Data:
 
 
 def parse(argument: str, names: dict) -> tuple[str, Data]:
-    """Reads `NAME` or `NAME,runlocal`: returns the name and where its records are."""
+    """Reads `NAME`, `NAME,runlocal` or `NAME,plan`: returns the name and where its records are."""
     name, _, flag = argument.partition(",")
     if name not in names:
         raise UserError(f"config argument {name!r} is unknown; {nearest(name, names)}")
-    if flag not in ("", "runlocal"):
-        raise UserError(f"config argument {argument!r}: {flag!r} received after the comma, expected runlocal")
-    return name, Data(Path("data", "imagenet_runlocal" if flag else "imagenet"), bool(flag))
+    if flag not in ("", "runlocal", "plan"):
+        raise UserError(f"config argument {argument!r}: {flag!r} received after the comma, expected runlocal or plan")
+    local = flag == "runlocal"
+    return name, Data(Path("data", "imagenet_runlocal" if local else "imagenet"), local, flag == "plan")
 
 
 def make_up(folder: Path, names: tuple[str, ...]) -> None:
@@ -148,14 +166,19 @@ def make_up(folder: Path, names: tuple[str, ...]) -> None:
     finish(plan)
 
 
-def _made_up_task(name: str) -> Task:
-    classes = tuple(TEACHER_CATEGORIES)
+def make_task(name: str, classes: Sequence[str]) -> Task:
+    """Returns the task of a name in `FOLDERS`, with these classes where it has any."""
     if name in ("imagenet", "jft", "cifar100"):
-        return Classification(name, classes)
+        return Classification(name, tuple(classes))
     if name in ("objects365", "voc_detection"):
-        return Detection(name, classes)
+        return Detection(name, tuple(classes))
     if name in ("coco_segmentation", "voc_segmentation", "ade20k"):
-        return Segmentation(name, ("background", *classes))
+        return Segmentation(name, tuple(classes))
     if name == "diode_normals":
         return Normals(name)
     return Depth(name, AFFINE_INVERSE) if name == "depth" else Depth(name)
+
+
+def _made_up_task(name: str) -> Task:
+    background = ("background",) if name.endswith("segmentation") or name == "ade20k" else ()
+    return make_task(name, (*background, *TEACHER_CATEGORIES))

@@ -15,10 +15,10 @@ and test sets likewise: cifar100_test, voc_segmentation_val, nyu_depth_validatio
 Argument: one of `TASKS`; `ade20k,runlocal` tries it, three steps on made-up records. Learning rate and steps are to be
 swept for each initialisation (paper), on a part of the training set; those here are the middle of a sweep (ours).
 
-What it takes, once its records are made, as computed (not measured) for cores of TPU v3, 16 GiB each, at an assumed
+What it takes, as computed (not measured) for cores of TPU v3, 16 GiB each, at an assumed
 30 % of their peak; `in parts` is with optimizer.accumulate, where a batch does not fit without:
 
-    must train --plan --config=imagenet/downstream.py:NAME --accelerators=8,256
+    must train --plan --config=imagenet/downstream.py:NAME,plan --accelerators=8,256
 
                                 8: hours     GiB  in parts: GiB  256: hours     GiB
     cifar100                        0.66     4.8              -        0.02     0.9

@@ -16,10 +16,10 @@ and over data/imagenet/objects365, with TEACHERS and imagenet=student:runs/image
 table6_supervised, table6_pseudo, table6_must, on images of your own in place of JFT: `jft` has their human classes,
 `must_jft` pseudo labels too. Table 7: table7_must.
 
-What it takes, once its records are made, as computed (not measured) for cores of TPU v3, 16 GiB each, at an assumed
+What it takes, as computed (not measured) for cores of TPU v3, 16 GiB each, at an assumed
 30 % of their peak; `in parts` is with optimizer.accumulate, where a batch does not fit without:
 
-    must train --plan --config=imagenet/student.py:NAME --accelerators=8,256
+    must train --plan --config=imagenet/student.py:NAME,plan --accelerators=8,256
 
                                 8: hours     GiB  in parts: GiB  256: hours     GiB
     table2_supervised              14.94    16.8         2: 9.0        0.47     1.3

@@ -9,10 +9,10 @@ Argument: classification (also table 2's supervised baseline: give it images of 
 segmentation; `detection,runlocal` tries it, three steps on made-up records. Validation sets, each with `_val` after the
 name, are made likewise. The teacher of depth is a downloaded MiDaS, not trained here (paper).
 
-What it takes, once its records are made, as computed (not measured) for cores of TPU v3, 16 GiB each, at an assumed
+What it takes, as computed (not measured) for cores of TPU v3, 16 GiB each, at an assumed
 30 % of their peak; `in parts` is with optimizer.accumulate, where a batch does not fit without:
 
-    must train --plan --config=imagenet/teacher.py:NAME --accelerators=8,256
+    must train --plan --config=imagenet/teacher.py:NAME,plan --accelerators=8,256
 
                                 8: hours     GiB  in parts: GiB  256: hours     GiB
     classification                 14.94    16.8         2: 9.0        0.47     1.3

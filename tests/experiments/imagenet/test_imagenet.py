@@ -10,11 +10,9 @@ import toy
 from must_tf.errors import UserError
 from must_tf.experiments.imagenet import common, downstream, student, teacher
 from must_tf.student import Student
-from must_tf.tasks import Classification, Depth, Detection, Normals, Segmentation
 from must_tf.training import load_config, plan, train
 from must_tf.training.balance import task_weights
 
-SIZES = {"imagenet": 1000, "jft": 18_291, "cifar100": 100}
 CONFIGS = [("student", name) for name in student.RUNS]
 CONFIGS += [("teacher", name) for name in teacher.TEACHERS]
 CONFIGS += [("downstream", name) for name in downstream.TASKS]
@@ -22,14 +20,7 @@ CONFIGS += [("downstream", name) for name in downstream.TASKS]
 
 def full_size(name):
     """The task of a name with as many classes as the real one."""
-    if name in SIZES:
-        return Classification(name, tuple(f"class {i}" for i in range(SIZES[name])))
-    boxes, pixels = {"objects365": 365, "voc_detection": 20}, {"coco_segmentation": 133, "voc_segmentation": 21}
-    if name in boxes:
-        return Detection(name, tuple(f"class {i}" for i in range(boxes[name])))
-    if name in pixels or name == "ade20k":
-        return Segmentation(name, tuple(f"class {i}" for i in range(pixels.get(name, 150))))
-    return Normals(name) if name == "diode_normals" else Depth(name, "affine_inverse" if name == "depth" else "metric")
+    return common.make_task(name, [f"class {i}" for i in range(common.CLASSES.get(name, 0))])
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +46,14 @@ def test_config_is_of_the_papers_size(prepared, monkeypatch, file, name):
     assert set(task_weights(experiment.balance, [task.name for task in experiment.tasks], *args)) == {
         task.name for task in experiment.tasks
     }
+
+
+@pytest.mark.parametrize(("file", "name"), CONFIGS)
+def test_config_can_be_planned_without_records(prepared, tmp_path, monkeypatch, file, name):
+    monkeypatch.chdir(prepared)
+    experiment = load_config(f"imagenet/{file}.py:{name}")
+    monkeypatch.chdir(tmp_path)
+    assert load_config(f"imagenet/{file}.py:{name},plan") == experiment
 
 
 def test_weights_of_the_student_are_those_of_the_papers_rule(prepared, monkeypatch):
@@ -124,9 +123,8 @@ def test_docstrings_say_what_the_paper_s_main_runs_take():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("file", "name", "told"), planned())
-def test_what_docstrings_say_is_what_plan_computes(prepared, monkeypatch, file, name, told):
-    monkeypatch.chdir(prepared)
-    few, many = plan(load_config(f"imagenet/{file}.py:{name}"), (8, 256)).rows
+def test_what_docstrings_say_is_what_plan_computes(file, name, told):
+    few, many = plan(load_config(f"imagenet/{file}.py:{name},plan"), (8, 256)).rows
     parts = few.problem.partition("accumulate=")[2].replace(" would, in ", ":").removesuffix(" GiB")
     expected = [f"{few.hours:.2f}", f"{few.memory:.1f}", parts or "-", f"{many.hours:.2f}", f"{many.memory:.1f}"]
     assert told == [text.replace("nan", "-") for text in expected]
