@@ -33,6 +33,8 @@ class Detection(Task):
     Attributes:
       class_names: names in the order of the ids.
       min_score: score that a teacher must give to a box for it to become a pseudo label.
+      doubtful_score: score from which on a teacher's box below `min_score` is an ignored one, so that an object that
+        the teacher half sees is no background; 1, the paper's way, ignores none.
       max_boxes: how many boxes an image may have in training; further ones are left out.
       max_outputs: how many boxes are predicted an image.
       min_visible: share of a box's area that must be left after a crop for the box to stay.
@@ -44,6 +46,7 @@ class Detection(Task):
 
     class_names: tuple[str, ...] = ()
     min_score: float = 0.5
+    doubtful_score: float = 1.0
     max_boxes: int = 100
     max_outputs: int = 100
     min_visible: float = 0.25
@@ -196,10 +199,15 @@ class Detection(Task):
         return outputs | {"boxes": restore_boxes(outputs["boxes"], geometry)}
 
     def from_teacher(self, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Boxes with a score of at least `min_score`, hard; one that lies in the padding of a view has no area left."""
+        """Boxes with a score of at least `min_score`, hard, and doubtful ones, ignored.
+
+        A box that lies in the padding of a view has no area left, and is left out.
+        """
         area = (outputs["boxes"][:, 2:] - outputs["boxes"][:, :2]).prod(-1)
-        kept = (outputs["scores"] >= self.min_score) & (outputs["classes"] >= 0) & (area > 0)
-        return {key: outputs[key][kept] for key in ("boxes", "classes", "scores")}
+        scores = outputs["scores"]
+        kept = (scores >= min(self.min_score, self.doubtful_score)) & (outputs["classes"] >= 0) & (area > 0)
+        label = {key: outputs[key][kept] for key in ("boxes", "classes", "scores")}
+        return label | {"ignore": np.where(label["scores"] < self.min_score, DIFFICULT, 0)}
 
     def metrics(self) -> Metric:
         """`AP` (COCO: mean over IoU 0.5:0.95) and `AP50`, by pycocotools."""

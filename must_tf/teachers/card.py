@@ -28,6 +28,7 @@ class Card:
       classes: model class → task class, for labels in another task's classes; classes that are left out are dropped.
       task_classes: with `classes`: the task's classes in their order; by default those named in `classes`.
       min_score: score that a box, or a pixel's class, must have to become a label.
+      doubtful_score: of detection: score from which on a box below `min_score` is ignored in training; 1 ignores none.
       top_k: how many probabilities a stored classification keeps; 0 keeps all.
       input_size: height and width in pixels; by default that of the model.
       resize: how an image reaches that size: fit (aspect kept, top left, padded black), stretch, or crop (the middle);
@@ -78,6 +79,7 @@ class Card:
     classes: Mapping[str, str] | None = None
     task_classes: tuple[str, ...] = ()
     min_score: float = 0.5
+    doubtful_score: float = 1.0
     top_k: int = 0
     input_size: tuple[int, int] | None = None
     resize: str | None = None

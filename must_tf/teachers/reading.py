@@ -24,7 +24,7 @@ def make_task(card: Card, name: str) -> Task:
     if card.task == "classification":
         return Classification(name, names, top_k=card.top_k)
     if card.task == "detection":
-        return Detection(name, names, min_score=card.min_score)
+        return Detection(name, names, min_score=card.min_score, doubtful_score=card.doubtful_score)
     if card.task == "segmentation":
         return Segmentation(name, names, min_score=card.min_score)
     return Depth(name, convention=str(card.convention)) if card.task == "depth" else Normals(name)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -115,6 +117,17 @@ def test_teacher_keeps_boxes_from_a_score_of_one_half():
     kept = TASK.from_teacher(outputs)
     np.testing.assert_array_equal(kept["classes"], [0, 1])
     np.testing.assert_array_equal(kept["scores"], [0.5, 0.9])
+
+
+def test_doubtful_boxes_of_a_teacher_are_ignored_and_no_others():
+    scores = np.array([0.1, 0.2, 0.49, 0.5, 0.9])
+    outputs = {"boxes": np.tile([0.1, 0.1, 0.5, 0.5], [5, 1]), "classes": np.zeros(5, int), "scores": scores}
+    doubting = dataclasses.replace(TASK, doubtful_score=0.2).from_teacher(outputs)
+    np.testing.assert_array_equal(doubting["scores"], [0.2, 0.49, 0.5, 0.9])
+    np.testing.assert_array_equal(doubting["ignore"] > 0, [True, True, False, False])
+    sure = TASK.from_teacher(outputs)
+    np.testing.assert_array_equal(sure["scores"], [0.5, 0.9])
+    assert not sure["ignore"].any()
 
 
 def test_outputs_suppress_the_same_box_twice_and_pad_with_no_class():
