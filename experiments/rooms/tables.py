@@ -3,7 +3,10 @@
     python -m must_tf.experiments.rooms.tables --out=replication --results=experiments/rooms/results/replication
 
 Copies what `replication.py` has made so far (cells of the protocol, scores of teachers and students, minutes) into
---results, and makes there the tables and curves that `must report` draws; without --out it makes them of what is there.
+--results, and makes there the tables and curves that `must report` draws; without --out it makes them of what is there:
+
+    must report --transfer=results/replication/tables --curves=results/replication/curves --out=report.html \\
+        --workdirs=results/replication/runs/must-0 --text=RESULTS.md
 """
 
 import dataclasses
@@ -29,6 +32,7 @@ _OUT = flags.DEFINE_string("out", "", "Folder of the stages.", flag_values=FLAGS
 _RESULTS = flags.DEFINE_string("results", None, "Folder of the JSON files.", flag_values=FLAGS)
 flags.mark_flag_as_required("results", flag_values=FLAGS)
 
+TABLES_IN, CURVES_IN = "tables", "curves"
 _METRICS = {name: task.main_metric for name, task in TEACHER_TASKS.items()}
 
 
@@ -69,7 +73,7 @@ TABLES: dict[str, Table] = {
         )
         for task in ("detection", "segmentation", "depth")
     },
-    "upper": Table(
+    "table4_upper": Table(
         "The upper mark: teachers themselves, fine-tuned",
         ("supervised", "must", "teacher_detection", "teacher_segmentation", "teacher_depth"),
         "must",
@@ -97,7 +101,7 @@ TABLES: dict[str, Table] = {
         "bootstrap",
         f"bootstrap: {_ONCE[0].lower()}{_ONCE[1:]}",
     ),
-    "combine": Table(
+    "table8": Table(
         "Beyond the paper: how gradients meet, and how tasks are weighted",
         ("must", "pcgrad", "attittud", "uncertainty"),
         "must",
@@ -108,14 +112,14 @@ TABLES: dict[str, Table] = {
 
 
 def collect(out: Path, results: Path) -> None:
-    """Copies the JSON files of stages: cells into `cells`, `cells_30`..., scores into `held_out`, and the minutes."""
+    """Copies the files of stages: cells into `cells`, `cells_30`, ...; scores into `held_out`; minutes; a run's curves."""
     for path in sorted(out.glob("*/*/*/*/lr*.json")):
         kind = path.relative_to(out).parts[0].replace("transfer", "cells").replace("few", "cells")
         _copy(path, results / kind / path.relative_to(path.parents[2]))
     for path in sorted(out.glob("held_out/*/*.json")):
         _copy(path, results / path.relative_to(out))
-    if (out / TIMES).exists():
-        _copy(out / TIMES, results / TIMES)
+    for path in [*out.glob("runs/must-0/metrics.jsonl"), *out.glob("runs/must-0/config.json"), *out.glob(TIMES)]:
+        _copy(path, results / path.relative_to(out))
 
 
 def _copy(path: Path, place: Path) -> None:
@@ -128,17 +132,26 @@ def make(results: Path) -> list[Path]:
     cells = read_cells(results / "cells")
     made = _tables(cells, files.read_json(results / TIMES) if (results / TIMES).exists() else {})
     curves = {"unlabelled": _unlabelled(cells), "few": _few(results, cells), "sizes": _sizes(results)}
-    made |= {name: curve for name, curve in curves.items() if any(panel["lines"] for panel in curve["panels"])}
-    for name, value in made.items():
-        files.write_json(results / f"{name}.json", value)
-    return [results / f"{name}.json" for name in made]
+    return [_write(results / TABLES_IN / f"{name}.json", table) for name, table in made.items()] + [
+        _write(results / CURVES_IN / f"{name}.json", curve) for name, curve in curves.items() if _drawn(curve)
+    ]
+
+
+def _write(path: Path, value: Any) -> Path:
+    files.write_json(path, value)
+    return path
+
+
+def _drawn(curve: dict[str, Any]) -> bool:
+    return any(panel["lines"] for panel in curve["panels"])
 
 
 def _tables(cells: Sequence[Cell], minutes: dict[str, float]) -> dict[str, Any]:
     there = {cell.init for cell in cells}
     made = {}
     for name, table in TABLES.items():
-        if not {table.reference, table.candidate} <= there:
+        known = there & set(table.inits)
+        if not {table.reference, table.candidate} <= known or 2 * len(known) <= len(table.inits):
             continue
         groups = [group for group, inits in replication.GROUPS.items() if set(inits) & set(table.inits)]
         words = (table.title, _command(groups[-1]), table.note)

@@ -8,8 +8,8 @@ FLAGS = flags.FlagValues()
 _DATASETS = flags.DEFINE_list("datasets", [], "Folders of records to count and draw.", flag_values=FLAGS)
 _WORKDIRS = flags.DEFINE_list("workdirs", [], "Runs whose curves to draw.", flag_values=FLAGS)
 _STUDENT = flags.DEFINE_string("student", None, "Workdir whose predictions to draw.", flag_values=FLAGS)
-_TRANSFER = flags.DEFINE_list("transfer", [], "JSONs of transfer tables.", flag_values=FLAGS)
-_CURVES = flags.DEFINE_list("curves", [], "JSONs of scores against a quantity.", flag_values=FLAGS)
+_TRANSFER = flags.DEFINE_list("transfer", [], "JSONs of transfer tables, or folders of them.", flag_values=FLAGS)
+_CURVES = flags.DEFINE_list("curves", [], "JSONs of scores against a quantity, or folders of them.", flag_values=FLAGS)
 _TEXT = flags.DEFINE_string(
     "text",
     None,

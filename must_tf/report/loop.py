@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pathlib
 import shlex
 from collections.abc import Sequence
 
@@ -43,16 +44,16 @@ def report(
       datasets: folders of records, to draw and to count.
       workdirs: runs, for their curves, and for the cosines of their tasks' gradients.
       student: workdir of a finished run, for its predictions on images of the first dataset that can be read.
-      transfer: JSONs of transfer tables.
+      transfer: JSONs of transfer tables; a folder stands for all of its own, in the order of their names.
       title: of the page.
-      curves: JSONs of scores against a quantity.
+      curves: JSONs of scores against a quantity, and folders likewise.
       text: a Markdown file that gets the tables and the curves as plain text. Where it exists, only what stands
         between its lines `<!-- tables -->` and `<!-- /tables -->` is replaced.
 
     Raises:
       UserError: nothing to report, or a file that is missing or broken.
     """
-    tables, lines = [read_transfer(path) for path in transfer], [read_lines(path) for path in curves]
+    tables, lines = [read_transfer(path) for path in _jsons(transfer)], [read_lines(path) for path in _jsons(curves)]
     opened = [open_dataset(folder) for folder in datasets]
     sections = [transfer_section(table, _anchor("transfer", i)) for i, table in enumerate(tables)]
     sections += [lines_section(drawn, _anchor("lines", i)) for i, drawn in enumerate(lines)]
@@ -83,6 +84,17 @@ _LEAD = (
     "Teachers label images, one student learns all the tasks at once, and its backbone is the start for tasks of "
     "one’s own (Ghiasi et al., Multi-Task Self-Training for Learning General Representations, ICCV 2021)."
 )
+
+
+def _jsons(paths: Sequence[Path]) -> list[Path]:
+    """Puts the JSON files of a folder in its place."""
+    found: list[Path] = []
+    for path in map(pathlib.Path, paths):
+        inside = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        if not inside:
+            raise UserError(f"{path}: holds no JSON of a table or a curve; name its files, or another folder")
+        found += inside
+    return found
 
 
 def _write_text(path: Path, title: str, tables: Sequence[Transfer], lines: Sequence[Lines]) -> None:

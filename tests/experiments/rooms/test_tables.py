@@ -3,9 +3,10 @@ import dataclasses
 import pytest
 
 from must_tf import files
+from must_tf.errors import UserError
 from must_tf.evaluation.cells import Cell
 from must_tf.experiments.rooms import tables
-from must_tf.report import transfer_table
+from must_tf.report import report, transfer_table
 
 ONE = Cell("depth", "delta1", "must", 0.2, 300, 0, 16, 300, {"delta1": 0.5}, 300, {"delta1": 0.6}, 1000, 1.0, "")
 
@@ -24,16 +25,16 @@ def results(tmp_path):
 
 
 def test_tables_and_curves_are_made_of_what_is_there(results):
-    made = {path.stem for path in results.glob("*.json")}
-    assert made == {"minutes", "table2", "table3", "table7", "unlabelled", "few", "sizes"}
-    table = files.read_json(results / "table2.json")
+    assert {path.stem for path in (results / "tables").glob("*.json")} == {"table7"}
+    assert {path.stem for path in (results / "curves").glob("*.json")} == {"unlabelled", "few", "sizes"}
+    table = files.read_json(results / "tables" / "table7.json")
     assert table["pretraining"] == {"must": {"images": 64_000, "minutes": 12.0}}
     assert "60.0" in transfer_table(table)
 
 
 def test_curves_have_a_point_where_there_is_a_score(results):
     def lines(name, panel):
-        return {p["name"]: p["lines"] for p in files.read_json(results / f"{name}.json")["panels"]}[panel]
+        return {p["name"]: p["lines"] for p in files.read_json(results / "curves" / f"{name}.json")["panels"]}[panel]
 
     assert lines("few", "depth, delta1") == {"must": [[0.2], None, [0.6]], "supervised": [None, None, [0.6]]}
     assert lines("unlabelled", "depth, delta1") == {"pseudo labels alone": [[0.6], None, None]}
@@ -44,3 +45,14 @@ def test_tables_are_made_again_from_the_results_alone(results):
     before = {path: path.read_bytes() for path in results.rglob("*.json")}
     tables.make(results)
     assert before == {path: path.read_bytes() for path in results.rglob("*.json")}
+
+
+def test_report_takes_the_folders(results, tmp_path):
+    page, text = tmp_path / "report.html", tmp_path / "RESULTS.md"
+    report(page, transfer=[results / "tables"], curves=[results / "curves"], text=text)
+    assert page.read_text().count("Table 7: MuST from") >= 1
+    assert text.read_text().index("Table 7") < text.read_text().index("by input size")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(UserError, match="holds no JSON"):
+        report(page, transfer=[empty])
