@@ -112,7 +112,7 @@ TABLES: dict[str, Table] = {
 
 
 def collect(out: Path, results: Path) -> None:
-    """Copies the files of stages: cells into `cells`, `cells_30`, ...; scores into `held_out`; minutes; a run's curves."""
+    """Copies the files of stages: cells to `cells`, `cells_30`, ...; scores to `held_out`; minutes; a run's curves."""
     for path in sorted(out.glob("*/*/*/*/lr*.json")):
         kind = path.relative_to(out).parts[0].replace("transfer", "cells").replace("few", "cells")
         _copy(path, results / kind / path.relative_to(path.parents[2]))
