@@ -101,9 +101,14 @@ def test_run_without_a_break_is_what_it_should_be(whole):
     assert all(np.isfinite(values).all() for values in state)
 
 
-@pytest.mark.parametrize("step", np.random.default_rng().integers(1, STEPS, 1).tolist())
-def test_killed_at_a_random_step(trainer, whole, monkeypatch, tmp_path, step):
-    before(monkeypatch, trainer, kill(step))
+def random_step():
+    step = int(np.random.default_rng().integers(1, STEPS))
+    print(f"killed at step {step}")  # pytest shows it where the test fails
+    return step
+
+
+def test_killed_at_a_random_step(trainer, whole, monkeypatch, tmp_path):
+    before(monkeypatch, trainer, kill(random_step()))
     with pytest.raises(Killed):
         trainer.run(tmp_path / "r")
     trainer.run(tmp_path / "r")
@@ -114,7 +119,7 @@ def test_everything_at_once_killed_at_a_random_step(toy_data, monkeypatch, tmp_p
     trainer = make_trainer("everything", toy_data, tmp_path / "other")
     trainer.run(tmp_path / "whole")
     state = state_at_the_end(trainer, tmp_path / "whole")
-    before(monkeypatch, trainer, kill(int(np.random.default_rng().integers(1, STEPS))))
+    before(monkeypatch, trainer, kill(random_step()))
     with pytest.raises(Killed):
         trainer.run(tmp_path / "r")
     trainer.run(tmp_path / "r")
