@@ -1,4 +1,6 @@
 import dataclasses
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +58,15 @@ def test_report_takes_the_folders(results, tmp_path):
     empty.mkdir()
     with pytest.raises(UserError, match="holds no JSON"):
         report(page, transfer=[empty])
+
+
+def test_what_is_published_is_what_the_published_cells_say(tmp_path):
+    published = Path(tables.__file__).parent
+    results, text = tmp_path / "results", tmp_path / "RESULTS.md"
+    shutil.copytree(published / "results" / "replication", results)
+    shutil.copy(published / "RESULTS.md", text)
+    for path in tables.make(results):
+        kept = published / "results" / "replication" / path.relative_to(results)
+        assert path.read_bytes() == kept.read_bytes(), path
+    report(tmp_path / "report.html", transfer=[results / "tables"], curves=[results / "curves"], text=text)
+    assert text.read_text() == (published / "RESULTS.md").read_text()
