@@ -5,7 +5,7 @@
 Argument: classification, detection, segmentation_a, segmentation_b, depth or normals.
 """
 
-from must_tf.experiments.rooms.trunk import AUGMENT, TRUNK
+from must_tf.experiments.rooms.trunk import AUGMENT, TRUNK, named
 from must_tf.sources.rooms.dataset import DOWNSTREAM_TASKS
 from must_tf.training import Experiment, Optimizer
 
@@ -13,7 +13,7 @@ from must_tf.training import Experiment, Optimizer
 def get_config(task: str = "classification") -> Experiment:
     """Returns the experiment of one downstream task."""
     return Experiment(
-        tasks=(DOWNSTREAM_TASKS[task],),
+        tasks=(named(DOWNSTREAM_TASKS, task),),
         train=(f"data/rooms/downstream_{task}/train",),
         test=f"data/rooms/downstream_{task}/test",
         steps=300,

@@ -10,7 +10,6 @@ Copies what `replication.py` has made so far (cells of the protocol, scores of t
 """
 
 import dataclasses
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -123,8 +122,7 @@ def collect(out: Path, results: Path) -> None:
 
 
 def _copy(path: Path, place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(path, place)
+    files.write_bytes(place, path.read_bytes())
 
 
 def make(results: Path) -> list[Path]:
@@ -212,11 +210,10 @@ def _sizes(results: Path) -> dict[str, Any]:
 
 def _scores(cells: Sequence[Cell], task: str, init: str) -> list[float] | None:
     """Returns the test scores of the seeds at the chosen setting; None where there is no cell."""
-    own = [cell for cell in cells if (cell.task, cell.init) == (task, init)]
-    if not own:
+    if not any((cell.task, cell.init) == (task, init) for cell in cells):
         return None
-    (row,) = tabulate(own, (init,), init, init)["tasks"]
-    return [score for score in row["scores"][init] if score is not None]
+    (row,) = tabulate(cells, (init,), init, init, (task,))["tasks"]
+    return [score for score in row["scores"].get(init, ()) if score is not None] or None
 
 
 def _curve(

@@ -7,7 +7,7 @@ classification is also the baseline of the transfer table: pre-training on the h
 budget.
 """
 
-from must_tf.experiments.rooms.trunk import AUGMENT, OPTIMIZER, TRUNK
+from must_tf.experiments.rooms.trunk import AUGMENT, OPTIMIZER, TRUNK, named
 from must_tf.sources.rooms.dataset import TEACHER_TASKS
 from must_tf.training import Experiment
 
@@ -17,7 +17,7 @@ _STEPS = {"classification": 2400, "detection": 1000, "segmentation": 1500, "dept
 def get_config(task: str = "classification") -> Experiment:
     """Returns the experiment of one teacher."""
     return Experiment(
-        tasks=(TEACHER_TASKS[task],),
+        tasks=(named(TEACHER_TASKS, task),),
         train=(f"data/rooms/{task}/train",),
         steps=_STEPS[task],
         input_size=(64, 64),

@@ -39,10 +39,15 @@ def main() -> None:
 
     student = load_student(_WORKDIR.value)
     config = files.read_json(Path(_WORKDIR.value, CONFIG))
-    data = _DATA.value or config["test"] or config["validation"]
+    data = _DATA.value or config.get("test") or config["validation"]
     if not data:
         raise UserError("--data: not given, and the config has no `test` or `validation`; expected a folder of records")
-    height, width = (app.numbers(_SIZE, int, 32) * 2)[:2] if _SIZE.value else config["input_size"]
+    size = app.numbers(_SIZE, int, 32) if _SIZE.value else config["input_size"]
+    if len(size) > 2:
+        raise UserError(
+            f"--size: {','.join(_SIZE.value)!r} received, expected height and width, or one number for both"
+        )
+    height, width = size[0], size[-1]
     scores = evaluate(student, open_dataset(data), (height, width), _TASKS.value, _BATCH.value)
     out = _OUT.value or Path(_WORKDIR.value, "evaluation.json")
     files.write_json(out, {"workdir": _WORKDIR.value, "data": data, "size": [height, width], "scores": scores})

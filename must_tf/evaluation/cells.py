@@ -5,6 +5,7 @@ A cell is one fine-tuning: a task, an initialisation, a learning rate, a number 
 """
 
 import dataclasses
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ class Cell:
       seed: of weights, order and augmentation.
       batch_size: images a step.
       train_images: how many differ.
-      validation: metrics on the validation set; empty where nothing is chosen.
+      validation: metrics on the validation set; empty where there is none.
       validation_images: how many.
       test: metrics on the test set.
       test_images: how many.
@@ -99,7 +100,12 @@ def choose(cells: Sequence[Cell]) -> Setting:
     ranked = sorted(cells, key=lambda cell: (cell.steps, cell.learning_rate))
     if len(ranked) == 1:
         return ranked[0].setting
-    return max(ranked, key=lambda cell: cell.validation[cell.metric]).setting
+
+    def score(cell: Cell) -> float:
+        value = cell.validation[cell.metric]
+        return value if math.isfinite(value) else -math.inf
+
+    return max(ranked, key=score).setting
 
 
 def tabulate(
@@ -112,10 +118,10 @@ def tabulate(
     command: str = "",
     note: str = "",
 ) -> dict[str, Any]:
-    """Makes the table of some initialisations; what is not there yet is left out.
+    """Makes the table of some initialisations; what is not there yet is left out, and so is an unfinished sweep.
 
     Args:
-      cells: of any tasks and initialisations.
+      cells: of any tasks and initialisations; all those of a task say what its sweep is.
       inits: the columns, in order.
       reference: the initialisation that others are compared with.
       candidate: the initialisation that the table is about.
@@ -135,12 +141,13 @@ def tabulate(
     """
     if not {reference, candidate} <= set(inits):
         raise UserError(f"table {title!r}: reference {reference!r} or candidate {candidate!r} is not in {list(inits)}")
+    cells = list(cells)
     wanted = [cell for cell in cells if cell.init in inits and cell.task in (tasks or (cell.task,))]
     if not wanted:
         raise UserError(f"table {title!r}: no cell of {', '.join(inits)} is there; run `must transfer` first")
     names = list(tasks or dict.fromkeys(cell.task for cell in wanted))
-    seeds = sorted({cell.seed for cell in wanted})
-    rows = [_row([cell for cell in wanted if cell.task == name], inits, seeds) for name in names]
+    seeds = _seeds(wanted)
+    rows = [_row([cell for cell in cells if cell.task == name], inits, seeds) for name in names]
     return {
         "title": title,
         "command": command,
@@ -158,16 +165,24 @@ def tabulate(
     }
 
 
+def _seeds(cells: Sequence[Cell]) -> list[int]:
+    """Returns the seeds, the one of the sweep first: that with the most settings, of several the lowest."""
+    seeds = sorted({cell.seed for cell in cells})
+    swept = max(seeds, key=lambda seed: len({cell.setting for cell in cells if cell.seed == seed}))
+    return [swept, *(seed for seed in seeds if seed != swept)]
+
+
 def _row(cells: Sequence[Cell], inits: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
     """Returns a task's row; nothing where it has no cell."""
-    if not cells:
+    if not any(cell.init in inits for cell in cells):
         return {}
     first, scores, chosen, cost = cells[0], {}, {}, {}
+    swept = {cell.setting for cell in cells if cell.seed == seeds[0]}
     for init in inits:
         own = [cell for cell in cells if cell.init == init]
         sweep = [cell for cell in own if cell.seed == seeds[0]]
-        if not sweep:
-            continue
+        if {cell.setting for cell in sweep} != swept:
+            continue  # what would be chosen is not known yet
         setting = choose(sweep)
         by_seed = {cell.seed: cell.test[cell.metric] for cell in own if cell.setting == setting}
         scores[init] = [by_seed.get(seed) for seed in seeds]

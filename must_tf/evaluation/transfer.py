@@ -6,6 +6,7 @@ JSON of its own: a killed command takes up where it was, and cells that are ther
 """
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import os
@@ -89,6 +90,7 @@ class _Protocol:
     def __init__(self, experiment: Experiment, inits: Mapping[str, str], workdir: Path, seed: int):
         (self.task,) = experiment.tasks
         self.inits, self.workdir = inits, workdir
+        self.fingerprint = functools.cache(_fingerprint)  # each file of weights is read through once
         places = [self._place(init, seed) for init in inits]
         students = [place for place in places if place and not is_checkpoint(place)]
         trunk = read_architecture(students[0]).trunk if students else experiment.trunk
@@ -100,18 +102,17 @@ class _Protocol:
     def run(self, settings: Sequence[Setting], seeds: Sequence[int]) -> None:
         """Makes the cells that are not there."""
         claim(self.workdir / self.task.name, self.experiment)
-        validation = self.validation if len(settings) > 1 else None
         for setting in settings:
-            self._make(self.inits, setting, seeds[0], validation)
+            self._make(self.inits, setting, seeds[0])
         chosen: dict[Setting, list[str]] = {}
         for init in self.inits:
             swept = [read_cell(self._path(init, setting, seeds[0])) for setting in settings]
             chosen.setdefault(choose(swept), []).append(init)
         for seed in seeds[1:]:
             for setting, inits in chosen.items():
-                self._make(inits, setting, seed, validation)
+                self._make(inits, setting, seed)
 
-    def _make(self, inits: Iterable[str], setting: Setting, seed: int, validation: Dataset | None) -> None:
+    def _make(self, inits: Iterable[str], setting: Setting, seed: int) -> None:
         """Makes the cells of one setting and seed, one traced step for all initialisations."""
         todo = [init for init in inits if not self._is_there(init, setting, seed)]
         if not todo:
@@ -131,12 +132,12 @@ class _Protocol:
                 seed=seed,
                 batch_size=experiment.batch_size,
                 train_images=self.train_images,
-                validation=self._scores(student, validation) if validation else {},
-                validation_images=validation.manifest.count if validation else 0,
+                validation=self._scores(student, self.validation) if self.validation else {},
+                validation_images=self.validation.manifest.count if self.validation else 0,
                 test=self._scores(student, self.test),
                 test_images=self.test.manifest.count,
                 minutes=round((time.monotonic() - started) / 60, 3),
-                weights=_fingerprint(self._place(init, seed)),
+                weights=self.fingerprint(self._place(init, seed)),
             ).write(self.workdir)
             shutil.rmtree(run)
 
@@ -152,7 +153,7 @@ class _Protocol:
     def _is_there(self, init: str, setting: Setting, seed: int) -> bool:
         """Whether a cell is there; one that other weights made is refused."""
         path, place = self._path(init, setting, seed), self._place(init, seed)
-        if path.exists() and read_cell(path).weights != _fingerprint(place):
+        if path.exists() and read_cell(path).weights != self.fingerprint(place):
             raise UserError(
                 f"{path}: was made from other weights than those of {place or 'a random start'}; give the "
                 f"initialisation another name than {init!r}, or delete {path.parent}"

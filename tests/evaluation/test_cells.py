@@ -65,6 +65,7 @@ def test_table_reports_test_scores_at_the_chosen_setting_and_the_cost_of_all():
         cell(0.1, test=0.44, init="random", learning_rate=0.3, seed=1),
         cell(0.9, test=0.99, init="random", seed=1),  # of a setting that was not chosen
         cell(0.7, test=0.5),
+        cell(0.6, test=0.3, learning_rate=0.3),
         cell(0.5, init="other"),
     ]
     table = tabulate(cells, ("random", "mine"), "random", "mine")
@@ -80,6 +81,27 @@ def test_table_leaves_out_what_is_not_there_and_keeps_the_order_asked_for():
     table = tabulate([*cells, cell(0.5, init="c", task="boxes")], ("b", "a", "gone"), "b", "a", ("normals", "depth"))
     assert [row["name"] for row in table["tasks"]] == ["normals", "depth"]
     assert all(list(row["scores"]) == ["b", "a"] for row in table["tasks"])
+
+
+def test_unfinished_sweep_is_left_out_and_so_is_no_other():
+    whole = [cell(0.5, init="a"), cell(0.6, init="a", learning_rate=0.3)]
+    part = cell(0.9, init="b")
+    table = tabulate([*whole, part], ("a", "b"), "a", "b")
+    assert set(table["tasks"][0]["scores"]) == {"a"}
+    finished = cell(0.1, init="b", learning_rate=0.3)
+    assert set(tabulate([*whole, part, finished], ("a", "b"), "a", "b")["tasks"][0]["scores"]) == {"a", "b"}
+    assert not tabulate([*whole, part], ("b",), "b", "b")["tasks"][0]["scores"]
+
+
+def test_seed_of_the_sweep_comes_first_whatever_its_number():
+    swept = [cell(0.5, test=0.1, seed=2), cell(0.6, test=0.2, seed=2, learning_rate=0.3)]
+    table = tabulate([*swept, cell(0.4, test=0.3, seed=0, learning_rate=0.3)], ("mine",), "mine", "mine")
+    assert table["seeds"] == [2, 0] and table["tasks"][0]["scores"] == {"mine": [0.2, 0.3]}
+
+
+def test_setting_without_a_finite_score_is_not_chosen():
+    lost = cell(float("nan"), steps=100)
+    assert choose([lost, ONE]) == choose([ONE, lost]) == ONE.setting
 
 
 def test_table_of_nothing_is_told():

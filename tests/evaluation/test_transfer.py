@@ -78,12 +78,18 @@ def test_cells_do_not_depend_on_their_order(done, experiment, inits, tmp_path):
         assert (again.test, again.weights) == (before.test, before.weights)
 
 
+def test_sweep_can_follow_a_single_setting(experiment, inits, tmp_path):
+    transfer([experiment], inits, tmp_path, (0,), Sweep((0.1,), (2,)))
+    table = transfer([experiment], inits, tmp_path, (0,), Sweep((0.1,), (2, 3)))
+    assert set(table["tasks"][0]["chosen"]) == set(inits) and len(read_cells(tmp_path)) == 4
+
+
 def test_killed_transfer_is_taken_up(experiment, inits, done, tmp_path, monkeypatch):
     evaluate, calls = module.evaluate, []
 
     def killed(*arguments):
         calls.append(1)
-        if len(calls) == 2:
+        if len(calls) == 4:  # two a cell: the first cell is there, the second one is not
             raise KeyboardInterrupt
         return evaluate(*arguments)
 
@@ -92,7 +98,7 @@ def test_killed_transfer_is_taken_up(experiment, inits, done, tmp_path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         transfer([experiment], inits, tmp_path, (0,), one)
     scores = transfer([experiment], inits, tmp_path, (0,), one)["tasks"][0]["scores"]
-    assert len(calls) == 3
+    assert len(calls) == 6
     swept = {(cell.init, cell.setting, cell.seed): cell.test["top1"] for cell in read_cells(done[0])}
     assert scores == {init: [swept[init, cell.setting, 0]] for cell in read_cells(tmp_path) for init in [cell.init]}
 

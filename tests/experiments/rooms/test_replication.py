@@ -1,6 +1,7 @@
 import pytest
 
-from must_tf.experiments.rooms import finetuning, pretraining, replication, tables
+from must_tf.errors import UserError
+from must_tf.experiments.rooms import downstream, finetuning, pretraining, replication, tables, teacher
 from must_tf.sources.rooms.dataset import DOWNSTREAM_TASKS, SPLITS
 from must_tf.training.balance import task_weights
 
@@ -59,3 +60,12 @@ def test_no_test_set_is_trained_or_chosen_on():
     for task in DOWNSTREAM_TASKS:
         experiment = finetuning.get_config(task)
         assert len({*experiment.train, experiment.validation, experiment.test}) == 3
+
+
+@pytest.mark.parametrize(
+    ("module", "argument"),
+    [(pretraining, "mst"), (pretraining, "must,x"), (finetuning, "nomals"), (downstream, "nomals"), (teacher, "dept")],
+)
+def test_argument_that_names_nothing_is_told_in_one_line(module, argument):
+    with pytest.raises(UserError, match="config argument"):
+        module.get_config(argument)
