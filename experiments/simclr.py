@@ -94,7 +94,7 @@ flags.mark_flags_as_required(["config", "workdir"], flag_values=FLAGS)
 def run(argv: list[str]) -> None:
     """Runs the command."""
     rest, overrides = app.split_config(argv)
-    app.run("simclr", __doc__, FLAGS, lambda: main(overrides), rest)
+    app.run("python -m must_tf.experiments.simclr", __doc__, FLAGS, lambda: main(overrides), rest)
 
 
 def main(overrides: dict[str, str]) -> None:

@@ -11,6 +11,10 @@ class UserError(Exception):
     """
 
 
+class Diverged(UserError):
+    """A training that has no finite loss or gradient any more."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Returns a hint for a misspelt name: `did you mean 'x'?`, or the list of the known ones."""
     known = sorted(known)

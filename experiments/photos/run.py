@@ -37,7 +37,7 @@ _STUDENT = 4.0  # factor on the steps of photos/student.py
 
 def run(argv: list[str]) -> None:
     """Runs the command."""
-    app.run("photos", __doc__, FLAGS, main, argv)
+    app.run("python -m must_tf.experiments.photos.run", __doc__, FLAGS, main, argv)
 
 
 def main() -> None:

@@ -176,4 +176,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    app.run("replication", __doc__, FLAGS, main, sys.argv[1:])
+    app.run("python -m must_tf.experiments.rooms.replication", __doc__, FLAGS, main, sys.argv[1:])

@@ -242,4 +242,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    app.run("tables", __doc__, FLAGS, main, sys.argv[1:])
+    app.run("python -m must_tf.experiments.rooms.tables", __doc__, FLAGS, main, sys.argv[1:])

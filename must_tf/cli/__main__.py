@@ -1,6 +1,7 @@
 """`must VERB --flags`: picks the verb, and imports no other."""
 
 import importlib
+import os
 import sys
 
 from must_tf import __version__
@@ -22,8 +23,16 @@ VERBS = {
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Runs one verb."""
-    argv = sys.argv[1:] if argv is None else argv
+    """Runs one verb; silent where nobody reads on, as in `must train --help | head`."""
+    try:
+        _run(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        sys.exit(141)
+
+
+def _run(argv: list[str]) -> None:
     if not argv or argv[0] in ("--help", "-h", "help"):
         width = max(map(len, VERBS))
         print("must VERB --flags: Multi-Task Self-Training\n")

@@ -16,25 +16,27 @@ _CONFIG = "--config."
 Number = TypeVar("Number", int, float)
 
 
-def run(verb: str, doc: str, verb_flags: flags.FlagValues, main: Callable[[], None], argv: Sequence[str]) -> None:
-    """Parses the verb's flags and runs it. Exit code 0 is success, 2 is a user's mistake, told in one line."""
+def run(program: str, doc: str, own_flags: flags.FlagValues, main: Callable[[], None], argv: Sequence[str]) -> None:
+    """Parses the flags of a program, such as `must train`, and runs it.
+
+    Exit code 0 is success, 2 is a user's mistake, told in one line.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.set_verbosity(logging.WARNING)
     standard_logging.getLogger("tensorflow").setLevel(standard_logging.ERROR)
     if {"--help", "-h", "--helpfull"} & set(argv):
-        own = verb_flags.get_help(prefix="  ")
-        print(f"must {verb}: {doc.strip()}\n\nflags:\n{own}")
+        print(f"{program}: {doc.strip()}\n\nflags:\n{own_flags.get_help(prefix='  ')}")
         return
 
     def parse(arguments: Sequence[str]) -> list[str]:
         flags.FLAGS(arguments[:1])  # absl's own flags keep their defaults
-        rest = verb_flags(arguments)
+        rest = own_flags(arguments)
         if len(rest) > 1:
-            raise UserError(f"{rest[1]!r} received; expected flags only, as --name=value; see `must {verb} --help`")
+            raise UserError(f"{rest[1]!r} received; expected flags only, as --name=value; see `{program} --help`")
         return rest
 
     try:
-        app.run(lambda _: main(), argv=[f"must {verb}", *argv], flags_parser=parse)
+        app.run(lambda _: main(), argv=[program, *argv], flags_parser=parse)
     except (UserError, flags.Error) as error:
         fail(f"{error}".replace("\n", " "))
     except KeyboardInterrupt:

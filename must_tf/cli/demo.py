@@ -20,7 +20,7 @@ _PROCESSES = flags.DEFINE_integer("processes", None, "Stages at once; the cores 
 
 def run(argv: list[str]) -> None:
     """Runs `must demo`."""
-    app.run("demo", __doc__, FLAGS, main, argv)
+    app.run("must demo", __doc__, FLAGS, main, argv)
 
 
 def main() -> None:

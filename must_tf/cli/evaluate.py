@@ -25,7 +25,7 @@ flags.mark_flag_as_required("workdir", flag_values=FLAGS)
 
 def run(argv: list[str]) -> None:
     """Runs `must evaluate`."""
-    app.run("evaluate", __doc__, FLAGS, main, argv)
+    app.run("must evaluate", __doc__, FLAGS, main, argv)
 
 
 def main() -> None:

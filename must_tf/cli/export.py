@@ -33,7 +33,7 @@ flags.mark_flags_as_required(["workdir", "out"], flag_values=FLAGS)
 
 def run(argv: list[str]) -> None:
     """Runs `must export`."""
-    app.run("export", __doc__, FLAGS, main, argv)
+    app.run("must export", __doc__, FLAGS, main, argv)
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ flags.mark_flags_as_required(["config", "init", "workdir"], flag_values=FLAGS)
 def run(argv: list[str]) -> None:
     """Runs `must finetune`."""
     rest, overrides = app.split_config(argv)
-    app.run("finetune", __doc__, FLAGS, lambda: main(overrides), rest)
+    app.run("must finetune", __doc__, FLAGS, lambda: main(overrides), rest)
 
 
 def main(overrides: dict[str, str]) -> None:

@@ -24,7 +24,7 @@ flags.mark_flag_as_required("data", flag_values=FLAGS)
 
 def run(argv: list[str]) -> None:
     """Runs `must inspect`."""
-    app.run("inspect", __doc__, FLAGS, main, _with_folder(argv))
+    app.run("must inspect", __doc__, FLAGS, main, _with_folder(argv))
 
 
 def main() -> None:

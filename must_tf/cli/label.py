@@ -29,6 +29,13 @@ _TEACHERS = flags.DEFINE_list(
 _CARDS = flags.DEFINE_list(
     "cards", [], "TASK=FILE, with commas between; by default PATH.card.yaml beside the model.", flag_values=FLAGS
 )
+_THRESHOLDS = flags.DEFINE_list(
+    "thresholds",
+    [],
+    "TASK.min_score=VALUE, with commas between: the score that makes a label, in place of the card's or the student's "
+    "own; TASK.doubtful_score: boxes between the two are ignored in training. `must evaluate` says which is best.",
+    flag_values=FLAGS,
+)
 _OUT = flags.DEFINE_string("out", None, "Folder for the dataset.", flag_values=FLAGS)
 _BATCH = flags.DEFINE_integer("batch_size", 32, "Images that a teacher sees at once.", 1, flag_values=FLAGS)
 _SHARD = flags.DEFINE_integer("images_per_shard", 1000, "About how many records a file holds.", 1, flag_values=FLAGS)
@@ -62,7 +69,7 @@ _DESCRIBE = flags.DEFINE_string(
 
 def run(argv: list[str]) -> None:
     """Runs `must label`."""
-    app.run("label", __doc__, FLAGS, main, argv)
+    app.run("must label", __doc__, FLAGS, main, argv)
 
 
 def main() -> None:
@@ -126,9 +133,9 @@ def _look_ahead() -> None:
 
 
 def _teachers():
-    from must_tf.teachers import load_teachers, parse_cards
+    from must_tf.teachers import load_teachers, parse_cards, parse_thresholds
 
-    return load_teachers(_TEACHERS.value or [], parse_cards(_CARDS.value))
+    return load_teachers(_TEACHERS.value or [], parse_cards(_CARDS.value), parse_thresholds(_THRESHOLDS.value))
 
 
 def _runner():

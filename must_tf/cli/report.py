@@ -23,7 +23,7 @@ _OUT = flags.DEFINE_string("out", "report.html", "The page.", flag_values=FLAGS)
 
 def run(argv: list[str]) -> None:
     """Runs `must report`."""
-    app.run("report", __doc__, FLAGS, main, argv)
+    app.run("must report", __doc__, FLAGS, main, argv)
 
 
 def main() -> None:

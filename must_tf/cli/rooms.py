@@ -23,7 +23,7 @@ _PROCESSES = flags.DEFINE_integer("processes", os.cpu_count(), "How many render 
 
 def run(argv: list[str]) -> None:
     """Runs `must rooms`."""
-    app.run("rooms", __doc__, FLAGS, main, argv)
+    app.run("must rooms", __doc__, FLAGS, main, argv)
 
 
 def main() -> None:

@@ -51,7 +51,7 @@ flags.mark_flags_as_required(["config"], flag_values=FLAGS)
 def run(argv: list[str]) -> None:
     """Runs `must train`."""
     rest, overrides = app.split_config(argv)
-    app.run("train", __doc__, FLAGS, lambda: main(overrides), rest)
+    app.run("must train", __doc__, FLAGS, lambda: main(overrides), rest)
 
 
 def main(overrides: dict[str, str]) -> None:

@@ -32,7 +32,7 @@ flags.mark_flags_as_required(["config", "inits", "workdir"], flag_values=FLAGS)
 def run(argv: list[str]) -> None:
     """Runs `must transfer`."""
     rest, overrides = app.split_config(argv)
-    app.run("transfer", __doc__, FLAGS, lambda: main(overrides, shlex.join(["must", "transfer", *argv])), rest)
+    app.run("must transfer", __doc__, FLAGS, lambda: main(overrides, shlex.join(["must", "transfer", *argv])), rest)
 
 
 def main(overrides: dict[str, str], command: str) -> None:

@@ -36,9 +36,9 @@ class Cell:
       seed: of weights, order and augmentation.
       batch_size: images a step.
       train_images: how many differ.
-      validation: metrics on the validation set; empty where there is none.
+      validation: metrics on the validation set; empty where there is none, or where the training diverged.
       validation_images: how many.
-      test: metrics on the test set.
+      test: metrics on the test set; empty where the training diverged.
       test_images: how many.
       minutes: of training and evaluation, on the machine that made the cell.
       weights: of the initialisation, the first 16 hex digits of their SHA-256; empty for a random start.
@@ -63,6 +63,12 @@ class Cell:
     def setting(self) -> Setting:
         """What was swept."""
         return Setting(self.learning_rate, self.steps)
+
+    @property
+    def score(self) -> float | None:
+        """The metric on the test set; None where the training diverged."""
+        value = self.test.get(self.metric, math.nan)
+        return value if math.isfinite(value) else None
 
     def write(self, folder: str | os.PathLike) -> None:
         """Writes the cell to its place in a folder, whole or not at all."""
@@ -94,15 +100,15 @@ def read_cells(folder: str | os.PathLike) -> list[Cell]:
 def choose(cells: Sequence[Cell]) -> Setting:
     """Returns the setting with the highest score on validation, of the sweep of one task and initialisation.
 
-    Of equal ones it is the one with fewer steps, then with the lower learning rate. A sweep of one setting needs no
-    validation set.
+    Of equal ones it is the one with fewer steps, then with the lower learning rate; one that diverged comes last. A
+    sweep of one setting needs no validation set.
     """
     ranked = sorted(cells, key=lambda cell: (cell.steps, cell.learning_rate))
     if len(ranked) == 1:
         return ranked[0].setting
 
     def score(cell: Cell) -> float:
-        value = cell.validation[cell.metric]
+        value = cell.validation.get(cell.metric, -math.inf)
         return value if math.isfinite(value) else -math.inf
 
     return max(ranked, key=score).setting
@@ -184,7 +190,7 @@ def _row(cells: Sequence[Cell], inits: Sequence[str], seeds: Sequence[int]) -> d
         if {cell.setting for cell in sweep} != swept:
             continue  # what would be chosen is not known yet
         setting = choose(sweep)
-        by_seed = {cell.seed: cell.test[cell.metric] for cell in own if cell.setting == setting}
+        by_seed = {cell.seed: cell.score for cell in own if cell.setting == setting}
         scores[init] = [by_seed.get(seed) for seed in seeds]
         chosen[init] = dataclasses.asdict(setting)
         cost[init] = {

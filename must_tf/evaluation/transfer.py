@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from must_tf.errors import UserError
+from must_tf.errors import Diverged, UserError
 from must_tf.evaluation.cells import Cell, Setting, cell_path, choose, read_cell, read_cells, tabulate
 from must_tf.files import sha256, write_json
 from must_tf.inference import evaluate
@@ -119,11 +119,16 @@ class _Protocol:
             return
         experiment = with_steps(self.experiment, setting.steps)
         optimizer = dataclasses.replace(experiment.optimizer, learning_rate=setting.learning_rate)
-        trainer = Trainer(dataclasses.replace(experiment, optimizer=optimizer, seed=seed))
+        guard = dataclasses.replace(experiment.guard, rollbacks=0)  # a lower rate would be another setting
+        trainer = Trainer(dataclasses.replace(experiment, optimizer=optimizer, guard=guard, seed=seed))
         for init in todo:
             started = time.monotonic()
             run = self._path(init, setting, seed).with_suffix("")
-            student = trainer.run(run, self._place(init, seed))
+            try:
+                student = trainer.run(run, self._place(init, seed))
+            except Diverged as error:
+                print(f"{error}; a cell without a score")
+                student = None
             Cell(
                 **dataclasses.asdict(setting),
                 task=self.task.name,
@@ -141,7 +146,9 @@ class _Protocol:
             ).write(self.workdir)
             shutil.rmtree(run)
 
-    def _scores(self, student: Student, dataset: Dataset) -> dict[str, float]:
+    def _scores(self, student: Student | None, dataset: Dataset) -> dict[str, float]:
+        if student is None:
+            return {}
         return evaluate(student, dataset, self.experiment.input_size)[self.task.name]
 
     def _place(self, init: str, seed: int) -> str:

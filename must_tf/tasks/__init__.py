@@ -1,6 +1,7 @@
 """The kinds of task. A new kind is one file here and one line in `KINDS`."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 from must_tf.errors import UserError, nearest
@@ -12,12 +13,21 @@ from must_tf.tasks.segmentation import Segmentation
 from must_tf.tasks.task import Metric, Task
 
 __all__ = [
-    "KINDS", "Classification", "Depth", "Detection", "Metric", "Normals", "Segmentation", "Task", "from_json", "to_json"
+    "KINDS", "Classification", "Depth", "Detection", "Metric", "Normals", "Segmentation", "Task", "check_thresholds",
+    "from_json", "to_json"
 ]  # fmt: skip
 
 KINDS: dict[str, type[Task]] = {
     kind.__name__.lower(): kind for kind in (Classification, Detection, Segmentation, Depth, Normals)
 }
+
+
+def check_thresholds(kind: str, names: Iterable[str]) -> None:
+    """Raises a `UserError` where a kind of task has no such threshold of pseudo labels."""
+    known = [field.name for field in dataclasses.fields(KINDS[kind]) if field.name.endswith("_score")]
+    for name in names:
+        if name not in known:
+            raise UserError(f"{kind} has no threshold {name!r}; {nearest(name, known) if known else 'it has none'}")
 
 
 def to_json(task: Task) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,22 @@ from must_tf.tasks.task import Metric, Outputs, Target
 
 DIFFICULT = 1  # an ignored box: an object that is hard to tell, as VOC's
 CROWD = 2  # an ignored box: a region of many objects, as COCO's
+_RESULTS = ("AP", "AP50", "precision", "recall", "best_F1", "best_min_score")
 
 
 class AveragePrecision(Metric):
-    """`AP` (mean over IoU 0.5:0.95) and `AP50`.
+    """`AP` (mean over IoU 0.5:0.95) and `AP50`; and, at IoU 0.5, what a threshold on scores leaves of the boxes.
+
+    `precision` and `recall` are those of boxes with a score of at least `min_score`, all classes together;
+    `best_min_score` is the threshold with the highest F1 (2 · precision · recall / (precision + recall)), `best_F1`.
 
     Boxes are in thousandths of the view: areas mean little there, so only these two are given. What is found on an
     ignored box, and on no other one, is neither right nor wrong, however often it is found: found on a difficult object
     by its IoU, as VOC has it; on a crowd by the share of its own area that lies in the crowd, as COCO has it.
     """
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, min_score: float = 0.5) -> None:
+        self.min_score = min_score
         self.categories = [{"id": i + 1} for i in range(num_classes)]
         self.images: list[dict] = []
         self.truth: list[dict] = []
@@ -41,14 +47,37 @@ class AveragePrecision(Metric):
                     self.found.append(_coco_box(image, box, cls) | {"score": float(score)})
 
     def result(self) -> dict[str, float]:
-        """Returns both; NaN where no box counts."""
+        """Returns all; NaN where no box counts, and `best_min_score` where none is found."""
         if all(one["iscrowd"] for one in self.truth):
-            return {"AP": float("nan"), "AP50": float("nan")}
+            return dict.fromkeys(_RESULTS, math.nan)
         if not self.found:
-            return {"AP": 0.0, "AP50": 0.0}
+            return dict.fromkeys(_RESULTS, 0.0) | {"best_min_score": math.nan}
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation = _evaluate(self.images, self.categories, self.truth, self.found)
-        return {"AP": float(evaluation.stats[0]), "AP50": float(evaluation.stats[1])}
+        return {"AP": float(evaluation.stats[0]), "AP50": float(evaluation.stats[1])} | self._kept(evaluation)
+
+    def _kept(self, evaluation: Any) -> dict[str, float]:
+        """Returns what is right among the boxes above a threshold, by pycocotools' own matching at IoU 0.5."""
+        whole = evaluation.params.areaRng[0]  # boxes of any area
+        matched = [one for one in evaluation.evalImgs if one and one["aRng"] == whole]
+        truth = sum(np.sum(np.asarray(one["gtIgnore"]) == 0) for one in matched)
+        counts = ~np.concatenate([one["dtIgnore"][0] for one in matched]).astype(bool)
+        scores = np.concatenate([one["dtScores"] for one in matched])[counts]
+        right = np.concatenate([one["dtMatches"][0] for one in matched])[counts] > 0
+        order = np.argsort(-scores, kind="stable")
+        scores, right = scores[order], np.cumsum(right[order])
+        found = np.arange(1, len(scores) + 1)
+        last = np.flatnonzero(np.diff(scores, append=-np.inf))  # of equal scores, all are taken or none
+        f1 = 2 * right[last] / (found[last] + truth)
+        best = int(np.argmax(f1)) if len(f1) else None
+        kept = int(np.sum(scores >= self.min_score))
+        hits = float(right[kept - 1]) if kept else 0.0
+        return {
+            "precision": hits / max(kept, 1),
+            "recall": hits / float(truth),
+            "best_F1": 0.0 if best is None else float(f1[best]),
+            "best_min_score": math.nan if best is None else float(scores[last][best]),
+        }
 
 
 def _evaluate(images: list[dict], categories: list[dict], truth: list[dict], found: list[dict]) -> Any:

@@ -210,8 +210,8 @@ class Detection(Task):
         return label | {"ignore": np.where(label["scores"] < self.min_score, DIFFICULT, 0)}
 
     def metrics(self) -> Metric:
-        """`AP` (COCO: mean over IoU 0.5:0.95) and `AP50`, by pycocotools."""
-        return AveragePrecision(self.num_classes)
+        """`AP` (COCO: mean over IoU 0.5:0.95), `AP50`, and what `min_score` leaves; by pycocotools."""
+        return AveragePrecision(self.num_classes, self.min_score)
 
     def draw(self, image: np.ndarray, label: Mapping[str, np.ndarray]) -> np.ndarray:
         """Draws the boxes with their classes, and says of which ones are ignored."""

@@ -1,15 +1,28 @@
 """Teachers: any model that turns images into labels of one task. One file a format."""
 
+import dataclasses
 import importlib
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from must_tf.errors import UserError, nearest
+from must_tf.tasks import check_thresholds
 from must_tf.teachers.card import Card, find_card, read_card
 from must_tf.teachers.model import Model
 from must_tf.teachers.teacher import Teacher
 
-__all__ = ["Card", "Teacher", "describe_model", "load_teacher", "load_teachers", "parse_cards", "read_card"]
+__all__ = [
+    "Card",
+    "Teacher",
+    "describe_model",
+    "load_teacher",
+    "load_teachers",
+    "parse_cards",
+    "parse_thresholds",
+    "read_card",
+]
 
 _STUDENT = "student"
 _MODELS = {
@@ -23,7 +36,9 @@ _MODELS = {
 _PRESETS = ("kerashub", "kerascv")
 
 
-def load_teacher(task: str, where: str, card: str | None = None) -> Teacher:
+def load_teacher(
+    task: str, where: str, card: str | None = None, thresholds: Mapping[str, float] | None = None
+) -> Teacher:
     """Loads a teacher.
 
     Args:
@@ -32,29 +47,39 @@ def load_teacher(task: str, where: str, card: str | None = None) -> Teacher:
         `litert` (files), `kerashub`, `kerascv` (folder or name of a preset).
       card: the file that says what the model expects and gives; by default `PATH.card.yaml` or `PATH.card.json`. A
         student needs none.
+      thresholds: of the pseudo labels (`min_score`, `doubtful_score`), in place of the card's or the student's own.
 
     Raises:
-      UserError: an unknown format; no such file; no card, or one that does not fit the model; a library is missing.
+      UserError: an unknown format; no such file; no card, or one that does not fit the model; a task without such a
+        threshold; a library is missing.
     """
+    thresholds = thresholds or {}
     kind, path = _split(f"teacher {where!r} of task {task!r}", where, [_STUDENT, *_MODELS])
     if kind == _STUDENT:
         if card:
             raise UserError(f"{card}: a card for task {task!r}, whose teacher is a student; it needs none")
         from must_tf.teachers.student import StudentTeacher
 
-        teacher: Teacher = StudentTeacher(path, task)
+        teacher: Teacher = StudentTeacher(path, task, thresholds)
     else:
         from must_tf.teachers.foreign import ForeignTeacher
 
         read = read_card(card or find_card(where, path))
+        check_thresholds(read.task, thresholds)
+        others: dict[str, Any] = dict(thresholds)
+        read = dataclasses.replace(read, **others)
         teacher = ForeignTeacher(open_model(kind, path, read), read, task)
-    teacher.loaded_from = (task, where, card)
+    teacher.loaded_from = (task, where, card, tuple(thresholds.items()))
     return teacher
 
 
-def load_teachers(texts: list[str], cards: Mapping[str, str] | None = None) -> list[Teacher]:
-    """Loads teachers from `TASK=FORMAT:PATH`, one a task; `cards` are files by task."""
-    cards = cards or {}
+def load_teachers(
+    texts: list[str],
+    cards: Mapping[str, str] | None = None,
+    thresholds: Mapping[str, Mapping[str, float]] | None = None,
+) -> list[Teacher]:
+    """Loads teachers from `TASK=FORMAT:PATH`, one a task; by task too: the files of `cards`, and `thresholds`."""
+    cards, thresholds = cards or {}, thresholds or {}
     pairs = [text.partition("=") for text in texts]
     names = [task for task, _, _ in pairs]
     for text, (task, equals, _) in zip(texts, pairs, strict=True):
@@ -62,10 +87,11 @@ def load_teachers(texts: list[str], cards: Mapping[str, str] | None = None) -> l
             raise UserError(f"--teachers: {text!r} received, expected TASK=FORMAT:PATH")
         if names.count(task) > 1:
             raise UserError(f"--teachers: two teachers for task {task!r}; one a task can label")
-    for task in cards:
-        if task not in names:
-            raise UserError(f"--cards: no teacher for task {task!r}; {nearest(task, names)}")
-    return [load_teacher(task, where, cards.get(task)) for task, _, where in pairs]
+    for flag, tasks in (("cards", cards), ("thresholds", thresholds)):
+        for task in tasks:
+            if task not in names:
+                raise UserError(f"--{flag}: no teacher for task {task!r}; {nearest(task, names)}")
+    return [load_teacher(task, where, cards.get(task), thresholds.get(task)) for task, _, where in pairs]
 
 
 def parse_cards(texts: list[str]) -> dict[str, str]:
@@ -75,6 +101,22 @@ def parse_cards(texts: list[str]) -> dict[str, str]:
         if not (task and equals and file):
             raise UserError(f"--cards: {text!r} received, expected TASK=FILE")
     return {task: file for task, _, file in pairs}
+
+
+def parse_thresholds(texts: list[str]) -> dict[str, dict[str, float]]:
+    """Returns {task: {threshold: value}} of `TASK.THRESHOLD=VALUE`."""
+    thresholds: dict[str, dict[str, float]] = {}
+    for text in texts:
+        place, _, value = text.partition("=")
+        task, _, name = place.rpartition(".")
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not (task and name and 0 <= number <= 1):
+            raise UserError(f"--thresholds: {text!r} received, expected TASK.min_score=VALUE, from 0 to 1")
+        thresholds.setdefault(task, {})[name] = number
+    return thresholds
 
 
 def describe_model(where: str) -> str:

@@ -32,7 +32,7 @@ class Teacher(abc.ABC):
     id: str
     input_size: Size
     resize: str = "fit"
-    loaded_from: tuple[str, str, str | None] | None = None  # the arguments of load_teacher
+    loaded_from: tuple[str, str, str | None, tuple[tuple[str, float], ...]] | None = None  # of load_teacher
 
     def __reduce_ex__(self, protocol):
         """A teacher goes to another process as what loads it; that process loads it once."""
@@ -96,7 +96,7 @@ def _move(image: np.ndarray, place: tuple[Size, tuple[int, int]], view_size: Siz
 
 
 @functools.lru_cache
-def _load_once(task: str, where: str, card: str | None) -> Teacher:
+def _load_once(task: str, where: str, card: str | None, thresholds: tuple[tuple[str, float], ...]) -> Teacher:
     from must_tf.teachers import load_teacher
 
-    return load_teacher(task, where, card)
+    return load_teacher(task, where, card, dict(thresholds))

@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from must_tf.errors import UserError
+from must_tf.errors import Diverged, UserError
 from must_tf.files import locked
 from must_tf.pipeline import batch_ids, training_batches
 from must_tf.progress import Progress
@@ -296,7 +296,7 @@ class _Run:
         """Goes back to the last checkpoint before a row of bad steps, with a lower learning rate."""
         guard = self.experiment.guard
         if self.rollbacks >= guard.rollbacks:
-            raise UserError(
+            raise Diverged(
                 f"{self.workdir}: no finite loss or gradient in {guard.in_a_row} steps in a row, after going back "
                 f"{self.rollbacks} times; lower optimizer.learning_rate or set optimizer.clip_norm; the images are in "
                 f"{self.workdir / BAD}"

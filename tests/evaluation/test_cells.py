@@ -54,6 +54,13 @@ def test_of_equal_ones_the_cheaper_is_chosen():
     assert choose(cells) == choose(cells[::-1]) == Setting(0.1, 100)
 
 
+def test_setting_that_diverged_is_chosen_last_and_has_no_score():
+    diverged = dataclasses.replace(ONE, steps=100, validation={}, test={})
+    assert choose([diverged, cell(0.0)]) == ONE.setting
+    table = tabulate([diverged], ["mine"], "mine", "mine")
+    assert table["tasks"][0]["scores"] == {"mine": [None]}
+
+
 def test_sweep_of_one_needs_no_validation():
     assert choose([dataclasses.replace(ONE, validation={})]) == ONE.setting
 

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 import sys
 
 import pytest
@@ -7,6 +8,8 @@ import toy
 
 from must_tf.errors import UserError
 from must_tf.evaluation import Sweep, read_cells, transfer
+from must_tf.evaluation.cells import Setting
+from must_tf.training.config import Guard
 
 module = sys.modules["must_tf.evaluation.transfer"]  # the name in the package is the function
 SWEEP = Sweep(learning_rates=(0.01, 0.1), steps=(2, 3))
@@ -82,6 +85,15 @@ def test_sweep_can_follow_a_single_setting(experiment, inits, tmp_path):
     transfer([experiment], inits, tmp_path, (0,), Sweep((0.1,), (2,)))
     table = transfer([experiment], inits, tmp_path, (0,), Sweep((0.1,), (2, 3)))
     assert set(table["tasks"][0]["chosen"]) == set(inits) and len(read_cells(tmp_path)) == 4
+
+
+def test_setting_that_diverges_is_a_cell_without_a_score_and_the_others_are_made(experiment, inits, done, tmp_path):
+    guarded = dataclasses.replace(experiment, guard=Guard(in_a_row=1))
+    scores = transfer([guarded], inits, tmp_path, (0,), Sweep((math.nan, 0.1), (3,)))["tasks"][0]["scores"]
+    assert {cell.score for cell in read_cells(tmp_path) if math.isnan(cell.learning_rate)} == {None}
+    swept = {(cell.init, cell.setting, cell.seed): cell.score for cell in read_cells(done[0])}
+    assert scores == {init: [swept[init, Setting(0.1, 3), 0]] for init in inits}
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".json"]
 
 
 def test_killed_transfer_is_taken_up(experiment, inits, done, tmp_path, monkeypatch):

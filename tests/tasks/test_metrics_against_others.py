@@ -37,8 +37,8 @@ def on_ignored(box, kind, found):
     return max(height, 0) * max(width, 0) / ((found[2] - found[0]) * (found[3] - found[1]))
 
 
-def average_precision(truths, founds, cls, threshold):
-    """COCO's rule for one class and threshold; None where the class has no truth that counts."""
+def matched(truths, founds, cls, threshold):
+    """COCO's rule for one class and threshold: [(score, whether it is right)], and how much truth counts."""
     hits, total = [], 0
     for truth, found in zip(truths, founds, strict=True):
         all_boxes = zip(truth["boxes"], truth["classes"], truth["ignore"], strict=True)
@@ -55,6 +55,12 @@ def average_precision(truths, founds, cls, threshold):
             elif any(ignore and on_ignored(box, ignore, found["boxes"][i]) >= threshold for box, ignore in of_class):
                 continue
             hits.append((found["scores"][i], hit))
+    return hits, total
+
+
+def average_precision(truths, founds, cls, threshold):
+    """Mean precision over recall; None where the class has no truth that counts."""
+    hits, total = matched(truths, founds, cls, threshold)
     if not total:
         return None
     hits.sort(key=lambda pair: -pair[0])
@@ -72,7 +78,30 @@ def by_hand(truths, founds):
         known = [average_precision(truths, founds, *pair) for pair in pairs]
         return float(np.mean([value for value in known if value is not None]))
 
-    return {"AP": mean(np.linspace(0.5, 0.95, 10)), "AP50": mean([0.5])}
+    return {"AP": mean(np.linspace(0.5, 0.95, 10)), "AP50": mean([0.5])} | kept_by_hand(truths, founds)
+
+
+def kept_by_hand(truths, founds):
+    of_classes = [matched(truths, founds, cls, 0.5) for cls in range(BOXES.num_classes)]
+    hits = [hit for hits, _ in of_classes for hit in hits]
+    total = sum(count for _, count in of_classes)
+
+    def counts(threshold):
+        kept = [right for score, right in hits if score >= threshold]
+        return sum(kept), len(kept)
+
+    def f1(threshold):
+        right, kept = counts(threshold)
+        return 2 * right / (kept + total)
+
+    right, kept = counts(BOXES.min_score)
+    best = max(sorted((score for score, _ in hits), reverse=True), key=f1, default=np.nan)
+    return {
+        "precision": right / max(kept, 1),
+        "recall": right / total,
+        "best_F1": f1(best) if hits else 0,
+        "best_min_score": best,
+    }
 
 
 def some_boxes(rng, count):
@@ -123,17 +152,19 @@ def test_boxes_as_by_hand(seed, images, count, extra, ignored):
     if not sum((truth["ignore"] == 0).sum() for truth in truths):
         assert np.isnan([ours["AP"], ours["AP50"]]).all()
     else:
-        assert ours == pytest.approx(by_hand(truths, founds), abs=1e-6)
+        assert ours == pytest.approx(by_hand(truths, founds), abs=1e-6, nan_ok=True)
 
 
 def test_boxes_on_an_empty_image_are_false_and_an_image_without_a_label_does_not_count():
     nothing = {"boxes": np.zeros((0, 4)), "classes": np.zeros(0, int), "scores": np.zeros(0)}
     one = {"boxes": np.array([[0.1, 0.1, 0.5, 0.5]]), "classes": np.array([0])}  # none is ignored where none says so
     sure, unsure = ({**one, "scores": np.array([score])} for score in (0.9, 0.1))
-    assert scored([one], [sure]) == pytest.approx({"AP": 1.0, "AP50": 1.0})
+    all_right = {"AP": 1, "AP50": 1, "precision": 1, "recall": 1, "best_F1": 1, "best_min_score": 0.9}
+    assert scored([one], [sure]) == pytest.approx(all_right)
     assert scored([one, nothing], [unsure, sure])["AP50"] == pytest.approx(0.5)
     assert scored([one, nothing], [unsure, sure], absent=[1])["AP50"] == pytest.approx(1.0)
-    assert scored([one], [nothing]) == {"AP": 0.0, "AP50": 0.0}
+    all_missed = {"AP": 0, "AP50": 0, "precision": 0, "recall": 0, "best_F1": 0, "best_min_score": np.nan}
+    assert scored([one], [nothing]) == pytest.approx(all_missed, nan_ok=True)
     assert np.isnan(scored([nothing], [sure])["AP"])
 
 
@@ -208,7 +239,8 @@ HARD = {
 
 @pytest.mark.parametrize("case", HARD)
 def test_crowds_are_ignored_as_pycocotools_does(case):
-    assert scored(*HARD[case]) == pytest.approx(by_pycocotools(*HARD[case]), abs=1e-9)
+    ours, theirs = scored(*HARD[case]), by_pycocotools(*HARD[case])
+    assert {key: ours[key] for key in theirs} == pytest.approx(theirs, abs=1e-9)
 
 
 def test_no_box_but_ignored_ones_is_nan():
@@ -220,7 +252,8 @@ def test_no_box_but_ignored_ones_is_nan():
 def test_difficult_boxes_are_ignored_as_in_voc():
     """By the devkit's VOCevaldet: found by IoU, it is no miss, and no detection of it is right or wrong."""
     found = found_of((WIDE, 0.95), (WIDE, 0.9), (REAL, 0.8))
-    assert scored([truth_of((REAL, 0), (WIDE, DIFFICULT))], [found]) == pytest.approx({"AP": 1.0, "AP50": 1.0})
+    both = scored([truth_of((REAL, 0), (WIDE, DIFFICULT))], [found])
+    assert (both["AP"], both["AP50"], both["precision"]) == pytest.approx((1, 1, 1))
     assert scored([truth_of((REAL, 0), (WIDE, DIFFICULT))], [found_of((REAL, 0.8))])["AP50"] == pytest.approx(1)
     inside = found_of((PART, 0.9), (REAL, 0.8))  # within it, but not it: wrong; in a crowd it would be ignored
     assert scored([truth_of((REAL, 0), (WIDE, DIFFICULT))], [inside])["AP50"] == pytest.approx(0.5)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pickle
 
@@ -78,6 +79,18 @@ def test_card_is_part_of_the_identity(saved, tmp_path):
     (tmp_path / "other.yaml").write_text("task: depth\nconvention: metric\nrange: [0, 1]\n")
     one, other = load_teacher("mine", where), load_teacher("mine", where, str(tmp_path / "other.yaml"))
     assert one.sha256 == other.sha256 and one.id != other.id
+
+
+def test_thresholds_are_as_if_the_card_had_them(saved, tmp_path):
+    own = load_teacher("mine", saved("savedmodel", "segmentation"))
+    card = dataclasses.replace(own.card, min_score=0.25)
+    (tmp_path / "card.json").write_text(json.dumps(card.to_json()))
+    written = load_teacher("mine", f"savedmodel:{own.model.path}", str(tmp_path / "card.json"))
+    flagged = load_teacher("mine", f"savedmodel:{own.model.path}", thresholds={"min_score": 0.25})
+    assert flagged.describe() == written.describe() and flagged.id == written.id != own.id
+    assert flagged.task.min_score == 0.25
+    with pytest.raises(UserError, match="segmentation has no threshold 'doubtful_score'"):
+        load_teacher("mine", f"savedmodel:{own.model.path}", thresholds={"doubtful_score": 0.25})
 
 
 WRONG = {
