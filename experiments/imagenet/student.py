@@ -24,13 +24,18 @@ What it takes, as computed (not measured) for cores of TPU v3, 16 GiB each, at a
                                 8: hours     GiB  in parts: GiB  256: hours     GiB
     table2_supervised              14.94    16.8         2: 9.0        0.47     1.3
     table2_must                   386.88    75.0        8: 12.0       12.09     4.1
+    table3_depth                  189.39    38.8        4: 11.0        5.92     2.3
+    table3_depth_segmentation     249.53    49.6        4: 14.1        7.80     2.8
     table4_detection              267.69    59.3         8: 8.6        8.37     2.9
     table4_segmentation           190.50    45.0        4: 12.1        5.95     2.2
+    table5_supervised             513.87    70.6        8: 11.0       16.06     3.7
     table5_must                   606.38    75.0        8: 12.0       18.95     4.1
     table6_supervised             389.89    17.2         2: 9.5       12.18     1.7
+    table6_pseudo                2516.24    74.7        8: 11.5       78.63     3.9
+    table6_must                  2013.38    75.4        8: 12.5       62.92     4.5
     table7_must                    35.25   117.8        16: 9.7        1.10     5.2
 
-Depthwise convolutions (table7) reach a smaller share of a peak than the 30 %. The command computes the others.
+Depthwise convolutions (table7) reach a smaller share of a peak than the 30 %.
 """
 
 import dataclasses

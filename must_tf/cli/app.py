@@ -12,6 +12,8 @@ from absl import app, flags, logging
 
 from must_tf.errors import UserError, first_line
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
+
 _CONFIG = "--config."
 Number = TypeVar("Number", int, float)
 
@@ -21,7 +23,6 @@ def run(program: str, doc: str, own_flags: flags.FlagValues, main: Callable[[], 
 
     Exit code 0 is success, 2 is a user's mistake, told in one line.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.set_verbosity(logging.WARNING)
     standard_logging.getLogger("tensorflow").setLevel(standard_logging.ERROR)
     if {"--help", "-h", "--helpfull"} & set(argv):
