@@ -12,7 +12,7 @@ from must_tf.files import read_json, write_json
 from must_tf.pipeline import check_size
 from must_tf.records import Dataset
 from must_tf.tasks import Task
-from must_tf.training.config import Experiment, to_dict
+from must_tf.training.config import Experiment, from_dict, to_dict
 from must_tf.training.validation import check_best
 
 CONFIG = "config.json"
@@ -68,12 +68,15 @@ def check_labels(tasks: Sequence[Task], datasets: Sequence[Dataset], validation:
 
 def claim(workdir: Path, experiment: Experiment) -> None:
     """Writes the config into a new workdir; refuses a workdir of another config, and names the fields."""
-    now: dict[str, Any] = json.loads(json.dumps(to_dict(experiment)))
     path = workdir / CONFIG
     if not path.exists():
-        write_json(path, now)
+        write_json(path, to_dict(experiment))
         return
-    before = read_json(path)
+    try:
+        former = from_dict(read_json(path))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    before, now = (json.loads(json.dumps(to_dict(one))) for one in (former, experiment))
     differing = [name for name in now if before.get(name) != now[name]]
     if differing:
         raise UserError(

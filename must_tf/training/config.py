@@ -218,11 +218,19 @@ def to_dict(experiment: Experiment) -> dict[str, Any]:
 
 
 def from_dict(value: Mapping[str, Any]) -> Experiment:
-    """The inverse of `to_dict`."""
-    fields: dict[str, Any] = _tuples(value)
-    for name, kind in _PARTS.items():
-        fields[name] = kind(**fields[name])
-    return Experiment(**fields | {"tasks": tuple(from_json(task) for task in value["tasks"])})
+    """The inverse of `to_dict`. What is missing, as in the config of an older version, has its default."""
+    fields: dict[str, Any] = _tuples(value) | {"tasks": tuple(from_json(task) for task in value["tasks"])}
+    for name in _PARTS.keys() & fields.keys():
+        fields[name] = _make(_PARTS[name], fields[name])
+    return _make(Experiment, fields)
+
+
+def _make(kind: type, fields: Mapping[str, Any]) -> Any:
+    known = {field.name for field in dataclasses.fields(kind)}
+    for name in fields:
+        if name not in known:
+            raise UserError(f"a config has the unknown field {name!r}; another version of must_tf wrote it")
+    return kind(**fields)
 
 
 def _tuples(value: Any) -> Any:

@@ -151,3 +151,15 @@ def test_experiment_comes_back_from_json():
     )
     assert from_dict(to_dict(experiment)) == experiment
     assert from_dict(json.loads(json.dumps(to_dict(experiment)))) == experiment
+
+
+def test_experiment_of_an_older_version_has_the_defaults_of_what_is_new():
+    experiment = toy.experiment("a", tasks=[toy.THINGS])
+    value = json.loads(json.dumps(to_dict(experiment)))
+    del value["mixing"], value["optimizer"]["ema"], value["tasks"][0]["doubtful_score"]
+    assert from_dict(value) == experiment
+    for place in (value, value["optimizer"]):
+        place["pace"] = 1
+        with pytest.raises(UserError, match="unknown field 'pace'; another version"):
+            from_dict(value)
+        del place["pace"]
