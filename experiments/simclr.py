@@ -39,8 +39,8 @@ from must_tf.records.schema import parse_encoded
 from must_tf.student import Student
 from must_tf.tasks.task import POOLED
 from must_tf.training import Experiment, load_config, load_student, save_student
-from must_tf.training.checkpoint import STUDENT
-from must_tf.training.checks import CONFIG, check_values, claim
+from must_tf.training.checkpoint import CONFIG, STUDENT
+from must_tf.training.checks import check_values, claim
 from must_tf.training.monitor import Monitor
 from must_tf.training.schedule import make_optimizer
 from must_tf.training.state import Checkpoints
@@ -52,7 +52,10 @@ _OUTPUTS = 64  # of the projection
 _STRETCH = 4 / 3  # most of a window's width to its height, against the view's; and of its height to its width
 _JITTERED = 0.8  # share of the views whose colours change
 _TO_GREY = np.array([[0.299], [0.587], [0.114]], np.float32) @ np.ones([1, 3], np.float32)
-_UNKNOWN = ("sizes", "init", "strategy", "streams", "evaluate_every", "jit_compile")  # fields that no run here obeys
+_UNKNOWN = (  # fields that no run here obeys
+    "sizes", "init", "strategy", "streams", "evaluate_every", "best", "jit_compile", "guard", "combine",
+    "conflicts_every",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -310,6 +313,8 @@ def _check(experiment: Experiment) -> None:
     for name in _UNKNOWN:
         if getattr(experiment, name) != usual[name]:
             raise UserError(f"{name}: {getattr(experiment, name)!r} received, which SimCLR does not know; leave it out")
+    if experiment.augment.colour not in (0, Augment().colour):
+        raise UserError("augment.colour: SimCLR's colours are those of --colour and --grey; leave it out")
     if experiment.optimizer.accumulate != 1:
         raise UserError("optimizer.accumulate: SimCLR compares all images of a batch, and takes 1 only")
     if experiment.policy == "mixed_float16":

@@ -15,7 +15,7 @@ from must_tf.export.parity import Parity
 from must_tf.export.verify import CARD, SCHEMA, describe_files, verify
 from must_tf.student import Student
 from must_tf.tasks import to_json
-from must_tf.training.checks import CONFIG
+from must_tf.training.checkpoint import CONFIG
 from must_tf.training.monitor import FILE as METRICS
 from must_tf.training.monitor import read_metrics
 

@@ -9,8 +9,7 @@ from must_tf import files
 from must_tf.errors import UserError
 from must_tf.records.manifest import FILE as MANIFEST
 from must_tf.records.manifest import read_manifest
-from must_tf.training.checkpoint import STUDENT
-from must_tf.training.checks import CONFIG
+from must_tf.training.checkpoint import CONFIG, STUDENT
 
 UNKNOWN = "unknown"
 WEIGHTS = Path(STUDENT, "weights.data-00000-of-00001")

@@ -14,6 +14,7 @@ _HOMES = {
     "Trunk": "trunk",
     "UserError": "errors",
     "evaluate": "inference",
+    "evaluation": "",
     "export": "",
     "finetune": "training",
     "label": "labeling",
@@ -21,8 +22,11 @@ _HOMES = {
     "load_student": "training",
     "load_teachers": "teachers",
     "open_dataset": "records",
+    "report": "",
     "tasks": "",
+    "teachers": "",
     "train": "training",
+    "transfer": "evaluation",
 }
 
 __all__ = sorted(_HOMES)

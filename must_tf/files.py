@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +64,15 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Writes a JSON file, whole or not at all."""
     write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def without_nan(value: Any) -> Any:
+    """Returns JSON values with None in the place of NaN and infinities, which no other JSON reader takes."""
+    if isinstance(value, dict):
+        return {key: without_nan(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: str | os.PathLike) -> Any:

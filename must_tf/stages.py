@@ -3,6 +3,7 @@
 A stage whose product is there is done: a killed run takes up where it was.
 """
 
+import contextlib
 import dataclasses
 import multiprocessing
 import multiprocessing.connection
@@ -12,7 +13,7 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +56,20 @@ def run_stages(stages: Sequence[Stage], out: Path, processes: int) -> None:
       processes: how many run at once, each on its share of the cores.
 
     Raises:
-      UserError: a stage failed; the others are ended. The line is the last one of its log.
+      UserError: a stage failed; the others are ended. The line is the last one of its log. Or another process runs
+        stages in the folder, or a stage needs one that is not there.
     """
+    _check_needs(stages)
+    threads = str(max(1, (os.cpu_count() or 1) // processes))
+    with files.locked(out), _environment(TF_NUM_INTRAOP_THREADS=threads, TF_NUM_INTEROP_THREADS=threads):
+        _run(stages, out, processes)
+
+
+def _run(stages: Sequence[Stage], out: Path, processes: int) -> None:
     done = {stage.name for stage in stages if (out / stage.product).exists()}
     times = files.read_json(out / TIMES) if (out / TIMES).exists() else {}
     running: dict[str, tuple[Stage, Any, float]] = {}
-    context = _context(processes)
+    context = _context()
     try:
         while len(done) < len(stages):
             ready = [s for s in stages if s.name not in done | set(running) and done.issuperset(s.needs)]
@@ -74,8 +83,8 @@ def run_stages(stages: Sequence[Stage], out: Path, processes: int) -> None:
                     continue
                 process.join()
                 del running[name]
-                if process.exitcode:
-                    raise UserError(f"{out}: stage {name} failed: {_last_line(out, stage)} (log: {_log(out, stage)})")
+                if problem := _problem(process.exitcode, stage, out):
+                    raise UserError(f"{out}: stage {name} {problem} (log: {_log(out, stage)})")
                 done.add(name)
                 seconds = time.monotonic() - started
                 times[name] = round(seconds / 60, 2)
@@ -86,10 +95,32 @@ def run_stages(stages: Sequence[Stage], out: Path, processes: int) -> None:
             process.terminate()
 
 
-def _context(processes: int) -> Any:
+def _check_needs(stages: Sequence[Stage]) -> None:
+    before: set[str] = set()
+    for stage in stages:
+        lacking = [name for name in stage.needs if name not in before]
+        if lacking:
+            raise UserError(f"stage {stage.name}: needs {', '.join(lacking)}, which does not come before it")
+        before.add(stage.name)
+
+
+@contextlib.contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Sets variables for the processes that are started meanwhile."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ |= values
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _context() -> Any:
     """Processes are forked from one that has imported TensorFlow, which is slow, and has done nothing with it."""
-    threads = str(max(1, (os.cpu_count() or 1) // processes))
-    os.environ |= {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads}
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["must_tf.labeling", "must_tf.evaluation", "tensorflow_datasets"])
     return context
@@ -120,6 +151,11 @@ def _log(out: Path, stage: Stage) -> Path:
     return out / "logs" / f"{stage.name}.log"
 
 
-def _last_line(out: Path, stage: Stage) -> str:
-    lines = _log(out, stage).read_text(errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("must: error: ")
+def _problem(exitcode: int, stage: Stage, out: Path) -> str:
+    """Returns what went wrong in a stage that has ended; nothing where all is well."""
+    if exitcode < 0:
+        return f"was killed by signal {-exitcode} (of 9, memory may be short); the same command goes on"
+    if exitcode:
+        lines = _log(out, stage).read_text(errors="replace").strip().splitlines()
+        return f"failed: {lines[-1].removeprefix('must: error: ')}"
+    return "" if (out / stage.product).exists() else f"ended without its product, {stage.product}"

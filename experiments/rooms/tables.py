@@ -53,7 +53,8 @@ TABLES: dict[str, Table] = {
         ("random", "supervised", "simclr", "must"),
         "supervised",
         "must",
-        "Each seed has its own pre-training. One set of teachers for all.",
+        "Each seed has its own pre-training. One set of teachers for all. The cost of pre-training is the student's "
+        "own, with seed 0: teachers and labelling are not counted.",
     ),
     "table3": Table(
         "Table 3: tasks added one at a time",

@@ -4,6 +4,7 @@ import errno
 import logging as standard_logging
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -15,6 +16,11 @@ from must_tf.errors import UserError, first_line
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
 
 _CONFIG = "--config."
+_NOT_GIVEN = re.compile(r"flag (--\w+)=None: Flag --\w+ must have a value")  # absl's words
+_OF_READING = re.compile(r"[Dd]ecode|[Pp]arse|TFRecord")  # shapes that do not fit are defects of the program
+_OF_PLACES = (
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST
+)  # fmt: skip
 Number = TypeVar("Number", int, float)
 
 
@@ -38,8 +44,11 @@ def run(program: str, doc: str, own_flags: flags.FlagValues, main: Callable[[], 
 
     try:
         app.run(lambda _: main(), argv=[program, *argv], flags_parser=parse)
-    except (UserError, flags.Error) as error:
+    except UserError as error:
         fail(f"{error}".replace("\n", " "))
+    except flags.Error as error:
+        missing = _NOT_GIVEN.findall(str(error))
+        fail(f"not given: {', '.join(missing)}; see `{program} --help`" if missing else f"{error}".replace("\n", " "))
     except KeyboardInterrupt:
         fail("interrupted; the same command takes it up again", code=130)
     except Exception as error:
@@ -52,11 +61,13 @@ def run(program: str, doc: str, own_flags: flags.FlagValues, main: Callable[[], 
 def _mendable(error: Exception) -> str:
     """Returns the line for errors of disks and damaged records, which users can mend; nothing for defects."""
     tensorflow = sys.modules.get("tensorflow")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
-        return f"{error.filename}: {error.strerror}; mend it, and the same command takes the work up again"
+    if isinstance(error, OSError) and error.errno in _OF_PLACES:
+        place = error.filename2 or error.filename or "a file"
+        return f"{place}: {error.strerror}; mend it, and the same command takes the work up again"
     if tensorflow and isinstance(error, tensorflow.errors.ResourceExhaustedError):
         return f"{first_line(error)}; no room on the disk or in memory: mend it, and run the same command again"
-    if tensorflow and isinstance(error, (tensorflow.errors.DataLossError, tensorflow.errors.InvalidArgumentError)):
+    unread = tensorflow and isinstance(error, tensorflow.errors.InvalidArgumentError) and _OF_READING.search(str(error))
+    if unread or (tensorflow and isinstance(error, tensorflow.errors.DataLossError)):
         return f"a record cannot be read ({first_line(error)}); `must inspect FOLDER` names the shard"
     return ""
 

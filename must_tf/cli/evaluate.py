@@ -35,22 +35,23 @@ def main() -> None:
     from must_tf.inference import evaluate
     from must_tf.records import open_dataset
     from must_tf.training import load_student
-    from must_tf.training.checks import CONFIG
+    from must_tf.training.checkpoint import CONFIG, read_input_size
 
     student = load_student(_WORKDIR.value)
     config = files.read_json(Path(_WORKDIR.value, CONFIG))
-    data = _DATA.value or config.get("test") or config["validation"]
+    data = _DATA.value or config.get("test") or config.get("validation")
     if not data:
         raise UserError("--data: not given, and the config has no `test` or `validation`; expected a folder of records")
-    size = app.numbers(_SIZE, int, 32) if _SIZE.value else config["input_size"]
+    size = app.numbers(_SIZE, int, 32) if _SIZE.value else read_input_size(_WORKDIR.value)
     if len(size) > 2:
         raise UserError(
             f"--size: {','.join(_SIZE.value)!r} received, expected height and width, or one number for both"
         )
     height, width = size[0], size[-1]
-    scores = evaluate(student, open_dataset(data), (height, width), _TASKS.value, _BATCH.value)
+    scores = evaluate(student, open_dataset(data), (height, width), _TASKS.value or None, _BATCH.value)
     out = _OUT.value or Path(_WORKDIR.value, "evaluation.json")
-    files.write_json(out, {"workdir": _WORKDIR.value, "data": data, "size": [height, width], "scores": scores})
+    told = {"workdir": _WORKDIR.value, "data": data, "size": [height, width], "scores": scores}
+    files.write_json(out, files.without_nan(told))
     for task, values in scores.items():
         print(f"{task}: " + "  ".join(f"{name} {value:.4f}" for name, value in values.items()))
     print(f"{out}: the same as JSON")

@@ -105,7 +105,8 @@ def _label() -> None:
         max_pixels=_MAX_PIXELS.value or MAX_PIXELS,
         licence=_LICENCE.value,
     )
-    print(f"{_OUT.value}: {manifest.count} records in {len(manifest.shards)} shards")
+    shards = len(manifest.shards)
+    print(f"{_OUT.value}: {manifest.count} records in {shards} shard{'s' * (shards != 1)}")
     for task, origins in manifest.counts.items():
         print(f"  {task}: " + ", ".join(f"{count} by {origin}" for origin, count in origins.items()))
     if manifest.quarantined:

@@ -13,7 +13,12 @@ from must_tf.cli import app
 
 FLAGS = flags.FlagValues()
 _OUT = flags.DEFINE_string("out", "data/rooms", "Folder of the splits.", flag_values=FLAGS)
-_SPLITS = flags.DEFINE_list("splits", None, "Which splits; all by default.", flag_values=FLAGS)
+_SPLITS = flags.DEFINE_list(
+    "splits",
+    None,
+    "Which splits, as shared/train,unlabelled/train,detection/train,downstream_depth/test; all by default.",
+    flag_values=FLAGS,
+)
 _SIZE = flags.DEFINE_integer("size", 96, "Height and width in pixels.", flag_values=FLAGS)
 _SCALE = flags.DEFINE_float("scale", 1.0, "Factor on the number of images.", 0.0, flag_values=FLAGS)
 _COUNT = flags.DEFINE_integer("count", None, "Images a split, instead of --scale.", 1, flag_values=FLAGS)

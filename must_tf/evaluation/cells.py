@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from must_tf.errors import UserError
-from must_tf.files import read_json, write_json
+from must_tf.files import read_json, without_nan, write_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,8 @@ class Cell:
       seed: of weights, order and augmentation.
       batch_size: images a step.
       train_images: how many differ.
-      validation: metrics on the validation set; empty where there is none, or where the training diverged.
+      validation: metrics on the validation set; empty where there is none, or where the training diverged. In the file,
+        null is what is no number.
       validation_images: how many.
       test: metrics on the test set; empty where the training diverged.
       test_images: how many.
@@ -52,9 +53,9 @@ class Cell:
     seed: int
     batch_size: int
     train_images: int
-    validation: Mapping[str, float]
+    validation: Mapping[str, float | None]
     validation_images: int
-    test: Mapping[str, float]
+    test: Mapping[str, float | None]
     test_images: int
     minutes: float
     weights: str
@@ -66,13 +67,13 @@ class Cell:
 
     @property
     def score(self) -> float | None:
-        """The metric on the test set; None where the training diverged."""
-        value = self.test.get(self.metric, math.nan)
-        return value if math.isfinite(value) else None
+        """The metric on the test set; None where the training diverged, or where it is no number."""
+        return _score(self.test, self.metric)
 
     def write(self, folder: str | os.PathLike) -> None:
         """Writes the cell to its place in a folder, whole or not at all."""
-        write_json(cell_path(folder, self.task, self.init, self.setting, self.seed), dataclasses.asdict(self))
+        path = cell_path(folder, self.task, self.init, self.setting, self.seed)
+        write_json(path, without_nan(dataclasses.asdict(self)))
 
 
 def cell_path(folder: str | os.PathLike, task: str, init: str, setting: Setting, seed: int) -> Path:
@@ -108,10 +109,15 @@ def choose(cells: Sequence[Cell]) -> Setting:
         return ranked[0].setting
 
     def score(cell: Cell) -> float:
-        value = cell.validation.get(cell.metric, -math.inf)
-        return value if math.isfinite(value) else -math.inf
+        value = _score(cell.validation, cell.metric)
+        return -math.inf if value is None else value
 
     return max(ranked, key=score).setting
+
+
+def _score(metrics: Mapping[str, float | None], name: str) -> float | None:
+    value = metrics.get(name)
+    return value if value is not None and math.isfinite(value) else None
 
 
 def tabulate(
@@ -137,10 +143,10 @@ def tabulate(
       note: what a reader should know.
 
     Returns:
-      {"title", "command", "note", "reference", "candidate", "inits", "seeds", "batch_size", "sweep": {"learning_rates",
-      "steps"}, "tasks": [...]}. A task is {"name", "metric", "train_images", "validation_images", "test_images",
-      "scores": {init: [score or None, a seed each]}, "chosen": {init: setting}, "cost": {init: {"images", "minutes"}}};
-      the cost is that of the whole sweep and of all seeds.
+      {"title", "command", "note", "reference", "candidate", "inits", "seeds", "sweep": {"learning_rates", "steps"},
+      "tasks": [...]}. A task is {"name", "metric", "settings" (how many were tried), "batch_size", "train_images",
+      "validation_images", "test_images", "scores": {init: [score or None, a seed each]}, "chosen": {init: setting},
+      "cost": {init: {"images", "minutes"}}}; the cost is that of the whole sweep and of all seeds.
 
     Raises:
       UserError: not one cell is there, or an initialisation is not among `inits`.
@@ -162,7 +168,6 @@ def tabulate(
         "candidate": candidate,
         "inits": list(inits),
         "seeds": seeds,
-        "batch_size": wanted[0].batch_size,
         "sweep": {
             "learning_rates": sorted({cell.learning_rate for cell in wanted}),
             "steps": sorted({cell.steps for cell in wanted}),
@@ -183,10 +188,11 @@ def _row(cells: Sequence[Cell], inits: Sequence[str], seeds: Sequence[int]) -> d
     if not any(cell.init in inits for cell in cells):
         return {}
     first, scores, chosen, cost = cells[0], {}, {}, {}
-    swept = {cell.setting for cell in cells if cell.seed == seeds[0]}
+    first_seed = _seeds(cells)[0]
+    swept = {cell.setting for cell in cells if cell.seed == first_seed}
     for init in inits:
         own = [cell for cell in cells if cell.init == init]
-        sweep = [cell for cell in own if cell.seed == seeds[0]]
+        sweep = [cell for cell in own if cell.seed == first_seed]
         if {cell.setting for cell in sweep} != swept:
             continue  # what would be chosen is not known yet
         setting = choose(sweep)
@@ -197,5 +203,13 @@ def _row(cells: Sequence[Cell], inits: Sequence[str], seeds: Sequence[int]) -> d
             "images": sum(cell.steps * cell.batch_size for cell in own),
             "minutes": round(sum(cell.minutes for cell in own), 2),
         }
-    counts = {name: getattr(first, name) for name in ("train_images", "validation_images", "test_images")}
-    return {"name": first.task, "metric": first.metric, **counts, "scores": scores, "chosen": chosen, "cost": cost}
+    names = ("batch_size", "train_images", "validation_images", "test_images")
+    return {
+        "name": first.task,
+        "metric": first.metric,
+        "settings": len(swept),
+        **{name: getattr(first, name) for name in names},
+        "scores": scores,
+        "chosen": chosen,
+        "cost": cost,
+    }

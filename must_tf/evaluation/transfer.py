@@ -18,7 +18,7 @@ from typing import Any
 
 from must_tf.errors import Diverged, UserError
 from must_tf.evaluation.cells import Cell, Setting, cell_path, choose, read_cell, read_cells, tabulate
-from must_tf.files import sha256, write_json
+from must_tf.files import locked, sha256, write_json
 from must_tf.inference import evaluate
 from must_tf.records import Dataset, open_dataset
 from must_tf.student import Student
@@ -65,7 +65,7 @@ def transfer(
         trunk is replaced by that of the initialisations.
       inits: by name, an export, a finished workdir or a Model Garden checkpoint; an empty string is a random start.
         `{seed}` in a path becomes the seed of the cell: pre-training repeated too.
-      workdir: gets a JSON a cell (see `cells`), and `transfer.json`.
+      workdir: gets a JSON a cell (see `cells`) and, after each task, `transfer.json`, the table of those so far.
       seeds: of weights, order and augmentation; the first one's cells are swept.
       sweep: what is tried.
       reference: the initialisation that the others are compared with; the first one where empty.
@@ -74,13 +74,23 @@ def transfer(
     Returns:
       The table of these initialisations (see `cells.tabulate`), with all tasks that the workdir has cells of; the last
       initialisation is its candidate.
+
+    Raises:
+      UserError: what is asked for cannot be run, or another process is at work on the task in this workdir.
     """
     sweep, workdir, reference = sweep or Sweep(), Path(workdir), reference or next(iter(inits), "")
     _check(experiments, inits, seeds, sweep, reference)
+    asked = {experiment.tasks[0].name: sweep.settings(experiment) for experiment in experiments}
+    table: dict[str, Any] = {}
     for experiment in experiments:
-        _Protocol(experiment, inits, workdir, seeds[0]).run(sweep.settings(experiment), seeds)
-    table = tabulate(read_cells(workdir), list(inits), reference, list(inits)[-1], command=command)
-    write_json(workdir / FILE, table)
+        _Protocol(experiment, inits, workdir, seeds[0]).run(asked[experiment.tasks[0].name], seeds)
+        cells = [  # those of an earlier call with another sweep would spoil the choice
+            cell
+            for cell in read_cells(workdir)
+            if cell.task not in asked or (cell.setting in asked[cell.task] and cell.seed in seeds)
+        ]
+        table = tabulate(cells, list(inits), reference, list(inits)[-1], command=command)
+        write_json(workdir / FILE, table)
     return table
 
 
@@ -101,16 +111,18 @@ class _Protocol:
 
     def run(self, settings: Sequence[Setting], seeds: Sequence[int]) -> None:
         """Makes the cells that are not there."""
-        claim(self.workdir / self.task.name, self.experiment)
-        for setting in settings:
-            self._make(self.inits, setting, seeds[0])
-        chosen: dict[Setting, list[str]] = {}
-        for init in self.inits:
-            swept = [read_cell(self._path(init, setting, seeds[0])) for setting in settings]
-            chosen.setdefault(choose(swept), []).append(init)
-        for seed in seeds[1:]:
-            for setting, inits in chosen.items():
-                self._make(inits, setting, seed)
+        folder = self.workdir / self.task.name
+        with locked(folder):
+            claim(folder, self.experiment)
+            for setting in settings:
+                self._make(self.inits, setting, seeds[0])
+            chosen: dict[Setting, list[str]] = {}
+            for init in self.inits:
+                swept = [read_cell(self._path(init, setting, seeds[0])) for setting in settings]
+                chosen.setdefault(choose(swept), []).append(init)
+            for seed in seeds[1:]:
+                for setting, inits in chosen.items():
+                    self._make(inits, setting, seed)
 
     def _make(self, inits: Iterable[str], setting: Setting, seed: int) -> None:
         """Makes the cells of one setting and seed, one traced step for all initialisations."""
@@ -124,6 +136,7 @@ class _Protocol:
         for init in todo:
             started = time.monotonic()
             run = self._path(init, setting, seed).with_suffix("")
+            print(f"{run.relative_to(self.workdir)}:")
             try:
                 student = trainer.run(run, self._place(init, seed))
             except Diverged as error:
@@ -158,13 +171,15 @@ class _Protocol:
         return cell_path(self.workdir, self.task.name, init, setting, seed)
 
     def _is_there(self, init: str, setting: Setting, seed: int) -> bool:
-        """Whether a cell is there; one that other weights made is refused."""
+        """Whether a cell is there, of which nothing but its file is left; one that other weights made is refused."""
         path, place = self._path(init, setting, seed), self._place(init, seed)
         if path.exists() and read_cell(path).weights != self.fingerprint(place):
             raise UserError(
                 f"{path}: was made from other weights than those of {place or 'a random start'}; give the "
                 f"initialisation another name than {init!r}, or delete {path.parent}"
             )
+        if path.exists():
+            shutil.rmtree(path.with_suffix(""), ignore_errors=True)  # a kill between the two left it
         return path.exists()
 
 
@@ -181,8 +196,10 @@ def _check(
     experiments: Sequence[Experiment], inits: Mapping[str, str], seeds: Sequence[int], sweep: Sweep, reference: str
 ) -> None:
     """Raises a `UserError` where the protocol cannot be run."""
-    if not inits or not seeds or reference not in inits:
-        raise UserError(f"transfer: reference {reference!r} received, expected one of {sorted(inits)}, and a seed")
+    if not inits or not seeds:
+        raise UserError(f"transfer: no {'seed' if inits else 'initialisation'} given, expected one or more")
+    if reference not in inits:
+        raise UserError(f"transfer: reference {reference!r} received, expected one of {sorted(inits)}")
     for init in inits:
         if not init or init != Path(init).name:
             raise UserError(f"transfer: {init!r} cannot be the name of an initialisation; it becomes that of a folder")

@@ -41,14 +41,24 @@ class Estimate:
     memory_gb: float
 
     def __str__(self) -> str:
-        hours = self.images / self.images_per_second / 3600
-        lasts = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
-        size = self.images * (1 - self.quarantined) * self.bytes_per_image / 1e9
+        seconds = self.images / self.images_per_second
+        size = self.images * (1 - self.quarantined) * self.bytes_per_image
         return (
-            f"{self.images} images at {self.images_per_second:.1f} images/s: {lasts}, {size:.3g} GB, "
+            f"{self.images} images at {self.images_per_second:.1f} images/s: {_in_words(seconds, _TIMES)}, without the "
+            f"start of the program, {_in_words(size, _SIZES)}, "
             f"{self.memory_gb:.1f} GB of memory at the peak ({self.measured} images measured, "
             f"{self.bytes_per_image:.0f} bytes an image, {self.quarantined:.1%} quarantined)"
         )
+
+
+_TIMES = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
+_SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+
+
+def _in_words(value: float, units: Sequence[tuple[float, str]]) -> str:
+    """Returns a number in the largest unit that it has one of; in the smallest where it has none."""
+    size, unit = next((pair for pair in units if value >= pair[0]), units[-1])
+    return f"{value / size:.1f} {unit}"
 
 
 def estimate(

@@ -77,6 +77,16 @@ def verdict(found: Mean) -> str:
     return HELPS if found.value > 0 else HURTS
 
 
+def by_chance(seeds: int) -> str:
+    """Returns how often so many seeds give a verdict though there is no difference, in words: by Student's t."""
+    # Integral of the density over |t| > 2, with t = tan(angle) · √freedom; its sum is exact to four digits.
+    freedom = seeds - 1
+    angles = (np.arange(2000) + 0.5) / 2000 * math.pi / 2
+    weights = np.cos(angles) ** (freedom - 1)
+    share = weights[np.tan(angles) * math.sqrt(freedom) > _ERRORS].sum() / weights.sum()
+    return f"with {seeds} seeds, chance alone does so in {share:.0%} of cases"
+
+
 def amount(images: float) -> str:
     """Returns a number of images in three digits: 9,600, 57.6k, 1.23M, 300M."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):

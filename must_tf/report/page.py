@@ -83,7 +83,8 @@ def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], caption: Any = N
       class_: for the style sheet.
     """
     cells = [[element("th", first, scope="row"), *map(_cell, rest)] for first, *rest in rows]
-    classes = [_NUMBER if cell.startswith(f'<td class="{_NUMBER}"') else None for cell in cells[0]]
+    aligned = cells[0] if cells else [""] * len(header)
+    classes = [_NUMBER if cell.startswith(f'<td class="{_NUMBER}"') else None for cell in aligned]
     heads = [element("th", name, scope="col", class_=given) for name, given in zip(header, classes, strict=True)]
     whole = element(
         "table",

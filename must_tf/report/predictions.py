@@ -6,12 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from must_tf import inference
-from must_tf.errors import UserError
-from must_tf.files import read_json
-from must_tf.geometry import Size
 from must_tf.records import Record
 from must_tf.student import Student
-from must_tf.training.checkpoint import load_student
+from must_tf.training.checkpoint import load_student, read_input_size
 
 
 def predict(workdir: str | os.PathLike, records: Iterable[Record]) -> tuple[Student, list[Record]]:
@@ -20,20 +17,10 @@ def predict(workdir: str | os.PathLike, records: Iterable[Record]) -> tuple[Stud
     Returns:
       The student, and the records with its predictions, by its rules for pseudo labels, in place of their labels.
     """
-    size = _input_size(Path(workdir))
+    size = read_input_size(workdir)
     student = load_student(workdir)
     name = Path(workdir).resolve().name
     said = [(record, inference.predict(student, record.encoded, size)) for record in records]
     return student, [
         dataclasses.replace(record, labels=labels, origins=dict.fromkeys(labels, name)) for record, labels in said
     ]
-
-
-def _input_size(workdir: Path) -> Size:
-    path = workdir / "config.json"
-    config = read_json(path)
-    try:
-        height, width = (int(side) for side in config["input_size"])
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"{path}: no input_size of two integers; name the workdir of a finished run") from None
-    return height, width

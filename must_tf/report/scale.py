@@ -5,7 +5,10 @@ import math
 
 def ticks(low: float, high: float, count: int) -> list[float]:
     """Returns about `count` multiples of 1, 2 or 5 times a power of ten, from the last ≤ low to the first ≥ high."""
-    rough = (high - low) / count or abs(high) or 1.0
+    size = max(abs(low), abs(high))
+    rough = (
+        max((high - low) / count, 1e-9 * size) if high > low else size or 1.0
+    )  # equal but for rounding is a range too
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

@@ -6,7 +6,7 @@ from typing import Any
 from must_tf.records import Dataset, Findings
 from must_tf.report.markup import Html, element, join
 from must_tf.report.page import number, table, tiles
-from must_tf.tasks import Task
+from must_tf.tasks import Task, thresholds
 
 _MOST = 40  # bars or rows of a list; the rest is summed up
 _HASH = 12  # digits that tell files apart
@@ -72,10 +72,10 @@ def teachers(dataset: Dataset) -> Html | None:
         size = " × ".join(str(n) for n in told.get("input_size", ())) or "–"
         digest = told.get("sha256", "")
         short = element("code", digest[:_HASH] or "–", title=digest or None)
-        thresholds = ", ".join(f"{key} {value:g}" for key, value in task.items() if key == "min_score") or "–"
+        scores = ", ".join(f"{key} {value:g}" for key, value in thresholds(task).items() if value < 1) or "–"
         what = f"{task.get('name', '–')} ({task.get('kind', '–')})"
         path = element("code", told.get("path", "–"))
-        cells = [what, told.get("format", "–"), path, short, size, thresholds, told.get("licence", "unknown")]
+        cells = [what, told.get("format", "–"), path, short, size, scores, told.get("licence", "unknown")]
         rows.append([name, *cells])
     header = ["teacher", "task", "format", "file", "SHA-256", "input size", "thresholds", "licence"]
     return table(header, rows, "Teachers of the pseudo labels.") if rows else None

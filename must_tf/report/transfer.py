@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from must_tf.report.means import (
     Mean,
     Scores,
     amount,
+    by_chance,
     difference,
     minutes,
     verdict,
@@ -30,11 +30,11 @@ MARKS = {HELPS: "▲", HURTS: "▼", SAME: "="}
 _MAKER = "must transfer"
 _FIELDS = {
     "title": str, "command": str, "note": str, "reference": str, "candidate": str, "inits": list, "seeds": list,
-    "batch_size": int, "sweep": dict, "tasks": list,
+    "sweep": dict, "tasks": list,
 }  # fmt: skip
 _TASK_FIELDS = {
-    "name": str, "metric": str, "train_images": int, "validation_images": int, "test_images": int, "scores": dict,
-    "chosen": dict, "cost": dict,
+    "name": str, "metric": str, "settings": int, "batch_size": int, "train_images": int, "validation_images": int,
+    "test_images": int, "scores": dict, "chosen": dict, "cost": dict,
 }  # fmt: skip
 _COST = {"images": int, "minutes": float}
 _SETTING = {"learning_rate": float, "steps": int}
@@ -77,14 +77,14 @@ class Transfer:
         return self.value["tasks"]
 
     @property
-    def settings(self) -> list[tuple[float, int]]:
-        """Learning rate and steps of each setting of the sweep."""
-        return list(itertools.product(self.value["sweep"]["learning_rates"], self.value["sweep"]["steps"]))
+    def settings(self) -> int:
+        """How many settings were tried, of the task with the most."""
+        return max(task["settings"] for task in self.tasks)
 
     @property
     def plain(self) -> bool:
         """Whether there is nothing but one score each: one seed, one setting."""
-        return len(self.value["seeds"]) == len(self.settings) == 1
+        return len(self.value["seeds"]) == self.settings == 1
 
     @functools.cached_property
     def average(self) -> Task:
@@ -159,12 +159,12 @@ class Transfer:
     @property
     def recipe(self) -> str:
         """How the scores came about, in words."""
-        sweep, batch = self.value["sweep"], self.value["batch_size"]
+        sweep, sizes = self.value["sweep"], sorted({task["batch_size"] for task in self.tasks})
         rates = ", ".join(f"{rate:g}" for rate in sweep["learning_rates"])
         steps = ", ".join(f"{steps:,}" for steps in sweep["steps"])
-        setting = f"{steps} steps of {batch} images at learning rate {rates}"
-        if len(self.settings) > 1:
-            setting = f"the best of {len(self.settings)} settings on validation ({setting})"
+        setting = f"{steps} steps of {', '.join(map(str, sizes))} images at learning rate {rates}"
+        if self.settings > 1:
+            setting = f"the best of {self.settings} settings on validation ({setting})"
         seeds = len(self.value["seeds"])
         lacking = sum(score is None for task in self.tasks for init in self.inits for score in self._scores(task, init))
         all_scores = len(self.tasks) * len(self.inits) * seeds
@@ -180,6 +180,8 @@ class Transfer:
 
     def verdict(self) -> str:
         """One line: on how many tasks the candidate is ahead of the reference, and of random."""
+        if not self.others:
+            return f"{self.candidate} alone: there is nothing to compare it with"
         found = [self.verdict_of(task, self.candidate) for task in self.tasks]
         line = f"{self.candidate} is ahead of {self._ahead_of(self.reference, ' tasks')}"
         if {*found} & {HELPS, HURTS, SAME}:
@@ -219,7 +221,8 @@ def transfer_table(transfer: Mapping[str, Any]) -> str:
 
 def transfer_text(table: Transfer) -> str:
     """Returns what stands under the title of a table and its note, as plain text."""
-    lines = _plain(table) if table.plain else [*_scores(table), "", *_differences(table), "", *_costs(table)]
+    compared = [*_differences(table), ""] if table.others else []
+    lines = _plain(table) if table.plain else [*_scores(table), "", *compared, *_costs(table)]
     return "\n".join([*lines, "", table.verdict()])
 
 
@@ -242,8 +245,11 @@ def _scores(table: Transfer) -> list[str]:
 
 
 def _differences(table: Transfer) -> list[str]:
-    several = len(table.value["seeds"]) > 1
-    key = "; ▲ helps, ▼ hurts: by more than 2 standard errors; = no difference" if several else "; one seed: no verdict"
+    seeds = len(table.value["seeds"])
+    several = seeds > 1
+    key = "; one seed: no verdict"
+    if several:
+        key = f"; ▲ helps, ▼ hurts: by more than 2 standard errors ({by_chance(seeds)}); = no difference"
     rows = [
         [
             task["name"],
@@ -267,7 +273,7 @@ def _costs(table: Transfer) -> list[str]:
         rows.append(["pre-training", "", *(table.pretraining(init) for init in table.inits)])
     title = "Cost: images seen / minutes, of all seeds and settings; images: training / validation / test"
     lines = [*_wrapped(title), "", *text_table(["task", "images", *table.inits], rows, 2)]
-    if len(table.settings) > 1:
+    if table.settings > 1:
         rows = [[task["name"], *(table.chosen(task, init) for init in table.inits)] for task in table.tasks]
         title = f"Chosen on validation with seed {table.value['seeds'][0]}: learning rate × steps"
         lines += ["", title, "", *text_table(["task", *table.inits], rows)]

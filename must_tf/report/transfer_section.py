@@ -4,7 +4,7 @@ from typing import Any
 
 from must_tf.report.gains import gain_chart
 from must_tf.report.markup import Html, element, join
-from must_tf.report.means import ABSENT, HELPS, HURTS
+from must_tf.report.means import ABSENT, HELPS, HURTS, by_chance
 from must_tf.report.page import Section, number, table
 from must_tf.report.transfer import RANDOM, Task, Transfer
 
@@ -14,7 +14,11 @@ _CLASSES = {HELPS: "won", HURTS: "hurts"}
 def transfer_section(transfer: Transfer, anchor: str = "transfer") -> Section:
     """Returns the section with the tables and the chart of the gains."""
     value = transfer.value
-    tables = _plain(transfer) if transfer.plain else join(_scores(transfer), _differences(transfer))
+    tables = (
+        _plain(transfer)
+        if transfer.plain
+        else join(_scores(transfer), _differences(transfer) if transfer.others else None)
+    )
     body = join(
         element("p", transfer.verdict(), ".", class_="verdict"),
         element("p", value["note"], class_="note") if value["note"] else None,
@@ -37,7 +41,8 @@ def _plain(transfer: Transfer) -> Html:
     rows = []
     for task in transfer.tasks:
         ahead = transfer.ahead(task, reference)
-        mark = element("td", "yes" if ahead else "no", class_="won" if ahead else "lost")
+        known = transfer.difference(task, candidate).known
+        mark = element("td", ("yes" if ahead else "no") if known else ABSENT, class_="won" if ahead else "lost")
         images = number(f"{task['train_images']:,} / {task['test_images']:,}")
         gain = number(transfer.gain(task, candidate).words(sign=True, unit="%"))
         scores = [_score(transfer, task, init) for init in transfer.inits]
@@ -57,7 +62,7 @@ def _scores(transfer: Transfer) -> Html:
     rows.append(["fine-tuning, all tasks", *(_cost(transfer.whole_cost(i)) for i in transfer.inits)])
     if transfer.value.get("pretraining"):
         rows.append(["pre-training", *(_cost(transfer.pretraining(i)) for i in transfer.inits)])
-    chosen = "; then the learning rate × steps that validation chose" if len(transfer.settings) > 1 else ""
+    chosen = "; then the learning rate × steps that validation chose" if transfer.settings > 1 else ""
     caption = (
         f"{_caption(transfer)} Below a score: images seen / minutes of all its fine-tuning{chosen}. "
         "Below a task: images for training / validation / test."
@@ -70,15 +75,16 @@ def _score(transfer: Transfer, task: Task, init: str) -> Html:
     score = element("b" if init in transfer.best(task) else "span", transfer.score(task, init))
     if "cost" not in task or init not in task["cost"]:
         return number(score)
-    chosen = len(transfer.settings) > 1 and init in task["chosen"]
+    chosen = transfer.settings > 1 and init in task["chosen"]
     below = [_in_minutes(transfer.cost(task, init)), *([transfer.chosen(task, init)] if chosen else [])]
     return number(join(score, [_small(line) for line in below]))
 
 
 def _differences(transfer: Transfer) -> Html:
-    several = len(transfer.value["seeds"]) > 1
+    seeds = len(transfer.value["seeds"])
     rows = [[task["name"], *(_difference(transfer, task, init) for init in transfer.others)] for task in transfer.rows]
-    key = "helps, hurts: by more than 2 standard errors" if several else "of one seed there is no verdict"
+    key = f"helps, hurts: by more than 2 standard errors ({by_chance(seeds)})"
+    key = key if seeds > 1 else "of one seed there is no verdict"
     caption = f"Difference to {transfer.reference}, paired by seed, in points; {key}."
     return table(["task", *transfer.others], rows, caption, class_="scores")
 

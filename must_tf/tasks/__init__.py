@@ -1,7 +1,7 @@
 """The kinds of task. A new kind is one file here and one line in `KINDS`."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from must_tf.errors import UserError, nearest
@@ -14,7 +14,7 @@ from must_tf.tasks.task import Metric, Task
 
 __all__ = [
     "KINDS", "Classification", "Depth", "Detection", "Metric", "Normals", "Segmentation", "Task", "check_thresholds",
-    "from_json", "to_json"
+    "from_json", "thresholds", "to_json"
 ]  # fmt: skip
 
 KINDS: dict[str, type[Task]] = {
@@ -22,9 +22,14 @@ KINDS: dict[str, type[Task]] = {
 }
 
 
+def thresholds(task: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the scores that make a label, of a task as `to_json` gives it."""
+    return {name: value for name, value in task.items() if name.endswith("_score")}
+
+
 def check_thresholds(kind: str, names: Iterable[str]) -> None:
     """Raises a `UserError` where a kind of task has no such threshold of pseudo labels."""
-    known = [field.name for field in dataclasses.fields(KINDS[kind]) if field.name.endswith("_score")]
+    known = [*thresholds({field.name: 0 for field in dataclasses.fields(KINDS[kind])})]
     for name in names:
         if name not in known:
             raise UserError(f"{kind} has no threshold {name!r}; {nearest(name, known) if known else 'it has none'}")

@@ -47,11 +47,11 @@ class AveragePrecision(Metric):
                     self.found.append(_coco_box(image, box, cls) | {"score": float(score)})
 
     def result(self) -> dict[str, float]:
-        """Returns all; NaN where no box counts, and `best_min_score` where none is found."""
+        """Returns all; NaN where no box counts. So are `precision` of no box, and `best_min_score` of none found."""
         if all(one["iscrowd"] for one in self.truth):
             return dict.fromkeys(_RESULTS, math.nan)
         if not self.found:
-            return dict.fromkeys(_RESULTS, 0.0) | {"best_min_score": math.nan}
+            return dict.fromkeys(_RESULTS, 0.0) | {"precision": math.nan, "best_min_score": math.nan}
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation = _evaluate(self.images, self.categories, self.truth, self.found)
         return {"AP": float(evaluation.stats[0]), "AP50": float(evaluation.stats[1])} | self._kept(evaluation)
@@ -70,10 +70,10 @@ class AveragePrecision(Metric):
         last = np.flatnonzero(np.diff(scores, append=-np.inf))  # of equal scores, all are taken or none
         f1 = 2 * right[last] / (found[last] + truth)
         best = int(np.argmax(f1)) if len(f1) else None
-        kept = int(np.sum(scores >= self.min_score))
+        kept = int(np.sum(scores.astype(np.float32) >= np.float32(self.min_score)))  # as `from_teacher` compares
         hits = float(right[kept - 1]) if kept else 0.0
         return {
-            "precision": hits / max(kept, 1),
+            "precision": hits / kept if kept else math.nan,
             "recall": hits / float(truth),
             "best_F1": 0.0 if best is None else float(f1[best]),
             "best_min_score": math.nan if best is None else float(scores[last][best]),

@@ -64,6 +64,8 @@ def load_teacher(
     else:
         from must_tf.teachers.foreign import ForeignTeacher
 
+        if kind not in _PRESETS and not Path(path).exists():
+            raise UserError(f"{where}: no such file or folder")
         read = read_card(card or find_card(where, path))
         check_thresholds(read.task, thresholds)
         others: dict[str, Any] = dict(thresholds)

@@ -33,7 +33,9 @@ def _kind(outputs: tuple[Slot, ...]) -> str:
     if len(shape) <= 2:
         return "classification"
     channels = 1 if len(shape) == 3 else _channels(shape)
-    return {1: "depth", 3: "normals"}.get(channels or 0, "segmentation")
+    if channels == 3 and "normal" in outputs[0].name.lower():
+        return "normals"
+    return "depth" if channels == 1 else "segmentation"
 
 
 def _is_packed(outputs: tuple[Slot, ...]) -> bool:
@@ -71,6 +73,8 @@ def _output_lines(model: Model, kind: str, outputs: tuple[Slot, ...]) -> list[st
     lines = []
     if kind == "classification" and count == 6:
         lines += ["# task: detection, outputs: {packed: ...}  # where a row is a box, a score and a class"]
+    if kind == "segmentation" and count == 3:
+        lines += ["# task: normals, outputs: {normals: ...}  # where the three channels are x, y and z"]
     if kind in ("classification", "detection", "segmentation"):
         lines += [_names(count)]
     if "outputs" not in model.known:

@@ -185,7 +185,7 @@ class ForeignTeacher(Teacher):
             raise card.error("anchors: go with suppressed: false and box_format: cxcywh or cycxhw")
 
     def _check(self) -> None:
-        """Runs the model once, and checks the shapes of what it gives."""
+        """Runs the model once on grey, and checks the shapes of what it gives, and whether its values can be so."""
         card = self.card
         grey = np.full((2, *self.input_size, 3), 128, np.uint8)
         try:
@@ -193,5 +193,5 @@ class ForeignTeacher(Teacher):
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise card.error(f"{self.model.path} does not run on images {list(grey.shape)}: {reason}") from error
-        if problem := reading.misfit(card, arrays, len(grey)):
+        if problem := reading.misfit(card, arrays, len(grey)) or reading.unlikely(card, arrays):
             raise card.error(problem)

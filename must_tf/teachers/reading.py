@@ -17,6 +17,8 @@ from must_tf.teachers.card import Card
 Arrays = Mapping[str, np.ndarray]
 Outputs = dict[str, np.ndarray]
 
+_CLOSE = 1e-3  # of probabilities, to 0 and 1
+
 
 def make_task(card: Card, name: str) -> Task:
     """Returns the task of a card under a name."""
@@ -129,6 +131,23 @@ def misfit(card: Card, arrays: Arrays, batch: int) -> str | None:
             return f"outputs: {role}: shape {list(array.shape)}; the last axis (channels) must be {last}"
     if anchors is not None and len(anchors) != (count := _standard(card, "boxes", arrays["boxes"]).shape[1]):
         return f"anchors: {len(anchors)} of them, but boxes are {count}"
+    return None
+
+
+def unlikely(card: Card, arrays: Arrays) -> str | None:
+    """Returns what speaks against the activation that a card names, in a model's outputs by role; None for nothing."""
+    role = next((role for role in ("probs", "scores") if role in arrays), None)
+    if role is None or card.suppressed:
+        return None
+    values = _standard(card, role, arrays[role])
+    low, high = float(values.min()), float(values.max())
+    if card.activation == "probabilities" and (low < -_CLOSE or high > 1 + _CLOSE):
+        return (
+            f"activation: probabilities, but {role} are between {low:.3g} and {high:.3g} on grey; logits, or sigmoid?"
+        )
+    sums_to_one = low >= 0 and bool((abs(values.sum(-1) - 1) < _CLOSE).all())
+    if card.activation != "probabilities" and sums_to_one and values.shape[-1] > 1:
+        return f"activation: {card.activation}, but {role} are probabilities already: they sum to 1 on grey"
     return None
 
 

@@ -13,7 +13,7 @@ from must_tf.errors import UserError, nearest
 from must_tf.tasks import check_thresholds, to_json
 from must_tf.tasks.task import Outputs
 from must_tf.teachers.teacher import Teacher
-from must_tf.training.checkpoint import STUDENT, load_student
+from must_tf.training.checkpoint import STUDENT, load_student, read_input_size
 
 
 class StudentTeacher(Teacher):
@@ -34,8 +34,7 @@ class StudentTeacher(Teacher):
         self.source = name if name in tasks else next(iter(tasks))
         check_thresholds(tasks[self.source].kind, thresholds)
         self.task = dataclasses.replace(tasks[self.source], name=name, **thresholds)
-        config = files.read_json(self.workdir / "config.json")
-        self.input_size = tuple(config["input_size"])
+        self.input_size = read_input_size(workdir)
         self.sha256 = files.sha256(self.workdir / STUDENT / "weights.data-00000-of-00001")
         head = f".{self.source}" if len(tasks) > 1 else ""
         others = "".join(f"-{field}{value:g}" for field, value in sorted(thresholds.items()))

@@ -10,10 +10,12 @@ import tensorflow as tf
 
 from must_tf.errors import UserError
 from must_tf.files import read_json, write_json
+from must_tf.geometry import Size
 from must_tf.student import Architecture, Student
 from must_tf.tasks import from_json, to_json
 from must_tf.trunk import Trunk
 
+CONFIG = "config.json"  # of a workdir
 STUDENT = "student"  # the folder of a workdir that holds the finished student
 _FILE = "architecture.json"
 
@@ -50,6 +52,17 @@ def parts(student: Student) -> dict[str, Any]:
     """Returns what a student's weights hang on; an export's SavedModel has the same names."""
     named = {"backbone": student.backbone, "decoder": student.decoder, "heads": student.heads}
     return {name: part for name, part in named.items() if part is not None}
+
+
+def read_input_size(workdir: str | os.PathLike) -> Size:
+    """Reads height and width of a run's views from its config."""
+    path = Path(workdir, CONFIG)
+    config = read_json(path)
+    try:
+        height, width = (int(side) for side in config["input_size"])
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{path}: no input_size of two integers; name the workdir of a finished run") from None
+    return height, width
 
 
 def write_architecture(architecture: Architecture, folder: str | os.PathLike) -> None:

@@ -12,10 +12,9 @@ from must_tf.files import read_json, write_json
 from must_tf.pipeline import check_size
 from must_tf.records import Dataset
 from must_tf.tasks import Task
+from must_tf.training.checkpoint import CONFIG
 from must_tf.training.config import Experiment, from_dict, to_dict
 from must_tf.training.validation import check_best
-
-CONFIG = "config.json"
 
 
 def check_values(experiment: Experiment) -> None:
@@ -81,7 +80,7 @@ def claim(workdir: Path, experiment: Experiment) -> None:
     if differing:
         raise UserError(
             f"{workdir}: was started with another {', '.join(differing)} ({_difference(before, now, differing[0])}); "
-            "give another --workdir, or the former config"
+            "give another --workdir (where a run may start from this one's trunk, by --init_from), or the former config"
         )
 
 

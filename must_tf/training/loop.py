@@ -18,8 +18,8 @@ from must_tf.progress import Progress
 from must_tf.records import open_dataset
 from must_tf.student import Student
 from must_tf.training.balance import Balancer
-from must_tf.training.checkpoint import STUDENT, read_architecture, read_student_weights, save_student
-from must_tf.training.checks import CONFIG, check_devices, check_labels, check_values, claim
+from must_tf.training.checkpoint import CONFIG, STUDENT, read_architecture, read_student_weights, save_student
+from must_tf.training.checks import check_devices, check_labels, check_values, claim
 from must_tf.training.combine import Combiner
 from must_tf.training.config import Experiment, to_dict
 from must_tf.training.initial import load_trunk

@@ -16,7 +16,7 @@ from must_tf.inference import evaluate, predict
 from must_tf.records import Dataset
 from must_tf.student import Student
 from must_tf.tasks import Task
-from must_tf.training.checkpoint import save_student
+from must_tf.training.checkpoint import CONFIG, save_student
 
 BEST = "best"  # the folder of a workdir that is the workdir of its best student
 _FILE = "best.json"
@@ -50,7 +50,7 @@ def keep_best(student: Student, workdir: str | os.PathLike, best: str, step: int
     before = read_json(folder / _FILE) if (folder / _FILE).exists() else None
     if not np.isfinite(value) or (before and sign * value <= sign * before["value"]):
         return False
-    write_json(folder / "config.json", read_json(Path(workdir, "config.json")))
+    write_json(folder / CONFIG, read_json(Path(workdir, CONFIG)))
     save_student(student, folder)
     write_json(folder / _FILE, {"step": step, "metric": name, "value": value})
     return True

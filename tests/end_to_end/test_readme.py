@@ -1,5 +1,6 @@
 """What the README says is what runs: its scripts, word for word."""
 
+import functools
 import json
 import os
 import re
@@ -10,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+import must_tf
 from must_tf.experiments.rooms import benchmark, pipeline_benchmark, torch_benchmark
+from must_tf.records import open_dataset
 from must_tf.report import transfer_table
 from must_tf.teachers import read_card
+from must_tf.training import load_config
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -42,6 +46,23 @@ def test_the_card_is_one(tmp_path):
     (tmp_path / "unet.onnx.card.yaml").write_text(block("card"))
     card = read_card(tmp_path / "unet.onnx.card.yaml")
     assert (card.task, card.class_names, card.layout) == ("segmentation", ("sky", "road", "car"), "NCHW")
+
+
+def test_the_config_is_one(toy_data, tmp_path, monkeypatch):
+    (tmp_path / "data" / "mine").mkdir(parents=True)
+    (tmp_path / "data" / "mine" / "train").symlink_to(toy_data)
+    (tmp_path / "mine.py").write_text(block("config"))
+    monkeypatch.chdir(tmp_path)
+    experiment = load_config("mine.py", {"optimizer.learning_rate": "0.1"})
+    assert experiment.tasks == open_dataset(toy_data).manifest.tasks and experiment.optimizer.learning_rate == 0.1
+
+
+def test_the_names_are_there():
+    names = {name.rstrip(".") for name in re.findall(r"\bmust_tf(?:\.\w+)+", README.read_text())}
+    names -= {name for name in names if name.startswith("must_tf.experiments")}  # modules to run
+    assert {"must_tf.train", "must_tf.report.report", "must_tf.teachers.Card"} <= names
+    for name in names:
+        functools.reduce(getattr, name.split(".")[1:], must_tf)
 
 
 @pytest.mark.slow

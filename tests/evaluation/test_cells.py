@@ -1,4 +1,6 @@
 import dataclasses
+import json
+import math
 
 import pytest
 
@@ -52,6 +54,20 @@ def test_best_on_validation_is_chosen_whatever_it_scores_on_test():
 def test_of_equal_ones_the_cheaper_is_chosen():
     cells = [cell(0.5, steps=300), cell(0.5, steps=100, learning_rate=0.3), cell(0.5, steps=100)]
     assert choose(cells) == choose(cells[::-1]) == Setting(0.1, 100)
+
+
+def test_each_task_has_a_first_seed_and_a_sweep_of_its_own():
+    table = tabulate([ONE, cell(0.5, seed=1, task="normals", batch_size=64)], ["mine"], "mine", "mine")
+    assert [(row["batch_size"], row["settings"], row["scores"]["mine"]) for row in table["tasks"]] == [
+        (16, 1, [0.4, None]), (64, 1, [None, 0.4])
+    ]  # fmt: skip
+
+
+def test_cell_with_a_metric_that_is_no_number_is_json_that_all_can_read(tmp_path):
+    cell(math.nan, test=math.inf).write(tmp_path)
+    (path,) = tmp_path.rglob("*.json")
+    assert json.loads(path.read_text(), parse_constant=pytest.fail)["test"] == {"delta1": None}
+    assert read_cell(path).score is None and choose([read_cell(path), ONE]) == ONE.setting
 
 
 def test_setting_that_diverged_is_chosen_last_and_has_no_score():

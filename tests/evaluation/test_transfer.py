@@ -1,6 +1,6 @@
 import dataclasses
 import json
-import math
+import shutil
 import sys
 
 import pytest
@@ -9,6 +9,9 @@ import toy
 from must_tf.errors import UserError
 from must_tf.evaluation import Sweep, read_cells, transfer
 from must_tf.evaluation.cells import Setting
+from must_tf.export import export, model_garden
+from must_tf.files import locked
+from must_tf.training import load_student
 from must_tf.training.config import Guard
 
 module = sys.modules["must_tf.evaluation.transfer"]  # the name in the package is the function
@@ -89,11 +92,39 @@ def test_sweep_can_follow_a_single_setting(experiment, inits, tmp_path):
 
 def test_setting_that_diverges_is_a_cell_without_a_score_and_the_others_are_made(experiment, inits, done, tmp_path):
     guarded = dataclasses.replace(experiment, guard=Guard(in_a_row=1))
-    scores = transfer([guarded], inits, tmp_path, (0,), Sweep((math.nan, 0.1), (3,)))["tasks"][0]["scores"]
-    assert {cell.score for cell in read_cells(tmp_path) if math.isnan(cell.learning_rate)} == {None}
+    scores = transfer([guarded], inits, tmp_path, (0,), Sweep((1e38, 0.1), (3,)))["tasks"][0]["scores"]
+    assert {cell.score for cell in read_cells(tmp_path) if cell.learning_rate == 1e38} == {None}
     swept = {(cell.init, cell.setting, cell.seed): cell.score for cell in read_cells(done[0])}
     assert scores == {init: [swept[init, Setting(0.1, 3), 0]] for init in inits}
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".json"]
+
+
+def test_run_its_export_and_its_checkpoint_of_model_garden_are_the_same_start(experiment, toy_run, done, tmp_path):
+    export(toy_run, tmp_path / "export", ["savedmodel"], sizes=[toy.VIEW], batches=[1])
+    model_garden.write(load_student(toy_run), "backbone", tmp_path / "garden", {"input_size": list(toy.VIEW)})
+    inits = {name: str(tmp_path / name) for name in ("export", "garden")}
+    transfer([experiment], inits, tmp_path / "out", (0,), Sweep((0.1,), (3,)))
+    (swept,) = [c for c in read_cells(done[0]) if (c.init, c.setting, c.seed) == ("mine", Setting(0.1, 3), 0)]
+    cells = read_cells(tmp_path / "out")
+    assert [cell.test for cell in cells] == [swept.test] * 2 and all(cell.weights for cell in cells)
+
+
+def test_cells_of_an_earlier_sweep_have_no_say(done, experiment, inits, tmp_path):
+    transfer([experiment], {"random": ""}, tmp_path, (0,), Sweep((0.3,), (2,)))
+    table = transfer([experiment], inits, tmp_path, (0,), Sweep((0.1,), (3,)))
+    assert set(table["tasks"][0]["scores"]) == set(inits) and table["tasks"][0]["settings"] == 1
+    assert table["sweep"] == {"learning_rates": [0.1], "steps": [3]}
+
+
+def test_workdir_is_for_one_process_and_leftovers_of_a_kill_are_taken_away(done, experiment, inits, tmp_path):
+    shutil.copytree(done[0], tmp_path / "copy")
+    left = tmp_path / "copy" / "scene" / "mine" / "lr0.1-steps3-seed0"
+    left.mkdir()
+    (left / "weights").write_text("")
+    with locked(tmp_path / "copy" / "scene"), pytest.raises(UserError, match="another run is at work there"):
+        transfer([experiment], inits, tmp_path / "copy", (0,), Sweep((0.1,), (3,)))
+    transfer([experiment], inits, tmp_path / "copy", (0,), Sweep((0.1,), (3,)))
+    assert not left.exists()
 
 
 def test_killed_transfer_is_taken_up(experiment, inits, done, tmp_path, monkeypatch):

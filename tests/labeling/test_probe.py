@@ -6,6 +6,7 @@ from PIL import Image
 
 from must_tf.errors import UserError
 from must_tf.labeling import estimate, label, preview
+from must_tf.labeling.probe import Estimate
 from must_tf.records import HUMAN
 from must_tf.sources import open_source
 
@@ -21,7 +22,13 @@ def test_estimate_is_of_the_bytes_that_labelling_writes(folder, source, tmp_path
     assert found.images == found.measured == manifest.count
     assert found.bytes_per_image * found.images == sum(shard.bytes for shard in manifest.shards)
     assert found.images_per_second > 0 and found.quarantined == 0
-    assert "5 images at" in str(found) and "minutes, " in str(found)
+    assert "5 images at" in str(found)
+
+
+def test_estimate_is_told_in_the_largest_units_that_fit():
+    small, large = Estimate(10, 10, 5.0, 300, 0.0, 0.5), Estimate(10**6, 128, 50.0, 20_000, 0.01, 0.9)
+    assert "2.0 seconds, without the start of the program, 3.0 kB, 0.5 GB of memory" in str(small)
+    assert "5.6 hours, without the start of the program, 19.8 GB, 0.9 GB of memory" in str(large)
 
 
 def test_estimate_counts_what_cannot_be_read(folder, tmp_path):

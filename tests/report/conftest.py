@@ -41,12 +41,13 @@ _TRANSFER = {
     "reference": "classification",
     "candidate": "must",
     "seeds": [0, 1],
-    "batch_size": 16,
     "sweep": {"learning_rates": [0.1], "steps": [150]},
     "tasks": [
         {
             "name": "classification",
             "metric": "top1",
+            "settings": 1,
+            "batch_size": 16,
             "train_images": 300,
             "validation_images": 0,
             "test_images": 1500,
@@ -57,6 +58,8 @@ _TRANSFER = {
         {
             "name": "depth",
             "metric": "delta1",
+            "settings": 1,
+            "batch_size": 16,
             "train_images": 300,
             "validation_images": 0,
             "test_images": 500,

@@ -5,7 +5,9 @@ import pytest
 from must_tf.report.scale import label, log_ticks, ticks
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (-39.2, 30.5), (0.6931, 0.6935), (5, 5), (0, 0), (1e-9, 3e9)])
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 1), (-39.2, 30.5), (0.6931, 0.6935), (5, 5), (0.3, 0.1 + 0.2), (0, 0), (1e-9, 3e9)]
+)
 def test_ticks_enclose_the_range_at_equal_steps(low, high):
     marks = ticks(low, high, 4)
     assert marks[0] <= low and marks[-1] >= high and 2 <= len(marks) <= 9

@@ -22,7 +22,7 @@ def swept(table):
     """Has several settings, and what validation chose of them."""
     table["sweep"] = {"learning_rates": [0.03, 0.1], "steps": [150, 300]}
     for task in table["tasks"]:
-        task["validation_images"] = 100
+        task["validation_images"], task["settings"] = 100, 4
         task["chosen"] = {init: {"learning_rate": 0.03, "steps": 300} for init in task["scores"]}
     return table
 
@@ -197,7 +197,10 @@ def test_lines_of_the_text_fit_a_page(width, transfer):
     [
         (lambda table: table.pop("sweep"), "sweep is None; an object expected"),
         (lambda table: table.update(sweep={"steps": [1]}), "sweep.learning_rates is None; a list of numbers expected"),
-        (lambda table: table.update(batch_size=True), "batch_size is True; a whole number expected"),
+        (
+            lambda table: table["tasks"][0].update(batch_size=True),
+            "tasks[0].batch_size is True; a whole number expected",
+        ),
         (lambda table: table.update(tasks=[]), "tasks is []; at least one task"),
         (lambda table: table.update(reference="imagenet"), "reference is 'imagenet'; one of inits"),
         (lambda table: table.update(inits=["must", "must"]), "inits is ['must', 'must']; a list of texts, each once"),

@@ -97,7 +97,7 @@ def kept_by_hand(truths, founds):
     right, kept = counts(BOXES.min_score)
     best = max(sorted((score for score, _ in hits), reverse=True), key=f1, default=np.nan)
     return {
-        "precision": right / max(kept, 1),
+        "precision": right / kept if kept else np.nan,
         "recall": right / total,
         "best_F1": f1(best) if hits else 0,
         "best_min_score": best,
@@ -163,7 +163,7 @@ def test_boxes_on_an_empty_image_are_false_and_an_image_without_a_label_does_not
     assert scored([one], [sure]) == pytest.approx(all_right)
     assert scored([one, nothing], [unsure, sure])["AP50"] == pytest.approx(0.5)
     assert scored([one, nothing], [unsure, sure], absent=[1])["AP50"] == pytest.approx(1.0)
-    all_missed = {"AP": 0, "AP50": 0, "precision": 0, "recall": 0, "best_F1": 0, "best_min_score": np.nan}
+    all_missed = {"AP": 0, "AP50": 0, "precision": np.nan, "recall": 0, "best_F1": 0, "best_min_score": np.nan}
     assert scored([one], [nothing]) == pytest.approx(all_missed, nan_ok=True)
     assert np.isnan(scored([nothing], [sure])["AP"])
 

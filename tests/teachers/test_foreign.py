@@ -11,7 +11,7 @@ from scipy.special import softmax
 
 from must_tf.errors import UserError
 from must_tf.geometry import move_image
-from must_tf.teachers import Card, load_teacher, load_teachers
+from must_tf.teachers import Card, load_teacher, load_teachers, reading
 from must_tf.teachers.foreign import ForeignTeacher
 from must_tf.teachers.model import Model, Slot
 
@@ -106,6 +106,26 @@ WRONG = {
     "classes": ({"task": "segmentation", "class_names": ["a", "b", "c"], "activation": "logits"}, "probs is of 1 cl"),
     "axes": ({"task": "classification", "class_names": ["a"], "activation": None}, "activation: not given"),
 }
+
+
+def test_activation_that_the_values_speak_against_is_refused(saved, tmp_path):
+    """Of logits that are called probabilities, and of probabilities that are called logits."""
+    where = saved("savedmodel", "classification")
+    card = load_teacher("mine", where).card
+    path = tmp_path / "card.json"
+    path.write_text(json.dumps(card.to_json() | {"activation": "probabilities"}))
+    with pytest.raises(
+        UserError, match=r"card.json: activation: probabilities, but probs are between .* on grey; logits"
+    ):
+        load_teacher("mine", where, str(path))
+    arrays = {"probs": softmax(np.random.default_rng(0).normal(size=(2, len(card.class_names))), -1)}
+    assert "activation: logits, but probs are probabilities already" in reading.unlikely(card, arrays)
+    assert reading.unlikely(dataclasses.replace(card, activation="probabilities"), arrays) is None
+
+
+def test_missing_model_is_told_before_its_card(tmp_path):
+    with pytest.raises(UserError, match=r"onnx:.*sge\.onnx: no such file or folder"):
+        load_teacher("mine", f"onnx:{tmp_path / 'sge.onnx'}")
 
 
 @pytest.mark.parametrize("name", WRONG)
