@@ -1,20 +1,43 @@
-"""The students of the paper's tables 2 to 7.
+r"""The students of the paper's tables 2 to 7. The teachers, and human labels, are those of imagenet/teacher.py.
 
-    must train --config=imagenet/teacher.py:detection --workdir=runs/imagenet/detection
-    must train --config=imagenet/teacher.py:segmentation --workdir=runs/imagenet/segmentation
-    must label --images=data/imagenet/classification --out=data/imagenet/must --teachers=TEACHERS
+    BOXES=objects365=student:runs/imagenet/detection
+    MASKS=coco_segmentation=student:runs/imagenet/segmentation
+    DEPTH=depth=onnx:checkpoints/midas.onnx
+    CLASSES=imagenet=student:runs/imagenet/classification
+    must label --images=data/imagenet/classification --out=data/imagenet/must --teachers=$BOXES,$MASKS,$DEPTH
     must train --config=imagenet/student.py:table2_must --workdir=runs/imagenet/table2_must
 
-with TEACHERS = objects365=student:runs/imagenet/detection,coco_segmentation=student:runs/imagenet/segmentation,
-depth=onnx:midas.onnx. Human classes of ImageNet stay (paper). Then imagenet/downstream.py judges.
+and on 8 cores of a TPU v3, where the batch goes through in parts (the table below has their number):
 
-Argument: one of `RUNS`; `table2_must,runlocal` tries it, three steps on made-up records.
+    must train --config=imagenet/student.py:table2_must --workdir=runs/imagenet/table2_must \
+      --config.strategy=tpu --config.optimizer.accumulate=8
+
+On 256 cores, --config.strategy=tpu alone. Argument: one of `RUNS`; `--config.runlocal=true` (or `table2_must,runlocal`)
+tries it, three steps on made-up records. Human labels stay (paper). Each run is trained by
+
+    must train --config=imagenet/student.py:RUN --workdir=runs/imagenet/RUN
+
 Table 2: table2_supervised, table2_must. Table 3: table2_supervised, table3_depth, table3_depth_segmentation,
-table2_must. Table 4: table4_detection, table4_segmentation (students), and the teachers of imagenet/teacher.py.
-Table 5: table5_supervised, table5_must, on `must_coco` and `must_objects365` too: `must label` over data/imagenet/coco
-and over data/imagenet/objects365, with TEACHERS and imagenet=student:runs/imagenet/classification. Table 6:
-table6_supervised, table6_pseudo, table6_must, on images of your own in place of JFT: `jft` has their human classes,
-`must_jft` pseudo labels too. Table 7: table7_must.
+table2_must. Table 4: table4_detection, table4_segmentation and, on JFT, table4_detection_jft, table4_segmentation_jft;
+their teachers are runs/imagenet/detection and runs/imagenet/segmentation. On the teacher's own test:
+
+    must evaluate --workdir=runs/imagenet/table4_detection --data=data/imagenet/objects365_val
+    must evaluate --workdir=runs/imagenet/table4_segmentation --data=data/imagenet/coco_val
+
+Table 5: table5_supervised, table5_must, after
+
+    must label --images=data/imagenet/coco --out=data/imagenet/must_coco --teachers=$CLASSES,$BOXES,$DEPTH
+    must label --images=data/imagenet/objects365 --out=data/imagenet/must_objects365 --teachers=$CLASSES,$MASKS,$DEPTH
+
+Table 6: table6_supervised, table6_pseudo, table6_must, on images of your own in place of JFT, which is not published, a
+folder a class (jft/train/CLASS/*.jpg), after
+
+    must label --images=classes:jft/train --out=data/imagenet/jft
+    must label --images=data/imagenet/jft --out=data/imagenet/must_jft --teachers=$BOXES,$MASKS,$DEPTH
+
+with --config.steps = epochs * images / batch size, where they are not 300 million. Table 7: table7_supervised, from
+which table7_must starts. Model Garden lists no checkpoint of an EfficientNet, so the start is trained here; another one
+is given as --init_from. Then imagenet/downstream.py judges, these two in a --workdir of their own: another trunk.
 
 What it takes, as computed (not measured) for cores of TPU v3, 16 GiB each, at an assumed
 30 % of their peak; `in parts` is with optimizer.accumulate, where a batch does not fit without:
@@ -28,11 +51,14 @@ What it takes, as computed (not measured) for cores of TPU v3, 16 GiB each, at a
     table3_depth_segmentation     249.53    49.6        4: 14.1        7.80     2.8
     table4_detection              267.69    59.3         8: 8.6        8.37     2.9
     table4_segmentation           190.50    45.0        4: 12.1        5.95     2.2
+    table4_detection_jft         1741.22    59.3         8: 8.6       54.41     2.9
+    table4_segmentation_jft      1239.14    45.0        4: 12.1       38.72     2.2
     table5_supervised             513.87    70.6        8: 11.0       16.06     3.7
     table5_must                   606.38    75.0        8: 12.0       18.95     4.1
     table6_supervised             389.89    17.2         2: 9.5       12.18     1.7
     table6_pseudo                2516.24    74.7        8: 11.5       78.63     3.9
     table6_must                  2013.38    75.4        8: 12.5       62.92     4.5
+    table7_supervised               6.60    38.0        4: 10.2        0.21     1.8
     table7_must                    35.25   117.8        16: 9.7        1.10     5.2
 
 Depthwise convolutions (table7) reach a smaller share of a peak than the 30 %.
@@ -48,8 +74,15 @@ from must_tf.trunk import Trunk
 _IMAGENET, _COCO, _OBJECTS365, _JFT = 1_281_167, 118_287, 608_606, 300_000_000
 _ALL = ("imagenet", "depth", "coco_segmentation", "objects365")
 
-# Model Garden has no EfficientNet-L2 (paper); its largest is this one (ours).
-_EFFICIENTNET = Trunk("efficientnet-b7", min_level=3, max_level=7, num_filters=256, norm_momentum=0.99, sync_norm=True)
+_EFFICIENTNET = Trunk(
+    "efficientnet-b7",  # ours: Model Garden's largest; the paper has EfficientNet-L2, as ALIGN trained it
+    min_level=3,  # paper: as of the other trunk
+    max_level=7,  # paper: as above
+    num_filters=256,  # ours: as of the other trunk
+    norm_momentum=0.99,  # ours: that of the paper of EfficientNet
+    norm_epsilon=0.001,  # ours: as above
+    sync_norm=True,  # ours: as of the other trunk
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +90,11 @@ class Run:
     """What the students differ in; the rest is in `get_config`.
 
     Attributes:
-      data: folders of records, see `common.FOLDERS`; drawn from uniformly (paper).
-      tasks: names.
+      data: folders of records (paper, where not said), see `common.FOLDERS`; drawn from uniformly (paper).
+      tasks: names (paper, where not said).
       images: in all of the folders together.
       epochs: over them.
-      rule: of the weights of the losses.
+      rule: of the weights of the losses, where there are several.
       trunk: the architecture.
       init: what it starts from.
     """
@@ -69,7 +102,7 @@ class Run:
     data: tuple[str, ...]
     tasks: tuple[str, ...]
     images: int = _IMAGENET
-    epochs: float = 90  # paper: table 2
+    epochs: float = 90  # paper: of table 2; ours: of the others
     rule: str = "paper"  # paper: of students on ImageNet
     trunk: Trunk = TRUNK
     init: str = ""
@@ -77,32 +110,37 @@ class Run:
 
 _UNION = _IMAGENET + _COCO + _OBJECTS365
 RUNS: dict[str, Run] = {
-    "table2_supervised": Run(("classification",), ("imagenet",)),
     "table2_must": Run(("must",), _ALL),
+    "table2_supervised": Run(("classification",), ("imagenet",)),
     "table3_depth": Run(("must",), _ALL[:2]),
     "table3_depth_segmentation": Run(("must",), _ALL[:3]),
     "table4_detection": Run(("must",), ("objects365",)),
     "table4_segmentation": Run(("must",), ("coco_segmentation",)),
+    "table4_detection_jft": Run(("must_jft",), ("objects365",), _JFT, epochs=2.5),  # ours: epochs as table 6's
+    "table4_segmentation_jft": Run(("must_jft",), ("coco_segmentation",), _JFT, epochs=2.5),  # ours: as above
     "table5_supervised": Run(
         ("classification", "coco", "objects365"),  # paper
         ("imagenet", "coco_segmentation", "objects365"),  # ours: no depth, of which no set has human labels
         images=_UNION,
+        rule="paper",  # ours: the paper names it for ImageNet alone
     ),
-    "table5_must": Run(("must", "must_coco", "must_objects365"), _ALL, images=_UNION),
+    "table5_must": Run(("must", "must_coco", "must_objects365"), _ALL, images=_UNION, rule="paper"),  # ours: as above
     "table6_supervised": Run(("jft",), ("jft",), _JFT, epochs=10),  # paper
     "table6_pseudo": Run(("must_jft",), _ALL[1:], _JFT, epochs=2.5, rule="uncertainty"),  # paper
     "table6_must": Run(("must_jft",), ("jft", *_ALL[1:]), _JFT, epochs=2, rule="uncertainty"),  # paper
+    "table7_supervised": Run(("classification",), ("imagenet",), trunk=_EFFICIENTNET),  # ours: in place of ALIGN
     "table7_must": Run(
         ("must",),  # ours
         _ALL,
         epochs=10,  # ours
+        rule="paper",  # ours
         trunk=_EFFICIENTNET,
-        init="checkpoints/efficientnet-b7",  # ours: a checkpoint of Model Garden, in place of ALIGN (paper)
+        init="runs/imagenet/table7_supervised",  # ours: as above
     ),
 }
 
 
-def get_config(argument: str = "table2_must") -> Experiment:
+def get_config(argument: str = "") -> Experiment:
     """Returns the experiment of one student."""
     name, data = parse(argument, RUNS)
     run = RUNS[name]
@@ -118,6 +156,7 @@ def get_config(argument: str = "table2_must") -> Experiment:
         optimizer=Optimizer(
             "sgd",  # paper: its rule of weights presumes it
             learning_rate=rate,  # ours: as the batch size
+            momentum=0.9,  # ours: Model Garden's
             warmup_steps=min(5 * _IMAGENET, int(run.epochs * run.images) // 20) // batch_size,  # ours
             weight_decay=decay,  # ours: as the batch size
         ),
@@ -125,7 +164,7 @@ def get_config(argument: str = "table2_must") -> Experiment:
         augment=CLASSIFICATION_AUGMENT if supervised else DETECTION_AUGMENT,
         init=run.init,
         policy="mixed_bfloat16",  # ours
-        strategy="mirrored",  # ours
+        strategy="mirrored",  # ours: all GPUs of a machine
         conflicts_every=0 if len(run.tasks) == 1 else 10_000,  # ours
         checkpoint_every=2000,  # ours
     )

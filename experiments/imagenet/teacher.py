@@ -1,13 +1,29 @@
 """The paper's teachers: classification on ImageNet, boxes on Objects365, segmentation on COCO.
 
     must label --images=imagenet:ImageNet/train --out=data/imagenet/classification
+    must label --images=imagenet:ImageNet/val --out=data/imagenet/classification_val
     must label --images=objects365:Objects365/train --out=data/imagenet/objects365
+    must label --images=objects365:Objects365/val --out=data/imagenet/objects365_val
     must label --images=coco:COCO/panoptic_train2017 --out=data/imagenet/coco
+    must label --images=coco:COCO/panoptic_val2017 --out=data/imagenet/coco_val
+    must train --config=imagenet/teacher.py:classification --workdir=runs/imagenet/classification
     must train --config=imagenet/teacher.py:detection --workdir=runs/imagenet/detection
+    must train --config=imagenet/teacher.py:segmentation --workdir=runs/imagenet/segmentation
 
-Argument: classification (also table 2's supervised baseline: give it images of ImageNet's size), detection or
-segmentation; `detection,runlocal` tries it, three steps on made-up records. Validation sets, each with `_val` after the
-name, are made likewise. The teacher of depth is a downloaded MiDaS, not trained here (paper).
+Argument: one of `TEACHERS`; `--config.runlocal=true` (or `detection,runlocal`) tries it, three steps on made-up
+records. The classification teacher is needed for table 5 alone. That of depth is a downloaded MiDaS, not trained
+here (paper):
+
+    mkdir -p checkpoints
+    wget -O checkpoints/midas.onnx https://github.com/isl-org/MiDaS/releases/download/v2/model-f46da743.onnx
+    cp experiments/imagenet/cards/midas.yaml checkpoints/midas.onnx.card.yaml
+
+It has the MIT licence. Its version is ours: the one that was trained on as many images as the paper says. It was not
+run here: see the card, and look at some labels first, with `must label --preview=16`.
+
+On 8 cores of a TPU v3 a batch goes through in parts, as the table says: --config.strategy=tpu
+--config.optimizer.accumulate=2 (classification), 8 (detection) or 4 (segmentation); on 256, --config.strategy=tpu
+alone.
 
 What it takes, as computed (not measured) for cores of TPU v3, 16 GiB each, at an assumed
 30 % of their peak; `in parts` is with optimizer.accumulate, where a batch does not fit without:
@@ -103,7 +119,7 @@ RECIPES = {
 }
 
 
-def get_config(argument: str = "classification") -> Experiment:
+def get_config(argument: str = "") -> Experiment:
     """Returns the experiment of one teacher."""
     name, data = parse(argument, TEACHERS)
     teacher = TEACHERS[name]
@@ -118,12 +134,13 @@ def get_config(argument: str = "classification") -> Experiment:
         optimizer=Optimizer(
             "sgd",  # paper: its rule of weights presumes it
             learning_rate=teacher.learning_rate,
+            momentum=0.9,  # ours: Model Garden's
             warmup_steps=5 * teacher.images // teacher.batch_size,  # ours
             weight_decay=teacher.weight_decay,
         ),
         augment=teacher.augment,
         policy="mixed_bfloat16",  # ours
-        strategy="mirrored",  # ours
+        strategy="mirrored",  # ours: all GPUs of a machine
         evaluate_every=10_000,  # ours
         checkpoint_every=2000,  # ours
     )

@@ -30,6 +30,9 @@ def open_diode(spec: str, images_per_shard: int, max_pixels: int) -> Source:
     `axis_signs`, and vectors become ours: x right, y down, z away from the camera. The metric does not depend on the
     signs, where training and test sets have the same.
 
+    The images of a scan are views from one place, so that two slices (see `open_part`) show the same scenes; the
+    published parts, train and val, show different ones.
+
     Raises:
       UserError: no normals there, with where to get them; or the depth does not tell the signs.
     """

@@ -1,4 +1,6 @@
-"""ImageNet (ILSVRC 2012) as it is unpacked for training: a folder a class, named by its WordNet id."""
+"""A folder a class: ImageNet (ILSVRC 2012) as it is unpacked for training, and any other images laid out so."""
+
+import re
 
 from must_tf.errors import UserError
 from must_tf.records import Record
@@ -11,6 +13,10 @@ _GET = (
     "ILSVRC2012_img_val.tar, sort the images into such folders), and name the place: imagenet:ImageNet/train, with "
     "n01440764/*.JPEG in it"
 )
+_LAY_OUT = (
+    "lay the images out as NAME/SPLIT/CLASS/*.jpg, and name the place: classes:NAME/SPLIT; NAME, of letters, digits "
+    "and _, becomes that of the task"
+)
 
 
 def open_imagenet(spec: str, images_per_shard: int, max_pixels: int) -> Source:
@@ -19,8 +25,24 @@ def open_imagenet(spec: str, images_per_shard: int, max_pixels: int) -> Source:
     Raises:
       UserError: no such folders, with where to get them.
     """
-    folder, (split,) = split_spec("imagenet", spec, 1, _GET)
-    root = existing(folder / split, f"imagenet:{spec}", _GET)
+    return _open("imagenet", "imagenet", spec, _GET, images_per_shard, max_pixels)
+
+
+def open_classes(spec: str, images_per_shard: int, max_pixels: int) -> Source:
+    """Opens `FOLDER/SPLIT` as `open_imagenet` does; the task has the name of FOLDER.
+
+    Raises:
+      UserError: no such folders, or the name is none of a task.
+    """
+    folder, _ = split_spec("classes", spec, 1, _LAY_OUT)
+    if not re.fullmatch(r"\w+", folder.name):
+        raise UserError(f"classes:{spec}: {folder.name!r} is no name of a task; {_LAY_OUT}")
+    return _open("classes", folder.name, spec, _LAY_OUT, images_per_shard, max_pixels)
+
+
+def _open(prefix: str, task: str, spec: str, expected: str, images_per_shard: int, max_pixels: int) -> Source:
+    folder, (split,) = split_spec(prefix, spec, 1, expected)
+    root = existing(folder / split, f"{prefix}:{spec}", expected)
     classes = tuple(sorted(place.name for place in root.iterdir() if place.is_dir()))
     items = [
         (str(root / name / file), number)
@@ -28,8 +50,8 @@ def open_imagenet(spec: str, images_per_shard: int, max_pixels: int) -> Source:
         for file in names_in(root / name, [".jpeg", ".jpg", ".png"])
     ]
     if not items:
-        raise UserError(f"imagenet:{spec}: no image in a folder of a class in {root}; {_GET}")
-    return open_layout(items, Classification("imagenet", classes), read_class, images_per_shard, max_pixels)
+        raise UserError(f"{prefix}:{spec}: no image in a folder of a class in {root}; {expected}")
+    return open_layout(items, Classification(task, classes), read_class, images_per_shard, max_pixels)
 
 
 def read_class(record: Record, source: int) -> int:

@@ -1,8 +1,11 @@
 """Labelled datasets as their publishers lay them out: what all layouts have in common."""
 
+import dataclasses
 import functools
+import hashlib
 import math
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +24,9 @@ from must_tf.tasks.task import Label
 
 Item = tuple[str, Any]  # the image's path, and what `Reader` needs to find its label
 Reader = Callable[[Record, Any], Label]
+Opener = Callable[[str, int, int], Source]
+
+_SLICE = re.compile(r"(.+)\[(-?\d+%?)?:(-?\d+%?)?\]")
 
 # What the standard library, Pillow and NumPy raise on a label that is missing, damaged or does not fit its image.
 _DAMAGE = (OSError, ValueError, SyntaxError, EOFError, zlib.error, Image.DecompressionBombError)
@@ -40,6 +46,50 @@ def open_layout(items: Sequence[Item], task: Task, reader: Reader, images_per_sh
     total = math.ceil(len(items) / images_per_shard)
     shards = tuple(functools.partial(read_items, tuple(items[index::total]), read) for index in range(total))
     return Source(len(items), fingerprint(repr(item).encode() for item in items), (task,), {}, shards)
+
+
+def open_part(open_whole: Opener, spec: str, images_per_shard: int, max_pixels: int) -> Source:
+    """Opens a layout, or a slice of it in the syntax of TFDS: `.../training[:90%]`, `.../training[-500:]`.
+
+    The slice is one of a shuffled order that is always the same, so that it has images of every class and scene; and so
+    two slices that share no image have the same scenes, where there are several images of one. Images that are added
+    or taken away change all slices.
+
+    Args:
+      open_whole: opens the layout.
+      spec: what `open_whole` takes, and the slice, if any.
+      images_per_shard: at most.
+      max_pixels: see `to_record`.
+
+    Raises:
+      UserError: of `open_whole`; or the slice is empty, or reaches beyond the images.
+    """
+    match = _SLICE.fullmatch(spec)
+    if not match:
+        return open_whole(spec, images_per_shard, max_pixels)
+    whole = open_whole(match[1], 1, max_pixels)  # a shard an image
+    start, stop = (_place(text, whole.count) for text in match.groups()[1:])
+    order = sorted(range(whole.count), key=lambda number: hashlib.sha256(b"%d" % number).digest())
+    chosen = sorted(order[start:stop])
+    if not chosen or max(abs(start or 0), abs(stop or 0)) > whole.count:
+        raise UserError(f"{printable(spec)}: no slice of {whole.count} images; expected one such as [:90%] or [-500:]")
+    images = [whole.shards[number] for number in chosen]
+    total = math.ceil(len(images) / images_per_shard)
+    shards = tuple(functools.partial(in_order, _only_entry, tuple(images[index::total])) for index in range(total))
+    listing = fingerprint((whole.listing.encode(), *(b"%d" % number for number in chosen)))
+    return dataclasses.replace(whole, count=len(chosen), listing=listing, shards=shards)
+
+
+def _place(text: str | None, count: int) -> int | None:
+    """Returns an end of a slice as a number of images."""
+    if not text:
+        return None
+    return round(int(text[:-1]) * count / 100) if text.endswith("%") else int(text)
+
+
+def _only_entry(shard: Callable[[], Iterator[Entry]]) -> Entry:
+    (entry,) = shard()
+    return entry
 
 
 def read_items(items: Sequence[Item], read: Callable[[Item], Entry]) -> Iterator[Entry]:

@@ -1,8 +1,8 @@
 """From what a user names to a collection of images."""
 
+import functools
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from must_tf.errors import UserError, nearest
@@ -11,23 +11,28 @@ from must_tf.sources.ade20k import open_ade20k
 from must_tf.sources.coco import open_coco, open_objects365
 from must_tf.sources.decoding import MAX_PIXELS
 from must_tf.sources.diode import open_diode
-from must_tf.sources.imagenet import open_imagenet
+from must_tf.sources.imagenet import open_classes, open_imagenet
 from must_tf.sources.images import open_images, printable
+from must_tf.sources.layout import Opener, open_part
 from must_tf.sources.records import open_records
 from must_tf.sources.source import Source
 from must_tf.sources.tfds_labels import open_labelled_tfds
 from must_tf.sources.tfrecord import open_tfrecords
 from must_tf.sources.voc import open_voc
 
-# Those that are cut into shards as is asked for.
-_OPENERS: dict[str, Callable[[str, int, int], Source]] = {
-    "tfds:": open_labelled_tfds,
+_LAYOUTS: dict[str, Opener] = {
     "voc:": open_voc,
     "ade20k:": open_ade20k,
     "diode:": open_diode,
     "coco:": open_coco,
     "objects365:": open_objects365,
     "imagenet:": open_imagenet,
+    "classes:": open_classes,
+}
+# Those that are cut into shards as is asked for.
+_OPENERS: dict[str, Opener] = {
+    "tfds:": open_labelled_tfds,
+    **{prefix: functools.partial(open_part, opener) for prefix, opener in _LAYOUTS.items()},
 }
 _PREFIXES = ("tfrecord:", *_OPENERS)
 
@@ -38,7 +43,8 @@ def open_source(where: str | os.PathLike, images_per_shard: int = 1000, max_pixe
     Args:
       where: a folder (recursive), a glob, or a list file (.txt, a path a line); a folder of records of ours;
         `tfrecord:GLOB`, one shard a file; `tfds:NAME[/CONFIG][:VERSION]/SPLIT`; a labelled dataset as its publisher
-        lays it out: `voc:`, `ade20k:`, `diode:`, `coco:`, `objects365:`, `imagenet:`, see the modules of these names.
+        lays it out: `voc:`, `ade20k:`, `diode:`, `coco:`, `objects365:`, `imagenet:`, see the modules of these names,
+        or `classes:FOLDER/SPLIT`, a folder a class; a slice of any of these in TFDS's syntax: `.../training[:90%]`.
       images_per_shard: at most, where this decides the cut: of files and of TFDS.
       max_pixels: an image of more is quarantined before it is decoded.
 

@@ -22,8 +22,9 @@ def open_tfds(spec: str, images_per_shard: int, max_pixels: int) -> Source:
     """Opens a split of a dataset, cut evenly.
 
     Args:
-      spec: `NAME[/CONFIG][:VERSION]/SPLIT`, a split as TFDS has it: `cifar10/train`, `cifar10:3.0.2/test[:10%]`. Found
-        where TFDS looks (`TFDS_DATA_DIR`, or ~/tensorflow_datasets); nothing is downloaded.
+      spec: `NAME[/CONFIG][:VERSION]/SPLIT`, a split as TFDS has it: `cifar10/train`, `cifar10:3.0.2/test[:10%]`,
+        `voc/2007/train+validation`. Slices are of the order on disk, which TFDS shuffled. Found where
+        TFDS looks (`TFDS_DATA_DIR`, or ~/tensorflow_datasets); nothing is downloaded.
       images_per_shard: at most.
       max_pixels: see `to_record`.
 
@@ -39,8 +40,9 @@ def open_tfds(spec: str, images_per_shard: int, max_pixels: int) -> Source:
     if (form := builder.info.file_format.value) == "array_record":
         raise UserError(f"{where}: is in files of {form}; prepare it with `tfds build {name} --file_format=tfrecord`")
     known = list(builder.info.splits)
-    if split.partition("[")[0] not in known:
-        raise UserError(f"{where}: no split {split!r}; {nearest(split, known)}")
+    for part in split_names(split):
+        if part not in known:
+            raise UserError(f"{where}: no split {part!r}; {nearest(part, known)}")
     try:
         count = builder.info.splits[split].num_examples
     except (ValueError, AssertionError) as error:  # the slice in brackets
@@ -53,6 +55,11 @@ def open_tfds(spec: str, images_per_shard: int, max_pixels: int) -> Source:
     sizes = [f"{part.name} {part.num_bytes} {part.shard_lengths}" for part in builder.info.splits.values()]
     listing = fingerprint(text.encode() for text in (builder.info.full_name, split, *sizes))
     return Source(count, listing, (), {}, shards)
+
+
+def split_names(split: str) -> list[str]:
+    """Returns the splits that are in one of TFDS's expressions: of `train[:90%]+test` train and test."""
+    return [part.partition("[")[0].strip() for part in split.split("+")]
 
 
 def read_tfds(folder: str, split: str, index: int, total: int, max_pixels: int) -> Iterator[Entry]:

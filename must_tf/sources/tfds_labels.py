@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from must_tf.errors import UserError
 from must_tf.records import Record
 from must_tf.sources.decoding import in_order, to_record
 from must_tf.sources.layout import labelled, of_image_size, pixel_boxes
 from must_tf.sources.source import Entry, Source
-from must_tf.sources.tfds import open_tfds
+from must_tf.sources.tfds import open_tfds, split_names
 from must_tf.sources.voc import DETECTION
 from must_tf.tasks import Classification, Depth, Detection, Segmentation, Task
 from must_tf.tasks.detection import CROWD, DIFFICULT
@@ -54,6 +55,9 @@ def open_labelled_tfds(spec: str, images_per_shard: int, max_pixels: int) -> Sou
 
     TFDS's scene_parse150 holds ADE20K's instances, and so a mask of 100 of the 150 classes, the others ignored; for the
     benchmark's own masks take `ade20k:`. Of other datasets, and of splits without labels, the images alone.
+
+    Raises:
+      UserError: as `open_tfds`; or one of several splits has labels, and another none.
     """
     source = open_tfds(spec, images_per_shard, max_pixels)
     name, _, split = spec.rpartition("/")
@@ -62,8 +66,11 @@ def open_labelled_tfds(spec: str, images_per_shard: int, max_pixels: int) -> Sou
     builder = read_only_builder.builder_from_files(name)
     plain = builder.info.full_name.rpartition("/")[0]  # without the version
     known = KNOWN.get(plain)
-    if not known or split.partition("[")[0] in known.unlabelled:
+    without = [part for part in split_names(split) if known and part in known.unlabelled]
+    if not known or len(without) == len(split_names(split)):
         return source
+    if without:
+        raise UserError(f"tfds:{spec}: {', '.join(without)} has no labels, unlike the others; open it by itself")
     task, total = known.task(builder.info.features), len(source.shards)
     read = functools.partial(read_labelled_tfds, str(builder.data_dir), split, total=total, max_pixels=max_pixels)
     shards = tuple(functools.partial(read, index=index, name=plain, task=task) for index in range(total))

@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import importlib
+import inspect
 import os
 import runpy
 import typing
@@ -183,19 +184,28 @@ def load_config(where: str, overrides: Mapping[str, str] | None = None, scale: f
     Args:
       where: `FILE.py` or `FILE.py:ARGUMENT`; the file defines `get_config() -> Experiment`, or
         `get_config(argument)`. `rooms/student.py` is also found among the experiments that are installed.
-      overrides: {"optimizer.learning_rate": "0.3", ...}.
+      overrides: {"optimizer.learning_rate": "0.3", ...}; of these, {"runlocal": "true"} is no field: it is the same as
+        `,runlocal` after the argument, which configs with such a trial know.
       scale: factor on the length of the run, before the overrides: `scaled`.
     """
     path, _, argument = where.partition(":")
+    overrides = dict(overrides or {})
+    runlocal = overrides.pop("runlocal", "false")
+    if runlocal.lower() not in ("true", "false"):
+        raise UserError(f"--config.runlocal: {runlocal!r} received, expected true or false")
+    if runlocal.lower() == "true":
+        argument += ",runlocal"
     file = _find(path)
     module = runpy.run_path(str(file))
     if "get_config" not in module:
         raise UserError(f"{file}: defines no get_config(); expected a function that returns an Experiment")
+    if argument and not inspect.signature(module["get_config"]).parameters:
+        raise UserError(f"{file}: its get_config() takes no argument, {argument!r} received")
     experiment = module["get_config"](*([argument] if argument else []))
     if not isinstance(experiment, Experiment):
         raise UserError(f"{file}: get_config() returned {type(experiment).__name__}, expected an Experiment")
     experiment = scaled(experiment, scale)
-    for key, value in (overrides or {}).items():
+    for key, value in overrides.items():
         experiment = _override(experiment, key.split("."), value, key)
     return experiment
 

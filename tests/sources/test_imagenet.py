@@ -30,6 +30,18 @@ def test_every_shard_has_images_of_every_class(imagenet):
     assert all({entry.labels["imagenet"] for entry in shard()} == {0, 1, 2} for shard in source.shards)
 
 
+def test_any_folders_are_classes_of_a_task_that_is_named_as_theirs(imagenet, monkeypatch):
+    imagenet.rename(imagenet.parent / "jft")
+    monkeypatch.chdir(imagenet.parent)
+    for where in (f"classes:{imagenet.parent}/jft/train", "classes:jft/train"):
+        task, records, bad = layouts.entries(where)
+        assert task.name == "jft" and task.class_names == CLASSES and len(records) == 9 and not bad
+    (imagenet.parent / "jft").rename(imagenet.parent / "j-f t")
+    for where, says in (("j-f t/train", "'j-f t' is no name of a task"), ("nowhere/train", "lay the images out as")):
+        with pytest.raises(UserError, match=says):
+            open_source(f"classes:{imagenet.parent}/{where}")
+
+
 def test_damaged_image_is_quarantined(imagenet):
     (imagenet / "train" / CLASSES[1] / f"{CLASSES[1]}_1.JPEG").write_bytes(b"\xff\xd8\xffrubbish")
     _, records, bad = layouts.entries(f"imagenet:{imagenet}/train")

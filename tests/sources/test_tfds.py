@@ -83,6 +83,16 @@ def test_slice_of_a_split_is_a_collection():
     assert [record.id for record in records] == [record.id for record in whole[2:7]]
 
 
+def test_splits_can_be_added():
+    def ids(spec):
+        return {record.id for shard in open_source(f"tfds:{spec}", 4).shards for record in shard()}
+
+    assert ids("tiny_photos/train[3:6]+test") == ids("tiny_photos/train[3:6]") | ids("tiny_photos/test")
+    assert open_source("tfds:tiny_photos/train[3:6]+test").count == 5
+    with pytest.raises(UserError, match="no split 'tset'; did you mean 'test'"):
+        open_source("tfds:tiny_photos/train+tset[:2]")
+
+
 def test_listing_knows_the_split():
     listings = [open_source(f"tfds:tiny_photos/{split}").listing for split in ("train", "test", "train[:5]", "train")]
     assert len(set(listings)) == 3 and listings[0] == listings[3]

@@ -158,6 +158,21 @@ def test_split_whose_labels_were_never_published_is_images_alone():
     assert source.tasks == () and record.labels == {}  # and not "nothing is there"
 
 
+def test_added_splits_have_their_labels():
+    task, records, _ = layouts.entries("tfds:voc/2007/test[:1]+test[1:]")
+    assert task == DETECTION and sorted(len(record.labels[task.name]["boxes"]) for record in records.values()) == [0, 2]
+
+
+def test_splits_with_labels_and_without_are_not_added(tmp_path, monkeypatch):
+    path = Path(prepare(tmp_path, "voc/2012", "test", [], count=2), "dataset_info.json")
+    info = json.loads(path.read_text())
+    path.write_text(json.dumps(info | {"splits": [*info["splits"], info["splits"][0] | {"name": "train"}]}))
+    monkeypatch.setattr(constants, "DATA_DIR", str(tmp_path))
+    assert open_source("tfds:voc/2012/train").tasks == (DETECTION,)
+    with pytest.raises(UserError, match=r"voc/2012/train\+test\[:50%\]: test has no labels, unlike the others"):
+        open_source("tfds:voc/2012/train+test[:50%]")
+
+
 @pytest.mark.parametrize("name", ["cifar100", "imagenet2012", "nyu_depth_v2"])
 def test_what_tfds_makes_up_becomes_records(name, tmp_path, monkeypatch):
     folder = prepare(tmp_path, name, "train", [], count=6)

@@ -1,6 +1,10 @@
 """The paper's runs: full-size configs from records that hold all classes; shrunk ones are trained."""
 
 import dataclasses
+import re
+import shlex
+from pathlib import Path
+from string import Template
 
 import numpy as np
 import pytest
@@ -8,8 +12,10 @@ import tensorflow as tf
 import toy
 
 from must_tf.errors import UserError
+from must_tf.evaluation import Sweep, transfer
 from must_tf.experiments.imagenet import common, downstream, student, teacher
 from must_tf.student import Student
+from must_tf.teachers.card import read_card
 from must_tf.training import load_config, plan, train
 from must_tf.training.balance import task_weights
 
@@ -28,8 +34,9 @@ def prepared(tmp_path_factory):
     """A folder with all of the datasets, of one image each."""
     root = tmp_path_factory.mktemp("prepared")
     one = [toy.record(np.zeros((8, 8, 3), np.uint8))]
-    for name, tasks in common.FOLDERS.items():
-        toy.write_dataset(root / "data" / "imagenet" / name, one, [full_size(task) for task in tasks], num_shards=1)
+    for name, folder in common.FOLDERS.items():
+        tasks = [full_size(task) for task in folder.tasks]
+        toy.write_dataset(root / "data" / "imagenet" / name, one, tasks, num_shards=1)
     return root
 
 
@@ -37,7 +44,7 @@ def prepared(tmp_path_factory):
 def test_config_is_of_the_papers_size(prepared, monkeypatch, file, name):
     monkeypatch.chdir(prepared)
     experiment = load_config(f"imagenet/{file}.py:{name}")
-    assert experiment.trunk.backbone == ("efficientnet-b7" if name == "table7_must" else "resnet-152")
+    assert experiment.trunk.backbone == ("efficientnet-b7" if name.startswith("table7") else "resnet-152")
     assert (experiment.trunk.min_level, experiment.trunk.max_level, experiment.trunk.num_filters) == (3, 7, 256)
     assert min(experiment.input_size) >= 224 and not [side for side in experiment.input_size if side % 32]
     assert experiment.tasks == tuple(full_size(task.name) for task in experiment.tasks)
@@ -73,6 +80,77 @@ def test_table_3_adds_a_task_at_a_time(prepared, monkeypatch):
     assert tasks == [student.RUNS["table2_must"].tasks[:count] for count in (1, 2, 3, 4)]
 
 
+def test_table_7_starts_from_a_run_of_the_same_trunk(prepared, monkeypatch):
+    monkeypatch.chdir(prepared)
+    folder, _, start = load_config("imagenet/student.py:table7_must").init.rpartition("/")
+    assert folder == "runs/imagenet"
+    trunks = [load_config(f"imagenet/student.py:{name}").trunk for name in (start, "table7_must")]
+    assert trunks[0] == trunks[1]
+
+
+def test_card_of_midas_is_one_of_inverse_depth():
+    card = read_card(Path(common.__file__).with_name("cards") / "midas.yaml")
+    task = common.make_task("depth", ())
+    assert (card.task, card.convention, card.inverse) == (task.kind, task.convention, True)
+    assert card.input_size == (384, 384) and card.licence.startswith("MIT")
+
+
+def commands(module):
+    """The `must label` commands of a docstring as words, with its shell's variables in their places."""
+    lines = [line.strip() for line in (module.__doc__ or "").replace("\\\n", " ").splitlines()]
+    variables = dict(line.split("=", 1) for line in lines if re.match("[A-Z0-9]+=", line))
+    return [shlex.split(Template(line).substitute(variables)) for line in lines if line.startswith("must label --")]
+
+
+def test_docstrings_have_the_command_of_every_folder():
+    told = [command for module in (teacher, student, downstream) for command in commands(module)]
+    for name, folder in common.FOLDERS.items():
+        wanted = set(shlex.split(folder.command(f"data/imagenet/{name}")))
+        assert sum(parts(command) == parts(wanted) for command in told) == 1, (name, wanted)
+    assert len(told) == len(common.FOLDERS)
+
+
+def parts(command):
+    """What a command says, whatever the order of its teachers."""
+    return {frozenset(re.split("=|,(?=[a-z0-9_]+=)", word)) for word in command}
+
+
+@pytest.mark.parametrize("name", downstream.TASKS)
+def test_downstream_holds_out_a_part_of_the_training_set(prepared, monkeypatch, name):
+    monkeypatch.chdir(prepared)
+    experiment = load_config(f"imagenet/downstream.py:{name}")
+    assert experiment.validation and experiment.validation not in (*experiment.train, experiment.test)
+    used = [common.FOLDERS[Path(folder).name] for folder in (*experiment.train, experiment.validation, experiment.test)]
+    assert len({folder.images for folder in used}) == len(used) and len({folder.tasks for folder in used}) == 1
+    whole = {"train": ",".join((*experiment.train, experiment.validation)), "validation": ""}
+    assert load_config(f"imagenet/downstream.py:{name}", whole).validation == ""
+
+
+def test_runlocal_is_the_same_as_an_override_and_after_the_argument(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for file, names in (("student", student.RUNS), ("teacher", teacher.TEACHERS), ("downstream", downstream.TASKS)):
+        first = next(iter(names))
+        expected = load_config(f"imagenet/{file}.py:{first},runlocal", {"seed": "3"})
+        for argument in ("", f":{first}"):
+            assert load_config(f"imagenet/{file}.py{argument}", {"runlocal": "true", "seed": "3"}) == expected
+    with pytest.raises(UserError, match="'yes' received, expected true or false"):
+        load_config("imagenet/student.py", {"runlocal": "yes"})
+    (tmp_path / "plain.py").write_text("def get_config(): pass")
+    with pytest.raises(UserError, match="takes no argument, ',runlocal' received"):
+        load_config("plain.py", {"runlocal": "true"})
+
+
+def test_missing_records_come_with_the_command_that_makes_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for config, command in {
+        "downstream.py:cifar100": "must label '--images=tfds:cifar100/train[:90%]' --out=data/imagenet/cifar100_train ",
+        "student.py:table4_detection": "--teachers=objects365=student:runs/imagenet/detection,coco_segmentation=",
+    }.items():
+        with pytest.raises(UserError, match=r"--config\.runlocal=true$") as caught:
+            load_config(f"imagenet/{config}")
+        assert command in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_what_is_wrong_is_said_in_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for argument, says in {
@@ -93,9 +171,16 @@ def trained_locally(tmp_path, monkeypatch, file, name):
     assert dataclasses.asdict(again) == dataclasses.asdict(experiment)
 
 
-@pytest.mark.parametrize(("file", "name"), [("student", "table3_depth"), ("downstream", "diode_normals")])
-def test_runlocal_trains(tmp_path, monkeypatch, file, name):
-    trained_locally(tmp_path, monkeypatch, file, name)
+def test_runlocal_trains(tmp_path, monkeypatch):
+    trained_locally(tmp_path, monkeypatch, "student", "table3_depth")
+
+
+def test_downstream_task_is_swept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    experiment = load_config("imagenet/downstream.py:cifar100", {"runlocal": "true"})
+    table = transfer([experiment], {"random": ""}, tmp_path / "transfer", sweep=Sweep((1e-3, 1e-2), (1,)))
+    (task,) = table["tasks"]
+    assert (task["name"], task["settings"], task["validation_images"]) == ("cifar100", 2, 8)
 
 
 @pytest.mark.slow
