@@ -17,8 +17,8 @@ _IMAGES = flags.DEFINE_string(
     "images",
     None,
     "Folder (recursive), glob, list file (.txt), folder of records, tfrecord:GLOB, tfds:NAME/SPLIT, or a labelled "
-    "dataset: voc:, ade20k:, diode:, coco:, objects365:, imagenet:, classes:FOLDER/SPLIT (a folder a class), or a slice "
-    "of it, as ade20k:FOLDER/training[:90%].",
+    "dataset: voc:, ade20k:, diode:, coco:, objects365:, imagenet:, classes:FOLDER/SPLIT (a folder a class), or a "
+    "slice of it, as ade20k:FOLDER/training[:90%].",
     flag_values=FLAGS,
 )
 _TEACHERS = flags.DEFINE_list(
