@@ -15,6 +15,8 @@ import must_tf
 from must_tf.experiments.rooms import benchmark, pipeline_benchmark, torch_benchmark
 from must_tf.records import open_dataset
 from must_tf.report import transfer_table
+from must_tf.report.text import text_table
+from must_tf.report.transfer import read_transfer
 from must_tf.teachers import read_card
 from must_tf.training import load_config
 
@@ -82,6 +84,13 @@ def test_photographs_become_records_a_student_and_an_onnx_backbone(small_demo, t
 def test_published_table_is_that_of_the_published_json():
     table = json.loads((RESULTS / "demo.json").read_text())
     assert block("demo-table").strip() == transfer_table(table).strip()
+
+
+def test_published_scores_of_the_replication_are_those_of_the_published_json():
+    table = read_transfer(RESULTS / "replication" / "tables" / "table2.json")
+    inits = ["random", "simclr", "supervised", "must"]
+    rows = [[row["name"], row["metric"], *(table.score(row, init) for init in inits)] for row in table.rows]
+    assert block("replication-table").splitlines() == text_table(["task", "metric", *inits], rows, 2)
 
 
 def test_published_speeds_are_those_of_the_published_json():
