@@ -295,9 +295,17 @@ def _literal(text: str, whole: str, wanted: Any) -> Any:
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not _fits(value, wanted):
-        name = str(wanted) if typing.get_args(wanted) else wanted.__name__
-        raise UserError(f"--config.{whole}: {text!r} received, expected a value of type {name}")
+        raise UserError(f"--config.{whole}: {text!r} received, expected {_words(wanted)}")
     return value
+
+
+def _words(wanted: Any) -> str:
+    """Returns how a value of a type is given."""
+    parts = typing.get_args(wanted)
+    if typing.get_origin(wanted) is tuple and isinstance(parts[0], type):
+        count = "" if parts[-1] is ... else f"{len(parts)} "
+        return f"{count}values of type {parts[0].__name__}, with commas between"
+    return f"a value of type {wanted if parts else wanted.__name__}"
 
 
 def _fits(value: Any, wanted: Any) -> bool:
