@@ -56,6 +56,7 @@ def test_command_killed_at_any_moment_ends_as_one_that_ran_through(toy_run, tmp_
     (tmp_path / "images" / "text.jpg").write_text("no image")
     command = [sys.executable, "-m", "must_tf.cli", "label", f"--images={tmp_path / 'images'}", "--images_per_shard=8"]
     command += [f"--teachers={','.join(f'{task.name}=student:{toy_run}' for task in toy.TASKS)}", "--batch_size=4"]
+    command += ["--thresholds=stuff.min_score=0"]  # the toy is sure of no pixel
     subprocess.run([*command, f"--out={tmp_path / 'whole'}"], check=True)
     kills = 0
     for seconds in rng.uniform(0, 2, 8):
