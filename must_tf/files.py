@@ -13,11 +13,14 @@ from typing import Any
 from must_tf.errors import UserError
 
 LOCK = ".lock"
+_TEMPORARY = ".{name}.{process}.tmp"
 
 
 @contextlib.contextmanager
 def locked(folder: str | os.PathLike) -> Iterator[None]:
     """Makes a folder, where there is none, and holds it for this process; a kill sets it free.
+
+    Removes the temporary files that killed processes left in it.
 
     Raises:
       UserError: another process holds it.
@@ -31,6 +34,9 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
             raise UserError(
                 f"{folder}: another run is at work there; wait for its end, or give another folder"
             ) from None
+        for left in path.parent.glob(_TEMPORARY.format(name="*", process="*")):
+            if left.is_file():
+                left.unlink()
         try:
             yield
         finally:
@@ -45,7 +51,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(_TEMPORARY.format(name=path.name, process=os.getpid()))
     try:
         yield temporary
         with open(temporary, "rb") as file:

@@ -1,4 +1,6 @@
 import hashlib
+import subprocess
+import sys
 
 import pytest
 
@@ -45,3 +47,14 @@ def test_folder_is_held_by_one_at_a_time_and_free_after_an_error(tmp_path):
     with files.locked(tmp_path / "new"):
         pass
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_what_a_killed_writer_left_is_gone_when_the_next_one_has_the_folder(tmp_path):
+    script = (
+        "import os, sys; from must_tf.files import replacing\nwith replacing(sys.argv[1]) as t: t.touch(); os._exit(9)"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "whole")], check=False)
+    assert killed.returncode == 9 and len(list(tmp_path.iterdir())) == 1
+    with files.locked(tmp_path):
+        files.write_bytes(tmp_path / "whole", b"1")
+    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
