@@ -141,7 +141,7 @@ def test_train_evaluate_label_inspect(must, config, images, tmp_path):
     labelled = tmp_path / "labelled"
     teachers = f"scene=student:{run},depth=student:{run}"
     code, out, _ = must("label", f"--images={images}", f"--teachers={teachers}", f"--out={labelled}")
-    assert code == 0 and "3 records in 1 shards" in out
+    assert code == 0 and "3 records in 1 shard\n" in out
 
     code, out, err = must("inspect", f"--data={labelled}", "--pictures=1")
     assert code == 0 and not err and "3 records" in out and (labelled / "report.html").exists()
@@ -280,7 +280,8 @@ def test_images_that_are_none(fails, classifier_run, tmp_path, images, words):
     [
         ("scene", ["'scene'", "TASK=FORMAT:PATH"]),
         ("scene=kera:x", ["kera:x", "FORMAT:PATH"]),
-        ("scene=keras:x", ["keras:x", "no card", "--describe"]),
+        ("scene=keras:x", ["keras:x", "no such file"]),
+        (f"scene=keras:{__file__}", ["test_cli.py: no card", "--describe"]),
         ("scene=student:/nowhere", ["/nowhere"]),
     ],
 )
