@@ -156,6 +156,7 @@ def _problem(exitcode: int, stage: Stage, out: Path) -> str:
     if exitcode < 0:
         return f"was killed by signal {-exitcode} (of 9, memory may be short); the same command goes on"
     if exitcode:
-        lines = _log(out, stage).read_text(errors="replace").strip().splitlines()
-        return f"failed: {lines[-1].removeprefix('must: error: ')}"
+        log = _log(out, stage)
+        lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+        return f"failed: {lines[-1].removeprefix('must: error: ') if lines else 'it wrote no log; is the disk full?'}"
     return "" if (out / stage.product).exists() else f"ended without its product, {stage.product}"

@@ -126,7 +126,10 @@ class _Protocol:
 
     def _make(self, inits: Iterable[str], setting: Setting, seed: int) -> None:
         """Makes the cells of one setting and seed, one traced step for all initialisations."""
+        inits = list(inits)
         todo = [init for init in inits if not self._is_there(init, setting, seed)]
+        for init in set(inits) - set(todo):  # a kill after the cell was written leaves its run
+            shutil.rmtree(self._run_folder(init, setting, seed), ignore_errors=True)
         if not todo:
             return
         experiment = with_steps(self.experiment, setting.steps)
@@ -135,7 +138,7 @@ class _Protocol:
         trainer = Trainer(dataclasses.replace(experiment, optimizer=optimizer, guard=guard, seed=seed))
         for init in todo:
             started = time.monotonic()
-            run = self._path(init, setting, seed).with_suffix("")
+            run = self._run_folder(init, setting, seed)
             print(f"{run.relative_to(self.workdir)}:")
             try:
                 student = trainer.run(run, self._place(init, seed))
@@ -170,16 +173,17 @@ class _Protocol:
     def _path(self, init: str, setting: Setting, seed: int) -> Path:
         return cell_path(self.workdir, self.task.name, init, setting, seed)
 
+    def _run_folder(self, init: str, setting: Setting, seed: int) -> Path:
+        return self._path(init, setting, seed).with_suffix("")
+
     def _is_there(self, init: str, setting: Setting, seed: int) -> bool:
-        """Whether a cell is there, of which nothing but its file is left; one that other weights made is refused."""
+        """Whether a cell is there; one that other weights made is refused."""
         path, place = self._path(init, setting, seed), self._place(init, seed)
         if path.exists() and read_cell(path).weights != self.fingerprint(place):
             raise UserError(
                 f"{path}: was made from other weights than those of {place or 'a random start'}; give the "
                 f"initialisation another name than {init!r}, or delete {path.parent}"
             )
-        if path.exists():
-            shutil.rmtree(path.with_suffix(""), ignore_errors=True)  # a kill between the two left it
         return path.exists()
 
 

@@ -6,9 +6,8 @@ import math
 def ticks(low: float, high: float, count: int) -> list[float]:
     """Returns about `count` multiples of 1, 2 or 5 times a power of ten, from the last ≤ low to the first ≥ high."""
     size = max(abs(low), abs(high))
-    rough = (
-        max((high - low) / count, 1e-9 * size) if high > low else size or 1.0
-    )  # equal but for rounding is a range too
+    # Ends that are equal but for rounding have a step that can still be told apart.
+    rough = max((high - low) / count, 1e-9 * size) if high > low else size or 1.0
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

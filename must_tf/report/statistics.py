@@ -72,7 +72,7 @@ def teachers(dataset: Dataset) -> Html | None:
         size = " × ".join(str(n) for n in told.get("input_size", ())) or "–"
         digest = told.get("sha256", "")
         short = element("code", digest[:_HASH] or "–", title=digest or None)
-        scores = ", ".join(f"{key} {value:g}" for key, value in thresholds(task).items() if value < 1) or "–"
+        scores = ", ".join(f"{key} {value:g}" for key, value in thresholds(task).items()) or "–"
         what = f"{task.get('name', '–')} ({task.get('kind', '–')})"
         path = element("code", told.get("path", "–"))
         cells = [what, told.get("format", "–"), path, short, size, scores, told.get("licence", "unknown")]

@@ -14,11 +14,7 @@ _CLASSES = {HELPS: "won", HURTS: "hurts"}
 def transfer_section(transfer: Transfer, anchor: str = "transfer") -> Section:
     """Returns the section with the tables and the chart of the gains."""
     value = transfer.value
-    tables = (
-        _plain(transfer)
-        if transfer.plain
-        else join(_scores(transfer), _differences(transfer) if transfer.others else None)
-    )
+    tables = _plain(transfer) if transfer.plain else join(_scores(transfer), _differences(transfer))
     body = join(
         element("p", transfer.verdict(), ".", class_="verdict"),
         element("p", value["note"], class_="note") if value["note"] else None,
@@ -80,11 +76,14 @@ def _score(transfer: Transfer, task: Task, init: str) -> Html:
     return number(join(score, [_small(line) for line in below]))
 
 
-def _differences(transfer: Transfer) -> Html:
+def _differences(transfer: Transfer) -> Html | None:
+    if not transfer.others:
+        return None
     seeds = len(transfer.value["seeds"])
     rows = [[task["name"], *(_difference(transfer, task, init) for init in transfer.others)] for task in transfer.rows]
-    key = f"helps, hurts: by more than 2 standard errors ({by_chance(seeds)})"
-    key = key if seeds > 1 else "of one seed there is no verdict"
+    key = "of one seed there is no verdict"
+    if seeds > 1:
+        key = f"helps, hurts: by more than 2 standard errors ({by_chance(seeds)})"
     caption = f"Difference to {transfer.reference}, paired by seed, in points; {key}."
     return table(["task", *transfer.others], rows, caption, class_="scores")
 

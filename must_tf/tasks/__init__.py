@@ -23,7 +23,7 @@ KINDS: dict[str, type[Task]] = {
 
 
 def thresholds(task: Mapping[str, Any]) -> dict[str, float]:
-    """Returns the scores that make a label, of a task as `to_json` gives it."""
+    """Returns the fields of a task, as `to_json` gives it, that say which scores make a label: those named *_score."""
     return {name: value for name, value in task.items() if name.endswith("_score")}
 
 

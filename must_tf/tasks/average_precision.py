@@ -20,7 +20,7 @@ class AveragePrecision(Metric):
     `precision` and `recall` are those of boxes with a score of at least `min_score`, all classes together;
     `best_min_score` is the threshold with the highest F1 (2 · precision · recall / (precision + recall)), `best_F1`.
 
-    Boxes are in thousandths of the view: areas mean little there, so only these two are given. What is found on an
+    Boxes are in thousandths of the view: areas mean little there, so there is no AP by size. What is found on an
     ignored box, and on no other one, is neither right nor wrong, however often it is found: found on a difficult object
     by its IoU, as VOC has it; on a crowd by the share of its own area that lies in the crowd, as COCO has it.
     """

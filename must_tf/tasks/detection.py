@@ -35,7 +35,7 @@ class Detection(Task):
       min_score: score that a teacher must give to a box for it to become a pseudo label.
       doubtful_score: score from which on a teacher's box below `min_score` is an ignored one, so that an object that
         the teacher half sees is no background; 1, the paper's way, ignores none.
-      max_boxes: how many boxes an image may have; further ones are left out, of the truth of scores too.
+      max_boxes: how many boxes an image may have; further ones are left out, in training and in scoring.
       max_outputs: how many boxes are predicted an image.
       min_visible: share of a box's area that must be left after a crop for the box to stay.
       anchor_size: side of the smallest anchor of a level, in strides of the level.

@@ -98,11 +98,13 @@ def load_teachers(
 
 def parse_cards(texts: list[str]) -> dict[str, str]:
     """Returns {task: file of its teacher's card} of `TASK=FILE`."""
-    pairs = [text.partition("=") for text in texts]
-    for text, (task, equals, file) in zip(texts, pairs, strict=True):
-        if not (task and equals and file):
-            raise UserError(f"--cards: {text!r} received, expected TASK=FILE")
-    return {task: file for task, _, file in pairs}
+    cards: dict[str, str] = {}
+    for text in texts:
+        task, _, file = text.partition("=")
+        if not (task and file) or task in cards:
+            raise UserError(f"--cards: {text!r} received, expected TASK=FILE, a task once")
+        cards[task] = file
+    return cards
 
 
 def parse_thresholds(texts: list[str]) -> dict[str, dict[str, float]]:
@@ -115,8 +117,8 @@ def parse_thresholds(texts: list[str]) -> dict[str, dict[str, float]]:
             number = float(value)
         except ValueError:
             number = math.nan
-        if not (task and name and 0 <= number <= 1):
-            raise UserError(f"--thresholds: {text!r} received, expected TASK.min_score=VALUE, from 0 to 1")
+        if not (task and name and 0 <= number <= 1) or name in thresholds.get(task, {}):
+            raise UserError(f"--thresholds: {text!r} received, expected TASK.min_score=VALUE, from 0 to 1, each once")
         thresholds.setdefault(task, {})[name] = number
     return thresholds
 

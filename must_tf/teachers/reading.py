@@ -140,6 +140,8 @@ def unlikely(card: Card, arrays: Arrays) -> str | None:
     if role is None or card.suppressed:
         return None
     values = _standard(card, role, arrays[role])
+    if not values.size:
+        return None
     low, high = float(values.min()), float(values.max())
     if card.activation == "probabilities" and (low < -_CLOSE or high > 1 + _CLOSE):
         return (

@@ -168,7 +168,7 @@ def test_unknown_flag(fails, verb):
 
 @pytest.mark.parametrize("verb", sorted(set(VERBS) - {"demo", "rooms", "report"}))
 def test_missing_flag(fails, verb):
-    fails(verb, words=["--", f"must {verb} --help"] if verb in ("train", "transfer", "evaluate") else ["--"])
+    fails(verb, words=["--", "not given"])
 
 
 def test_argument_that_is_no_flag(fails):

@@ -54,7 +54,7 @@ def test_counts_classes_and_teachers_stand_in_tables(inspected, path, read_page,
     for task in sample.tasks:
         assert task.name in cells
     assert f"{sample.teacher} 4" in cells  # the origins of the boxes
-    assert "MIT" in cells and "min_score 0.5" in cells and "64 × 64" in cells
+    assert "MIT" in cells and "min_score 0.5, doubtful_score 1" in cells and "64 × 64" in cells
     assert cells[cells.index("hall") + 2] == "2"
 
 

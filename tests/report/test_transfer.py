@@ -7,6 +7,7 @@ import pytest
 
 from must_tf.errors import UserError
 from must_tf.report import report, transfer_table
+from must_tf.report.means import by_chance
 from must_tf.report.transfer import Transfer, read_transfer, transfer_text
 
 
@@ -35,6 +36,12 @@ def page_of(table, folder, read_page):
     (folder / "transfer.json").write_text(json.dumps(table))
     report(folder / "page.html", transfer=[folder / "transfer.json"])
     return read_page(folder / "page.html")
+
+
+def test_verdicts_by_chance_are_those_of_students_t():
+    closed = {2: 1 - 2 / math.pi * math.atan(2), 3: 1 - 2 / math.sqrt(2 + 2**2)}
+    for seeds, share in closed.items():
+        assert by_chance(seeds) == f"with {seeds} seeds, chance alone does so in {share:.0%} of cases"
 
 
 def test_gains_are_relative_and_paired(transfer):

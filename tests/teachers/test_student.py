@@ -4,7 +4,7 @@ import pickle
 import pytest
 
 from must_tf.errors import UserError
-from must_tf.teachers import load_teacher, load_teachers, parse_thresholds
+from must_tf.teachers import load_teacher, load_teachers, parse_cards, parse_thresholds
 
 
 def test_student_is_its_own_card(toy_run, tmp_path):
@@ -41,5 +41,8 @@ def test_thresholds_are_read_by_task_and_by_name():
     for text in ("min_score=0.5", "a.min_score", "a.min_score=high", "a.min_score=2", "a.min_score=nan", "a.=1"):
         with pytest.raises(UserError, match=r"expected TASK\.min_score=VALUE"):
             parse_thresholds([text])
+    for parse, texts in ((parse_thresholds, ["a.min_score=0.5", "a.min_score=0.3"]), (parse_cards, ["a=b", "a=c"])):
+        with pytest.raises(UserError, match="once"):
+            parse(texts)
     with pytest.raises(UserError, match="--thresholds: no teacher for task 'b'"):
         load_teachers([], thresholds={"b": {"min_score": 0.5}})
