@@ -1,6 +1,7 @@
 """A look ahead, with nothing written: what labelling would cost, and what it would give."""
 
 import dataclasses
+import functools
 import itertools
 import time
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from must_tf.labeling.shard import label_records
 from must_tf.progress import peak_memory_gb
 from must_tf.records import Quarantined, Record, serialize
 from must_tf.sources import Source
+from must_tf.sources.decoding import Look, decode
 from must_tf.sources.source import Entry
 from must_tf.tasks import Task
 from must_tf.teachers import Teacher
@@ -79,7 +81,7 @@ def estimate(
     wanted = batch_size * (batches + 1)
     sizes, bad, begun = [], 0, time.monotonic()
     ended: list[float] = []  # when each image was done
-    for entry in label_records(sample(source, wanted), teachers, batch_size):
+    for entry in label_records(functools.partial(sample, source, wanted), teachers, batch_size):
         ended.append(time.monotonic())
         if isinstance(entry, Quarantined):
             bad += 1
@@ -95,12 +97,12 @@ def estimate(
 
 def preview(source: Source, teachers: Sequence[Teacher], count: int) -> list[Record]:
     """Labels up to `count` images from all over the source; those that are quarantined are left out."""
-    entries = label_records(sample(source, count), teachers, min(count, 32))
+    entries = label_records(functools.partial(sample, source, count), teachers, min(count, 32))
     return [entry for entry in entries if isinstance(entry, Record)]
 
 
-def sample(source: Source, count: int) -> Iterator[Entry]:
+def sample(source: Source, count: int, look: Look = decode) -> Iterator[Entry]:
     """Yields up to `count` entries from shards at even distances, in turns."""
     chosen = np.unique(np.linspace(0, len(source.shards) - 1, _SHARDS).round().astype(int))
-    rounds = itertools.zip_longest(*(source.shards[i]() for i in chosen))
+    rounds = itertools.zip_longest(*(source.shards[i](look=look) for i in chosen))
     return itertools.islice((entry for entries in rounds for entry in entries if entry is not None), count)

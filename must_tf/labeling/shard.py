@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from must_tf.errors import first_line
 from must_tf.labeling.ahead import ahead
 from must_tf.progress import Progress
-from must_tf.records import HUMAN, Plan, Quarantined, Shard, write_shard
-from must_tf.sources.decoding import in_order
+from must_tf.records import HUMAN, Plan, Quarantined, Record, Shard, write_shard
+from must_tf.sources.decoding import decode
 from must_tf.sources.source import Entry
 from must_tf.teachers import Teacher
 
@@ -24,84 +23,85 @@ class Job:
     Attributes:
       plan: of the dataset.
       index: of the shard.
-      read: gives the shard's records, and what could not become one.
+      read: gives the shard's records, and what could not become one; see `Source.shards`.
       teachers: one a task.
       batch_size: images that a teacher sees at once.
     """
 
     plan: Plan
     index: int
-    read: Callable[[], Iterator[Entry]]
+    read: Callable[..., Iterator[Entry]]
     teachers: tuple[Teacher, ...]
     batch_size: int
 
 
 def run_job(job: Job, progress: Progress | None = None) -> Shard:
     """Labels one shard and writes it, whole or not at all."""
-    return write_shard(job.plan, job.index, label_records(job.read(), job.teachers, job.batch_size, progress))
+    return write_shard(job.plan, job.index, label_records(job.read, job.teachers, job.batch_size, progress))
 
 
 def label_records(
-    records: Iterable[Entry], teachers: Sequence[Teacher], batch_size: int, progress: Progress | None = None
+    read: Callable[..., Iterable[Entry]],
+    teachers: Sequence[Teacher],
+    batch_size: int,
+    progress: Progress | None = None,
 ) -> Iterator[Entry]:
     """Adds the teachers' labels to records, in order; what cannot be labelled is quarantined.
 
     A human label of a teacher's task stays; a pseudo label is replaced. Images are decoded, and teachers run, while
     the labels before are encoded and written.
+
+    Args:
+      read: gives the records, see `Source.shards`.
+      teachers: one a task.
+      batch_size: images that a teacher sees at once.
+      progress: to be kept informed.
     """
-    items: Iterable[_Item] = ahead(in_order(functools.partial(_decode, teachers), records), 2 * batch_size)
+    entries: Iterable[Entry] = ahead(read(look=functools.partial(_views, teachers)), 2 * batch_size)
     if progress:
-        items = progress.waiting(items)
-    for batch in ahead(_predicted(items, teachers, batch_size), 1):
-        for item in batch:
-            yield _labelled(item, teachers)
+        entries = progress.waiting(entries)
+    for batch in ahead(_predicted(entries, teachers, batch_size), 1):
+        for entry, outputs in batch:
+            yield _labelled(entry, teachers, outputs)
             if progress:
                 progress.update()
 
 
-@dataclasses.dataclass
-class _Item:
-    """An entry on its way.
+_Outputs = dict[str, np.ndarray] | None  # what a teacher said of an image, if it was asked
 
-    Attributes:
-      entry: the record, or why there is none.
-      views: what each teacher will see of the image; None where the record needs no label of it.
-      outputs: what each teacher said of its view.
+
+def _views(teachers: Sequence[Teacher], record: Record) -> list[np.ndarray | None]:
+    """Returns what each teacher is to see of an image; None where the record needs no label of it.
+
+    A JPEG is decoded at the least size that a teacher's view is within, once for all who want the same.
     """
-
-    entry: Entry
-    views: list[np.ndarray | None] = dataclasses.field(default_factory=list)
-    outputs: list[dict[str, np.ndarray] | None] = dataclasses.field(default_factory=list)
-
-
-def _decode(teachers: Sequence[Teacher], entry: Entry) -> _Item:
-    """Makes the views of an image; the image itself is not kept."""
-    if isinstance(entry, Quarantined):
-        return _Item(entry)
-    image, entry.pixels = entry.pixels, None
-    if image is None:
-        try:
-            image = tf.io.decode_image(entry.encoded, channels=3, expand_animations=False).numpy()
-        except tf.errors.InvalidArgumentError as error:
-            return _Item(Quarantined(entry.name or entry.id, f"cannot be decoded: {first_line(error)}"))
-    human = [entry.origins.get(teacher.task.name) == HUMAN for teacher in teachers]
-    views = [None if known else teacher.view(image) for known, teacher in zip(human, teachers, strict=True)]
-    return _Item(entry, views)
+    size = record.height, record.width
+    human = [record.origins.get(teacher.task.name) == HUMAN for teacher in teachers]
+    ratios = [teacher.reduction(*size) if record.format == "JPEG" else 1 for teacher in teachers]
+    wanted = {ratio for ratio, known in zip(ratios, human, strict=True) if not known} or {1}
+    images = {ratio: decode(record, ratio) for ratio in wanted}
+    return [
+        None if known else teacher.view(images[ratio], size, ratio)
+        for teacher, ratio, known in zip(teachers, ratios, human, strict=True)
+    ]
 
 
-def _predicted(items: Iterable[_Item], teachers: Sequence[Teacher], batch_size: int) -> Iterator[list[_Item]]:
+def _predicted(
+    entries: Iterable[Entry], teachers: Sequence[Teacher], batch_size: int
+) -> Iterator[list[tuple[Entry, list[_Outputs]]]]:
     """Runs the teachers over batches."""
-    iterator = iter(items)
+    iterator = iter(entries)
     while batch := list(itertools.islice(iterator, batch_size)):
-        for item in batch:
-            item.outputs = [None] * len(item.views)
+        outputs: list[list[_Outputs]] = [[None] * len(teachers) for _ in batch]
         for number, teacher in enumerate(teachers):
-            seen = [(item, item.views[number]) for item in batch if item.views]
-            todo = [(item, view) for item, view in seen if view is not None]
-            found = _predict(teacher, [view for _, view in todo], batch_size)
-            for (item, _), outputs in zip(todo, found, strict=True):
-                item.outputs[number] = outputs
-        yield batch
+            views = {
+                place: entry.seen[number]
+                for place, entry in enumerate(batch)
+                if isinstance(entry, Record) and entry.seen[number] is not None
+            }
+            for place, found in zip(views, _predict(teacher, list(views.values()), batch_size), strict=True):
+                outputs[place][number] = found
+        yield list(zip(batch, outputs, strict=True))
 
 
 def _predict(teacher: Teacher, images: list[np.ndarray], batch_size: int) -> Iterator[dict[str, np.ndarray]]:
@@ -115,17 +115,16 @@ def _predict(teacher: Teacher, images: list[np.ndarray], batch_size: int) -> Ite
         yield {name: values[i] for name, values in outputs.items()}
 
 
-def _labelled(item: _Item, teachers: Sequence[Teacher]) -> Entry:
+def _labelled(entry: Entry, teachers: Sequence[Teacher], outputs: Sequence[_Outputs]) -> Entry:
     """Makes labels of what the teachers said."""
-    entry = item.entry
     if isinstance(entry, Quarantined):
         return entry
-    for teacher, outputs in zip(teachers, item.outputs, strict=True):
-        if outputs is None:
+    for teacher, said in zip(teachers, outputs, strict=True):
+        if said is None:
             continue
-        if not all(np.isfinite(values).all() for values in outputs.values()):
+        if not all(np.isfinite(values).all() for values in said.values()):
             return Quarantined(entry.name or entry.id, f"teacher {teacher.id} gave values that are not finite")
-        restored = teacher.restore(outputs, entry.height, entry.width)
+        restored = teacher.restore(said, entry.height, entry.width)
         entry.labels[teacher.task.name] = teacher.task.from_teacher(restored)
         entry.origins[teacher.task.name] = teacher.id
     return entry

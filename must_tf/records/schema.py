@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from must_tf.tasks import Task
@@ -36,7 +35,7 @@ class Record:
       origins: by the task's name, `human`, or the id of the teacher in the manifest.
       reencoded: whether `encoded` differs from the file as found.
       name: where the image was found, for messages; not stored.
-      pixels: the decoded image, uint8 [H, W, 3], where its reader had to decode it; not stored.
+      seen: what the one who read it wanted to see of the image, see `sources.decoding.Look`; not stored.
     """
 
     encoded: bytes
@@ -48,7 +47,7 @@ class Record:
     origins: dict[str, str] = dataclasses.field(default_factory=dict)
     reencoded: bool = False
     name: str = ""
-    pixels: np.ndarray | None = dataclasses.field(default=None, compare=False, repr=False)
+    seen: Any = dataclasses.field(default=None, compare=False, repr=False)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,7 @@ from PIL import Image
 
 from must_tf.errors import UserError
 from must_tf.records import Record
-from must_tf.sources.layout import existing, names_in, of_image_size, open_layout, split_spec
-from must_tf.sources.source import Source
+from must_tf.sources.layout import Layout, existing, names_in, of_image_size, split_spec
 from must_tf.tasks import Segmentation
 
 NUM_CLASSES = 150
@@ -20,8 +19,8 @@ _GET = (
 )
 
 
-def open_ade20k(spec: str, images_per_shard: int, max_pixels: int) -> Source:
-    """Opens `FOLDER/training` or `FOLDER/validation`: FOLDER/images/SPLIT/*.jpg, FOLDER/annotations/SPLIT/*.png.
+def find_ade20k(spec: str) -> Layout:
+    """Finds `FOLDER/training` or `FOLDER/validation`: FOLDER/images/SPLIT/*.jpg, FOLDER/annotations/SPLIT/*.png.
 
     Annotations count from 1; their 0 (what is none of the 150) is ignored. The classes' names are read from
     FOLDER/objectInfo150.txt.
@@ -37,7 +36,7 @@ def open_ade20k(spec: str, images_per_shard: int, max_pixels: int) -> Source:
     if not names:
         raise UserError(f"ade20k:{spec}: no image in {images}; {_GET}")
     items = [(str(images / name), str(annotations / Path(name).with_suffix(".png"))) for name in names]
-    return open_layout(items, task, read_annotation, images_per_shard, max_pixels)
+    return Layout(items, task, read_annotation)
 
 
 def read_classes(path: Path) -> tuple[str, ...]:

@@ -14,8 +14,7 @@ from PIL import Image
 
 from must_tf.errors import UserError
 from must_tf.records import Record
-from must_tf.sources.layout import existing, of_image_size, open_layout, pixel_boxes, split_spec
-from must_tf.sources.source import Source
+from must_tf.sources.layout import Layout, existing, of_image_size, pixel_boxes, split_spec
 from must_tf.tasks import Detection, Segmentation
 from must_tf.tasks.detection import CROWD
 
@@ -31,8 +30,8 @@ _GET_OBJECTS365 = (
 _IGNORE = -1
 
 
-def open_coco(spec: str, images_per_shard: int, max_pixels: int) -> Source:
-    """Opens `FOLDER/instances_SPLIT` or `FOLDER/panoptic_SPLIT`: FOLDER/annotations/*.json, images in FOLDER/SPLIT.
+def find_coco(spec: str) -> Layout:
+    """Finds `FOLDER/instances_SPLIT` or `FOLDER/panoptic_SPLIT`: FOLDER/annotations/*.json, images in FOLDER/SPLIT.
 
     Boxes of crowds are ignored. Of the panoptic masks, pixels without a segment and those of crowds are ignored.
 
@@ -47,7 +46,7 @@ def open_coco(spec: str, images_per_shard: int, max_pixels: int) -> Source:
     images = existing(folder / split, f"coco:{spec}", _GET_COCO)
     content = _load(path)
     if kind == "instances":
-        return _boxes(content, "coco_detection", lambda name: images / name, images_per_shard, max_pixels)
+        return _boxes(content, "coco_detection", lambda name: images / name)
     masks = existing(folder / "annotations" / name, f"coco:{spec}", _GET_COCO)
     names, index = _classes(content)
     files = {image["id"]: str(images / image["file_name"]) for image in content["images"]}
@@ -59,11 +58,11 @@ def open_coco(spec: str, images_per_shard: int, max_pixels: int) -> Source:
         )
         items.append((files[one["image_id"]], (str(masks / one["file_name"]), segments)))
     task = Segmentation("coco_segmentation", names)
-    return open_layout(items, task, read_panoptic, images_per_shard, max_pixels)
+    return Layout(items, task, read_panoptic)
 
 
-def open_objects365(spec: str, images_per_shard: int, max_pixels: int) -> Source:
-    """Opens `FOLDER/train` or `FOLDER/val`, of the first version or the second, whose images are in patchN folders.
+def find_objects365(spec: str) -> Layout:
+    """Finds `FOLDER/train` or `FOLDER/val`, of the first version or the second, whose images are in patchN folders.
 
     Raises:
       UserError: something of it is not there, with where to get it.
@@ -78,7 +77,7 @@ def open_objects365(spec: str, images_per_shard: int, max_pixels: int) -> Source
         parts = PurePosixPath(name).parts  # of the second version: images/v1/patch8/objects365_v1_00420917.jpg
         return images.joinpath(*parts[-2:]) if parts[-2:-1] and parts[-2].startswith("patch") else images / parts[-1]
 
-    return _boxes(_load(path), "objects365", place, images_per_shard, max_pixels)
+    return _boxes(_load(path), "objects365", place)
 
 
 Found = tuple[tuple[float, ...], tuple[int, ...], tuple[int, ...], tuple[int, int]]
@@ -115,7 +114,7 @@ def read_panoptic(record: Record, source: tuple[str, tuple[tuple[int, int], ...]
     return np.array([known[number] for number in present.tolist()])[inverse.reshape(numbers.shape)]
 
 
-def _boxes(content: dict[str, Any], name: str, place: Any, images_per_shard: int, max_pixels: int) -> Source:
+def _boxes(content: dict[str, Any], name: str, place: Any) -> Layout:
     names, index = _classes(content)
     numbers: dict[int, list[float]] = defaultdict(list)
     classes: dict[int, list[int]] = defaultdict(list)
@@ -129,7 +128,7 @@ def _boxes(content: dict[str, Any], name: str, place: Any, images_per_shard: int
         of = image["id"]
         found = (tuple(numbers[of]), tuple(classes[of]), tuple(ignore[of]), (image["height"], image["width"]))
         items.append((str(place(image["file_name"])), found))
-    return open_layout(items, Detection(name, names), read_boxes, images_per_shard, max_pixels)
+    return Layout(items, Detection(name, names), read_boxes)
 
 
 def _classes(content: dict[str, Any]) -> tuple[tuple[str, ...], dict[int, int]]:

@@ -1,14 +1,16 @@
 """Bytes that may be an image, made into a record that training can decode; or the reason why they cannot be."""
 
 import collections
+import contextlib
 import hashlib
 import io
 import itertools
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -21,13 +23,16 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from must_tf.errors import first_line
 from must_tf.records import Quarantined, Record
 
 T = TypeVar("T")
 U = TypeVar("U")
 
+Look = Callable[[Record], Any]  # makes `Record.seen`, by `decode`
+
 MAX_PIXELS = 178_956_970  # half a gigabyte of RGB; what Pillow too takes for an attack
-_THREADS = 4
+_THREADS = min(max(4, os.cpu_count() or 1), 16)  # not more, for each may hold an image of `MAX_PIXELS`
 _ORIENTATION = 0x0112  # the EXIF tag
 _OF_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as `warnings.filters` has it
 
@@ -45,7 +50,33 @@ _FORMATS: dict[bytes, type[ImageFile]] = {
 }
 
 
-def to_record(name: str, data: bytes, max_pixels: int = MAX_PIXELS) -> Record | Quarantined:
+class Undecodable(Exception):
+    """TensorFlow cannot decode an image; the reason."""
+
+
+def decode(record: Record, ratio: int = 1) -> np.ndarray:
+    """Returns the pixels as TensorFlow sees them, uint8 RGB [height / ratio, width / ratio, 3], rounded up.
+
+    Args:
+      record: its labels do not matter.
+      ratio: 1, or for a JPEG 2, 4 or 8, which takes less time than all of its pixels.
+
+    Raises:
+      Undecodable: the image is damaged, or not of the record's size.
+    """
+    try:
+        if ratio == 1:
+            pixels = tf.io.decode_image(record.encoded, channels=3, expand_animations=False).numpy()
+        else:
+            pixels = tf.io.decode_jpeg(record.encoded, channels=3, ratio=ratio).numpy()
+    except tf.errors.InvalidArgumentError as error:
+        raise Undecodable(first_line(error)) from error
+    if pixels.shape != (-(-record.height // ratio), -(-record.width // ratio), 3):
+        raise Undecodable(f"{list(pixels.shape)} at 1/{ratio} of {record.height}x{record.width} pixels")
+    return pixels
+
+
+def to_record(name: str, data: bytes, max_pixels: int = MAX_PIXELS, look: Look = decode) -> Record | Quarantined:
     """Makes an encoded image a record without labels, or says why it cannot become one.
 
     JPEG and PNG in grey or RGB, upright, stay byte for byte as found. The rest is turned upright, made 8-bit RGB (on
@@ -57,6 +88,7 @@ def to_record(name: str, data: bytes, max_pixels: int = MAX_PIXELS) -> Record | 
       data: the file.
       max_pixels: an image of more, by its header, is not decoded. For GIF and TIFF, Pillow's own limit, which is the
         default, holds too.
+      look: what is wanted of the image: by default its pixels. It must decode the image, and so prove that this works.
     """
     if not data:
         return Quarantined(name, "is empty")
@@ -69,7 +101,7 @@ def to_record(name: str, data: bytes, max_pixels: int = MAX_PIXELS) -> Record | 
             if image.width * image.height > max_pixels:
                 size = f"{image.width}x{image.height} = {image.width * image.height} pixels"
                 return Quarantined(name, f"{size}, more than the limit of {max_pixels}")
-            return _record(name, data, image)
+            return _record(name, data, image, look)
     except Image.DecompressionBombError as error:
         return Quarantined(name, str(error))
     except Exception as error:  # what Pillow raises on damaged bytes has no class in common
@@ -96,17 +128,20 @@ def _silence_pillow() -> None:
         warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def _record(name: str, data: bytes, image: ImageFile) -> Record | Quarantined:
+def _record(name: str, data: bytes, image: ImageFile, look: Look) -> Record | Quarantined:
     identity = hashlib.sha256(data).hexdigest()[:16]
-    height, width = image.height, image.width
-    pixels = _decoded(data, height, width) if _plain(image) else None
-    if pixels is not None:
-        return Record(data, str(image.format), height, width, identity, name=name, pixels=pixels)
+    if _plain(image):
+        record = Record(data, str(image.format), image.height, image.width, identity, name=name)
+        with contextlib.suppress(Undecodable):
+            record.seen = look(record)
+            return record
     encoded, height, width = _as_png(image)
-    pixels = _decoded(encoded, height, width)
-    if pixels is None:
+    record = Record(encoded, "PNG", height, width, identity, reencoded=True, name=name)
+    try:
+        record.seen = look(record)
+    except Undecodable:
         return Quarantined(name, f"{width}x{height} pixels: TensorFlow cannot decode it, as a PNG neither")
-    return Record(encoded, "PNG", height, width, identity, reencoded=True, name=name, pixels=pixels)
+    return record
 
 
 def _plain(image: ImageFile) -> bool:
@@ -118,15 +153,6 @@ def _plain(image: ImageFile) -> bool:
         and image.getexif().get(_ORIENTATION, 1) == 1
         and getattr(image, "n_frames", 1) == 1
     )
-
-
-def _decoded(encoded: bytes, height: int, width: int) -> np.ndarray | None:
-    """Returns the pixels as TensorFlow sees them, if it does, and to this size."""
-    try:
-        pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False).numpy()
-    except tf.errors.InvalidArgumentError:
-        return None
-    return pixels if pixels.shape == (height, width, 3) else None
 
 
 def _as_png(image: Image.Image) -> tuple[bytes, int, int]:

@@ -8,8 +8,7 @@ import numpy as np
 
 from must_tf.errors import UserError
 from must_tf.records import Record
-from must_tf.sources.layout import existing, of_image_size, open_layout, split_spec
-from must_tf.sources.source import Source
+from must_tf.sources.layout import Layout, existing, of_image_size, split_spec
 from must_tf.tasks import Normals
 
 TASK = Normals("diode_normals")
@@ -22,15 +21,15 @@ _GET = (
 _LOOKED_AT = 24  # images whose depth tells the signs of the axes
 
 
-def open_diode(spec: str, images_per_shard: int, max_pixels: int) -> Source:
-    """Opens `FOLDER/train/outdoor` and its like: the images under it that have a map of normals.
+def find_diode(spec: str) -> Layout:
+    """Finds `FOLDER/train/outdoor` and its like: the images under it that have a map of normals.
 
     Vectors (0, 0, 0) are invalid. DIODE's axes are taken in the order across, upright, along the view; which way each
     of them points, the code and the README of its devkit do not say. So the depth beside the normals says it, see
     `axis_signs`, and vectors become ours: x right, y down, z away from the camera. The metric does not depend on the
     signs, where training and test sets have the same.
 
-    The images of a scan are views from one place, so that two slices (see `open_part`) show the same scenes; the
+    The images of a scan are views from one place, so that two slices (see `open_layout`) show the same scenes; the
     published parts, train and val, show different ones.
 
     Raises:
@@ -47,7 +46,7 @@ def open_diode(spec: str, images_per_shard: int, max_pixels: int) -> Source:
         raise UserError(f"diode:{spec}: no image with its normals in {root}; {_GET}")
     signs = axis_signs(stems[:: max(1, len(stems) // _LOOKED_AT)][:_LOOKED_AT], f"diode:{spec}")
     items = [(f"{stem}.png", (f"{stem}_normal.npy", signs)) for stem in stems]
-    return open_layout(items, TASK, read_normals, images_per_shard, max_pixels)
+    return Layout(items, TASK, read_normals)
 
 
 def axis_signs(stems: Sequence[str], where: str) -> tuple[float, float, float]:

@@ -4,8 +4,7 @@ import re
 
 from must_tf.errors import UserError
 from must_tf.records import Record
-from must_tf.sources.layout import existing, names_in, open_layout, split_spec
-from must_tf.sources.source import Source
+from must_tf.sources.layout import Layout, existing, names_in, split_spec
 from must_tf.tasks import Classification
 
 _GET = (
@@ -19,17 +18,17 @@ _LAY_OUT = (
 )
 
 
-def open_imagenet(spec: str, images_per_shard: int, max_pixels: int) -> Source:
-    """Opens `FOLDER/SPLIT`: the class of an image is its folder's; classes are in the order of the folders' names.
+def find_imagenet(spec: str) -> Layout:
+    """Finds `FOLDER/SPLIT`: the class of an image is its folder's; classes are in the order of the folders' names.
 
     Raises:
       UserError: no such folders, with where to get them.
     """
-    return _open("imagenet", "imagenet", spec, _GET, images_per_shard, max_pixels)
+    return _open("imagenet", "imagenet", spec, _GET)
 
 
-def open_classes(spec: str, images_per_shard: int, max_pixels: int) -> Source:
-    """Opens `FOLDER/SPLIT` as `open_imagenet` does; the task has the name of FOLDER.
+def find_classes(spec: str) -> Layout:
+    """Finds `FOLDER/SPLIT` as `find_imagenet` does; the task has the name of FOLDER.
 
     Raises:
       UserError: no such folders, or the name is none of a task.
@@ -37,10 +36,10 @@ def open_classes(spec: str, images_per_shard: int, max_pixels: int) -> Source:
     folder, _ = split_spec("classes", spec, 1, _LAY_OUT)
     if not re.fullmatch(r"\w+", folder.name):
         raise UserError(f"classes:{spec}: {folder.name!r} is no name of a task; {_LAY_OUT}")
-    return _open("classes", folder.name, spec, _LAY_OUT, images_per_shard, max_pixels)
+    return _open("classes", folder.name, spec, _LAY_OUT)
 
 
-def _open(prefix: str, task: str, spec: str, expected: str, images_per_shard: int, max_pixels: int) -> Source:
+def _open(prefix: str, task: str, spec: str, expected: str) -> Layout:
     folder, (split,) = split_spec(prefix, spec, 1, expected)
     root = existing(folder / split, f"{prefix}:{spec}", expected)
     classes = tuple(sorted(place.name for place in root.iterdir() if place.is_dir()))
@@ -51,7 +50,7 @@ def _open(prefix: str, task: str, spec: str, expected: str, images_per_shard: in
     ]
     if not items:
         raise UserError(f"{prefix}:{spec}: no image in a folder of a class in {root}; {expected}")
-    return open_layout(items, Classification(task, classes), read_class, images_per_shard, max_pixels)
+    return Layout(items, Classification(task, classes), read_class)
 
 
 def read_class(record: Record, source: int) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from must_tf.errors import UserError
 from must_tf.records import Quarantined, Record
-from must_tf.sources.decoding import MAX_PIXELS, in_order, to_record
+from must_tf.sources.decoding import MAX_PIXELS, Look, decode, in_order, to_record
 from must_tf.sources.source import Entry, Source, fingerprint, without_copies
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
@@ -60,12 +60,12 @@ def find_images(where: str | os.PathLike) -> list[str]:
     return sorted(found)
 
 
-def read_images(paths: Iterable[str], max_pixels: int = MAX_PIXELS) -> Iterator[Entry]:
+def read_images(paths: Iterable[str], max_pixels: int = MAX_PIXELS, look: Look = decode) -> Iterator[Entry]:
     """Reads files in order, on several threads; of copies among them, the first."""
-    return without_copies(in_order(functools.partial(read_image, max_pixels=max_pixels), paths))
+    return without_copies(in_order(functools.partial(read_image, max_pixels=max_pixels, look=look), paths))
 
 
-def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Record | Quarantined:
+def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, look: Look = decode) -> Record | Quarantined:
     """Reads one file into a record without labels, see `to_record`, or says why it cannot become one."""
     path, name = Path(path), printable(path)
     try:
@@ -80,7 +80,7 @@ def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Record 
         data = path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         return Quarantined(name, f"cannot be read: {getattr(error, 'strerror', None) or error}")
-    return to_record(name, data, max_pixels)
+    return to_record(name, data, max_pixels, look)
 
 
 def printable(path: str | os.PathLike) -> str:

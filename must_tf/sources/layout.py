@@ -16,7 +16,7 @@ from PIL import Image
 
 from must_tf.errors import UserError
 from must_tf.records import HUMAN, Quarantined, Record
-from must_tf.sources.decoding import in_order
+from must_tf.sources.decoding import Look, decode, in_order
 from must_tf.sources.images import printable, read_image
 from must_tf.sources.source import Entry, Source, fingerprint
 from must_tf.tasks import Task
@@ -24,7 +24,6 @@ from must_tf.tasks.task import Label
 
 Item = tuple[str, Any]  # the image's path, and what `Reader` needs to find its label
 Reader = Callable[[Record, Any], Label]
-Opener = Callable[[str, int, int], Source]
 
 _SLICE = re.compile(r"(.+)\[(-?\d+%?)?:(-?\d+%?)?\]")
 
@@ -32,52 +31,60 @@ _SLICE = re.compile(r"(.+)\[(-?\d+%?)?:(-?\d+%?)?\]")
 _DAMAGE = (OSError, ValueError, SyntaxError, EOFError, zlib.error, Image.DecompressionBombError)
 
 
-def open_layout(items: Sequence[Item], task: Task, reader: Reader, images_per_shard: int, max_pixels: int) -> Source:
-    """Cuts a labelled dataset into shards, each of them a sample of the whole: of n shards, every n-th image.
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """A labelled dataset that was found.
 
-    Args:
+    Attributes:
       items: path of each image, and what the reader needs for its label; in order.
       task: of the labels, which are human.
       reader: makes the label of a record that was read; what it raises quarantines the image. Picklable.
-      images_per_shard: at most.
-      max_pixels: see `to_record`.
     """
-    read = functools.partial(read_item, task=task, reader=reader, max_pixels=max_pixels)
-    total = math.ceil(len(items) / images_per_shard)
-    shards = tuple(functools.partial(read_items, tuple(items[index::total]), read) for index in range(total))
-    return Source(len(items), fingerprint(repr(item).encode() for item in items), (task,), {}, shards)
+
+    items: Sequence[Item]
+    task: Task
+    reader: Reader
 
 
-def open_part(open_whole: Opener, spec: str, images_per_shard: int, max_pixels: int) -> Source:
+def open_layout(find: Callable[[str], Layout], spec: str, images_per_shard: int, max_pixels: int) -> Source:
     """Opens a layout, or a slice of it in the syntax of TFDS: `.../training[:90%]`, `.../training[-500:]`.
 
     The slice is one of a shuffled order that is always the same, so that it has images of every class and scene; and so
     two slices that share no image have the same scenes, where there are several images of one. Images that are added
-    or taken away change all slices.
+    or taken away change all slices. Each shard is a sample of the whole: of n shards, every n-th image.
 
     Args:
-      open_whole: opens the layout.
-      spec: what `open_whole` takes, and the slice, if any.
+      find: finds the layout.
+      spec: what `find` takes, and the slice, if any.
       images_per_shard: at most.
       max_pixels: see `to_record`.
 
     Raises:
-      UserError: of `open_whole`; or the slice is empty, or reaches beyond the images.
+      UserError: of `find`; or the slice is empty, or reaches beyond the images.
     """
     match = _SLICE.fullmatch(spec)
-    if not match:
-        return open_whole(spec, images_per_shard, max_pixels)
-    whole = open_whole(match[1], 1, max_pixels)  # a shard an image
-    start, stop = (_place(text, whole.count) for text in match.groups()[1:])
-    order = sorted(range(whole.count), key=lambda number: hashlib.sha256(b"%d" % number).digest())
-    chosen = sorted(order[start:stop])
-    if not chosen or max(abs(start or 0), abs(stop or 0)) > whole.count:
-        raise UserError(f"{printable(spec)}: no slice of {whole.count} images; expected one such as [:90%] or [-500:]")
-    images = [whole.shards[number] for number in chosen]
-    total = math.ceil(len(images) / images_per_shard)
-    shards = tuple(functools.partial(in_order, _only_entry, tuple(images[index::total])) for index in range(total))
-    listing = fingerprint((whole.listing.encode(), *(b"%d" % number for number in chosen)))
-    return dataclasses.replace(whole, count=len(chosen), listing=listing, shards=shards)
+    layout = find(match[1] if match else spec)
+    items = layout.items
+    listing = fingerprint(repr(item).encode() for item in items)
+    if match:
+        chosen = _chosen(len(items), *match.groups()[1:])
+        if not chosen:
+            count = f"{len(items)} images"
+            raise UserError(f"{printable(spec)}: no slice of {count}; expected one such as [:90%] or [-500:]")
+        items = [items[number] for number in chosen]
+        listing = fingerprint((listing.encode(), *(b"%d" % number for number in chosen)))
+    total = math.ceil(len(items) / images_per_shard)
+    parts = (tuple(items[index::total]) for index in range(total))
+    shards = tuple(functools.partial(read_items, part, layout.task, layout.reader, max_pixels) for part in parts)
+    return Source(len(items), listing, (layout.task,), {}, shards)
+
+
+def _chosen(count: int, *ends: str | None) -> list[int]:
+    """Returns the numbers of the images of a slice, in order; none where it reaches beyond the images."""
+    start, stop = (_place(text, count) for text in ends)
+    if max(abs(start or 0), abs(stop or 0)) > count:
+        return []
+    return sorted(sorted(range(count), key=lambda number: hashlib.sha256(b"%d" % number).digest())[start:stop])
 
 
 def _place(text: str | None, count: int) -> int | None:
@@ -87,20 +94,17 @@ def _place(text: str | None, count: int) -> int | None:
     return round(int(text[:-1]) * count / 100) if text.endswith("%") else int(text)
 
 
-def _only_entry(shard: Callable[[], Iterator[Entry]]) -> Entry:
-    (entry,) = shard()
-    return entry
-
-
-def read_items(items: Sequence[Item], read: Callable[[Item], Entry]) -> Iterator[Entry]:
+def read_items(
+    items: Sequence[Item], task: Task, reader: Reader, max_pixels: int, look: Look = decode
+) -> Iterator[Entry]:
     """Yields a shard's entries in order. Copies of an image stay: a benchmark is all of its images."""
-    return in_order(read, items)
+    return in_order(functools.partial(read_item, task=task, reader=reader, max_pixels=max_pixels, look=look), items)
 
 
-def read_item(item: Item, task: Task, reader: Reader, max_pixels: int) -> Entry:
+def read_item(item: Item, task: Task, reader: Reader, max_pixels: int, look: Look) -> Entry:
     """Reads one image with its label, or says why it cannot become a record."""
     path, source = item
-    entry = read_image(path, max_pixels)
+    entry = read_image(path, max_pixels, look)
     return entry if isinstance(entry, Quarantined) else labelled(entry, task, lambda record: reader(record, source))
 
 

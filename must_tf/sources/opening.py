@@ -3,36 +3,37 @@
 import functools
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from must_tf.errors import UserError, nearest
 from must_tf.records.manifest import FILE
-from must_tf.sources.ade20k import open_ade20k
-from must_tf.sources.coco import open_coco, open_objects365
+from must_tf.sources.ade20k import find_ade20k
+from must_tf.sources.coco import find_coco, find_objects365
 from must_tf.sources.decoding import MAX_PIXELS
-from must_tf.sources.diode import open_diode
-from must_tf.sources.imagenet import open_classes, open_imagenet
+from must_tf.sources.diode import find_diode
+from must_tf.sources.imagenet import find_classes, find_imagenet
 from must_tf.sources.images import open_images, printable
-from must_tf.sources.layout import Opener, open_part
+from must_tf.sources.layout import Layout, open_layout
 from must_tf.sources.records import open_records
 from must_tf.sources.source import Source
 from must_tf.sources.tfds_labels import open_labelled_tfds
 from must_tf.sources.tfrecord import open_tfrecords
-from must_tf.sources.voc import open_voc
+from must_tf.sources.voc import find_voc
 
-_LAYOUTS: dict[str, Opener] = {
-    "voc:": open_voc,
-    "ade20k:": open_ade20k,
-    "diode:": open_diode,
-    "coco:": open_coco,
-    "objects365:": open_objects365,
-    "imagenet:": open_imagenet,
-    "classes:": open_classes,
+_LAYOUTS: dict[str, Callable[[str], Layout]] = {
+    "voc:": find_voc,
+    "ade20k:": find_ade20k,
+    "diode:": find_diode,
+    "coco:": find_coco,
+    "objects365:": find_objects365,
+    "imagenet:": find_imagenet,
+    "classes:": find_classes,
 }
 # Those that are cut into shards as is asked for.
-_OPENERS: dict[str, Opener] = {
+_OPENERS: dict[str, Callable[[str, int, int], Source]] = {
     "tfds:": open_labelled_tfds,
-    **{prefix: functools.partial(open_part, opener) for prefix, opener in _LAYOUTS.items()},
+    **{prefix: functools.partial(open_layout, find) for prefix, find in _LAYOUTS.items()},
 }
 _PREFIXES = ("tfrecord:", *_OPENERS)
 

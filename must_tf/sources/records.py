@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from must_tf.errors import first_line
 from must_tf.records import Quarantined, deserialize, open_dataset
+from must_tf.sources.decoding import Look, Undecodable, decode, in_order
 from must_tf.sources.source import Entry, Source, fingerprint
 from must_tf.tasks import Task
 
@@ -26,19 +27,25 @@ def open_records(folder: str | os.PathLike) -> Source:
     return Source(manifest.count, listing, manifest.tasks, manifest.teachers, shards, licence)
 
 
-def read_records(path: str, tasks: Sequence[Task]) -> Iterator[Entry]:
+def read_records(path: str, tasks: Sequence[Task], look: Look = decode) -> Iterator[Entry]:
     """Yields the records of a shard; where it is damaged, the rest is quarantined."""
-    for name, serialized in read_frames(path):
-        if isinstance(serialized, Quarantined):
-            yield serialized
-            continue
-        try:
-            record = deserialize(serialized, tasks)
-        except (tf.errors.OpError, ValueError, IndexError) as error:
-            yield Quarantined(name, f"is no record of these tasks: {first_line(error)}")
-            continue
-        record.name = name
-        yield record
+    return in_order(functools.partial(_entry, tasks=tasks, look=look), read_frames(path))
+
+
+def _entry(frame: tuple[str, bytes | Quarantined], tasks: Sequence[Task], look: Look) -> Entry:
+    name, serialized = frame
+    if isinstance(serialized, Quarantined):
+        return serialized
+    try:
+        record = deserialize(serialized, tasks)
+    except (tf.errors.OpError, ValueError, IndexError) as error:
+        return Quarantined(name, f"is no record of these tasks: {first_line(error)}")
+    record.name = name
+    try:
+        record.seen = look(record)
+    except Undecodable as error:
+        return Quarantined(name, f"cannot be decoded: {error}")
+    return record
 
 
 def read_frames(path: str) -> Iterator[tuple[str, bytes | Quarantined]]:

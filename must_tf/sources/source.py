@@ -22,7 +22,8 @@ class Source:
         their sizes, for records of ours their hashes.
       tasks: whose labels come along; none but from records of ours.
       teachers: {id: description} of the labels that come along.
-      shards: each yields its entries in order; picklable, so that any process can read it.
+      shards: each yields its entries in order, once it was told how to look at images, see `decoding.Look`: by default,
+        at all of their pixels. Picklable, so that any process can read it.
       licence: of the images, where that is known.
     """
 
@@ -30,7 +31,7 @@ class Source:
     listing: str
     tasks: tuple[Task, ...]
     teachers: dict[str, dict[str, Any]]
-    shards: tuple[Callable[[], Iterator[Entry]], ...]
+    shards: tuple[Callable[..., Iterator[Entry]], ...]
     licence: str = ""
 
 

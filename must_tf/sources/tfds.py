@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from must_tf.errors import UserError, nearest
-from must_tf.sources.decoding import in_order, to_record
+from must_tf.sources.decoding import Look, decode, in_order, to_record
 from must_tf.sources.source import Entry, Source, fingerprint, without_copies
 
 _IMAGE = "image"
@@ -62,7 +62,7 @@ def split_names(split: str) -> list[str]:
     return [part.partition("[")[0].strip() for part in split.split("+")]
 
 
-def read_tfds(folder: str, split: str, index: int, total: int, max_pixels: int) -> Iterator[Entry]:
+def read_tfds(folder: str, split: str, index: int, total: int, max_pixels: int, look: Look = decode) -> Iterator[Entry]:
     """Yields part `index` of `total` of a split as records without labels; of copies among them, the first.
 
     Args:
@@ -71,6 +71,7 @@ def read_tfds(folder: str, split: str, index: int, total: int, max_pixels: int) 
       index: of the part.
       total: parts.
       max_pixels: see `to_record`.
+      look: see `to_record`.
     """
     import tensorflow_datasets as tfds
 
@@ -83,7 +84,7 @@ def read_tfds(folder: str, split: str, index: int, total: int, max_pixels: int) 
 
     def entry(example: dict[str, bytes]) -> Entry:
         name = example["tfds_id"].decode("utf-8", "backslashreplace")
-        return to_record(f"{builder.name}: {name}", example[_IMAGE], max_pixels)
+        return to_record(f"{builder.name}: {name}", example[_IMAGE], max_pixels, look)
 
     return without_copies(in_order(entry, examples.as_numpy_iterator()))
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from must_tf.errors import UserError
 from must_tf.records import Record
-from must_tf.sources.decoding import in_order, to_record
+from must_tf.sources.decoding import Look, decode, in_order, to_record
 from must_tf.sources.layout import labelled, of_image_size, pixel_boxes
 from must_tf.sources.source import Entry, Source
 from must_tf.sources.tfds import open_tfds, split_names
@@ -78,7 +78,7 @@ def open_labelled_tfds(spec: str, images_per_shard: int, max_pixels: int) -> Sou
 
 
 def read_labelled_tfds(
-    folder: str, split: str, index: int, total: int, max_pixels: int, name: str, task: Task
+    folder: str, split: str, index: int, total: int, max_pixels: int, name: str, task: Task, look: Look = decode
 ) -> Iterator[Entry]:
     """Yields part `index` of `total` of a split as records with human labels.
 
@@ -90,6 +90,7 @@ def read_labelled_tfds(
       max_pixels: see `to_record`.
       name: in `KNOWN`.
       task: of the labels.
+      look: see `to_record`.
     """
     import tensorflow_datasets as tfds
 
@@ -103,7 +104,7 @@ def read_labelled_tfds(
 
     def entry(example: dict[str, Any]) -> Entry:
         found = f"{builder.name}: {example['tfds_id'].decode('utf-8', 'backslashreplace')}"
-        made = to_record(found, example["image"], max_pixels)
+        made = to_record(found, example["image"], max_pixels, look)
         return labelled(made, task, lambda record: known.read(record, example)) if isinstance(made, Record) else made
 
     return in_order(entry, examples.as_numpy_iterator())

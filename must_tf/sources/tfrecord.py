@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 
 from must_tf.errors import UserError
 from must_tf.records import Quarantined
-from must_tf.sources.decoding import in_order, to_record
+from must_tf.sources.decoding import Look, decode, in_order, to_record
 from must_tf.sources.records import read_frames
 from must_tf.sources.source import Entry, Source, fingerprint, without_copies
 
@@ -40,12 +40,12 @@ def open_tfrecords(pattern: str, max_pixels: int) -> Source:
     return Source(count, listing, (), {}, tuple(functools.partial(read_tfrecord, path, max_pixels) for path in paths))
 
 
-def read_tfrecord(path: str, max_pixels: int) -> Iterator[Entry]:
+def read_tfrecord(path: str, max_pixels: int, look: Look = decode) -> Iterator[Entry]:
     """Yields the images of a TFRecord file as records without labels; of copies among them, the first."""
-    return without_copies(in_order(functools.partial(_entry, max_pixels=max_pixels), read_frames(path)))
+    return without_copies(in_order(functools.partial(_entry, max_pixels=max_pixels, look=look), read_frames(path)))
 
 
-def _entry(frame: tuple[str, bytes | Quarantined], max_pixels: int) -> Entry:
+def _entry(frame: tuple[str, bytes | Quarantined], max_pixels: int, look: Look) -> Entry:
     name, serialized = frame
     if isinstance(serialized, Quarantined):
         return serialized
@@ -54,7 +54,7 @@ def _entry(frame: tuple[str, bytes | Quarantined], max_pixels: int) -> Entry:
     name = f"{name} ({known.decode('utf-8', 'backslashreplace')})" if known else name
     if _IMAGE not in values:
         return Quarantined(name, f"is no tf.train.Example with {_IMAGE}")
-    return to_record(name, values[_IMAGE], max_pixels)
+    return to_record(name, values[_IMAGE], max_pixels, look)
 
 
 def _texts(serialized: bytes) -> Mapping[str, bytes]:

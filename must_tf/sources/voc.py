@@ -9,8 +9,7 @@ from PIL import Image
 
 from must_tf.errors import UserError
 from must_tf.records import Record
-from must_tf.sources.layout import existing, of_image_size, open_layout, pixel_boxes, split_spec
-from must_tf.sources.source import Source
+from must_tf.sources.layout import Layout, existing, of_image_size, pixel_boxes, split_spec
 from must_tf.tasks import Detection, Segmentation
 from must_tf.tasks.detection import DIFFICULT
 
@@ -28,8 +27,8 @@ _GET = (
 )
 
 
-def open_voc(spec: str, images_per_shard: int, max_pixels: int) -> Source:
-    """Opens `FOLDER/Main/LIST` (boxes) or `FOLDER/Segmentation/LIST`: the images of FOLDER/ImageSets/.../LIST.txt.
+def find_voc(spec: str) -> Layout:
+    """Finds `FOLDER/Main/LIST` (boxes) or `FOLDER/Segmentation/LIST`: the images of FOLDER/ImageSets/.../LIST.txt.
 
     Boxes are of whole pixels counted from 1, both ends included; here they become edges. Boxes that are marked as
     difficult are ignored, as in the official evaluation: neither found nor missed. Of a segmentation, 255 (borders, and
@@ -48,9 +47,9 @@ def open_voc(spec: str, images_per_shard: int, max_pixels: int) -> Source:
     images = existing(folder / "JPEGImages", f"voc:{spec}", _GET)
     items = [(str(images / f"{i}.jpg"), str(folder / labels / f"{i}.{suffix}")) for i in ids]
     if kind == "Main":
-        return open_layout(items, DETECTION, read_boxes, images_per_shard, max_pixels)
+        return Layout(items, DETECTION, read_boxes)
     reader = functools.partial(read_mask, num_classes=len(SEGMENTATION.class_names))
-    return open_layout(items, SEGMENTATION, reader, images_per_shard, max_pixels)
+    return Layout(items, SEGMENTATION, reader)
 
 
 def read_boxes(record: Record, source: str) -> dict[str, np.ndarray]:

@@ -42,12 +42,24 @@ class Teacher(abc.ABC):
         """Returns how an image of this height and width, int [2], becomes a view."""
         return RESIZES[self.resize](image_size, self.input_size)
 
-    def view(self, image: np.ndarray) -> np.ndarray:
-        """Returns the view of an image, both uint8 RGB [height, width, 3]."""
-        height, width = image.shape[:2]
+    def reduction(self, height: int, width: int) -> int:
+        """Returns the largest of 1, 2, 4 and 8 that an image's sides can be divided by and still cover its view."""
+        (rows, columns), _ = _place(self.resize, (height, width), tuple(self.input_size))
+        return max(ratio for ratio in (1, 2, 4, 8) if ratio * max(rows / height, columns / width) <= 1 or ratio == 1)
+
+    def view(self, image: np.ndarray, size: Size | None = None, ratio: int = 1) -> np.ndarray:
+        """Returns the view of an image, both uint8 RGB [height, width, 3].
+
+        Args:
+          image: its pixels, or `ratio` times fewer a side, as `sources.decoding.decode` gives them.
+          size: height and width of the image, where `ratio` is not 1.
+          ratio: not more than `reduction` allows.
+        """
+        height, width = size or image.shape[:2]
         if self._sees_whole(height, width):
             return image
-        return _move(image, _place(self.resize, (height, width), tuple(self.input_size)), self.input_size)
+        place = _place(self.resize, (height, width), tuple(self.input_size))
+        return _move(image, (height / ratio, width / ratio), place, self.input_size)
 
     def restore(self, outputs: Mapping[str, np.ndarray], height: int, width: int) -> dict[str, np.ndarray]:
         """Takes one view's outputs to the frame of its image; what the view did not show is NaN."""
@@ -81,12 +93,17 @@ def _place(resize: str, image_size: Size, view_size: Size) -> tuple[Size, tuple[
     return (height, width), (top, left)
 
 
-def _move(image: np.ndarray, place: tuple[Size, tuple[int, int]], view_size: Size) -> np.ndarray:
-    """Does what `geometry.move_image` does, within 1.5 grey levels, in Pillow: less work, only where the view is."""
+def _move(
+    image: np.ndarray, extent: tuple[float, float], place: tuple[Size, tuple[int, int]], view_size: Size
+) -> np.ndarray:
+    """Does what `geometry.move_image` does, within 1.5 grey levels, in Pillow: less work, only where the view is.
+
+    The image takes up `extent` of the pixels: the last ones of an image that was decoded to fewer may be half filled.
+    """
     (height, width), (top, left) = place
     rows, columns = min(view_size[0], height - top), min(view_size[1], width - left)
-    y, x = image.shape[0] / height, image.shape[1] / width  # pixels of the image in one of the resized image
-    box = (left * x, top * y, min((left + columns) * x, image.shape[1]), min((top + rows) * y, image.shape[0]))
+    y, x = extent[0] / height, extent[1] / width  # pixels of the image in one of the resized image
+    box = (left * x, top * y, min((left + columns) * x, extent[1]), min((top + rows) * y, extent[0]))
     moved = Image.fromarray(image).resize((columns, rows), Image.Resampling.BILINEAR, box)
     if (rows, columns) == tuple(view_size):
         return np.asarray(moved)

@@ -52,8 +52,6 @@ def check_devices(experiment: Experiment, replicas: int, workers: int) -> None:
     on_cpus = replicas > workers and experiment.strategy != "tpu" and not tf.config.list_logical_devices("GPU")
     if experiment.trunk.sync_norm and on_cpus:
         raise UserError("trunk.sync_norm: does not work on several CPU devices of one process; take GPUs or workers")
-    if experiment.combine.rule == "attittud" and replicas > 1:
-        raise UserError("combine.rule: attittud runs on one device; set strategy=one, or take pcgrad or sum")
 
 
 def check_labels(tasks: Sequence[Task], datasets: Sequence[Dataset], validation: Dataset | None) -> None:

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from must_tf.errors import UserError, nearest
 from must_tf.training.config import Combine
+from must_tf.training.strategy import over_replicas
 
 Gradient = Sequence[tf.Tensor]  # one tensor a variable
 
@@ -126,7 +127,8 @@ class Combiner(tf.Module):
         """Takes a new basis of the target's gradients: the leading directions of a randomised SVD.
 
         A random sketch of the samples' gradients spans nearly what they span (Halko et al., 2011); within the sketch
-        the directions are found exactly. Sums are float64. Every worker must give the same gradients.
+        the directions are found exactly. Sums are float64. On several devices, each calls this with as many samples of
+        its own; what they take is the basis of all samples together, and the same on each.
 
         Args:
           per_sample: the target task's gradients of single images, [samples, *variable.shape] a variable. One that is
@@ -134,13 +136,13 @@ class Combiner(tf.Module):
         """
         per_sample = _finite(per_sample)
         size = self._rank + _OVERSAMPLING
-        random = _normal([size, tf.shape(per_sample[0])[0]], self.seed, self._refreshes)
-        sketch = [tf.tensordot(random, gradient, 1) for gradient in per_sample]
+        random = _normal(size, tf.shape(per_sample[0])[0], self.seed, self._refreshes)
+        sketch = _sum([tf.tensordot(random, gradient, 1) for gradient in per_sample])
         # Orthonormal directions are `sketch` times `whiten`; `seen` holds the samples' coordinates along them.
         values, vectors = tf.linalg.eigh(_products(sketch, sketch))
         whiten = vectors * _inverse_root(values)
         seen = tf.matmul(_products(per_sample, sketch), whiten)
-        strengths, vectors = tf.linalg.eigh(tf.matmul(seen, seen, transpose_a=True))
+        strengths, vectors = tf.linalg.eigh(_sum(tf.matmul(seen, seen, transpose_a=True)))
         kept = tf.cast(_real(strengths), tf.float64)
         turn = tf.reverse(tf.transpose(tf.matmul(whiten, vectors) * kept), [0])[: self._rank]
         for variable, directions in zip(self.basis, sketch, strict=True):
@@ -250,8 +252,17 @@ def _finite(per_sample: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     return [tf.where(tf.reshape(good, [-1] + [1] * (len(part.shape) - 1)), part, 0.0) for part in per_sample]
 
 
-def _normal(shape: Sequence[Any], seed: int, count: tf.Tensor) -> tf.Tensor:
-    return tf.random.stateless_normal(shape, tf.stack([seed, tf.cast(count, tf.int64)]), alg="philox")
+def _normal(rows: int, samples: tf.Tensor, seed: int, number: tf.Tensor) -> tf.Tensor:
+    """Returns random numbers [rows, samples] for a replica's samples; those of all replicas are independent."""
+    replica = tf.distribute.get_replica_context()
+    shape = [rows, replica.num_replicas_in_sync * samples]
+    drawn = tf.random.stateless_normal(shape, tf.stack([seed, tf.cast(number, tf.int64)]), alg="philox")
+    first = replica.replica_id_in_sync_group * samples
+    return drawn[:, first : first + samples]
+
+
+def _sum(values: Any) -> Any:
+    return over_replicas(tf.distribute.ReduceOp.SUM, values)
 
 
 def _norms(gramian: tf.Tensor) -> tf.Tensor:

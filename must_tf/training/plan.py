@@ -234,7 +234,8 @@ def _memory(forecast: Forecast, images: float, accumulate: int) -> float:
     gradients = forecast.gradients * (2 if accumulate > 1 else 1)
     passing = forecast.activations * images / accumulate
     if combine.rule == "attittud":
-        passing = max(passing, _FLOAT32 * forecast.parameters["trunk"] * combine.samples)
+        samples = math.ceil(combine.samples * images / forecast.experiment.batch_size)
+        passing = max(passing, _FLOAT32 * forecast.parameters["trunk"] * samples)
     return (forecast.weights + gradients + passing) / 2**30
 
 

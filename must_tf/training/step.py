@@ -17,6 +17,7 @@ from must_tf.student import Student
 from must_tf.tasks.task import Target
 from must_tf.training.balance import Balancer
 from must_tf.training.combine import Combiner, cosines, gramian, per_sample_gradients, shares
+from must_tf.training.strategy import over_replicas
 
 Batch = tuple[tf.Tensor, Mapping[str, Target]]
 Gradients = dict[str, list[tf.Tensor]]
@@ -98,9 +99,13 @@ class Step(tf.Module):
         """Gives the combiner a new basis, made of the target task's gradients of single images.
 
         Args:
-          batch: images and targets.
-          samples: how many images to take, those with a label of the task first.
+          batch: images and targets, on several devices one such pair each.
+          samples: how many images to take, from each device as many, those with a label of the task first.
         """
+        share = -(-samples // self._strategy.num_replicas_in_sync)
+        self._strategy.run(self._refresh, args=(batch, share))
+
+    def _refresh(self, batch: Batch, samples: int) -> None:
         images, targets = batch
         task = self.student.tasks[self.combiner.target]
         first = tf.argsort(tf.cast(task.labelled(targets[task.name]), tf.int32), direction="DESCENDING", stable=True)
@@ -117,20 +122,16 @@ class Step(tf.Module):
     def _gradients(self, batch: Batch, conflicts: bool) -> tuple[list[tf.Tensor], dict[str, tf.Tensor], dict[str, Any]]:
         """One replica's share of a batch: the gradients of all replicas, which tasks are present, and the values."""
         images, targets = batch
-        everywhere = _Mean()
-        present = {
-            name: everywhere(tf.cast(tf.reduce_any(task.labelled(targets[name])), tf.float32)) > 0
-            for name, task in self.student.tasks.items()
-        }
+        labelled = {name: tf.reduce_any(task.labelled(targets[name])) for name, task in self.student.tasks.items()}
+        present = _mean({name: tf.cast(found, tf.float32) for name, found in labelled.items()})
+        present = {name: share > 0 for name, share in present.items()}
         statistics = self._statistics()
         before = [variable.read_value() for _, variable in statistics]
         by_task = self._by_task or conflicts
         losses, trunk, heads = self._accumulated(images, targets, present, by_task)
         scale = self.loss_scale * self.accumulate
-        losses, trunk, heads = everywhere(
-            tf.nest.map_structure(lambda value: value / self.accumulate, losses),
-            *tf.nest.map_structure(lambda value: value / tf.cast(scale, value.dtype), (trunk, heads)),
-        )
+        losses = _mean(tf.nest.map_structure(lambda value: value / self.accumulate, losses))
+        trunk, heads = _mean(tf.nest.map_structure(lambda value: value / tf.cast(scale, value.dtype), (trunk, heads)))
         values: dict[str, Any] = self._agreement(trunk) if conflicts else {}
         met = self.combiner(trunk, self.optimizer.iterations) if by_task else trunk[_ALL]
         gradients = [*met, *(gradient for name in self.heads for gradient in heads[name])]
@@ -227,16 +228,6 @@ class Step(tf.Module):
         return tf.nest.map_structure(lambda value: self._strategy.experimental_local_results(value)[0], values)
 
 
-class _Mean:
-    """The mean over all replicas, within one."""
-
-    def __call__(self, *values: Any) -> Any:
-        replica = tf.distribute.get_replica_context()
-        if replica is not None and replica.num_replicas_in_sync > 1:
-            values = replica.all_reduce(tf.distribute.ReduceOp.MEAN, values)
-        return values if len(values) > 1 else values[0]
-
-
 def trunk_variables(student: Student) -> list[tf.Variable]:
     """Returns the variables that all tasks train."""
     parts = [part for part in (student.backbone, student.decoder) if part is not None]
@@ -260,6 +251,10 @@ def _slots(optimizer: tf_keras.optimizers.Optimizer, count: int) -> list[list[tf
     """Returns the lists of variables that a built optimizer keeps one to each of its variables: momenta, averages."""
     lists = [value for value in vars(optimizer).values() if isinstance(value, list) and len(value) == count]
     return [list(values) for values in lists if all(hasattr(value, "assign") for value in values)]
+
+
+def _mean(values: Any) -> Any:
+    return over_replicas(tf.distribute.ReduceOp.MEAN, values)
 
 
 def _differentiate(tape: tf.GradientTape, value: tf.Tensor, sources: Any) -> Any:

@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import tensorflow as tf
 
@@ -42,6 +42,12 @@ def worker_of(strategy: tf.distribute.Strategy) -> tuple[int, int]:
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or resolver is None:
         return 0, 1
     return int(resolver.task_id or 0), len(resolver.cluster_spec().as_dict().get("worker", ["this one"]))
+
+
+def over_replicas(operation: tf.distribute.ReduceOp, values: Any) -> Any:
+    """Returns the sums or the means over all replicas of tensors in any structure; to be called within a replica."""
+    replica = tf.distribute.get_replica_context()
+    return values if replica.num_replicas_in_sync == 1 else replica.all_reduce(operation, values)
 
 
 def rejoin(error: Exception) -> NoReturn:

@@ -10,8 +10,8 @@ from PIL import Image
 import must_tf.labeling.shard
 from must_tf import files as file_tools
 from must_tf.errors import UserError
-from must_tf.labeling import label, label_records
-from must_tf.records import HUMAN, Quarantined, open_dataset, read_manifest, verify
+from must_tf.labeling import label
+from must_tf.records import HUMAN, open_dataset, read_manifest, verify
 from must_tf.teachers import load_teacher, load_teachers
 
 
@@ -243,14 +243,6 @@ def test_output_that_is_a_file_is_refused(folder, tmp_path, out):
 def test_no_teacher_is_refused(folder, tmp_path):
     with pytest.raises(UserError, match="no teacher"):
         label(folder, [], tmp_path / "out")
-
-
-def test_undecodable_record_is_quarantined():
-    broken = toy.record(np.zeros((8, 8, 3), np.uint8))
-    broken.encoded = broken.encoded[:50]
-    found = list(label_records([broken, toy.record(np.zeros((9, 9, 3), np.uint8))], [toy.segmenter()], 4))
-    assert isinstance(found[0], Quarantined) and found[0].name == broken.id and "decoded" in found[0].reason
-    assert found[1].origins == {"stuff": "fake-1"}
 
 
 # Teachers

@@ -61,4 +61,4 @@ def test_estimate_where_the_source_promises_more_than_it_gives_has_a_rate(source
 
 def test_estimate_of_nothing_is_an_error(source):
     with pytest.raises(UserError, match="nothing to measure"):
-        estimate(dataclasses.replace(source, shards=(lambda: iter(()),)), [toy.segmenter()], [toy.STUFF])
+        estimate(dataclasses.replace(source, shards=(lambda look: iter(()),)), [toy.segmenter()], [toy.STUFF])

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from must_tf.records import Quarantined, Record
-from must_tf.sources.decoding import in_order, to_record
+from must_tf.sources.decoding import decode, in_order, to_record
 
 PIXELS = toy.random_image(np.random.default_rng(0), 24, 40)
 PICTURE = Image.fromarray(PIXELS)
@@ -113,6 +113,16 @@ def test_plain_jpeg_and_png_stay_byte_for_byte_and_look_alike_to_tensorflow(name
     want = np.asarray(Image.open(io.BytesIO(PLAIN[name])).convert("RGB"))
     apart = difference(pixels(record), want)  # TensorFlow takes libjpeg's fast transform
     assert apart.max() <= (0 if record.format == "PNG" else 16) and apart.mean() < 1.5
+
+
+@pytest.mark.parametrize("name", [name for name in PLAIN if name.endswith("jpg") and "png" not in name])
+@pytest.mark.parametrize("ratio", [2, 4, 8])
+def test_a_jpeg_of_any_kind_is_decoded_to_fewer_pixels_too(name, ratio):
+    record = to_record(name, PLAIN[name], look=lambda record: decode(record, ratio))
+    assert record.encoded == PLAIN[name] and not record.reencoded
+    height, width = record.height // ratio, record.width // ratio
+    blocks = to_record(name, PLAIN[name]).seen.reshape(height, ratio, width, ratio, 3)
+    assert difference(record.seen, blocks.mean((1, 3))).mean() < 10
 
 
 RGBA = np.dstack([PIXELS, np.full(PIXELS.shape[:2], 255, np.uint8)])

@@ -72,6 +72,17 @@ def test_record_without_the_keys_is_quarantined_alone(data):
     assert all("\n" not in entries[number].reason and "no record" in entries[number].reason for number in (1, 3))
 
 
+def test_record_whose_image_tensorflow_cannot_decode_is_quarantined(tmp_path):
+    records = [toy.record(np.full((8, 8 + i, 3), i, np.uint8), {"scene": 1}) for i in range(3)]
+    records[1].encoded = records[1].encoded[:50]
+    records[2].height = 9
+    toy.write_dataset(tmp_path / "data", records, num_shards=1)
+    whole, cut, other = open_source(tmp_path / "data").shards[0]()
+    assert whole.seen.shape == (8, 8, 3)
+    assert isinstance(cut, Quarantined) and "record 1" in cut.name and cut.reason.startswith("cannot be decoded: ")
+    assert other.reason == "cannot be decoded: [8, 10, 3] at 1/1 of 9x10 pixels"
+
+
 def test_unfinished_dataset_is_refused(data):
     Path(open_dataset(data).paths[1]).unlink()
     with pytest.raises(UserError, match="is missing"):

@@ -1,8 +1,12 @@
+import io
+
 import numpy as np
 import pytest
 import toy
+from PIL import Image
 
 from must_tf.geometry import move_image
+from must_tf.sources.decoding import decode, to_record
 from must_tf.teachers.teacher import RESIZES
 
 
@@ -21,3 +25,25 @@ def test_a_view_is_what_the_geometry_says_within_a_grey_level_and_a_half(resize,
 def test_a_view_of_an_image_of_its_size_is_the_image():
     image = np.random.default_rng(0).integers(0, 256, (*toy.VIEW, 3), np.uint8)
     assert toy.segmenter().view(image) is image
+
+
+@pytest.mark.parametrize("resize", RESIZES)
+@pytest.mark.parametrize("size", [(427, 640), (1000, 31), (65, 66), (64, 333), (513, 519)])
+def test_a_view_of_a_jpeg_at_less_than_its_size_is_nearly_that_of_all_its_pixels(resize, size):
+    """The half-filled pixels at the end of what was decoded do not count."""
+    teacher = toy.segmenter()
+    teacher.resize = resize
+    ratio = teacher.reduction(*size)
+    rows, columns = teacher.geometry(size).scaled_size.numpy()
+    assert (rows * ratio <= size[0] and columns * ratio <= size[1]) or ratio == 1
+    assert ratio == 8 or rows * 2 * ratio > size[0] or columns * 2 * ratio > size[1]
+    image = Image.fromarray(toy.random_image(np.random.default_rng(0), 4, 4)).resize(size[::-1], Image.BICUBIC)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=98, subsampling=0)
+    record = to_record("a", file.getvalue())
+    apart = np.abs(teacher.view(record.seen).astype(int) - teacher.view(decode(record, ratio), size, ratio))
+    assert apart.mean() < 2 and apart.max() <= 16
+
+
+def test_an_image_no_larger_than_its_view_is_decoded_whole():
+    assert toy.segmenter().reduction(*toy.VIEW) == toy.segmenter().reduction(5, 7) == 1

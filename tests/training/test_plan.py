@@ -111,7 +111,7 @@ def test_rules_that_compare_gradients_keep_those_of_each_task():
     experiment = classifier(tasks=tasks, combine=Combine("attittud", target="scene", rank=4))
     found = plan(experiment, (1, 2))
     assert found.gradients == 4 * (sum(found.parameters.values()) + found.parameters["trunk"])
-    assert not found.rows[0].problem and "attittud runs on one device" in found.rows[1].problem
+    assert not any(row.problem for row in found.rows)
     assert "2 backward passes of the trunk, by combine.rule=attittud" in str(found)
 
 

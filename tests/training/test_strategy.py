@@ -21,13 +21,14 @@ import numpy as np
 import toy
 from must_tf.errors import UserError
 from must_tf.training import Combine, Optimizer, Trainer
+from must_tf.training.combine import Combiner
 
 data, out = sys.argv[1:]
+combine = Combine("attittud", target="depth", rank=2, samples=4, refresh_every=2)
 fields = {"tasks": [toy.SCENE, toy.DEPTH], "strategy": "mirrored", "optimizer": Optimizer("adamw", 0.01, ema=0.5)}
-experiment = toy.experiment(data, validation=data, evaluate_every=2, best="depth/delta1", **fields)
+experiment = toy.experiment(data, validation=data, evaluate_every=2, best="depth/delta1", combine=combine, **fields)
 for change, said in (
     ({"trunk": dataclasses.replace(toy.TRUNK, sync_norm=True)}, "does not work on several CPU devices"),
-    ({"combine": Combine("attittud", target="depth")}, "attittud runs on one device"),
     ({"batch_size": 3}, "3 cannot be divided by 2 parts"),
 ):
     try:
@@ -47,6 +48,27 @@ trainer.run(out)
 for variable in trainer.student.trainable_variables:
     one, other = (value.numpy() for value in trainer.strategy.experimental_local_results(variable))
     np.testing.assert_array_equal(one, other)
+
+gradients = np.random.default_rng(0).normal(size=(6, 3, 5)).astype(np.float32)
+
+
+def basis(strategy):
+    with strategy.scope():
+        combiner = Combiner(dataclasses.replace(combine, rank=3), ["scene", "depth"], [tf.Variable(gradients[0])], 0)
+    count = len(gradients) // strategy.num_replicas_in_sync
+    parts = strategy.experimental_distribute_values_from_function(
+        lambda replica: tf.constant(gradients[replica.replica_id_in_sync_group * count :][:count])
+    )
+    refresh = tf.function(lambda own: combiner.refresh([own]))
+    strategy.run(refresh, args=(parts,))
+    found = [value.numpy().reshape(3, -1) for value in strategy.experimental_local_results(combiner.basis[0])]
+    for directions in found:
+        np.testing.assert_allclose(directions @ directions.T, np.eye(3), atol=1e-5)
+        np.testing.assert_array_equal(directions, found[0])
+    return found[0].T @ found[0]
+
+
+np.testing.assert_allclose(basis(trainer.strategy), basis(tf.distribute.get_strategy()), atol=1e-5)
 """
 
 
