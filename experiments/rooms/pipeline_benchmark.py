@@ -48,7 +48,7 @@ def text(results: dict[str, dict[str, float]]) -> str:
     )
 
 
-def jpeg(folder: Path, images: int = 256, batches: int = 24, rounds: int = 7) -> dict[str, float]:
+def jpeg(folder: Path, images: int = 256, batches: int = 24, rounds: int = 25) -> dict[str, float]:
     """Batches of the pipeline against batches of a bare map, in turns; the ratio is the median of the rounds'."""
     photos = [photo(seed) for seed in range(images)]
     dataset = written(folder / "jpeg", [serialize(_record(one, (427, 640)), [TASK]) for one in photos], shards=4)
@@ -59,14 +59,16 @@ def jpeg(folder: Path, images: int = 256, batches: int = 24, rounds: int = 7) ->
     return {"ratio": ratio, "pipeline": float(np.median(rates[:, 0])), "bare": float(np.median(rates[:, 1]))}
 
 
-def sizes(folder: Path, counts: tuple[int, int] = (1_000, 200_000)) -> dict[str, float]:
-    """Peak memory and speed by number of records."""
-    few, many = (_in_process(folder, count) for count in counts)
+def sizes(folder: Path, counts: tuple[int, int] = (1_000, 200_000), rounds: int = 5) -> dict[str, float]:
+    """Peak memory and speed by number of records, in turns; the ratios are the medians of the rounds'."""
+    places = [_of_one_pixel(folder / str(count), count) for count in counts]
+    turns = [[_in_process(place) for place in places] for _ in range(rounds)]
+    few, many = ({key: np.array([turn[i][key] for turn in turns]) for key in turns[0][i]} for i in range(2))
     return {
-        "memory": many["megabytes"] / few["megabytes"],
-        "speed": many["images_per_second"] / few["images_per_second"],
-        "megabytes_few": few["megabytes"],
-        "megabytes_many": many["megabytes"],
+        "memory": float(np.median(many["megabytes"] / few["megabytes"])),
+        "speed": float(np.median(many["images_per_second"] / few["images_per_second"])),
+        "megabytes_few": float(np.median(few["megabytes"])),
+        "megabytes_many": float(np.median(many["megabytes"])),
     }
 
 
@@ -120,12 +122,17 @@ def _bare(dataset: Dataset) -> tf.data.Dataset:
     return records.map(example, tf.data.AUTOTUNE, deterministic=True).batch(BATCH, drop_remainder=True).prefetch(4)
 
 
-def _in_process(folder: Path, count: int) -> dict[str, float]:
-    """Runs `draw` on so many records of one pixel, in shards of 1,000 at most."""
-    place, shards = folder / str(count), max(count // 1000, 20)  # of few records, too, enough to read several at once
+def _of_one_pixel(folder: Path, count: int) -> Path:
+    """Writes so many records of one pixel, in shards of 1,000 at most; returns the folder."""
+    shards = max(count // 1000, 20)  # of few records, too, enough to read several at once
     encoded = tf.io.encode_png(np.zeros((1, 1, 3), np.uint8)).numpy()
-    written(place, [serialize(_record(encoded, (1, 1), "PNG"), [TASK])] * count, shards)
-    files.write_json(place / "counts.json", [count // shards] * shards)
+    written(folder, [serialize(_record(encoded, (1, 1), "PNG"), [TASK])] * count, shards)
+    files.write_json(folder / "counts.json", [count // shards] * shards)
+    return folder
+
+
+def _in_process(place: Path) -> dict[str, float]:
+    """Runs `draw` in a process of its own."""
     command = [sys.executable, "-m", "must_tf.experiments.rooms.pipeline_benchmark", "--draw", str(place)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 

