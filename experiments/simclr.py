@@ -30,7 +30,8 @@ from must_tf.cli import app
 from must_tf.errors import UserError
 from must_tf.files import locked, read_json, write_json
 from must_tf.geometry import Geometry, Size
-from must_tf.pipeline.augment import Augment, Change, changed_view, random_changes
+from must_tf.pipeline.augment import Augment, Change, change_colours, random_changes
+from must_tf.pipeline.decode import decode_view
 from must_tf.pipeline.stream import records
 from must_tf.progress import Progress
 from must_tf.records import Dataset, open_dataset
@@ -192,7 +193,8 @@ def make_view(encoded: tf.Tensor, size: tf.Tensor, view_size: Size, change: Chan
     scaled = tf.cast(tf.round(view * image / window), tf.int32)
     room = tf.cast(scaled - tf.constant(view_size) + 1, tf.float32)
     geometry = Geometry(size, scaled, tf.cast(change.place * room, tf.int32), change.flip, view_size)
-    return changed_view(encoded, geometry, change)
+    coloured = change_colours(decode_view(encoded, geometry), change)
+    return tf.cast(tf.raw_ops.ClipByValue(t=coloured + 0.5, clip_value_min=0.0, clip_value_max=255.0), tf.uint8)
 
 
 # Learning

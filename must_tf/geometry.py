@@ -87,30 +87,13 @@ def move_image(image: tf.Tensor, geometry: Geometry, antialias: bool = True) -> 
     Bilinear; without `antialias` faster, and the same where the view is not smaller than the image.
     """
     resized = tf.image.resize(image, geometry.scaled_size, antialias=antialias)
-    return fill_view(cut_window(resized, geometry), geometry, 0)
+    return _window(resized, geometry, 0)
 
 
 def move_map(values: tf.Tensor, geometry: Geometry, fill: Any) -> tf.Tensor:
     """Returns the view of a map of labels, [H, W, C] → [height, width, C]: nearest pixel, padded with `fill`."""
     resized = tf.image.resize(values, geometry.scaled_size, method="nearest")
-    return fill_view(cut_window(resized, geometry), geometry, fill)
-
-
-def cut_window(resized: tf.Tensor, geometry: Geometry) -> tf.Tensor:
-    """Returns what the view shows of a resized image or map: as many rows and columns as there are in its window."""
-    top, left = tf.unstack(geometry.offset)
-    height, width = geometry.view_size
-    return resized[top : top + height, left : left + width]
-
-
-def fill_view(window: tf.Tensor, geometry: Geometry, fill: Any) -> tf.Tensor:
-    """Makes the view, [height, width, C], of what `cut_window` gives: pads it with `fill`, and flips it."""
-    height, width = geometry.view_size
-    missing_rows, missing_columns = height - tf.shape(window)[0], width - tf.shape(window)[1]
-    fill = tf.cast(fill, window.dtype)
-    window = tf.pad(window, [[0, missing_rows], [0, missing_columns], [0, 0]], constant_values=fill)
-    window = tf.cond(geometry.flip, lambda: tf.reverse(window, [1]), lambda: window)
-    return tf.ensure_shape(window, [height, width, None])
+    return _window(resized, geometry, fill)
 
 
 def move_vectors(vectors: tf.Tensor, geometry: Geometry) -> tf.Tensor:
@@ -173,6 +156,18 @@ def _fitting(image_size: tf.Tensor, view_size: Size) -> tf.Tensor:
 
 def _scaled(image_size: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
     return tf.maximum(tf.cast(tf.round(tf.cast(image_size, tf.float32) * scale), tf.int32), 1)
+
+
+def _window(resized: tf.Tensor, geometry: Geometry, fill: Any) -> tf.Tensor:
+    """Cuts the window out of the resized image, pads it with `fill` and flips it."""
+    top, left = tf.unstack(geometry.offset)
+    height, width = geometry.view_size
+    window = resized[top : top + height, left : left + width]
+    missing_rows, missing_columns = height - tf.shape(window)[0], width - tf.shape(window)[1]
+    fill = tf.cast(fill, window.dtype)
+    window = tf.pad(window, [[0, missing_rows], [0, missing_columns], [0, 0]], constant_values=fill)
+    window = tf.cond(geometry.flip, lambda: tf.reverse(window, [1]), lambda: window)
+    return tf.ensure_shape(window, [height, width, None])
 
 
 def _edges(geometry: Geometry) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from must_tf.errors import UserError
-from must_tf.geometry import Geometry, Size, fill_view, fit, move_image, view_at
-from must_tf.pipeline.decode import decode_window
+from must_tf.geometry import Geometry, Size, fit, move_image, view_at
+from must_tf.pipeline.decode import decode_view
 from must_tf.tasks import Task
 
 # From red, green and blue (rows) to luma and the two axes of colour (columns), as in NTSC.
@@ -85,16 +85,11 @@ def changed_example(
       colour: whether colours change too.
     """
     geometry = view_at(example["size"], view_size, change.factor, change.place, change.flip)
-    view = changed_view(example["encoded"], geometry, change if colour else None)
-    return view, _move(example["targets"], tasks, geometry)
-
-
-def changed_view(encoded: tf.Tensor, geometry: Geometry, change: Change | None) -> tf.Tensor:
-    """Returns a view of an encoded image, uint8 [height, width, 3], with other colours; its padding is black."""
-    window = decode_window(encoded, geometry)
-    raised = window + 0.5 if change is None else change_colours(window, change, 0.5)  # a cast cuts off: now it rounds
-    bounded = tf.raw_ops.ClipByValue(t=raised, clip_value_min=0.0, clip_value_max=255.0)  # a pass, not two
-    return fill_view(tf.cast(bounded, tf.uint8), geometry, 0)
+    image = decode_view(example["encoded"], geometry)
+    if colour:
+        image = change_colours(image, change)
+    rounded = tf.raw_ops.ClipByValue(t=image + 0.5, clip_value_min=0.0, clip_value_max=255.0)  # a pass, not two
+    return tf.cast(rounded, tf.uint8), _move(example["targets"], tasks, geometry)
 
 
 def whole_example(
@@ -105,12 +100,12 @@ def whole_example(
     return _uint8(move_image(example["image"], geometry)), _move(example["targets"], tasks, geometry)
 
 
-def change_colours(image: tf.Tensor, change: Change, offset: float = 0.0) -> tf.Tensor:
-    """Changes the colours of an image [H, W, 3], and adds `offset`; they may leave the range that they were in."""
-    height, width, _ = tf.unstack(tf.shape(image))
+def change_colours(image: tf.Tensor, change: Change) -> tf.Tensor:
+    """Changes the colours of an image [H, W, 3]; they may leave the range that they were in."""
+    height, width, _ = image.shape
     # Rows of the image as the last axis: sums and shifts of a last axis of 3 are slow.
     mean = tf.reduce_mean(tf.reshape(tf.reduce_mean(tf.reshape(image, [height, 3 * width]), 0), [width, 3]), 0)
-    shift = tf.tile(tf.linalg.matvec(change.colours, change.contrast * mean, transpose_a=True) + offset, [width])
+    shift = tf.tile(tf.linalg.matvec(change.colours, change.contrast * mean, transpose_a=True), [width])
     turned = tf.reshape(image, [height * width, 3]) @ change.colours
     return tf.reshape(tf.reshape(turned, [height, 3 * width]) + shift, [height, width, 3])
 
