@@ -23,31 +23,12 @@ from sklearn.datasets import load_sample_images
 from must_tf import files
 from must_tf.labeling import label
 from must_tf.progress import peak_memory_gb
-from must_tf.tasks import Classification
-from must_tf.tasks.task import Outputs
-from must_tf.teachers import Teacher
+from must_tf.teachers import Teacher, load_teacher
 
 _OUT = flags.DEFINE_string("out", "benchmark.json", "Where the figures go.")
 
 SIDE, BATCH, PHOTOS = 224, 32, 256
 TURNS, SECONDS = 3, 90.0  # of each network: at least so many, and as many as there is time for
-
-
-class KerasClassifier(Teacher):
-    """A tf_keras network with random weights as a teacher of 1000 classes."""
-
-    def __init__(self, model: tf_keras.Model, side: int = SIDE):
-        self.model, self.id, self.input_size = model, model.name, (side, side)
-        self.task = Classification("classes", tuple(f"class {i}" for i in range(model.output_shape[-1])))
-        self._run = tf.function(model.call)
-
-    def __call__(self, images: tf.Tensor) -> Outputs:
-        """Runs the network in inference mode."""
-        return {"probs": self._run(tf.cast(images, tf.float32) / 127.5 - 1)}
-
-    def describe(self) -> dict[str, Any]:
-        """Says as much as a benchmark needs."""
-        return {"format": "keras", "name": self.id, "input_size": list(self.input_size)}
 
 
 def main(argv: list[str]) -> None:
@@ -56,7 +37,7 @@ def main(argv: list[str]) -> None:
     networks = {"MobileNetV2": tf_keras.applications.MobileNetV2, "ResNet50": tf_keras.applications.ResNet50}
     with tempfile.TemporaryDirectory() as folder:
         photographs(Path(folder, "photos"), PHOTOS)
-        speed = {name: compare(KerasClassifier(make(weights=None)), folder) for name, make in networks.items()}
+        speed = {name: compare(make(weights=None), folder) for name, make in networks.items()}
         memory = {str(count): in_own_process(functools.partial(peak, count)) for count in (1_000, 20_000)}
     results = {"speed": speed, "memory_gb": memory}
     print(text(results))
@@ -83,12 +64,21 @@ def photographs(folder: Path, count: int) -> None:
         Image.fromarray(image).save(folder / f"{i}.jpg", quality=90)
 
 
-def compare(teacher: KerasClassifier, folder: str) -> dict[str, Any]:
+def save(model: tf_keras.Model, folder: str) -> Teacher:
+    """Saves a classifier, and returns what `must label` makes of its file."""
+    path, card = Path(folder, f"{model.name}.keras"), Path(folder, f"{model.name}.json")
+    model.save(path)
+    said = {"task": "classification", "activation": "probabilities", "range": [-1, 1], "resize": "fit"}
+    files.write_json(card, said | {"class_names": [f"class {i}" for i in range(model.output_shape[-1])]})
+    return load_teacher("classes", f"keras:{path}", str(card))
+
+
+def compare(model: tf_keras.Model, folder: str) -> dict[str, Any]:
     """Returns images/s of labelling and of `predict`, the median of some turns of each, their ratio, and the turns."""
     batch = np.random.default_rng(0).uniform(-1, 1, (BATCH, SIDE, SIDE, 3)).astype(np.float32)
     batches = tf.data.Dataset.from_tensors(batch).repeat(PHOTOS // BATCH)  # in memory, and never copied
-    label_once = functools.partial(_label, teacher, folder)
-    predict_once = functools.partial(teacher.model.predict, batches, verbose=0)
+    label_once = functools.partial(_label, save(model, folder), folder)
+    predict_once = functools.partial(model.predict, batches, verbose=0)
     label_once(), predict_once()  # traces
     started, turns = time.monotonic(), list[tuple[float, float]]()
     while len(turns) < TURNS or time.monotonic() - started < SECONDS:
@@ -105,14 +95,14 @@ def peak(count: int) -> float:
     tf_keras.utils.set_random_seed(0)
     inputs = tf_keras.Input((64, 64, 3))
     pooled = tf_keras.layers.GlobalAveragePooling2D()(tf_keras.layers.Conv2D(8, 3)(inputs))
-    teacher = KerasClassifier(tf_keras.Model(inputs, tf_keras.layers.Dense(10, "softmax")(pooled)), 64)
+    model = tf_keras.Model(inputs, tf_keras.layers.Dense(10, "softmax")(pooled), name="light")
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         for i in range(count):
             path = Path(folder, "photos", f"{i // 1000}", f"{i}.jpg")
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(path)
-        _label(teacher, folder)
+        _label(save(model, folder), folder)
     return peak_memory_gb()
 
 
@@ -122,7 +112,7 @@ def in_own_process(measure: Callable[[], float]) -> float:
         return pool.apply(measure)
 
 
-def _label(teacher: KerasClassifier, folder: str) -> None:
+def _label(teacher: Teacher, folder: str) -> None:
     with tempfile.TemporaryDirectory() as out:
         label(Path(folder, "photos"), [teacher], Path(out, "out"), BATCH)
 

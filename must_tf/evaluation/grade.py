@@ -252,7 +252,7 @@ def _both_ways(teacher: Teacher, image: np.ndarray) -> tuple[dict[str, Any], dic
     geometry = teacher.geometry(np.array([height, width]))
     pair = [move_image(tf.constant(np.ascontiguousarray(shown)), geometry) for shown in (image, image[:, ::-1])]
     views = tf.saturate_cast(tf.round(tf.stack(pair)), tf.uint8)
-    outputs = {name: np.asarray(values) for name, values in teacher(views).items()}
+    outputs = {name: np.asarray(values) for name, values in teacher(views.numpy()).items()}
     plain, mirrored = (task.restore({name: values[i] for name, values in outputs.items()}, geometry) for i in (0, 1))
     label = task.from_teacher({name: np.asarray(values) for name, values in plain.items()})
     buffer = io.BytesIO()

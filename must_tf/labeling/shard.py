@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from must_tf.labeling.ahead import ahead
 from must_tf.progress import Progress
@@ -110,7 +109,7 @@ def _predict(teacher: Teacher, images: list[np.ndarray], batch_size: int) -> Ite
     # One shape for every batch, the last one too: a teacher is traced once.
     padded = np.zeros((batch_size, *images[0].shape), np.uint8)
     padded[: len(images)] = images
-    outputs = {name: np.asarray(values) for name, values in teacher(tf.constant(padded)).items()}
+    outputs = {name: np.asarray(values) for name, values in teacher(padded).items()}
     for i in range(len(images)):
         yield {name: values[i] for name, values in outputs.items()}
 

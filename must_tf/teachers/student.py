@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from must_tf import files
@@ -40,9 +41,9 @@ class StudentTeacher(Teacher):
         others = "".join(f"-{field}{value:g}" for field, value in sorted(thresholds.items()))
         self.id = f"{self.workdir.name}{head}-{self.sha256[:8]}{others}"
 
-    def __call__(self, images: tf.Tensor) -> Outputs:
+    def __call__(self, images: np.ndarray) -> Outputs:
         """Runs the student in inference mode."""
-        return self.student.infer(images)[self.source]
+        return self.student.infer(tf.constant(images))[self.source]
 
     def describe(self) -> dict[str, Any]:
         """The licence of an own teacher is that of its data: unknown here."""

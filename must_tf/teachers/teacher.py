@@ -77,7 +77,7 @@ class Teacher(abc.ABC):
         return tf.function(lambda outputs, image_size: self.task.restore(outputs, self.geometry(image_size)))
 
     @abc.abstractmethod
-    def __call__(self, images: tf.Tensor) -> Outputs:
+    def __call__(self, images: np.ndarray) -> Outputs:
         """Takes views, uint8 RGB [batch, height, width, 3]; returns `Task.outputs` of them."""
 
     @abc.abstractmethod

@@ -269,7 +269,7 @@ def test_wrong_teachers_are_refused(texts, said):
 def test_student_serves_its_tasks_by_name(toy_run):
     teacher = load_teacher("depth", f"student:{toy_run}")
     assert (teacher.task, teacher.input_size) == (toy.DEPTH, toy.VIEW)
-    assert teacher(tf.zeros([1, *toy.VIEW, 3], tf.uint8))["depth"].shape == (1, *toy.VIEW, 1)
+    assert teacher(np.zeros([1, *toy.VIEW, 3], np.uint8))["depth"].shape == (1, *toy.VIEW, 1)
     with pytest.raises(UserError, match="no task 'dept'; did you mean 'depth'"):
         load_teacher("dept", f"student:{toy_run}")
 

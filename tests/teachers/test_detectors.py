@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 import yaml
 
 from must_tf.errors import UserError
@@ -118,7 +117,7 @@ def test_boxes_are_in_the_frame_of_the_image(name, resize):
     image = np.zeros((120, 100, 3), np.uint8)
     image[50:80, 30:70] = 255
     views = np.stack([found.view(image), np.zeros((*VIEW, 3), np.uint8)])
-    outputs = {name: values.numpy() for name, values in found(tf.constant(views)).items()}
+    outputs = {name: values.numpy() for name, values in found(views).items()}
     label, nothing = (
         found.task.from_teacher(found.restore({name: values[i] for name, values in outputs.items()}, 120, 100))
         for i in (0, 1)
@@ -195,6 +194,6 @@ def test_exported_onnx_without_a_batch_runs(tmp_path):
     card |= {"outputs": {"boxes": "boxes", "scores": "scores", "classes": "labels"}, "suppressed": True}
     (tmp_path / "card.yaml").write_text(yaml.safe_dump(card | {"box_format": "xyxy", "box_units": "pixels"}))
     found = load_teacher("boxes", f"onnx:{tmp_path}/m.onnx", str(tmp_path / "card.yaml"))
-    outputs = found(tf.zeros([3, *VIEW, 3], tf.uint8))
+    outputs = found(np.zeros([3, *VIEW, 3], np.uint8))
     np.testing.assert_allclose(outputs["boxes"][:, 0] * [*VIEW, *VIEW], [[12, 8, 36, 40]] * 3, rtol=1e-5)
     assert (outputs["classes"][:, 0].numpy() == 1).all() and (outputs["classes"][:, 1:].numpy() == -1).all()

@@ -50,7 +50,7 @@ def expected_outputs(kind, raw):
 def test_every_format_gives_what_the_model_says(form, kind, saved, by_hand, images):
     teacher = load_teacher("mine", saved(form, kind))
     assert (teacher.task.name, teacher.task.kind, teacher.input_size) == ("mine", kind, (16, 24))
-    outputs = teacher(tf.constant(images))
+    outputs = teacher(images)
     expected = expected_outputs(kind, by_hand(kind, images))
     assert set(outputs) == set(expected)
     for name, values in expected.items():
@@ -274,8 +274,8 @@ def test_labels_lie_in_the_frame_of_the_image(mode, kind, height, width, seed):
     card = Card(kind, range=(0, 1), input_size=VIEW, resize=mode, **CARDS[kind])
     teacher = ForeignTeacher(Rule(find_red(kind), None, None, None, 3, names=names), card, "t")
     geometry = teacher.geometry((height, width))
-    view = tf.cast(tf.round(move_image(image, geometry)), tf.uint8)
-    outputs = {name: values[0] for name, values in teacher(view[tf.newaxis]).items()}
+    view = np.round(move_image(image, geometry)).astype(np.uint8)
+    outputs = {name: values[0] for name, values in teacher(view[np.newaxis]).items()}
     restored = {name: values.numpy() for name, values in teacher.task.restore(outputs, geometry).items()}
     label = teacher.task.from_teacher(restored)
     if kind == "detection":

@@ -2,7 +2,6 @@ import json
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from must_tf.errors import UserError
 from must_tf.teachers import describe_model, load_teacher
@@ -34,7 +33,7 @@ def test_classifier_gives_what_predict_gives(tmp_path):
     model = cv.models.ImageClassifier(backbone=backbone(), num_classes=3)
     where = save(model, tmp_path / "preset", "classification")
     expected = model.predict(IMAGES, verbose=0)
-    np.testing.assert_allclose(load_teacher("t", where)(tf.constant(IMAGES))["probs"], expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(load_teacher("t", where)(IMAGES)["probs"], expected, rtol=1e-4, atol=1e-6)
     assert "task: classification\n" in describe_model(where)
 
 
@@ -42,7 +41,7 @@ def test_detector_gives_what_predict_gives(tmp_path):
     model = cv.models.RetinaNet(num_classes=3, bounding_box_format="xywh", backbone=backbone())
     model.classification_head.prediction_layer.bias.assign(np.zeros(27))  # else nothing is found
     where = save(model, tmp_path / "preset", "detection")
-    outputs = load_teacher("t", where)(tf.constant(IMAGES))
+    outputs = load_teacher("t", where)(IMAGES)
     expected = model.predict(IMAGES.astype(np.float32), verbose=0)
     count = int(expected["num_detections"][0])
     assert count > 0

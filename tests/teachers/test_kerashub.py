@@ -50,7 +50,7 @@ def test_classifier_gives_what_predict_gives(activation, tmp_path):
     assert (teacher.input_size, teacher.resize) == ((64, 64), "crop")
     expected = model.predict(IMAGES, verbose=0)
     expected = expected if activation else tf.nn.softmax(expected)
-    np.testing.assert_allclose(teacher(tf.constant(IMAGES))["probs"], expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(teacher(IMAGES)["probs"], expected, rtol=1e-4, atol=1e-6)
     assert set(teacher.describe()["libraries"]) == {"keras-hub", "keras", "tensorflow"}
 
 
@@ -65,7 +65,7 @@ def test_detector_gives_what_predict_gives(tmp_path):
     where = save(model, tmp_path / "preset", "detection", class_names=NAMES)
     model.get_layer("classification_head").weights[-1].assign(np.full(27, 0.0, np.float32))  # else nothing is found
     model.save_to_preset(str(tmp_path / "preset"))
-    outputs = load_teacher("t", where)(tf.constant(IMAGES))
+    outputs = load_teacher("t", where)(IMAGES)
     expected = model.predict(IMAGES, verbose=0)
     count = int(expected["num_detections"][0])
     assert count > 0
@@ -96,7 +96,7 @@ def test_depth_estimator_gives_what_predict_gives(tmp_path):
     expected = model.predict(IMAGES, verbose=0)["depths"]
     teacher = load_teacher("t", save(model, tmp_path / "preset", "depth"))
     assert teacher.task.convention == "affine_inverse"
-    np.testing.assert_allclose(teacher(tf.constant(IMAGES))["depth"], expected, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(teacher(IMAGES)["depth"], expected, rtol=1e-3, atol=1e-5)
 
 
 def test_segmenter_gives_what_predict_gives(tmp_path):
@@ -106,7 +106,7 @@ def test_segmenter_gives_what_predict_gives(tmp_path):
     logits = model.predict(IMAGES, verbose=0)
     expected = tf.nn.softmax(tf.image.resize(logits, (64, 64)))
     teacher = load_teacher("t", save(model, tmp_path / "preset", "segmentation", class_names=NAMES))
-    np.testing.assert_allclose(teacher(tf.constant(IMAGES))["probs"], expected, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(teacher(IMAGES)["probs"], expected, rtol=1e-3, atol=1e-5)
 
 
 def test_own_preprocessing_is_not_said_twice(tmp_path):

@@ -43,7 +43,7 @@ def test_quantised_models_take_real_numbers_or_pixels(dtype, scaled, tmp_path):
     images = np.broadcast_to(shade[:, None, None], (3, 4, 6, 3))
     logits = (shade / 127.5 - 1) @ WEIGHTS
     tolerance = 1e-4 if dtype is None else 0.02
-    np.testing.assert_allclose(teacher(tf.constant(images))["probs"], tf.nn.softmax(logits), atol=tolerance)
+    np.testing.assert_allclose(teacher(images)["probs"], tf.nn.softmax(logits), atol=tolerance)
 
 
 def test_outputs_have_the_names_of_the_signature(tmp_path):
