@@ -2,13 +2,19 @@
 
 import dataclasses
 import importlib
-import math
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from must_tf.errors import UserError, nearest
 from must_tf.tasks import check_thresholds
+from must_tf.teacher_flags import (
+    PRESETS,
+    STUDENT,
+    check_teacher,
+    parse_cards,
+    parse_model,
+    parse_teachers,
+    parse_thresholds,
+)
 from must_tf.teachers.card import Card, find_card, read_card
 from must_tf.teachers.model import Model
 from must_tf.teachers.teacher import Teacher
@@ -24,16 +30,15 @@ __all__ = [
     "read_card",
 ]
 
-_STUDENT = "student"
-_MODELS = {
-    "keras": ("keras", "KerasFile"),
-    "savedmodel": ("savedmodel", "SavedModel"),
-    "onnx": ("onnx", "OnnxModel"),
-    "litert": ("litert", "LiteRtModel"),
-    "kerashub": ("kerashub", "KerasHubModel"),
-    "kerascv": ("kerascv", "KerasCvModel"),
+# Format → class, in the module of the format's name.
+_CLASSES = {
+    "keras": "KerasFile",
+    "savedmodel": "SavedModel",
+    "onnx": "OnnxModel",
+    "litert": "LiteRtModel",
+    "kerashub": "KerasHubModel",
+    "kerascv": "KerasCvModel",
 }
-_PRESETS = ("kerashub", "kerascv")
 
 
 def load_teacher(
@@ -54,22 +59,15 @@ def load_teacher(
         threshold; a library is missing.
     """
     thresholds = thresholds or {}
-    kind, path = _split(f"teacher {where!r} of task {task!r}", where, [_STUDENT, *_MODELS])
-    if kind == _STUDENT:
-        if card:
-            raise UserError(f"{card}: a card for task {task!r}, whose teacher is a student; it needs none")
+    read = _checked(task, where, card, thresholds)
+    kind, _, path = where.partition(":")
+    if read is None:
         from must_tf.teachers.student import StudentTeacher
 
         teacher: Teacher = StudentTeacher(path, task, thresholds)
     else:
         from must_tf.teachers.foreign import ForeignTeacher
 
-        if kind not in _PRESETS and not Path(path).exists():
-            raise UserError(f"{where}: no such file or folder")
-        read = read_card(card or find_card(where, path))
-        check_thresholds(read.task, thresholds)
-        others: dict[str, Any] = dict(thresholds)
-        read = dataclasses.replace(read, **others)
         teacher = ForeignTeacher(open_model(kind, path, read), read, task)
     teacher.loaded_from = (task, where, card, tuple(thresholds.items()))
     return teacher
@@ -80,47 +78,18 @@ def load_teachers(
     cards: Mapping[str, str] | None = None,
     thresholds: Mapping[str, Mapping[str, float]] | None = None,
 ) -> list[Teacher]:
-    """Loads teachers from `TASK=FORMAT:PATH`, one a task; by task too: the files of `cards`, and `thresholds`."""
+    """Loads teachers from `TASK=FORMAT:PATH`, one a task; by task too: the files of `cards`, and `thresholds`.
+
+    The first model is loaded when the texts and cards of all have been checked.
+    """
     cards, thresholds = cards or {}, thresholds or {}
-    pairs = [text.partition("=") for text in texts]
-    names = [task for task, _, _ in pairs]
-    for text, (task, equals, _) in zip(texts, pairs, strict=True):
-        if not (task and equals):
-            raise UserError(f"--teachers: {text!r} received, expected TASK=FORMAT:PATH")
-        if names.count(task) > 1:
-            raise UserError(f"--teachers: two teachers for task {task!r}; one a task can label")
-    for flag, tasks in (("cards", cards), ("thresholds", thresholds)):
-        for task in tasks:
-            if task not in names:
-                raise UserError(f"--{flag}: no teacher for task {task!r}; {nearest(task, names)}")
-    return [load_teacher(task, where, cards.get(task), thresholds.get(task)) for task, _, where in pairs]
-
-
-def parse_cards(texts: list[str]) -> dict[str, str]:
-    """Returns {task: file of its teacher's card} of `TASK=FILE`."""
-    cards: dict[str, str] = {}
-    for text in texts:
-        task, _, file = text.partition("=")
-        if not (task and file) or task in cards:
-            raise UserError(f"--cards: {text!r} received, expected TASK=FILE, a task once")
-        cards[task] = file
-    return cards
-
-
-def parse_thresholds(texts: list[str]) -> dict[str, dict[str, float]]:
-    """Returns {task: {threshold: value}} of `TASK.THRESHOLD=VALUE`."""
-    thresholds: dict[str, dict[str, float]] = {}
-    for text in texts:
-        place, _, value = text.partition("=")
-        task, _, name = place.rpartition(".")
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
-        if not (task and name and 0 <= number <= 1) or name in thresholds.get(task, {}):
-            raise UserError(f"--thresholds: {text!r} received, expected TASK.min_score=VALUE, from 0 to 1, each once")
-        thresholds.setdefault(task, {})[name] = number
-    return thresholds
+    wanted = [
+        (task, where, cards.get(task), thresholds.get(task, {}))
+        for task, where in parse_teachers(texts, cards, thresholds).items()
+    ]
+    for teacher in wanted:
+        _checked(*teacher)
+    return [load_teacher(*teacher) for teacher in wanted]
 
 
 def describe_model(where: str) -> str:
@@ -131,35 +100,28 @@ def describe_model(where: str) -> str:
     """
     from must_tf.teachers.draft import draft
 
-    if where.startswith(f"{_STUDENT}:"):
-        raise UserError(f"{where}: a student needs no card; give it to --teachers as it is")
-    kind, path = _split(where, where, _MODELS)
-    return draft(open_model(kind, path, None), where)
+    return draft(open_model(*parse_model(where), None), where)
 
 
 def open_model(kind: str, path: str, card: Card | None) -> Model:
     """Opens a model of a format; what a card says of how to load it counts."""
-    module, name = _MODELS[kind]
-    make = getattr(importlib.import_module(f"must_tf.teachers.{module}"), name)
+    make = getattr(importlib.import_module(f"must_tf.teachers.{kind}"), _CLASSES[kind])
     if kind == "savedmodel":
         return make(path, card.signature if card else None)
-    if kind in _PRESETS:
+    if kind in PRESETS:
         return make(path, card)
     return make(path)
 
 
-def _split(what: str, where: str, known: Iterable[str]) -> tuple[str, str]:
-    kind, colon, path = where.partition(":")
-    if not colon:
-        raise UserError(f"{what}: no format; expected FORMAT:PATH, as {_likely(where)}:{where}")
-    if kind not in known:
-        raise UserError(f"{what}: expected FORMAT:PATH; {nearest(kind, known)}")
-    if not path:
-        raise UserError(f"{what}: no path; expected {kind}:PATH")
-    return kind, path
+def _checked(task: str, where: str, card: str | None, thresholds: Mapping[str, float]) -> Card | None:
+    """Checks what can be before a model is loaded; returns its card with the thresholds in it, None of a student."""
+    kind, path = check_teacher(task, where, card)
+    if kind == STUDENT:
+        from must_tf.teachers.student import find_task
 
-
-def _likely(path: str) -> str:
-    """Guesses the format of a model by its name."""
-    known = {".onnx": "onnx", ".tflite": "litert", ".keras": "keras", ".h5": "keras"}
-    return known.get(Path(path).suffix, "savedmodel" if Path(path, "saved_model.pb").is_file() else _STUDENT)
+        find_task(path, task, thresholds)
+        return None
+    read = read_card(card or find_card(where, path))
+    check_thresholds(read.task, thresholds)
+    others: dict[str, Any] = dict(thresholds)
+    return dataclasses.replace(read, **others)

@@ -112,6 +112,9 @@ class RetinaNetAnchors:
         return np.array(anchors, np.float32)
 
 
+_FROM_0 = ("levels", "centre", "interpolated_scale_aspect_ratio")
+
+
 def make_anchors(values: Mapping[str, Any], view_size: Size, card: str) -> np.ndarray:
     """Returns anchors [N, 4] (cy, cx, height, width; fractions) from the parameters in a card.
 
@@ -123,13 +126,18 @@ def make_anchors(values: Mapping[str, Any], view_size: Size, card: str) -> np.nd
     for name, value in values.items():
         if name not in known:
             raise UserError(f"{card}: field {name!r} of anchors is unknown; {nearest(str(name), known)}")
-        many, flag = str(known[name].type).startswith("tuple"), known[name].type is bool
+        many, flag = known[name].type not in (float, bool), known[name].type is bool
         numbers = value if many else [value]
         if not isinstance(numbers, list) or any(
             isinstance(number, bool) != flag or not isinstance(number, (int, float)) for number in numbers
         ):
             expected = "a list of numbers" if many else "true or false" if flag else "a number"
             raise UserError(f"{card}: anchors: {name}: {value!r} received; expected {expected}")
+        if known[name].type == tuple[int, ...] and not all(isinstance(number, int) for number in numbers):
+            raise UserError(f"{card}: anchors: {name}: {value!r} received; expected whole numbers")
+        low = 0 if flag or name in _FROM_0 else 1e-6
+        if not all(low <= number <= 1e6 for number in numbers):
+            raise UserError(f"{card}: anchors: {name}: {value!r} received; expected {low:g} to 1e6")
     if not (values.get("levels") or values.get("strides")):
         raise UserError(f"{card}: anchors: not given: strides, pixels by layer (SSD), or levels (RetinaNet), as [3, 4]")
     fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
@@ -142,13 +150,15 @@ def read_anchors(path: Path) -> np.ndarray:
         raise UserError(f"{path}: no such file; anchors_file is looked for beside the card")
     try:
         if path.suffix == ".npy":
-            anchors = np.load(path, allow_pickle=False)
+            anchors = np.asarray(np.load(path, allow_pickle=False), np.float32)
         elif path.suffix == ".json":
             anchors = np.array(json.loads(path.read_text()), np.float32)
         else:
             anchors = np.array(list(csv.reader(path.read_text().splitlines())), np.float32)
-    except ValueError as error:
+    except (ValueError, TypeError, EOFError) as error:
         raise UserError(f"{path}: no table of numbers ({error}); expected rows of cy, cx, height, width") from None
     if anchors.ndim != 2 or anchors.shape[1] != 4:
         raise UserError(f"{path}: shape {list(anchors.shape)}; expected [N, 4]: cy, cx, height, width in fractions")
-    return anchors.astype(np.float32)
+    if not np.isfinite(anchors).all():
+        raise UserError(f"{path}: row {np.isfinite(anchors).all(1).argmin()} is not finite; expected fractions")
+    return anchors

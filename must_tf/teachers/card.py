@@ -5,7 +5,7 @@ import json
 import os
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -117,16 +117,21 @@ class Card:
             value = getattr(self, name)
             if value is not None and value not in choices:
                 raise self.error(f"{name}: {value!r} received; expected one of {', '.join(choices)}")
-        for name, (length, kinds) in _LISTS.items():
+        for name, (length, is_kind) in _LISTS.items():
             value = getattr(self, name)
-            if value is not None and not (len(value) == length and all(isinstance(v, kinds) for v in value)):
+            if value is not None and not (len(value) == length and all(map(is_kind, value))):
                 raise self.error(f"{name}: {list(value)} received; expected {length} numbers")
+        for name, (fits, words) in _BOUNDS.items():
+            value = getattr(self, name)
+            many = isinstance(value, list | tuple)
+            if value is not None and not all(map(fits, value if many else [value])):
+                raise self.error(f"{name}: {list(value) if many else value} received; expected {words}")
+        if self.range is not None and self.range[0] == self.range[1]:
+            raise self.error(f"range: {list(self.range)} received; expected two numbers that differ")
         if sorted(map(str, self.packed_order)) != ["box", "class", "score"]:
             raise self.error(
                 f"packed_order: {list(self.packed_order)} received; expected box, score and class, ordered"
             )
-        if self.input_size is not None and min(self.input_size) < 1:
-            raise self.error(f"input_size: {list(self.input_size)} received; expected height and width above 0")
         if self.task in _WITH_CLASSES and not self.class_names:
             raise self.error(f"class_names: none received; a teacher of {self.task} has class names")
         self._check_classes()
@@ -137,6 +142,8 @@ class Card:
             if len(set(known)) < len(known):
                 twice = next(label for label in known if known.count(label) > 1)
                 raise self.error(f"{name}: {twice!r} is there twice")
+        if self.classes is not None and not self.classes:
+            raise self.error("classes: none received; leave the field out, and the model's classes are the task's")
         for theirs, ours in (self.classes or {}).items():
             if theirs not in self.class_names:
                 raise self.error(f"classes: the model has no class {theirs!r}; {nearest(theirs, self.class_names)}")
@@ -175,13 +182,40 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "box_units": ("normalised", "pixels"),
     "convention": ("metric", "affine_inverse"),
 }
-_LISTS: dict[str, tuple[int, Any]] = {
-    "input_size": (2, int),
-    "range": (2, (int, float)),
-    "mean": (3, (int, float)),
-    "std": (3, (int, float)),
-    "box_scales": (4, (int, float)),
-    "normals_axes": (3, (int, float)),
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return _is_whole(value) or isinstance(value, float)
+
+
+_LISTS: dict[str, tuple[int, Callable[[Any], bool]]] = {
+    "input_size": (2, _is_whole),
+    "range": (2, _is_number),
+    "mean": (3, _is_number),
+    "std": (3, _is_number),
+    "box_scales": (4, _is_number),
+    "normals_axes": (3, _is_number),
+}
+_SHARE = (lambda value: 0 <= value <= 1, "a number from 0 to 1")
+_POSITIVE = (lambda value: 1e-30 < value < 1e30, "above 0, and finite")
+_FINITE = (lambda value: -1e30 < value < 1e30, "finite numbers")
+_BOUNDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "min_score": _SHARE,
+    "doubtful_score": _SHARE,
+    "top_k": (lambda value: value >= 0, "0 or more"),
+    "input_size": (lambda value: value >= 1, "height and width above 0"),
+    "range": _FINITE,
+    "mean": _FINITE,
+    "std": _POSITIVE,
+    "nms_iou": (lambda value: 0 < value <= 1, "above 0, and at most 1"),
+    "box_scales": _POSITIVE,
+    "depth_scale": _POSITIVE,
+    "max_depth": _POSITIVE,
+    "normals_axes": (lambda value: abs(value) == 1, "1 or -1 for each axis"),
 }
 _FIELDS = {field.name: field for field in dataclasses.fields(Card) if field.name != "path"}
 _KINDS: dict[Any, tuple[Any, str]] = {
@@ -200,11 +234,7 @@ def read_card(path: str | os.PathLike) -> Card:
     Raises:
       UserError: no such file; not YAML or JSON; an unknown field or a value that cannot be, named.
     """
-    try:
-        text = Path(path).read_text()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    value = _parse(path, text)
+    value = _parse(path, _read_text(Path(path), "no such file"))
     if not isinstance(value, dict) or "task" not in value:
         raise UserError(f"{path}: expected the fields of a teacher card, `task` among them; see must label --describe")
     for name, given in value.items():
@@ -223,7 +253,18 @@ def find_card(where: str, path: str) -> str:
     for suffix in SUFFIXES:
         if Path(base + suffix).is_file():
             return base + suffix
-    raise UserError(f"{where}: no card ({base}{SUFFIXES[0]}); for a draft run: must label --describe={where}")
+    raise UserError(
+        f"{where}: no card ({base}{SUFFIXES[0]}, or --cards=TASK=FILE); for a draft run: must label --describe={where}"
+    )
+
+
+def _read_text(path: Path, missing: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"{path}: {missing}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: byte {error.start} is no UTF-8; save the file as UTF-8") from None
 
 
 def _parse(path: str | os.PathLike, text: str) -> Any:
@@ -253,8 +294,5 @@ def _check_kind(path: str | os.PathLike, name: str, given: Any) -> None:
 
 
 def _read_names(path: Path) -> tuple[str, ...]:
-    try:
-        lines = path.read_text().splitlines()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; class_names_file is looked for beside the card") from None
+    lines = _read_text(path, "no such file; class_names_file is looked for beside the card").splitlines()
     return tuple(line.strip() for line in lines if line.strip())

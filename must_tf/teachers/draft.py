@@ -1,8 +1,10 @@
 """A draft of a teacher card, out of what a model says of its inputs and outputs."""
 
 import json
+from pathlib import Path
 from typing import Any
 
+from must_tf.errors import UserError
 from must_tf.teachers.card import SUFFIXES
 from must_tf.teachers.model import Model, Slot
 
@@ -13,10 +15,12 @@ _MANY = 20  # class names beyond this belong into a file of their own
 def draft(model: Model, where: str) -> str:
     """Returns a card in YAML; comments give inputs and outputs, and mark the guesses."""
     outputs = model.outputs()
+    if not (model.inputs and outputs):
+        raise UserError(f"{where}: {len(model.inputs)} inputs and {len(outputs)} outputs; expected one or more of each")
     lines = [f"# {where}", "# inputs"]
     lines += [f"#   {slot}" for slot in model.inputs]
     lines += ["# outputs"] + [f"#   {slot}" for slot in outputs]
-    lines += [f"# a draft: check every guess, and save it as {model.path}{SUFFIXES[0]}"]
+    lines += [f"# a draft: check every guess, and save it as {Path(model.path)}{SUFFIXES[0]}"]
     kind = str(model.known.get("task") or _kind(outputs))
     lines += [f"task: {kind}" + ("" if "task" in model.known else f"  {_GUESS}")]
     if model.known.get("signature"):
@@ -52,7 +56,7 @@ def _channels(shape: tuple[int | None, ...]) -> int | None:
 def _input_lines(model: Model) -> list[str]:
     slot = model.inputs[0].batched()
     nchw = len(slot.shape) == 4 and slot.shape[1] == 3 and slot.shape[3] != 3
-    sides = slot.shape[2:4] if nchw else slot.shape[1:3]
+    sides = slot.shape[2:4] if nchw else slot.shape[1:3] if len(slot.shape) == 4 else (None, None)
     size = model.known.get("input_size") or sides
     known = [str(side) if side else "224" for side in size]
     lines = [f"input_size: [{', '.join(known)}]" + ("" if None not in size else f"  {_GUESS}: any size will do")]

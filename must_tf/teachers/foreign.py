@@ -14,10 +14,11 @@ from must_tf.tasks import to_json
 from must_tf.tasks.task import Outputs
 from must_tf.teachers import reading
 from must_tf.teachers.card import Card
-from must_tf.teachers.model import Model, Slot
-from must_tf.teachers.teacher import Teacher
+from must_tf.teachers.model import Model, Slot, versions
+from must_tf.teachers.teacher import Teacher, void
 
 _USUAL = {"resize": "stretch"}
+_OURS = ("must_tf", "pillow", "tensorflow")  # they decode and resize for every model
 
 
 class ForeignTeacher(Teacher):
@@ -57,8 +58,10 @@ class ForeignTeacher(Teacher):
 
     def __call__(self, images: np.ndarray) -> Outputs:
         """Runs the model, in the batches that it was made for."""
-        arrays = self._run(images) | self._anchors
-        outputs = reading.READERS[self.card.task](self.card, arrays, self.input_size)
+        arrays, finite = self._run(images)
+        outputs = self._read(arrays)
+        if not finite.all():
+            return void(outputs, finite)
         return {name: tf.convert_to_tensor(values) for name, values in outputs.items()}
 
     def describe(self) -> dict[str, Any]:
@@ -73,7 +76,7 @@ class ForeignTeacher(Teacher):
             "card": self.card.to_json(),
             "licence": self.card.licence,
             "source": self.card.source,
-            "libraries": self.model.versions(),
+            "libraries": versions(sorted({*self.model.packages, *_OURS})),
         }
 
     def prepare(self, images: np.ndarray) -> np.ndarray:
@@ -88,20 +91,25 @@ class ForeignTeacher(Teacher):
             images = images.transpose(0, 3, 1, 2)
         return np.ascontiguousarray(images, None if self.model.quantised else self.slot.dtype)
 
-    def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns the arrays by role for any number of views, whatever batch the model has."""
+    def _run(self, images: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Returns the arrays by role for any number of views, whatever batch the model has, and which are finite."""
         count, batch = len(images), self.slot.shape[0] or len(images)
         missing = -count % batch
         if missing:
             images = np.concatenate([images, np.repeat(images[-1:], missing, 0)])
         prepared = self.prepare(images)
         parts = [self._run_batch(prepared[i : i + batch]) for i in range(0, len(images), batch)]
-        return {role: np.concatenate([part[role] for part in parts])[:count] for role in parts[0]}
+        arrays = {role: np.concatenate([part[role] for part, _ in parts])[:count] for role in parts[0][0]}
+        return arrays, np.concatenate([finite for _, finite in parts])[:count]
 
-    def _run_batch(self, prepared: np.ndarray) -> reading.Arrays:
+    def _run_batch(self, prepared: np.ndarray) -> tuple[reading.Arrays, np.ndarray]:
         found = self.model.predict(prepared if self._batched else prepared[0])
         arrays = {role: found[name] for role, name in self._outputs.items()}
-        return reading.regular(self.card, arrays, self.slot.shape[0] == 1)
+        return reading.regular(self.card, arrays, self.slot.shape[0] == 1), reading.finite(arrays, len(prepared))
+
+    def _read(self, arrays: reading.Arrays) -> reading.Outputs:
+        with np.errstate(all="ignore"):  # of values that are not finite
+            return reading.READERS[self.card.task](self.card, {**arrays, **self._anchors}, self.input_size)
 
     def _only_input(self) -> Slot:
         inputs = self.model.inputs
@@ -149,10 +157,9 @@ class ForeignTeacher(Teacher):
             return None, None
         low, high = card.range
         mean, std = np.array(card.mean or (0.0,) * 3), np.array(card.std or (1.0,) * 3)
-        if not std.all():
-            raise card.error(f"std: {list(std)} received; expected no 0")
-        scale, shift = (high - low) / 255 / std, (low - mean) / std
-        return tuple(np.tile(values.astype(np.float32), (*self.input_size, 1)) for values in (scale, shift))
+        pair = (high - low) / 255 / std, (low - mean) / std
+        scale, shift = (np.tile(values.astype(np.float32), (*self.input_size, 1)) for values in pair)
+        return scale, shift
 
     def _roles(self) -> dict[str, str]:
         """Returns the names of the outputs by role."""
@@ -190,13 +197,20 @@ class ForeignTeacher(Teacher):
             raise card.error("anchors: go with suppressed: false and box_format: cxcywh or cycxhw")
 
     def _check(self) -> None:
-        """Runs the model once on grey, and checks the shapes of what it gives, and whether its values can be so."""
+        """Runs the model once on grey: checks shapes, whether values can be so, and that labels come of them."""
         card = self.card
         grey = np.full((2, *self.input_size, 3), 128, np.uint8)
         try:
-            arrays = self._run(grey) | self._anchors
+            arrays, _ = self._run(grey)
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise card.error(f"{self.model.path} does not run on images {list(grey.shape)}: {reason}") from error
-        if problem := reading.misfit(card, arrays, len(grey)) or reading.unlikely(card, arrays):
+        if problem := reading.misfit(card, arrays | self._anchors, len(grey)) or reading.unlikely(card, arrays):
             raise card.error(problem)
+        try:
+            outputs = self._read(arrays)
+            for i in range(len(grey)):
+                self.task.from_teacher({name: values[i] for name, values in outputs.items()})
+        except Exception as error:
+            reason = " ".join(str(error).split())[:300]
+            raise card.error(f"outputs: no label of {card.task} can be made of them on grey: {reason}") from error

@@ -10,8 +10,9 @@ from must_tf.teachers.model import Model, Slot
 
 
 def slot(name: str, spec: Any) -> Slot:
-    """Returns what a tensor or a spec of one says of itself."""
-    return Slot(name, tuple(tf.TensorShape(spec.shape).as_list()), tf.as_dtype(spec.dtype).name)
+    """Returns what a tensor or a spec of one says of itself; one that has any number of axes is [?]."""
+    shape = tf.TensorShape(spec.shape)
+    return Slot(name, (None,) if shape.rank is None else tuple(shape.as_list()), tf.as_dtype(spec.dtype).name)
 
 
 class KerasModel(Model):

@@ -31,7 +31,7 @@ def _load(path: str, legacy: bool) -> Any:
         import keras  # type: ignore[no-redef]
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError) as error:
+    except Exception as error:  # of Keras, h5py and zipfile
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"keras:{path}: {keras.__name__} {keras.__version__} cannot load it: {reason}") from error
 
@@ -42,7 +42,7 @@ def _version(path: str) -> str:
         try:
             with zipfile.ZipFile(path) as archive:
                 return str(json.loads(archive.read("metadata.json"))["keras_version"])
-        except (zipfile.BadZipFile, KeyError):
+        except (zipfile.BadZipFile, KeyError, ValueError, TypeError):
             raise UserError(f"keras:{path}: not a .keras file; expected what model.save('NAME.keras') writes") from None
     import h5py
 
@@ -51,7 +51,7 @@ def _version(path: str) -> str:
             if "Lambda" in _layer_kinds(json.loads(file.attrs["model_config"])):
                 raise UserError(f"keras:{path}: holds a Lambda layer, which is code; save the model without it")
             return str(file.attrs["keras_version"])
-    except (OSError, KeyError):
+    except (OSError, KeyError, ValueError):
         raise UserError(f"keras:{path}: not a whole model (weights alone?); expected what model.save writes") from None
 
 

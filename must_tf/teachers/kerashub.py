@@ -19,7 +19,7 @@ _CONVENTIONS = {"relative": "affine_inverse", "metric": "metric"}
 
 
 class KerasHubModel(PresetModel):
-    """A preset. The card says what kind of model it is; without one, the preset must be a folder, which says it."""
+    """A preset. The card says what kind of model it is; without one, the folder or KerasHub's own list says it."""
 
     format = "kerashub"
     packages = ("keras-hub", "keras", "tensorflow")
@@ -53,9 +53,17 @@ def _known(model: Any, kind: str, converter: Any) -> dict[str, Any]:
 
 
 def _kind(where: str, folder: Path, hub: Any) -> str:
-    """Returns the kind of the model in a folder."""
+    """Returns the kind of the model in a folder, or of one of the library's own presets."""
     import keras
 
+    for kind, base in _CLASSES.items():
+        if str(folder) in getattr(hub.models, base).presets:
+            return kind
+    if not folder.is_dir():
+        raise UserError(
+            f"{where}: neither a folder nor a preset of {', '.join(_CLASSES.values())} that KerasHub lists; "
+            "write its card without a draft (task, class_names), and name it with --cards=TASK=FILE"
+        )
     if not (folder / "task.json").is_file():
         raise UserError(f"{where}: no task.json in it; expected the folder of a preset of a task")
     name = files.read_json(folder / "task.json")["registered_name"]

@@ -21,11 +21,11 @@ class LiteRtModel(Model):
         self.path = path
         try:
             self._interpreter = litert.Interpreter(path, num_threads=os.cpu_count())
-        except ValueError as error:
+            self._names = _names(self._interpreter)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:  # no model, or ops that LiteRT does not have
             raise UserError(f"litert:{path}: LiteRT cannot load it: {' '.join(str(error).split())[:300]}") from error
         self.inputs = tuple(_slot(detail) for detail in self._interpreter.get_input_details())
-        self._names = _names(self._interpreter)
-        self._interpreter.allocate_tensors()
         self.quantised = _parameters(self._interpreter.get_input_details()[0])[0] != 0
 
     def outputs(self) -> tuple[Slot, ...]:

@@ -3,8 +3,7 @@
 import abc
 import hashlib
 import importlib
-import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -13,6 +12,8 @@ import numpy as np
 
 from must_tf import files
 from must_tf.errors import UserError
+
+_MODULES = {"pillow": "PIL"}  # of libraries whose module has another name
 
 
 class Slot(NamedTuple):
@@ -44,7 +45,7 @@ class Model(abc.ABC):
       format: the word before the colon in `FORMAT:PATH`.
       path: the file, folder or preset.
       inputs: what it takes.
-      packages: the distributions that run it, for the manifest.
+      packages: the libraries that run it, for the manifest.
       known: fields of a card that the model itself says; a card may say otherwise.
       quantised: whether `predict` takes real numbers, or pixels as they are, and turns them into integers itself.
       fixed: fields of a card that are the model's own business; a card may not give them.
@@ -75,15 +76,17 @@ class Model(abc.ABC):
             return hashlib.sha256("\n".join(lines).encode()).hexdigest()
         return files.sha256(path)
 
-    def versions(self) -> dict[str, str]:
-        """Returns the versions of the libraries that run it."""
-        return {name: importlib.metadata.version(name) for name in self.packages}
-
 
 def require_file(where: str, path: str) -> None:
     """Raises a `UserError` unless the path is a file."""
     if not Path(path).is_file():
         raise UserError(f"{where}: no such file")
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Returns versions as the libraries themselves say them: a distribution may be another, as onnxruntime-gpu is."""
+    modules = {name: importlib.import_module(_MODULES.get(name, name.replace("-", "_"))) for name in packages}
+    return {name: str(module.__version__) for name, module in modules.items()}
 
 
 def optional(module: str, extra: str) -> ModuleType:

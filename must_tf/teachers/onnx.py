@@ -1,7 +1,9 @@
 """`onnx:FILE`: an ONNX model, run by onnxruntime (extra `onnx`)."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,12 +43,37 @@ class OnnxModel(Model):
         return dict(zip(names, self._session.run(names, {self.inputs[0].name: images}), strict=True))
 
     def sha256(self) -> str:
-        """Returns the digest of the file; where weights lie in a file beside it, that of both digests."""
-        parts = [part for part in (self.path, f"{self.path}.data", f"{self.path}_data") if Path(part).is_file()]
-        digests = [files.sha256(part) for part in parts]
+        """Returns the digest of the file; where weights lie in files beside it, that of the digests of all."""
+        digests = [files.sha256(part) for part in (Path(self.path), *_weights(self.path))]
         return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
+def _weights(path: str) -> list[Path]:
+    """Returns the files beside a model that it has weights in."""
+    if Path(path).suffix == ".ort":  # onnxruntime's own format, with all weights in it
+        return []
+    onnx = optional("onnx", "onnx")
+    model = onnx.load(path, load_external_data=False)
+    found = {
+        entry.value
+        for part in (model.graph, *model.functions)
+        for tensor in _tensors(part)
+        if onnx.external_data_helper.uses_external_data(tensor)
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    return [Path(path).parent / name for name in sorted(found)]
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """Yields the constants of a graph, or of a function, and of the graphs in it."""
+    yield from getattr(graph, "initializer", ())
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        yield from (attribute.t, *attribute.tensors)
+        for inner in (attribute.g, *attribute.graphs):
+            yield from _tensors(inner)
+
+
 def _slot(value) -> Slot:
-    shape = tuple(size if isinstance(size, int) and size > 0 else None for size in value.shape)
+    shape = tuple(size if isinstance(size, int) and size > 0 else None for size in value.shape) or (None,)
     return Slot(value.name, shape, _DTYPES.get(value.type, value.type.removeprefix("tensor(").removesuffix(")")))

@@ -80,12 +80,13 @@ def detection(card: Card, arrays: Arrays, view: Size) -> Outputs:
     else:
         sides = np.array((*view, *view), np.float32) if card.box_units == "pixels" else np.float32(1)
         found = boxes.to_yxyx(found, str(card.box_format)) / sides
+    inside_out = np.asarray((found[..., 2:] < found[..., :2]).any(-1))
     scores = _standard(card, "scores", arrays["scores"])
     if not card.suppressed:
-        by_class = _map_scores(card, _probabilities(card, scores))
+        by_class = np.where(inside_out[..., np.newaxis], 0, _map_scores(card, _probabilities(card, scores)))
         return boxes.suppress(found, by_class, Detection.max_outputs, card.nms_iou)
     ids = np.rint(arrays["classes"]).astype(np.int32) - int(card.background_first)
-    real = ~(found[..., 2:] < found[..., :2]).any(-1)
+    real = ~inside_out
     if "count" in arrays:
         real &= np.arange(found.shape[1]) < arrays["count"].reshape(-1, 1)
     classes = np.where(real, _map_ids(card, ids), -1).astype(np.int32)
@@ -172,6 +173,22 @@ def regular(card: Card, arrays: Arrays, single: bool) -> Arrays:
     fits = all(array.ndim == ranks[role] for role, array in whole.items())
     fits = fits and len({array.shape[:2] for array in whole.values()}) == 1
     return boxes.keep_best(**whole, max_outputs=Detection.max_outputs) if fits else arrays
+
+
+def finite(arrays: Arrays, batch: int) -> np.ndarray:
+    """Returns of which images a model gave finite values alone, bool [batch]; rows beyond `count` may be anything.
+
+    Args:
+      arrays: what it gave, by role; of a single image, the batch may be missing.
+      batch: how many images it saw.
+    """
+    count = np.asarray(arrays.get("count", np.inf), np.float32).reshape(-1, 1)
+    found = np.ones(batch, bool)
+    for array in arrays.values():
+        good = np.isfinite(array if array.shape[:1] == (batch,) else array[np.newaxis])
+        rows = good.all(tuple(range(2, good.ndim))).reshape(len(good), -1)
+        found &= (rows | (np.arange(rows.shape[1]) >= count)).all(1)
+    return found
 
 
 def anchors_of(card: Card, view: Size) -> np.ndarray | None:

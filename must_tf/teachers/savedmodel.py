@@ -27,7 +27,11 @@ class SavedModel(Model):
         if not Path(path, "saved_model.pb").is_file():
             raise UserError(f"savedmodel:{path}: no saved_model.pb in it; expected the folder of a SavedModel")
         self.path = path
-        self._model = tf.saved_model.load(path)  # owns the variables
+        try:
+            self._model = tf.saved_model.load(path)  # owns the variables
+        except Exception as error:  # of its parser, its ops and its files; they have no common base but this
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(f"savedmodel:{path}: TensorFlow {tf.__version__} cannot load it: {reason}") from error
         known = dict(self._model.signatures)
         if signature is None:
             signature = USUAL if USUAL in known or not known else min(known)

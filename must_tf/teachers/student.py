@@ -1,7 +1,6 @@
 """`student:WORKDIR`: a finished run of `must train` as a teacher."""
 
 import dataclasses
-import importlib.metadata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,14 @@ import tensorflow as tf
 
 from must_tf import files
 from must_tf.errors import UserError, nearest
-from must_tf.tasks import check_thresholds, to_json
+from must_tf.records import read_manifest
+from must_tf.tasks import Task, check_thresholds, to_json
 from must_tf.tasks.task import Outputs
-from must_tf.teachers.teacher import Teacher
-from must_tf.training.checkpoint import STUDENT, load_student, read_input_size
+from must_tf.teachers.model import versions
+from must_tf.teachers.teacher import Teacher, void
+from must_tf.training.checkpoint import CONFIG, STUDENT, load_student, read_architecture, read_input_size
+
+_UNKNOWN = "unknown"
 
 
 class StudentTeacher(Teacher):
@@ -28,25 +31,31 @@ class StudentTeacher(Teacher):
 
     def __init__(self, workdir: str, name: str, thresholds: Mapping[str, float]):
         self.workdir = Path(workdir)
+        own = find_task(workdir, name, thresholds)
         self.student = load_student(workdir)
-        tasks = self.student.tasks
-        if name not in tasks and len(tasks) > 1:
-            raise UserError(f"{workdir}: its student has no task {name!r}; {nearest(name, tasks)}")
-        self.source = name if name in tasks else next(iter(tasks))
-        check_thresholds(tasks[self.source].kind, thresholds)
-        self.task = dataclasses.replace(tasks[self.source], name=name, **thresholds)
+        self.source = own.name
+        self.task = dataclasses.replace(own, name=name, **thresholds)
         self.input_size = read_input_size(workdir)
         self.sha256 = files.sha256(self.workdir / STUDENT / "weights.data-00000-of-00001")
-        head = f".{self.source}" if len(tasks) > 1 else ""
+        head = f".{self.source}" if len(self.student.tasks) > 1 else ""
         others = "".join(f"-{field}{value:g}" for field, value in sorted(thresholds.items()))
         self.id = f"{self.workdir.name}{head}-{self.sha256[:8]}{others}"
 
     def __call__(self, images: np.ndarray) -> Outputs:
         """Runs the student in inference mode."""
-        return self.student.infer(tf.constant(images))[self.source]
+        return self._infer(tf.constant(images))
+
+    @tf.function(reduce_retracing=True)
+    def _infer(self, images: tf.Tensor) -> Outputs:
+        """What `Student.infer` gives of one head; values that are not finite are seen before suppression hides them."""
+        prediction = self.student(images)[self.source]
+        finite = [
+            tf.reduce_all(tf.math.is_finite(part), range(1, len(part.shape))) for part in tf.nest.flatten(prediction)
+        ]
+        return void(self.task.outputs(prediction, tf.shape(images)[1:3]), tf.reduce_all(tf.stack(finite), 0))
 
     def describe(self) -> dict[str, Any]:
-        """The licence of an own teacher is that of its data: unknown here."""
+        """The licences of an own teacher are those of its data."""
         return {
             "format": "student",
             "path": str(self.workdir),
@@ -54,6 +63,36 @@ class StudentTeacher(Teacher):
             "input_size": list(self.input_size),
             "resize": self.resize,
             "task": to_json(self.task),
-            "licence": "unknown",
-            "libraries": {name: importlib.metadata.version(name) for name in ("tensorflow", "tf_keras")},
+            "licence": _licences(self.workdir),
+            "libraries": versions(("tensorflow", "tf_keras")),
         }
+
+
+def find_task(workdir: str, name: str, thresholds: Mapping[str, float]) -> Task:
+    """Returns the task of a finished run's student that is to be served under a name.
+
+    Raises:
+      UserError: it has no such task, or the task no such threshold.
+    """
+    tasks = {task.name: task for task in read_architecture(workdir).tasks}
+    if name not in tasks and len(tasks) > 1:
+        raise UserError(f"{workdir}: its student has no task {name!r}; {nearest(name, tasks)}")
+    found = tasks[name] if name in tasks else next(iter(tasks.values()))
+    check_thresholds(found.kind, thresholds)
+    return found
+
+
+def _licences(workdir: Path) -> str:
+    """Returns the licences of the images and of the teachers that a run was trained on; `unknown` is one of them."""
+    config, found = files.read_json(workdir / CONFIG), set()
+    for folder in config.get("train", ()):
+        try:
+            manifest = read_manifest(folder, whole=False)
+        except UserError:  # the dataset is gone
+            found.add(_UNKNOWN)
+            continue
+        said = [manifest.source, *manifest.teachers.values()]
+        found |= {str(entry.get("licence") or _UNKNOWN) for entry in said}
+    if config.get("init"):
+        found.add(_UNKNOWN)
+    return "; ".join(sorted(found)) or _UNKNOWN

@@ -78,11 +78,25 @@ class Teacher(abc.ABC):
 
     @abc.abstractmethod
     def __call__(self, images: np.ndarray) -> Outputs:
-        """Takes views, uint8 RGB [batch, height, width, 3]; returns `Task.outputs` of them."""
+        """Takes views, uint8 RGB [batch, height, width, 3]; returns `Task.outputs` of them.
+
+        Of an image for which the model gives a value that is not finite, all numbers are NaN.
+        """
 
     @abc.abstractmethod
     def describe(self) -> dict[str, Any]:
         """Returns what the manifest says of the teacher: format, path, SHA-256, input size, task, licence."""
+
+
+def void(outputs: Mapping[str, Any], finite: Any) -> Outputs:
+    """Makes the numbers of images that are not `finite`, bool [batch], NaN: no label can be made of them."""
+
+    def of_finite(values: tf.Tensor) -> tf.Tensor:
+        if not values.dtype.is_floating:
+            return values
+        return tf.where(tf.reshape(finite, [-1] + [1] * (len(values.shape) - 1)), values, tf.cast(np.nan, values.dtype))
+
+    return {name: of_finite(tf.convert_to_tensor(values)) for name, values in outputs.items()}
 
 
 @functools.lru_cache(4096)

@@ -56,6 +56,11 @@ def test_parameters_of_anchors_are_checked():
         ({"levels": [3], "ratios_first": 1}, "anchors: ratios_first: 1 received; expected true or false"),
         ({"levels": [3], "strides": [8]}, "field 'strides' of anchors is unknown"),
         ({"levels": []}, "not given"),
+        ({"levels": [3, 3.5]}, r"anchors: levels: \[3, 3.5\] received; expected whole numbers"),
+        ({"levels": [-1]}, r"anchors: levels: \[-1\] received; expected 0 to"),
+        ({"strides": [8, 0]}, r"anchors: strides: \[8, 0\] received; expected 1e-06 to 1e6"),
+        ({"strides": [8], "aspect_ratios": [1, 0]}, r"anchors: aspect_ratios: \[1, 0\] received; expected 1e-06 to"),
+        ({"strides": [8], "max_scale": float("nan")}, "anchors: max_scale: nan received"),
     ],
 )
 def test_parameter_of_another_kind_is_named(values, says):
@@ -99,6 +104,18 @@ def test_anchors_from_files_are_the_same(tmp_path):
 def test_broken_anchor_files_are_named(tmp_path):
     (tmp_path / "a.csv").write_text("y,x\n1,2")
     (tmp_path / "b.csv").write_text("1,2\n3,4")
-    for name, message in (("no.csv", "no such file"), ("a.csv", "no table of numbers"), ("b.csv", r"shape \[2, 2\]")):
+    (tmp_path / "empty.npy").touch()
+    (tmp_path / "a.json").write_text('{"y": 1}')
+    (tmp_path / "c.csv").write_text("1,2,3,4\n1,nan,3,4")
+    np.save(tmp_path / "text.npy", np.array([["a"] * 4]))
+    for name, message in (
+        ("no.csv", "no such file"),
+        ("a.csv", "no table of numbers"),
+        ("b.csv", r"shape \[2, 2\]"),
+        ("c.csv", "row 1 is not finite"),
+        ("a.json", "no table of numbers"),
+        ("empty.npy", "no table of numbers"),
+        ("text.npy", "no table of numbers"),
+    ):
         with pytest.raises(UserError, match=f"{name}: {message}"):
             read_anchors(tmp_path / name)

@@ -54,6 +54,22 @@ def test_what_a_model_says_fills_what_the_card_does_not(tmp_path):
         ({"suppressed": "maybe"}, "suppressed: 'maybe' received; expected true or false"),
         ({"layout": "HWC"}, "layout: 'HWC' received; expected one of NHWC, NCHW"),
         ({"outputs": ["probs"]}, "outputs: .* expected names with values"),
+        ({"min_score": 50}, "min_score: 50 received; expected a number from 0 to 1"),
+        ({"doubtful_score": -0.1}, "doubtful_score: -0.1 received; expected a number from 0 to 1"),
+        ({"min_score": float("nan")}, "min_score: nan received; expected a number from 0 to 1"),
+        ({"top_k": -1}, "top_k: -1 received; expected 0 or more"),
+        ({"nms_iou": 50}, "nms_iou: 50 received; expected above 0, and at most 1"),
+        ({"nms_iou": 0}, "nms_iou: 0 received; expected above 0"),
+        ({"depth_scale": 0}, "depth_scale: 0 received; expected above 0, and finite"),
+        ({"max_depth": 0}, "max_depth: 0 received; expected above 0, and finite"),
+        ({"max_depth": float("inf")}, "max_depth: inf received; expected above 0, and finite"),
+        ({"range": [1, 1]}, r"range: \[1, 1\] received; expected two numbers that differ"),
+        ({"range": [0, float("inf")]}, r"range: \[0, inf\] received; expected finite numbers"),
+        ({"range": [False, True]}, "range: .* expected 2 numbers"),
+        ({"std": [1, 0, 1]}, r"std: \[1, 0, 1\] received; expected above 0"),
+        ({"box_scales": [10, 10, 5, 0]}, "box_scales: .* expected above 0"),
+        ({"normals_axes": [1, 0, -1]}, "normals_axes: .* expected 1 or -1 for each axis"),
+        ({"classes": {}}, "classes: none received; leave the field out"),
     ],
 )
 def test_wrong_cards_are_one_line(tmp_path, fields, message):
@@ -72,6 +88,20 @@ def test_what_is_no_card_is_named(tmp_path):
     (tmp_path / "card.yaml").write_text("a text")
     with pytest.raises(UserError, match="expected the fields of a teacher card"):
         read_card(tmp_path / "card.yaml")
+
+
+def test_files_that_are_no_utf8_are_named(tmp_path):
+    (tmp_path / "names.txt").write_bytes("cat\nch\xe2t".encode("latin-1"))
+    with pytest.raises(UserError, match=r"names.txt: byte 6 is no UTF-8"):
+        read_card(write(tmp_path, class_names_file="names.txt"))
+    (tmp_path / "card.yaml").write_bytes("task: d\xe9pth".encode("latin-1"))
+    with pytest.raises(UserError, match=r"card.yaml: byte 7 is no UTF-8"):
+        read_card(tmp_path / "card.yaml")
+
+
+def test_mark_that_windows_puts_first_is_no_part_of_a_name(tmp_path):
+    (tmp_path / "names.txt").write_bytes("cat\ndog".encode("utf-8-sig"))
+    assert read_card(write(tmp_path, class_names=[], class_names_file="names.txt")).class_names == ("cat", "dog")
 
 
 def test_every_field_is_documented():

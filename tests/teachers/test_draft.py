@@ -32,3 +32,17 @@ def test_unknown_format_is_named():
 def test_student_is_said_to_need_no_card():
     with pytest.raises(UserError, match="student:runs/a: a student needs no card"):
         describe_model("student:runs/a")
+
+
+def test_draft_saved_where_it_says_is_found(saved, tmp_path):
+    """With a slash after the folder, too."""
+    where = saved("savedmodel", "depth") + "/"
+    card = tmp_path / "savedmodel-depth.card.json"
+    card.unlink()
+    with pytest.raises(UserError, match=f"must label --describe={where}"):
+        load_teacher("t", where)
+    text = describe_model(where)
+    (place,) = [line.rpartition(" ")[2] for line in text.splitlines() if "save it as" in line]
+    with open(place, "w") as file:
+        file.write(text)
+    assert load_teacher("t", where).task.kind == "depth"

@@ -72,6 +72,7 @@ def test_manifest_names_file_card_and_libraries(saved, tmp_path):
     assert described["licence"] == "MIT" and described["source"] == "https://example.org"
     assert described["card"]["range"] == [-1, 1] and described["task"]["kind"] == "depth"
     assert described["libraries"]["tensorflow"] == tf.__version__ and len(described["sha256"]) == 64
+    assert described["libraries"].keys() >= {"must_tf", "pillow"}  # they decode and resize
 
 
 def test_card_is_part_of_the_identity(saved, tmp_path):
@@ -100,7 +101,7 @@ WRONG = {
     "layout": ({"layout": "NCHW"}, "layout: NCHW does not fit"),
     "dtype": ({"dtype": "uint8"}, "dtype: 'uint8' received; the model's input is images: float32"),
     "range": ({"range": None}, "range: not given"),
-    "std": ({"std": [1, 0, 1]}, "std: .* expected no 0"),
+    "std": ({"std": [1, 0, 1]}, "std: .* expected above 0"),
     "convention": ({"convention": None}, "convention: not given; see must label --describe=savedmodel:"),
     "kind": ({"task": "normals"}, r"outputs: normals: shape \[2, 8, 12, 1\]; the last axis \(channels\) must be 3"),
     "classes": ({"task": "segmentation", "class_names": ["a", "b", "c"], "activation": "logits"}, "probs is of 1 cl"),
@@ -124,7 +125,7 @@ def test_activation_that_the_values_speak_against_is_refused(saved, tmp_path):
 
 
 def test_missing_model_is_told_before_its_card(tmp_path):
-    with pytest.raises(UserError, match=r"onnx:.*sge\.onnx: no such file or folder"):
+    with pytest.raises(UserError, match=r"onnx:.*sge\.onnx: no such file"):
         load_teacher("mine", f"onnx:{tmp_path / 'sge.onnx'}")
 
 
@@ -154,6 +155,22 @@ def test_teachers_take_cards_by_task(saved, tmp_path):
         load_teachers([f"far={where}"], {"fr": "x.json"})
 
 
+def test_all_teachers_are_checked_before_the_first_is_loaded(saved, tmp_path, monkeypatch):
+    where = saved("savedmodel", "depth")
+    (tmp_path / "bad.json").write_text(json.dumps({"task": "depth", "convention": "metrc"}))
+    (tmp_path / "alone.onnx").touch()
+    monkeypatch.setattr("must_tf.teachers.open_model", lambda *_: pytest.fail("a model was loaded"))
+    for second, card, thresholds, message in (
+        (where, "bad.json", {}, "convention: 'metrc' received"),
+        (f"onnx:{tmp_path}/alone.onnx", None, {}, "alone.onnx: no card"),
+        (f"onnx:{tmp_path}/no.onnx", None, {}, "no.onnx: no such file"),
+        (where, None, {"min_score": 0.5}, "depth has no threshold 'min_score'"),
+    ):
+        cards = {"b": str(tmp_path / card)} if card else {}
+        with pytest.raises(UserError, match=message):
+            load_teachers([f"a={where}", f"b={second}"], cards, {"b": thresholds} if thresholds else {})
+
+
 def test_model_without_a_card_and_unknown_formats(tmp_path):
     (tmp_path / "model.onnx").touch()
     with pytest.raises(UserError, match=r"no card .*model.onnx.card.yaml.* must label --describe=onnx:"):
@@ -180,6 +197,17 @@ class Rule(Model):
 
     def sha256(self):
         return "0" * 64
+
+
+def test_outputs_that_make_no_label_are_refused_at_once():
+    def rule(images):
+        return {"boxes": np.zeros((len(images), 5, 4)), "scores": np.zeros((len(images), 4, 2))}
+
+    fields = CARDS["detection"] | {"suppressed": False, "activation": "sigmoid", "class_names": ("a", "b")}
+    card = Card("detection", range=(0, 1), **fields | {"outputs": {name: name for name in ("boxes", "scores")}})
+    with pytest.raises(UserError, match="outputs: no label of detection can be made of them on grey: ") as error:
+        ForeignTeacher(Rule(rule, None, 4, 6, 3, names=["boxes", "scores"]), card, "t")
+    assert "\n" not in str(error.value)
 
 
 def echo(card, shape=(None, 4, 6, 3)):

@@ -1,3 +1,5 @@
+import zipfile
+
 import h5py
 import keras
 import numpy as np
@@ -35,10 +37,19 @@ def test_what_is_no_model_is_named(tmp_path):
     (tmp_path / "text.keras").write_text("no model")
     with h5py.File(tmp_path / "weights.h5", "w") as file:
         file["w"] = np.zeros(3)
+    with h5py.File(tmp_path / "broken.h5", "w") as file:
+        file.attrs["model_config"] = "{"
+    for name, said in (("broken", "{"), ("list", "[]"), ("empty", '{"keras_version": "3.0.0"}')):
+        with zipfile.ZipFile(tmp_path / f"{name}.keras", "w") as archive:
+            archive.writestr("metadata.json", said)
     for name, message in (
         ("none.keras", "no such file"),
         ("text.keras", "not a .keras file"),
+        ("broken.keras", "not a .keras file"),
+        ("list.keras", "not a .keras file"),
+        ("empty.keras", "cannot load it"),
         ("weights.h5", "not a whole model"),
+        ("broken.h5", "not a whole model"),
     ):
-        with pytest.raises(UserError, match=f"{name}: {message}"):
+        with pytest.raises(UserError, match=f"{name}: .*{message}"):
             KerasFile(str(tmp_path / name))

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import tensorflow as tf
 
 from must_tf.errors import UserError
 from must_tf.teachers import describe_model, load_teacher
+from must_tf.teachers.kerashub import _kind as kind_of
 
 hub = pytest.importorskip("keras_hub")
 NAMES = ["a", "b", "c"]
@@ -51,7 +53,7 @@ def test_classifier_gives_what_predict_gives(activation, tmp_path):
     expected = model.predict(IMAGES, verbose=0)
     expected = expected if activation else tf.nn.softmax(expected)
     np.testing.assert_allclose(teacher(IMAGES)["probs"], expected, rtol=1e-4, atol=1e-6)
-    assert set(teacher.describe()["libraries"]) == {"keras-hub", "keras", "tensorflow"}
+    assert set(teacher.describe()["libraries"]) == {*("keras-hub", "keras", "tensorflow", "must_tf", "pillow")}
 
 
 def test_detector_gives_what_predict_gives(tmp_path):
@@ -122,6 +124,13 @@ def test_preset_of_another_kind_is_named(tmp_path):
     where = save(classifier(), tmp_path / "preset", "normals")
     with pytest.raises(UserError, match="KerasHub has no models of normals"):
         load_teacher("t", where)
+
+
+def test_kind_of_a_preset_by_name_is_known():
+    for name, expected in (("resnet_50_imagenet", "classification"), ("segformer_b0_ade20k_512", "segmentation")):
+        assert kind_of(f"kerashub:{name}", Path(name), hub) == expected
+    with pytest.raises(UserError, match=r"kerashub:hf://a/b: neither a folder nor .* name it with --cards=TASK=FILE"):
+        describe_model("kerashub:hf://a/b")
 
 
 def test_draft_knows_the_kind(tmp_path):

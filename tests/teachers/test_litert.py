@@ -57,3 +57,15 @@ def test_what_is_no_model_is_named(tmp_path):
     for name, message in (("none.tflite", "no such file"), ("text.tflite", "LiteRT cannot load it")):
         with pytest.raises(UserError, match=f"litert:.*{name}: {message}"):
             LiteRtModel(str(tmp_path / name))
+
+
+def test_ops_that_it_does_not_have_are_named(tmp_path):
+    @tf.function(input_signature=[tf.TensorSpec([1, 4, 6, 3], tf.float32, name="images")])
+    def strings(images):
+        return {"out": tf.strings.to_number(tf.strings.as_string(images))}
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([strings.get_concrete_function()], tf.Module())
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
+    (tmp_path / "flex.tflite").write_bytes(converter.convert())
+    with pytest.raises(UserError, match=r"litert:.*flex.tflite: LiteRT cannot load it: Select TensorFlow op"):
+        LiteRtModel(str(tmp_path / "flex.tflite"))

@@ -1,12 +1,16 @@
 import sys
+import types
+from importlib import metadata
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from must_tf import files
 from must_tf.errors import UserError
 from must_tf.teachers import describe_model, load_teacher, read_card
-from must_tf.teachers.onnx import OnnxModel
+from must_tf.teachers.model import versions
+from must_tf.teachers.onnx import OnnxModel, _tensors
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -52,11 +56,43 @@ def test_draft_holds_any_name_of_an_output(output, tmp_path):
 
 
 def test_weights_beside_the_file_count_in_the_digest(tmp_path):
+    """Those that the model names, under whatever name."""
     save(tmp_path / "net.onnx")
-    model = OnnxModel(str(tmp_path / "net.onnx"))
-    alone = model.sha256()
-    (tmp_path / "net.onnx.data").write_bytes(b"weights")
-    assert model.sha256() != alone
+    alone = OnnxModel(str(tmp_path / "net.onnx")).sha256()
+    assert alone == files.sha256(tmp_path / "net.onnx")
+    (tmp_path / "net.onnx.data").write_bytes(b"of another model")
+    assert OnnxModel(str(tmp_path / "net.onnx")).sha256() == alone
+    model = onnx.load(tmp_path / "net.onnx")
+    onnx.save(model, tmp_path / "big.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    whole = OnnxModel(str(tmp_path / "big.onnx")).sha256()
+    data = bytearray((tmp_path / "weights.bin").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "weights.bin").write_bytes(data)
+    assert OnnxModel(str(tmp_path / "big.onnx")).sha256() != whole
+
+
+def test_weights_of_inner_graphs_count_too():
+    """Of a branch, and of a constant."""
+    helper = onnx.helper
+
+    def beside(name):
+        tensor = onnx.numpy_helper.from_array(np.zeros(2, np.float32), name)
+        onnx.external_data_helper.set_external_data(tensor, f"{name}.bin")
+        return tensor
+
+    constant = helper.make_node("Constant", [], ["c"], value=beside("constant"))
+    inner = helper.make_graph([constant], "inner", [], [], [beside("branch")])
+    outer = helper.make_graph([helper.make_node("If", ["x"], ["y"], then_branch=inner)], "outer", [], [])
+    assert {tensor.name for tensor in _tensors(outer)} >= {"constant", "branch"}
+
+
+def test_version_is_that_of_the_module_whatever_installed_it(monkeypatch):
+    """Of onnxruntime-gpu, there is no distribution "onnxruntime"."""
+    module = types.ModuleType("runtime_of_gpu")
+    module.__version__ = "1.2.3"
+    monkeypatch.setitem(sys.modules, "runtime_of_gpu", module)
+    assert versions(["runtime-of-gpu"]) == {"runtime-of-gpu": "1.2.3"}
+    assert versions(["onnxruntime", "pillow"]) == {name: metadata.version(name) for name in ("onnxruntime", "pillow")}
 
 
 def test_what_is_no_model_is_named(tmp_path):

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from must_tf.errors import UserError
-from must_tf.teachers import describe_model
+from must_tf.teachers import describe_model, load_teacher
 from must_tf.teachers.savedmodel import SavedModel
 
 
@@ -32,3 +32,25 @@ def test_what_is_no_saved_model_is_named(tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path / "m"))
     with pytest.raises(UserError, match="no signature 'serving_default'; it has none"):
         SavedModel(str(tmp_path / "m"), "serving_default")
+
+
+def test_damaged_file_is_named(tmp_path):
+    tf.saved_model.save(Doubler(), str(tmp_path / "m"))
+    (tmp_path / "m" / "saved_model.pb").write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"savedmodel:.*m: TensorFlow .* cannot load it") as error:
+        SavedModel(str(tmp_path / "m"), None)
+    assert "\n" not in str(error.value)
+
+
+def test_output_with_any_number_of_axes_is_described(tmp_path):
+    class Any(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 3], tf.float32, name="images")])
+        def run(self, images):
+            return {"out": tf.compat.v1.placeholder_with_default(images, None)}
+
+    module = Any()
+    tf.saved_model.save(module, str(tmp_path / "m"), {"serving_default": module.run.get_concrete_function()})
+    assert "#   out: float32 [?]\n" in describe_model(f"savedmodel:{tmp_path}/m")
+    (tmp_path / "card.yaml").write_text("task: normals\nrange: [0, 1]\n")
+    teacher = load_teacher("t", f"savedmodel:{tmp_path}/m", str(tmp_path / "card.yaml"))
+    assert teacher(np.zeros((1, 8, 8, 3), np.uint8))["normals"].shape == (1, 8, 8, 3)

@@ -1,17 +1,20 @@
 import dataclasses
+import json
 import pickle
+import shutil
 
 import pytest
 
 from must_tf.errors import UserError
-from must_tf.teachers import load_teacher, load_teachers, parse_cards, parse_thresholds
+from must_tf.teachers import load_teacher
+from must_tf.teachers.student import _licences
 
 
 def test_student_is_its_own_card(toy_run, tmp_path):
     teacher = load_teacher("depth", f"student:{toy_run}")
     described = teacher.describe()
     assert (described["format"], described["resize"]) == ("student", "fit")
-    assert set(described["libraries"]) == {"tensorflow", "tf_keras"}
+    assert set(described["libraries"]) == {"tensorflow", "tf_keras"} and described["licence"] == "unknown"
     with pytest.raises(
         UserError, match=r"card.yaml: a card for task 'depth', whose teacher is a student; it needs none"
     ):
@@ -33,16 +36,22 @@ def test_thresholds_take_the_place_of_its_own_and_make_another_teacher(toy_run):
         load_teacher("depth", f"student:{toy_run}", thresholds={"min_score": 0.5})
 
 
-def test_thresholds_are_read_by_task_and_by_name():
-    assert parse_thresholds(["a.b.min_score=0.5", "c.doubtful_score=1"]) == {
-        "a.b": {"min_score": 0.5},
-        "c": {"doubtful_score": 1.0},
-    }
-    for text in ("min_score=0.5", "a.min_score", "a.min_score=high", "a.min_score=2", "a.min_score=nan", "a.=1"):
-        with pytest.raises(UserError, match=r"expected TASK\.min_score=VALUE"):
-            parse_thresholds([text])
-    for parse, texts in ((parse_thresholds, ["a.min_score=0.5", "a.min_score=0.3"]), (parse_cards, ["a=b", "a=c"])):
-        with pytest.raises(UserError, match="once"):
-            parse(texts)
-    with pytest.raises(UserError, match="--thresholds: no teacher for task 'b'"):
-        load_teachers([], thresholds={"b": {"min_score": 0.5}})
+def test_licences_are_those_of_its_data(toy_data, tmp_path):
+    import toy
+
+    def said(*folders, **config):
+        (tmp_path / "config.json").write_text(json.dumps({"train": list(map(str, folders))} | config))
+        return _licences(tmp_path)
+
+    free, mixed = tmp_path / "free", tmp_path / "mixed"
+    for folder, teachers in (
+        (free, {"a": {"licence": "MIT"}, "b": {"licence": "MIT"}}),
+        (mixed, {"c": {"licence": "AGPL-3.0"}}),
+    ):
+        shutil.copytree(toy_data, folder)
+        toy.change_manifest(folder, teachers=teachers, source={"licence": "CC-BY-4.0"})
+    assert said(free) == "CC-BY-4.0; MIT"
+    assert said(free, mixed) == "AGPL-3.0; CC-BY-4.0; MIT"
+    assert said(free, tmp_path / "gone") == "CC-BY-4.0; MIT; unknown"
+    assert said(free, init="weights") == "CC-BY-4.0; MIT; unknown"
+    assert said() == said(toy_data) == "unknown"

@@ -1,0 +1,97 @@
+import subprocess
+import sys
+
+import pytest
+
+from must_tf.errors import UserError
+from must_tf.teacher_flags import MODELS, PRESETS, parse_cards, parse_model, parse_teachers, parse_thresholds
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with a model of each kind of path, and a card."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "m.onnx").touch()
+    (tmp_path / "card.yaml").touch()
+
+
+def test_flags_are_read_without_tensorflow():
+    code = "import sys, must_tf.teacher_flags; print([name for name in ('tensorflow', 'numpy') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_every_format_has_a_class():
+    from must_tf.teachers import _CLASSES
+
+    assert tuple(_CLASSES) == MODELS
+
+
+def test_teachers_come_by_task(place):
+    texts = ["a=onnx:m.onnx", "b=student:run", "c=savedmodel:run/", *(f"{kind}={kind}:any_name" for kind in PRESETS)]
+    found = parse_teachers(texts, {"a": "card.yaml"}, {"b": {"min_score": 0.5}})
+    assert [f"{task}={where}" for task, where in found.items()] == texts
+    assert parse_teachers([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("b", r"--teachers: 'b' received, expected TASK=FORMAT:PATH"),
+        ("=onnx:m.onnx", "expected TASK=FORMAT:PATH"),
+        ("a=onnx:m.onnx", "two teachers for task 'a'"),
+        ("b=m.onnx", "of task 'b': no format; expected FORMAT:PATH, as onnx:m.onnx"),
+        ("b=onx:m.onnx", "did you mean 'onnx'"),
+        ("b=onnx:", "no path; expected onnx:PATH"),
+        ("b=onnx:n.onnx", "onnx:n.onnx: no such file"),
+        ("b=onnx:run", "onnx:run: no such file"),
+        ("b=savedmodel:m.onnx", "savedmodel:m.onnx: no such folder"),
+        ("b=student:runs", "student:runs: no such folder"),
+    ],
+)
+def test_slip_in_the_second_teacher_is_told_without_the_first_ones_model(text, message, place):
+    with pytest.raises(UserError, match=message) as error:
+        parse_teachers(["a=onnx:m.onnx", text])
+    assert "\n" not in str(error.value)
+
+
+def test_cards_and_thresholds_go_with_teachers(place):
+    teachers = ["first=onnx:m.onnx", "own=student:run"]
+    for cards, thresholds, message in (
+        ({"frst": "card.yaml"}, {}, "--cards: no teacher for task 'frst'; did you mean 'first'"),
+        ({}, {"owm": {}}, "--thresholds: no teacher for task 'owm'; did you mean 'own'"),
+        ({"first": "crd.yaml"}, {}, "crd.yaml: no such file"),
+        ({"own": "card.yaml"}, {}, "card.yaml: a card for task 'own', whose teacher is a student"),
+    ):
+        with pytest.raises(UserError, match=message):
+            parse_teachers(teachers, cards, thresholds)
+    with pytest.raises(UserError, match="--cards: no teacher for task 'a'; there is none at all"):
+        parse_teachers([], {"a": "card.yaml"})
+
+
+def test_model_to_describe(place):
+    assert parse_model("onnx:m.onnx") == ("onnx", "m.onnx")
+    assert parse_model("kerashub:any_name") == ("kerashub", "any_name")
+    for where, message in (
+        ("student:run", "a student needs no card"),
+        ("m.onnx", "as onnx:m.onnx"),
+        ("litert:m.tflite", "litert:m.tflite: no such file"),
+    ):
+        with pytest.raises(UserError, match=message):
+            parse_model(where)
+
+
+def test_thresholds_are_read_by_task_and_by_name():
+    assert parse_thresholds(["a.b.min_score=0.5", "c.doubtful_score=1"]) == {
+        "a.b": {"min_score": 0.5},
+        "c": {"doubtful_score": 1.0},
+    }
+    for text in ("min_score=0.5", "a.min_score", "a.min_score=high", "a.min_score=2", "a.min_score=nan", "a.=1"):
+        with pytest.raises(UserError, match=r"expected TASK\.min_score=VALUE"):
+            parse_thresholds([text])
+
+
+def test_one_task_is_named_once():
+    for parse, texts in ((parse_thresholds, ["a.min_score=0.5", "a.min_score=0.3"]), (parse_cards, ["a=b", "a=c"])):
+        with pytest.raises(UserError, match="once"):
+            parse(texts)
