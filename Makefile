@@ -34,6 +34,8 @@ lint: install
 bench: install
 	$(VENV)/bin/python -m must_tf.experiments.rooms.benchmark
 	$(VENV)/bin/python -m must_tf.experiments.rooms.pipeline_benchmark
+	$(VENV)/bin/python -m must_tf.experiments.rooms.torch_benchmark
+	$(VENV)/bin/python -m must_tf.experiments.labeling.benchmark
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache

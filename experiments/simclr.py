@@ -324,7 +324,7 @@ def _check(experiment: Experiment) -> None:
 
 
 def _check_finite(monitor: Monitor, step: int, workdir: Path) -> None:
-    bad, _, _ = monitor.bad(step)
+    bad, _ = monitor.bad(step)
     if bad:
         raise UserError(
             f"{workdir}: no finite loss or gradient at step {bad[0]}; lower optimizer.learning_rate or set "

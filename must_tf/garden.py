@@ -39,7 +39,7 @@ __all__ = [
 _LEVELS = ("2", "3", "4", "5")
 
 # Name → Model Garden's class, its model_id, and its argument for the width. SpineNet is not among them: it is wired
-# for one input size.
+# for one input size; nor is RevNet: the batch norms of its blocks take neither momentum nor synchronisation.
 BACKBONES: dict[str, tuple[Any, Any, str | None]] = {
     **{f"resnet-{depth}": (ResNet, depth, "depth_multiplier") for depth in RESNET_SPECS},
     **{f"efficientnet-{size}": (EfficientNet, size, None) for size in SCALING_MAP},

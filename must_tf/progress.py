@@ -1,5 +1,6 @@
 """The progress line of long work: done/total, rate, ETA, share of time spent waiting for data, peak memory."""
 
+import collections
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -8,9 +9,13 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+_WINDOW = 60.0  # seconds
+
 
 class Progress:
     """Prints a line now and then; on a terminal the line is rewritten in place.
+
+    Rate and share of waiting are of about the last minute, so that they tell what is, and not what was days ago.
 
     Args:
       name: what is being done.
@@ -23,8 +28,8 @@ class Progress:
     def __init__(self, name: str, total: int, unit: str = "images", done: int = 0, every: float = 5.0):
         self.name, self.total, self.unit, self.done, self.every = name, total, unit, done, every
         self.started = self.printed = time.monotonic()
-        self.done_before = done
         self.waited = 0.0
+        self._marks = collections.deque([(self.started, done, 0.0)])  # of the last minute: time, done, waited
 
     def waiting(self, items: Iterable[T]) -> Iterator[T]:
         """Yields the items, and counts the time that each takes to come as waiting for data."""
@@ -40,8 +45,9 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """Items a second in this run."""
-        return (self.done - self.done_before) / max(time.monotonic() - self.started, 1e-9)
+        """Items a second."""
+        started, done, _ = self._marks[0]
+        return (self.done - done) / max(time.monotonic() - started, 1e-9)
 
     @property
     def lasted(self) -> float:
@@ -51,7 +57,8 @@ class Progress:
     @property
     def wait_share(self) -> float:
         """Share of the time that went into waiting for data."""
-        return self.waited / max(time.monotonic() - self.started, 1e-9)
+        started, _, waited = self._marks[0]
+        return (self.waited - waited) / max(time.monotonic() - started, 1e-9)
 
     def update(self, count: int = 1, note: str = "") -> None:
         """Counts items as done, and prints when it is time."""
@@ -60,6 +67,9 @@ class Progress:
         if now - self.printed >= self.every or self.done >= self.total:
             self.printed = now
             self._print(note)
+            self._marks.append((now, self.done, self.waited))
+            while self._marks[1][0] < now - _WINDOW:
+                self._marks.popleft()
 
     def say(self, message: str) -> None:
         """Prints a line of its own, between those of the progress."""
@@ -71,7 +81,7 @@ class Progress:
         parts = [
             f"{self.name} {self.done}/{self.total}",
             f"{self.rate:.1f} {self.unit}/s",
-            f"ETA {int(left) // 60}:{int(left) % 60:02d}",
+            f"ETA {_clock(int(left))}",
             f"data-wait {self.wait_share:.0%}",
             f"{peak_memory_gb():.1f} GB",
         ]
@@ -81,6 +91,14 @@ class Progress:
             print(f"\r\033[K{line}", end="\n" if ended else "", file=sys.stderr, flush=True)
         else:
             print(line, file=sys.stderr, flush=True)
+
+
+def _clock(seconds: int) -> str:
+    """Returns minutes:seconds, hours:minutes:seconds, or days and hours."""
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if days:
+        return f"{days}d {hours % 24}h"
+    return f"{hours}:{minutes % 60:02d}:{seconds % 60:02d}" if hours else f"{minutes}:{seconds % 60:02d}"
 
 
 def peak_memory_gb() -> float:

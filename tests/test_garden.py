@@ -46,6 +46,16 @@ def test_backbone_serves_a_student(name, toy_data, tmp_path):
     assert toy.same_weights(load_student(tmp_path), student)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", garden.BACKBONES)
+def test_backbone_of_every_size_has_the_levels_at_their_strides(name):
+    made = garden.backbone(Trunk(name))
+    traced = tf.function(made).get_concrete_function(tf.TensorSpec([1, 64, 96, 3]))
+    assert {level: tuple(values.shape[1:3]) for level, values in traced.structured_outputs.items()} == {
+        str(level): (64 >> level, 96 >> level) for level in (2, 3, 4, 5)
+    }
+
+
 def test_unknown_backbone_names_the_nearest():
     with pytest.raises(UserError, match=r"trunk\.backbone: 'resnet-5'.*did you mean"):
         garden.backbone(Trunk("resnet-5"))

@@ -27,8 +27,42 @@ def test_waiting_is_counted_and_work_is_not(capsys):
     assert 0.2 < progress.wait_share < 0.8
 
 
-def test_rate_counts_this_run_alone():
+@pytest.fixture
+def clock(monkeypatch):
+    """Sets the time."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def add(seconds):
+        now[0] += seconds
+
+    return add
+
+
+def test_rate_counts_this_run_alone(clock):
     progress = Progress("train", 1000, done=900, every=100)
-    progress.started -= 10
+    clock(10)
     progress.update(50)
-    assert progress.rate == pytest.approx(5, rel=0.01)
+    assert progress.rate == pytest.approx(5)
+
+
+def test_rate_and_waiting_are_those_of_the_last_minute(clock, capsys):
+    progress = Progress("train", 10**6)
+    for _ in range(1000):
+        clock(5)
+        progress.update(50)
+    assert progress.rate == pytest.approx(10) and progress.wait_share == 0
+    for _ in range(20):  # now the data come late
+        clock(5)
+        progress.waited += 4
+        progress.update(5)
+    assert progress.rate == pytest.approx(1) and progress.wait_share == pytest.approx(0.8)
+    assert "data-wait 80%" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("left", "said"), [(59, "0:59"), (3599, "59:59"), (3661, "1:01:01"), (14 * 86400, "14d 0h")])
+def test_time_that_is_left_is_told_in_units_that_can_be_read(clock, capsys, left, said):
+    progress = Progress("train", 1 + left, every=0.0)
+    clock(1)
+    progress.update(1)
+    assert f"ETA {said} " in capsys.readouterr().err

@@ -5,16 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
 from must_tf import files
 from must_tf.records import Dataset, open_dataset
+from must_tf.tasks import Depth
 
 
 def measure(out: Path) -> dict[str, dict[str, Any]]:
     """Returns the figures of the tasks whose truths were labelled into `OUT/data/truth/TASK`, see the functions below.
 
-    Figures of rooms are those of `must evaluate` on held-out rooms.
+    Figures of rooms are those of `must evaluate` on held-out rooms; beside them, what the student's training waited.
     """
     found: dict[str, dict[str, Any]] = {}
     for task, function in _MEASURES.items():
@@ -25,17 +27,22 @@ def measure(out: Path) -> dict[str, dict[str, Any]]:
     for task in ("depth", "normals"):
         if (path := out / "runs" / f"teacher_{task}" / "evaluation.json").exists():
             found[f"{task} on rooms"] = files.read_json(path)["scores"][task]
+    if (out / "runs" / "student" / "tensorboard").is_dir():
+        found["student's training"] = {"data-wait": _last(out / "runs" / "student", "data_wait")}
     return found
 
 
 def table(figures: Mapping[str, Mapping[str, Any]]) -> str:
     """Returns the figures as text: a line a task, or a line a photograph."""
-    lines = []
+    rows: dict[str, Mapping[str, Any]] = {}
     for task, values in figures.items():
-        rows = {task: values} if not any(isinstance(value, dict) for value in values.values()) else {}
-        for name, row in (rows or {f"{task}, {name}": row for name, row in values.items()}).items():
-            lines.append(f"{name:24}" + "  ".join(f"{key} {_number(value)}" for key, value in row.items()))
-    return "\n".join(lines)
+        parts = any(isinstance(value, dict) for value in values.values())
+        rows |= {f"{task}, {name}": row for name, row in values.items()} if parts else {task: values}
+    width = max(map(len, rows), default=0)
+    return "\n".join(
+        f"{name:{width}}  " + "  ".join(f"{key} {_number(value)}" for key, value in row.items())
+        for name, row in rows.items()
+    )
 
 
 def classes(truth: Path, labels: Mapping[str, Any], task: Any) -> dict[str, Any]:
@@ -84,22 +91,48 @@ def masks(truth: Path, labels: Mapping[str, Any], task: Any) -> dict[str, Any]:
 
 
 def depths(truth: Path, labels: Mapping[str, Any], task: Any) -> dict[str, Any]:
-    """By photograph, the correlation of inverse depth with the true one: the teacher's, a ramp's and a constant's.
+    """By photograph, how inverse depth agrees with the true one: the teacher's, a ramp's and a constant's.
 
-    The `ramp` is nearer the lower in the picture; a `constant` correlates with nothing: 0.
+    The `ramp` is nearer the lower in the picture. Of teacher and ramp the correlation, and of all three `delta1`, the
+    share of pixels off by a factor under 1.25 once scale and shift are those of least squares.
     """
     found = {}
     for name, depth in labels.items():
         known = np.load(truth / "depth_truth" / f"{Path(name).stem}.npz")["inverse"]
         valid = (known > 0) & np.isfinite(depth) & (depth > 0)
         rows = np.broadcast_to(np.arange(known.shape[0])[:, np.newaxis], known.shape)
-        teacher = np.corrcoef(1 / depth[valid], known[valid])[0, 1]
-        ramp = np.corrcoef(rows[valid], known[valid])[0, 1]
-        found[Path(name).stem] = {"teacher": float(teacher), "ramp": float(ramp), "constant": 0.0}
+        inverse = {"teacher": 1 / depth[valid], "ramp": rows[valid], "constant": np.ones(valid.sum())}
+        correlations = {
+            guess: float(np.corrcoef(values, known[valid])[0, 1])
+            for guess, values in inverse.items()
+            if guess != "constant"
+        }
+        found[f"{Path(name).stem}, correlation"] = correlations
+        found[f"{Path(name).stem}, delta1"] = {
+            guess: _aligned_delta1(values, known[valid]) for guess, values in inverse.items()
+        }
     return found
 
 
 _MEASURES = {"classification": classes, "detection": boxes, "segmentation": masks, "depth": depths}
+
+
+def _aligned_delta1(guess: np.ndarray, known: np.ndarray) -> float:
+    metric = Depth("depth", convention="affine_inverse").metrics()
+    metric.update({"depth": known[None], "valid": np.ones((1, known.size), bool)}, {"depth": guess[None]})
+    return metric.result()["delta1"]
+
+
+def _last(workdir: Path, name: str) -> float:
+    """Returns the last value of a scalar that a run gave to TensorBoard."""
+    values = [
+        float(tf.make_ndarray(value.tensor))
+        for file in sorted((workdir / "tensorboard").iterdir())
+        for event in tf.compat.v1.train.summary_iterator(str(file))
+        for value in event.summary.value
+        if value.tag == name
+    ]
+    return values[-1]
 
 
 def _labels(dataset: Dataset, images: Path, task: str) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class _Tensor:
         self.storage, self.offset, self.size, self.strides = storage, offset, size, strides
 
     def read(self, storages: dict[str, np.ndarray]) -> np.ndarray:
+        """Returns a copy of its values, cut out of the storages by name."""
         values = storages[self.storage[0]]
         last = self.offset + sum((n - 1) * s for n, s in zip(self.size, self.strides, strict=True))
         fits = len(self.size) == 0 or min(self.size) > 0
@@ -45,6 +46,7 @@ class _Unpickler(pickle.Unpickler):
     """Knows what a dict of tensors is made of, and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
+        """Returns what a name in the file stands for; raises for all that is no part of a tensor."""
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
@@ -54,6 +56,7 @@ class _Unpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no part of a tensor")
 
     def persistent_load(self, pid: Any) -> tuple[str, str, int]:
+        """Returns name, type and length of a storage."""
         if not (isinstance(pid, tuple) and len(pid) == 6 and pid[0] == "storage" and pid[5] is None):
             raise pickle.UnpicklingError(f"a reference of an unknown kind: {str(pid)[:80]}")
         return str(pid[2]), pid[1], pid[4]

@@ -9,7 +9,6 @@ Prints two lines and writes them as JSON:
 
 import io
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from PIL import Image
 
 from must_tf import files
 from must_tf.pipeline import training_batches
+from must_tf.progress import peak_memory_gb
 from must_tf.records import HUMAN, Dataset, Manifest, Record, Shard, serialize
 from must_tf.tasks import Classification
 
@@ -78,7 +78,7 @@ def draw(folder: str, batches: int = 400) -> dict[str, float]:
     dataset = _dataset(Path(folder), counts)
     stream = training_batches([dataset], [TASK], [(32, 32)], BATCH, start=sum(counts) // (2 * BATCH))
     rate = _rate(stream, batches)
-    return {"images_per_second": rate, "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {"images_per_second": rate, "megabytes": 1e3 * peak_memory_gb()}
 
 
 def photo(seed: int) -> bytes:

@@ -55,6 +55,12 @@ def records(
     if not used:
         raise UserError(f"{', '.join(str(dataset.folder) for dataset in datasets)}: no records to train on")
     dealt = deal(used, streams)
+    totals = [sum(shard.count for shards in hands for shard in shards) for hands in dealt]
+    if max(totals) > 2 * min(totals):
+        raise UserError(
+            f"{streams} streams: of {min(totals)} to {max(totals)} records, so that those of one would come more than "
+            "twice as often; take fewer streams, or make the datasets again with smaller shards"
+        )
     part = batch_size // streams
     block = max(_SHUFFLED // (streams * len(used)), _FEWEST)
 

@@ -1,13 +1,13 @@
 """What is checked before a run begins: the values of its config, its devices, its data, and its workdir."""
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 
-from must_tf.errors import UserError
+from must_tf.errors import UserError, differences
 from must_tf.files import read_json, write_json
 from must_tf.pipeline import check_size
 from must_tf.records import Dataset
@@ -19,7 +19,7 @@ from must_tf.training.validation import check_best
 
 def check_values(experiment: Experiment) -> None:
     """Raises a `UserError` where a field's value is impossible."""
-    for size in (experiment.input_size, *experiment.sizes):
+    for size in (experiment.input_size, *experiment.view_sizes):
         check_size(size)
     for name in ("steps", "batch_size", "log_every", "checkpoint_every", "streams"):
         if getattr(experiment, name) < 1:
@@ -30,8 +30,8 @@ def check_values(experiment: Experiment) -> None:
         raise UserError(
             f"evaluate_every: {experiment.evaluate_every} is no multiple of log_every, {experiment.log_every}"
         )
-    if (experiment.evaluate_every or experiment.best) and not experiment.validation:
-        raise UserError("evaluate_every, best: need a `validation` folder, and none is given")
+    if experiment.best and not experiment.validation:
+        raise UserError("best: needs a `validation` folder, and none is given")
     if experiment.best and not experiment.evaluate_every:
         raise UserError("best: needs evaluate_every, and it is 0")
     if not experiment.train:
@@ -54,13 +54,29 @@ def check_devices(experiment: Experiment, replicas: int, workers: int) -> None:
         raise UserError("trunk.sync_norm: does not work on several CPU devices of one process; take GPUs or workers")
 
 
-def check_labels(tasks: Sequence[Task], datasets: Sequence[Dataset], validation: Dataset | None) -> None:
-    """Each dataset must have labels of some task, and each task must have labels in some dataset."""
+def check_labels(tasks: Sequence[Task], datasets: Sequence[Dataset], validation: Dataset | None, best: str) -> None:
+    """Each dataset must have labels of some task, each task labels in some dataset, `best` labels to validate on."""
     for dataset in (*datasets, *([validation] if validation else [])):
         dataset.require(tasks, some=True)
     for task in tasks:
         if not any(sum(dataset.manifest.counts.get(task.name, {}).values()) for dataset in datasets):
             datasets[0].require([task])
+    if validation and best:
+        name = best.removeprefix("-").partition("/")[0]
+        validation.require([task for task in tasks if task.name == name])
+
+
+def fingerprints(datasets: Sequence[Dataset]) -> dict[str, str]:
+    """Returns, by folder, a SHA-256 that tells whether the records are still the same."""
+    listed = {str(dataset.folder): [shard.sha256 for shard in dataset.manifest.shards] for dataset in datasets}
+    return {folder: hashlib.sha256(" ".join(digests).encode()).hexdigest() for folder, digests in listed.items()}
+
+
+def check_data(before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Raises a `UserError` where the records are others than when the run began; see `fingerprints`."""
+    for folder, digest in before.items():
+        if now.get(folder, digest) != digest:
+            raise UserError(f"{folder}: holds other records than when the run began; bring these back, or begin anew")
 
 
 def claim(workdir: Path, experiment: Experiment) -> None:
@@ -76,22 +92,8 @@ def claim(workdir: Path, experiment: Experiment) -> None:
     before, now = (json.loads(json.dumps(to_dict(one))) for one in (former, experiment))
     differing = [name for name in now if before.get(name) != now[name]]
     if differing:
+        told = next(differences(before.get(differing[0]), now[differing[0]], differing[0]))
         raise UserError(
-            f"{workdir}: was started with another {', '.join(differing)} ({_difference(before, now, differing[0])}); "
+            f"{workdir}: was started with another {', '.join(differing)} ({told}); "
             "give another --workdir (where a run may start from this one's trunk, by --init_from), or the former config"
         )
-
-
-def _difference(before: Any, now: Any, name: str) -> str:
-    """Says how two configs differ in a field, down to the innermost one."""
-    old, new = before.get(name), now[name]
-    if isinstance(old, dict) and isinstance(new, dict):
-        inner = next(key for key in new if old.get(key) != new[key]) if old.keys() == new.keys() else ""
-        if inner:
-            return f"{name}.{_difference(old, new, inner)}"
-    return f"{name}: {_short(old)}, now {_short(new)}"
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) < 100 else text[:97] + "..."

@@ -132,7 +132,7 @@ class Combiner(tf.Module):
 
         Args:
           per_sample: the target task's gradients of single images, [samples, *variable.shape] a variable. One that is
-            not finite counts as 0.
+            not finite counts as 0. Where all are 0, as without a label of the task, the basis stays as it is.
         """
         per_sample = _finite(per_sample)
         size = self._rank + _OVERSAMPLING
@@ -146,7 +146,8 @@ class Combiner(tf.Module):
         kept = tf.cast(_real(strengths), tf.float64)
         turn = tf.reverse(tf.transpose(tf.matmul(whiten, vectors) * kept), [0])[: self._rank]
         for variable, directions in zip(self.basis, sketch, strict=True):
-            variable.assign(tf.cast(tf.tensordot(turn, tf.cast(directions, tf.float64), 1), tf.float32))
+            found = tf.cast(tf.tensordot(turn, tf.cast(directions, tf.float64), 1), tf.float32)
+            variable.assign(tf.where(tf.reduce_any(kept > 0), found, variable.read_value()))
         self._refreshes.assign_add(1)
 
     def _split(self, rows: Sequence[Gradient]) -> list[tf.Tensor]:

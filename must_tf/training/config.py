@@ -6,12 +6,14 @@ import importlib
 import inspect
 import os
 import runpy
+import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from must_tf.errors import UserError, nearest
+from must_tf.geometry import Size
 from must_tf.pipeline.augment import Augment
 from must_tf.pipeline.mixing import Mixing
 from must_tf.tasks import Task, from_json, to_json
@@ -107,7 +109,8 @@ class Experiment:
       train: folders of records.
       steps: how many.
       input_size: height and width of the views, multiples of 32.
-      sizes: several sizes to train at, one a batch, drawn at random; where empty, `input_size` alone.
+      sizes: several sizes to train at, one a batch, drawn at random, each height and width or the side of a square;
+        where empty, `input_size` alone.
       batch_size: images a step, on all devices together.
       trunk: the architecture.
       optimizer: how weights follow gradients.
@@ -118,7 +121,8 @@ class Experiment:
       validation: folder of records that the student is evaluated on in training, and that `must transfer` chooses
         settings on, where there is one.
       test: folder of records that `must transfer` reports on.
-      evaluate_every: steps between evaluations; 0 is none.
+      evaluate_every: steps between evaluations, which also draw pictures for TensorBoard; without `validation` they
+        draw images of training and measure nothing. 0 is none.
       best: `TASK/METRIC` of the evaluation by which the best student is kept in the workdir; `-TASK/METRIC` where
         lower is better; empty keeps none.
       init: an export, a finished workdir or a checkpoint of Model Garden whose trunk the run starts from; empty is a
@@ -141,7 +145,7 @@ class Experiment:
     train: tuple[str, ...]
     steps: int
     input_size: tuple[int, int] = (224, 224)
-    sizes: tuple[tuple[int, int], ...] = ()
+    sizes: tuple[int | tuple[int, int], ...] = ()
     batch_size: int = 256
     trunk: Trunk = Trunk()
     optimizer: Optimizer = Optimizer()
@@ -165,6 +169,12 @@ class Experiment:
     log_every: int = 50
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
+
+    @property
+    def view_sizes(self) -> tuple[Size, ...]:
+        """Height and width of all views that are trained on."""
+        squares = ((size, size) if isinstance(size, int) else size for size in self.sizes)
+        return tuple(squares) or (self.input_size,)
 
 
 _PARTS: dict[str, Any] = {
@@ -318,6 +328,8 @@ def _fits(value: Any, wanted: Any) -> bool:
         return len(value) == len(parts) and all(map(_fits, value, parts))
     if base is Mapping:
         return isinstance(value, dict) and all(_fits(part, parts[1]) for part in value.values())
+    if base is types.UnionType:
+        return any(_fits(value, part) for part in parts)
     if isinstance(value, bool):
         return base is bool
     return isinstance(value, (int, float) if base is float else base)

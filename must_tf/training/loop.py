@@ -19,7 +19,7 @@ from must_tf.records import open_dataset
 from must_tf.student import Student
 from must_tf.training.balance import Balancer
 from must_tf.training.checkpoint import CONFIG, STUDENT, read_architecture, read_student_weights, save_student
-from must_tf.training.checks import check_devices, check_labels, check_values, claim
+from must_tf.training.checks import check_data, check_devices, check_labels, check_values, claim, fingerprints
 from must_tf.training.combine import Combiner
 from must_tf.training.config import Experiment, to_dict
 from must_tf.training.initial import load_trunk
@@ -73,7 +73,7 @@ class Trainer:
         check_devices(experiment, self.strategy.num_replicas_in_sync, self.workers)
         self.datasets = [open_dataset(folder) for folder in experiment.train]
         self.validation = open_dataset(experiment.validation) if experiment.validation else None
-        check_labels(experiment.tasks, self.datasets, self.validation)
+        check_labels(experiment.tasks, self.datasets, self.validation, experiment.best)
         if experiment.deterministic:
             tf.config.experimental.enable_op_determinism()
         tf_keras.utils.set_random_seed(experiment.seed)
@@ -130,7 +130,7 @@ class Trainer:
         dataset = training_batches(
             self.datasets,
             experiment.tasks,
-            experiment.sizes or (experiment.input_size,),
+            experiment.view_sizes,
             experiment.batch_size,
             experiment.seed,
             experiment.augment,
@@ -198,6 +198,7 @@ class _Run:
     def __init__(self, trainer: Trainer, workdir: Path, experiment: Experiment):
         self.trainer, self.workdir, self.experiment = trainer, workdir, experiment
         self.chief = trainer.worker == 0
+        self.data = fingerprints(trainer.datasets)
         self.checkpoints = Checkpoints(
             workdir / "checkpoints", experiment.keep_checkpoints, trainer.objects, writes=self.chief
         )
@@ -207,6 +208,8 @@ class _Run:
     def make(self) -> None:
         """Trains to the end."""
         done = self._take_up()
+        if done:
+            print(f"{self.workdir}: taken up at step {done}")
         while done < self.experiment.steps:
             done = self._steps(done)
         step = self.trainer.step
@@ -218,14 +221,14 @@ class _Run:
         if not self.experiment.keep_checkpoints:
             self.checkpoints.remove()
 
-    def _take_up(self, before: int | None = None) -> int:
+    def _take_up(self) -> int:
         """Goes to the newest good checkpoint, or to the start; returns the steps that are done there."""
-        self.trainer.reset(self.experiment.init)
-        done, state = self.checkpoints.restore(before) or (0, {})
-        if done and before is None:
-            print(f"{self.workdir}: taken up at step {done}")
-        if before is None:
-            self.rollbacks = state.get("rollbacks", 0)
+        found = self.checkpoints.restore()
+        if found is None:
+            self.trainer.reset(self.experiment.init)
+        done, state = found or (0, {})
+        check_data(state.get("data", {}), self.data)
+        self.rollbacks = max(self.rollbacks, state.get("rollbacks", 0))
         self.monitor = Monitor(self.workdir if self.chief else None, done, state.get("monitor"), self.rollbacks)
         if not done:
             self.monitor.text("config", f"```json\n{json.dumps(to_dict(self.experiment), indent=1)}\n```")
@@ -244,15 +247,18 @@ class _Run:
                 done += 1
                 self.monitor.add(step(batch, conflicts=self._is_due(experiment.conflicts_every, done)))
                 last = done == experiment.steps
-                if self._is_due(experiment.log_every, done) or last:
-                    bad, row, first = self.monitor.bad(done)
+                stopping = stop.requested and self.trainer.workers == 1  # a worker cannot save without the others
+                log = self._is_due(experiment.log_every, done) or last
+                save = self._is_due(experiment.checkpoint_every, done) or last or stopping
+                if log or save:
+                    bad, row = self.monitor.bad(done)
                     for number in bad:
                         self.monitor.record_bad(number, self.trainer.ids(number))
                     if row >= experiment.guard.in_a_row:
-                        return self._go_back(first)
+                        return self._go_back()
+                if log:
                     note = self._log(done, progress)
-                stopping = stop.requested and self.trainer.workers == 1  # a worker cannot save without the others
-                if self._is_due(experiment.checkpoint_every, done) or last or stopping:
+                if save and (last or not self.monitor.row):  # no checkpoint within a row of bad steps: it may go back
                     self._save(done)
                 stop.leave(f"{self.workdir}: stopped after step {done}; the same command takes it up again")
                 progress.update(1, f"{progress.rate * experiment.batch_size:.0f} images/s{note}")
@@ -277,39 +283,41 @@ class _Run:
         return f"  loss {means.get('loss', float('nan')):.3f} ({', '.join(losses)})" if losses else ""
 
     def _evaluate(self, step: int) -> dict[str, float]:
-        """Scores the student on the validation set, and keeps it where it is the best so far."""
+        """Scores the student on the validation set, if there is one, and keeps it where it is the best so far."""
         trainer, experiment = self.trainer, self.experiment
         with averaged(trainer.step.optimizer, trainer.step.variables_in_order):
             student, dataset = trainer.single(), trainer.validation
-            if not self.chief or dataset is None:
+            if not self.chief:
+                return {}
+            self.monitor.pictures(step, draw(student, dataset or trainer.datasets[0], experiment.input_size))
+            if dataset is None:
                 return {}
             scores = score(student, dataset, experiment.input_size, min(experiment.batch_size, 32))
-            self.monitor.pictures(step, draw(student, dataset, experiment.input_size))
             if experiment.best:
                 keep_best(student, self.workdir, experiment.best, step, scores)
         return {f"validation/{name}": value for name, value in scores.items()}
 
     def _save(self, step: int) -> None:
-        self.checkpoints.save(step, {"monitor": self.monitor.state(), "rollbacks": self.rollbacks})
+        state = {"monitor": self.monitor.state(), "rollbacks": self.rollbacks, "data": self.data}
+        self.checkpoints.save(step, state)
 
-    def _go_back(self, first: int) -> int:
-        """Goes back to the last checkpoint before a row of bad steps, with a lower learning rate."""
+    def _go_back(self) -> int:
+        """Goes back to the last checkpoint, with a lower learning rate."""
         guard = self.experiment.guard
         if self.rollbacks >= guard.rollbacks:
             raise Diverged(
                 f"{self.workdir}: no finite loss or gradient in {guard.in_a_row} steps in a row, after going back "
-                f"{self.rollbacks} times; lower optimizer.learning_rate or set optimizer.clip_norm; the images are in "
-                f"{self.workdir / BAD}"
+                f"{self.rollbacks} times; lower optimizer.learning_rate or set optimizer.clip_norm, in another "
+                f"--workdir; the images are in {self.workdir / BAD}"
             )
         self.rollbacks += 1
-        done = self._take_up(before=first)
+        done = self._take_up()
         factor = self.trainer.rate_factor
-        factor.assign(factor * guard.rate_factor)
+        factor.assign(guard.rate_factor**self.rollbacks)
         print(
             f"{self.workdir}: {guard.in_a_row} steps in a row without a finite loss or gradient; back to step {done} "
             f"with {factor.numpy():g} times the learning rate"
         )
-        self.checkpoints.drop_after(done)
         self._save(done)
         return done
 

@@ -1,6 +1,7 @@
 """What a run says of itself: metrics.jsonl, bad_batches.jsonl and TensorBoard."""
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,10 +34,11 @@ class Monitor:
         self.workdir, self.rollbacks = workdir and Path(workdir), rollbacks
         self._values: list[Mapping[str, tf.Tensor]] = list((state or {}).get("values", []))
         self._bad: int = (state or {}).get("bad", 0)
+        self._told: int = (state or {}).get("told", 0)
         self.writer = tf.summary.create_noop_writer()
         if self.workdir:
             _keep(self.workdir / FILE, lambda line: line["step"] <= step)
-            told = step - len(self._values)
+            told = step - len(self._values) + self._told
             _keep(self.workdir / BAD, lambda line: line["rollbacks"] < rollbacks or line["step"] <= told)
             self.writer = tf.summary.create_file_writer(str(self.workdir / "tensorboard"))
 
@@ -46,23 +48,26 @@ class Monitor:
 
     def state(self) -> dict[str, Any]:
         """Returns what was gathered and not yet written, as JSON values."""
-        return {"values": [_floats(values) for values in self._values], "bad": self._bad}
+        return {"values": [_floats(values) for values in self._values], "bad": self._bad, "told": self._told}
 
-    def bad(self, step: int) -> tuple[list[int], int, int]:
-        """Returns the steps since the last `write` that were not applied, and the longest row of such steps.
+    @property
+    def row(self) -> int:
+        """How many steps in a row, up to the last one, were bad."""
+        return (self._rows() or [self._bad])[-1]
 
-        The row, of which the length and the first step are given, may have begun before the last `write`.
+    def bad(self, step: int) -> tuple[list[int], int]:
+        """Returns the steps since the last call that were not applied, and the length of the longest row of such steps.
 
-        A float16 step that was not applied because the loss scale was too high is none of them.
+        The row may have begun before the last call. A float16 step that was not applied because the loss scale was too
+        high is none of them.
 
         Args:
           step: the last one.
         """
-        rows = self._rows()
+        rows, told = self._rows(), self._told
+        self._told = len(rows)
         first = step - len(rows) + 1
-        longest = max(rows, default=0)
-        begin = first + rows.index(longest) - longest + 1 if rows else first
-        return [first + i for i, row in enumerate(rows) if row], longest, begin
+        return [first + i for i, row in enumerate(rows) if row and i >= told], max(rows[told:], default=0)
 
     def record_bad(self, step: int, images: Sequence[str]) -> None:
         """Writes down the images of a batch that gave no finite loss or gradient."""
@@ -78,10 +83,14 @@ class Monitor:
           clock: values that depend on the machine, for TensorBoard alone.
         """
         steps = [_floats(values) for values in self._values]
-        self._bad, self._values = (self._rows() or [self._bad])[-1], []
+        self._bad, self._values, self._told = self.row, [], 0
         good = [values for values in steps if values["applied"]]
-        names = dict.fromkeys(name for values in good for name in values if name != "applied")
-        means = {name: float(np.mean([values[name] for values in good if name in values])) for name in names}
+        known: dict[str, list[float]] = {}
+        for values in good:
+            for name, value in values.items():
+                if name != "applied" and not math.isnan(value):  # as the cosine with a task that was absent
+                    known.setdefault(name, []).append(value)
+        means = {name: float(np.mean(values)) for name, values in known.items()}
         if len(good) < len(steps):
             means["not_applied"] = len(steps) - len(good)
         if self.workdir:
@@ -108,7 +117,8 @@ class Monitor:
         """For each step since the last `write`: how many in a row, up to it, were bad."""
         rows, row = [], self._bad
         for values in self._values:
-            bad = not float(values["applied"]) and float(values.get("loss_scale", 1.0)) <= 1.0
+            lost = not math.isfinite(float(values["loss"]))  # whatever its scale: only gradients are scaled
+            bad = not float(values["applied"]) and (lost or float(values.get("loss_scale", 1.0)) <= 1.0)
             row = row + 1 if bad else 0
             rows.append(row)
         return rows

@@ -147,7 +147,7 @@ def plan(
         raise UserError(f"utilisation: {utilisation} received, expected more than 0 and 1 at most")
     device = _device(accelerator, experiment.policy)
     step = make_step(experiment)
-    costs = [cost_of(step, experiment.tasks, size) for size in experiment.sizes or (experiment.input_size,)]
+    costs = [cost_of(step, experiment.tasks, size) for size in experiment.view_sizes]
     forward = sum(cost.forward for cost in costs) / len(costs)
     operations = sum(cost.step for cost in costs) / len(costs)
     if experiment.conflicts_every and experiment.combine.rule == "sum":  # such a step goes back once a task, at most
@@ -278,7 +278,7 @@ def _problem(forecast: Forecast, images: int) -> str:
 def _lines(forecast: Forecast) -> Iterator[str]:
     experiment, device = forecast.experiment, forecast.device
     heads = ", ".join(f"{name} {n / 1e6:.2f}" for name, n in forecast.parameters.items() if name != "trunk")
-    sizes = ", ".join(f"{height}x{width}" for height, width in experiment.sizes or (experiment.input_size,))
+    sizes = ", ".join(f"{height}x{width}" for height, width in experiment.view_sizes)
     images = experiment.steps * experiment.batch_size
     epochs = "" if forecast.epochs is None else f", {forecast.epochs:.1f} epochs"
     yield f"student     {experiment.trunk.backbone}: {sum(forecast.parameters.values()) / 1e6:.2f} million parameters"

@@ -58,29 +58,25 @@ class Checkpoints:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    def restore(self, before: int | None = None) -> tuple[int, dict[str, Any]] | None:
-        """Restores the newest checkpoint that verifies, of a step below `before` where that is given.
+    def restore(self) -> tuple[int, dict[str, Any]] | None:
+        """Restores the newest checkpoint that verifies; one that is damaged is named and left out.
 
         Returns:
-          Its step and state; None where there is none. One that is damaged is named and left out.
-        """
-        for folder in self._newest_first():
-            step = int(folder.name.removeprefix(_PREFIX))
-            if before is not None and step >= before:
-                continue
-            damage = _damage(folder)
-            if damage:
-                print(f"{folder}: {damage}; an earlier checkpoint is used")
-                continue
-            self.checkpoint.read(str(folder / "weights")).assert_existing_objects_matched()
-            return step, read_json(folder / _STATE)["state"]
-        return None
+          Its step and state; None where no checkpoint was ever written.
 
-    def drop_after(self, step: int) -> None:
-        """Deletes the checkpoints of later steps."""
+        Raises:
+          UserError: there are checkpoints, and all of them are damaged.
+        """
+        damage = ""
         for folder in self._newest_first():
-            if self.writes and int(folder.name.removeprefix(_PREFIX)) > step:
-                shutil.rmtree(folder)
+            damage = _damage(folder)
+            if not damage:
+                self.checkpoint.read(str(folder / "weights")).assert_existing_objects_matched()
+                return int(folder.name.removeprefix(_PREFIX)), read_json(folder / _STATE)["state"]
+            print(f"{folder}: {damage}; left out")
+        if damage:
+            raise UserError(f"{self.folder}: no checkpoint is whole; bring one back, or delete it all to begin again")
+        return None
 
     def remove(self) -> None:
         """Deletes all of them."""

@@ -73,7 +73,7 @@ class Step(tf.Module):
         Returns:
           Scalars: `loss` (the sum that is trained on), `loss/TASK` (before its weight), `gradient_norm`, `applied` (1,
           or 0 where something was not finite), `weight/TASK` of weights that are learnt, `loss_scale` where there is
-          one, and with `conflicts` `cosine/TASK/TASK` and `share/TASK`.
+          one, and with `conflicts` `share/TASK` and `cosine/TASK/TASK`, which is NaN with a task that is absent.
         """
         gradients, present, values = self._strategy.run(self._gradients, args=(batch, conflicts))
         present, values = self._first(present), self._first(values)
@@ -91,7 +91,7 @@ class Step(tf.Module):
         tf.cond(finite, apply, leave)
         if self.scaled:
             values["loss_scale"] = tf.identity(self.loss_scale)
-            self._rescale(finite)
+            self._rescale(finite, values["loss"])
         return values
 
     @tf.function
@@ -115,7 +115,7 @@ class Step(tf.Module):
 
         def loss_of(image: tf.Tensor, target: Target) -> tf.Tensor:
             # Batch norms keep their statistics: one image has none of its own.
-            return tf.reduce_mean(task.loss(target, self.student(image)[task.name]))
+            return self.loss_scale * tf.reduce_mean(task.loss(target, self.student(image)[task.name]))
 
         self.combiner.refresh(per_sample_gradients(loss_of, self.trunk, images, target))
 
@@ -179,7 +179,7 @@ class Step(tf.Module):
             terms = self.balancer.terms(losses, present)
             scaled = {name: term * self.loss_scale for name, term in terms.items()}
             total = tf.add_n(list(scaled.values()))
-        losses = losses | {_ALL: total / self.loss_scale}
+        losses = losses | {_ALL: tf.add_n(list(terms.values()))}
         if not by_task:
             trunk, heads = _differentiate(tape, total, (self.trunk, self.heads))
             return losses, {_ALL: trunk}, heads
@@ -194,15 +194,21 @@ class Step(tf.Module):
 
     def _agreement(self, trunk: Gradients) -> dict[str, tf.Tensor]:
         names, products = list(trunk), gramian(list(trunk.values()))
-        angles, parts = cosines(products), shares(products)
+        there = tf.linalg.diag_part(products) > 0
+        angles = tf.where(there[:, tf.newaxis] & there, cosines(products), float("nan"))
+        parts = shares(products)
         values = {f"share/{name}": parts[i] for i, name in enumerate(names)}
         pairs = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
         return values | {f"cosine/{names[i]}/{names[j]}": angles[i, j] for i, j in pairs}
 
-    def _rescale(self, finite: tf.Tensor) -> None:
-        """Halves the loss scale after a step that was not finite, and doubles it after many that were."""
+    def _rescale(self, finite: tf.Tensor, loss: tf.Tensor) -> None:
+        """Halves the loss scale after gradients that were not finite, and doubles it after many that were.
+
+        A loss that is not finite is not so because of its scale.
+        """
         grown = finite & (self.good_steps + 1 >= _HALVE_AFTER_NONE)
-        factor = tf.where(finite, tf.where(grown, 2.0, 1.0), 0.5)
+        overflown = ~finite & tf.math.is_finite(loss)
+        factor = tf.where(overflown, 0.5, tf.where(grown, 2.0, 1.0))
         self.loss_scale.assign(tf.maximum(self.loss_scale * factor, 1.0))
         self.good_steps.assign(tf.where(finite & ~grown, self.good_steps + 1, 0))
 

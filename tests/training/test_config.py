@@ -45,6 +45,8 @@ def test_installed_experiments_are_found_by_name():
         ("init", "runs/a", "runs/a"),
         ("input_size", "(64, 96)", (64, 96)),
         ("input_size", "64,96", (64, 96)),
+        ("sizes", "64,96", (64, 96)),
+        ("sizes", "(64, 96),(32, 64)", ((64, 96), (32, 64))),
         ("train", "a,b c", ("a", "b c")),
         ("train", "a", ("a",)),
         ("optimizer.learning_rate", "1e-3", 1e-3),
@@ -69,6 +71,11 @@ def test_override_sets_its_field_and_no_other(config, field, text, value):
     top = field.split(".")[0]
     differing = {key for key, stored in to_dict(changed).items() if stored != to_dict(plain)[key]}
     assert differing <= {top}
+
+
+def test_sizes_are_squares_or_height_and_width_and_by_default_the_input_size(config):
+    assert load_config(config, {"sizes": "96,(64, 128)"}).view_sizes == ((96, 96), (64, 128))
+    assert load_config(config, {"input_size": "64,96"}).view_sizes == ((64, 96),)
 
 
 def test_override_of_a_task_is_by_its_name(config):

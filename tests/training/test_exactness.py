@@ -4,6 +4,8 @@ import dataclasses
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -183,14 +185,42 @@ def test_killed_in_the_middle_of_a_save_or_disk_full(trainer, whole, monkeypatch
 
 
 def test_damaged_checkpoint_is_left_out(trainer, whole, monkeypatch, tmp_path, capsys):
+    sent = []
+
+    def action(done):
+        if done == 4 and not sent:  # a checkpoint at step 5 beside that at step 3
+            sent.append(os.kill(os.getpid(), signal.SIGTERM))
+
+    before(monkeypatch, trainer, action)
+    with pytest.raises(SystemExit):
+        trainer.run(tmp_path / "r")
+    (file,) = (tmp_path / "r" / "checkpoints" / "step-00000005").glob("weights.data*")
+    file.write_bytes(file.read_bytes()[:-100])
+    trainer.run(tmp_path / "r")
+    said = capsys.readouterr().out
+    assert "is damaged; left out" in said and "taken up at step 3" in said
+    assert_same_run(trainer, tmp_path / "r", whole)
+
+
+def test_run_without_one_whole_checkpoint_does_not_begin_anew_by_itself(trainer, monkeypatch, tmp_path):
     before(monkeypatch, trainer, kill(4))
     with pytest.raises(Killed):
         trainer.run(tmp_path / "r")
-    for file in (tmp_path / "r" / "checkpoints").glob("step-*/weights.data*"):
-        file.write_bytes(file.read_bytes()[:-100])
-    trainer.run(tmp_path / "r")
-    assert "is damaged; an earlier checkpoint is used" in capsys.readouterr().out
-    assert_same_run(trainer, tmp_path / "r", whole)
+    (file,) = (tmp_path / "r" / "checkpoints").glob("step-*/weights.data*")
+    file.unlink()
+    metrics = (tmp_path / "r" / "metrics.jsonl").read_bytes()
+    with pytest.raises(UserError, match="no checkpoint is whole"):
+        trainer.run(tmp_path / "r")
+    assert (tmp_path / "r" / "metrics.jsonl").read_bytes() == metrics
+
+
+def test_run_is_not_taken_up_with_other_records(trainer, monkeypatch, tmp_path):
+    before(monkeypatch, trainer, kill(4))
+    with pytest.raises(Killed):
+        trainer.run(tmp_path / "r")
+    monkeypatch.setattr(trainer.datasets[1].manifest.shards[0], "sha256", "0" * 64)
+    with pytest.raises(UserError, match="other: holds other records than when the run began"):
+        trainer.run(tmp_path / "r")
 
 
 class TestNotFinite:
@@ -250,6 +280,16 @@ class TestNotFinite:
         full = [0.01 * (1 + np.cos(np.pi * step / STEPS)) for step in range(STEPS)]
         assert rates == pytest.approx([*full[:2], *(0.5 * rate for rate in full[2:])], rel=1e-5)
 
+    def test_no_checkpoint_is_kept_of_a_row_that_is_not_over(self, trainer, poisoned, monkeypatch, tmp_path, capsys):
+        """However seldom the run looks at its losses, there is a checkpoint from before to go back to."""
+        guard = dataclasses.replace(trainer.experiment.guard, in_a_row=3)
+        fields = {"log_every": 6, "checkpoint_every": 1, "keep_checkpoints": 1, "guard": guard}
+        monkeypatch.setattr(trainer, "experiment", dataclasses.replace(trainer.experiment, **fields))
+        poisoned(lambda done: done in (1, 2, 3) and float(trainer.rate_factor) == 1)
+        trainer.run(tmp_path / "r")
+        assert "back to step 1 with 0.5 times" in capsys.readouterr().out
+        assert [(bad["step"], bad["rollbacks"]) for bad in read_bad_batches(tmp_path / "r")] == [(2, 0), (3, 0), (4, 0)]
+
     def test_without_a_checkpoint_before_it_goes_back_to_the_start(self, trainer, poisoned, tmp_path, capsys):
         poisoned(lambda done: done < 2 and float(trainer.rate_factor) == 1)
         trainer.run(tmp_path / "r")
@@ -257,7 +297,10 @@ class TestNotFinite:
 
     def test_run_stops_in_one_line_after_going_back_too_often(self, trainer, poisoned, tmp_path):
         poisoned(lambda done: done > 2)
-        with pytest.raises(UserError, match=r"after going back 2 times; lower optimizer.learning_rate .*bad_batches"):
+        with pytest.raises(
+            UserError,
+            match=r"after going back 2 times; lower optimizer.learning_rate .*in another --workdir.*bad_batches",
+        ):
             trainer.run(tmp_path / "r")
         assert {line["rollbacks"] for line in read_bad_batches(tmp_path / "r")} == {0, 1, 2}
 
@@ -289,3 +332,39 @@ def test_two_runs_at_once_in_one_workdir(toy_data, trainer, monkeypatch, tmp_pat
     before(monkeypatch, trainer, action)
     with pytest.raises(UserError, match="another run is at work there"):
         trainer.run(tmp_path / "r")
+
+
+CONFIG = """
+import toy
+
+def get_config(folder):
+    return toy.experiment(folder, steps=6, batch_size=2, tasks=[toy.SCENE], keep_checkpoints=2)
+"""
+FULL_DISK = """
+mount -t tmpfs -o size={size}k none {disk} || exit 77
+{command}; code=$?
+ls {disk}/run/checkpoints/step-00000006 2> /dev/null && exit 1
+mount -o remount,size=1g {disk} && {command} && cp -r {disk}/run {disk}-kept && exit $code
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_disk_that_is_really_full(toy_data, tmp_path, share):
+    """Of a size that holds a part of what a run writes; with more room, the same command goes on."""
+    (tmp_path / "c.py").write_text(CONFIG)
+    environment = f"PYTHONPATH={Path(toy.__file__).parent}"
+    train = f"{environment} {sys.executable} -m must_tf.cli train --config={tmp_path}/c.py:{toy_data} --workdir="
+    subprocess.run(f"{train}{tmp_path / 'whole'}", shell=True, check=True)
+    size = sum(file.stat().st_size for file in (tmp_path / "whole").rglob("*") if file.is_file())
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    script = FULL_DISK.format(size=int(share * size / 1024), disk=disk, command=f"{train}{disk / 'run'}")
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True)
+    if done.returncode == 77:
+        pytest.skip("a disk of its own cannot be mounted here")
+    assert done.returncode == 2, done.stderr
+    (error,) = [line for line in done.stderr.splitlines() if line.startswith("must: error: ")]
+    assert "the same command" in error and "Traceback" not in done.stderr
+    assert toy.same_weights(load_student(f"{disk}-kept"), load_student(tmp_path / "whole"))
+    assert read_metrics(f"{disk}-kept") == read_metrics(tmp_path / "whole")

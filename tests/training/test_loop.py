@@ -14,6 +14,8 @@ import tf_keras
 import toy
 
 from must_tf.errors import UserError
+from must_tf.progress import Progress
+from must_tf.records import open_dataset
 from must_tf.student import Student
 from must_tf.tasks import Depth, Segmentation
 from must_tf.training import (
@@ -22,11 +24,12 @@ from must_tf.training import (
     finetune,
     load_student,
     load_trunk,
+    loop,
     read_architecture,
     read_metrics,
     train,
 )
-from must_tf.training.checks import claim
+from must_tf.training.checks import check_labels, claim
 from must_tf.training.state import Checkpoints
 
 
@@ -191,6 +194,44 @@ def test_finished_run_says_so_and_does_not_train(toy_trainer, toy_run, capsys, m
     assert toy.same_weights(student, load_student(toy_run))
 
 
+def test_run_from_weights_is_taken_up_where_these_are_gone(toy_data, classifier_run, killed_at, tmp_path, capsys):
+    shutil.copytree(classifier_run, tmp_path / "from")
+    optimizer = Optimizer("sgd", 0.01, ema=0.5)
+    trainer = Trainer(toy.experiment(toy_data, tasks=[toy.SCENE], init=str(tmp_path / "from"), optimizer=optimizer))
+    killed_at(trainer, 3)
+    with pytest.raises(Killed):
+        trainer.run(tmp_path / "r")
+    assert capsys.readouterr().out.count("backbone: loaded") == 1
+    trainer.reset(str(tmp_path / "from"))
+    averages = trainer.step.optimizer._model_variables_moving_average
+    for average, variable in zip(averages, trainer.step.variables_in_order, strict=True):
+        np.testing.assert_array_equal(average, variable)
+    capsys.readouterr()
+    shutil.rmtree(tmp_path / "from")
+    trainer.run(tmp_path / "r")
+    assert "backbone: loaded" not in capsys.readouterr().out and (tmp_path / "r" / "student").exists()
+
+
+def test_waiting_for_data_is_told_once_with_what_would_help(toy_data, monkeypatch, tmp_path, capsys):
+    class Waiting(Progress):
+        wait_share, lasted = 0.25, 31.0
+
+    monkeypatch.setattr(loop, "Progress", Waiting)
+    train(toy.experiment(toy_data, tasks=[toy.SCENE], steps=3), tmp_path / "r")
+    said = capsys.readouterr().err
+    assert said.count("25% of the time goes into waiting for data: more CPU cores") == 1
+    assert "train 3/3" in said and "loss/" not in said and "(scene " in said and " GB" in said
+
+
+def test_best_needs_labels_to_validate_on(toy_data):
+    validation = open_dataset(toy_data)
+    for shard in validation.manifest.shards:
+        shard.labels.pop("scene", None)
+    with pytest.raises(UserError, match="no label of task 'scene'"):
+        check_labels([toy.SCENE, toy.DEPTH], [open_dataset(toy_data)], validation, "-scene/top1")
+    check_labels([toy.SCENE, toy.DEPTH], [open_dataset(toy_data)], validation, "depth/delta1")
+
+
 def test_workdir_of_another_config_is_refused_naming_the_fields(toy_data, toy_run):
     other = toy.experiment(toy_data, steps=5, seed=3)
     with pytest.raises(UserError, match=r"another steps, seed .*steps: 4, now 5"):
@@ -305,7 +346,7 @@ def test_killed_run_with_a_moving_average_ends_as_one_that_ran_through(toy_data,
     [
         ({"input_size": (64, 65)}, "64x65"),
         ({"evaluate_every": 3, "log_every": 2, "validation": "x"}, "evaluate_every: 3 is no multiple of log_every, 2"),
-        ({"evaluate_every": 3}, "need a `validation` folder"),
+        ({"best": "scene/top1", "evaluate_every": 50}, "needs a `validation` folder"),
         ({"best": "scene/top1", "validation": "x"}, "needs evaluate_every"),
         ({"streams": 3}, "batch_size: 4 cannot be divided by 3 streams"),
         ({"optimizer": Optimizer(accumulate=3)}, "cannot be divided by 3"),

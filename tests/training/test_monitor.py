@@ -37,21 +37,34 @@ def test_bad_steps_are_counted_across_writes(tmp_path):
     monitor = Monitor(tmp_path, 0)
     for applied in (1.0, 0.0, 0.0):
         monitor.add(values(1.0, applied))
-    assert monitor.bad(3) == ([2, 3], 2, 2)
+    assert monitor.bad(3) == ([2, 3], 2) and monitor.row == 2
+    assert monitor.bad(3) == ([], 0)  # each is told once
     monitor.write(3, {}, {})
     for applied in (0.0, 1.0, 0.0):
         monitor.add(values(1.0, applied))
-    assert monitor.bad(6) == ([4, 6], 3, 2)
+    assert monitor.bad(6) == ([4, 6], 3)
     monitor.write(6, {}, {})
     monitor.add(values(1.0, 0.0))
-    assert monitor.bad(7) == ([7], 2, 6)
+    assert monitor.bad(7) == ([7], 2)
+    monitor.write(7, {}, {})
+    assert monitor.row == 2
+    monitor.add(values(1.0))
+    assert monitor.row == 0
 
 
 def test_step_of_a_loss_scale_that_is_too_high_is_not_bad(tmp_path):
     monitor = Monitor(tmp_path, 0)
     monitor.add(values(1.0, 0.0, loss_scale=1024.0))
     monitor.add(values(1.0, 0.0, loss_scale=1.0))
-    assert monitor.bad(2) == ([2], 1, 2)
+    monitor.add(values(float("nan"), 0.0, loss_scale=1024.0))  # no lower scale would mend it
+    assert monitor.bad(3) == ([2, 3], 2)
+
+
+def test_cosine_with_a_task_that_is_absent_is_not_counted(tmp_path):
+    monitor = Monitor(tmp_path, 0)
+    monitor.add(values(1.0, **{"cosine/a/b": float("nan"), "cosine/a/c": float("nan")}))
+    monitor.add(values(1.0, **{"cosine/a/b": -0.5, "cosine/a/c": float("nan")}))
+    assert monitor.write(2, {}, {}) == {"loss": 1.0, "cosine/a/b": -0.5}
 
 
 @pytest.mark.parametrize("killed", [1, 2, 3, 4, 5])

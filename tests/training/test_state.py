@@ -4,6 +4,7 @@ import shutil
 import pytest
 import tensorflow as tf
 
+from must_tf.errors import UserError
 from must_tf.training.state import Checkpoints
 
 
@@ -32,8 +33,6 @@ def test_what_was_saved_comes_back_with_its_state(checkpoints, value):
     value.assign([9.0, 9.0])
     assert checkpoints.restore() == (7, {"note": 7 * 0.1})
     assert value.numpy().tolist() == [7.0, -7.0]
-    assert checkpoints.restore(before=7) == (3, {"note": 3 * 0.1})
-    assert value.numpy().tolist() == [3.0, -3.0]
 
 
 def test_nothing_there_is_none(checkpoints):
@@ -71,7 +70,15 @@ def test_damaged_checkpoint_is_named_and_the_one_before_it_used(checkpoints, val
     assert checkpoints.restore() == (1, {"note": 0.1})
     assert value.numpy().tolist() == [1.0, -1.0]
     said = capsys.readouterr().out
-    assert "step-00000002" in said and "an earlier checkpoint is used" in said
+    assert "step-00000002" in said and "left out" in said
+
+
+def test_damage_of_all_is_an_error_and_no_new_start(checkpoints, value):
+    save(checkpoints, value, 1, 2)
+    for data in checkpoints.folder.glob("*/weights.data*"):
+        data.unlink()
+    with pytest.raises(UserError, match="no checkpoint is whole; bring one back, or delete it all"):
+        checkpoints.restore()
 
 
 def test_failed_write_leaves_what_was_there(checkpoints, value, monkeypatch):
@@ -99,9 +106,3 @@ def test_who_does_not_write_leaves_no_file(tmp_path, value):
     reader = Checkpoints(tmp_path / "c", 2, {"value": value}, writes=False)
     reader.save(1, {})
     assert not (tmp_path / "c").exists()
-
-
-def test_later_ones_are_dropped(checkpoints, value):
-    save(checkpoints, value, 1, 2)
-    checkpoints.drop_after(1)
-    assert names(checkpoints) == ["step-00000001"]

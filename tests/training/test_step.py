@@ -141,6 +141,43 @@ def test_conflicts_are_measured_beside_the_same_step(make_step, batch):
     assert all(-1 <= value <= 1 for value in measured.values())
 
 
+def test_absent_task_has_no_angle_with_the_others(make_step, batch):
+    measured = make_step(Optimizer("sgd", 0.1))(without(batch, "depth"), conflicts=True)
+    angles = {name: float(value) for name, value in measured.items() if name.startswith("cosine/")}
+    assert {name for name, value in angles.items() if np.isnan(value)} == {"cosine/scene/depth", "cosine/depth/stuff"}
+    assert float(measured["share/depth"]) == 0 and float(measured["applied"]) == 1
+
+
+def test_attittud_that_weighs_all_parts_alike_makes_the_step_of_the_sum(make_step, batch):
+    alike = Combine("attittud", target="depth", rank=2, samples=3, helping=1.0, hurting=1.0, orthogonal=1.0)
+    ends = []
+    for rule in (Combine(), alike):
+        step = make_step(Optimizer("sgd", 0.1), combine=rule)
+        if step.combiner.refresh_every:
+            step.refresh(batch, 3)
+            assert any(np.any(part) for part in step.combiner.basis)
+        step(batch)
+        ends.append(snapshot(step.variables_in_order))
+    for one, other in zip(*ends, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_without_the_hurting_parts_a_small_step_lowers_the_targets_loss(make_step, batch):
+    rule = Combine("attittud", target="depth", rank=2, samples=3, hurting=0.0)
+    step = make_step(Optimizer("sgd", 1e-4, weight_decay=0.0, momentum=0.0), combine=rule)
+    step.refresh(batch, 3)
+    losses = [float(step(batch)["loss/depth"]) for _ in range(2)]
+    assert losses[1] < losses[0]
+
+
+def test_batch_without_the_target_leaves_the_basis_as_it_was(make_step, batch):
+    step = make_step(Optimizer("sgd", 0.1), combine=Combine("attittud", target="depth", rank=2, samples=3))
+    step.refresh(batch, 3)
+    before = snapshot(step.combiner.basis)
+    step.refresh(without(batch, "depth"), 3)
+    assert same(before, snapshot(step.combiner.basis)) and any(part.any() for part in before)
+
+
 @pytest.mark.parametrize("combine", [Combine("pcgrad"), Combine("attittud", target="depth", rank=2, samples=3)])
 def test_gradients_that_are_operated_on_leave_those_of_the_heads_alone(make_step, batch, combine):
     heads = []
@@ -154,13 +191,21 @@ def test_gradients_that_are_operated_on_leave_those_of_the_heads_alone(make_step
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-6)
 
 
-def test_loss_scale_halves_where_a_gradient_overflows_and_never_falls_below_one(make_step, batch):
+def test_loss_scale_halves_where_a_gradient_overflows_and_the_step_is_not_made(make_step, batch, student, monkeypatch):
+    steep = type(student).losses_by_task
+    monkeypatch.setattr(
+        type(student), "losses_by_task", lambda *args: {name: 1e6 * loss for name, loss in steep(*args).items()}
+    )
     step = make_step(Optimizer("sgd", 0.01), scaled=True)
     step.loss_scale.assign(np.float32(3e38))
     before = snapshot(step.variables_in_order)
     values = step(batch)
     assert float(values["applied"]) == 0 and float(step.loss_scale) == np.float32(1.5e38)
-    assert same(before, snapshot(step.variables_in_order))
+    assert np.isfinite(float(values["loss"])) and same(before, snapshot(step.variables_in_order))
+
+
+def test_scaled_step_is_the_step_without_a_scale(make_step, batch):
+    step = make_step(Optimizer("sgd", 0.01), scaled=True)
     step.loss_scale.assign(1024.0)
     scaled = step(batch)
     assert float(scaled["applied"]) == 1 and int(step.good_steps) == 1
@@ -169,6 +214,15 @@ def test_loss_scale_halves_where_a_gradient_overflows_and_never_falls_below_one(
     assert float(plain(batch)["loss"]) == pytest.approx(float(scaled["loss"]), rel=1e-5)
     for one, other in zip(after, snapshot(plain.variables_in_order), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_loss_scale_stays_where_the_loss_itself_is_not_finite(make_step, batch):
+    step = make_step(Optimizer("sgd", 0.01), scaled=True)
+    images, targets = batch
+    depth = {key: v * np.inf if v.dtype.is_floating else v for key, v in targets["depth"].items()}
+    before = float(step.loss_scale)
+    values = step((images, targets | {"depth": depth}))
+    assert float(values["applied"]) == 0 and float(step.loss_scale) == before
 
 
 def test_loss_scale_doubles_after_many_good_steps(make_step, batch):

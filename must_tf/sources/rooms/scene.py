@@ -52,6 +52,7 @@ class _Builder:
         self.materials: list[Material] = []
 
     def add(self, mesh: Mesh, part: str, instance: int, materials: list[Material]) -> None:
+        """Adds a mesh; its slots are numbers of `materials`, its `part` one of `PARTS`."""
         labels = np.empty((len(mesh.faces), 3), np.int64)
         labels[:, 0] = mesh.slots + len(self.materials)
         labels[:, 1] = instance

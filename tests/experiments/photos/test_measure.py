@@ -8,6 +8,7 @@ from PIL import Image
 from must_tf.experiments.photos import measure
 from must_tf.experiments.photos.truth import paste
 from must_tf.tasks import Classification, Depth, Detection, Segmentation
+from must_tf.training.monitor import Monitor
 
 CLASSES = ("cat", "dog")
 
@@ -66,17 +67,26 @@ def test_depth_that_is_right_up_to_scale_correlates_wholly_and_unknown_pixels_do
     inverse[1, 1], depth[1, 1] = 0, 100
     (tmp_path / "depth_truth").mkdir()
     np.savez(tmp_path / "depth_truth" / "a.npz", inverse=inverse)
-    found = measure.depths(tmp_path, {"a.jpg": depth}, Depth("x"))["a"]
-    assert found["teacher"] == pytest.approx(1, abs=1e-5)
-    assert abs(found["ramp"]) < 0.5 and found["constant"] == 0
+    found = measure.depths(tmp_path, {"a.jpg": depth}, Depth("x"))
+    assert found["a, correlation"]["teacher"] == pytest.approx(1, abs=1e-5) == found["a, delta1"]["teacher"]
+    assert abs(found["a, correlation"]["ramp"]) < 0.5 and found["a, delta1"]["ramp"] < 1
+    mean, known = np.delete(inverse, [0, 11]).mean(), np.delete(inverse, [0, 11])  # the best constant is the mean
+    assert found["a, delta1"]["constant"] == pytest.approx((np.maximum(mean / known, known / mean) < 1.25).mean())
 
 
 def test_a_ramp_is_told_from_a_teacher(tmp_path):
     inverse = np.repeat(np.arange(1, 9, dtype="f4")[:, np.newaxis], 10, 1)
     (tmp_path / "depth_truth").mkdir()
     np.savez(tmp_path / "depth_truth" / "a.npz", inverse=inverse)
-    found = measure.depths(tmp_path, {"a.jpg": inverse}, Depth("x"))["a"]  # nearer the higher: wrong
+    found = measure.depths(tmp_path, {"a.jpg": inverse}, Depth("x"))["a, correlation"]  # nearer the higher: wrong
     assert found["ramp"] == pytest.approx(1) and found["teacher"] < -0.5
+
+
+def test_waiting_is_the_last_that_the_run_told(tmp_path):
+    monitor = Monitor(tmp_path / "runs" / "student", 0)
+    for share in (0.5, 0.25):
+        monitor.write(1, {}, {"data_wait": share})
+    assert measure.measure(tmp_path) == {"student's training": {"data-wait": 0.25}}
 
 
 def test_the_table_has_a_line_a_task_and_a_line_a_part():
