@@ -1,7 +1,11 @@
 """The error that a user can mend, and what errors say in one line."""
 
 import difflib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+_ABSENT = object()
 
 
 class UserError(Exception):
@@ -26,3 +30,29 @@ def first_line(error: Exception) -> str:
     """Returns the first line of what an error says, without TensorFlow's names of the operation."""
     line = next(iter(str(getattr(error, "message", error)).splitlines()), "")
     return line.rpartition("}} ")[2].partition(" [Op:")[0].strip()[:200] or type(error).__name__
+
+
+def differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
+    """Says where two JSON values differ, down to the innermost ones: `teachers.x.min_score: 0.5, now 0.3`.
+
+    Where one dict stands under another key than before, as a teacher with another threshold, its values are compared.
+    """
+    if isinstance(before, dict) and isinstance(now, dict):
+        place = f"{name}." if name else ""
+        gone, new = [key for key in before if key not in now], [key for key in now if key not in before]
+        if len(gone) == len(new) == 1 and isinstance(before[gone[0]], dict) and isinstance(now[new[0]], dict):
+            inside = list(differences(before[gone[0]], now[new[0]], f"{place}{new[0]}"))
+            yield from inside or [f"{name}: {_short(gone[0])}, now {_short(new[0])}"]
+            gone, new = [], []
+        for key in [key for key in before if key in now] + gone + new:
+            yield from differences(before.get(key, _ABSENT), now.get(key, _ABSENT), f"{place}{key}")
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for index, (old, current) in enumerate(zip(before, now, strict=True)):
+            yield from differences(old, current, f"{name}[{index}]")
+    elif before != now:
+        yield f"{name}: {_short(before)}, now {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is _ABSENT else json.dumps(value)
+    return text if len(text) < 100 else f"{text[:97]}..."

@@ -9,14 +9,15 @@ import tensorflow as tf
 from PIL import Image
 
 from must_tf import files
-from must_tf.records import Dataset, open_dataset
+from must_tf.records import Dataset, open_dataset, verify
 from must_tf.tasks import Depth
 
 
 def measure(out: Path) -> dict[str, dict[str, Any]]:
     """Returns the figures of the tasks whose truths were labelled into `OUT/data/truth/TASK`, see the functions below.
 
-    Figures of rooms are those of `must evaluate` on held-out rooms; beside them, what the student's training waited.
+    Figures of rooms are those of `must evaluate` on held-out rooms; beside them, what the student's training waited,
+    and the bytes of an image and of a label, in the mean.
     """
     found: dict[str, dict[str, Any]] = {}
     for task, function in _MEASURES.items():
@@ -29,6 +30,8 @@ def measure(out: Path) -> dict[str, dict[str, Any]]:
             found[f"{task} on rooms"] = files.read_json(path)["scores"][task]
     if (out / "runs" / "student" / "tensorboard").is_dir():
         found["student's training"] = {"data-wait": _last(out / "runs" / "student", "data_wait")}
+    if (out / "data" / "labelled" / "manifest.json").exists():
+        found["bytes"] = sizes(open_dataset(out / "data" / "labelled"))
     return found
 
 
@@ -43,6 +46,14 @@ def table(figures: Mapping[str, Mapping[str, Any]]) -> str:
         f"{name:{width}}  " + "  ".join(f"{key} {_number(value)}" for key, value in row.items())
         for name, row in rows.items()
     )
+
+
+def sizes(dataset: Dataset) -> dict[str, int]:
+    """Returns the mean bytes of an image, and of a label by task."""
+    findings = verify(dataset)
+    labels = {name: sum(origins.values()) for name, origins in dataset.manifest.counts.items()}
+    own = {name: findings.label_bytes[name] // max(count, 1) for name, count in labels.items()}
+    return {"image": findings.image_bytes // max(findings.records, 1)} | own
 
 
 def classes(truth: Path, labels: Mapping[str, Any], task: Any) -> dict[str, Any]:

@@ -36,6 +36,8 @@ def main() -> None:
     teachers = load_teachers(_TEACHERS.value, parse_cards(_CARDS.value)) if _TEACHERS.value else []
     dataset, findings, grades = inspect(_DATA.value, out, _PICTURES.value, sys.stderr.isatty(), teachers)
     print(summary(dataset, findings, grades))
+    if findings.copies:
+        print(f"  copies: {findings.copies:,} records have an image of one before, as {' and '.join(findings.pair)}")
     print(f"  page: {out}")
     for problem in findings.problems:
         print(f"must: problem: {problem}", file=sys.stderr)

@@ -11,6 +11,7 @@ from absl import flags
 
 from must_tf.cli import app
 from must_tf.errors import UserError
+from must_tf.teacher_flags import parse_cards, parse_teachers, parse_thresholds
 
 FLAGS = flags.FlagValues()
 _IMAGES = flags.DEFINE_string(
@@ -41,6 +42,12 @@ _OUT = flags.DEFINE_string("out", None, "Folder for the dataset.", flag_values=F
 _BATCH = flags.DEFINE_integer("batch_size", 32, "Images that a teacher sees at once.", 1, flag_values=FLAGS)
 _SHARD = flags.DEFINE_integer("images_per_shard", 1000, "About how many records a file holds.", 1, flag_values=FLAGS)
 _MAX_BAD = flags.DEFINE_float("max_bad", 0.05, "Share of images that may be quarantined.", 0, 1, flag_values=FLAGS)
+_ALLOW_EMPTY = flags.DEFINE_bool(
+    "allow_empty",
+    False,
+    "Take it where a teacher gives no label, or finds nothing in any image; else that is an error.",
+    flag_values=FLAGS,
+)
 _MAX_PIXELS = flags.DEFINE_integer(
     "max_pixels", None, "An image with more is quarantined, not decoded; 179 million by default.", 1, flag_values=FLAGS
 )
@@ -85,6 +92,10 @@ def main() -> None:
             raise UserError(f"--{flag.name}: not given; expected: {FLAGS[flag.name].help}")
     if _PLAN.value and _PREVIEW.value:
         raise UserError("--plan, --preview: both received; expected one at a time")
+    if _BEAM.value and _RUNNER.value != "beam":
+        raise UserError("--beam_options: received without --runner=beam, and nothing else takes them")
+    if _PROCESSES.value and _RUNNER.value == "beam":
+        raise UserError("--processes: is of --runner=local; to Beam, say how many in --beam_options")
     if _PLAN.value or _PREVIEW.value:
         _look_ahead()
     else:
@@ -92,12 +103,13 @@ def main() -> None:
 
 
 def _label() -> None:
+    load = _teachers()
     from must_tf.labeling import label
     from must_tf.sources import MAX_PIXELS
 
     manifest = label(
         _IMAGES.value,
-        _teachers(),
+        load,
         _OUT.value,
         _BATCH.value,
         _SHARD.value,
@@ -105,11 +117,13 @@ def _label() -> None:
         max_bad=_MAX_BAD.value,
         max_pixels=_MAX_PIXELS.value or MAX_PIXELS,
         licence=_LICENCE.value,
+        allow_empty=_ALLOW_EMPTY.value,
     )
     shards = len(manifest.shards)
     print(f"{_OUT.value}: {manifest.count} records in {shards} shard{'s' * (shards != 1)}")
     for task, origins in manifest.counts.items():
-        print(f"  {task}: " + ", ".join(f"{count} by {origin}" for origin, count in origins.items()))
+        empty = {origin: f" ({count} of them empty)" for origin, count in manifest.empty[task].items()}
+        print(f"  {task}: " + ", ".join(f"{n} by {origin}{empty.get(origin, '')}" for origin, n in origins.items()))
     if manifest.quarantined:
         print(f"  quarantined: {len(manifest.quarantined)}")
         for entry in manifest.quarantined[:10]:
@@ -117,27 +131,42 @@ def _label() -> None:
 
 
 def _look_ahead() -> None:
-    from must_tf.labeling import estimate, preview, united_tasks
+    load = _teachers()
+    from must_tf.labeling import estimate, local_path, preview, require_labels, united_tasks
     from must_tf.report import preview_page
     from must_tf.sources import MAX_PIXELS, open_source
 
+    page = f"{local_path(_OUT.value)}.html" if _PREVIEW.value else ""
+    processes, _ = _processes()  # before teachers take a GPU
+    require_labels(_IMAGES.value, bool(load))
     source = open_source(_IMAGES.value, _SHARD.value, _MAX_PIXELS.value or MAX_PIXELS)
-    teachers = _teachers()
+    teachers = load() if load else []
     tasks = united_tasks(_IMAGES.value, source, teachers)
     if _PLAN.value:
         print(estimate(source, teachers, tasks, _BATCH.value))
+        if _RUNNER.value == "beam":
+            print("each worker of Beam takes as much memory; the time is at best this, divided by their number")
+        elif processes > 1:
+            print(f"{processes} processes take {processes} times the memory, and at best 1/{processes} of the time")
         return
     records = preview(source, teachers, _PREVIEW.value)
     if not records:
         raise UserError(f"{_IMAGES.value}: none of {_PREVIEW.value} images could be labelled; `must label` says why")
-    preview_page(records, tasks, f"{_OUT.value}.html")
-    print(f"{_OUT.value}.html: labels of {len(records)} images")
+    preview_page(records, tasks, page)
+    print(f"{page}: labels of {len(records)} images")
 
 
 def _teachers():
-    from must_tf.teachers import load_teachers, parse_cards, parse_thresholds
+    """Returns what loads the teachers, once the flags have been found good; nothing where there are no teachers."""
+    texts, cards, thresholds = _TEACHERS.value or [], parse_cards(_CARDS.value), parse_thresholds(_THRESHOLDS.value)
+    parse_teachers(texts, cards, thresholds)
 
-    return load_teachers(_TEACHERS.value or [], parse_cards(_CARDS.value), parse_thresholds(_THRESHOLDS.value))
+    def load():
+        from must_tf.teachers import load_teachers
+
+        return load_teachers(texts, cards, thresholds)
+
+    return load if texts else ()
 
 
 def _runner():
@@ -146,7 +175,15 @@ def _runner():
 
     if _RUNNER.value == "beam":
         options = [option for text in _BEAM.value for option in text.split()]
+        runners.make_pipeline(options)  # what is wrong with it is told before anything is loaded
         return functools.partial(runners.with_beam, options=options)
-    gpus = runners.count_gpus()
-    processes = _PROCESSES.value or gpus
+    processes, gpus = _processes()
     return functools.partial(runners.in_processes, processes=processes, num_gpus=gpus) if processes > 1 else None
+
+
+def _processes() -> tuple[int, int]:
+    """Returns how many processes the local runner is to have, and how many GPUs they share."""
+    from must_tf.labeling import runners
+
+    gpus = runners.share_gpus()
+    return _PROCESSES.value or max(gpus, 1), gpus

@@ -48,7 +48,7 @@ class Estimate:
         return (
             f"{self.images} images at {self.images_per_second:.1f} images/s: {_in_words(seconds, _TIMES)}, without the "
             f"start of the program, {_in_words(size, _SIZES)}, "
-            f"{self.memory_gb:.1f} GB of memory at the peak ({self.measured} images measured, "
+            f"{self.memory_gb:.1f} GB of memory at the peak of one process ({self.measured} images measured, "
             f"{self.bytes_per_image:.0f} bytes an image, {self.quarantined:.1%} quarantined)"
         )
 

@@ -1,17 +1,29 @@
 """Labels a whole collection of images, shard by shard."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from must_tf import files
 from must_tf.errors import UserError
 from must_tf.labeling.runners import Runner
 from must_tf.labeling.shard import Job, run_job
 from must_tf.progress import Progress
-from must_tf.records import Manifest, Plan, Shard, check_same_labels, finish, pending, read_manifest, written
+from must_tf.records import (
+    HUMAN,
+    Manifest,
+    Plan,
+    Shard,
+    check_folder,
+    check_same_labels,
+    finish,
+    pending,
+    read_manifest,
+    written,
+)
 from must_tf.records.manifest import FILE
-from must_tf.sources import MAX_PIXELS, Source, open_source
+from must_tf.sources import MAX_PIXELS, Source, may_have_labels, open_source
 from must_tf.sources.source import DUPLICATE
 from must_tf.tasks import Task
 from must_tf.teachers import Teacher
@@ -21,7 +33,7 @@ _EARLY = 1000  # images after which a share of bad ones says something
 
 def label(
     images: str | os.PathLike,
-    teachers: Sequence[Teacher],
+    teachers: Sequence[Teacher] | Callable[[], Sequence[Teacher]],
     out: str | os.PathLike,
     batch_size: int = 32,
     images_per_shard: int = 1000,
@@ -30,13 +42,15 @@ def label(
     max_bad: float = 0.05,
     max_pixels: int = MAX_PIXELS,
     licence: str = "",
+    allow_empty: bool = False,
 ) -> Manifest:
     """Runs teachers over images and writes records with their labels; a second call finishes what a first one left.
 
     Args:
       images: what `open_source` takes: a folder (recursive), a glob, a list file, a folder of records, whose human
         labels stay, `tfrecord:GLOB`, `tfds:NAME/SPLIT`, `voc:FOLDER/Main/trainval` and other labelled datasets.
-      teachers: one a task; none where the images have human labels, which then become records alone.
+      teachers: one a task, or what loads them, which is called when images and folder have been found good; none where
+        the images have human labels, which then become records alone.
       out: folder for the dataset.
       batch_size: images that a teacher sees at once.
       images_per_shard: about how many records a file holds; for photographs, 1000 are some 128 MB.
@@ -44,37 +58,58 @@ def label(
       max_bad: share of images that may be quarantined.
       max_pixels: size from which an image is quarantined before it is decoded.
       licence: of the images, for the manifest; that of a folder of records by default.
+      allow_empty: whether a teacher may give no label, or find nothing in any image.
 
     Raises:
       UserError: no images; no teacher; a file at `out`, another run's output, or another run at work there; not one
         image could be read; too many could not; a teacher that gave no label at all.
     """
+    known: dict[str, Any] = {"images": str(images), "max_pixels": max_pixels, "batch_size": batch_size}
+    check_out(out, known | ({"licence": licence} if licence else {}))
+    require_labels(images, bool(teachers))
     source = open_source(str(images), images_per_shard, max_pixels)
+    teachers = teachers() if callable(teachers) else teachers
     tasks = united_tasks(images, source, teachers)
     described = {teacher.id: teacher.describe() for teacher in teachers}
-    made_from = {
-        "images": str(images),
-        "count": source.count,
-        "listing": source.listing,
-        "max_pixels": max_pixels,
-        "teachers": described,
-    }
+    made_from = known | {"count": source.count, "listing": source.listing, "teachers": described}
     if licence or source.licence:
         made_from["licence"] = licence or source.licence
     plan = Plan(Path(out), "labelled", "train", tasks, len(source.shards), made_from)
-    for path in (plan.folder, *plan.folder.parents):
-        if path.exists() and not path.is_dir():
-            raise UserError(f"{plan.folder}: {path.name} is a file; expected a folder, new or of the same command")
     with files.locked(plan.folder):
         todo = pending(plan)
         left = set(todo)
         if not todo and (plan.folder / FILE).exists():
-            return _checked(plan.folder, read_manifest(out), teachers)
+            return _checked(plan.folder, read_manifest(out), teachers, allow_empty)
         done = [written(plan, index) for index in range(plan.num_shards) if index not in left]
         jobs = [Job(plan, index, source.shards[index], tuple(teachers), batch_size) for index in todo]
         shards = [*done, *_run(jobs, runner, done, source.count, max_bad)]
         _check_share(plan.folder, sum(map(_seen, shards)), [bad for shard in shards for bad in _bad(shard)], max_bad)
-        return _checked(plan.folder, finish(plan, source.teachers | described), teachers)
+        return _checked(plan.folder, finish(plan, source.teachers | described), teachers, allow_empty)
+
+
+def check_out(out: str | os.PathLike, arguments: Mapping[str, Any]) -> None:
+    """Raises a `UserError` where it can be seen at once that a folder is not for the output of these arguments."""
+    folder = local_path(out)
+    for path in (folder, *folder.parents):
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{folder}: {path.name} is a file; expected a folder, new or of the same command")
+    if (folder / files.LOCK).exists():
+        with files.locked(folder):
+            pass
+    check_folder(folder, arguments, some=True)
+
+
+def local_path(out: str | os.PathLike) -> Path:
+    """Returns the path of an output; one that is a URL is a `UserError`."""
+    if "://" in str(out):
+        raise UserError(f"--out={out}: is no path; mount the bucket, and give the path that it is mounted at")
+    return Path(out)
+
+
+def require_labels(images: str | os.PathLike, teachers: bool) -> None:
+    """Raises a `UserError` where there is no teacher, and the images of this name bring no labels along."""
+    if not (teachers or may_have_labels(images)):
+        raise _no_label(images)
 
 
 def united_tasks(images: str | os.PathLike, source: Source, teachers: Sequence[Teacher]) -> tuple[Task, ...]:
@@ -85,10 +120,14 @@ def united_tasks(images: str | os.PathLike, source: Source, teachers: Sequence[T
         are there.
     """
     if not (teachers or source.tasks):
-        raise UserError(f"--teachers: not given; {images} has no labels, and no teacher to make any: TASK=FORMAT:PATH")
+        raise _no_label(images)
     tasks = [teacher.task for teacher in teachers]
     check_same_labels(images, source.tasks, tasks)
     return tuple({task.name: task for task in (*source.tasks, *tasks)}.values())
+
+
+def _no_label(images: str | os.PathLike) -> UserError:
+    return UserError(f"--teachers: not given; {images} has no labels, and no teacher to make any: TASK=FORMAT:PATH")
 
 
 def _run(
@@ -129,10 +168,22 @@ def _check_share(folder: Path, seen: int, bad: Sequence[dict[str, str]], max_bad
     )
 
 
-def _checked(folder: Path, manifest: Manifest, teachers: Sequence[Teacher]) -> Manifest:
+def _checked(folder: Path, manifest: Manifest, teachers: Sequence[Teacher], allow_empty: bool) -> Manifest:
     """Returns the manifest of a finished dataset, unless a teacher came to nothing."""
-    counts = manifest.counts
     for teacher in teachers:
-        if not sum(counts[teacher.task.name].values()):
-            raise UserError(f"{folder}: teacher {teacher.id} gave no label of task {teacher.task.name!r} at all")
+        name = teacher.task.name
+        counts, empty = manifest.counts[name], manifest.empty[name]
+        asked, given = manifest.count - counts.get(HUMAN, 0), counts.get(teacher.id, 0)
+        if asked and given == empty.get(teacher.id, 0) and not allow_empty:
+            came = f"found nothing for task {name!r}" if given else f"gave no label of task {name!r} at all"
+            raise UserError(
+                f"{folder}: teacher {teacher.id} {came} in {asked} image{'s' * (asked > 1)}; look at --preview, "
+                f"{_remedy(teacher.task)}; where this is as it should be, give --allow_empty"
+            )
     return manifest
+
+
+def _remedy(task: Task) -> str:
+    if score := getattr(task, "min_score", 0):
+        return f"and give a lower --thresholds={task.name}.min_score (now {score:g}) and another --out"
+    return "mend the teacher or its card, and give another --out"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
+from must_tf.errors import UserError
 from must_tf.labeling.ahead import ahead
 from must_tf.progress import Progress
 from must_tf.records import HUMAN, Plan, Quarantined, Record, Shard, write_shard
@@ -115,7 +116,7 @@ def _predict(teacher: Teacher, images: list[np.ndarray], batch_size: int) -> Ite
 
 
 def _labelled(entry: Entry, teachers: Sequence[Teacher], outputs: Sequence[_Outputs]) -> Entry:
-    """Makes labels of what the teachers said."""
+    """Makes labels of what the teachers said; the image of a label that its task refuses is quarantined."""
     if isinstance(entry, Quarantined):
         return entry
     for teacher, said in zip(teachers, outputs, strict=True):
@@ -123,7 +124,11 @@ def _labelled(entry: Entry, teachers: Sequence[Teacher], outputs: Sequence[_Outp
             continue
         if not all(np.isfinite(values).all() for values in said.values()):
             return Quarantined(entry.name or entry.id, f"teacher {teacher.id} gave values that are not finite")
-        restored = teacher.restore(said, entry.height, entry.width)
-        entry.labels[teacher.task.name] = teacher.task.from_teacher(restored)
-        entry.origins[teacher.task.name] = teacher.id
+        restored, name = teacher.restore(said, entry.height, entry.width), teacher.task.name
+        try:
+            entry.labels[name] = teacher.task.from_teacher(restored)
+            entry.features[name] = teacher.task.encode(entry.labels[name])
+        except UserError as error:
+            return Quarantined(entry.name or entry.id, f"teacher {teacher.id} gave no possible label: {error}")
+        entry.origins[name] = teacher.id
     return entry

@@ -25,6 +25,7 @@ class Shard:
       labels: {task: {origin: records with such a label}}.
       reencoded: records whose image is not byte for byte as found.
       quarantined: inputs of this shard that became no record, as {"name", "reason"}.
+      empty: {task: {origin: how many of `labels` say that nothing is there}}, as a detector's without a box.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Shard:
     labels: dict[str, dict[str, int]]
     reencoded: int = 0
     quarantined: list[dict[str, str]] = dataclasses.field(default_factory=list)
+    empty: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
@@ -66,17 +68,25 @@ class Manifest:
     @property
     def counts(self) -> dict[str, dict[str, int]]:
         """{task: {origin: records with such a label}} over all shards."""
-        total: dict[str, dict[str, int]] = {task.name: {} for task in self.tasks}
-        for shard in self.shards:
-            for task, origins in shard.labels.items():
-                for origin, count in origins.items():
-                    total[task][origin] = total[task].get(origin, 0) + count
-        return total
+        return self._sum([shard.labels for shard in self.shards])
+
+    @property
+    def empty(self) -> dict[str, dict[str, int]]:
+        """{task: {origin: labels that say that nothing is there}} over all shards."""
+        return self._sum([shard.empty for shard in self.shards])
 
     @property
     def quarantined(self) -> list[dict[str, str]]:
         """All inputs that became no record, with reasons."""
         return [entry for shard in self.shards for entry in shard.quarantined]
+
+    def _sum(self, parts: list[dict[str, dict[str, int]]]) -> dict[str, dict[str, int]]:
+        total: dict[str, dict[str, int]] = {task.name: {} for task in self.tasks}
+        for part in parts:
+            for task, origins in part.items():
+                for origin, count in origins.items():
+                    total[task][origin] = total[task].get(origin, 0) + count
+        return total
 
     def write(self, folder: str | os.PathLike) -> None:
         """Writes `manifest.json`, with the sums for readers who have no must_tf."""
@@ -131,7 +141,7 @@ def _check_size(path: Path, expected: int) -> None:
 def _check_types(manifest: Manifest) -> None:
     """Raises where a value is not of its type, so that nothing after it can fail."""
     numbers = [n for shard in manifest.shards for n in (shard.count, shard.bytes, shard.reencoded)]
-    counts = [n for origins in manifest.counts.values() for n in origins.values()]
+    counts = [n for sums in (manifest.counts, manifest.empty) for origins in sums.values() for n in origins.values()]
     if not all(type(number) is int and number >= 0 for number in numbers + counts):
         raise ValueError("a count that is no whole number")
     texts = [manifest.name, manifest.split, *(shard.name for shard in manifest.shards)]

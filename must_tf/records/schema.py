@@ -36,6 +36,7 @@ class Record:
       reencoded: whether `encoded` differs from the file as found.
       name: where the image was found, for messages; not stored.
       seen: what the one who read it wanted to see of the image, see `sources.decoding.Look`; not stored.
+      features: by the task's name, what `Task.encode` made of a label, where that was done before.
     """
 
     encoded: bytes
@@ -48,6 +49,7 @@ class Record:
     reencoded: bool = False
     name: str = ""
     seen: Any = dataclasses.field(default=None, compare=False, repr=False)
+    features: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +80,9 @@ def to_example(record: Record, tasks: Iterable[Task]) -> tf.train.Example:
         "image/id": record.id.encode(),
     }
     for task in tasks:
-        features = task.encode(record.labels[task.name]) if task.name in record.labels else {}
+        features = record.features.get(task.name)
+        if features is None and task.name in record.labels:
+            features = task.encode(record.labels[task.name])
         if features:
             values |= features | {origin_key(task): record.origins[task.name].encode()}
     example = tf.train.Example()

@@ -1,13 +1,17 @@
 """Reads every byte of a dataset, and says what is wrong with it and what it holds."""
 
+import bisect
 import collections
 import contextlib
 import dataclasses
+import hashlib
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
@@ -37,6 +41,8 @@ class Findings:
       histograms: {task: {quantity: sums of `Task.histograms`}}.
       image_bytes: of all image files.
       label_bytes: {task: bytes of all its labels}.
+      copies: records of an image that is in a record before, of any shard.
+      pair: the places of two such records.
     """
 
     problems: list[str]
@@ -47,6 +53,8 @@ class Findings:
     histograms: dict[str, dict[str, dict[str, float]]] = dataclasses.field(default_factory=dict)
     image_bytes: int = 0
     label_bytes: dict[str, int] = dataclasses.field(default_factory=dict)
+    copies: int = 0
+    pair: tuple[str, ...] = ()
 
 
 def verify(
@@ -62,15 +70,17 @@ def verify(
     names = [task.name for task in dataset.manifest.tasks]
     findings = Findings([], 0, {}, {name: {} for name in names}, {name: {} for name in names})
     findings.histograms, findings.label_bytes = {name: {} for name in names}, dict.fromkeys(names, 0)
-    decoder = _Decoder(dataset.manifest)
+    decoder, images = _Decoder(dataset.manifest), _Images()
     start = 0
     for shard in dataset.manifest.shards:
         path = dataset.folder / shard.name
-        problems = _verify_shard(decoder, shard, path, start, findings, see, progress)
+        images.begin(path)
+        problems = _verify_shard(decoder, shard, path, start, findings, images, see, progress)
         findings.problems += [f"{path}: {problem}" for problem in problems[:_MOST]]
         if len(problems) > _MOST:
             findings.problems.append(f"{path}: {len(problems) - _MOST:,} more problems")
         start += shard.count
+    findings.copies, findings.pair = images.copies()
     return findings
 
 
@@ -80,6 +90,7 @@ def _verify_shard(
     path: Path,
     start: int,
     findings: Findings,
+    images: "_Images",
     see: Callable[[int, Record], None] | None,
     progress: Progress | None,
 ) -> list[str]:
@@ -93,6 +104,7 @@ def _verify_shard(
         problems += [f"record {count}: {wrong}" for wrong in examined.problems]
         for name, origin in examined.origins.items():
             _sum(labels[name], {origin: 1})
+        images.add(examined.record)
         if examined.record:
             _add(findings, examined, examined.record, decoder.tasks)
             if see:
@@ -109,6 +121,37 @@ def _verify_shard(
     if not problems and found != told:
         problems.append(f"labels {found}, the manifest says {told}")
     return problems
+
+
+class _Images:
+    """Remembers eight bytes of each record: which image it has."""
+
+    def __init__(self):
+        self._digests, self._shards = array("Q"), list[tuple[int, Path]]()
+
+    def begin(self, shard: Path) -> None:
+        """The records to come are of this shard."""
+        self._shards.append((len(self._digests), shard))
+
+    def add(self, record: Record | None) -> None:
+        """Adds the next record; one that cannot be read is like no other."""
+        identity = record.id if record else f"no image: {len(self._digests)}"
+        digest = hashlib.blake2b(identity.encode(errors="replace"), digest_size=8)
+        self._digests.append(int.from_bytes(digest.digest(), "little"))
+
+    def copies(self) -> tuple[int, tuple[str, ...]]:
+        """Returns how many records have the image of one before, and the places of the first and its forerunner."""
+        digests = np.frombuffer(self._digests, np.uint64) if self._digests else np.zeros(0, np.uint64)
+        order = np.argsort(digests, kind="stable")
+        again = np.flatnonzero(digests[order[1:]] == digests[order[:-1]])
+        if not again.size:
+            return 0, ()
+        first = again[np.argmin(order[again + 1])]
+        return len(again), (self._place(int(order[first])), self._place(int(order[first + 1])))
+
+    def _place(self, number: int) -> str:
+        start, shard = self._shards[bisect.bisect_right(self._shards, number, key=lambda begun: begun[0]) - 1]
+        return f"record {number - start} of {shard.name}"
 
 
 def _file_problems(shard: Shard, path: Path) -> list[str]:

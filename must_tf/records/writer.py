@@ -7,13 +7,13 @@ before it, goes a hidden note with what the manifest will say of it; the notes g
 import collections
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from must_tf.errors import UserError
+from must_tf.errors import UserError, differences
 from must_tf.files import LOCK, read_json, replacing, sha256, write_json
 from must_tf.records.manifest import FILE, Manifest, Shard
 from must_tf.records.schema import Quarantined, Record, origin_key, specs, to_bytes, to_example
@@ -58,25 +58,40 @@ class Plan:
         return json.loads(json.dumps(value))
 
 
+def check_folder(folder: Path, arguments: Mapping[str, Any], some: bool = False) -> None:
+    """Checks that a folder is new, empty, or what the same arguments made.
+
+    Args:
+      folder: need not be there.
+      arguments: as `Plan.describe` has them.
+      some: whether these are not all of them.
+
+    Raises:
+      UserError: names what differs.
+    """
+    if (folder / _PLAN).exists():
+        before = read_json(folder / _PLAN)
+        compared = {key: value for key, value in before.items() if key in arguments or not some}
+        found = list(differences(compared, dict(arguments)))
+        if found:
+            more = f" and {len(found) - 2} more" if len(found) > 2 else ""
+            raise UserError(
+                f"{folder}: was made with other arguments ({'; '.join(found[:2])}{more}); "
+                "give another output folder, or the former arguments"
+            )
+    elif folder.exists() and any(path.name != LOCK for path in folder.iterdir()):
+        raise UserError(f"{folder}: holds other files; give an empty or a new output folder")
+
+
 def pending(plan: Plan) -> list[int]:
     """Prepares the folder, and returns the shards that are still to be written.
 
     Raises:
       UserError: the folder holds, in part or in whole, what other arguments made.
     """
-    path = plan.folder / _PLAN
-    if path.exists():
-        before, now = read_json(path), plan.describe()
-        for key in sorted(before.keys() | now.keys()):
-            if before.get(key) != now.get(key):
-                raise UserError(
-                    f"{plan.folder}: was made with {key} = {before.get(key)!r}, now {now.get(key)!r}; "
-                    "give another output folder, or the former arguments"
-                )
-    elif plan.folder.exists() and any(path.name != LOCK for path in plan.folder.iterdir()):
-        raise UserError(f"{plan.folder}: holds other files; give an empty or a new output folder")
-    else:
-        write_json(path, plan.describe())
+    check_folder(plan.folder, plan.describe())
+    if not (plan.folder / _PLAN).exists():
+        write_json(plan.folder / _PLAN, plan.describe())
     if (plan.folder / FILE).exists() and all(plan.shard(i).exists() for i in range(plan.num_shards)):
         return []
     return [i for i in range(plan.num_shards) if not (plan.shard(i).exists() and _note(plan.shard(i)).exists())]
@@ -85,7 +100,7 @@ def pending(plan: Plan) -> list[int]:
 def write_shard(plan: Plan, index: int, records: Iterable[Record | Quarantined]) -> Shard:
     """Writes one shard; its bytes depend on the records alone."""
     path = plan.shard(index)
-    labels: dict[str, collections.Counter] = {task.name: collections.Counter() for task in plan.tasks}
+    labels, empty = ({task.name: collections.Counter[str]() for task in plan.tasks} for _ in range(2))
     count, reencoded, quarantined = 0, 0, []
     with replacing(path) as temporary:
         with tf.io.TFRecordWriter(str(temporary)) as writer:
@@ -97,14 +112,22 @@ def write_shard(plan: Plan, index: int, records: Iterable[Record | Quarantined])
                 writer.write(to_bytes(example))
                 count += 1
                 reencoded += record.reencoded
+                stored = example.features.feature
                 for task in plan.tasks:
-                    if origin_key(task) in example.features.feature:
-                        labels[task.name][record.origins[task.name]] += 1
-        totals = {task: dict(sorted(origins.items())) for task, origins in labels.items()}
+                    if origin_key(task) in stored:
+                        origin = record.origins[task.name]
+                        labels[task.name][origin] += 1
+                        if not any(key in stored and stored[key].WhichOneof("kind") for key in task.features()):
+                            empty[task.name][origin] += 1
         size = temporary.stat().st_size
-        shard = Shard(path.name, count, size, sha256(temporary), totals, reencoded, quarantined)
+        shard = Shard(path.name, count, size, sha256(temporary), _sorted(labels), reencoded, quarantined)
+        shard.empty = _sorted({task: origins for task, origins in empty.items() if origins})
         write_json(_note(path), dataclasses.asdict(shard))
     return shard
+
+
+def _sorted(counts: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    return {task: dict(sorted(origins.items())) for task, origins in counts.items()}
 
 
 def written(plan: Plan, index: int) -> Shard:

@@ -1,7 +1,7 @@
 """What others have, made into records."""
 
 from must_tf.sources.decoding import MAX_PIXELS
-from must_tf.sources.opening import open_source
+from must_tf.sources.opening import may_have_labels, open_source
 from must_tf.sources.source import Source
 
-__all__ = ["MAX_PIXELS", "Source", "open_source"]
+__all__ = ["MAX_PIXELS", "Source", "may_have_labels", "open_source"]

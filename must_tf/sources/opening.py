@@ -1,6 +1,7 @@
 """From what a user names to a collection of images."""
 
 import functools
+import glob
 import os
 import re
 from collections.abc import Callable
@@ -71,3 +72,11 @@ def open_source(where: str | os.PathLike, images_per_shard: int = 1000, max_pixe
     if Path(where, FILE).exists():
         return open_records(where)
     return open_images(where, images_per_shard, max_pixels)
+
+
+def may_have_labels(where: str | os.PathLike) -> bool:
+    """Whether `open_source` may find labels there; files and TFRecords of others have none. Nothing is opened."""
+    where = os.fspath(where)
+    if os.path.lexists(where):
+        return Path(where, FILE).exists()
+    return not (where.startswith("tfrecord:") or glob.has_magic(where.partition("[")[0]))

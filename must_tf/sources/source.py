@@ -45,7 +45,7 @@ def fingerprint(parts: Iterable[bytes]) -> str:
 
 
 def without_copies(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """Quarantines the images whose very bytes came before, in this shard; other shards are not known here."""
+    """Quarantines the images whose very bytes came before, in this shard; `verify` counts those in others."""
     first: dict[str, str] = {}
     for entry in entries:
         if isinstance(entry, Record):

@@ -12,6 +12,7 @@ import toy
 from PIL import Image
 
 from must_tf.cli.__main__ import VERBS, main
+from must_tf.training import load_student
 
 CONFIG = """
 import toy
@@ -145,6 +146,17 @@ def test_train_evaluate_label_inspect(must, config, images, tmp_path):
 
     code, out, err = must("inspect", f"--data={labelled}", "--pictures=1")
     assert code == 0 and not err and "3 records" in out and (labelled / "report.html").exists()
+
+
+def test_training_starts_from_weights_and_takes_no_run_up_that_it_should_not(must, fails, config, toy_run, tmp_path):
+    arguments = (f"--config={config}", f"--workdir={tmp_path / 'run'}", "--config.optimizer.learning_rate=0.0")
+    code, out, _ = must("train", *arguments, f"--init_from={toy_run}")
+    assert code == 0 and "backbone: loaded" in out
+    begun, trained = (load_student(folder).backbone for folder in (toy_run, tmp_path / "run"))
+    for mine, theirs in zip(trained.trainable_variables, begun.trainable_variables, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    fails("train", *arguments, f"--init_from={toy_run}", "--noresume", words=["holds a run already"])
+    fails("train", *arguments, "--resume", words=["another init"])
 
 
 def test_label_that_quarantines_says_so_and_succeeds(must, images, classifier_run, tmp_path):

@@ -53,6 +53,14 @@ def test_statistics_are_printed(must, data, tmp_path):
         assert words in out
 
 
+def test_images_that_are_there_twice_are_told(must, tmp_path):
+    toy.write_dataset(tmp_path / "d", toy.toy_records(3) + toy.toy_records(2), num_shards=2)
+    code, out, err = must(tmp_path / "d", "--pictures=0")
+    assert code == 0 and not err
+    places = [f"record {i} of toy-train.tfrecord-0000{shard}-of-00002" for i, shard in ((2, 0), (0, 1))]
+    assert f"copies: 2 records have an image of one before, as {' and '.join(places)}" in out
+
+
 def test_a_teacher_is_compared_with_itself_on_mirror_images(must, data, toy_run):
     code, out, _ = must(data, f"--teachers=depth=student:{toy_run}", "--pictures=3")
     (line,) = [line for line in out.splitlines() if "on mirror images" in line]

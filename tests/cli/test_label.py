@@ -2,16 +2,22 @@ import io
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import toy
 from PIL import Image
 
+import must_tf.labeling
 from must_tf.cli import label
 from must_tf.cli.__main__ import main
+from must_tf.errors import UserError
+from must_tf.labeling import runners
 from must_tf.records import read_manifest
 
 
@@ -40,9 +46,17 @@ def test_plan_prints_an_estimate_and_writes_nothing(must, folder, tmp_path, toy_
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_plan_says_what_several_processes_take(must, folder, classifier_run):
+    argv = (f"--images={folder}", f"--teachers=scene=student:{classifier_run}", "--plan")
+    code, out, _ = must(*argv, "--processes=3")
+    assert code == 0 and "at the peak of one process" in out
+    assert "3 processes take 3 times the memory, and at best 1/3 of the time" in out
+    assert "each worker of Beam" in must(*argv, "--runner=beam")[1]
+
+
 def test_preview_writes_a_page_and_nothing_else(must, folder, tmp_path, toy_run):
     before = set(tmp_path.rglob("*"))
-    argv = (f"--images={folder}", f"--teachers=depth=student:{toy_run}", f"--out={tmp_path / 'out'}")
+    argv = (f"--images={folder}", f"--teachers=depth=student:{toy_run}", f"--out={tmp_path / 'out'}/")
     code, out, err = must(*argv, "--preview=2")
     assert code == 0 and not err and f"{tmp_path / 'out'}.html: labels of 2 images" in out
     assert set(tmp_path.rglob("*")) - before == {tmp_path / "out.html"}
@@ -53,7 +67,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(mode, must, folder, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "model.onnx").touch()
     before = sorted(tmp_path.rglob("*"))
-    out, teacher = f"--out={tmp_path / 'out'}", "--teachers=depth=onnx:model.onnx"
+    out, teacher = f"--out={tmp_path / 'out'}", f"--teachers=depth=onnx:{tmp_path}/model.onnx"
     wrong = {
         "no such folder": (f"--images={tmp_path / 'none'}", teacher),
         "holds no image": (f"--images={tmp_path / 'empty'}", teacher),
@@ -132,3 +146,130 @@ def test_bad_images_are_told_in_the_manifest_and_not_on_standard_error(folder, t
     quarantined = {Path(entry["name"]).name for entry in manifest.quarantined}
     assert quarantined >= {"cut.jpg", "end.jpg", "cut.png", "cut.tif", "text.jpg", "empty.png"}
     assert manifest.count + len(quarantined) == 5 + len(images)
+
+
+# Flags that go to `label`
+
+
+@pytest.fixture
+def received(monkeypatch):
+    """What `must label` gives to `label`, which stops there."""
+    found = {}
+
+    def stop(images, teachers, out, *sizes, **others):
+        found.update(others, sizes=sizes)
+        raise UserError("stopped")
+
+    monkeypatch.setattr(must_tf.labeling, "label", stop)
+    return found
+
+
+def test_flags_choose_the_runner(must, received, classifier_run):
+    argv = ("--images=x", "--out=y", f"--teachers=scene=student:{classifier_run}")
+    must(*argv)
+    assert received["runner"] is None and received["max_pixels"] == 178_956_970 and not received["allow_empty"]
+    must(*argv, "--processes=3", "--max_pixels=99", "--allow_empty", "--batch_size=4", "--images_per_shard=7")
+    assert received["runner"].func is runners.in_processes
+    assert received["runner"].keywords == {"processes": 3, "num_gpus": 0}
+    assert (received["max_pixels"], received["allow_empty"], received["sizes"]) == (99, True, (4, 7))
+    must(*argv, "--runner=beam", "--beam_options=--runner=DirectRunner --direct_num_workers=2")
+    assert received["runner"].func is runners.with_beam
+    assert received["runner"].keywords == {"options": ["--runner=DirectRunner", "--direct_num_workers=2"]}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--beam_options=--runner=FlinkRunner"], "--beam_options: received without --runner=beam"),
+        (["--runner=beam", "--processes=2"], "--processes: is of --runner=local"),
+        (["--runner=beam", "--beam_options=--runner=FlinkRuner"], "--beam_options: Unexpected pipeline runner"),
+        (["--out=gs://bucket/x"], "--out=gs://bucket/x: is no path"),
+        (["--out=gs://bucket/x", "--preview=2"], "--out=gs://bucket/x: is no path"),
+        (["--teachers=scene=studnt:x"], "did you mean 'student'"),
+    ],
+)
+def test_flags_that_cannot_be_are_one_line_before_images_are_listed(
+    must, monkeypatch, folder, tmp_path, classifier_run, options, words
+):
+    monkeypatch.setattr(must_tf.sources.opening, "open_images", None)
+    argv = (f"--images={folder}", f"--teachers=scene=student:{classifier_run}", f"--out={tmp_path / 'out'}")
+    code, out, err = must(*argv, *options)
+    assert code == 2 and len(err) == 1 and words in err[0] and not out
+    assert not (tmp_path / "out").exists()
+
+
+def test_image_of_more_pixels_than_allowed_is_told(must, folder, tmp_path, classifier_run):
+    argv = (f"--images={folder}", f"--teachers=scene=student:{classifier_run}", f"--out={tmp_path / 'out'}")
+    code, out, _ = must(*argv, "--max_pixels=4000", "--max_bad=0.5")
+    assert code == 0 and "0.png: 64x64 = 4096 pixels, more than the limit of 4000" in out
+
+
+@pytest.mark.parametrize("options", [["--processes=2"], ["--runner=beam"]])
+def test_runners_of_the_command_write_the_bytes_of_one_process(must, folder, tmp_path, classifier_run, options):
+    argv = (
+        f"--images={folder}",
+        f"--teachers=scene=student:{classifier_run}",
+        "--batch_size=2",
+        "--images_per_shard=2",
+    )
+    assert must(*argv, f"--out={tmp_path / 'one'}")[0] == 0
+    assert must(*argv, f"--out={tmp_path / 'other'}", *options)[0] == 0
+    assert files(tmp_path / "one") == files(tmp_path / "other")
+
+
+# Two commands at once, and a disk that is full
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def command(folder, out, run, *more):
+    argv = (f"--images={folder}", f"--teachers=scene=student:{run}", f"--out={out}", "--images_per_shard=2", *more)
+    return [sys.executable, "-m", "must_tf.cli", "label", "--batch_size=2", *argv]
+
+
+def one_line(done):
+    """Asserts that a command failed as it should; returns what it said."""
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("label ")]
+    assert done.returncode == 2 and len(lines) == 1 and lines[0].startswith("must: error: "), done.stderr
+    return lines[0]
+
+
+def test_second_command_on_a_folder_is_turned_away(folder, tmp_path, classifier_run):
+    argv = command(folder, tmp_path / "out", classifier_run)
+    first = subprocess.Popen(argv, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while not (tmp_path / "out" / ".plan.json").exists():
+        assert first.poll() is None
+        time.sleep(0.001)
+    first.send_signal(signal.SIGSTOP)
+    try:
+        assert "another run is at work" in one_line(subprocess.run(argv, capture_output=True, text=True))
+    finally:
+        first.send_signal(signal.SIGCONT)
+    assert first.wait() == 0 and read_manifest(tmp_path / "out").count == 5
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder that has room for one shard of two images of noise."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", place], capture_output=True).returncode:
+        pytest.skip("mounts are not allowed here")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_full_disk_is_one_line_and_the_same_command_goes_on(small_disk, folder, tmp_path, classifier_run):
+    for seed, path in enumerate(folder.iterdir()):
+        path.write_bytes(toy.png(np.random.default_rng(seed).integers(0, 256, (64, 64, 3), np.uint8)))
+    argv = command(folder, small_disk / "out", classifier_run)
+    said = one_line(subprocess.run(argv, capture_output=True, text=True))
+    assert "No space left" in said and "same command" in said
+    left = {name for name in files(small_disk / "out") if not name.startswith(".")}
+    assert left == {"labelled-train.tfrecord-00000-of-00003"}
+    subprocess.run(["mount", "-o", "remount,size=9m", small_disk], check=True)
+    subprocess.run(argv, check=True, capture_output=True)
+    subprocess.run(command(folder, tmp_path / "whole", classifier_run), check=True, capture_output=True)
+    assert files(small_disk / "out") == files(tmp_path / "whole")

@@ -1,12 +1,15 @@
+import contextlib
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 import toy
 from PIL import Image
 
+import must_tf.labeling.run
 import must_tf.labeling.shard
 from must_tf import files as file_tools
 from must_tf.errors import UserError
@@ -88,10 +91,15 @@ def test_labelling_that_was_killed_half_way_is_finished_with_the_same_bytes(fold
     assert files(tmp_path / "out") == files(tmp_path / "whole")
 
 
-def test_batch_size_does_not_change_a_byte(folder, tmp_path):
-    for size in (1, 5):
-        label(folder, [toy.segmenter()], tmp_path / str(size), size)
-    assert files(tmp_path / "1") == files(tmp_path / "5")
+def test_batch_size_does_not_change_a_byte_of_exact_labels(folder, tmp_path):
+    one, five = (label(folder, [toy.segmenter()], tmp_path / str(size), size).shards for size in (1, 5))
+    assert one == five
+
+
+def test_other_batch_size_is_refused_as_real_networks_may_round_otherwise(folder, tmp_path):
+    label(folder, [toy.segmenter()], tmp_path / "out", 1)
+    with pytest.raises(UserError, match=r"\(batch_size: 1, now 5\)"):
+        label(folder, [toy.segmenter()], tmp_path / "out", 5)
 
 
 def test_finished_labelling_is_not_done_again(folder, tmp_path):
@@ -104,10 +112,10 @@ def test_finished_labelling_is_not_done_again(folder, tmp_path):
 
 def test_output_of_another_teacher_or_folder_is_refused(folder, tmp_path):
     label(folder, [toy.segmenter()], tmp_path / "out")
-    with pytest.raises(UserError, match="teachers"):
+    with pytest.raises(UserError, match=r'teachers\.fake-2\.id: "fake-1", now "fake-2"\)'):
         label(folder, [toy.segmenter(name="fake-2")], tmp_path / "out")
     save(folder / "more.png", Image.new("RGB", (40, 40)))
-    with pytest.raises(UserError, match="count = 5, now 6"):
+    with pytest.raises(UserError, match=r"\(count: 5, now 6; listing: .*\)"):
         label(folder, [toy.segmenter()], tmp_path / "out")
 
 
@@ -117,9 +125,9 @@ def test_licence_of_the_images_is_in_the_manifest_and_goes_with_the_records(fold
     two = label(tmp_path / "one", [toy.classifier(name="other-2")], tmp_path / "two")
     three = label(tmp_path / "one", [toy.classifier(name="other-2")], tmp_path / "three", licence="CC0-1.0")
     assert (two.source["licence"], three.source["licence"]) == ("CC-BY-4.0", "CC0-1.0")
-    with pytest.raises(UserError, match=r"licence = 'CC-BY-4\.0', now 'MIT'"):
+    with pytest.raises(UserError, match=r'licence: "CC-BY-4\.0", now "MIT"'):
         label(folder, [toy.segmenter()], tmp_path / "one", licence="MIT")
-    with pytest.raises(UserError, match=r"licence = 'CC-BY-4\.0', now None"):
+    with pytest.raises(UserError, match=r'licence: "CC-BY-4\.0", now nothing'):
         label(folder, [toy.segmenter()], tmp_path / "one")
 
 
@@ -177,6 +185,52 @@ def test_teacher_without_one_label_is_told_now_and_again(folder, tmp_path):
     for _ in range(2):
         with pytest.raises(UserError, match=f"{tmp_path}/out: teacher fake-1 gave no label of task 'stuff' at all"):
             label(folder, [toy.FakeTeacher(toy.STUFF, unsure)], tmp_path / "out")
+
+
+def detector(*rows, score=1.0, **fields):
+    """A teacher that sees the same boxes in every image."""
+
+    def rule(red):
+        count = tf.shape(red)[0]
+        boxes = tf.tile(tf.constant([rows or [[0.0] * 4]], tf.float32), [count, 1, 1])
+        scores = tf.fill(tf.shape(boxes)[:2], score)
+        return {"boxes": boxes, "classes": tf.zeros_like(scores, tf.int32), "scores": scores}
+
+    return toy.FakeTeacher(toy.THINGS, rule, **fields)
+
+
+def test_detector_without_one_box_is_told_with_what_to_do_about_it(folder, tmp_path):
+    for _ in range(2):
+        with pytest.raises(
+            UserError, match=r"fake-1 found nothing for task 'things' in 5 images; .*min_score \(now 0.5"
+        ):
+            label(folder, [detector((0, 0, 1, 1), score=0.4)], tmp_path / "out")
+    manifest = label(folder, [detector((0, 0, 1, 1), score=0.4)], tmp_path / "out", allow_empty=True)
+    assert manifest.counts == manifest.empty == {"things": {"fake-1": 5}}
+    assert label(folder, [detector((0, 0, 1, 1), score=0.6)], tmp_path / "other").empty == {"things": {}}
+
+
+def test_labels_of_others_do_not_hide_a_teacher_that_gave_none(tmp_path):
+    images = [np.full((64, 64, 3), value, np.uint8) for value in (0, 9)]
+    known = {"things": {"boxes": np.array([[0, 0, 1, 1]], np.float32), "classes": np.array([0])}}
+    toy.write_dataset(tmp_path / "some", [toy.record(images[0], known), toy.record(images[1])], [toy.THINGS], 1)
+    with pytest.raises(UserError, match="found nothing for task 'things' in 1 image;"):
+        label(tmp_path / "some", [detector()], tmp_path / "out")
+    toy.write_dataset(tmp_path / "all", [toy.record(image, known) for image in images], [toy.THINGS], 1)
+    assert label(tmp_path / "all", [detector()], tmp_path / "unasked").counts == {"things": {HUMAN: 2}}
+
+
+def test_image_whose_label_cannot_be_is_quarantined(folder, tmp_path):
+    def logits(red):
+        value = tf.reduce_mean(red, [1, 2])[:, tf.newaxis] - 0.9
+        return {"probs": tf.concat([value, value + 1, value + 1], 1)}
+
+    save(folder / "white.png", Image.new("RGB", (64, 64), "white"))
+    manifest = label(folder, [toy.FakeTeacher(toy.SCENE, logits)], tmp_path / "out", max_bad=0.9)
+    assert manifest.count == 1 and len(manifest.quarantined) == 5
+    assert "0.png" in manifest.quarantined[0]["name"]
+    assert "teacher fake-1 gave no possible label: task 'scene': negative" in manifest.quarantined[0]["reason"]
+    assert verify(open_dataset(tmp_path / "out")).problems == []
 
 
 def test_image_of_which_a_teacher_is_unsure_is_a_record_without_that_label(folder, tmp_path):
@@ -245,7 +299,61 @@ def test_no_teacher_is_refused(folder, tmp_path):
         label(folder, [], tmp_path / "out")
 
 
+@pytest.mark.parametrize("what", ["url", "file", "others", "arguments", "locked", "misspelt", "no teacher"])
+def test_what_can_be_told_at_once_is_told_before_teachers_are_loaded(what, folder, tmp_path, monkeypatch):
+    def load():
+        raise AssertionError("loaded")
+
+    images, teachers, out = folder, load, tmp_path / "out"
+    if what == "url":
+        monkeypatch.chdir(tmp_path)
+        out, said = "gs://bucket/x", "--out=gs://bucket/x: is no path; mount the bucket"
+    elif what == "file":
+        out.touch()
+        said = "out is a file"
+    elif what == "others":
+        out, said = folder, "holds other files"
+    elif what == "arguments":
+        label(folder, [toy.segmenter()], out, 7)
+        said = "batch_size: 7, now 32"
+    elif what == "locked":
+        said = "another run is at work"
+    elif what == "misspelt":
+        images, said = tmp_path / "imges", "imges: no such folder or file"
+    else:
+        teachers, said = [], "no teacher to make any"
+    if what not in ("misspelt", "no teacher"):
+        monkeypatch.setattr(must_tf.labeling.run, "open_source", load)
+    before = sorted(tmp_path.rglob("*"))
+    with contextlib.ExitStack() as stack:
+        if what == "locked":
+            stack.enter_context(file_tools.locked(out))
+            before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(UserError, match=said):
+            label(images, teachers, out)
+        assert sorted(tmp_path.rglob("*")) == before
+
+
 # Teachers
+
+
+def test_manifest_tells_all_of_a_foreign_teacher(folder, tmp_path):
+    model = tf_keras.Sequential(
+        [tf_keras.layers.InputLayer((16, 24, 3)), tf_keras.layers.GlobalAveragePooling2D(), tf_keras.layers.Softmax()]
+    )
+    model.save(tmp_path / "mean.keras")
+    card = {"task": "classification", "class_names": ["red", "green", "blue"], "activation": "probabilities"}
+    card |= {"range": [0, 1], "licence": "CC0-1.0", "source": "this test"}
+    (tmp_path / "mean.keras.card.json").write_text(json.dumps(card))
+    teachers = load_teachers([f"colour=keras:{tmp_path}/mean.keras"])
+    manifest = label(folder, teachers, tmp_path / "out")
+    assert manifest.counts == {"colour": {teachers[0].id: 5}}
+    told = json.loads((tmp_path / "out" / "manifest.json").read_text())["teachers"][teachers[0].id]
+    assert told["sha256"] == file_tools.sha256(tmp_path / "mean.keras")
+    assert (told["licence"], told["source"], told["input_size"]) == ("CC0-1.0", "this test", [16, 24])
+    assert told["libraries"] and {name: told["card"].get(name) for name in card} == card
+    (record, *_) = open_dataset(tmp_path / "out").records()
+    assert record.labels["colour"].sum() == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -287,9 +395,9 @@ def test_id_of_a_teacher_is_that_of_its_weights(toy_run, classifier_run):
 
 def test_real_student_labels_a_folder(folder, toy_run, tmp_path):
     teachers = load_teachers([f"{task.name}=student:{toy_run}" for task in toy.TASKS if task != toy.STUFF])
-    manifest = label(folder, teachers, tmp_path / "out", 3)
+    manifest = label(folder, teachers, tmp_path / "out", 3, allow_empty=True)  # the toy sees no box
     assert manifest.count == 5
     assert verify(open_dataset(tmp_path / "out")).problems == []
     before = files(tmp_path / "out")
-    assert label(folder, teachers, tmp_path / "out", 3).count == 5  # taken up, with nothing to do
+    assert label(folder, teachers, tmp_path / "out", 3, allow_empty=True).count == 5  # taken up, with nothing to do
     assert files(tmp_path / "out") == before

@@ -1,4 +1,8 @@
+import contextlib
+import multiprocessing
+import os
 import pickle
+import signal
 import subprocess
 import sys
 import time
@@ -6,11 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import toy
 from PIL import Image
 
 from must_tf.errors import UserError
 from must_tf.labeling import label, runners
+from must_tf.labeling.shard import Job
+from must_tf.records import Plan
 from must_tf.teachers import load_teachers
 
 
@@ -47,6 +54,88 @@ def test_beam_writes_the_bytes_of_the_local_runner(folder, teachers, local, tmp_
     assert files(tmp_path / "out") == local
 
 
+@pytest.mark.parametrize(
+    ("visible", "given"),
+    [(None, ["0", "1", "0"]), ("2,3", ["2", "3", "2"]), ("GPU-a,GPU-b,-1", ["GPU-a", "GPU-b", "GPU-a"])],
+)
+def test_workers_share_the_gpus_that_the_command_sees(monkeypatch, visible, given):
+    started = multiprocessing.get_context("spawn").Value("i", 0)
+    grown, found = [], []
+    monkeypatch.setattr(runners, "share_gpus", lambda: grown.append(os.environ["CUDA_VISIBLE_DEVICES"]))
+    monkeypatch.setattr(runners, "_watch", lambda: None)
+    for _ in given:
+        with monkeypatch.context() as worker:  # each has the environment of the command
+            worker.delenv("CUDA_VISIBLE_DEVICES")
+            if visible:
+                worker.setenv("CUDA_VISIBLE_DEVICES", visible)
+            runners._start(started, 2)
+            found.append(os.environ["CUDA_VISIBLE_DEVICES"])
+    assert found == grown == given
+
+
+def test_gpus_are_counted_and_no_more_of_their_memory_is_taken_than_is_needed(monkeypatch):
+    grown = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [f"{kind} 0", f"{kind} 1"])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, grows: grown.append((gpu, grows)))
+    assert runners.share_gpus() == 2 and grown == [("GPU 0", True), ("GPU 1", True)]
+
+
+class Killer:
+    """What reads a shard, and is killed."""
+
+    def __call__(self, look):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_worker_that_is_killed_is_one_line(tmp_path):
+    plan = Plan(tmp_path / "out", "labelled", "train", (), 1, {})
+    with pytest.raises(UserError, match=r"--processes=1: one of them was killed .*; memory may be short"):
+        list(runners.in_processes([Job(plan, 0, Killer(), (), 2)], 1))
+
+
+_COMMAND = """
+import os, time
+from pathlib import Path
+from must_tf.labeling import runners
+from must_tf.labeling.shard import Job
+from must_tf.records import Plan
+
+class Sleeper:
+    def __call__(self, look):
+        Path(f"begun {os.getpid()}").touch()
+        time.sleep(600)
+        yield
+
+if __name__ == "__main__":
+    plan = Plan(Path("out"), "labelled", "train", (), 2, {})
+    list(runners.in_processes([Job(plan, index, Sleeper(), (), 2) for index in range(2)], 2))
+"""
+
+
+@pytest.mark.slow
+def test_workers_end_with_the_command_that_is_killed(tmp_path):
+    (tmp_path / "command.py").write_text(_COMMAND)
+    command = subprocess.Popen([sys.executable, "command.py"], cwd=tmp_path)
+    begun = []
+    while len(begun) < 2:
+        assert command.poll() is None
+        time.sleep(0.1)
+        begun = [path.name.removeprefix("begun ") for path in tmp_path.glob("begun *")]
+    command.kill()
+    command.wait()
+    ended = time.monotonic() + 20
+    while time.monotonic() < ended and any(map(_lives, begun)):
+        time.sleep(0.1)
+    assert not any(map(_lives, begun))
+
+
+def _lives(process):
+    """Whether a process is there, and has not ended unseen by the one that adopted it."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    return False
+
+
 @pytest.mark.slow
 def test_command_killed_at_any_moment_ends_as_one_that_ran_through(toy_run, tmp_path):
     (tmp_path / "images").mkdir()
@@ -56,7 +145,7 @@ def test_command_killed_at_any_moment_ends_as_one_that_ran_through(toy_run, tmp_
     (tmp_path / "images" / "text.jpg").write_text("no image")
     command = [sys.executable, "-m", "must_tf.cli", "label", f"--images={tmp_path / 'images'}", "--images_per_shard=8"]
     command += [f"--teachers={','.join(f'{task.name}=student:{toy_run}' for task in toy.TASKS)}", "--batch_size=4"]
-    command += ["--thresholds=stuff.min_score=0"]  # the toy is sure of no pixel
+    command += ["--allow_empty", "--thresholds=stuff.min_score=0"]  # the toy sees no box, and is sure of no pixel
     subprocess.run([*command, f"--out={tmp_path / 'whole'}"], check=True)
     kills = 0
     for seconds in rng.uniform(0, 2, 8):
@@ -77,3 +166,40 @@ def test_beam_that_is_not_installed_is_named(folder, teachers, tmp_path, monkeyp
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     with pytest.raises(UserError, match=r"must_tf\[beam\]"):
         label(folder, teachers, tmp_path / "out", 2, 2, runner=runners.with_beam)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--runner=FlinkRuner", "Unexpected pipeline runner: FlinkRuner"),
+        ("--direct_num_workers=many", "invalid int value: 'many'"),
+        ("--runner=DataflowRunner", "project"),
+    ],
+)
+def test_options_that_beam_does_not_take_are_one_line(option, said):
+    with pytest.raises(UserError, match=f"--beam_options: .*{said}") as error:
+        runners.make_pipeline([option])
+    assert "\n" not in str(error.value)
+
+
+class Refuser:
+    """What reads a shard, and finds something that a user can mend."""
+
+    def __call__(self, look):
+        raise UserError("shard: something is wrong; mend it")
+
+
+def test_what_a_worker_of_beam_refuses_is_one_line(tmp_path, capfd):
+    plan = Plan(tmp_path / "out", "labelled", "train", (), 1, {})
+    with pytest.raises(UserError, match=r"^shard: something is wrong; mend it$"):
+        list(runners.with_beam([Job(plan, 0, Refuser(), (), 2)]))
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_error_of_a_worker_is_found_in_what_a_runner_makes_of_it():
+    text = (
+        'RuntimeError: Traceback (most recent call last):\n  raise UserError("shard: x")\n'
+        "must_tf.errors.UserError: shard: x\n\nDuring handling\n"
+        "must_tf.errors.UserError: shard: bad; mend it [while running 'Map(run_job)']\n\n"
+    )
+    assert runners._USER_ERROR.findall(text)[-1] == "shard: bad; mend it"

@@ -23,6 +23,26 @@ def test_sound_dataset_passes_and_is_counted(toy_data):
     assert sum(findings.statistics["stuff"].values()) == pytest.approx(findings.labels["stuff"]["human"])
 
 
+def test_copies_of_an_image_are_counted_over_all_shards(tmp_path):
+    images = [np.full((8, 8, 3), value, np.uint8) for value in (0, 1, 2, 1, 0, 1)]
+    toy.write_dataset(
+        tmp_path / "d", [toy.record(image) for image in images], [toy.SCENE], num_shards=2
+    )  # 0 2 0, 1 1 1
+    findings = verify(open_dataset(tmp_path / "d"))
+    assert findings.problems == [] and findings.copies == 3
+    assert findings.pair == tuple(f"record {i} of toy-train.tfrecord-00000-of-00002" for i in (0, 2))
+
+
+def test_place_of_a_copy_is_known_beside_shards_that_are_gone_or_damaged(tmp_path):
+    images = [np.full((8, 8, 3), value, np.uint8) for value in (0, 1, 2, 3, 4, 0)]
+    toy.write_dataset(tmp_path / "d", [toy.record(image) for image in images], [toy.SCENE], num_shards=6)
+    shards = sorted((tmp_path / "d").glob("*.tfrecord-*"))
+    shards[1].unlink()
+    shards[2].write_bytes(shards[2].read_bytes()[:-9])
+    findings = verify(open_dataset(tmp_path / "d", whole=False))
+    assert (findings.copies, findings.pair) == (1, (f"record 0 of {shards[0].name}", f"record 0 of {shards[5].name}"))
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 0.9999])
 def test_flipped_byte_is_found(data, share):
     dataset = open_dataset(data)

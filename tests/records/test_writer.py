@@ -1,3 +1,6 @@
+import dataclasses
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +8,7 @@ import pytest
 import toy
 
 from must_tf.errors import UserError
-from must_tf.records import Plan, Quarantined, finish, open_dataset, pending, verify, write_shard
+from must_tf.records import Plan, Quarantined, check_folder, finish, open_dataset, pending, verify, write_shard
 
 
 def plan(folder, **fields):
@@ -83,15 +86,26 @@ def test_finished_shard_that_was_deleted_is_pending(whole, tmp_path, records):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"source": {"seed": 0, "size": 96}}, "size = 64, now 96"),
-        ({"num_shards": 4}, "num_shards = 3, now 4"),
-        ({"tasks": toy.TASKS[:2]}, "tasks"),
-        ({"source": {"seed": 0, "size": 64, "flip": True}}, "flip = None, now True"),
+        ({"source": {"seed": 0, "size": 96}}, "(size: 64, now 96)"),
+        ({"num_shards": 4}, "(num_shards: 3, now 4)"),
+        ({"tasks": toy.TASKS[:4]}, '(tasks.normals: {"kind": "normals", "name": "normals"}, now nothing)'),
+        (
+            {"split": "test", "num_shards": 4, "source": {}},
+            '(split: "train", now "test"; num_shards: 3, now 4 and 2 more)',
+        ),
+        ({"source": {"seed": 0, "size": 64, "flip": True}}, "(flip: nothing, now true)"),
     ],
 )
 def test_other_arguments_are_refused_and_the_difference_is_named(whole, change, named):
-    with pytest.raises(UserError, match=named):
+    with pytest.raises(UserError, match=re.escape(named)):
         pending(plan(whole, **change))
+
+
+def test_some_arguments_are_compared_before_the_others_are_known(whole, tmp_path):
+    for folder in (whole, tmp_path, tmp_path / "none"):
+        check_folder(folder, {"size": 64}, some=True)
+    with pytest.raises(UserError, match="size: 64, now 96"):
+        check_folder(whole, {"size": 96}, some=True)
 
 
 def test_folder_with_other_files_is_refused(tmp_path):
@@ -134,6 +148,42 @@ def test_map_without_a_valid_pixel_counts_as_no_label(task, tmp_path):
     )
     assert manifest.counts == {task.name: {}}
     assert verify(open_dataset(tmp_path / "d")).problems == []
+
+
+def boxes(*rows):
+    return {"boxes": np.reshape(rows, (-1, 4)).astype(np.float32), "classes": np.zeros(len(rows), int)}
+
+
+def test_labels_that_say_that_nothing_is_there_are_counted(tmp_path):
+    image = np.zeros((8, 8, 3), np.uint8)
+    labels = [{"things": boxes()}, {"things": boxes((0, 0, 1, 1)), "scene": 0}, {}]
+    records = [toy.record(image + number, label) for number, label in enumerate(labels)]
+    manifest = toy.write_dataset(tmp_path / "d", records, [toy.THINGS, toy.SCENE], num_shards=2)
+    assert manifest.counts == {"things": {"human": 2}, "scene": {"human": 1}}
+    assert manifest.empty == open_dataset(tmp_path / "d").manifest.empty == {"things": {"human": 1}, "scene": {}}
+
+
+def test_manifest_of_a_version_that_did_not_count_them_opens(whole, tmp_path):
+    import shutil
+
+    folder = shutil.copytree(whole, tmp_path / "d")
+    value = json.loads((folder / "manifest.json").read_text())
+    for shard in value["shards"]:
+        del shard["empty"]
+    (folder / "manifest.json").write_text(json.dumps(value))
+    old, new = (dataclasses.asdict(open_dataset(where).manifest) for where in (folder, whole))
+    assert old == new | {"shards": [shard | {"empty": {}} for shard in new["shards"]]}
+
+
+def test_label_that_was_encoded_before_is_stored_as_it_is(records, whole, tmp_path):
+    known = [dataclasses.replace(record, features={}) for record in records]
+    for record in known:
+        record.features = {
+            task.name: task.encode(record.labels[task.name]) for task in toy.TASKS if task.name in record.labels
+        }
+        record.labels = dict.fromkeys(record.labels)
+    toy.write_dataset(tmp_path / "d", known, num_shards=3, source={"seed": 0, "size": 64})
+    assert files(tmp_path / "d") == files(whole)
 
 
 def test_tensorflow_datasets_reads_the_folder(records, whole):

@@ -6,6 +6,8 @@ import os
 import pickle
 import shlex
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -274,3 +276,32 @@ def test_split_keeps_every_item_in_order_in_runs_of_like_length(items, count):
     runs = split_evenly(items, count)
     assert [item for run in runs for item in run] == items and len(runs) == count
     assert max(map(len, runs)) - min(map(len, runs)) <= 1
+
+
+_AS_NOBODY = """
+import os, sys
+from must_tf.sources.images import find_images, read_images
+
+if not os.geteuid():
+    os.seteuid(65534)
+for entry in read_images(find_images(".")):
+    print(entry.name, getattr(entry, "reason", "is a record"))
+"""
+
+
+def test_real_permissions_are_told_of_files_and_folders():
+    with tempfile.TemporaryDirectory() as name:  # where anybody may look, unlike in tmp_path
+        folder = Path(name)
+        for path in ("good.png", "closed.png", "locked/in.png"):
+            picture(folder / path)
+        for path, mode in ((folder, 0o755), (folder / "closed.png", 0), (folder / "locked", 0)):
+            path.chmod(mode)
+        try:
+            done = subprocess.run([sys.executable, "-c", _AS_NOBODY], cwd=folder, capture_output=True, text=True)
+        finally:
+            (folder / "locked").chmod(0o700)
+    assert done.stdout.splitlines() == [
+        "closed.png cannot be read: Permission denied",
+        "good.png is a record",
+        "locked cannot be read: Permission denied",
+    ], done.stderr

@@ -7,7 +7,7 @@ from tensorflow_datasets.core import constants
 
 from must_tf.errors import UserError
 from must_tf.records import Record
-from must_tf.sources import open_source
+from must_tf.sources import may_have_labels, open_source
 
 
 @pytest.fixture
@@ -89,3 +89,11 @@ def test_senseless_numbers_are_refused(folder, arguments):
     ((name, value),) = arguments.items()
     with pytest.raises(UserError, match=f"{name}: .*got {value}"):
         open_source(folder, **arguments)
+
+
+def test_what_cannot_have_labels_is_known_by_its_name(folder, toy_data, tmp_path):
+    without = (folder, folder / "list.txt", f"{folder}/*.png", "photos/**/*.jpg", f"tfrecord:{folder}/*")
+    assert not any(may_have_labels(where) for where in without)
+    assert all(
+        may_have_labels(where) for where in (toy_data, "voc:VOC/Main/train", "ade20k:A/training[:9%]", "mispelt")
+    )

@@ -7,6 +7,7 @@ from PIL import Image
 
 from must_tf.experiments.photos import measure
 from must_tf.experiments.photos.truth import paste
+from must_tf.records import open_dataset
 from must_tf.tasks import Classification, Depth, Detection, Segmentation
 from must_tf.training.monitor import Monitor
 
@@ -87,6 +88,14 @@ def test_waiting_is_the_last_that_the_run_told(tmp_path):
     for share in (0.5, 0.25):
         monitor.write(1, {}, {"data_wait": share})
     assert measure.measure(tmp_path) == {"student's training": {"data-wait": 0.25}}
+
+
+def test_sizes_are_those_of_files_and_features(toy_data):
+    dataset = open_dataset(toy_data)
+    found = measure.sizes(dataset)
+    images = [len(record.encoded) for record in dataset.records()]
+    assert found["image"] == sum(images) // len(images)
+    assert set(found) == {"image", *(task.name for task in dataset.manifest.tasks)} and min(found.values()) > 0
 
 
 def test_the_table_has_a_line_a_task_and_a_line_a_part():
