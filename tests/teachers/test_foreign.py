@@ -1,4 +1,5 @@
 import dataclasses
+import io
 import json
 import pickle
 
@@ -7,10 +8,12 @@ import pytest
 import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from scipy.special import softmax
 
 from must_tf.errors import UserError
-from must_tf.geometry import move_image
+from must_tf.labeling import label_records
+from must_tf.records import Record
 from must_tf.teachers import Card, load_teacher, load_teachers, reading
 from must_tf.teachers.foreign import ForeignTeacher
 from must_tf.teachers.model import Model, Slot
@@ -289,10 +292,16 @@ CARDS = {
 
 @pytest.mark.parametrize("kind", CARDS)
 @pytest.mark.parametrize("mode", ["fit", "stretch", "crop"])
-@given(height=st.integers(40, 151), width=st.integers(40, 151), seed=st.integers(0, 2**31 - 1))
-def test_labels_lie_in_the_frame_of_the_image(mode, kind, height, width, seed):
+@given(
+    height=st.integers(40, 400),
+    width=st.integers(40, 400),
+    seed=st.integers(0, 2**31 - 1),
+    encoding=st.sampled_from(["PNG", "JPEG"]),  # large JPEGs are decoded at a part of their size
+)
+def test_labels_lie_in_the_frame_of_the_image(mode, kind, height, width, seed, encoding):
+    """As `must label` makes them: decoded, seen, labelled, restored."""
     rng = np.random.default_rng(seed)
-    side = 16 if mode != "crop" else min(height, width) // 4
+    side = max(16, min(height, width) // 4)
     y, x = int(rng.integers(0, height - side)), int(rng.integers(0, width - side))
     if mode == "crop":  # near the middle, so that all of it is seen
         y, x = (height - side) // 2 + int(rng.integers(-3, 4)), (width - side) // 2 + int(rng.integers(-3, 4))
@@ -301,11 +310,16 @@ def test_labels_lie_in_the_frame_of_the_image(mode, kind, height, width, seed):
     names = list(CARDS[kind].get("outputs", ["out"]))
     card = Card(kind, range=(0, 1), input_size=VIEW, resize=mode, **CARDS[kind])
     teacher = ForeignTeacher(Rule(find_red(kind), None, None, None, 3, names=names), card, "t")
-    geometry = teacher.geometry((height, width))
-    view = np.round(move_image(image, geometry)).astype(np.uint8)
-    outputs = {name: values[0] for name, values in teacher(view[np.newaxis]).items()}
-    restored = {name: values.numpy() for name, values in teacher.task.restore(outputs, geometry).items()}
-    label = teacher.task.from_teacher(restored)
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, encoding, quality=95, subsampling=0)
+    record = Record(buffer.getvalue(), encoding, height, width, "id")
+
+    def read(look):
+        record.seen = look(record)
+        yield record
+
+    (labelled,) = label_records(read, [teacher], batch_size=2)
+    label = labelled.labels["t"]
     if kind == "detection":
         found = label["boxes"][0] * (height, width, height, width)
     else:
