@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from must_tf.errors import UserError, nearest
 
@@ -16,6 +17,7 @@ def parse_teachers(
     texts: Iterable[str],
     cards: Mapping[str, str] | None = None,
     thresholds: Mapping[str, Mapping[str, float]] | None = None,
+    fields: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, str]:
     """Returns {task: FORMAT:PATH} of `TASK=FORMAT:PATH`, one a task.
 
@@ -23,6 +25,7 @@ def parse_teachers(
       texts: of the teachers.
       cards: file by task, as `parse_cards` gives them.
       thresholds: by task, as `parse_thresholds` gives them.
+      fields: of cards, by task, as `parse_fields` gives them.
 
     Raises:
       UserError: a text of another form; two teachers for a task; a card or thresholds for a task without one; what
@@ -36,17 +39,19 @@ def parse_teachers(
         if task in teachers:
             raise UserError(f"--teachers: two teachers for task {task!r}; one a task can label")
         teachers[task] = where
-    for flag, tasks in (("cards", cards or {}), ("thresholds", thresholds or {})):
+    for flag, tasks in (("cards", {**(cards or {}), **(fields or {})}), ("thresholds", thresholds or {})):
         for task in tasks:
             if task not in teachers:
                 hint = nearest(task, teachers) if teachers else "there is none at all"
                 raise UserError(f"--{flag}: no teacher for task {task!r}; {hint}")
     for task, where in teachers.items():
-        check_teacher(task, where, (cards or {}).get(task))
+        check_teacher(task, where, (cards or {}).get(task), (fields or {}).get(task))
     return teachers
 
 
-def check_teacher(task: str, where: str, card: str | None = None) -> tuple[str, str]:
+def check_teacher(
+    task: str, where: str, card: str | None = None, fields: Mapping[str, Any] | None = None
+) -> tuple[str, str]:
     """Returns format and path of a teacher.
 
     Raises:
@@ -54,8 +59,10 @@ def check_teacher(task: str, where: str, card: str | None = None) -> tuple[str, 
     """
     kind, path = _split(f"teacher {where!r} of task {task!r}", where, (STUDENT, *MODELS))
     _require(kind, path, where)
-    if card and kind == STUDENT:
-        raise UserError(f"{card}: a card for task {task!r}, whose teacher is a student; it needs none")
+    if (card or fields) and kind == STUDENT:
+        raise UserError(
+            f"{card or f'--cards.{task}'}: a card for task {task!r}, whose teacher is a student; it needs none"
+        )
     if card and not Path(card).exists():
         raise UserError(f"{card}: no such file")
     return kind, path
@@ -79,6 +86,22 @@ def parse_cards(texts: Iterable[str]) -> dict[str, str]:
             raise UserError(f"--cards: {text!r} received, expected TASK=FILE, a task once")
         cards[task] = file
     return cards
+
+
+def parse_fields(texts: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Returns {task: {field of its teacher's card: value}} of {`TASK.FIELD`: value in YAML}."""
+    import yaml
+
+    fields: dict[str, dict[str, Any]] = {}
+    for place, text in texts.items():
+        task, _, field = place.rpartition(".")
+        if not (task and field):
+            raise UserError(f"--cards.{place}: expected --cards.TASK.FIELD=VALUE")
+        try:
+            fields.setdefault(task, {})[field] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UserError(f"--cards.{place}: {text!r} received, expected YAML, as [0, 1]") from None
+    return fields
 
 
 def parse_thresholds(texts: Iterable[str]) -> dict[str, dict[str, float]]:

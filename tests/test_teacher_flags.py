@@ -4,7 +4,15 @@ import sys
 import pytest
 
 from must_tf.errors import UserError
-from must_tf.teacher_flags import MODELS, PRESETS, parse_cards, parse_model, parse_teachers, parse_thresholds
+from must_tf.teacher_flags import (
+    MODELS,
+    PRESETS,
+    parse_cards,
+    parse_fields,
+    parse_model,
+    parse_teachers,
+    parse_thresholds,
+)
 
 
 @pytest.fixture
@@ -53,6 +61,31 @@ def test_slip_in_the_second_teacher_is_told_without_the_first_ones_model(text, m
     with pytest.raises(UserError, match=message) as error:
         parse_teachers(["a=onnx:m.onnx", text])
     assert "\n" not in str(error.value)
+
+
+def test_fields_of_a_card_are_yaml():
+    found = parse_fields({"a.range": "[0, 1]", "a.convention": "metric", "b.c.suppressed": "true"})
+    assert found == {"a": {"range": [0, 1], "convention": "metric"}, "b.c": {"suppressed": True}}
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("range", "[0, 1]", r"--cards\.range: expected --cards\.TASK\.FIELD=VALUE"),
+        ("a.range", "[0, 1", r"--cards\.a\.range: '\[0, 1' received, expected YAML"),
+    ],
+)
+def test_fields_that_are_none_are_refused(place, value, message):
+    with pytest.raises(UserError, match=message):
+        parse_fields({place: value})
+
+
+def test_fields_go_with_teachers_that_need_a_card(place):
+    parse_teachers(["a=onnx:m.onnx"], fields={"a": {"range": [0, 1]}})
+    with pytest.raises(UserError, match="--cards: no teacher for task 'b'"):
+        parse_teachers(["a=onnx:m.onnx"], fields={"b": {"range": [0, 1]}})
+    with pytest.raises(UserError, match=r"--cards\.a: a card for task 'a', whose teacher is a student"):
+        parse_teachers(["a=student:run"], fields={"a": {"range": [0, 1]}})
 
 
 def test_cards_and_thresholds_go_with_teachers(place):

@@ -15,7 +15,6 @@ from must_tf.errors import UserError, first_line
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
 
-_CONFIG = "--config."
 _NOT_GIVEN = re.compile(r"flag (--\w+)=None: Flag --\w+ must have a value")  # absl's words
 _OF_READING = re.compile(r"[Dd]ecode|[Pp]arse|TFRecord")  # shapes that do not fit are defects of the program
 _OF_PLACES = (
@@ -78,12 +77,12 @@ def fail(message: str, code: int = 2) -> None:
     sys.exit(code)
 
 
-def split_config(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+def split_fields(argv: Sequence[str], prefix: str = "--config.") -> tuple[list[str], dict[str, str]]:
     """Takes the `--config.FIELD=VALUE` out of the arguments; returns the others, and {FIELD: VALUE}."""
     rest, overrides = [], {}
     for argument in argv:
-        if argument.startswith(_CONFIG):
-            field, equals, value = argument.removeprefix(_CONFIG).partition("=")
+        if argument.startswith(prefix):
+            field, equals, value = argument.removeprefix(prefix).partition("=")
             if not equals:
                 fail(f"{argument}: no value; expected {argument}=VALUE")
             overrides[field] = value

@@ -19,7 +19,7 @@ flags.mark_flags_as_required(["config", "init", "workdir"], flag_values=FLAGS)
 
 def run(argv: list[str]) -> None:
     """Runs `must finetune`."""
-    rest, overrides = app.split_config(argv)
+    rest, overrides = app.split_fields(argv)
     app.run("must finetune", __doc__, FLAGS, lambda: main(overrides), rest)
 
 

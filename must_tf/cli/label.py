@@ -11,7 +11,7 @@ from absl import flags
 
 from must_tf.cli import app
 from must_tf.errors import UserError
-from must_tf.teacher_flags import parse_cards, parse_teachers, parse_thresholds
+from must_tf.teacher_flags import parse_cards, parse_fields, parse_teachers, parse_thresholds
 
 FLAGS = flags.FlagValues()
 _IMAGES = flags.DEFINE_string(
@@ -29,7 +29,11 @@ _TEACHERS = flags.DEFINE_list(
     flag_values=FLAGS,
 )
 _CARDS = flags.DEFINE_list(
-    "cards", [], "TASK=FILE, with commas between; by default PATH.card.yaml beside the model.", flag_values=FLAGS
+    "cards",
+    [],
+    "TASK=FILE, with commas between; by default PATH.card.yaml beside the model. --cards.TASK.FIELD=VALUE gives one "
+    "field, in YAML, in place of the file's; such fields may be all of a card.",
+    flag_values=FLAGS,
 )
 _THRESHOLDS = flags.DEFINE_list(
     "thresholds",
@@ -77,10 +81,11 @@ _DESCRIBE = flags.DEFINE_string(
 
 def run(argv: list[str]) -> None:
     """Runs `must label`."""
-    app.run("must label", __doc__, FLAGS, main, argv)
+    rest, fields = app.split_fields(argv, "--cards.")
+    app.run("must label", __doc__, FLAGS, lambda: main(fields), rest)
 
 
-def main() -> None:
+def main(fields: dict[str, str]) -> None:
     """Labels, or looks ahead."""
     if _DESCRIBE.value:
         from must_tf.teachers import describe_model
@@ -97,13 +102,12 @@ def main() -> None:
     if _PROCESSES.value and _RUNNER.value == "beam":
         raise UserError("--processes: is of --runner=local; to Beam, say how many in --beam_options")
     if _PLAN.value or _PREVIEW.value:
-        _look_ahead()
+        _look_ahead(_teachers(fields))
     else:
-        _label()
+        _label(_teachers(fields))
 
 
-def _label() -> None:
-    load = _teachers()
+def _label(load) -> None:
     from must_tf.labeling import label
     from must_tf.sources import MAX_PIXELS
 
@@ -130,8 +134,7 @@ def _label() -> None:
             print(f"    {entry['name']}: {entry['reason']}")
 
 
-def _look_ahead() -> None:
-    load = _teachers()
+def _look_ahead(load) -> None:
     from must_tf.labeling import estimate, local_path, preview, require_labels, united_tasks
     from must_tf.report import preview_page
     from must_tf.sources import MAX_PIXELS, open_source
@@ -156,15 +159,16 @@ def _look_ahead() -> None:
     print(f"{page}: labels of {len(records)} images")
 
 
-def _teachers():
+def _teachers(texts_of_fields: dict[str, str]):
     """Returns what loads the teachers, once the flags have been found good; nothing where there are no teachers."""
     texts, cards, thresholds = _TEACHERS.value or [], parse_cards(_CARDS.value), parse_thresholds(_THRESHOLDS.value)
-    parse_teachers(texts, cards, thresholds)
+    fields = parse_fields(texts_of_fields)
+    parse_teachers(texts, cards, thresholds, fields)
 
     def load():
         from must_tf.teachers import load_teachers
 
-        return load_teachers(texts, cards, thresholds)
+        return load_teachers(texts, cards, thresholds, fields)
 
     return load if texts else ()
 

@@ -50,7 +50,7 @@ flags.mark_flags_as_required(["config"], flag_values=FLAGS)
 
 def run(argv: list[str]) -> None:
     """Runs `must train`."""
-    rest, overrides = app.split_config(argv)
+    rest, overrides = app.split_fields(argv)
     app.run("must train", __doc__, FLAGS, lambda: main(overrides), rest)
 
 

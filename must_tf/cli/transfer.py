@@ -31,7 +31,7 @@ flags.mark_flags_as_required(["config", "inits", "workdir"], flag_values=FLAGS)
 
 def run(argv: list[str]) -> None:
     """Runs `must transfer`."""
-    rest, overrides = app.split_config(argv)
+    rest, overrides = app.split_fields(argv)
     app.run("must transfer", __doc__, FLAGS, lambda: main(overrides, shlex.join(["must", "transfer", *argv])), rest)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,7 +43,11 @@ _CLASSES = {
 
 
 def load_teacher(
-    task: str, where: str, card: str | None = None, thresholds: Mapping[str, float] | None = None
+    task: str,
+    where: str,
+    card: str | None = None,
+    thresholds: Mapping[str, float] | None = None,
+    fields: Mapping[str, Any] | None = None,
 ) -> Teacher:
     """Loads a teacher.
 
@@ -53,13 +58,14 @@ def load_teacher(
       card: the file that says what the model expects and gives; by default `PATH.card.yaml` or `PATH.card.json`. A
         student needs none.
       thresholds: of the pseudo labels (`min_score`, `doubtful_score`), in place of the card's or the student's own.
+      fields: of the card, in place of those of its file; a card may be of these alone.
 
     Raises:
       UserError: an unknown format; no such file; no card, or one that does not fit the model; a task without such a
         threshold; a library is missing.
     """
-    thresholds = thresholds or {}
-    read = _checked(task, where, card, thresholds)
+    thresholds, fields = thresholds or {}, fields or {}
+    read = _checked(task, where, card, thresholds, fields)
     kind, _, path = where.partition(":")
     if read is None:
         from must_tf.teachers.student import StudentTeacher
@@ -69,7 +75,7 @@ def load_teacher(
         from must_tf.teachers.foreign import ForeignTeacher
 
         teacher = ForeignTeacher(open_model(kind, path, read), read, task)
-    teacher.loaded_from = (task, where, card, tuple(thresholds.items()))
+    teacher.loaded_from = (task, where, card, tuple(thresholds.items()), json.dumps(fields))
     return teacher
 
 
@@ -77,15 +83,16 @@ def load_teachers(
     texts: list[str],
     cards: Mapping[str, str] | None = None,
     thresholds: Mapping[str, Mapping[str, float]] | None = None,
+    fields: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[Teacher]:
-    """Loads teachers from `TASK=FORMAT:PATH`, one a task; by task too: the files of `cards`, and `thresholds`.
+    """Loads teachers from `TASK=FORMAT:PATH`, one a task; by task too what else `load_teacher` takes.
 
     The first model is loaded when the texts and cards of all have been checked.
     """
-    cards, thresholds = cards or {}, thresholds or {}
+    cards, thresholds, fields = cards or {}, thresholds or {}, fields or {}
     wanted = [
-        (task, where, cards.get(task), thresholds.get(task, {}))
-        for task, where in parse_teachers(texts, cards, thresholds).items()
+        (task, where, cards.get(task), thresholds.get(task, {}), fields.get(task, {}))
+        for task, where in parse_teachers(texts, cards, thresholds, fields).items()
     ]
     for teacher in wanted:
         _checked(*teacher)
@@ -113,15 +120,17 @@ def open_model(kind: str, path: str, card: Card | None) -> Model:
     return make(path)
 
 
-def _checked(task: str, where: str, card: str | None, thresholds: Mapping[str, float]) -> Card | None:
+def _checked(
+    task: str, where: str, card: str | None, thresholds: Mapping[str, float], fields: Mapping[str, Any]
+) -> Card | None:
     """Checks what can be before a model is loaded; returns its card with the thresholds in it, None of a student."""
-    kind, path = check_teacher(task, where, card)
+    kind, path = check_teacher(task, where, card, fields)
     if kind == STUDENT:
         from must_tf.teachers.student import find_task
 
         find_task(path, task, thresholds)
         return None
-    read = read_card(card or find_card(where, path))
+    read = read_card(card or find_card(where, path, need=not fields), fields)
     check_thresholds(read.task, thresholds)
     others: dict[str, Any] = dict(thresholds)
     return dataclasses.replace(read, **others)

@@ -228,13 +228,20 @@ _KINDS: dict[Any, tuple[Any, str]] = {
 }
 
 
-def read_card(path: str | os.PathLike) -> Card:
+def read_card(path: str | os.PathLike | None, others: Mapping[str, Any] | None = None) -> Card:
     """Reads a card.
+
+    Args:
+      path: its file; None where `others` say all.
+      others: fields in place of the file's, as JSON values.
 
     Raises:
       UserError: no such file; not YAML or JSON; an unknown field or a value that cannot be, named.
     """
-    value = _parse(path, _read_text(Path(path), "no such file"))
+    value = {} if path is None else _parse(path, _read_text(Path(path), "no such file"))
+    path = "--cards" if path is None else path
+    if isinstance(value, dict):
+        value |= others or {}
     if not isinstance(value, dict) or "task" not in value:
         raise UserError(f"{path}: expected the fields of a teacher card, `task` among them; see must label --describe")
     for name, given in value.items():
@@ -247,12 +254,17 @@ def read_card(path: str | os.PathLike) -> Card:
     return Card(**fields, path=str(path))
 
 
-def find_card(where: str, path: str) -> str:
-    """Returns the card that lies beside a model under the model's whole name and `.card.yaml` or `.card.json`."""
+def find_card(where: str, path: str, need: bool = True) -> str | None:
+    """Returns the card that lies beside a model under the model's whole name and `.card.yaml` or `.card.json`.
+
+    Without one, None, or a `UserError` where there is need of it.
+    """
     base = str(Path(path))
     for suffix in SUFFIXES:
         if Path(base + suffix).is_file():
             return base + suffix
+    if not need:
+        return None
     raise UserError(
         f"{where}: no card ({base}{SUFFIXES[0]}, or --cards=TASK=FILE); for a draft run: must label --describe={where}"
     )

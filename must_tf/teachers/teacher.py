@@ -2,6 +2,7 @@
 
 import abc
 import functools
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,7 +33,7 @@ class Teacher(abc.ABC):
     id: str
     input_size: Size
     resize: str = "fit"
-    loaded_from: tuple[str, str, str | None, tuple[tuple[str, float], ...]] | None = None  # of load_teacher
+    loaded_from: tuple[str, str, str | None, tuple[tuple[str, float], ...], str] | None = None  # of load_teacher
 
     def __reduce_ex__(self, protocol):
         """A teacher goes to another process as what loads it; that process loads it once."""
@@ -127,7 +128,9 @@ def _move(
 
 
 @functools.lru_cache
-def _load_once(task: str, where: str, card: str | None, thresholds: tuple[tuple[str, float], ...]) -> Teacher:
+def _load_once(
+    task: str, where: str, card: str | None, thresholds: tuple[tuple[str, float], ...], fields: str
+) -> Teacher:
     from must_tf.teachers import load_teacher
 
-    return load_teacher(task, where, card, dict(thresholds))
+    return load_teacher(task, where, card, dict(thresholds), json.loads(fields))

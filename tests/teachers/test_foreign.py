@@ -2,10 +2,12 @@ import dataclasses
 import io
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -66,6 +68,21 @@ def test_teacher_goes_to_another_process_as_what_loads_it(saved, images):
     again = pickle.loads(stored)
     assert len(stored) < 1000 and again.id == teacher.id
     np.testing.assert_array_equal(again(images)["depth"], teacher(images)["depth"])
+
+
+def test_card_may_be_of_fields_alone_or_of_some_in_place_of_its_files(saved, images, tmp_path):
+    where = saved("savedmodel", "depth")
+    by_file = load_teacher("mine", where)
+    path = Path(where.partition(":")[2])
+    (card,) = path.parent.glob("*.card.*")
+    fields = yaml.safe_load(card.read_text())
+    assert load_teacher("mine", where, fields={"licence": "MIT"}).describe()["licence"] == "MIT"
+    card.unlink()
+    by_fields = load_teacher("mine", where, fields=fields)
+    assert by_fields.id == by_file.id == pickle.loads(pickle.dumps(by_fields)).id
+    np.testing.assert_array_equal(by_fields(images)["depth"], by_file(images)["depth"])
+    with pytest.raises(UserError, match="--cards: field 'rnage' is unknown; did you mean 'range'"):
+        load_teacher("mine", where, fields=fields | {"rnage": [0, 1]})
 
 
 def test_manifest_names_file_card_and_libraries(saved, tmp_path):
