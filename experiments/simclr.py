@@ -96,7 +96,7 @@ flags.mark_flags_as_required(["config", "workdir"], flag_values=FLAGS)
 
 def run(argv: list[str]) -> None:
     """Runs the command."""
-    rest, overrides = app.split_config(argv)
+    rest, overrides = app.split_fields(argv)
     app.run("python -m must_tf.experiments.simclr", __doc__, FLAGS, lambda: main(overrides), rest)
 
 
