@@ -156,7 +156,7 @@ def test_training_starts_from_weights_and_takes_no_run_up_that_it_should_not(mus
     for mine, theirs in zip(trained.trainable_variables, begun.trainable_variables, strict=True):
         np.testing.assert_array_equal(mine, theirs)
     fails("train", *arguments, f"--init_from={toy_run}", "--noresume", words=["holds a run already"])
-    fails("train", *arguments, "--resume", words=["another init"])
+    fails("train", *arguments, "--init_from=", "--resume", words=["another init"])
 
 
 def test_label_that_quarantines_says_so_and_succeeds(must, images, classifier_run, tmp_path):
