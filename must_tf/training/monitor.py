@@ -117,7 +117,8 @@ class Monitor:
         """For each step since the last `write`: how many in a row, up to it, were bad."""
         rows, row = [], self._bad
         for values in self._values:
-            lost = not math.isfinite(float(values["loss"]))  # whatever its scale: only gradients are scaled
+            losses = [float(value) for name, value in values.items() if name.startswith("loss/")]
+            lost = not all(map(math.isfinite, losses))  # which no scale has touched
             bad = not float(values["applied"]) and (lost or float(values.get("loss_scale", 1.0)) <= 1.0)
             row = row + 1 if bad else 0
             rows.append(row)

@@ -91,7 +91,7 @@ class Step(tf.Module):
         tf.cond(finite, apply, leave)
         if self.scaled:
             values["loss_scale"] = tf.identity(self.loss_scale)
-            self._rescale(finite, values["loss"])
+            self._rescale(finite, [values[f"loss/{name}"] for name in self.student.tasks])
         return values
 
     @tf.function
@@ -179,7 +179,7 @@ class Step(tf.Module):
             terms = self.balancer.terms(losses, present)
             scaled = {name: term * self.loss_scale for name, term in terms.items()}
             total = tf.add_n(list(scaled.values()))
-        losses = losses | {_ALL: tf.add_n(list(terms.values()))}
+        losses = losses | {_ALL: total / self.loss_scale}
         if not by_task:
             trunk, heads = _differentiate(tape, total, (self.trunk, self.heads))
             return losses, {_ALL: trunk}, heads
@@ -201,13 +201,13 @@ class Step(tf.Module):
         pairs = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
         return values | {f"cosine/{names[i]}/{names[j]}": angles[i, j] for i, j in pairs}
 
-    def _rescale(self, finite: tf.Tensor, loss: tf.Tensor) -> None:
+    def _rescale(self, finite: tf.Tensor, losses: Sequence[tf.Tensor]) -> None:
         """Halves the loss scale after gradients that were not finite, and doubles it after many that were.
 
-        A loss that is not finite is not so because of its scale.
+        The tasks' losses, which come before it, are not what they are because of it.
         """
         grown = finite & (self.good_steps + 1 >= _HALVE_AFTER_NONE)
-        overflown = ~finite & tf.math.is_finite(loss)
+        overflown = ~finite & tf.reduce_all(tf.math.is_finite(losses))
         factor = tf.where(overflown, 0.5, tf.where(grown, 2.0, 1.0))
         self.loss_scale.assign(tf.maximum(self.loss_scale * factor, 1.0))
         self.good_steps.assign(tf.where(finite & ~grown, self.good_steps + 1, 0))

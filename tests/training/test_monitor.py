@@ -56,7 +56,7 @@ def test_step_of_a_loss_scale_that_is_too_high_is_not_bad(tmp_path):
     monitor = Monitor(tmp_path, 0)
     monitor.add(values(1.0, 0.0, loss_scale=1024.0))
     monitor.add(values(1.0, 0.0, loss_scale=1.0))
-    monitor.add(values(float("nan"), 0.0, loss_scale=1024.0))  # no lower scale would mend it
+    monitor.add(values(float("nan"), 0.0, loss_scale=1024.0, **{"loss/a": float("nan")}))  # no scale would mend it
     assert monitor.bad(3) == ([2, 3], 2)
 
 

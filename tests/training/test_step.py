@@ -201,7 +201,7 @@ def test_loss_scale_halves_where_a_gradient_overflows_and_the_step_is_not_made(m
     before = snapshot(step.variables_in_order)
     values = step(batch)
     assert float(values["applied"]) == 0 and float(step.loss_scale) == np.float32(1.5e38)
-    assert np.isfinite(float(values["loss"])) and same(before, snapshot(step.variables_in_order))
+    assert same(before, snapshot(step.variables_in_order))
 
 
 def test_scaled_step_is_the_step_without_a_scale(make_step, batch):
