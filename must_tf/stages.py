@@ -11,7 +11,6 @@ import os
 import runpy
 import shlex
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 from must_tf import files
 from must_tf.errors import UserError
+from must_tf.processes import end_with_parent
 
 TIMES = "minutes.json"
 
@@ -128,14 +128,7 @@ def _context() -> Any:
 
 def _command(stage: Stage, out: Path) -> None:
     """Is a stage's process: a command in the folder, its words in the log; it ends when its parent does."""
-
-    def watch() -> None:
-        parent = multiprocessing.parent_process()
-        assert parent, "a stage runs in a process of its own"
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    end_with_parent()
     log = _log(out, stage)
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "ab", buffering=0) as file:

@@ -72,6 +72,7 @@ def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
     class Unpickler(_Unpickler):
         def persistent_load(self, pid: Any) -> tuple[str, str, int]:
+            """Also remembers the storage, which lies further on in the file."""
             storage = super().persistent_load(pid)
             storages[storage[0]] = storage
             return storage

@@ -10,6 +10,7 @@ from pathlib import Path
 from absl import flags
 
 from must_tf.cli import app
+from must_tf.teacher_flags import parse_cards, parse_teachers
 
 FLAGS = flags.FlagValues()
 _DATA = flags.DEFINE_string("data", None, "Folder of records; `must inspect DIR` is the same.", flag_values=FLAGS)
@@ -29,15 +30,15 @@ def run(argv: list[str]) -> None:
 
 def main() -> None:
     """Verifies, prints, draws."""
+    cards = parse_cards(_CARDS.value)
+    parse_teachers(_TEACHERS.value, cards)
     from must_tf.report import inspect, summary
-    from must_tf.teachers import load_teachers, parse_cards
+    from must_tf.teachers import load_teachers
 
     out = _OUT.value or Path(_DATA.value, "report.html")
-    teachers = load_teachers(_TEACHERS.value, parse_cards(_CARDS.value)) if _TEACHERS.value else []
+    teachers = load_teachers(_TEACHERS.value, cards)
     dataset, findings, grades = inspect(_DATA.value, out, _PICTURES.value, sys.stderr.isatty(), teachers)
     print(summary(dataset, findings, grades))
-    if findings.copies:
-        print(f"  copies: {findings.copies:,} records have an image of one before, as {' and '.join(findings.pair)}")
     print(f"  page: {out}")
     for problem in findings.problems:
         print(f"must: problem: {problem}", file=sys.stderr)

@@ -7,13 +7,13 @@ import logging
 import multiprocessing
 import os
 import re
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from must_tf.errors import UserError, first_line
 from must_tf.labeling.shard import Job, run_job
+from must_tf.processes import end_with_parent
 from must_tf.records import Shard, written
 
 Runner = Callable[[Sequence[Job]], Iterator[Shard]]
@@ -106,7 +106,7 @@ def share_gpus() -> int:
 
 def _start(started: Any, num_gpus: int) -> None:
     """Begins a new process: it ends when its parent does, and has a GPU of its own before TensorFlow looks for one."""
-    threading.Thread(target=_watch, daemon=True).start()
+    end_with_parent()
     with started.get_lock():
         number = started.value
         started.value += 1
@@ -114,10 +114,3 @@ def _start(started: Any, num_gpus: int) -> None:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(num_gpus)))
         os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[number % num_gpus]
         share_gpus()
-
-
-def _watch() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent, "a worker is a process of its own"
-    parent.join()
-    os._exit(1)

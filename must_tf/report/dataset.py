@@ -95,6 +95,9 @@ def summary(dataset: Dataset, findings: Findings, grades: Sequence[Grade]) -> st
     for grade in grades:
         scores = ", ".join(f"{name} {value:.4g}" for name, value in grade.scores.items())
         lines.append(f"  {grade.tasks[0]} against {grade.tasks[1]}: {scores} ({grade.images:,} images)")
+    if findings.copies:
+        pair = " and ".join(findings.pair)
+        lines.append(f"  copies: {findings.copies:,} records have an image of one before, as {pair}")
     lines.append(f"  quarantined: {len(manifest.quarantined):,}")
     return "\n".join(lines)
 

@@ -200,7 +200,11 @@ class _Run:
         self.chief = trainer.worker == 0
         self.data = fingerprints(trainer.datasets)
         self.checkpoints = Checkpoints(
-            workdir / "checkpoints", experiment.keep_checkpoints, trainer.objects, writes=self.chief
+            workdir / "checkpoints",
+            experiment.keep_checkpoints,
+            trainer.objects,
+            writes=self.chief,
+            every=experiment.checkpoint_every,
         )
         self.rollbacks = 0
         self.monitor: Monitor
@@ -221,9 +225,9 @@ class _Run:
         if not self.experiment.keep_checkpoints:
             self.checkpoints.remove()
 
-    def _take_up(self) -> int:
+    def _take_up(self, on_schedule: bool = False) -> int:
         """Goes to the newest good checkpoint, or to the start; returns the steps that are done there."""
-        found = self.checkpoints.restore()
+        found = self.checkpoints.restore(on_schedule)
         if found is None:
             self.trainer.reset(self.experiment.init)
         done, state = found or (0, {})
@@ -249,8 +253,8 @@ class _Run:
                 last = done == experiment.steps
                 stopping = stop.requested and self.trainer.workers == 1  # a worker cannot save without the others
                 log = self._is_due(experiment.log_every, done) or last
-                save = self._is_due(experiment.checkpoint_every, done) or last or stopping
-                if log or save:
+                save = self._is_due(experiment.checkpoint_every, done) or last
+                if log or save:  # and not where it stops: a run without a break does not look there
                     bad, row = self.monitor.bad(done)
                     for number in bad:
                         self.monitor.record_bad(number, self.trainer.ids(number))
@@ -258,7 +262,7 @@ class _Run:
                         return self._go_back()
                 if log:
                     note = self._log(done, progress)
-                if save and (last or not self.monitor.row):  # no checkpoint within a row of bad steps: it may go back
+                if last or ((save or stopping) and not self.monitor.row):  # within a row of bad steps it may go back
                     self._save(done)
                 stop.leave(f"{self.workdir}: stopped after step {done}; the same command takes it up again")
                 progress.update(1, f"{progress.rate * experiment.batch_size:.0f} images/s{note}")
@@ -302,7 +306,7 @@ class _Run:
         self.checkpoints.save(step, state)
 
     def _go_back(self) -> int:
-        """Goes back to the last checkpoint, with a lower learning rate."""
+        """Goes back to the last checkpoint on schedule, with a lower learning rate."""
         guard = self.experiment.guard
         if self.rollbacks >= guard.rollbacks:
             raise Diverged(
@@ -311,13 +315,14 @@ class _Run:
                 f"--workdir; the images are in {self.workdir / BAD}"
             )
         self.rollbacks += 1
-        done = self._take_up()
+        done = self._take_up(on_schedule=True)
         factor = self.trainer.rate_factor
         factor.assign(guard.rate_factor**self.rollbacks)
         print(
             f"{self.workdir}: {guard.in_a_row} steps in a row without a finite loss or gradient; back to step {done} "
             f"with {factor.numpy():g} times the learning rate"
         )
+        self.checkpoints.drop_after(done)
         self._save(done)
         return done
 

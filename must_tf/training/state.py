@@ -23,14 +23,17 @@ class Checkpoints:
 
     Args:
       folder: holds the checkpoints.
-      keep: how many of the newest stay.
+      keep: how many of the newest stay, of those on schedule.
       objects: by name, what is stored.
       writes: whether this process writes; of several workers one does, and the others only take part in the reading
         of variables that all of them share.
+      every: steps between those on schedule; between them there may be others, of a run that was asked to stop.
     """
 
-    def __init__(self, folder: str | os.PathLike, keep: int, objects: Mapping[str, Any], writes: bool = True):
-        self.folder, self.keep, self.writes = Path(folder), max(keep, 1), writes
+    def __init__(
+        self, folder: str | os.PathLike, keep: int, objects: Mapping[str, Any], writes: bool = True, every: int = 1
+    ):
+        self.folder, self.keep, self.writes, self.every = Path(folder), max(keep, 1), writes, every
         self.checkpoint = tf.train.Checkpoint(**objects)
 
     def save(self, step: int, state: Mapping[str, Any]) -> None:
@@ -58,25 +61,36 @@ class Checkpoints:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    def restore(self) -> tuple[int, dict[str, Any]] | None:
+    def restore(self, on_schedule: bool = False) -> tuple[int, dict[str, Any]] | None:
         """Restores the newest checkpoint that verifies; one that is damaged is named and left out.
 
+        Args:
+          on_schedule: of those alone that a run without a break has too.
+
         Returns:
-          Its step and state; None where no checkpoint was ever written.
+          Its step and state; None where there is none.
 
         Raises:
           UserError: there are checkpoints, and all of them are damaged.
         """
         damage = ""
         for folder in self._newest_first():
+            if on_schedule and not self._on_schedule(folder):
+                continue
             damage = _damage(folder)
             if not damage:
                 self.checkpoint.read(str(folder / "weights")).assert_existing_objects_matched()
-                return int(folder.name.removeprefix(_PREFIX)), read_json(folder / _STATE)["state"]
+                return _step(folder), read_json(folder / _STATE)["state"]
             print(f"{folder}: {damage}; left out")
         if damage:
             raise UserError(f"{self.folder}: no checkpoint is whole; bring one back, or delete it all to begin again")
         return None
+
+    def drop_after(self, step: int) -> None:
+        """Deletes the checkpoints of later steps."""
+        for folder in self._newest_first():
+            if self.writes and _step(folder) > step:
+                shutil.rmtree(folder)
 
     def remove(self) -> None:
         """Deletes all of them."""
@@ -84,13 +98,23 @@ class Checkpoints:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _prune(self) -> None:
-        for folder in list(self._newest_first())[self.keep :]:
-            shutil.rmtree(folder)
+        folders = list(self._newest_first())
+        kept = list(filter(self._on_schedule, folders))[: self.keep]
+        for folder in folders:
+            if len(kept) == self.keep and _step(folder) < _step(kept[-1]):
+                shutil.rmtree(folder)
         for leftover in self.folder.glob(f".{_PREFIX}*.tmp"):  # of a run that was killed as it wrote
             shutil.rmtree(leftover)
 
+    def _on_schedule(self, folder: Path) -> bool:
+        return _step(folder) % self.every == 0
+
     def _newest_first(self) -> Iterator[Path]:
         return iter(sorted(self.folder.glob(f"{_PREFIX}*"), reverse=True))
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.removeprefix(_PREFIX))
 
 
 def _damage(folder: Path) -> str:

@@ -22,7 +22,7 @@ from must_tf.training.strategy import over_replicas
 Batch = tuple[tf.Tensor, Mapping[str, Target]]
 Gradients = dict[str, list[tf.Tensor]]
 
-_HALVE_AFTER_NONE = 2000  # good steps with one loss scale, before it is doubled: tf_keras' own choice
+_DOUBLE_AFTER = 2000  # good steps with one loss scale: tf_keras' own choice
 _FIRST_SCALE = 2.0**15
 _ALL = ""  # the key of the sum over tasks
 
@@ -206,7 +206,7 @@ class Step(tf.Module):
 
         The tasks' losses, which come before it, are not what they are because of it.
         """
-        grown = finite & (self.good_steps + 1 >= _HALVE_AFTER_NONE)
+        grown = finite & (self.good_steps + 1 >= _DOUBLE_AFTER)
         overflown = ~finite & tf.reduce_all(tf.math.is_finite(losses))
         factor = tf.where(overflown, 0.5, tf.where(grown, 2.0, 1.0))
         self.loss_scale.assign(tf.maximum(self.loss_scale * factor, 1.0))

@@ -62,7 +62,7 @@ def test_workers_share_the_gpus_that_the_command_sees(monkeypatch, visible, give
     started = multiprocessing.get_context("spawn").Value("i", 0)
     grown, found = [], []
     monkeypatch.setattr(runners, "share_gpus", lambda: grown.append(os.environ["CUDA_VISIBLE_DEVICES"]))
-    monkeypatch.setattr(runners, "_watch", lambda: None)
+    monkeypatch.setattr(runners, "end_with_parent", lambda: None)
     for _ in given:
         with monkeypatch.context() as worker:  # each has the environment of the command
             worker.delenv("CUDA_VISIBLE_DEVICES")

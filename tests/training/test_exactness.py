@@ -290,6 +290,31 @@ class TestNotFinite:
         assert "back to step 1 with 0.5 times" in capsys.readouterr().out
         assert [(bad["step"], bad["rollbacks"]) for bad in read_bad_batches(tmp_path / "r")] == [(2, 0), (3, 0), (4, 0)]
 
+    def test_run_that_was_asked_to_stop_goes_back_as_far_as_one_that_was_not(
+        self, trainer, poisoned, monkeypatch, tmp_path
+    ):
+        """A checkpoint that only the stop has made is none to go back to."""
+        fields = {"log_every": 6, "checkpoint_every": 2, "keep_checkpoints": 1}
+        monkeypatch.setattr(trainer, "experiment", dataclasses.replace(trainer.experiment, **fields))
+        poisoned(lambda done: done in (3, 4) and float(trainer.rate_factor) == 1)
+        trainer.run(tmp_path / "whole")
+        state = state_at_the_end(trainer, tmp_path / "whole")
+        sent = []
+
+        def action(done):
+            if done == 2 and not sent:  # the stop's checkpoint is at step 3, beyond that of step 2
+                sent.append(os.kill(os.getpid(), signal.SIGTERM))
+
+        before(monkeypatch, trainer, action)
+        with pytest.raises(SystemExit):
+            trainer.run(tmp_path / "r")
+        assert (tmp_path / "r" / "checkpoints" / "step-00000003").is_dir()
+        trainer.run(tmp_path / "r")
+        for mine, theirs in zip(state_at_the_end(trainer, tmp_path / "r"), state, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+        for name in ("metrics.jsonl", "bad_batches.jsonl"):
+            assert (tmp_path / "r" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
     def test_without_a_checkpoint_before_it_goes_back_to_the_start(self, trainer, poisoned, tmp_path, capsys):
         poisoned(lambda done: done < 2 and float(trainer.rate_factor) == 1)
         trainer.run(tmp_path / "r")

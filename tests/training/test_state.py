@@ -81,6 +81,22 @@ def test_damage_of_all_is_an_error_and_no_new_start(checkpoints, value):
         checkpoints.restore()
 
 
+def test_those_off_schedule_push_none_out_that_a_run_may_go_back_to(tmp_path, value):
+    checkpoints = Checkpoints(tmp_path / "c", 1, {"value": value}, every=4)
+    save(checkpoints, value, 2, 4, 5, 7)
+    assert names(checkpoints) == ["step-00000004", "step-00000005", "step-00000007"]
+    assert checkpoints.restore()[0] == 7 and checkpoints.restore(on_schedule=True)[0] == 4
+    assert value.numpy().tolist() == [4.0, -4.0]
+    save(checkpoints, value, 8)
+    assert names(checkpoints) == ["step-00000008"]
+
+
+def test_later_ones_are_dropped(checkpoints, value):
+    save(checkpoints, value, 1, 2)
+    checkpoints.drop_after(1)
+    assert names(checkpoints) == ["step-00000001"]
+
+
 def test_failed_write_leaves_what_was_there(checkpoints, value, monkeypatch):
     save(checkpoints, value, 1)
 

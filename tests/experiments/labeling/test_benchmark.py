@@ -18,6 +18,10 @@ def test_no_figure_stands_outside_of_what_the_json_holds():
     assert not re.search(r"\d (images/s|ms|GB)|\d\.\d", prose)
 
 
+def test_memory_is_that_of_a_run_of_a_file_and_its_card():
+    assert 0.1 < benchmark.peak(3) < 20
+
+
 def test_photographs_are_all_different(tmp_path):
     benchmark.photographs(tmp_path / "photos", 4)
     assert len({path.read_bytes() for path in (tmp_path / "photos").iterdir()}) == 4

@@ -1,0 +1,40 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from must_tf.processes import end_with_parent
+
+COMMAND = """
+import multiprocessing, os, time
+from must_tf.processes import end_with_parent
+
+def child():
+    end_with_parent()
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+
+if __name__ == "__main__":
+    multiprocessing.get_context("spawn").Process(target=child).start()
+    time.sleep(60)
+"""
+
+
+def test_process_ends_with_the_one_that_started_it(tmp_path):
+    (tmp_path / "command.py").write_text(COMMAND)
+    command = subprocess.Popen([sys.executable, tmp_path / "command.py"], stdout=subprocess.PIPE, text=True)
+    child = Path("/proc", command.stdout.readline().strip())
+    assert child.exists()
+    command.kill()
+    command.wait()
+    ended = time.monotonic() + 20
+    while child.exists() and "zombie" not in (child / "status").read_text() and time.monotonic() < ended:
+        time.sleep(0.05)
+    assert time.monotonic() < ended
+
+
+def test_process_that_nobody_started_is_told():
+    with pytest.raises(AssertionError, match="no process that another one started"):
+        end_with_parent()
