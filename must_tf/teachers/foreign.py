@@ -15,6 +15,7 @@ from must_tf.tasks.task import Outputs
 from must_tf.teachers import reading
 from must_tf.teachers.card import Card
 from must_tf.teachers.model import Model, Slot, versions
+from must_tf.teachers.preparation import Preparation
 from must_tf.teachers.teacher import Teacher, void
 
 _USUAL = {"resize": "stretch"}
@@ -43,9 +44,8 @@ class ForeignTeacher(Teacher):
         self.task = reading.make_task(card, name)
         self.resize = str(card.resize)
         self.slot = self._only_input()
-        self._batched = len(model.inputs[0].shape) == 4
         self.input_size = self._size()
-        self._scale, self._shift = self._affine()
+        self._predict = model.of_views(self._preparation())
         self._outputs = self._roles()
         anchors = reading.anchors_of(card, self.input_size)
         self._anchors = {} if anchors is None else {"anchors": anchors}
@@ -79,33 +79,20 @@ class ForeignTeacher(Teacher):
             "libraries": versions(sorted({*self.model.packages, *_OURS})),
         }
 
-    def prepare(self, images: np.ndarray) -> np.ndarray:
-        """Turns views, uint8 RGB [batch, h, w, 3], into what the model's input takes."""
-        if self.card.channel_order == "BGR":
-            images = images[..., ::-1]
-        if self._scale is not None:
-            images = images.astype(np.float32)
-            images *= self._scale
-            images += self._shift
-        if self.card.layout == "NCHW":
-            images = images.transpose(0, 3, 1, 2)
-        return np.ascontiguousarray(images, None if self.model.quantised else self.slot.dtype)
-
     def _run(self, images: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Returns the arrays by role for any number of views, whatever batch the model has, and which are finite."""
         count, batch = len(images), self.slot.shape[0] or len(images)
         missing = -count % batch
         if missing:
             images = np.concatenate([images, np.repeat(images[-1:], missing, 0)])
-        prepared = self.prepare(images)
-        parts = [self._run_batch(prepared[i : i + batch]) for i in range(0, len(images), batch)]
+        parts = [self._run_batch(images[i : i + batch]) for i in range(0, len(images), batch)]
         arrays = {role: np.concatenate([part[role] for part, _ in parts])[:count] for role in parts[0][0]}
         return arrays, np.concatenate([finite for _, finite in parts])[:count]
 
-    def _run_batch(self, prepared: np.ndarray) -> tuple[reading.Arrays, np.ndarray]:
-        found = self.model.predict(prepared if self._batched else prepared[0])
+    def _run_batch(self, views: np.ndarray) -> tuple[reading.Arrays, np.ndarray]:
+        found = self._predict(views)
         arrays = {role: found[name] for role, name in self._outputs.items()}
-        return reading.regular(self.card, arrays, self.slot.shape[0] == 1), reading.finite(arrays, len(prepared))
+        return reading.regular(self.card, arrays, self.slot.shape[0] == 1), reading.finite(arrays, len(views))
 
     def _read(self, arrays: reading.Arrays) -> reading.Outputs:
         with np.errstate(all="ignore"):  # of values that are not finite
@@ -136,12 +123,15 @@ class ForeignTeacher(Teacher):
             raise card.error(f"input_size: not given; the model's input is {slot}: expected [height, width]")
         return height, width
 
-    def _affine(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Scale and shift from pixel values to the model's, each float32 [height, width, 3], the same at every place.
+    def _preparation(self) -> Preparation:
+        """Returns what the card says of the input."""
+        card, dtype = self.card, None if self.model.quantised else self.slot.dtype
+        scale, shift = self._affine()
+        batched = len(self.model.inputs[0].shape) == 4
+        return Preparation(scale, shift, card.channel_order == "BGR", card.layout == "NCHW", dtype, batched)
 
-        They are as large as a view because numpy takes five times as long with three values. None where the model takes
-        pixels as they are.
-        """
+    def _affine(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Scale and shift from pixel values to the model's; None where the model takes pixels as they are."""
         card = self.card
         if "float" in self.slot.dtype and card.range is None:
             raise card.error("range: not given; expected what the pixel values 0 and 255 become, as [0, 1]")

@@ -1,5 +1,6 @@
-"""Models that run as TensorFlow graphs: what Keras files and presets have in common."""
+"""Models that run as TensorFlow graphs: what SavedModels, Keras files and presets have in common."""
 
+import abc
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from must_tf.teachers.model import Model, Slot
+from must_tf.teachers.preparation import Preparation
 
 
 def slot(name: str, spec: Any) -> Slot:
@@ -15,7 +17,28 @@ def slot(name: str, spec: Any) -> Slot:
     return Slot(name, (None,) if shape.rank is None else tuple(shape.as_list()), tf.as_dtype(spec.dtype).name)
 
 
-class KerasModel(Model):
+class GraphModel(Model):
+    """A model as a function of tensors, in whose graph views are prepared too."""
+
+    @abc.abstractmethod
+    def run(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Runs the model on what its input takes."""
+
+    def predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Runs the model."""
+        return _arrays(self.run(tf.constant(images)))
+
+    def of_views(self, prepare: Preparation) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+        """Returns a graph, traced once a shape of views."""
+        graph = tf.function(lambda views: self.run(prepare.in_graph(views)))
+        return lambda views: _arrays(graph(tf.constant(views)))
+
+
+def _arrays(found: dict[str, tf.Tensor]) -> dict[str, np.ndarray]:
+    return {name: values.numpy() for name, values in found.items()}
+
+
+class KerasModel(GraphModel):
     """A model of tf_keras or Keras 3 in memory, as a graph.
 
     Args:
@@ -31,16 +54,16 @@ class KerasModel(Model):
         self._names = list(getattr(model, "output_names", ()))
         self._call = call or (lambda images: model(images, training=False))
         self._probe = probe or self.inputs[0].shape
-        self._graph = tf.function(self._named)
+        self._graph = tf.function(self._named)  # traced once a shape
 
     def outputs(self) -> tuple[Slot, ...]:
-        """Traces the model; outputs are named by its own dict, or by its layers."""
+        """Traces the model."""
         traced = self._graph.get_concrete_function(tf.TensorSpec(self._probe, self.inputs[0].dtype))
         return tuple(slot(name, spec) for name, spec in traced.structured_outputs.items())
 
-    def predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Runs the graph, traced once a shape."""
-        return {name: values.numpy() for name, values in self._graph(tf.constant(images)).items()}
+    def run(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Runs the graph; its outputs are named by the model's own dict, or by its layers."""
+        return self._graph(images)
 
     def _named(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         found = self._call(images)

@@ -3,7 +3,7 @@
 import abc
 import hashlib
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ import numpy as np
 
 from must_tf import files
 from must_tf.errors import UserError
+from must_tf.teachers.preparation import Preparation
 
 _MODULES = {"pillow": "PIL"}  # of libraries whose module has another name
 
@@ -66,6 +67,10 @@ class Model(abc.ABC):
     @abc.abstractmethod
     def predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Runs the model on one batch that its input takes as it is; returns its outputs by name."""
+
+    def of_views(self, prepare: Preparation) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+        """Returns what `predict` makes of prepared views, as a function of views, uint8 RGB [batch, h, w, 3]."""
+        return lambda views: self.predict(prepare(views))
 
     def sha256(self) -> str:
         """Returns the SHA-256 of the file; of a folder, that of the names and digests of its files."""

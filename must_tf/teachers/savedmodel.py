@@ -2,17 +2,16 @@
 
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 
 from must_tf.errors import UserError, nearest
-from must_tf.teachers.graph import slot
-from must_tf.teachers.model import Model, Slot
+from must_tf.teachers.graph import GraphModel, slot
+from must_tf.teachers.model import Slot
 
 USUAL = "serving_default"
 
 
-class SavedModel(Model):
+class SavedModel(GraphModel):
     """A SavedModel.
 
     Args:
@@ -47,7 +46,6 @@ class SavedModel(Model):
         """Returns what the signature gives."""
         return tuple(slot(name, spec) for name, spec in self._function.structured_outputs.items())
 
-    def predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def run(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Runs the signature."""
-        found = self._function(**{self.inputs[0].name: tf.constant(images)})
-        return {name: values.numpy() for name, values in found.items()}
+        return self._function(**{self.inputs[0].name: images})
