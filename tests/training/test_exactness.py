@@ -29,6 +29,7 @@ KINDS = {
         "sizes": ((64, 64), (32, 64)),
     },
     "plain": {"optimizer": Optimizer("sgd", 0.02, clip_norm=1.0, warmup_steps=2), "conflicts_every": 2},
+    "scaled": {"optimizer": Optimizer("lars", 0.02), "policy": "mixed_float16", "jit_compile": True},
 }
 
 
@@ -36,7 +37,10 @@ class Killed(Exception):
     pass
 
 
-@pytest.fixture(scope="module", params=["plain", pytest.param("everything", marks=pytest.mark.slow)])
+_SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("everything", "scaled")]
+
+
+@pytest.fixture(scope="module", params=["plain", *_SLOW])
 def trainer(request, toy_data, tmp_path_factory):
     return make_trainer(request.param, toy_data, tmp_path_factory.mktemp("data") / "other")
 

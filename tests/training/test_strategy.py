@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 import toy
@@ -50,6 +51,19 @@ for variable in trainer.student.trainable_variables:
     np.testing.assert_array_equal(one, other)
 
 if rule == "sum":
+    call = type(trainer.step).__call__
+
+    def killed(step, batch, **options):
+        if step.optimizer.iterations.numpy() == 3:
+            type(trainer.step).__call__ = call
+            raise EOFError
+        return call(step, batch, **options)
+
+    type(trainer.step).__call__ = killed
+    try:
+        trainer.run(out + "-killed")
+    except EOFError:
+        trainer.run(out + "-killed")
     sys.exit()
 gradients = np.random.default_rng(0).normal(size=(6, 3, 5)).astype(np.float32)
 
@@ -86,6 +100,12 @@ def test_two_devices_train_one_student(toy_data, tmp_path, rule):
     student, best = load_student(tmp_path / "r"), load_student(tmp_path / "r" / "best")
     assert [v.shape for v in student.variables] == [v.shape for v in best.variables]
     assert all(bool(tf.reduce_all(tf.math.is_finite(variable))) for variable in student.variables)
+    if rule == "sum":
+        assert "taken up at step " in done.stdout
+        assert read_metrics(tmp_path / "r-killed") == metrics
+        for one, other in zip(load_student(tmp_path / "r-killed").variables, student.variables, strict=True):
+            # Each device has statistics of its own, of which the checkpoint holds the mean.
+            np.testing.assert_allclose(one, other, rtol=0, atol=0 if one.trainable else 1e-6)
 
 
 def test_one_device_is_one_worker():
