@@ -6,14 +6,15 @@ import hashlib
 import json
 import math
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from must_tf.errors import UserError
 
 LOCK = ".lock"
-_TEMPORARY = ".{name}.{process}.tmp"
+_TEMPORARY = ".{name}.{process}.tmp"  # the process by its host too: several may share a disk
 
 
 @contextlib.contextmanager
@@ -27,13 +28,9 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
     """
     path = Path(folder, LOCK)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{folder}: another run is at work there; wait for its end, or give another folder"
-            ) from None
+    with _open_locked(path) as file:
+        if file is None:
+            raise UserError(f"{folder}: another run is at work there; wait for its end, or give another folder")
         for left in path.parent.glob(_TEMPORARY.format(name="*", process="*")):
             if left.is_file():
                 left.unlink()
@@ -44,6 +41,25 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _open_locked(path: Path) -> Iterator[IO | None]:
+    """Yields a file that this process alone holds, or None."""
+    while True:
+        with open(path, "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield None
+                return
+            try:
+                current = os.path.samestat(os.fstat(file.fileno()), path.stat())
+            except FileNotFoundError:
+                current = False
+            if current:  # not one whose former holder has taken it away meanwhile
+                yield file
+                return
+
+
+@contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a temporary path beside `path`; renames it to `path` when the block ends without an error.
 
@@ -51,7 +67,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(_TEMPORARY.format(name=path.name, process=os.getpid()))
+    temporary = path.with_name(_TEMPORARY.format(name=path.name, process=f"{socket.gethostname()}-{os.getpid()}"))
     try:
         yield temporary
         with open(temporary, "rb") as file:

@@ -64,7 +64,7 @@ class Progress:
         """Counts items as done, and prints when it is time."""
         self.done += count
         now = time.monotonic()
-        if now - self.printed >= self.every or self.done >= self.total:
+        if now - self.printed >= self.every or self.done - count < self.total <= self.done:
             self.printed = now
             self._print(note)
             self._marks.append((now, self.done, self.waited))
@@ -77,7 +77,7 @@ class Progress:
         print(f"{start}{self.name}: {message}", file=sys.stderr, flush=True)
 
     def _print(self, note: str) -> None:
-        left = (self.total - self.done) / self.rate if self.rate else 0.0
+        left = max(self.total - self.done, 0) / self.rate if self.rate else 0.0
         parts = [
             f"{self.name} {self.done}/{self.total}",
             f"{self.rate:.1f} {self.unit}/s",

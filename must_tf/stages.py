@@ -21,6 +21,8 @@ from must_tf.errors import UserError
 from must_tf.processes import end_with_parent
 
 TIMES = "minutes.json"
+_UNFINISHED = "unfinished.json"
+_NOTED_EVERY = 30.0  # seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +53,8 @@ def run_stages(stages: Sequence[Stage], out: Path, processes: int) -> None:
 
     Args:
       stages: all of them.
-      out: folder that their commands run in; it gets `logs/` and `minutes.json`, {stage: minutes}, which does not
-        count what a stage did before it was killed.
+      out: folder that their commands run in; it gets `logs/`, `minutes.json`, {stage: minutes}, and meanwhile
+        `unfinished.json` with those so far, from which a killed stage goes on, to about half a minute.
       processes: how many run at once, each on its share of the cores.
 
     Raises:
@@ -67,8 +69,8 @@ def run_stages(stages: Sequence[Stage], out: Path, processes: int) -> None:
 
 def _run(stages: Sequence[Stage], out: Path, processes: int) -> None:
     done = {stage.name for stage in stages if (out / stage.product).exists()}
-    times = files.read_json(out / TIMES) if (out / TIMES).exists() else {}
-    running: dict[str, tuple[Stage, Any, float]] = {}
+    times, begun = (files.read_json(path) if path.exists() else {} for path in (out / TIMES, out / _UNFINISHED))
+    running: dict[str, tuple[Stage, Any, float]] = {}  # since when: earlier by what it took before a kill
     context = _context()
     try:
         while len(done) < len(stages):
@@ -76,9 +78,11 @@ def _run(stages: Sequence[Stage], out: Path, processes: int) -> None:
             for stage in ready[: processes - len(running)]:
                 process = context.Process(target=_command, args=(stage, out))
                 process.start()
-                running[stage.name] = (stage, process, time.monotonic())
-            multiprocessing.connection.wait([process.sentinel for _, process, _ in running.values()])
-            for name, (stage, process, started) in list(running.items()):
+                running[stage.name] = (stage, process, time.monotonic() - 60 * begun.get(stage.name, 0.0))
+            multiprocessing.connection.wait([process.sentinel for _, process, _ in running.values()], _NOTED_EVERY)
+            begun |= {name: round((time.monotonic() - since) / 60, 2) for name, (_, _, since) in running.items()}
+            files.write_json(out / _UNFINISHED, begun)
+            for name, (stage, process, _) in list(running.items()):
                 if process.is_alive():
                     continue
                 process.join()
@@ -86,10 +90,10 @@ def _run(stages: Sequence[Stage], out: Path, processes: int) -> None:
                 if problem := _problem(process.exitcode, stage, out):
                     raise UserError(f"{out}: stage {name} {problem} (log: {_log(out, stage)})")
                 done.add(name)
-                seconds = time.monotonic() - started
-                times[name] = round(seconds / 60, 2)
+                times[name] = begun.pop(name)
                 files.write_json(out / TIMES, times)
-                print(f"[{len(done):2}/{len(stages)}] {name}  {seconds:.0f} s", flush=True)
+                files.write_json(out / _UNFINISHED, begun)
+                print(f"[{len(done):2}/{len(stages)}] {name}  {60 * times[name]:.0f} s", flush=True)
     finally:
         for _, process, _ in running.values():
             process.terminate()

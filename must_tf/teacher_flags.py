@@ -1,7 +1,7 @@
 """What flags say of teachers, checked without TensorFlow: a slip is told at once, before anything is loaded."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +143,22 @@ def _likely(path: str) -> str:
     """Guesses the format of a model by its name."""
     known = {".onnx": "onnx", ".tflite": "litert", ".keras": "keras", ".h5": "keras"}
     return known.get(Path(path).suffix, "savedmodel" if Path(path, "saved_model.pb").is_file() else STUDENT)
+
+
+def teachers_of(
+    texts: list[str], cards: Sequence[str], thresholds: Sequence[str], fields: Mapping[str, str]
+) -> Callable[[], Any]:
+    """Returns what loads the teachers of `--teachers`, `--cards`, `--thresholds` and `--cards.TASK.FIELD`.
+
+    Raises:
+      UserError: at once, where one of the flags is not as it should be.
+    """
+    arguments = texts, parse_cards(cards), parse_thresholds(thresholds), parse_fields(fields)
+    parse_teachers(*arguments)
+
+    def load():
+        from must_tf.teachers import load_teachers
+
+        return load_teachers(*arguments)
+
+    return load

@@ -49,6 +49,21 @@ def test_folder_is_held_by_one_at_a_time_and_free_after_an_error(tmp_path):
     assert list((tmp_path / "new").iterdir()) == []
 
 
+def test_lock_whose_file_was_taken_away_meanwhile_is_not_taken_for_one(tmp_path, monkeypatch):
+    """Its former holder may remove the file between the opening and the locking."""
+    flock, removed = files.fcntl.flock, []
+
+    def late(file, how):
+        if not removed:
+            removed.append((tmp_path / ".lock").unlink())
+        flock(file, how)
+
+    monkeypatch.setattr(files.fcntl, "flock", late)
+    with files.locked(tmp_path), pytest.raises(UserError, match="another run"), files.locked(tmp_path):
+        pass
+    assert removed
+
+
 def test_what_a_killed_writer_left_is_gone_when_the_next_one_has_the_folder(tmp_path):
     script = (
         "import os, sys; from must_tf.files import replacing\nwith replacing(sys.argv[1]) as t: t.touch(); os._exit(9)"

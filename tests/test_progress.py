@@ -27,6 +27,13 @@ def test_waiting_is_counted_and_work_is_not(capsys):
     assert 0.2 < progress.wait_share < 0.8
 
 
+def test_more_than_was_expected_is_no_line_each(capsys):
+    progress = Progress("label", 2, every=1000.0)
+    for _ in range(9):
+        progress.update()
+    assert capsys.readouterr().err.count("label ") == 1 and progress.done == 9
+
+
 @pytest.fixture
 def clock(monkeypatch):
     """Sets the time."""

@@ -38,6 +38,16 @@ def test_stages_run_once_and_after_those_that_they_need(tmp_path):
     assert (tmp_path / "second").exists() and (tmp_path / "first").stat().st_mtime_ns == before
 
 
+def test_minutes_of_a_stage_that_was_killed_count_too(tmp_path):
+    files.write_json(tmp_path / "unfinished.json", {"one": 7.0})
+    one = python("one", "open('one', 'w').close()")
+    run_stages([one], tmp_path, 1)
+    assert 7 <= files.read_json(tmp_path / "minutes.json")["one"] < 8
+    (tmp_path / "one").unlink()
+    run_stages([one], tmp_path, 1)
+    assert files.read_json(tmp_path / "minutes.json")["one"] < 1
+
+
 def test_stage_that_is_killed_or_that_makes_nothing_is_told_as_what_it_is(tmp_path):
     with pytest.raises(UserError, match="stage killed was killed by signal 9"):
         run_stages([python("killed", "import os; os.kill(os.getpid(), 9)")], tmp_path, 1)

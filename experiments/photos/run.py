@@ -102,7 +102,10 @@ def _prepare(fetched: dict[str, Path], out: Path) -> tuple[str, ...]:
     settings = {"scale": _SCALE.value, "packages": sorted(fetched)}
     if (out / "photos.json").exists() and files.read_json(out / "photos.json") != settings:
         before = files.read_json(out / "photos.json")
-        raise UserError(f"{out}: holds a run of {before}, now {settings}; give another --out, or delete it")
+        raise UserError(
+            f"{out}: holds a run of {before}, now {settings}; give another --out, or go on with "
+            f"--scale={before['scale']:g} --packages={','.join(before['packages'])}"
+        )
     from must_tf.experiments.photos.prepare import prepare
 
     files.write_json(out / "photos.json", settings)

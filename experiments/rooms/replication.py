@@ -57,14 +57,21 @@ def plan(until: str = "few") -> list[Stage]:
     wanted = _data()
     for group in ORDER[: ORDER.index(until) + 1]:
         if group == "held_out":
-            wanted += [_evaluate(name, task, size) for task in TEACHERS for name in judged(task) for size in VIEW_SIZES]
+            wanted += _judging(("teacher", "must"))
+        elif group == "students":
+            wanted += _fine_tuning(group) + _judging(("student",))
         elif group == "few":
             wanted += [_transfer(task, "must", count) for count in FEW for task in DOWNSTREAM]
         else:
-            runs = [(init, seed) for init in GROUPS[group] for seed in _seeds(init)]
-            wanted += [stage for init, seed in runs for stage in _pretraining(init, seed)]
-            wanted += [_transfer(task, group) for task in DOWNSTREAM]
+            wanted += _fine_tuning(group)
     return list({stage.name: stage for stage in wanted}.values())
+
+
+def _fine_tuning(group: str) -> list[Stage]:
+    """Pre-training of a group's runs, and the protocol on them."""
+    runs = [(init, seed) for init in GROUPS[group] for seed in _seeds(init)]
+    stages = [stage for init, seed in runs for stage in _pretraining(init, seed)]
+    return stages + [_transfer(task, group) for task in DOWNSTREAM]
 
 
 def _seeds(init: str) -> tuple[int, ...]:
@@ -150,9 +157,15 @@ def _transfer(task: str, group: str, few: int = 0) -> Stage:
     return Stage(f"{name}_{task}_{group}", command, f"{workdir}/transfer.json", tuple(needs))
 
 
-def judged(task: str) -> tuple[str, str]:
-    """Returns the runs that are scored on a teacher's own task: the teacher and the student."""
-    return TEACHERS[task], "must"
+def judged(task: str) -> dict[str, str]:
+    """Returns the runs that are scored on a teacher's own task: the teacher, the student of it alone, and MuST's."""
+    alone = {} if task == "classification" else {"student": f"student_{task}"}
+    return {"teacher": TEACHERS[task], **alone, "must": "must"}
+
+
+def _judging(who: tuple[str, ...]) -> list[Stage]:
+    runs = [(run, task) for task in TEACHERS for name, run in judged(task).items() if name in who]
+    return [_evaluate(run, task, size) for run, task in runs for size in VIEW_SIZES]
 
 
 def _evaluate(name: str, task: str, size: int) -> Stage:

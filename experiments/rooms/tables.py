@@ -10,6 +10,7 @@ Copies what `replication.py` has made so far (cells of the protocol, scores of t
 """
 
 import dataclasses
+import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,7 +47,8 @@ class Table:
     note: str = ""
 
 
-_ONCE = "Pre-trained once, fine-tuned with three seeds: the standard error is that of fine-tuning alone."
+_ONCE = "pre-trained once, fine-tuned with three seeds: the standard error is that of fine-tuning alone."
+_OTHERS = f"supervised and must are pre-trained with each seed; the others: {_ONCE}"
 TABLES: dict[str, Table] = {
     "table2": Table(
         "Table 2: MuST against supervised and self-supervised pre-training",
@@ -61,7 +63,7 @@ TABLES: dict[str, Table] = {
         ("supervised", "classification_depth", "classification_depth_segmentation", "must"),
         "supervised",
         "must",
-        f"classification_*: {_ONCE[0].lower()}{_ONCE[1:]}",
+        f"classification_*: {_ONCE}",
     ),
     **{
         f"table4_{task}": Table(
@@ -69,7 +71,7 @@ TABLES: dict[str, Table] = {
             ("supervised", f"teacher_{task}", f"student_{task}", "must"),
             f"teacher_{task}",
             f"student_{task}",
-            _ONCE,
+            _OTHERS,
         )
         for task in ("detection", "segmentation", "depth")
     },
@@ -78,35 +80,35 @@ TABLES: dict[str, Table] = {
         ("supervised", "must", "teacher_detection", "teacher_segmentation", "teacher_depth"),
         "must",
         "teacher_segmentation",
-        f"A teacher saw human labels of its own 4,000 rooms, and no shared image. {_ONCE}",
+        f"A teacher saw human labels of its own 4,000 rooms, and no shared image. {_OTHERS}",
     ),
     "table5": Table(
         "Table 5: labelled sets together, and pseudo labels on top",
         ("supervised", "multitask", "multitask_pseudo"),
         "multitask",
         "multitask_pseudo",
-        _ONCE,
+        f"supervised is pre-trained with each seed; the others: {_ONCE}",
     ),
     "table6": Table(
         "Table 6: pseudo labels alone, by the number of unlabelled images",
         ("supervised", "pseudo_500", "pseudo_2000", "pseudo_8000"),
         "pseudo_500",
         "pseudo_8000",
-        f"64,000 images seen in each. {_ONCE}",
+        f"64,000 images seen in each. supervised is pre-trained with each seed; the others: {_ONCE}",
     ),
     "table7": Table(
         "Table 7: MuST from the supervised checkpoint",
         ("supervised", "must", "bootstrap"),
         "supervised",
         "bootstrap",
-        f"bootstrap: {_ONCE[0].lower()}{_ONCE[1:]}",
+        f"bootstrap: {_ONCE} It starts from supervised-0, the checkpoint of the first seed.",
     ),
     "table8": Table(
         "Beyond the paper: how gradients meet, and how tasks are weighted",
         ("must", "pcgrad", "attittud", "uncertainty"),
         "must",
         "pcgrad",
-        f"must: gradients summed, weights by the paper's rule. The others: {_ONCE[0].lower()}{_ONCE[1:]}",
+        f"must: gradients summed, weights by the paper's rule. The others: {_ONCE}",
     ),
 }
 
@@ -128,12 +130,18 @@ def _copy(path: Path, place: Path) -> None:
 
 def make(results: Path) -> list[Path]:
     """Makes the tables and curves out of the files of a folder; returns them. What has no cell yet is left out."""
-    cells = read_cells(results / "cells")
+    cells = _read(results / "cells")
     made = _tables(cells, files.read_json(results / TIMES) if (results / TIMES).exists() else {})
     curves = {"unlabelled": _unlabelled(cells), "few": _few(results, cells), "sizes": _sizes(results)}
     return [_write(results / TABLES_IN / f"{name}.json", table) for name, table in made.items()] + [
         _write(results / CURVES_IN / f"{name}.json", curve) for name, curve in curves.items() if _drawn(curve)
     ]
+
+
+def _read(folder: Path) -> list[Cell]:
+    """Returns the cells of the replication's sweep; others that lie there would spoil the choice of a setting."""
+    sweep = set(itertools.product(replication.RATES, replication.SWEPT_STEPS))
+    return [cell for cell in read_cells(folder) if (cell.learning_rate, cell.steps) in sweep]
 
 
 def _write(path: Path, value: Any) -> Path:
@@ -186,7 +194,7 @@ def _few(results: Path, cells: Sequence[Cell]) -> dict[str, Any]:
     by_count = {300: cells}
     for count in replication.FEW:
         folder = results / f"cells_{count}"
-        by_count[count] = read_cells(folder) if folder.exists() else []
+        by_count[count] = _read(folder) if folder.exists() else []
     panels = []
     for task in DOWNSTREAM:
         lines = {init: [_scores(by_count[n], task, init) for n in counts] for init in replication.GROUPS["must"]}
@@ -195,17 +203,17 @@ def _few(results: Path, cells: Sequence[Cell]) -> dict[str, Any]:
 
 
 def _sizes(results: Path) -> dict[str, Any]:
-    """Scores of teachers and of the student on the teachers' own tasks, by input size."""
+    """Scores of teachers, of their students and of MuST's on the teachers' own tasks, by input size."""
     panels = []
     for task in replication.TEACHERS:
         lines = {}
-        for name, run in zip(("teacher", "must"), replication.judged(task), strict=True):
+        for name, run in replication.judged(task).items():
             paths = [results / "held_out" / task / f"{run}-{size}.json" for size in replication.VIEW_SIZES]
             scores = [files.read_json(path)["scores"][task] if path.exists() else None for path in paths]
             if any(scores):
                 lines[name] = [[score[_METRICS[task]]] if score else None for score in scores]
         panels.append((f"{task}, {_METRICS[task]}", lines))
-    title = "Teachers and the student on the teachers' tasks, by input size (trained at 96)"
+    title = "On the teachers' own tasks: teacher, its student, MuST; by input size (trained at 96)"
     return _curve(title, "input size in pixels", replication.VIEW_SIZES, panels, "held_out", ())
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from absl import flags
 
 from must_tf.cli import app
-from must_tf.teacher_flags import parse_cards, parse_teachers
+from must_tf.teacher_flags import teachers_of
 
 FLAGS = flags.FlagValues()
 _DATA = flags.DEFINE_string("data", None, "Folder of records; `must inspect DIR` is the same.", flag_values=FLAGS)
@@ -19,24 +19,31 @@ _PICTURES = flags.DEFINE_integer("pictures", 24, "Images to draw.", 0, flag_valu
 _TEACHERS = flags.DEFINE_list(
     "teachers", [], "TASK=FORMAT:PATH: compare a teacher with itself on mirrored pictures.", flag_values=FLAGS
 )
-_CARDS = flags.DEFINE_list("cards", [], "TASK=FILE: the teachers' cards, as for `must label`.", flag_values=FLAGS)
+_CARDS = flags.DEFINE_list(
+    "cards",
+    [],
+    "TASK=FILE: the teachers' cards; or --cards.TASK.FIELD=VALUE, as for `must label`.",
+    flag_values=FLAGS,
+)
+_THRESHOLDS = flags.DEFINE_list(
+    "thresholds", [], "TASK.FIELD=VALUE: thresholds of the teachers, as for `must label`.", flag_values=FLAGS
+)
 flags.mark_flag_as_required("data", flag_values=FLAGS)
 
 
 def run(argv: list[str]) -> None:
     """Runs `must inspect`."""
-    app.run("must inspect", __doc__, FLAGS, main, _with_folder(argv))
+    rest, fields = app.split_fields(argv, "--cards.")
+    app.run("must inspect", __doc__, FLAGS, lambda: main(fields), _with_folder(rest))
 
 
-def main() -> None:
+def main(fields: dict[str, str]) -> None:
     """Verifies, prints, draws."""
-    cards = parse_cards(_CARDS.value)
-    parse_teachers(_TEACHERS.value, cards)
+    load = teachers_of(_TEACHERS.value, _CARDS.value, _THRESHOLDS.value, fields)
     from must_tf.report import inspect, summary
-    from must_tf.teachers import load_teachers
 
     out = _OUT.value or Path(_DATA.value, "report.html")
-    teachers = load_teachers(_TEACHERS.value, cards)
+    teachers = load()
     dataset, findings, grades = inspect(_DATA.value, out, _PICTURES.value, sys.stderr.isatty(), teachers)
     print(summary(dataset, findings, grades))
     print(f"  page: {out}")

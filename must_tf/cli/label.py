@@ -11,7 +11,7 @@ from absl import flags
 
 from must_tf.cli import app
 from must_tf.errors import UserError
-from must_tf.teacher_flags import parse_cards, parse_fields, parse_teachers, parse_thresholds
+from must_tf.teacher_flags import teachers_of
 
 FLAGS = flags.FlagValues()
 _IMAGES = flags.DEFINE_string(
@@ -161,16 +161,8 @@ def _look_ahead(load) -> None:
 
 def _teachers(texts_of_fields: dict[str, str]):
     """Returns what loads the teachers, once the flags have been found good; nothing where there are no teachers."""
-    texts, cards, thresholds = _TEACHERS.value or [], parse_cards(_CARDS.value), parse_thresholds(_THRESHOLDS.value)
-    fields = parse_fields(texts_of_fields)
-    parse_teachers(texts, cards, thresholds, fields)
-
-    def load():
-        from must_tf.teachers import load_teachers
-
-        return load_teachers(texts, cards, thresholds, fields)
-
-    return load if texts else ()
+    load = teachers_of(_TEACHERS.value or [], _CARDS.value, _THRESHOLDS.value, texts_of_fields)
+    return load if _TEACHERS.value else ()
 
 
 def _runner():

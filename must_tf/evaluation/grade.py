@@ -229,13 +229,20 @@ def flip_agreement(teacher: Teacher, images: Iterable[np.ndarray]) -> dict[str, 
 
     Returns:
       The scores of the task's own metrics, with the labels of the images, mirrored, as the truth, and the outputs for
-      the mirror images as predictions; NaN where the teacher found nothing.
+      the mirror images as predictions; NaN where the teacher found nothing. Where it gave values that are not finite,
+      the share of such images as `not_finite`; they have no part in the scores.
     """
-    metric = teacher.task.metrics()
+    metric, count, lost = teacher.task.metrics(), 0, 0
     for image in images:
-        target, outputs = _both_ways(teacher, _seen(teacher, image))
-        metric.update(_batch(target), _batch(outputs))
-    return metric.result()
+        count += 1
+        seen = _seen(teacher, image)
+        outputs = _of_both(teacher, seen)
+        if not all(np.isfinite(values).all() for values in outputs.values()):
+            lost += 1
+            continue
+        target, mirrored = _mirrored(teacher, seen, outputs)
+        metric.update(_batch(target), _batch(mirrored))
+    return metric.result() | ({"not_finite": lost / count} if lost else {})
 
 
 def _seen(teacher: Teacher, image: np.ndarray) -> np.ndarray:
@@ -246,13 +253,20 @@ def _seen(teacher: Teacher, image: np.ndarray) -> np.ndarray:
     return view[:height, :width]
 
 
-def _both_ways(teacher: Teacher, image: np.ndarray) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the mirrored target of an image's label, and the outputs for its mirror image."""
-    task, (height, width) = teacher.task, image.shape[:2]
-    geometry = teacher.geometry(np.array([height, width]))
+def _of_both(teacher: Teacher, image: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns the outputs for an image and for its mirror image."""
+    geometry = teacher.geometry(np.array(image.shape[:2]))
     pair = [move_image(tf.constant(np.ascontiguousarray(shown)), geometry) for shown in (image, image[:, ::-1])]
     views = tf.saturate_cast(tf.round(tf.stack(pair)), tf.uint8)
-    outputs = {name: np.asarray(values) for name, values in teacher(views.numpy()).items()}
+    return {name: np.asarray(values) for name, values in teacher(views.numpy()).items()}
+
+
+def _mirrored(
+    teacher: Teacher, image: np.ndarray, outputs: dict[str, np.ndarray]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the mirrored target of an image's label, and the outputs for its mirror image in its frame."""
+    task, (height, width) = teacher.task, image.shape[:2]
+    geometry = teacher.geometry(np.array([height, width]))
     plain, mirrored = (task.restore({name: values[i] for name, values in outputs.items()}, geometry) for i in (0, 1))
     label = task.from_teacher({name: np.asarray(values) for name, values in plain.items()})
     buffer = io.BytesIO()

@@ -18,16 +18,17 @@ from typing import Any
 
 from must_tf.errors import Diverged, UserError
 from must_tf.evaluation.cells import Cell, Setting, cell_path, choose, read_cell, read_cells, tabulate
-from must_tf.files import locked, sha256, write_json
+from must_tf.files import locked, read_json, sha256, write_json
 from must_tf.inference import evaluate
 from must_tf.records import Dataset, open_dataset
 from must_tf.student import Student
 from must_tf.training import Experiment, Trainer, read_architecture
-from must_tf.training.checks import claim
+from must_tf.training.checks import check_data, claim, fingerprints
 from must_tf.training.config import with_steps
-from must_tf.training.initial import is_checkpoint, weights_prefix
+from must_tf.training.initial import check_trunk, is_checkpoint, weights_prefix
 
 FILE = "transfer.json"
+DATA = "data.json"  # what the records of a task were when its first cell was made
 SEED = "{seed}"  # in the path of an initialisation, it becomes the cell's
 
 
@@ -82,8 +83,9 @@ def transfer(
     _check(experiments, inits, seeds, sweep, reference)
     asked = {experiment.tasks[0].name: sweep.settings(experiment) for experiment in experiments}
     table: dict[str, Any] = {}
-    for experiment in experiments:
-        _Protocol(experiment, inits, workdir, seeds[0]).run(asked[experiment.tasks[0].name], seeds)
+    protocols = [_Protocol(experiment, inits, workdir, seeds) for experiment in experiments]
+    for experiment, protocol in zip(experiments, protocols, strict=True):
+        protocol.run(asked[experiment.tasks[0].name], seeds)
         cells = [  # those of an earlier call with another sweep would spoil the choice
             cell
             for cell in read_cells(workdir)
@@ -97,23 +99,32 @@ def transfer(
 class _Protocol:
     """One task's cells."""
 
-    def __init__(self, experiment: Experiment, inits: Mapping[str, str], workdir: Path, seed: int):
+    def __init__(self, experiment: Experiment, inits: Mapping[str, str], workdir: Path, seeds: Sequence[int]):
         (self.task,) = experiment.tasks
         self.inits, self.workdir = inits, workdir
         self.fingerprint = functools.cache(_fingerprint)  # each file of weights is read through once
-        places = [self._place(init, seed) for init in inits]
-        students = [place for place in places if place and not is_checkpoint(place)]
-        trunk = read_architecture(students[0]).trunk if students else experiment.trunk
+        places = [self._place(init, seed) for init in inits for seed in seeds]
+        for place in filter(None, places):
+            weights_prefix(place)
+        trunks = {place: read_architecture(place).trunk for place in places if place and not is_checkpoint(place)}
+        trunk = next(iter(trunks.values()), experiment.trunk)
+        for place, own in trunks.items():
+            check_trunk(trunk, own, place)
         self.experiment = dataclasses.replace(experiment, trunk=trunk, keep_checkpoints=0)
         self.test = open_dataset(experiment.test)
         self.validation = open_dataset(experiment.validation) if experiment.validation else None
-        self.train_images = sum(open_dataset(folder).manifest.count for folder in experiment.train)
+        train = [open_dataset(folder) for folder in experiment.train]
+        self.train_images = sum(dataset.manifest.count for dataset in train)
+        self.data = fingerprints([*train, self.test, *([self.validation] if self.validation else [])])
 
     def run(self, settings: Sequence[Setting], seeds: Sequence[int]) -> None:
         """Makes the cells that are not there."""
         folder = self.workdir / self.task.name
         with locked(folder):
             claim(folder, self.experiment)
+            if (folder / DATA).exists():
+                check_data(read_json(folder / DATA), self.data)
+            write_json(folder / DATA, self.data)
             for setting in settings:
                 self._make(self.inits, setting, seeds[0])
             chosen: dict[Setting, list[str]] = {}

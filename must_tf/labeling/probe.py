@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import math
 import time
 from collections.abc import Iterator, Sequence
 
@@ -102,7 +103,11 @@ def preview(source: Source, teachers: Sequence[Teacher], count: int) -> list[Rec
 
 
 def sample(source: Source, count: int, look: Look = decode) -> Iterator[Entry]:
-    """Yields up to `count` entries from shards at even distances, in turns."""
+    """Yields up to `count` entries, as many of each of some shards at even distances, one shard after the other."""
     chosen = np.unique(np.linspace(0, len(source.shards) - 1, _SHARDS).round().astype(int))
-    rounds = itertools.zip_longest(*(source.shards[i](look=look) for i in chosen))
-    return itertools.islice((entry for entries in rounds for entry in entries if entry is not None), count)
+    left = count
+    for place, index in enumerate(chosen):
+        entries = source.shards[index](look=look)
+        for entry in itertools.islice(entries, math.ceil(left / (len(chosen) - place))):
+            left -= 1
+            yield entry

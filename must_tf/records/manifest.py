@@ -1,6 +1,7 @@
 """A dataset's manifest: what the records hold, where each label comes from, what was left out."""
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,18 @@ class Manifest:
         write_json(Path(folder) / FILE, value)
 
 
+def is_dataset(folder: str | os.PathLike) -> bool:
+    """Whether a folder holds a dataset of ours, whole or damaged: other programs too write a `manifest.json`."""
+    path = Path(folder, FILE)
+    if not path.exists():
+        return False
+    try:
+        value = json.loads(path.read_text())
+    except ValueError:
+        return True  # damaged
+    return isinstance(value, dict) and {"schema", "shards"} <= set(value)
+
+
 def read_manifest(folder: str | os.PathLike, whole: bool = True) -> Manifest:
     """Reads a dataset's manifest.
 
@@ -135,7 +148,7 @@ def _check_size(path: Path, expected: int) -> None:
     size = path.stat().st_size if path.exists() else None
     if size != expected:
         found = "is missing" if size is None else f"has {size} bytes of {expected}"
-        raise UserError(f"{path}: {found}; delete {path.name} and {FILE}, and run the command that made them again")
+        raise UserError(f"{path}: {found}; delete {path.name}, and run the command that made it again")
 
 
 def _check_types(manifest: Manifest) -> None:

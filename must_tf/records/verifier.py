@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from must_tf import files
 from must_tf.errors import first_line
 from must_tf.progress import Progress
-from must_tf.records.manifest import FILE, Manifest, Shard
+from must_tf.records.manifest import Manifest, Shard
 from must_tf.records.reader import Dataset
 from must_tf.records.schema import HUMAN, Record, origin_key, specs
 from must_tf.tasks import Task
@@ -155,7 +155,7 @@ class _Images:
 
 
 def _file_problems(shard: Shard, path: Path) -> list[str]:
-    remedy = f"delete {path.name} and {FILE}, and run the command that made them again"
+    remedy = f"delete {path.name}, and run the command that made it again"
     if not path.is_file():
         return [f"is missing; {remedy}"]
     size = path.stat().st_size

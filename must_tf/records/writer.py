@@ -92,9 +92,16 @@ def pending(plan: Plan) -> list[int]:
     check_folder(plan.folder, plan.describe())
     if not (plan.folder / _PLAN).exists():
         write_json(plan.folder / _PLAN, plan.describe())
-    if (plan.folder / FILE).exists() and all(plan.shard(i).exists() for i in range(plan.num_shards)):
-        return []
-    return [i for i in range(plan.num_shards) if not (plan.shard(i).exists() and _note(plan.shard(i)).exists())]
+    paths = [plan.shard(i) for i in range(plan.num_shards)]
+    if (plan.folder / FILE).exists():
+        if all(path.exists() for path in paths):
+            _remove_notes(paths)  # a kill may have left some
+            return []
+        for entry in read_json(plan.folder / FILE)["shards"]:  # one was deleted: the others stay
+            path = plan.folder / entry["name"]
+            if path.exists() and path.stat().st_size == entry["bytes"]:
+                write_json(_note(path), entry)
+    return [i for i, path in enumerate(paths) if not (path.exists() and _note(path).exists())]
 
 
 def write_shard(plan: Plan, index: int, records: Iterable[Record | Quarantined]) -> Shard:
@@ -142,9 +149,13 @@ def finish(plan: Plan, teachers: dict[str, dict[str, Any]] | None = None) -> Man
     manifest = Manifest(plan.name, plan.split, plan.tasks, teachers or {}, plan.source, shards)
     _write_tfds_metadata(plan, shards)
     manifest.write(plan.folder)
-    for path in paths:
-        _note(path).unlink()
+    _remove_notes(paths)
     return manifest
+
+
+def _remove_notes(shards: Iterable[Path]) -> None:
+    for path in shards:
+        _note(path).unlink(missing_ok=True)
 
 
 def _note(shard: Path) -> Path:

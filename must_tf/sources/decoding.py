@@ -104,6 +104,8 @@ def to_record(name: str, data: bytes, max_pixels: int = MAX_PIXELS, look: Look =
             return _record(name, data, image, look)
     except Image.DecompressionBombError as error:
         return Quarantined(name, str(error))
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        return Quarantined(name, "needs more memory than there was")
     except Exception as error:  # what Pillow raises on damaged bytes has no class in common
         said = " ".join(str(error).split()) or "no more is known"
         return Quarantined(name, f"damaged {opened.format}: {type(error).__name__}: {said}")

@@ -1,5 +1,7 @@
 """Images in files: what is found, and what of it can become a record."""
 
+import collections
+import errno
 import fnmatch
 import functools
 import glob
@@ -9,6 +11,7 @@ import math
 import os
 import re
 import stat
+import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,14 +21,17 @@ from must_tf.records import Quarantined, Record
 from must_tf.sources.decoding import MAX_PIXELS, Look, decode, in_order, to_record
 from must_tf.sources.source import Entry, Source, fingerprint, without_copies
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
+_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
 _MAX_BYTES = 2**30
+_OF_MACHINES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE)  # they say nothing of the image
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def open_images(where: str | os.PathLike, images_per_shard: int, max_pixels: int = MAX_PIXELS) -> Source:
     """Opens a folder, a glob or a list file of images, see `find_images`; only names are held."""
     names = find_images(where)
+    if others := _others(where):
+        print(f"{printable(where)}: left out by their suffix: {others}", file=sys.stderr, flush=True)
     runs = split_evenly(names, math.ceil(len(names) / images_per_shard))
     shards = tuple(functools.partial(read_images, tuple(run), max_pixels) for run in runs)
     return Source(len(names), fingerprint(map(os.fsencode, names)), (), {}, shards)
@@ -60,6 +66,17 @@ def find_images(where: str | os.PathLike) -> list[str]:
     return sorted(found)
 
 
+def _others(where: str | os.PathLike) -> str:
+    """Returns how many files of which other suffixes a folder holds; nothing of a glob or a list."""
+    if not Path(where).is_dir():
+        return ""
+    found = _under(str(where), lambda name: not name.lower().endswith(_SUFFIXES))
+    paths = [path for path in map(Path, found) if not path.is_dir()]
+    counts = collections.Counter(path.suffix.lower() or "without one" for path in paths)
+    told = [f"{count} {suffix}" for suffix, count in counts.most_common(5)]
+    return ", ".join(told + ([f"{len(paths)} in all"] if len(counts) > 5 else []))
+
+
 def read_images(paths: Iterable[str], max_pixels: int = MAX_PIXELS, look: Look = decode) -> Iterator[Entry]:
     """Reads files in order, on several threads; of copies among them, the first."""
     return without_copies(in_order(functools.partial(read_image, max_pixels=max_pixels, look=look), paths))
@@ -79,6 +96,8 @@ def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, look: Look
             return Quarantined(name, f"has {state.st_size} bytes, more than the limit of {_MAX_BYTES}")
         data = path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        if getattr(error, "errno", None) in _OF_MACHINES:
+            raise
         return Quarantined(name, f"cannot be read: {getattr(error, 'strerror', None) or error}")
     return to_record(name, data, max_pixels, look)
 

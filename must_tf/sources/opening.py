@@ -5,10 +5,9 @@ import glob
 import os
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 from must_tf.errors import UserError, nearest
-from must_tf.records.manifest import FILE
+from must_tf.records.manifest import is_dataset
 from must_tf.sources.ade20k import find_ade20k
 from must_tf.sources.coco import find_coco, find_objects365
 from must_tf.sources.decoding import MAX_PIXELS
@@ -69,7 +68,7 @@ def open_source(where: str | os.PathLike, images_per_shard: int = 1000, max_pixe
             if prefix[0] in _OPENERS:
                 return _OPENERS[prefix[0]](where.removeprefix(prefix[0]), images_per_shard, max_pixels)
             raise UserError(f"{printable(where)}: no kind of images {prefix[0]!r}; {nearest(prefix[0], _PREFIXES)}")
-    if Path(where, FILE).exists():
+    if is_dataset(where):
         return open_records(where)
     return open_images(where, images_per_shard, max_pixels)
 
@@ -78,5 +77,5 @@ def may_have_labels(where: str | os.PathLike) -> bool:
     """Whether `open_source` may find labels there; files and TFRecords of others have none. Nothing is opened."""
     where = os.fspath(where)
     if os.path.lexists(where):
-        return Path(where, FILE).exists()
+        return is_dataset(where)
     return not (where.startswith("tfrecord:") or glob.has_magic(where.partition("[")[0]))

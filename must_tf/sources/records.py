@@ -1,8 +1,10 @@
 """Records of ours, to be labelled further: images with the labels that they have."""
 
 import functools
+import itertools
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import tensorflow as tf
 
@@ -11,6 +13,8 @@ from must_tf.records import Quarantined, deserialize, open_dataset
 from must_tf.sources.decoding import Look, Undecodable, decode, in_order
 from must_tf.sources.source import Entry, Source, fingerprint
 from must_tf.tasks import Task
+
+_FRAMING = 16  # bytes around each record of a TFRecord: its length, and two checksums
 
 
 def open_records(folder: str | os.PathLike) -> Source:
@@ -28,7 +32,7 @@ def open_records(folder: str | os.PathLike) -> Source:
 
 
 def read_records(path: str, tasks: Sequence[Task], look: Look = decode) -> Iterator[Entry]:
-    """Yields the records of a shard; where it is damaged, the rest is quarantined."""
+    """Yields the records of a shard; where it is damaged, each of the rest is quarantined."""
     return in_order(functools.partial(_entry, tasks=tasks, look=look), read_frames(path))
 
 
@@ -49,17 +53,38 @@ def _entry(frame: tuple[str, bytes | Quarantined], tasks: Sequence[Task], look: 
 
 
 def read_frames(path: str) -> Iterator[tuple[str, bytes | Quarantined]]:
-    """Yields what a TFRecord file holds, each with a name; where a checksum fails, what it says of the rest."""
+    """Yields what a TFRecord file holds, each with a name.
+
+    Where a checksum fails, the record and each after it is quarantined: as many as the lengths in the file tell or,
+    where these are damaged too, as many as there is room for.
+    """
     frames = tf.data.TFRecordDataset(path).as_numpy_iterator()
-    index = 0
-    while True:
+    for index in itertools.count():
         try:
             frame = next(frames)
         except StopIteration:
             return
         except tf.errors.OpError as error:
-            name = f"{path}: record {index} and all after it"
-            yield name, Quarantined(name, first_line(error))
+            for lost in range(index, index + _left(path, index)):
+                name = f"{path}: record {lost}"
+                yield name, Quarantined(name, first_line(error))
             return
         yield f"{path}: record {index}", frame
-        index += 1
+
+
+def _left(path: str, index: int) -> int:
+    """Returns how many records a damaged file has from one on, at least one: by their lengths, or by their mean."""
+    size, start, count = Path(path).stat().st_size, 0, 0
+    with open(path, "rb") as file:
+        place = 0
+        while place < size:
+            file.seek(place)
+            header = file.read(8)
+            length = int.from_bytes(header, "little") + _FRAMING
+            if count >= index and (len(header) < 8 or place + length > size):  # damaged, or cut short
+                left = round((size - start) * index / start) if start else 1
+                return max(1, count - index + 1, left)
+            place, count = place + length, count + 1
+            if count == index:
+                start = place
+    return max(1, count - index)

@@ -20,7 +20,7 @@ class Source:
       count: images; for progress, exact but for foreign TFRecords, whose number is estimated from their sizes.
       listing: first 16 hex digits of a SHA-256 that changes when the collection does: its names; for TFRecords also
         their sizes, for records of ours their hashes.
-      tasks: whose labels come along; none but from records of ours.
+      tasks: whose labels come along: from records of ours, and from datasets with labels.
       teachers: {id: description} of the labels that come along.
       shards: each yields its entries in order, once it was told how to look at images, see `decoding.Look`: by default,
         at all of their pixels. Picklable, so that any process can read it.

@@ -1,6 +1,7 @@
 """`litert:FILE`: a LiteRT (TensorFlow Lite) model, run by ai-edge-litert (extra `litert`)."""
 
 import os
+import threading
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ class LiteRtModel(Model):
         require_file(f"litert:{path}", path)
         litert = optional("ai_edge_litert.interpreter", "litert")
         self.path = path
+        self._lock = threading.Lock()  # an interpreter has one set of tensors, and lets other threads run meanwhile
         try:
             self._interpreter = litert.Interpreter(path, num_threads=os.cpu_count())
             self._names = _names(self._interpreter)
@@ -34,6 +36,10 @@ class LiteRtModel(Model):
 
     def predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Runs the graph, which takes another shape first where it must."""
+        with self._lock:
+            return self._run(images)
+
+    def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         detail = self._interpreter.get_input_details()[0]
         if list(detail["shape"]) != list(images.shape):
             self._interpreter.resize_tensor_input(detail["index"], images.shape)

@@ -32,7 +32,7 @@ def load_trunk(student: Student, where: str | os.PathLike) -> list[str]:
       The parts that were loaded: `backbone`, and `decoder` where it is there and fits.
     """
     if not is_checkpoint(where) and not Path(where).is_file():
-        _check(student.architecture.trunk, read_architecture(where).trunk, where)
+        check_trunk(student.architecture.trunk, read_architecture(where).trunk, where)
     prefix = weights_prefix(where)
     reader = tf.train.load_checkpoint(prefix)
     shapes = reader.get_variable_to_shape_map()
@@ -89,7 +89,8 @@ def weights_prefix(where: str | os.PathLike) -> str:
     raise UserError(f"{where}: holds no weights of a trunk; export with --formats=savedmodel, or train to the end")
 
 
-def _check(want: Trunk, have: Trunk, where: str | os.PathLike) -> None:
+def check_trunk(want: Trunk, have: Trunk, where: str | os.PathLike) -> None:
+    """Raises a `UserError` where a trunk's weights do not fit another."""
     for field in dataclasses.fields(Trunk):
         ours, theirs = getattr(want, field.name), getattr(have, field.name)
         if ours != theirs and field.name not in ("norm_momentum", "sync_norm"):

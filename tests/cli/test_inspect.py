@@ -68,6 +68,17 @@ def test_a_teacher_is_compared_with_itself_on_mirror_images(must, data, toy_run)
     assert "on mirror images" in (data / "report.html").read_text()
 
 
+def test_teachers_take_the_flags_of_labelling(must, data, toy_run):
+    teacher = f"--teachers=things=student:{toy_run}"
+    assert must(data, teacher, "--thresholds=things.min_score=0.9", "--pictures=1")[0] == 0
+    for flag, said in (
+        ("--thresholds=other.min_score=0.9", "other"),
+        ("--cards.things.range=[0, 1]", "things"),
+    ):
+        code, _, error = must(data, teacher, flag)
+        assert code == 2 and said in error and error.count("\n") == 1
+
+
 @pytest.mark.parametrize("damage", ["missing", "truncated", "longer", "flipped", "empty", "a folder"])
 def test_a_damaged_shard_is_named_and_the_others_are_read(must, data, damage):
     first = shards(data)[0]

@@ -140,6 +140,15 @@ def test_what_depends_on_colour_alone_agrees_with_the_mirror_image(resize):
         assert flip_agreement(teacher, IMAGES)[metric] == pytest.approx(1)
 
 
+def test_images_of_which_a_teacher_says_nothing_finite_are_told():
+    def rule(red):
+        return {"depth": tf.where(red < tf.reduce_max(red[:1]), red, np.nan)[..., tf.newaxis] + 1}
+
+    scores = flip_agreement(toy.FakeTeacher(toy.DEPTH, rule), IMAGES)
+    assert scores["not_finite"] == 1
+    assert "not_finite" not in flip_agreement(toy.segmenter(), IMAGES)
+
+
 def test_what_depends_on_the_side_does_not():
     assert flip_agreement(toy.FakeTeacher(toy.STUFF, left_is_floor), IMAGES)["mIoU"] < 0.1
 

@@ -163,6 +163,31 @@ def test_other_weights_under_the_same_name_are_refused(done, experiment, inits):
         transfer([experiment], inits | {"mine": ""}, workdir, (0, 1), SWEEP)
 
 
+def test_other_records_in_the_same_folder_are_refused(experiment, tmp_path):
+    test = tmp_path / "test"
+    toy.write_dataset(test, toy.toy_records(3, seed=2))
+    moved = dataclasses.replace(experiment, test=str(test))
+    transfer([moved], {"random": ""}, tmp_path / "out")
+    shutil.rmtree(test)
+    toy.write_dataset(test, toy.toy_records(3, seed=3))
+    with pytest.raises(UserError, match=r"test: holds other records"):
+        transfer([moved], {"random": ""}, tmp_path / "out", (0, 1))
+
+
+def test_weights_of_another_trunk_or_of_a_later_seed_are_missed_before_the_first_step(
+    experiment, toy_data, toy_run, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module, "Trainer", None)
+    (tmp_path / "run-0").symlink_to(toy_run)
+    with pytest.raises(UserError, match="run-1"):
+        transfer([experiment], {"random": "", "mine": str(tmp_path / "run-{seed}")}, tmp_path / "out", (0, 1))
+    shutil.copytree(toy_run, tmp_path / "other")
+    said = (tmp_path / "other" / "student" / "architecture.json").read_text()
+    (tmp_path / "other" / "student" / "architecture.json").write_text(said.replace("resnet-10", "resnet-18"))
+    with pytest.raises(UserError, match=r"other: its trunk.backbone is 'resnet-18', the config's 'resnet-10'"):
+        transfer([experiment], {"mine": str(toy_run), "other": str(tmp_path / "other")}, tmp_path / "out")
+
+
 def test_what_cannot_be_run_is_refused_in_one_line(experiment, toy_data, tmp_path):
     both = toy.experiment(toy_data, test=str(toy_data))
     for experiments, words in (

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -76,11 +77,18 @@ def test_finished_dataset_has_nothing_pending_and_no_other_files(whole):
 
 
 def test_finished_shard_that_was_deleted_is_pending(whole, tmp_path, records):
-    import shutil
-
     folder = shutil.copytree(whole, tmp_path / "d")
     plan(folder).shard(1).unlink()
-    assert 1 in pending(plan(folder))
+    assert pending(plan(folder)) == [1]
+    write_shard(plan(folder), 1, records[1::3])
+    finish(plan(folder))
+    assert files(folder) == files(whole)
+
+
+def test_notes_that_a_kill_left_beside_the_manifest_go(whole, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / "d")
+    (folder / f".{plan(folder).shard(2).name}.json").write_text("{}")
+    assert pending(plan(folder)) == [] and files(folder) == files(whole)
 
 
 @pytest.mark.parametrize(

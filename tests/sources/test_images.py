@@ -42,6 +42,15 @@ def test_folder_is_searched_to_its_bottom_and_sorted(tmp_path):
     assert find_images(tmp_path) == sorted(str(tmp_path / name) for name in names)
 
 
+def test_files_with_other_suffixes_are_told(tmp_path, capsys):
+    for name in ("a.png", "b.HEIC", "c/d.heic", "c/notes"):
+        picture(tmp_path / name)
+    assert open_images(tmp_path, 10).count == 1
+    assert capsys.readouterr().err == f"{tmp_path}: left out by their suffix: 2 .heic, 1 without one\n"
+    assert open_images(tmp_path / "a.png", 10).count == 1
+    assert not capsys.readouterr().err
+
+
 def test_links_in_circles_end(tmp_path):
     picture(tmp_path / "a/x.png")
     picture(tmp_path / "b/y.png")

@@ -27,6 +27,14 @@ def test_folders_globs_lists_and_files_are_images(folder, where):
     assert source.count == len(entries)
 
 
+def test_manifest_of_another_program_makes_no_dataset(folder):
+    (folder / "manifest.json").write_text('{"name": "my site", "icons": []}')
+    assert open_source(folder).count == 3 and not may_have_labels(folder)
+    (folder / "manifest.json").write_text('{"schema": 1, "sha')
+    with pytest.raises(UserError, match=r"manifest.json: not valid JSON"):
+        open_source(folder)
+
+
 def test_limit_of_pixels_holds_for_each_image(folder):
     (shard,) = open_source(folder, max_pixels=63).shards
     assert [entry.reason for entry in shard()] == ["8x8 = 64 pixels, more than the limit of 63"] * 3

@@ -79,17 +79,34 @@ def test_listing_changes_with_names_and_sizes(folder):
 def test_rest_of_a_damaged_file_is_quarantined(folder, damage):
     path = folder / "train-00002-of-00003.tfrecord"
     data = bytearray(path.read_bytes())
-    start = sum(len(frame) + 16 for frame in list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())[:2])
+    lengths = [len(frame) + 16 for frame in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()]
+    start = sum(lengths[:2])
     if damage == "cut":
         data = data[: start + 50]
     else:
         data[start + (200 if damage == "flip in the image" else 0)] ^= 1
     path.write_bytes(data)
     shard = entries(open_source(f"tfrecord:{folder}/train-*"))[2]
-    assert [type(entry) for entry in shard] == [Record, Record, Quarantined]
-    assert shard[2].name == f"{path}: record 2 and all after it"
+    assert [type(entry) for entry in shard[:3]] == [Record, Record, Quarantined]
+    assert len(shard) == (3 if damage == "cut" else len(lengths)) and isinstance(shard[-1], Quarantined)
+    assert shard[2].name == f"{path}: record 2"
     assert shard[2].reason.startswith("truncated record" if damage == "cut" else "corrupted record")
     assert "\n" not in shard[2].reason and "Op:" not in shard[2].reason
+
+
+def test_as_many_are_quarantined_as_were_lost(tmp_path):
+    path = tmp_path / "a"
+    write(path, [example(jpeg(number)) for number in range(20)])
+    whole = path.read_bytes()
+    lengths = [len(frame) + 16 for frame in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()]
+    source, start = open_source(f"tfrecord:{path}"), sum(lengths[:5])
+
+    def lost(place):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 8]) + whole[place + 1 :])
+        return sum(isinstance(entry, Quarantined) for shard in source.shards for entry in shard())
+
+    assert lost(start + 300) == 15  # in an image: the lengths tell
+    assert lost(start + 7) == pytest.approx(15, abs=2)  # in a length: as many as there is room for
 
 
 def test_records_without_an_image_that_can_be_read_are_quarantined_one_by_one(tmp_path):

@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -44,6 +46,16 @@ def test_quantised_models_take_real_numbers_or_pixels(dtype, scaled, tmp_path):
     logits = (shade / 127.5 - 1) @ WEIGHTS
     tolerance = 1e-4 if dtype is None else 0.02
     np.testing.assert_allclose(teacher(images)["probs"], tf.nn.softmax(logits), atol=tolerance)
+
+
+def test_threads_share_a_model_and_not_its_answers(tmp_path):
+    save(tmp_path / "net.tflite")
+    model = LiteRtModel(str(tmp_path / "net.tflite"))
+    images = [np.full((1, 4, 6, 3), value, np.float32) for value in np.linspace(-1, 1, 64)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda image: model.predict(image)["logits"], images * 8))
+    expected = [network(tf.constant(image))["logits"] for image in images] * 8
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_outputs_have_the_names_of_the_signature(tmp_path):
