@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,11 +71,45 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     temporary = path.with_name(_TEMPORARY.format(name=path.name, process=f"{socket.gethostname()}-{os.getpid()}"))
     try:
         yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+        _sync(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def put_folder(temporary: Path, folder: Path) -> None:
+    """Gives a folder its final name when all of it is on the disk; one that had the name goes after that."""
+    for path in (*temporary.rglob("*"), temporary):
+        _sync(path)
+    former = _former(folder)
+    shutil.rmtree(former, ignore_errors=True)
+    if folder.exists():
+        folder.rename(former)
+    temporary.rename(folder)
+    _sync(folder.parent)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def bring_back(parent: Path) -> None:
+    """Gives the folders back their names that `put_folder` took, where a kill came before the new one had it."""
+    for former in parent.glob(_former(Path("*")).name):
+        name = former.name.removeprefix(".").removesuffix(".old")
+        if not (parent / name).exists():
+            former.rename(parent / name)
+        else:
+            shutil.rmtree(former)
+
+
+def _former(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:

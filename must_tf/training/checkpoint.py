@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from must_tf.errors import UserError
-from must_tf.files import read_json, write_json
+from must_tf.files import put_folder, read_json, write_json
 from must_tf.geometry import Size
 from must_tf.student import Architecture, Student
 from must_tf.tasks import from_json, to_json
@@ -27,8 +27,7 @@ def save_student(student: Student, workdir: str | os.PathLike) -> Path:
     shutil.rmtree(temporary, ignore_errors=True)
     write_architecture(student.architecture, temporary)
     tf.train.Checkpoint(**parts(student)).write(str(temporary / "weights"))
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    put_folder(temporary, folder)
     return folder
 
 

@@ -24,8 +24,17 @@ def check_values(experiment: Experiment) -> None:
     for name in ("steps", "batch_size", "log_every", "checkpoint_every", "streams"):
         if getattr(experiment, name) < 1:
             raise UserError(f"{name}: {getattr(experiment, name)} received, expected 1 or more")
-    if experiment.optimizer.accumulate < 1:
-        raise UserError(f"optimizer.accumulate: {experiment.optimizer.accumulate} received, expected 1 or more")
+    optimizer, guard = experiment.optimizer, experiment.guard
+    for name, value, good, expected in (
+        ("optimizer.accumulate", optimizer.accumulate, optimizer.accumulate >= 1, "1 or more"),
+        ("optimizer.ema", optimizer.ema, 0 <= optimizer.ema < 1, "0 (none) or more, and below 1"),
+        ("optimizer.clip_norm", optimizer.clip_norm, optimizer.clip_norm >= 0, "0 (none) or more"),
+        ("guard.in_a_row", guard.in_a_row, guard.in_a_row >= 1, "1 or more"),
+        ("guard.rate_factor", guard.rate_factor, 0 < guard.rate_factor <= 1, "above 0, and 1 at most"),
+        ("guard.rollbacks", guard.rollbacks, guard.rollbacks >= 0, "0 or more"),
+    ):
+        if not good:
+            raise UserError(f"{name}: {value} received, expected {expected}")
     if experiment.evaluate_every % experiment.log_every:
         raise UserError(
             f"evaluate_every: {experiment.evaluate_every} is no multiple of log_every, {experiment.log_every}"
@@ -52,6 +61,10 @@ def check_devices(experiment: Experiment, replicas: int, workers: int) -> None:
     on_cpus = replicas > workers and experiment.strategy != "tpu" and not tf.config.list_logical_devices("GPU")
     if experiment.trunk.sync_norm and on_cpus:
         raise UserError("trunk.sync_norm: does not work on several CPU devices of one process; take GPUs or workers")
+    if experiment.trunk.sync_norm and replicas > 1 and experiment.optimizer.accumulate > 1:
+        raise UserError(
+            "trunk.sync_norm: cannot go with optimizer.accumulate on several devices; leave one of them out"
+        )
 
 
 def check_labels(tasks: Sequence[Task], datasets: Sequence[Dataset], validation: Dataset | None, best: str) -> None:

@@ -38,7 +38,7 @@ def train(experiment: Experiment, workdir: str | os.PathLike, resume: bool = Tru
     """Trains a student, or takes up a run where its last checkpoint is.
 
     Leaves in the workdir: `config.json`, `metrics.jsonl`, `tensorboard/`, `checkpoints/`, `best/` where the experiment
-    names a metric for it, and, at the end, `student/`.
+    names a metric for it, `bad_batches.jsonl` where a step was not applied, and, at the end, `student/`.
 
     Args:
       experiment: all that decides the run.
@@ -198,7 +198,7 @@ class _Run:
     def __init__(self, trainer: Trainer, workdir: Path, experiment: Experiment):
         self.trainer, self.workdir, self.experiment = trainer, workdir, experiment
         self.chief = trainer.worker == 0
-        self.data = fingerprints(trainer.datasets)
+        self.data = fingerprints([*trainer.datasets, *([trainer.validation] if trainer.validation else [])])
         self.checkpoints = Checkpoints(
             workdir / "checkpoints",
             experiment.keep_checkpoints,

@@ -93,10 +93,11 @@ class Monitor:
         means = {name: float(np.mean(values)) for name, values in known.items()}
         if len(good) < len(steps):
             means["not_applied"] = len(steps) - len(good)
+        told = means | {name: value for name, value in facts.items() if math.isfinite(value)}  # no NaN is JSON
         if self.workdir:
-            _append(self.workdir / FILE, {"step": step} | means | dict(facts))
+            _append(self.workdir / FILE, {"step": step} | told)
         with self.writer.as_default(step=step):
-            for name, value in (means | dict(facts) | dict(clock)).items():
+            for name, value in (told | dict(clock)).items():
                 tf.summary.scalar(name, value)
         self.writer.flush()
         return means

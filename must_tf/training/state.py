@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from must_tf.errors import UserError
-from must_tf.files import read_json, sha256, write_json
+from must_tf.files import bring_back, put_folder, read_json, sha256, write_json
 
 _STATE, _PREFIX = "state.json", "step-"
 
@@ -23,7 +23,7 @@ class Checkpoints:
 
     Args:
       folder: holds the checkpoints.
-      keep: how many of the newest stay, of those on schedule.
+      keep: how many of the newest stay, of those on schedule; the very newest stays in any case.
       objects: by name, what is stored.
       writes: whether this process writes; of several workers one does, and the others only take part in the reading
         of variables that all of them share.
@@ -55,8 +55,7 @@ class Checkpoints:
             self.checkpoint.write(str(temporary / "weights"))
             files = {file.name: sha256(file) for file in sorted(temporary.iterdir())}
             write_json(temporary / _STATE, {"step": step, "files": files, "state": state})
-            shutil.rmtree(final, ignore_errors=True)
-            temporary.rename(final)
+            put_folder(temporary, final)
             self._prune()
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -74,6 +73,8 @@ class Checkpoints:
           UserError: there are checkpoints, and all of them are damaged.
         """
         damage = ""
+        if self.writes:
+            bring_back(self.folder)
         for folder in self._newest_first():
             if on_schedule and not self._on_schedule(folder):
                 continue
@@ -99,9 +100,9 @@ class Checkpoints:
 
     def _prune(self) -> None:
         folders = list(self._newest_first())
-        kept = list(filter(self._on_schedule, folders))[: self.keep]
+        kept = {folders[0], *list(filter(self._on_schedule, folders))[: self.keep]}
         for folder in folders:
-            if len(kept) == self.keep and _step(folder) < _step(kept[-1]):
+            if folder not in kept:
                 shutil.rmtree(folder)
         for leftover in self.folder.glob(f".{_PREFIX}*.tmp"):  # of a run that was killed as it wrote
             shutil.rmtree(leftover)

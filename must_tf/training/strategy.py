@@ -20,7 +20,7 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     Args:
       name: `one` (TensorFlow's default device), `mirrored` (all GPUs of this machine, or its logical CPUs),
         `multiworker` (the workers that the variable TF_CONFIG names; one process each, started by the user) or `tpu`
-        (the TPUs that this machine is attached to).
+        (those of this machine, a TPU VM, or of the one that the variable TPU_NAME names). No TPU was at hand to try it.
 
     Raises:
       UserError: an unknown name, or no such devices.
@@ -60,7 +60,7 @@ def rejoin(error: Exception) -> NoReturn:
     """
     print(f"another worker was lost ({first_line(error)}); joining again", file=sys.stderr, flush=True)
     time.sleep(1)
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:], "--resume"])  # the last word, after a --noresume
 
 
 def _local_devices() -> list[str]:
@@ -82,7 +82,7 @@ def _multiworker() -> tf.distribute.Strategy:
 
 def _tpu() -> tf.distribute.Strategy:
     try:
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect("")
-    except (ValueError, tf.errors.NotFoundError) as error:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(os.environ.get("TPU_NAME") or "local")
+    except (ValueError, tf.errors.OpError) as error:
         raise UserError(f"strategy=tpu: no TPU is attached to this machine ({first_line(error)})") from None
     return tf.distribute.TPUStrategy(resolver)

@@ -19,6 +19,7 @@ from must_tf.records import open_dataset
 from must_tf.student import Student
 from must_tf.tasks import Depth, Segmentation
 from must_tf.training import (
+    Guard,
     Optimizer,
     Trainer,
     finetune,
@@ -351,6 +352,11 @@ def test_killed_run_with_a_moving_average_ends_as_one_that_ran_through(toy_data,
         ({"streams": 3}, "batch_size: 4 cannot be divided by 3 streams"),
         ({"optimizer": Optimizer(accumulate=3)}, "cannot be divided by 3"),
         ({"optimizer": Optimizer(accumulate=0)}, "optimizer.accumulate: 0"),
+        ({"optimizer": Optimizer(ema=1.0)}, "optimizer.ema: 1.0 received, expected 0"),
+        ({"optimizer": Optimizer(clip_norm=-1.0)}, "optimizer.clip_norm: -1.0"),
+        ({"guard": Guard(in_a_row=0)}, "guard.in_a_row: 0"),
+        ({"guard": Guard(rate_factor=2.0)}, "guard.rate_factor: 2.0"),
+        ({"guard": Guard(rollbacks=-1)}, "guard.rollbacks: -1"),
         ({"strategy": "two"}, "strategy: 'two' is unknown"),
         ({"strategy": "multiworker"}, "TF_CONFIG is not set"),
         ({"log_every": 0}, "log_every"),

@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
@@ -52,6 +53,24 @@ def test_saving_a_step_again_replaces_it(checkpoints, value):
     assert value.numpy().tolist() == [5.0, 5.0]
 
 
+def test_kill_as_one_takes_the_place_of_another_loses_neither(checkpoints, value, monkeypatch):
+    save(checkpoints, value, 4)
+    rename = Path.rename
+
+    def killed(self, target):
+        if self.name.endswith(".tmp"):
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.save(4, {"note": "again"})
+    monkeypatch.undo()
+    assert names(checkpoints) == [".step-00000004.old"]
+    assert checkpoints.restore() == (4, {"note": 4 * 0.1})
+    assert names(checkpoints) == ["step-00000004"]
+
+
 @pytest.mark.parametrize("how", ["cut", "changed", "gone", "no state", "broken state"])
 def test_damaged_checkpoint_is_named_and_the_one_before_it_used(checkpoints, value, capsys, how):
     save(checkpoints, value, 1, 2)
@@ -84,7 +103,7 @@ def test_damage_of_all_is_an_error_and_no_new_start(checkpoints, value):
 def test_those_off_schedule_push_none_out_that_a_run_may_go_back_to(tmp_path, value):
     checkpoints = Checkpoints(tmp_path / "c", 1, {"value": value}, every=4)
     save(checkpoints, value, 2, 4, 5, 7)
-    assert names(checkpoints) == ["step-00000004", "step-00000005", "step-00000007"]
+    assert names(checkpoints) == ["step-00000004", "step-00000007"]
     assert checkpoints.restore()[0] == 7 and checkpoints.restore(on_schedule=True)[0] == 4
     assert value.numpy().tolist() == [4.0, -4.0]
     save(checkpoints, value, 8)

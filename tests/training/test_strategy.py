@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 import toy
 
+from must_tf.errors import UserError
 from must_tf.training import load_student, read_metrics
 from must_tf.training.strategy import make_strategy, worker_of
 
@@ -108,14 +109,19 @@ def test_two_devices_train_one_student(toy_data, tmp_path, rule):
             np.testing.assert_allclose(one, other, rtol=0, atol=0 if one.trainable else 1e-6)
 
 
+def test_machine_without_a_tpu_is_told_in_one_line(monkeypatch):
+    monkeypatch.delenv("TPU_NAME", raising=False)
+    with pytest.raises(UserError, match="strategy=tpu: no TPU is attached to this machine") as error:
+        make_strategy("tpu")
+    assert "\n" not in str(error.value)
+
+
 def test_one_device_is_one_worker():
     strategy = make_strategy("one")
     assert worker_of(strategy) == (0, 1) and strategy.num_replicas_in_sync == 1
 
 
 def test_broken_tf_config_is_told_in_one_line(monkeypatch):
-    from must_tf.errors import UserError
-
     monkeypatch.setenv("TF_CONFIG", "{}{")
     with pytest.raises(UserError, match=r"TF_CONFIG=\{\}\{"):
         make_strategy("multiworker")
