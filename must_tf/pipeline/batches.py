@@ -31,8 +31,9 @@ def training_batches(
     """Returns endless batches, drawn from the union of the datasets: by default uniformly.
 
     An epoch holds each record of each dataset once, in an order of its own; of several streams, each goes through its
-    own shards so. Which tasks an image has labels of may differ: where one is absent, its target is empty. Batch `b` is a function of the arguments and `b`, whatever the
-    number of workers that `streams` are shared among, and whatever the number of threads.
+    own shards so. Which tasks an image has labels of may differ: where one is absent, its target is empty. Batch `b` is
+    a function of the arguments and `b`, whatever the number of workers that `streams` are shared among, and whatever
+    the number of threads.
 
     Args:
       datasets: one or more.

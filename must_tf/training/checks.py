@@ -63,7 +63,7 @@ def check_devices(experiment: Experiment, replicas: int, workers: int) -> None:
         raise UserError("trunk.sync_norm: does not work on several CPU devices of one process; take GPUs or workers")
     if experiment.trunk.sync_norm and replicas > 1 and experiment.optimizer.accumulate > 1:
         raise UserError(
-            "trunk.sync_norm: cannot go with optimizer.accumulate on several devices; leave one of them out"
+            "trunk.sync_norm: cannot go with optimizer.accumulate on several devices; leave one out"
         )
 
 
