@@ -6,7 +6,8 @@ Copies what `replication.py` has made so far (cells of the protocol, scores of t
 --results, and makes there the tables and curves that `must report` draws; without --out it makes them of what is there:
 
     must report --transfer=results/replication/tables --curves=results/replication/curves --out=report.html \\
-        --workdirs=results/replication/runs/must-0 --text=RESULTS.md
+        --workdirs=results/replication/runs/must-0 --text=RESULTS.md \\
+        --datasets=results/replication/shown/teachers,results/replication/shown/student
 """
 
 import dataclasses

@@ -155,10 +155,21 @@ def test_a_browser_shows_it(whole, width, tmp_path):
         pytest.skip("no Chromium on this machine")
     command = [
         browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={tmp_path / 'page.png'}",
-        f"--window-size={width},1500", f"file://{whole[0]}",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
+        f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},1500",
     ]  # fmt: skip
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+
+    def browse(page, how):
+        done = subprocess.run([*command, how, f"file://{page}"], check=True, capture_output=True, timeout=120)
+        return done.stdout.decode()
+
+    browse(whole[0], f"--screenshot={tmp_path / 'page.png'}")
     shown = np.asarray(Image.open(tmp_path / "page.png").convert("RGB"))
     assert shown.shape[1] == width and len(np.unique(shown.reshape(-1, 3), axis=0)) > 100
+    asking = "<script>document.body.dataset.sides = [innerWidth, document.documentElement.scrollWidth]</script>"
+    open_to_scripts = re.sub(r"<meta[^>]*Content-Security-Policy[^>]*>", "", whole[0].read_text())
+    (tmp_path / "asking.html").write_text(open_to_scripts + asking)
+    inner, wide = re.findall(r'data-sides="(\d+),(\d+)"', browse(tmp_path / "asking.html", "--dump-dom"))[0]
+    assert int(wide) <= int(inner), "the page is wider than the window"
+    browse(whole[0], f"--print-to-pdf={tmp_path / 'page.pdf'}")
+    assert len(re.findall(rb"/Type\s*/Page\b", (tmp_path / "page.pdf").read_bytes())) > 1

@@ -68,5 +68,9 @@ def test_what_is_published_is_what_the_published_cells_say(tmp_path):
     for path in tables.make(results):
         kept = published / "results" / "replication" / path.relative_to(results)
         assert path.read_bytes() == kept.read_bytes(), path
-    report(tmp_path / "report.html", transfer=[results / "tables"], curves=[results / "curves"], text=text)
+    page, folders = tmp_path / "report.html", [results / "shown" / name for name in ("teachers", "student")]
+    transfer, curves, workdirs = [results / "tables"], [results / "curves"], [results / "runs" / "must-0"]
+    report(page, folders, workdirs, transfer=transfer, curves=curves, text=text)
     assert text.read_text() == (published / "RESULTS.md").read_text()
+    for section in ("Table 2:", "Labels", "Training", "Do the tasks agree?", "must-0.depth-", "teacher_depth-0-"):
+        assert section in page.read_text()
