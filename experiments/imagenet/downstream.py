@@ -31,11 +31,12 @@ judge, for each task:
 Each initialisation takes the learning rate and steps (the paper sweeps both; the values are ours) that are best on the
 held-out part of the training set. The held-out images of DIODE and NYU are of scenes that training sees too; those of
 the test sets are not. The paper's figures are of the whole training set, which is the config's `train` and `validation`
-together: once the settings are chosen (the table names them), give them, an initialisation a command where they differ:
+together: once the settings are chosen, each initialisation is fine-tuned so with its own:
 
-    must transfer --config=imagenet/downstream.py:ade20k --seeds=0,1,2 --inits=must=runs/imagenet/table2_must \
+    must transfer --config=imagenet/downstream.py:ade20k --reference=supervised --seeds=0,1,2 \
+      --inits=random=,supervised=runs/imagenet/table2_supervised,must=runs/imagenet/table2_must \
       --config.train=data/imagenet/ade20k_train,data/imagenet/ade20k_held --config.validation= \
-      --learning_rates=0.02 --steps=40000 --workdir=transfer_whole/must
+      --settings_of=transfer --workdir=transfer_whole
 
 Without a comparison: must finetune --config=imagenet/downstream.py:ade20k --init=runs/imagenet/table2_must
 --workdir=runs/ade20k. On a TPU: --config.strategy=tpu.

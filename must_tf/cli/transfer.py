@@ -26,6 +26,13 @@ _REFERENCE = flags.DEFINE_string(
 _SCALE = flags.DEFINE_float(
     "scale", 1.0, "Factor on the config's steps, to try an experiment in seconds.", 1e-4, flag_values=FLAGS
 )
+_SETTINGS = flags.DEFINE_string(
+    "settings_of",
+    None,
+    "Workdir of an earlier transfer: each initialisation takes the learning rate and steps chosen for it there, in "
+    "place of --learning_rates and --steps. For final figures, on training and validation set together.",
+    flag_values=FLAGS,
+)
 flags.mark_flags_as_required(["config", "inits", "workdir"], flag_values=FLAGS)
 
 
@@ -50,5 +57,9 @@ def main(overrides: dict[str, str], command: str) -> None:
         inits[name] = path
     experiments = [load_config(config, overrides, _SCALE.value) for config in _CONFIG.value]
     sweep = Sweep(app.numbers(_RATES, float, 1e-9), app.numbers(_STEPS, int, 1))
-    table = transfer(experiments, inits, _WORKDIR.value, app.numbers(_SEEDS, int, 0), sweep, _REFERENCE.value, command)
+    if _SETTINGS.value and (_RATES.value or _STEPS.value):
+        raise UserError("--settings_of: received with --learning_rates or --steps, in whose place it is; give one")
+    seeds = app.numbers(_SEEDS, int, 0)
+    more = _REFERENCE.value, command, _SETTINGS.value
+    table = transfer(experiments, inits, _WORKDIR.value, seeds, sweep, *more)
     print(transfer_table(table))

@@ -129,6 +129,7 @@ def tabulate(
     title: str = "Transfer",
     command: str = "",
     note: str = "",
+    swept: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Makes the table of some initialisations; what is not there yet is left out, and so is an unfinished sweep.
 
@@ -141,6 +142,8 @@ def tabulate(
       title: of the table.
       command: that made the cells.
       note: what a reader should know.
+      swept: the table of the sweep, where it was made elsewhere: the setting of each task and initialisation is the one
+        that was chosen there, and the cells are of no sweep.
 
     Returns:
       {"title", "command", "note", "reference", "candidate", "inits", "seeds", "sweep": {"learning_rates", "steps"},
@@ -159,7 +162,8 @@ def tabulate(
         raise UserError(f"table {title!r}: no cell of {', '.join(inits)} is there; run `must transfer` first")
     names = list(tasks or dict.fromkeys(cell.task for cell in wanted))
     seeds = _seeds(wanted)
-    rows = [_row([cell for cell in cells if cell.task == name], inits, seeds) for name in names]
+    before = {row["name"]: row for row in swept["tasks"]} if swept else {}
+    rows = [_row([c for c in cells if c.task == name], inits, seeds, before.get(name)) for name in names]
     return {
         "title": title,
         "command": command,
@@ -168,7 +172,9 @@ def tabulate(
         "candidate": candidate,
         "inits": list(inits),
         "seeds": seeds,
-        "sweep": {
+        "sweep": swept["sweep"]
+        if swept
+        else {
             "learning_rates": sorted({cell.learning_rate for cell in wanted}),
             "steps": sorted({cell.steps for cell in wanted}),
         },
@@ -183,8 +189,10 @@ def _seeds(cells: Sequence[Cell]) -> list[int]:
     return [swept, *(seed for seed in seeds if seed != swept)]
 
 
-def _row(cells: Sequence[Cell], inits: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
-    """Returns a task's row; nothing where it has no cell."""
+def _row(
+    cells: Sequence[Cell], inits: Sequence[str], seeds: Sequence[int], before: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Returns a task's row, with the settings of the row `before`, if any; nothing where the task has no cell."""
     if not any(cell.init in inits for cell in cells):
         return {}
     first, scores, chosen, cost = cells[0], {}, {}, {}
@@ -193,9 +201,13 @@ def _row(cells: Sequence[Cell], inits: Sequence[str], seeds: Sequence[int]) -> d
     for init in inits:
         own = [cell for cell in cells if cell.init == init]
         sweep = [cell for cell in own if cell.seed == first_seed]
-        if {cell.setting for cell in sweep} != swept:
+        if before:
+            setting = Setting(**before["chosen"][init])
+            own = [cell for cell in own if cell.setting == setting]
+        elif {cell.setting for cell in sweep} == swept:
+            setting = choose(sweep)
+        else:
             continue  # what would be chosen is not known yet
-        setting = choose(sweep)
         by_seed = {cell.seed: cell.score for cell in own if cell.setting == setting}
         scores[init] = [by_seed.get(seed) for seed in seeds]
         chosen[init] = dataclasses.asdict(setting)
@@ -207,7 +219,7 @@ def _row(cells: Sequence[Cell], inits: Sequence[str], seeds: Sequence[int]) -> d
     return {
         "name": first.task,
         "metric": first.metric,
-        "settings": len(swept),
+        "settings": before["settings"] if before else len(swept),
         **{name: getattr(first, name) for name in names},
         "scores": scores,
         "chosen": chosen,

@@ -58,6 +58,7 @@ def transfer(
     sweep: Sweep | None = None,
     reference: str = "",
     command: str = "",
+    settings_of: str | os.PathLike | None = None,
 ) -> dict[str, Any]:
     """Fine-tunes each task from each initialisation, and compares their scores.
 
@@ -71,6 +72,8 @@ def transfer(
       sweep: what is tried.
       reference: the initialisation that the others are compared with; the first one where empty.
       command: written into the table.
+      settings_of: workdir of an earlier transfer of these tasks and initialisations: each is fine-tuned with the
+        setting that was chosen for it there, as for final figures on training and validation set together.
 
     Returns:
       The table of these initialisations (see `cells.tabulate`), with all tasks that the workdir has cells of; the last
@@ -81,17 +84,23 @@ def transfer(
     """
     sweep, workdir, reference = sweep or Sweep(), Path(workdir), reference or next(iter(inits), "")
     _check(experiments, inits, seeds, sweep, reference)
-    asked = {experiment.tasks[0].name: sweep.settings(experiment) for experiment in experiments}
+    names = [experiment.tasks[0].name for experiment in experiments]
+    swept = _swept(settings_of, names, inits, reference) if settings_of else None
+    asked = {
+        (name, init): _chosen(swept, name, init) if swept else sweep.settings(experiment)
+        for name, experiment in zip(names, experiments, strict=True)
+        for init in inits
+    }
     table: dict[str, Any] = {}
     protocols = [_Protocol(experiment, inits, workdir, seeds) for experiment in experiments]
-    for experiment, protocol in zip(experiments, protocols, strict=True):
-        protocol.run(asked[experiment.tasks[0].name], seeds)
+    for name, protocol in zip(names, protocols, strict=True):
+        protocol.run({init: asked[name, init] for init in inits}, seeds)
         cells = [  # those of an earlier call with another sweep would spoil the choice
             cell
             for cell in read_cells(workdir)
-            if cell.task not in asked or (cell.setting in asked[cell.task] and cell.seed in seeds)
+            if cell.task not in names or (cell.setting in asked.get((cell.task, cell.init), ()) and cell.seed in seeds)
         ]
-        table = tabulate(cells, list(inits), reference, list(inits)[-1], command=command)
+        table = tabulate(cells, list(inits), reference, list(inits)[-1], command=command, swept=swept)
         write_json(workdir / FILE, table)
     return table
 
@@ -117,19 +126,19 @@ class _Protocol:
         self.train_images = sum(dataset.manifest.count for dataset in train)
         self.data = fingerprints([*train, self.test, *([self.validation] if self.validation else [])])
 
-    def run(self, settings: Sequence[Setting], seeds: Sequence[int]) -> None:
-        """Makes the cells that are not there."""
+    def run(self, settings: Mapping[str, Sequence[Setting]], seeds: Sequence[int]) -> None:
+        """Makes the cells that are not there, of each initialisation those of its settings."""
         folder = self.workdir / self.task.name
         with locked(folder):
             claim(folder, self.experiment)
             if (folder / DATA).exists():
                 check_data(read_json(folder / DATA), self.data)
             write_json(folder / DATA, self.data)
-            for setting in settings:
-                self._make(self.inits, setting, seeds[0])
+            for setting in dict.fromkeys(setting for own in settings.values() for setting in own):
+                self._make([init for init, own in settings.items() if setting in own], setting, seeds[0])
             chosen: dict[Setting, list[str]] = {}
-            for init in self.inits:
-                swept = [read_cell(self._path(init, setting, seeds[0])) for setting in settings]
+            for init, own in settings.items():
+                swept = [read_cell(self._path(init, setting, seeds[0])) for setting in own]
                 chosen.setdefault(choose(swept), []).append(init)
             for seed in seeds[1:]:
                 for setting, inits in chosen.items():
@@ -196,6 +205,25 @@ class _Protocol:
                 f"initialisation another name than {init!r}, or delete {path.parent}"
             )
         return path.exists()
+
+
+def _swept(
+    workdir: str | os.PathLike, names: Sequence[str], inits: Mapping[str, str], reference: str
+) -> dict[str, Any]:
+    """Returns the table of an earlier transfer, in which each task has a setting for each initialisation."""
+    cells = [cell for cell in read_cells(workdir) if cell.task in names]
+    table = tabulate(cells, list(inits), reference, reference, names) if cells else {"tasks": []}
+    chosen = {row["name"]: row["chosen"] for row in table["tasks"]}
+    for name in names:
+        for init in inits:
+            if init not in chosen.get(name, {}):
+                raise UserError(f"{workdir}: no setting was chosen for {init!r} on {name}; finish that transfer first")
+    return table
+
+
+def _chosen(swept: Mapping[str, Any], name: str, init: str) -> list[Setting]:
+    (row,) = [row for row in swept["tasks"] if row["name"] == name]
+    return [Setting(**row["chosen"][init])]
 
 
 def _fingerprint(place: str) -> str:

@@ -62,9 +62,7 @@ def check_devices(experiment: Experiment, replicas: int, workers: int) -> None:
     if experiment.trunk.sync_norm and on_cpus:
         raise UserError("trunk.sync_norm: does not work on several CPU devices of one process; take GPUs or workers")
     if experiment.trunk.sync_norm and replicas > 1 and experiment.optimizer.accumulate > 1:
-        raise UserError(
-            "trunk.sync_norm: cannot go with optimizer.accumulate on several devices; leave one out"
-        )
+        raise UserError("trunk.sync_norm: cannot go with optimizer.accumulate on several devices; leave one out")
 
 
 def check_labels(tasks: Sequence[Task], datasets: Sequence[Dataset], validation: Dataset | None, best: str) -> None:

@@ -11,6 +11,7 @@ from must_tf.evaluation import Sweep, read_cells, transfer
 from must_tf.evaluation.cells import Setting
 from must_tf.export import export, model_garden
 from must_tf.files import locked
+from must_tf.report import transfer_table
 from must_tf.training import load_student
 from must_tf.training.config import Guard
 
@@ -161,6 +162,24 @@ def test_other_weights_under_the_same_name_are_refused(done, experiment, inits):
     workdir, _ = done
     with pytest.raises(UserError, match="other weights"):
         transfer([experiment], inits | {"mine": ""}, workdir, (0, 1), SWEEP)
+
+
+def test_final_figures_are_made_with_the_setting_that_each_was_given(done, experiment, inits, toy_data, tmp_path):
+    workdir = shutil.copytree(done[0], tmp_path / "sweep")
+    for path in (workdir / "scene").glob("*/lr*-seed0.json"):  # each initialisation prefers another
+        cell = json.loads(path.read_text())
+        best = (cell["learning_rate"], cell["steps"]) == ((0.01, 2) if cell["init"] == "random" else (0.1, 3))
+        path.write_text(json.dumps(cell | {"validation": {"top1": float(best)}}))
+    whole = dataclasses.replace(experiment, train=(str(toy_data), experiment.validation), validation="")
+    table = transfer([whole], inits, tmp_path / "final", (0, 1), settings_of=workdir)
+    cells = read_cells(tmp_path / "final")
+    assert {(c.init, c.learning_rate, c.steps) for c in cells} == {("random", 0.01, 2), ("mine", 0.1, 3)}
+    assert len(cells) == 4 and {c.train_images for c in cells} == {27}
+    (row,) = table["tasks"]
+    assert row["settings"] == 4 and table["sweep"] == done[1]["sweep"] and set(row["scores"]) == set(inits)
+    assert "best of 4 settings" in transfer_table(table)
+    with pytest.raises(UserError, match="no setting was chosen for 'other' on scene"):
+        transfer([whole], {"random": "", "other": ""}, tmp_path / "x", (0,), settings_of=workdir)
 
 
 def test_other_records_in_the_same_folder_are_refused(experiment, tmp_path):
