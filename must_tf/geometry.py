@@ -125,10 +125,15 @@ def restore_boxes(boxes: tf.Tensor, geometry: Geometry) -> tf.Tensor:
     return tf.clip_by_value((boxes * view + offset) / scaled, 0.0, 1.0)
 
 
-def restore_map(values: tf.Tensor, geometry: Geometry) -> tf.Tensor:
+def restore_map(values: tf.Tensor, geometry: Geometry, band: tf.Tensor | None = None) -> tf.Tensor:
     """Takes a float map [height, width, C] of a view back to the image's frame, [H, W, C], bilinear.
 
     Padding is cut off; a pixel whose centre the view did not show becomes NaN.
+
+    Args:
+      values: of the view.
+      geometry: how the image became the view.
+      band: int [2], the first of the image's rows, and how many, where the whole map would be too large; else all.
     """
     values = tf.cond(geometry.flip, lambda: tf.reverse(values, [1]), lambda: values)
     seen = tf.minimum(tf.constant(geometry.view_size), geometry.scaled_size - geometry.offset)
@@ -138,7 +143,18 @@ def restore_map(values: tf.Tensor, geometry: Geometry) -> tf.Tensor:
         values = tf.gather(values, tf.clip_by_value(index, 0, seen[axis] - 1), axis=axis)
     rows, columns = (_shown(geometry, seen, axis) for axis in (0, 1))
     shown = tf.logical_and(rows[:, tf.newaxis], columns)[..., tf.newaxis]
-    return tf.where(shown, tf.image.resize(values, geometry.image_size), float("nan"))
+    if band is None:
+        return tf.where(shown, tf.image.resize(values, geometry.image_size), float("nan"))
+    first, count = tf.unstack(band)
+    part = tf.raw_ops.ScaleAndTranslate(
+        images=values[tf.newaxis],
+        size=tf.stack([count, geometry.image_size[1]]),
+        scale=tf.cast(geometry.image_size / tf.shape(values)[:2], tf.float32),
+        translation=tf.stack([-tf.cast(first, tf.float32), 0.0]),
+        kernel_type="triangle",
+        antialias=False,
+    )[0]
+    return tf.where(shown[first : first + count], part, float("nan"))
 
 
 def _shown(geometry: Geometry, seen: tf.Tensor, axis: int) -> tf.Tensor:

@@ -200,3 +200,15 @@ def test_box_outside_the_window_is_invisible():
     away = Geometry(tf.constant([10, 10]), tf.constant([640, 960]), tf.zeros(2, tf.int32), tf.constant(False), VIEW)
     _, visible = move_boxes(tf.constant([[0.5, 0.5, 0.9, 0.9]]), away)
     assert float(visible[0]) == 0
+
+
+@pytest.mark.parametrize("move", [fit, stretch, centre_crop])
+@pytest.mark.parametrize("size", [(97, 130), (20, 17), (33, 200)])
+def test_bands_of_rows_are_those_of_the_whole(move, size):
+    geometry = move(size, VIEW)
+    values = tf.random.stateless_uniform([*VIEW, 3], [1, 2])
+    whole = restore_map(values, geometry)
+    bands = [
+        restore_map(values, geometry, tf.constant([first, min(7, size[0] - first)])) for first in range(0, size[0], 7)
+    ]
+    np.testing.assert_allclose(tf.concat(bands, 0), whole, atol=1e-5)

@@ -124,9 +124,9 @@ def _labelled(entry: Entry, teachers: Sequence[Teacher], outputs: Sequence[_Outp
             continue
         if not all(np.isfinite(values).all() for values in said.values()):
             return Quarantined(entry.name or entry.id, f"teacher {teacher.id} gave values that are not finite")
-        restored, name = teacher.restore(said, entry.height, entry.width), teacher.task.name
+        name = teacher.task.name
         try:
-            entry.labels[name] = teacher.task.from_teacher(restored)
+            entry.labels[name] = teacher.label(said, entry.height, entry.width)
             entry.features[name] = teacher.task.encode(entry.labels[name])
         except UserError as error:
             return Quarantined(entry.name or entry.id, f"teacher {teacher.id} gave no possible label: {error}")

@@ -2,7 +2,7 @@
 
 import dataclasses
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -29,6 +29,8 @@ from must_tf.tasks.task import (
     wrong_size,
 )
 from must_tf.trunk import Trunk
+
+_IN_MEMORY = 2**25  # numbers that are restored at once: 128 MiB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,9 +123,16 @@ class Segmentation(Task):
         """`probs`: float32 [batch, H, W, classes] at the size of the view."""
         return {"probs": tf.nn.softmax(tf.image.resize(prediction, view_size))}
 
-    def restore(self, outputs: Outputs, geometry: Geometry) -> Outputs:
-        """Resizes the probabilities."""
-        return {"probs": restore_map(outputs["probs"], geometry)}
+    def restore(self, outputs: Outputs, geometry: Geometry, band: tf.Tensor | None = None) -> Outputs:
+        """Resizes the probabilities, of all rows or of a band, see `restore_map`."""
+        return {"probs": restore_map(outputs["probs"], geometry, band)}
+
+    def bands(self, height: int, width: int) -> Sequence[tuple[tf.Tensor, ...]]:
+        """Cuts a large image, for a number a pixel and class would fill the memory."""
+        count = max(1, _IN_MEMORY // (width * self.num_classes))
+        if count >= height:
+            return [()]
+        return [(tf.constant([first, min(count, height - first)]),) for first in range(0, height, count)]
 
     def from_teacher(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """The class of pixels with a probability of at least `min_score`; the others are ignored."""

@@ -111,6 +111,11 @@ class Task(abc.ABC):
     def from_teacher(self, outputs: Mapping[str, np.ndarray]) -> Label:
         """Applies the paper's rule: one image's outputs, in its own frame, become a pseudo label."""
 
+    def bands(self, height: int, width: int) -> Sequence[tuple[tf.Tensor, ...]]:
+        """Returns more arguments of `restore`, for each band of rows that an image is restored in: of one, none."""
+        del height, width
+        return [()]
+
     @abc.abstractmethod
     def metrics(self) -> Metric:
         """Returns a fresh running score with the field's own metrics."""

@@ -13,7 +13,7 @@ from PIL import Image
 from must_tf import geometry
 from must_tf.geometry import Geometry, Size
 from must_tf.tasks import Task
-from must_tf.tasks.task import POOLED, Outputs
+from must_tf.tasks.task import POOLED, Label, Outputs
 
 RESIZES = {"fit": geometry.fit, "stretch": geometry.stretch, "crop": geometry.centre_crop}
 
@@ -62,12 +62,19 @@ class Teacher(abc.ABC):
         place = _place(self.resize, (height, width), tuple(self.input_size))
         return _move(image, (height / ratio, width / ratio), place, self.input_size)
 
-    def restore(self, outputs: Mapping[str, np.ndarray], height: int, width: int) -> dict[str, np.ndarray]:
-        """Takes one view's outputs to the frame of its image; what the view did not show is NaN."""
+    def label(self, outputs: Mapping[str, np.ndarray], height: int, width: int) -> Label:
+        """Makes the label of an image out of the outputs for its view; it knows nothing of what the view did not show.
+
+        Raises:
+          UserError: no label can be made of them.
+        """
         if self._sees_whole(height, width) or self.task.tap == POOLED:  # what is said of a whole has no frame
-            return dict(outputs)
-        restored = self._restore(dict(outputs), tf.constant([height, width]))
-        return {name: values.numpy() for name, values in restored.items()}
+            return self.task.from_teacher(dict(outputs))
+        parts = []
+        for band in self.task.bands(height, width):
+            restored = self._restore(dict(outputs), tf.constant([height, width]), *band)
+            parts.append(self.task.from_teacher({name: values.numpy() for name, values in restored.items()}))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _sees_whole(self, height: int, width: int) -> bool:
         """Whether the view of an image of this size is the image itself."""
@@ -75,7 +82,7 @@ class Teacher(abc.ABC):
 
     @functools.cached_property
     def _restore(self) -> Any:
-        return tf.function(lambda outputs, image_size: self.task.restore(outputs, self.geometry(image_size)))
+        return tf.function(lambda outputs, size, *band: self.task.restore(outputs, self.geometry(size), *band))
 
     @abc.abstractmethod
     def __call__(self, images: np.ndarray) -> Outputs:

@@ -118,10 +118,7 @@ def test_boxes_are_in_the_frame_of_the_image(name, resize):
     image[50:80, 30:70] = 255
     views = np.stack([found.view(image), np.zeros((*VIEW, 3), np.uint8)])
     outputs = {name: values.numpy() for name, values in found(views).items()}
-    label, nothing = (
-        found.task.from_teacher(found.restore({name: values[i] for name, values in outputs.items()}, 120, 100))
-        for i in (0, 1)
-    )
+    label, nothing = (found.label({name: values[i] for name, values in outputs.items()}, 120, 100) for i in (0, 1))
     assert label["classes"].tolist() == [1] and len(nothing["classes"]) == 0
     np.testing.assert_allclose(label["boxes"][0] * [120, 100, 120, 100], [50, 30, 80, 70], atol=2.6)
 

@@ -60,7 +60,7 @@ def test_packed_boxes_are_in_the_frame_of_the_image(resize, batch, flat):
     image[50:80, 30:70] = 255
     views = np.stack([found.view(image), np.zeros((*VIEW, 3), np.uint8)])
     outputs = {name: values.numpy()[0] for name, values in found(views).items()}
-    label = found.task.from_teacher(found.restore(outputs, 120, 100))
+    label = found.label(outputs, 120, 100)
     assert label["classes"].tolist() == [1] and label["scores"].tolist() == pytest.approx([0.9])
     np.testing.assert_allclose(label["boxes"][0] * [120, 100, 120, 100], [50, 30, 80, 70], atol=2.6)
 

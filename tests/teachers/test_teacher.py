@@ -47,3 +47,17 @@ def test_a_view_of_a_jpeg_at_less_than_its_size_is_nearly_that_of_all_its_pixels
 
 def test_an_image_no_larger_than_its_view_is_decoded_whole():
     assert toy.segmenter().reduction(*toy.VIEW) == toy.segmenter().reduction(5, 7) == 1
+
+
+def test_map_of_a_large_image_is_made_in_bands(monkeypatch):
+    """Of as many classes as there are, so that a number a pixel and class is never there for all pixels at once."""
+    teacher, size = toy.segmenter(), (300, 200)
+    outputs = {"probs": np.random.default_rng(0).dirichlet(np.ones(3), toy.VIEW).astype(np.float32)}
+    whole = teacher.label(outputs, *size)
+    sizes, made = [], type(teacher.task).from_teacher
+    monkeypatch.setattr("must_tf.tasks.segmentation._IN_MEMORY", 200 * 3 * 64)
+    monkeypatch.setattr(
+        type(teacher.task), "from_teacher", lambda *args: (sizes.append(args[1]["probs"].size), made(*args))[1]
+    )
+    assert (teacher.label(outputs, *size) == whole).mean() > 0.999
+    assert len(sizes) == 5 and max(sizes) == 200 * 3 * 64
