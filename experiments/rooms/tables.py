@@ -215,7 +215,7 @@ def _sizes(results: Path) -> dict[str, Any]:
                 lines[name] = [[score[_METRICS[task]]] if score else None for score in scores]
         panels.append((f"{task}, {_METRICS[task]}", lines))
     title = "On the teachers' own tasks: teacher, its student, MuST; by input size (trained at 96)"
-    return _curve(title, "input size in pixels", replication.VIEW_SIZES, panels, "held_out", ())
+    return _curve(title, "input size in pixels", replication.VIEW_SIZES, panels, "students", ())
 
 
 def _scores(cells: Sequence[Cell], task: str, init: str) -> list[float] | None:
