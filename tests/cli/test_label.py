@@ -10,7 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
+import tf_keras
 import toy
+import yaml
 from PIL import Image
 
 import must_tf.labeling
@@ -18,7 +21,7 @@ from must_tf.cli import label
 from must_tf.cli.__main__ import main
 from must_tf.errors import UserError
 from must_tf.labeling import runners
-from must_tf.records import read_manifest
+from must_tf.records import open_dataset, read_manifest
 
 
 @pytest.fixture
@@ -60,6 +63,42 @@ def test_preview_writes_a_page_and_nothing_else(must, folder, tmp_path, toy_run)
     code, out, err = must(*argv, "--preview=2")
     assert code == 0 and not err and f"{tmp_path / 'out'}.html: labels of 2 images" in out
     assert set(tmp_path.rglob("*")) - before == {tmp_path / "out.html"}
+
+
+@pytest.fixture(scope="module")
+def classifier_file(tmp_path_factory):
+    """A classifier of another library's, without a card."""
+    inputs = tf_keras.Input((16, 24, 3), name="pixels")
+    pooled = tf_keras.layers.GlobalAveragePooling2D()(inputs)
+    model = tf_keras.Model(inputs, tf_keras.layers.Dense(3, "softmax", name="probs")(pooled))
+    path = tmp_path_factory.mktemp("model") / "model.keras"
+    model.save(path)
+    return path
+
+
+def test_model_is_described_with_the_draft_of_its_card(must, classifier_file):
+    code, out, err = must(f"--describe=keras:{classifier_file}")
+    assert code == 0 and not err
+    assert "pixels: float32 [?, 16, 24, 3]" in out and "probs: float32 [?, 3]" in out
+    drafted = yaml.safe_load(out)
+    assert drafted["task"] == "classification" and "class_names" in drafted
+
+
+def test_card_of_flags_alone_and_images_of_others(must, classifier_file, tmp_path):
+    with tf.io.TFRecordWriter(str(tmp_path / "coco-0")) as writer:
+        for seed in range(4):
+            image = toy.png(toy.random_image(np.random.default_rng(seed), 20, 30))
+            feature = {"image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image]))}
+            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+    fields = {"task": "classification", "range": "[0, 1]", "activation": "probabilities", "class_names": "[a, b, c]"}
+    flags = [f"--cards.scene.{name}={value}" for name, value in fields.items()]
+    teacher = f"--teachers=scene=keras:{classifier_file}"
+    code, _, err = must(f"--images=tfrecord:{tmp_path}/coco-*", teacher, f"--out={tmp_path / 'out'}", *flags)
+    assert code == 0, err
+    dataset = open_dataset(tmp_path / "out")
+    assert [len(record.labels["scene"]) for record in dataset.records()] == [3] * 4
+    (told,) = dataset.manifest.teachers.values()
+    assert told["card"]["class_names"] == ["a", "b", "c"] and told["format"] == "keras"
 
 
 @pytest.mark.parametrize("mode", ["--plan", "--preview=2"])
