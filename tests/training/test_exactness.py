@@ -46,11 +46,14 @@ def trainer(request, toy_data, tmp_path_factory):
 
 
 def make_trainer(kind, toy_data, other):
-    """Two sources of unequal weight, evaluation with the best student kept, logs and checkpoints out of step."""
-    shutil.copytree(toy_data, other)
+    """Two sources of unequal weight: one with human labels of both tasks, and a small one, gone through more than once,
+    with pseudo labels of one of them; evaluation with the best student kept, logs and checkpoints out of step."""
+    small = toy.toy_records(4, 5, [toy.SCENE])
+    pseudo = [dataclasses.replace(record, origins={"scene": "teacher-1"}) for record in small]
+    toy.write_dataset(other, pseudo, [toy.SCENE])
     experiment = toy.experiment(toy_data, other, tasks=TASKS, steps=STEPS, log_every=2, checkpoint_every=3)
-    fields = {"validation": str(other), "evaluate_every": 2, "best": "depth/delta1", "keep_checkpoints": 2}
-    mixing = Mixing({str(other): 2.0})
+    fields = {"validation": str(toy_data), "evaluate_every": 2, "best": "depth/delta1", "keep_checkpoints": 2}
+    mixing = Mixing({str(other): 6.0})
     return Trainer(dataclasses.replace(experiment, mixing=mixing, **fields, **KINDS[kind]))
 
 
