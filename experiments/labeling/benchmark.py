@@ -27,7 +27,7 @@ from must_tf.teachers import Teacher, load_teacher
 
 _OUT = flags.DEFINE_string("out", "benchmark.json", "Where the figures go.")
 
-SIDE, BATCH, PHOTOS = 224, 32, 1024
+SIDE, BATCH, PHOTOS = 224, 32, 512
 TURNS, SECONDS = 3, 90.0  # of each network: at least so many, and as many as there is time for
 
 
