@@ -53,7 +53,7 @@ _UNTIL = flags.DEFINE_enum("until", ORDER[-1], ORDER, "The last group of stages.
 
 
 def plan(until: str = "few") -> list[Stage]:
-    """Returns the stages up to a group, the most urgent first: `GROUPS`, `held_out` after the first one, and `few`."""
+    """Returns the stages up to a group, the most urgent first: `GROUPS`, and between them `held_out` and `few`."""
     wanted = _data()
     for group in ORDER[: ORDER.index(until) + 1]:
         if group == "held_out":

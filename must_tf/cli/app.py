@@ -18,7 +18,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is impor
 _NOT_GIVEN = re.compile(r"flag (--\w+)=None: Flag --\w+ must have a value")  # absl's words
 _OF_READING = re.compile(r"[Dd]ecode|[Pp]arse|TFRecord")  # shapes that do not fit are defects of the program
 _OF_PLACES = (
-    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST,
+    errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE,
 )  # fmt: skip
 Number = TypeVar("Number", int, float)
 

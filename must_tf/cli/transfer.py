@@ -59,7 +59,6 @@ def main(overrides: dict[str, str], command: str) -> None:
     sweep = Sweep(app.numbers(_RATES, float, 1e-9), app.numbers(_STEPS, int, 1))
     if _SETTINGS.value and (_RATES.value or _STEPS.value):
         raise UserError("--settings_of: received with --learning_rates or --steps, in whose place it is; give one")
-    seeds = app.numbers(_SEEDS, int, 0)
-    more = _REFERENCE.value, command, _SETTINGS.value
-    table = transfer(experiments, inits, _WORKDIR.value, seeds, sweep, *more)
+    seeds, settings_of = app.numbers(_SEEDS, int, 0), _SETTINGS.value
+    table = transfer(experiments, inits, _WORKDIR.value, seeds, sweep, _REFERENCE.value, command, settings_of)
     print(transfer_table(table))

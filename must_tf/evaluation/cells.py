@@ -41,7 +41,7 @@ class Cell:
       validation_images: how many.
       test: metrics on the test set; empty where the training diverged.
       test_images: how many.
-      minutes: of training and evaluation, on the machine that made the cell.
+      minutes: of training and evaluation, on the machine that made the cell; not those before a kill.
       weights: of the initialisation, the first 16 hex digits of their SHA-256; empty for a random start.
     """
 
@@ -201,10 +201,10 @@ def _row(
     for init in inits:
         own = [cell for cell in cells if cell.init == init]
         sweep = [cell for cell in own if cell.seed == first_seed]
-        if before:
+        if before and init in before["chosen"]:
             setting = Setting(**before["chosen"][init])
             own = [cell for cell in own if cell.setting == setting]
-        elif {cell.setting for cell in sweep} == swept:
+        elif not before and {cell.setting for cell in sweep} == swept:
             setting = choose(sweep)
         else:
             continue  # what would be chosen is not known yet

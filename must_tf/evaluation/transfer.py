@@ -210,9 +210,8 @@ class _Protocol:
 def _swept(
     workdir: str | os.PathLike, names: Sequence[str], inits: Mapping[str, str], reference: str
 ) -> dict[str, Any]:
-    """Returns the table of an earlier transfer, in which each task has a setting for each initialisation."""
-    cells = [cell for cell in read_cells(workdir) if cell.task in names]
-    table = tabulate(cells, list(inits), reference, reference, names) if cells else {"tasks": []}
+    """Returns the table of an earlier transfer, in which each of these tasks has a setting for each initialisation."""
+    table = tabulate(read_cells(workdir), list(inits), reference, reference)
     chosen = {row["name"]: row["chosen"] for row in table["tasks"]}
     for name in names:
         for init in inits:

@@ -18,7 +18,7 @@ from must_tf.records import Shard, written
 
 Runner = Callable[[Sequence[Job]], Iterator[Shard]]
 
-_NO_SPACE = re.compile(r"\[Errno 28\][^\n]*|[^\n]*No space left on device[^\n]*")
+_NO_SPACE = re.compile(r"No space left on device[^\n\[]*")
 _USER_ERROR = re.compile(r"\bUserError: (.+?)(?: \[while running .*)?$", re.MULTILINE)
 
 
@@ -68,7 +68,7 @@ def with_beam(jobs: Sequence[Job], options: Sequence[str] = ()) -> Iterator[Shar
         if said:
             raise UserError(said[-1]) from None
         if full := _NO_SPACE.search(str(error)):
-            raise UserError(f"--runner=beam: {full[0]}; make room, and the same command goes on") from None
+            raise UserError(f"--runner=beam: {full[0].strip()}; make room, and the same command goes on") from None
         raise
     yield from (written(job.plan, job.index) for job in jobs)
 

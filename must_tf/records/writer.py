@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from must_tf.errors import UserError, differences
 from must_tf.files import LOCK, read_json, replacing, sha256, write_json
-from must_tf.records.manifest import FILE, Manifest, Shard
+from must_tf.records.manifest import FILE, Manifest, Shard, read_manifest
 from must_tf.records.schema import Quarantined, Record, origin_key, specs, to_bytes, to_example
 from must_tf.tasks import Task, to_json
 
@@ -97,10 +97,10 @@ def pending(plan: Plan) -> list[int]:
         if all(path.exists() for path in paths):
             _remove_notes(paths)  # a kill may have left some
             return []
-        for entry in read_json(plan.folder / FILE)["shards"]:  # one was deleted: the others stay
-            path = plan.folder / entry["name"]
-            if path.exists() and path.stat().st_size == entry["bytes"]:
-                write_json(_note(path), entry)
+        for shard in read_manifest(plan.folder, whole=False).shards:  # one was deleted: the others stay
+            path = plan.folder / shard.name
+            if path.exists() and path.stat().st_size == shard.bytes:
+                write_json(_note(path), dataclasses.asdict(shard))
     return [i for i, path in enumerate(paths) if not (path.exists() and _note(path).exists())]
 
 

@@ -29,27 +29,44 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 def open_images(where: str | os.PathLike, images_per_shard: int, max_pixels: int = MAX_PIXELS) -> Source:
     """Opens a folder, a glob or a list file of images, see `find_images`; only names are held."""
-    names = find_images(where)
-    if others := _others(where):
-        print(f"{printable(where)}: left out by their suffix: {others}", file=sys.stderr, flush=True)
+    left_out = collections.Counter[str]()
+    names = find_images(where, left_out)
+    if left_out:
+        told = ", ".join(f"{count} {suffix}" for suffix, count in left_out.most_common(5))
+        print(
+            f"{printable(where)}: {left_out.total()} files left out by their suffix: {told}",
+            file=sys.stderr,
+            flush=True,
+        )
     runs = split_evenly(names, math.ceil(len(names) / images_per_shard))
     shards = tuple(functools.partial(read_images, tuple(run), max_pixels) for run in runs)
     return Source(len(names), fingerprint(map(os.fsencode, names)), (), {}, shards)
 
 
-def find_images(where: str | os.PathLike) -> list[str]:
+def find_images(where: str | os.PathLike, left_out: collections.Counter[str] | None = None) -> list[str]:
     """Returns the paths of the images in a folder, of a glob or of a list file, sorted; a file by two paths is one.
 
     A folder is searched to its bottom for the suffixes of images. Links are followed; each real folder is visited
     once, so that links in a circle end. A list file (.txt) has a path a line, relative to the current folder. What
     cannot be read (a link to nowhere, a folder that cannot be listed) is named too, to be quarantined with its reason.
 
+    Args:
+      where: the folder, glob or list file.
+      left_out: counts the other files of a folder by their suffixes.
+
     Raises:
       UserError: nothing is there.
     """
     path = Path(where)
+
+    def wanted(name: str) -> bool:
+        known = name.lower().endswith(_SUFFIXES)
+        if left_out is not None and not known:
+            left_out[Path(name).suffix.lower() or "without one"] += 1
+        return known
+
     if path.is_dir():
-        found = _under(str(path), lambda name: name.lower().endswith(_SUFFIXES))
+        found = _under(str(path), wanted)
     elif path.suffix == ".txt" and path.is_file():
         found = _distinct(_listed(path))
     elif path.is_file():
@@ -64,17 +81,6 @@ def find_images(where: str | os.PathLike) -> list[str]:
             "with a path a line"
         )
     return sorted(found)
-
-
-def _others(where: str | os.PathLike) -> str:
-    """Returns how many files of which other suffixes a folder holds; nothing of a glob or a list."""
-    if not Path(where).is_dir():
-        return ""
-    found = _under(str(where), lambda name: not name.lower().endswith(_SUFFIXES))
-    paths = [path for path in map(Path, found) if not path.is_dir()]
-    counts = collections.Counter(path.suffix.lower() or "without one" for path in paths)
-    told = [f"{count} {suffix}" for suffix, count in counts.most_common(5)]
-    return ", ".join(told + ([f"{len(paths)} in all"] if len(counts) > 5 else []))
 
 
 def read_images(paths: Iterable[str], max_pixels: int = MAX_PIXELS, look: Look = decode) -> Iterator[Entry]:

@@ -112,7 +112,10 @@ class Task(abc.ABC):
         """Applies the paper's rule: one image's outputs, in its own frame, become a pseudo label."""
 
     def bands(self, height: int, width: int) -> Sequence[tuple[tf.Tensor, ...]]:
-        """Returns more arguments of `restore`, for each band of rows that an image is restored in: of one, none."""
+        """Returns more arguments of `restore`, for each band of rows that an image is restored in: of one, none.
+
+        The labels of several bands must be arrays whose first axis is that of rows.
+        """
         del height, width
         return [()]
 

@@ -178,6 +178,12 @@ def test_final_figures_are_made_with_the_setting_that_each_was_given(done, exper
     (row,) = table["tasks"]
     assert row["settings"] == 4 and table["sweep"] == done[1]["sweep"] and set(row["scores"]) == set(inits)
     assert "best of 4 settings" in transfer_table(table)
+    for folder in (workdir, tmp_path / "final"):  # a task that an earlier call has made
+        shutil.copytree(folder / "scene", folder / "other")
+        for path in (folder / "other").rglob("lr*.json"):
+            path.write_text(path.read_text().replace('"task": "scene"', '"task": "other"'))
+    table = transfer([whole], inits, tmp_path / "final", (0, 1), settings_of=workdir)
+    assert [set(row["scores"]) for row in table["tasks"]] == [set(inits)] * 2
     with pytest.raises(UserError, match="no setting was chosen for 'other' on scene"):
         transfer([whole], {"random": "", "other": ""}, tmp_path / "x", (0,), settings_of=workdir)
 

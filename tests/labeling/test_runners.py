@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import multiprocessing
 import os
 import pickle
@@ -194,6 +195,19 @@ def test_what_a_worker_of_beam_refuses_is_one_line(tmp_path, capfd):
     with pytest.raises(UserError, match=r"^shard: something is wrong; mend it$"):
         list(runners.with_beam([Job(plan, 0, Refuser(), (), 2)]))
     assert "Traceback" not in capfd.readouterr().err
+
+
+class Full:
+    """What finds the disk full."""
+
+    def __call__(self, look):
+        raise OSError(errno.ENOSPC, "No space left on device", "/data/shard")
+
+
+def test_full_disk_of_a_worker_of_beam_is_one_line(tmp_path):
+    plan = Plan(tmp_path / "out", "labelled", "train", (), 1, {})
+    with pytest.raises(UserError, match=r"^--runner=beam: No space left on device: '/data/shard'; make room"):
+        list(runners.with_beam([Job(plan, 0, Full(), (), 2)]))
 
 
 def test_error_of_a_worker_is_found_in_what_a_runner_makes_of_it():

@@ -46,7 +46,7 @@ def test_files_with_other_suffixes_are_told(tmp_path, capsys):
     for name in ("a.png", "b.HEIC", "c/d.heic", "c/notes"):
         picture(tmp_path / name)
     assert open_images(tmp_path, 10).count == 1
-    assert capsys.readouterr().err == f"{tmp_path}: left out by their suffix: 2 .heic, 1 without one\n"
+    assert capsys.readouterr().err == f"{tmp_path}: 3 files left out by their suffix: 2 .heic, 1 without one\n"
     assert open_images(tmp_path / "a.png", 10).count == 1
     assert not capsys.readouterr().err
 

@@ -50,7 +50,7 @@ def test_an_image_no_larger_than_its_view_is_decoded_whole():
 
 
 def test_map_of_a_large_image_is_made_in_bands(monkeypatch):
-    """Of as many classes as there are, so that a number a pixel and class is never there for all pixels at once."""
+    """So that a number a pixel and class is never there for all pixels at once."""
     teacher, size = toy.segmenter(), (300, 200)
     outputs = {"probs": np.random.default_rng(0).dirichlet(np.ones(3), toy.VIEW).astype(np.float32)}
     whole = teacher.label(outputs, *size)

@@ -1,5 +1,6 @@
 """Several devices of one machine: two logical CPUs, in a process of its own, for they are made before all else."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ import tensorflow as tf
 import toy
 
 from must_tf.errors import UserError
-from must_tf.training import load_student, read_metrics
+from must_tf.training import Optimizer, load_student, read_metrics
+from must_tf.training.checks import check_devices
 from must_tf.training.strategy import make_strategy, worker_of
 
 SCRIPT = """
@@ -117,6 +119,15 @@ def test_machine_without_a_tpu_is_told_in_one_line(monkeypatch):
     with pytest.raises(UserError, match="strategy=tpu: no TPU is attached to this machine") as error:
         make_strategy("tpu")
     assert "\n" not in str(error.value)
+
+
+def test_shared_statistics_do_not_go_with_accumulation_on_several_devices(toy_data):
+    optimizer = Optimizer("sgd", accumulate=2)
+    trunk = dataclasses.replace(toy.TRUNK, sync_norm=True)
+    experiment = toy.experiment(toy_data, optimizer=optimizer, trunk=trunk, streams=2)
+    check_devices(experiment, replicas=1, workers=1)
+    with pytest.raises(UserError, match=r"trunk.sync_norm: cannot go with optimizer.accumulate"):
+        check_devices(experiment, replicas=2, workers=2)
 
 
 def test_one_device_is_one_worker():
