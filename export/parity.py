@@ -62,8 +62,14 @@ def measure(file: str, batch: int, size: tuple[int, int], wanted: Arrays, given:
     """Compares a file's outputs of a batch of images with the student's.
 
     Raises:
-      UserError: an output is further off than the bound.
+      UserError: an output is further off than the bound, or the student's own is not finite.
     """
+    for name, values in wanted.items():
+        if not np.isfinite(values).all():
+            raise UserError(
+                f"{file}: the student itself gives {name} that is not finite at {size[0]}x{size[1]}, batch {batch}; "
+                "nothing can be compared with it; train it further, or with a lower rate"
+            )
     errors = compare(wanted, given)
     found = [Parity(file, name, size, batch, *errors[name], bound.value, bound.of) for name in errors]
     for parity in found:

@@ -32,6 +32,7 @@ from must_tf.trunk import Trunk
 
 METRIC, AFFINE_INVERSE = "metric", "affine_inverse"
 _METRES = (0, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 20, 40, 80, np.inf)
+_LOGS = (-23.0, 23.0)  # of metres: within these, float32 holds the depth, and its square
 _STEPS = 65534  # between the png values 1 and 65535, which hold the range; 0 is invalid
 
 
@@ -136,9 +137,9 @@ class Depth(Task):
         return _affine_invariant(depth, predicted, valid, self.gradient_weight)
 
     def outputs(self, prediction: tf.Tensor, view_size: tf.Tensor) -> Outputs:
-        """`depth`: float32 [batch, H, W, 1], metres or inverse depth."""
+        """`depth`: float32 [batch, H, W, 1], inverse depth, or metres: finite, however far off the logarithm is."""
         resized = tf.image.resize(prediction, view_size)
-        return {"depth": tf.exp(resized) if self.convention == METRIC else resized}
+        return {"depth": tf.exp(tf.clip_by_value(resized, *_LOGS)) if self.convention == METRIC else resized}
 
     def restore(self, outputs: Outputs, geometry: Geometry) -> Outputs:
         """Resizes the depths."""

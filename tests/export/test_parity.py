@@ -30,6 +30,12 @@ def test_missing_misshapen_and_not_finite_outputs_are_infinitely_far(given):
     assert compare({"a": np.zeros(2)}, given)["a"][0] == np.inf
 
 
+def test_student_whose_own_output_is_not_finite_is_named():
+    wanted = {"depth/depth": np.array([1.0, np.inf])}
+    with pytest.raises(UserError, match=r"savedmodel/student: the student itself gives depth/depth that is not finite"):
+        measure("savedmodel/student", 1, (64, 64), wanted, wanted, Bound())
+
+
 def test_an_output_too_many_is_infinitely_far():
     assert compare({}, {"a": np.zeros(2)})["a"][0] == np.inf
 
