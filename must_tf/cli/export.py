@@ -40,7 +40,7 @@ def main() -> None:
     """Exports, and prints how far each file is from the student, and its size."""
     size = _size(_LITERT_SIZE.value)
     from must_tf.export import export, summary
-    from must_tf.export.quiet import quiet
+    from must_tf.quiet import quiet
 
     with quiet():
         export(

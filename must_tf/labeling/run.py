@@ -24,7 +24,7 @@ from must_tf.records import (
 )
 from must_tf.records.manifest import FILE
 from must_tf.sources import MAX_PIXELS, Source, may_have_labels, open_source
-from must_tf.sources.source import DUPLICATE
+from must_tf.sources.source import DUPLICATE, EARLIER
 from must_tf.tasks import Task
 from must_tf.teachers import Teacher
 
@@ -151,8 +151,8 @@ def _seen(shard: Shard) -> int:
 
 
 def _bad(shard: Shard) -> list[dict[str, str]]:
-    """Returns what was quarantined but for duplicates, which are not bad."""
-    return [entry for entry in shard.quarantined if not entry["reason"].startswith(DUPLICATE)]
+    """Returns what this run found bad: duplicates are not, and what an earlier run left out was taken then."""
+    return [entry for entry in shard.quarantined if not entry["reason"].startswith((DUPLICATE, EARLIER))]
 
 
 def _check_share(folder: Path, seen: int, bad: Sequence[dict[str, str]], max_bad: float) -> None:

@@ -10,6 +10,7 @@ from must_tf.tasks import Task
 
 Entry = Record | Quarantined
 DUPLICATE = "duplicate of "  # how the reason begins where an image was there before: nothing is wrong with it
+EARLIER = "by an earlier run: "  # and where the images are records, which were made without this one
 
 
 @dataclasses.dataclass(frozen=True)

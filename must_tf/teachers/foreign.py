@@ -51,8 +51,8 @@ class ForeignTeacher(Teacher):
         self._anchors = {} if anchors is None else {"anchors": anchors}
         self._check()
         self.sha256 = model.sha256()
-        # All that its labels depend on: two cards of one model make two teachers.
-        identity = hashlib.sha256(f"{self.sha256} {json.dumps(self.card.to_json(), sort_keys=True)}".encode())
+        # All that its labels depend on, and their task: two cards of one model make two teachers, two tasks too.
+        identity = hashlib.sha256(f"{self.sha256} {json.dumps(self.card.to_json(), sort_keys=True)} {name}".encode())
         identity.update(b"".join(array.tobytes() for array in self._anchors.values()))
         self.id = f"{Path(model.path).stem}-{identity.hexdigest()[:8]}"
 

@@ -13,6 +13,7 @@ from must_tf.errors import UserError, nearest
 from must_tf.records import read_manifest
 from must_tf.tasks import Task, check_thresholds, to_json
 from must_tf.tasks.task import Outputs
+from must_tf.teachers.graph import frozen
 from must_tf.teachers.model import versions
 from must_tf.teachers.teacher import Teacher, void
 from must_tf.training.checkpoint import CONFIG, STUDENT, load_student, read_architecture, read_input_size
@@ -36,16 +37,16 @@ class StudentTeacher(Teacher):
         self.source = own.name
         self.task = dataclasses.replace(own, name=name, **thresholds)
         self.input_size = read_input_size(workdir)
+        self._graph = frozen(self._infer)
         self.sha256 = files.sha256(self.workdir / STUDENT / "weights.data-00000-of-00001")
-        head = f".{self.source}" if len(self.student.tasks) > 1 else ""
+        head = f".{name}" if len(self.student.tasks) > 1 or name != own.name else ""
         others = "".join(f"-{field}{value:g}" for field, value in sorted(thresholds.items()))
         self.id = f"{self.workdir.name}{head}-{self.sha256[:8]}{others}"
 
     def __call__(self, images: np.ndarray) -> Outputs:
         """Runs the student in inference mode."""
-        return self._infer(tf.constant(images))
+        return self._graph(tf.constant(images))
 
-    @tf.function(reduce_retracing=True)
     def _infer(self, images: tf.Tensor) -> Outputs:
         """What `Student.infer` gives of one head; values that are not finite are seen before suppression hides them."""
         prediction = self.student(images)[self.source]

@@ -275,6 +275,20 @@ def test_teacher_added_later_gives_what_both_would_have_given_at_once(folder, tm
     assert both.read_bytes() == two.read_bytes()
 
 
+def test_what_an_earlier_run_quarantined_stays_listed_and_is_not_held_against_a_later_one(folder, tmp_path):
+    (folder / "text.jpg").write_text("no image")
+    (folder / "copy.png").write_bytes((folder / "4.png").read_bytes())
+    first = label(folder, [toy.segmenter()], tmp_path / "one", 2, 4, max_bad=0.3)
+    later = label(tmp_path / "one", [toy.classifier(name="other-2")], tmp_path / "two", max_bad=0)
+    last = label(tmp_path / "two", [toy.classifier(name="another-3")], tmp_path / "three", max_bad=0)
+    names = [entry["name"] for entry in first.quarantined]
+    assert len(names) == 2 and names == [entry["name"] for entry in later.quarantined]
+    assert later.quarantined == last.quarantined and later.count == first.count == 5
+    reasons = {Path(entry["name"]).name: entry["reason"] for entry in later.quarantined}
+    assert reasons["text.jpg"].startswith("by an earlier run: is no JPEG")
+    assert [len(shard.quarantined) for shard in later.shards] == [len(shard.quarantined) for shard in first.shards]
+
+
 @pytest.mark.parametrize("what", ["nothing", "empty", "unreadable"])
 def test_no_image_is_refused_naming_the_folder(tmp_path, what):
     where = tmp_path / what

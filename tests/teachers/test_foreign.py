@@ -100,6 +100,7 @@ def test_card_is_part_of_the_identity(saved, tmp_path):
     (tmp_path / "other.yaml").write_text("task: depth\nconvention: metric\nrange: [0, 1]\n")
     one, other = load_teacher("mine", where), load_teacher("mine", where, str(tmp_path / "other.yaml"))
     assert one.sha256 == other.sha256 and one.id != other.id
+    assert load_teacher("yours", where).id != one.id == load_teacher("mine", where).id  # its task is, too
 
 
 def test_thresholds_are_as_if_the_card_had_them(saved, tmp_path):

@@ -36,6 +36,11 @@ def test_thresholds_take_the_place_of_its_own_and_make_another_teacher(toy_run):
         load_teacher("depth", f"student:{toy_run}", thresholds={"min_score": 0.5})
 
 
+def test_head_under_two_names_is_two_teachers(classifier_run):
+    own, other = (load_teacher(name, f"student:{classifier_run}") for name in ("scene", "place"))
+    assert own.task.name == "scene" and other.task.name == "place" and own.id != other.id
+
+
 def test_licences_are_those_of_its_data(toy_data, tmp_path):
     import toy
 

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from must_tf.export.quiet import quiet
+from must_tf.quiet import quiet
 
 
 def test_talk_is_held_back_and_all_else_comes_through_even_after_an_error(capfd):
