@@ -39,7 +39,7 @@ def test_affine_loss_of_a_constant_prediction_is_finite():
 def test_depth_is_finite_however_far_off_the_logarithm_is():
     logs = tf.reshape([-200.0, 0.0, 200.0], [1, 1, 3, 1])
     depth = METRIC.outputs(logs, tf.constant([1, 3]))["depth"].numpy().ravel()
-    assert np.isfinite(depth**2).all() and 0 < depth[0] ** 2 and depth[1] == 1
+    assert np.isfinite(depth**2).all() and depth[0] ** 2 > 0 and depth[1] == 1
 
 
 @given(st.floats(0.1, 10))
