@@ -13,7 +13,7 @@ from must_tf.quiet import quiet
 from must_tf.teachers.model import Model, Slot
 from must_tf.teachers.preparation import Preparation
 
-_CONSTANTS = 2**30  # bytes of weights; twice as many are more than a graph can hold
+_CONSTANTS = 2**26  # bytes of weights that may become constants, which takes some fifteen times their memory
 
 
 def slot(name: str, spec: Any) -> Slot:
@@ -43,7 +43,7 @@ def frozen(function: Callable[[tf.Tensor], Mapping[str, tf.Tensor]]) -> Callable
     """Returns a function of a tensor as a graph in which variables are constants, for one shape at a time.
 
     TensorFlow makes one operation of a convolution, its normalisation and its activation there, which takes a sixth of
-    a network's time off. Variables of more than a gigabyte stay what they are, and so do those beside a lookup table.
+    a network's time off. Variables of more than 64 MiB stay what they are, and so do those beside a lookup table.
     """
     traced = tf.function(function)
 
