@@ -83,7 +83,7 @@ def heads(batch: Any) -> dict[str, float]:
     return _compare(lambda: together(batch), five)
 
 
-def pipeline(datasets: Sequence[Any], batch: Any, steps: int = 200) -> dict[str, float]:
+def pipeline(datasets: Sequence[Any], batch: Any, steps: int = 100) -> dict[str, float]:
     """Training on one batch against training on the stream, some steps at a time.
 
     The share of waiting is that of steps without a break, in which what is read ahead would come to stand ready.
