@@ -138,7 +138,8 @@ def _lives(process):
 
 
 @pytest.mark.slow
-def test_command_killed_at_any_moment_ends_as_one_that_ran_through(toy_run, tmp_path):
+@pytest.mark.parametrize("processes", [1, 2])
+def test_command_killed_at_any_moment_ends_as_one_that_ran_through(toy_run, tmp_path, processes):
     (tmp_path / "images").mkdir()
     rng = np.random.default_rng(0)
     for i in range(400):
@@ -148,6 +149,7 @@ def test_command_killed_at_any_moment_ends_as_one_that_ran_through(toy_run, tmp_
     command += [f"--teachers={','.join(f'{task.name}=student:{toy_run}' for task in toy.TASKS)}", "--batch_size=4"]
     command += ["--allow_empty", "--thresholds=stuff.min_score=0"]  # the toy sees no box, and is sure of no pixel
     subprocess.run([*command, f"--out={tmp_path / 'whole'}"], check=True)
+    command += [f"--processes={processes}"]
     kills = 0
     for seconds in rng.uniform(0, 2, 8):
         process = subprocess.Popen([*command, f"--out={tmp_path / 'killed'}"])

@@ -121,17 +121,28 @@ def test_killed_run_is_taken_up_by_a_new_process_with_the_same_end(toy_data, toy
 
 
 CONFIG = """
+import dataclasses
 import toy
+from must_tf.pipeline import Mixing
+from must_tf.training import Balance, Combine, Optimizer
 
-def get_config(folder):
-    return toy.experiment(folder, steps=200, batch_size=2, tasks=[toy.SCENE, toy.DEPTH])
+def get_config(folders):
+    one, other = folders.split(",")
+    optimizer = Optimizer("adamw", 0.01, ema=0.9, clip_norm=1.0)
+    rules = {"balance": Balance("uncertainty"), "combine": Combine("pcgrad"), "optimizer": optimizer}
+    experiment = toy.experiment(one, other, steps=200, batch_size=2, tasks=[toy.SCENE, toy.DEPTH], **rules)
+    fields = {"validation": one, "evaluate_every": 50, "best": "scene/top1", "mixing": Mixing({other: 3.0})}
+    return dataclasses.replace(experiment, **fields)
 """
 
 
 @pytest.mark.slow
 def test_process_killed_at_any_moment_ends_as_one_that_ran_through(toy_data, tmp_path):
+    """With two sources, shuffled and augmented, all kinds of state, and moments in epochs, saves and evaluations."""
     (tmp_path / "c.py").write_text(CONFIG)
-    argv = [sys.executable, "-m", "must_tf.cli", "train", f"--config={tmp_path / 'c.py'}:{toy_data}"]
+    toy.write_dataset(tmp_path / "other", toy.toy_records(5, 1, [toy.SCENE]), [toy.SCENE])
+    folders = f"{toy_data},{tmp_path / 'other'}"
+    argv = [sys.executable, "-m", "must_tf.cli", "train", f"--config={tmp_path / 'c.py'}:{folders}"]
     environment = os.environ | {"PYTHONPATH": str(Path(toy.__file__).parent)}
     whole, killed = ([*argv, f"--workdir={tmp_path / name}"] for name in ("whole", "killed"))
     subprocess.run(whole, env=environment, check=True)
@@ -145,7 +156,8 @@ def test_process_killed_at_any_moment_ends_as_one_that_ran_through(toy_data, tmp
         process.wait()
     assert not (tmp_path / "killed" / "student").exists()
     subprocess.run(killed, env=environment, check=True)
-    assert toy.same_weights(load_student(tmp_path / "killed"), load_student(tmp_path / "whole"))
+    for part in ("", "best"):
+        assert toy.same_weights(load_student(tmp_path / "killed" / part), load_student(tmp_path / "whole" / part))
     assert same_metrics(tmp_path / "killed", tmp_path / "whole")
 
 
