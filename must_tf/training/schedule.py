@@ -51,6 +51,21 @@ class Times(tf_keras.optimizers.schedules.LearningRateSchedule):
         return {"schedule": self.schedule, "factor": float(self.factor)}
 
 
+class SGD(tf_keras.optimizers.SGD):
+    """SGD as tf_keras has it; one operation moves momentum and variable, and reads and writes each but once."""
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
+        """Moves one variable."""
+        tf.raw_ops.ResourceApplyKerasMomentum(
+            var=variable.handle,
+            accum=self.momentums[self._index_dict[self._var_key(variable)]].handle,
+            lr=tf.cast(self.learning_rate, variable.dtype),
+            grad=gradient,
+            momentum=tf.cast(self.momentum, variable.dtype),
+            use_nesterov=self.nesterov,
+        )
+
+
 class LARS(tf_keras.optimizers.Optimizer):
     """SGD with momentum, and a rate by layer (You et al., "Large Batch Training of Convolutional Networks", 2017).
 
@@ -130,7 +145,7 @@ def make_optimizer(
         "jit_compile": False,
     }
     makers = {
-        "sgd": lambda: tf_keras.optimizers.SGD(momentum=optimizer.momentum, nesterov=optimizer.momentum > 0, **common),
+        "sgd": lambda: SGD(momentum=optimizer.momentum, nesterov=optimizer.momentum > 0, **common),
         "adamw": lambda: tf_keras.optimizers.AdamW(**common | {"weight_decay": optimizer.weight_decay}),
         "lars": lambda: LARS(momentum=optimizer.momentum, **common),
     }

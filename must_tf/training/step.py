@@ -129,9 +129,11 @@ class Step(tf.Module):
         before = [variable.read_value() for _, variable in statistics]
         by_task = self._by_task or conflicts
         losses, trunk, heads = self._accumulated(images, targets, present, by_task)
-        scale = self.loss_scale * self.accumulate
-        losses = _mean(tf.nest.map_structure(lambda value: value / self.accumulate, losses))
-        trunk, heads = _mean(tf.nest.map_structure(lambda value: value / tf.cast(scale, value.dtype), (trunk, heads)))
+        if self.scaled or self.accumulate > 1:
+            scale = self.loss_scale * self.accumulate
+            losses = tf.nest.map_structure(lambda value: value / self.accumulate, losses)
+            trunk, heads = tf.nest.map_structure(lambda value: value / tf.cast(scale, value.dtype), (trunk, heads))
+        losses, trunk, heads = _mean((losses, trunk, heads))
         values: dict[str, Any] = self._agreement(trunk) if conflicts else {}
         met = self.combiner(trunk, self.optimizer.iterations) if by_task else trunk[_ALL]
         gradients = [*met, *(gradient for name in self.heads for gradient in heads[name])]

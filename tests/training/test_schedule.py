@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,6 +64,22 @@ def test_rate_by_image_stays_the_same_at_another_batch_size():
     assert scaled_rate(0.32, 256, 256) == 0.32
     with pytest.raises(UserError, match="batch sizes 0 and 256"):
         scaled_rate(0.32, 0, 256)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_moves_as_that_of_tf_keras(momentum):
+    settings = Optimizer("sgd", learning_rate=0.1, momentum=momentum, weight_decay=0.01, clip_norm=1.0)
+    made, rng = make_optimizer(settings, 10), np.random.default_rng(0)
+    plain = tf_keras.optimizers.SGD.from_config(made.get_config())
+    kernels = [tf.Variable(np.ones([3, 2], np.float32), name="kernel") for _ in range(2)]
+    for optimizer, kernel in zip((made, plain), kernels, strict=True):
+        optimizer.build([kernel])
+    for gradient in rng.normal(size=(5, 3, 2)).astype(np.float32):
+        for optimizer, kernel in zip((made, plain), kernels, strict=True):
+            optimizer.apply_gradients([(tf.constant(gradient), kernel)])
+    np.testing.assert_allclose(kernels[0], kernels[1], rtol=1e-6)
+    np.testing.assert_allclose(made.momentums[0], plain.momentums[0], rtol=1e-6)
+    assert np.ptp(kernels[0]) > 0.1
 
 
 # The factor on the learning rate
