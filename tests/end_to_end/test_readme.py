@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import must_tf
-from must_tf.experiments.rooms import benchmark, pipeline_benchmark, torch_benchmark
+from must_tf.experiments.rooms import benchmark, pipeline_benchmark, sizes, torch_benchmark
 from must_tf.records import open_dataset
 from must_tf.report import transfer_table
 from must_tf.report.text import text_table
@@ -98,11 +98,12 @@ def test_published_speeds_are_those_of_the_published_json():
     assert block("bench").strip() == benchmark.text(results).strip()
 
 
-def test_published_speeds_of_the_input_and_beside_pytorch_are_those_of_the_published_json():
+def test_published_figures_of_the_input_of_its_sizes_and_beside_pytorch_are_those_of_the_published_json():
     published = RESULTS.parent / "RESULTS.md"
     found = json.loads((RESULTS / "pipeline.json").read_text())
     assert block("pipeline", published).strip() == pipeline_benchmark.text(found).strip()
     found = json.loads((RESULTS / "torch.json").read_text())
+    assert block("sizes", published).strip() == sizes.text(json.loads((RESULTS / "sizes.json").read_text()))
     lines = [torch_benchmark.text(*name.split("/"), row) for name, row in found.items() if "/" in name]
     assert block("torch", published).strip() == "\n".join(lines)
 
