@@ -5,19 +5,21 @@ import os
 import re
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 
 # Of C++ logging that was not initialised, which heeds neither TF_CPP_MIN_LOG_LEVEL nor Python's logging, and of the
 # LiteRT converter's print.
 _TALK = re.compile(rb"[IW]\d{4} \d\d|WARNING: All log messages before absl::InitializeLog|fully_quantize: ")
+_ONE_AT_A_TIME = threading.RLock()  # or one would give back, as the screen, what another holds
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Holds back what is written to standard error, from C++ too; afterwards, all but TensorFlow's talk is written."""
-    sys.stderr.flush()
-    screen = os.dup(2)
-    with tempfile.TemporaryFile() as held:
+    with _ONE_AT_A_TIME, tempfile.TemporaryFile() as held:
+        sys.stderr.flush()
+        screen = os.dup(2)
         os.dup2(held.fileno(), 2)
         try:
             yield

@@ -1,4 +1,6 @@
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -10,3 +12,18 @@ def test_talk_is_held_back_and_all_else_comes_through_even_after_an_error(capfd)
         os.write(2, b"I0000 00:00:1 devices.cc:67] Number of eligible GPUs: 0\nreal trouble\nW0000 00:00:1 x.cc] y\n")
         raise ValueError("oops")
     assert capfd.readouterr().err == "real trouble\n"
+
+
+def test_threads_hold_it_one_after_the_other_and_give_it_back(capfd):
+    def work(number):
+        with quiet():
+            time.sleep(0.02)
+            os.write(2, b"trouble %d\n" % number)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    with quiet(), quiet():
+        os.write(2, b"nested\n")
+    os.write(2, b"after\n")
+    lines = capfd.readouterr().err.splitlines()
+    assert sorted(lines[:8]) == [f"trouble {number}" for number in range(8)] and lines[8:] == ["nested", "after"]
