@@ -4,6 +4,7 @@ One thing differs. Where a window of stride 2 meets an even size, each pads by i
 on both sides, TensorFlow at the end. Sizes stay the same; where a size is odd the numbers do as well.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping
 
@@ -43,6 +44,9 @@ class Student(nn.Module):
 
 class Features(nn.Module):
     """Images [batch, 3, H, W] in [0, 255] → {'C5': [batch, C5, H/32, W/32], 'P3': ...}; C5 alone without a pyramid."""
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
 
     def __init__(self, trunk: Trunk, pyramid: bool = True):
         super().__init__()
@@ -134,10 +138,11 @@ def fuse(pyramid: Mapping[str, torch.Tensor]) -> torch.Tensor:
     finest = next(iter(pyramid))
     factor = 2 ** (int(finest[1:]) - 2)
     size = [factor * side for side in pyramid[finest].shape[2:]]
-    return sum(
+    resized = [
         values if list(values.shape[2:]) == size else functional.interpolate(values, size, mode="bilinear")
         for values in pyramid.values()
-    )
+    ]
+    return functools.reduce(torch.add, resized)
 
 
 def _pixel_head(outputs: int, trunk: Trunk) -> nn.Module:

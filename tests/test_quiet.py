@@ -1,4 +1,5 @@
 import os
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -27,3 +28,13 @@ def test_threads_hold_it_one_after_the_other_and_give_it_back(capfd):
     os.write(2, b"after\n")
     lines = capfd.readouterr().err.splitlines()
     assert sorted(lines[:8]) == [f"trouble {number}" for number in range(8)] and lines[8:] == ["nested", "after"]
+
+
+def test_without_room_for_a_temporary_file_nothing_is_held_back(capfd, monkeypatch):
+    def full():
+        raise OSError("no usable temporary directory")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with quiet():
+        os.write(2, b"I0000 00:00:1 talk\n")
+    assert capfd.readouterr().err == "I0000 00:00:1 talk\n"

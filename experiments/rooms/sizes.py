@@ -50,7 +50,7 @@ def experiment(folder: str, sizes: tuple[int, ...], seed: int) -> Experiment:
 def text(results: dict[str, Any]) -> str:
     """Returns the table: mIoU in percent, mean and standard error over the seeds, by sizes trained on and scored at."""
     rows = [
-        [name, *(Mean.of(found).times(100).words() for found in scores.values())] for name, scores in results.items()
+        [name, *(Mean.of(scores[str(size)]).times(100).words() for size in SCORED)] for name, scores in results.items()
     ]
     return "\n".join(text_table(["trained at", *(f"at {size}" for size in SCORED)], rows, 1))
 

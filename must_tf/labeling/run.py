@@ -81,7 +81,8 @@ def label(
         if not todo and (plan.folder / FILE).exists():
             return _checked(plan.folder, read_manifest(out), teachers, allow_empty)
         done = [written(plan, index) for index in range(plan.num_shards) if index not in left]
-        jobs = [Job(plan, index, source.shards[index], tuple(teachers), batch_size) for index in todo]
+        before = source.quarantined or [()] * len(source.shards)
+        jobs = [Job(plan, index, source.shards[index], tuple(teachers), batch_size, before[index]) for index in todo]
         shards = [*done, *_run(jobs, runner, done, source.count, max_bad)]
         _check_share(plan.folder, sum(map(_seen, shards)), [bad for shard in shards for bad in _bad(shard)], max_bad)
         return _checked(plan.folder, finish(plan, source.teachers | described), teachers, allow_empty)
@@ -147,12 +148,16 @@ def _run(
 
 
 def _seen(shard: Shard) -> int:
-    return shard.count + len(shard.quarantined)
+    return shard.count + len(_left_out(shard))
 
 
 def _bad(shard: Shard) -> list[dict[str, str]]:
-    """Returns what this run found bad: duplicates are not, and what an earlier run left out was taken then."""
-    return [entry for entry in shard.quarantined if not entry["reason"].startswith((DUPLICATE, EARLIER))]
+    """Returns what this run left out but for duplicates, which are not bad."""
+    return [entry for entry in _left_out(shard) if not entry["reason"].startswith(DUPLICATE)]
+
+
+def _left_out(shard: Shard) -> list[dict[str, str]]:
+    return [entry for entry in shard.quarantined if not entry["reason"].startswith(EARLIER)]
 
 
 def _check_share(folder: Path, seen: int, bad: Sequence[dict[str, str]], max_bad: float) -> None:

@@ -26,6 +26,7 @@ class Job:
       read: gives the shard's records, and what could not become one; see `Source.shards`.
       teachers: one a task.
       batch_size: images that a teacher sees at once.
+      quarantined: what had been left out before; it stays listed.
     """
 
     plan: Plan
@@ -33,11 +34,13 @@ class Job:
     read: Callable[..., Iterator[Entry]]
     teachers: tuple[Teacher, ...]
     batch_size: int
+    quarantined: tuple[Quarantined, ...] = ()
 
 
 def run_job(job: Job, progress: Progress | None = None) -> Shard:
     """Labels one shard and writes it, whole or not at all."""
-    return write_shard(job.plan, job.index, label_records(job.read, job.teachers, job.batch_size, progress))
+    labelled = label_records(job.read, job.teachers, job.batch_size, progress)
+    return write_shard(job.plan, job.index, itertools.chain(labelled, job.quarantined))
 
 
 def label_records(

@@ -3,7 +3,7 @@
 import functools
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -11,7 +11,7 @@ import tensorflow as tf
 from must_tf.errors import first_line
 from must_tf.records import Quarantined, deserialize, open_dataset
 from must_tf.sources.decoding import Look, Undecodable, decode, in_order
-from must_tf.sources.source import DUPLICATE, EARLIER, Entry, Source, fingerprint
+from must_tf.sources.source import EARLIER, Entry, Source, fingerprint
 from must_tf.tasks import Task
 
 _FRAMING = 16  # bytes around each record of a TFRecord: its length, and two checksums
@@ -25,26 +25,20 @@ def open_records(folder: str | os.PathLike) -> Source:
     """
     dataset = open_dataset(folder)
     manifest = dataset.manifest
-    shards = tuple(
-        functools.partial(read_records, path, manifest.tasks, tuple(_earlier(**entry) for entry in shard.quarantined))
-        for path, shard in zip(dataset.paths, manifest.shards, strict=True)
-    )
-    count = manifest.count + len(manifest.quarantined)
+    shards = tuple(functools.partial(read_records, path, manifest.tasks) for path in dataset.paths)
     listing = fingerprint(shard.sha256.encode() for shard in manifest.shards)
     licence = manifest.source.get("licence", "")
-    return Source(count, listing, manifest.tasks, manifest.teachers, shards, licence)
+    quarantined = tuple(tuple(map(_earlier, shard.quarantined)) for shard in manifest.shards)
+    return Source(manifest.count, listing, manifest.tasks, manifest.teachers, shards, licence, quarantined)
 
 
-def read_records(
-    path: str, tasks: Sequence[Task], quarantined: Sequence[Quarantined] = (), look: Look = decode
-) -> Iterator[Entry]:
-    """Yields the records of a shard, where it is damaged each of the rest as quarantined, and what was so before."""
-    yield from in_order(functools.partial(_entry, tasks=tasks, look=look), read_frames(path))
-    yield from quarantined
+def read_records(path: str, tasks: Sequence[Task], look: Look = decode) -> Iterator[Entry]:
+    """Yields the records of a shard; where it is damaged, each of the rest is quarantined."""
+    return in_order(functools.partial(_entry, tasks=tasks, look=look), read_frames(path))
 
 
-def _earlier(name: str, reason: str) -> Quarantined:
-    return Quarantined(name, reason if reason.startswith((DUPLICATE, EARLIER)) else f"{EARLIER}{reason}")
+def _earlier(entry: Mapping[str, str]) -> Quarantined:
+    return Quarantined(entry["name"], f"{EARLIER}{entry['reason'].removeprefix(EARLIER)}")
 
 
 def _entry(frame: tuple[str, bytes | Quarantined], tasks: Sequence[Task], look: Look) -> Entry:

@@ -10,7 +10,7 @@ from must_tf.tasks import Task
 
 Entry = Record | Quarantined
 DUPLICATE = "duplicate of "  # how the reason begins where an image was there before: nothing is wrong with it
-EARLIER = "by an earlier run: "  # and where the images are records, which were made without this one
+EARLIER = "by an earlier run: "  # and where the one who made the records that are read had left it out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Source:
       shards: each yields its entries in order, once it was told how to look at images, see `decoding.Look`: by default,
         at all of their pixels. Picklable, so that any process can read it.
       licence: of the images, where that is known.
+      quarantined: of each shard, what was left out when its records were made; nothing where images are no records.
     """
 
     count: int
@@ -34,6 +35,7 @@ class Source:
     teachers: dict[str, dict[str, Any]]
     shards: tuple[Callable[..., Iterator[Entry]], ...]
     licence: str = ""
+    quarantined: tuple[tuple[Quarantined, ...], ...] = ()
 
 
 def fingerprint(parts: Iterable[bytes]) -> str:

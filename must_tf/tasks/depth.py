@@ -33,6 +33,7 @@ from must_tf.trunk import Trunk
 METRIC, AFFINE_INVERSE = "metric", "affine_inverse"
 _METRES = (0, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 20, 40, 80, np.inf)
 _LOGS = (-23.0, 23.0)  # of metres: within these, float32 holds the depth, and its square
+_POSSIBLE = (1e-9, 1e9)  # metres; what a teacher says beyond is no depth
 _STEPS = 65534  # between the png values 1 and 65535, which hold the range; 0 is invalid
 
 
@@ -146,8 +147,11 @@ class Depth(Task):
         return {"depth": restore_map(outputs["depth"], geometry)}
 
     def from_teacher(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """As predicted."""
-        return outputs["depth"][..., 0]
+        """As predicted; metres that cannot be are invalid."""
+        depth = outputs["depth"][..., 0]
+        if self.convention != METRIC:
+            return depth
+        return np.where((depth > _POSSIBLE[0]) & (depth < _POSSIBLE[1]), depth, np.float32(np.nan))
 
     def metrics(self) -> Metric:
         """`delta1`: share of pixels off by a factor under 1.25; `AbsRel`; `RMSE`; of affine depth `MAE` instead."""

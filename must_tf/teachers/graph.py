@@ -2,6 +2,8 @@
 
 import abc
 import functools
+import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +15,7 @@ from must_tf.quiet import quiet
 from must_tf.teachers.model import Model, Slot
 from must_tf.teachers.preparation import Preparation
 
-_CONSTANTS = 2**26  # bytes of weights that may become constants, which takes some fifteen times their memory
+_MOST_BYTES = 2**26  # of weights that become constants, which takes some fifteen times their memory
 
 
 def slot(name: str, spec: Any) -> Slot:
@@ -43,27 +45,39 @@ def frozen(function: Callable[[tf.Tensor], Mapping[str, tf.Tensor]]) -> Callable
     """Returns a function of a tensor as a graph in which variables are constants, for one shape at a time.
 
     TensorFlow makes one operation of a convolution, its normalisation and its activation there, which takes a sixth of
-    a network's time off. Variables of more than 64 MiB stay what they are, and so do those beside a lookup table.
+    a network's time off. Variables of more than 64 MiB stay what they are, and so do those that cannot be constants,
+    because the function changes them, or beside a lookup table.
     """
-    traced = tf.function(function)
+    traced, one_at_a_time = tf.function(function), threading.Lock()
 
     @functools.lru_cache(1)
-    def made(shape: tuple[int, ...], dtype: tf.DType) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    def graph_for(shape: tuple[int, ...], dtype: tf.DType) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
         graph = traced.get_concrete_function(tf.TensorSpec(shape, dtype))
-        if not _can_be_constant(graph):
-            return graph
-        with quiet():
-            constant = convert_variables_to_constants_v2(graph, lower_control_flow=False)
-        return lambda values: tf.nest.pack_sequence_as(graph.structured_outputs, tf.nest.flatten(constant(values)))
+        return _with_constants(graph) if _may_have_constants(graph) else graph
 
-    return lambda values: made(tuple(values.shape), values.dtype)(values)
+    def run(values: tf.Tensor) -> dict[str, tf.Tensor]:
+        with one_at_a_time:
+            graph = graph_for(tuple(values.shape), values.dtype)
+        return graph(values)
+
+    return run
 
 
-def _can_be_constant(graph: Any) -> bool:
-    size = sum(variable.dtype.size * variable.shape.num_elements() for variable in graph.variables)
+def _may_have_constants(graph: Any) -> bool:
+    """Whether weights are there, few enough, and no resource but variables."""
+    sizes = [values.dtype.size * (values.shape.num_elements() or math.inf) for values in graph.variables]
     handles = {id(variable.handle) for variable in graph.variables}
     resources = {id(captured) for captured in graph.captured_inputs if captured.dtype == tf.resource}
-    return size <= _CONSTANTS and resources <= handles
+    return 0 < sum(sizes) <= _MOST_BYTES and resources <= handles
+
+
+def _with_constants(graph: Any) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    try:
+        with quiet():
+            constant = convert_variables_to_constants_v2(graph, lower_control_flow=False)
+    except (ValueError, TypeError, NotImplementedError, tf.errors.OpError):  # as of a variable that the graph changes
+        return graph
+    return lambda values: tf.nest.pack_sequence_as(graph.structured_outputs, tf.nest.flatten(constant(values)))
 
 
 def _arrays(found: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:

@@ -129,7 +129,7 @@ class Step(tf.Module):
         before = [variable.read_value() for _, variable in statistics]
         by_task = self._by_task or conflicts
         losses, trunk, heads = self._accumulated(images, targets, present, by_task)
-        if self.scaled or self.accumulate > 1:
+        if self.scaled or self.accumulate > 1:  # else there is nothing to divide by
             scale = self.loss_scale * self.accumulate
             losses = tf.nest.map_structure(lambda value: value / self.accumulate, losses)
             trunk, heads = tf.nest.map_structure(lambda value: value / tf.cast(scale, value.dtype), (trunk, heads))

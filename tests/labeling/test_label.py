@@ -286,6 +286,7 @@ def test_what_an_earlier_run_quarantined_stays_listed_and_is_not_held_against_a_
     assert later.quarantined == last.quarantined and later.count == first.count == 5
     reasons = {Path(entry["name"]).name: entry["reason"] for entry in later.quarantined}
     assert reasons["text.jpg"].startswith("by an earlier run: is no JPEG")
+    assert reasons["copy.png"].startswith("by an earlier run: duplicate of ")
     assert [len(shard.quarantined) for shard in later.shards] == [len(shard.quarantined) for shard in first.shards]
 
 

@@ -42,6 +42,14 @@ def test_depth_is_finite_however_far_off_the_logarithm_is():
     assert np.isfinite(depth**2).all() and depth[0] ** 2 > 0 and depth[1] == 1
 
 
+def test_metres_of_a_teacher_that_cannot_be_are_invalid():
+    logs = tf.reshape([-200.0, 0.0, 200.0], [1, 1, 3, 1])
+    outputs = {"depth": METRIC.outputs(logs, tf.constant([1, 3]))["depth"].numpy()[0]}
+    np.testing.assert_array_equal(METRIC.from_teacher(outputs), [[np.nan, 1, np.nan]])
+    assert METRIC.encode(METRIC.from_teacher({"depth": outputs["depth"][:, :1]})) == {}
+    np.testing.assert_array_equal(AFFINE.from_teacher(outputs), outputs["depth"][..., 0])
+
+
 @given(st.floats(0.1, 10))
 def test_log_loss_forgives_half_of_a_wrong_scale(factor):
     one = toy.view_target(METRIC, TRUTH, *toy.VIEW)

@@ -1,5 +1,7 @@
 """Graphs with constant weights say what the function says; where weights cannot be constants, they stay variables."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -35,15 +37,35 @@ def test_frozen_function_gives_what_the_function_gives_for_any_shape(network):
 
 
 def test_weights_are_constants_unless_they_are_too_large(network, monkeypatch):
-    views, made = _views(2), network(_views(2))  # builds the layers
+    views = _views(2)
+    network(views)  # builds the layers
     whole, large = graph.frozen(network), graph.frozen(network)
     before = whole(views)["relu"]
-    monkeypatch.setattr(graph, "_CONSTANTS", 100)
+    monkeypatch.setattr(graph, "_MOST_BYTES", 100)
     large(views)
     network.count.assign(8)
     assert (whole(views)["sum"], large(views)["sum"]) == (7, 8)
     np.testing.assert_array_equal(before, whole(views)["relu"])
-    assert made["relu"].shape == before.shape
+
+
+def test_variable_that_the_function_changes_stays_one():
+    calls, weight = tf.Variable(0.0), tf.Variable(2.0)
+    run = graph.frozen(lambda values: {"count": calls.assign_add(1.0) + 0.0 * weight * values[0]})
+    assert [float(run(tf.constant([3.0]))["count"]) for _ in range(3)] == [1, 2, 3]
+
+
+def test_several_threads_share_a_graph(network):
+    network(_views(2))
+    traced = []
+
+    def counted(images):
+        traced.append(images.shape)
+        return network(images)
+
+    run = graph.frozen(counted)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: run(_views(2))["relu"].numpy(), range(8)))
+    assert len(traced) == 1 and all(np.array_equal(found[0], other) for other in found)
 
 
 def test_lookup_table_is_no_constant_and_still_runs():
@@ -51,3 +73,5 @@ def test_lookup_table_is_no_constant_and_still_runs():
     table, weight = tf.lookup.StaticHashTable(values, -1.0), tf.Variable(2.0)
     run = graph.frozen(lambda keys: {"found": weight * table.lookup(tf.cast(keys, tf.int64))})
     np.testing.assert_array_equal(run(tf.constant([2, 0, 9]))["found"], [14.0, 10.0, -2.0])
+    weight.assign(3.0)
+    np.testing.assert_array_equal(run(tf.constant([2, 0, 9]))["found"], [21.0, 15.0, -3.0])

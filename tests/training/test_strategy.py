@@ -29,7 +29,8 @@ from must_tf.training.combine import Combiner
 
 data, out, rule = sys.argv[1:]
 combine = Combine(rule, target="depth", rank=2, samples=4, refresh_every=2)
-fields = {"tasks": [toy.SCENE, toy.DEPTH], "strategy": "mirrored", "optimizer": Optimizer("adamw", 0.01, ema=0.5)}
+optimizer = Optimizer("sgd" if rule == "sum" else "adamw", 0.01, ema=0.5)
+fields = {"tasks": [toy.SCENE, toy.DEPTH], "strategy": "mirrored", "optimizer": optimizer}
 experiment = toy.experiment(data, validation=data, evaluate_every=2, best="depth/delta1", combine=combine, **fields)
 for change, said in (
     ({"trunk": dataclasses.replace(toy.TRUNK, sync_norm=True)}, "does not work on several CPU devices"),
