@@ -84,6 +84,8 @@ def test_photographs_become_records_a_student_and_an_onnx_backbone(small_demo, t
 def test_published_table_is_that_of_the_published_json():
     table = json.loads((RESULTS / "demo.json").read_text())
     assert block("demo-table").strip() == transfer_table(table).strip()
+    again = transfer_table(json.loads((RESULTS / "demo_again.json").read_text())).splitlines()
+    assert re.search(r"ahead on (\d of 6) tasks\n", README.read_text())[1] in again[-1]
 
 
 def test_published_scores_of_the_replication_are_those_of_the_published_json():
