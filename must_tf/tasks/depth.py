@@ -142,6 +142,13 @@ class Depth(Task):
         resized = tf.image.resize(prediction, view_size)
         return {"depth": tf.exp(tf.clip_by_value(resized, *_LOGS)) if self.convention == METRIC else resized}
 
+    def possible(self, prediction: tf.Tensor) -> tf.Tensor:
+        """Of metric depth, no logarithm is beyond those that `outputs` lets through either."""
+        possible = super().possible(prediction)
+        if self.convention == METRIC:
+            possible &= tf.reduce_all(prediction < _LOGS[1], [1, 2, 3])
+        return possible
+
     def restore(self, outputs: Outputs, geometry: Geometry) -> Outputs:
         """Resizes the depths."""
         return {"depth": restore_map(outputs["depth"], geometry)}

@@ -111,6 +111,13 @@ class Task(abc.ABC):
     def from_teacher(self, outputs: Mapping[str, np.ndarray]) -> Label:
         """Applies the paper's rule: one image's outputs, in its own frame, become a pseudo label."""
 
+    def possible(self, prediction: Any) -> tf.Tensor:
+        """Returns for which images a head's output can be meant, bool [batch]: its numbers are finite."""
+        finite = [
+            tf.reduce_all(tf.math.is_finite(part), range(1, len(part.shape))) for part in tf.nest.flatten(prediction)
+        ]
+        return tf.reduce_all(tf.stack(finite), 0)
+
     def bands(self, height: int, width: int) -> Sequence[tuple[tf.Tensor, ...]]:
         """Returns more arguments of `restore`, for each band of rows that an image is restored in: of one, none.
 

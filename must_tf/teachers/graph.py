@@ -15,7 +15,7 @@ from must_tf.quiet import quiet
 from must_tf.teachers.model import Model, Slot
 from must_tf.teachers.preparation import Preparation
 
-_MOST_BYTES = 2**26  # of weights that become constants, which takes some fifteen times their memory
+_MOST_BYTES = 2**26  # of weights that become constants, which takes many times their memory
 
 
 def slot(name: str, spec: Any) -> Slot:
@@ -44,8 +44,8 @@ class GraphModel(Model):
 def frozen(function: Callable[[tf.Tensor], Mapping[str, tf.Tensor]]) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     """Returns a function of a tensor as a graph in which variables are constants, for one shape at a time.
 
-    TensorFlow makes one operation of a convolution, its normalisation and its activation there, which takes a sixth of
-    a network's time off. Variables of more than 64 MiB stay what they are, and so do those that cannot be constants,
+    TensorFlow makes one operation of a convolution, its normalisation and its activation there, which saves time and
+    not memory. Variables of more than 64 MiB stay what they are, and so do those that cannot be constants,
     because the function changes them, or beside a lookup table.
     """
     traced, one_at_a_time = tf.function(function), threading.Lock()

@@ -48,12 +48,9 @@ class StudentTeacher(Teacher):
         return self._graph(tf.constant(images))
 
     def _infer(self, images: tf.Tensor) -> Outputs:
-        """What `Student.infer` gives of one head; values that are not finite are seen before suppression hides them."""
+        """What `Student.infer` gives of one head; what cannot be meant is seen before suppression or bounds hide it."""
         prediction = self.student(images)[self.source]
-        finite = [
-            tf.reduce_all(tf.math.is_finite(part), range(1, len(part.shape))) for part in tf.nest.flatten(prediction)
-        ]
-        return void(self.task.outputs(prediction, tf.shape(images)[1:3]), tf.reduce_all(tf.stack(finite), 0))
+        return void(self.task.outputs(prediction, tf.shape(images)[1:3]), self.task.possible(prediction))
 
     def describe(self) -> dict[str, Any]:
         """The licences of an own teacher are those of its data."""

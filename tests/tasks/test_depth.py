@@ -42,6 +42,12 @@ def test_depth_is_finite_however_far_off_the_logarithm_is():
     assert np.isfinite(depth**2).all() and depth[0] ** 2 > 0 and depth[1] == 1
 
 
+def test_logarithm_that_cannot_be_makes_its_image_impossible():
+    logs = tf.constant([[0.0, 5.0], [0.0, 200.0], [0.0, np.nan], [-200.0, 0.0]])[:, tf.newaxis, :, tf.newaxis]
+    np.testing.assert_array_equal(METRIC.possible(logs), [True, False, False, True])
+    np.testing.assert_array_equal(AFFINE.possible(logs), [True, True, False, True])
+
+
 def test_metres_of_a_teacher_that_cannot_be_are_invalid():
     logs = tf.reshape([-200.0, 0.0, 200.0], [1, 1, 3, 1])
     outputs = {"depth": METRIC.outputs(logs, tf.constant([1, 3]))["depth"].numpy()[0]}

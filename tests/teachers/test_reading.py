@@ -105,7 +105,7 @@ def test_depth_of_every_convention():
 def test_signs_turn_normals_into_our_frame():
     card = Card("normals", normals_axes=(1.0, -1.0, -1.0))  # x right, y up, z to the camera
     wall = np.full((1, *VIEW, 3), (0, 0, 2))
-    np.testing.assert_allclose(read(card, normals=wall)["normals"], wall / -2, rtol=1e-6)
+    np.testing.assert_allclose(read(card, normals=wall)["normals"], wall / -2, rtol=np.finfo(np.float32).eps)
 
 
 def detector(**fields):

@@ -39,7 +39,7 @@ targets = tf.nest.map_structure(lambda s: tf.zeros([experiment.batch_size, *s.sh
 step.__call__.get_concrete_function((images, targets))
 before = peak_memory_gb()
 step((images, targets))
-print(json.dumps(1e9 * (peak_memory_gb() - before)))
+print(json.dumps(1e9 * (peak_memory_gb() - before) / 2**30))
 """
 
 
@@ -163,6 +163,6 @@ def test_memory_is_that_of_a_step_within_a_factor_of_two():
     done = subprocess.run(command, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
     planned = plan(large())
-    passing = planned.activations * 128
-    assert passing > 3e8
+    passing = planned.activations * 128 / 2**30
+    assert passing > 0.3
     assert 0.5 < json.loads(done.stdout) / passing < 2
