@@ -143,11 +143,8 @@ class Depth(Task):
         return {"depth": tf.exp(tf.clip_by_value(resized, *_LOGS)) if self.convention == METRIC else resized}
 
     def possible(self, prediction: tf.Tensor) -> tf.Tensor:
-        """Of metric depth, no logarithm is beyond those that `outputs` lets through either."""
-        possible = super().possible(prediction)
-        if self.convention == METRIC:
-            possible &= tf.reduce_all(prediction < _LOGS[1], [1, 2, 3])
-        return possible
+        """The numbers are finite; of metric depth, the metres too, which `outputs` bounds."""
+        return super().possible(tf.exp(prediction) if self.convention == METRIC else prediction)
 
     def restore(self, outputs: Outputs, geometry: Geometry) -> Outputs:
         """Resizes the depths."""
