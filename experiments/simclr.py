@@ -42,7 +42,7 @@ from must_tf.training import Experiment, load_config, load_student, save_student
 from must_tf.training.checkpoint import CONFIG, STUDENT
 from must_tf.training.checks import check_values, claim
 from must_tf.training.monitor import Monitor
-from must_tf.training.schedule import make_optimizer
+from must_tf.training.schedule import clip, make_optimizer
 from must_tf.training.state import Checkpoints
 from must_tf.training.stopping import Stop
 
@@ -229,7 +229,7 @@ class Learner:
             tf.config.experimental.enable_op_determinism()
         tf_keras.utils.set_random_seed(experiment.seed)
         tf_keras.backend.reset_uids()  # as in `Trainer`: names of layers order sums
-        self.temperature = temperature
+        self.temperature, self.clip_norm = temperature, experiment.optimizer.clip_norm
         self.student = Student(experiment.tasks, experiment.trunk, experiment.policy)
         width = self.student.backbone.output["5"].shape[-1]
         self.projection = tf_keras.Sequential(
@@ -260,7 +260,8 @@ class Learner:
             loss, found = nt_xent(projected, self.temperature)
         gradients = tape.gradient(loss, self.variables)
         norm = tf.linalg.global_norm(gradients)
-        self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True))
+        clipped = clip(gradients, norm, self.clip_norm)
+        self.optimizer.apply_gradients(zip(clipped, self.variables, strict=True))
         finite = tf.math.is_finite(loss) & tf.math.is_finite(norm)
         return {"loss": loss, "found": found, "gradient_norm": norm, "applied": tf.cast(finite, tf.float32)}
 

@@ -32,7 +32,7 @@ from must_tf.tasks import Normals, Task
 from must_tf.training import Balance, Combine
 from must_tf.training.balance import Balancer
 from must_tf.training.combine import Combiner
-from must_tf.training.schedule import make_optimizer
+from must_tf.training.schedule import clip, make_optimizer
 from must_tf.training.step import Step, trunk_variables, variables_of
 
 SIZE, BATCH, POLICY = (64, 64), 32, "mixed_bfloat16"
@@ -127,7 +127,9 @@ def plain(batch: Any) -> dict[str, float]:
             logits = tf.image.resize(head(fuse(pyramid), training=True), SIZE)
             loss = loss_of(labels, logits)
         variables = [v for part in (backbone, decoder, head) for v in part.trainable_variables]
-        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        gradients = tape.gradient(loss, variables)
+        clipped = clip(gradients, tf.linalg.global_norm(gradients), OPTIMIZER.clip_norm)
+        optimizer.apply_gradients(zip(clipped, variables, strict=True))
         return loss
 
     return _compare(lambda: ours(batch), lambda: theirs(batch[0]))
@@ -157,7 +159,7 @@ def _trained(tasks: tuple[Task, ...], rule: Combine | None = None) -> Step:
     combiner = Combiner(rule or Combine(), list(student.tasks), trunk_variables(student), 0)
     optimizer = make_optimizer(OPTIMIZER, 1000)
     optimizer.build(variables_of(student, balancer))
-    return Step(student, optimizer, balancer, combiner)
+    return Step(student, optimizer, balancer, combiner, OPTIMIZER.clip_norm)
 
 
 def _compare(first: Callable[[], Any], second: Callable[[], Any], rounds: int = 15) -> dict[str, float]:

@@ -126,7 +126,7 @@ def our_step(task: Labelling, student: Student, data: Batch) -> Run:
     combiner = Combiner(Combine(), list(student.tasks), trunk_variables(student), 0)
     optimizer = make_optimizer(OPTIMIZER, 1000)
     optimizer.build(variables_of(student, balancer))
-    step = Step(student, optimizer, balancer, combiner)
+    step = Step(student, optimizer, balancer, combiner, OPTIMIZER.clip_norm)
     batch = tf.nest.map_structure(tf.constant, (data[0], {task.name: data[1]}))
     return lambda: float(step(batch)["loss"])
 

@@ -45,7 +45,7 @@ def make_step(experiment: Experiment) -> Step:
     combiner = Combiner(experiment.combine, list(student.tasks), trunk_variables(student), experiment.seed)
     optimizer = make_optimizer(config, experiment.steps)
     optimizer.build(variables_of(student, balancer))
-    return Step(student, optimizer, balancer, combiner, scaled=experiment.policy == "mixed_float16")
+    return Step(student, optimizer, balancer, combiner, config.clip_norm, scaled=experiment.policy == "mixed_float16")
 
 
 def cost_of(step: Step, tasks: Sequence[Task], size: tuple[int, int]) -> Cost:

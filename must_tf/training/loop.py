@@ -165,7 +165,8 @@ class Trainer:
         optimizer = make_optimizer(config, experiment.steps, rate_factor)
         optimizer.build(variables_of(student, balancer))
         scaled = experiment.policy == "mixed_float16"
-        step = Step(student, optimizer, balancer, combiner, config.accumulate, experiment.jit_compile, scaled)
+        options = config.clip_norm, config.accumulate, experiment.jit_compile, scaled
+        step = Step(student, optimizer, balancer, combiner, *options)
         return student, step, rate_factor
 
     def _make_student(self) -> Student:

@@ -1,5 +1,6 @@
 """Learning rate and optimizer."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -125,10 +126,27 @@ class LARS(tf_keras.optimizers.Optimizer):
         """Nothing: decay is part of the step."""
 
 
+def clip(gradients: Sequence[tf.Tensor], norm: tf.Tensor, bound: float) -> list[tf.Tensor]:
+    """Scales gradients down to a bound on their norm.
+
+    Args:
+      gradients: of all variables.
+      norm: of all of them together, float32 [].
+      bound: on the norm; 0 is none.
+    """
+    if not bound:
+        return list(gradients)
+    return tf.cond(
+        norm > bound, lambda: tf.clip_by_global_norm(gradients, bound, use_norm=norm)[0], lambda: list(gradients)
+    )
+
+
 def make_optimizer(
     optimizer: Optimizer, steps: int, factor: tf.Variable | None = None
 ) -> tf_keras.optimizers.Optimizer:
     """Makes the optimizer; weight decay spares biases, the batch norms' scales and offsets, and log variances.
+
+    It does not clip (see `clip`).
 
     Args:
       optimizer: its settings.
@@ -139,7 +157,6 @@ def make_optimizer(
     common: dict[str, Any] = {
         "learning_rate": rate if factor is None else Times(rate, factor),
         "weight_decay": optimizer.weight_decay or None,
-        "global_clipnorm": optimizer.clip_norm or None,
         "use_ema": optimizer.ema > 0,
         "ema_momentum": optimizer.ema or 0.99,
         "jit_compile": False,

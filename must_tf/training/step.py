@@ -17,6 +17,7 @@ from must_tf.student import Student
 from must_tf.tasks.task import Target
 from must_tf.training.balance import Balancer
 from must_tf.training.combine import Combiner, cosines, gramian, per_sample_gradients, shares
+from must_tf.training.schedule import clip
 from must_tf.training.strategy import over_replicas
 
 Batch = tuple[tf.Tensor, Mapping[str, Target]]
@@ -35,6 +36,7 @@ class Step(tf.Module):
       optimizer: built on `variables_of(student, balancer)`.
       balancer: makes a term of the total out of each task's loss.
       combiner: makes one gradient of the trunk out of the tasks'.
+      clip_norm: bound on the norm of all gradients together; 0 is none.
       accumulate: parts that a replica's share of a batch is divided into.
       jit_compile: compile forward and backward pass with XLA.
       scaled: multiply the loss, so that float16 does not lose small gradients.
@@ -46,13 +48,14 @@ class Step(tf.Module):
         optimizer: tf_keras.optimizers.Optimizer,
         balancer: Balancer,
         combiner: Combiner,
+        clip_norm: float = 0.0,
         accumulate: int = 1,
         jit_compile: bool = False,
         scaled: bool = False,
     ):
         super().__init__()
         self.student, self.optimizer, self.balancer, self.combiner = student, optimizer, balancer, combiner
-        self.accumulate, self.scaled = accumulate, scaled
+        self.clip_norm, self.accumulate, self.scaled = clip_norm, accumulate, scaled
         self.trunk = trunk_variables(student)
         self.heads = head_variables(student, balancer)
         self.variables_in_order = variables_of(student, balancer)
@@ -81,7 +84,7 @@ class Step(tf.Module):
 
         def apply() -> None:
             before = [(name, variable, variable.read_value()) for name, variable in self._belongings()]
-            self._strategy.run(self._apply, args=(gradients,))
+            self._strategy.run(self._apply, args=(gradients, values["gradient_norm"]))
             for name, variable, value in before:
                 _update(self._strategy, variable, tf.where(present[name], variable.read_value(), value))
 
@@ -190,8 +193,8 @@ class Step(tf.Module):
             trunks[name], heads[name] = _differentiate(tape, term, (self.trunk, self.heads[name]))
         return losses, trunks, heads
 
-    def _apply(self, gradients: Sequence[tf.Tensor]) -> None:
-        pairs = zip(gradients, self.variables_in_order, strict=True)
+    def _apply(self, gradients: Sequence[tf.Tensor], norm: tf.Tensor) -> None:
+        pairs = zip(clip(gradients, norm, self.clip_norm), self.variables_in_order, strict=True)
         self.optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
 
     def _agreement(self, trunk: Gradients) -> dict[str, tf.Tensor]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from must_tf.errors import UserError
 from must_tf.training import Optimizer
-from must_tf.training.schedule import LARS, Times, learning_rate, make_optimizer, scaled_rate
+from must_tf.training.schedule import LARS, Times, clip, learning_rate, make_optimizer, scaled_rate
 
 
 def rates(warmup, steps, peak=0.5):
@@ -47,11 +47,17 @@ def test_weight_decay_takes_its_share_of_kernels_and_spares_the_rest(name):
 
 
 def test_clipping_bounds_the_norm():
-    plain = Optimizer("sgd", learning_rate=0.1, momentum=0.0, weight_decay=0.0)
-    clipped = Optimizer("sgd", learning_rate=0.1, momentum=0.0, weight_decay=0.0, clip_norm=1.0)
-    np.testing.assert_allclose(one_step(plain, [30.0, 40.0]), [-2, -3], rtol=1e-6)
-    np.testing.assert_allclose(one_step(clipped, [30.0, 40.0]), [1 - 0.06, 1 - 0.08], rtol=1e-6)
-    np.testing.assert_allclose(one_step(clipped, [0.3, 0.4]), [1 - 0.03, 1 - 0.04], rtol=1e-6)
+    """Of all gradients together, and to the bits of TensorFlow's own."""
+    gradients = [tf.constant([[9.0, -16.0], [0.0, 12.0]]), tf.constant([20.0])]
+    norm = tf.linalg.global_norm(gradients)
+    for bound in (1.0, 5.0, 28.0):
+        clipped = clip(gradients, norm, bound)
+        assert float(tf.linalg.global_norm(clipped)) == pytest.approx(bound, rel=1e-6)
+        for one, other in zip(clipped, tf.clip_by_global_norm(gradients, bound)[0], strict=True):
+            np.testing.assert_array_equal(one, other)
+    for bound in (0.0, float(norm), 49.0):  # in float32, 49 times one over 49 is not 1
+        for one, other in zip(clip(gradients, norm, bound), gradients, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_unknown_optimizer_is_refused_with_the_nearest():
@@ -68,7 +74,7 @@ def test_rate_by_image_stays_the_same_at_another_batch_size():
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_sgd_moves_as_that_of_tf_keras(momentum):
-    settings = Optimizer("sgd", learning_rate=0.1, momentum=momentum, weight_decay=0.01, clip_norm=1.0)
+    settings = Optimizer("sgd", learning_rate=0.1, momentum=momentum, weight_decay=0.01)
     made, rng = make_optimizer(settings, 10), np.random.default_rng(0)
     plain = tf_keras.optimizers.SGD.from_config(made.get_config())
     kernels = [tf.Variable(np.ones([3, 2], np.float32), name="kernel") for _ in range(2)]

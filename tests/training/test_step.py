@@ -111,6 +111,18 @@ def test_step_that_is_not_finite_changes_nothing_but_the_count(make_step, batch,
     assert float(step(batch)["applied"]) == 1
 
 
+def test_bound_on_the_norm_shortens_the_step_and_not_what_is_reported(make_step, batch):
+    ends, norms, settings = [], [], Optimizer("sgd", 0.1, momentum=0.0, weight_decay=0.0)
+    for bound in (0.0, 0.01):
+        step = make_step(settings, clip_norm=bound)
+        before = snapshot(step.variables_in_order)
+        norms.append(float(step(batch)["gradient_norm"]))
+        moved = [a - b for a, b in zip(snapshot(step.variables_in_order), before, strict=True)]
+        ends.append(np.sqrt(sum(np.sum(np.square(values, dtype=np.float64)) for values in moved)))
+    assert norms[0] == norms[1] > 1
+    np.testing.assert_allclose(ends, [0.1 * norms[0], 0.1 * 0.01], rtol=1e-3)
+
+
 def test_parts_of_a_batch_give_the_gradient_of_the_whole(make_step, batch):
     """Of a batch with twice the same half: batch norms see the same in each part."""
     half = tf.nest.map_structure(lambda values: values[:2], batch)
