@@ -139,4 +139,5 @@ def _grades(grades: Sequence[Grade]) -> Html:
 
 
 def _names(dataset: Dataset) -> str:
-    return ", ".join(f"{task.name} ({task.kind})" for task in dataset.manifest.tasks)
+    tasks = dataset.manifest.tasks
+    return ", ".join(task.name if task.name == task.kind else f"{task.name} ({task.kind})" for task in tasks)

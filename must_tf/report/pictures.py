@@ -67,7 +67,8 @@ def picture_table(records: Iterable[Record], tasks: Sequence[Task], caption: str
 
 def rows_table(rows: Iterable[list[Html]], tasks: Sequence[Task], caption: str) -> Html:
     """Returns the table of rows of `picture_row`."""
-    header = ["image", *([task.name, element("small", task.kind)] for task in tasks)]
+    kinds = [[element("small", task.kind)] if task.kind != task.name else [] for task in tasks]
+    header = ["image", *([task.name, *kind] for task, kind in zip(tasks, kinds, strict=True))]
     return table(header, rows, caption, class_="pictures")
 
 

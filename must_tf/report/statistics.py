@@ -23,7 +23,7 @@ def overview(dataset: Dataset, findings: Findings | None) -> Html:
         figures.append(("bytes an image, without labels", f"{findings.image_bytes / findings.records:,.0f}"))
     figures += [
         ("tasks", len(manifest.tasks)),
-        ("shards", f"{len(manifest.shards):,}"),
+        ("shard" + "s" * (len(manifest.shards) != 1), f"{len(manifest.shards):,}"),
         ("megabytes", f"{size / 1e6:,.1f}"),
         ("re-encoded", f"{sum(shard.reencoded for shard in manifest.shards):,}"),
         ("quarantined", f"{len(manifest.quarantined):,}"),
