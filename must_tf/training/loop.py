@@ -28,7 +28,7 @@ from must_tf.training.schedule import make_optimizer
 from must_tf.training.state import Checkpoints
 from must_tf.training.step import Batch, Step, trunk_variables, variables_of
 from must_tf.training.stopping import Stop
-from must_tf.training.strategy import make_strategy, worker_of
+from must_tf.training.strategy import LOST, make_strategy, worker_of
 from must_tf.training.validation import averaged, draw, keep_best, score
 
 _MUCH_WAITING = 0.1
@@ -215,8 +215,13 @@ class _Run:
         done = self._take_up()
         if done:
             print(f"{self.workdir}: taken up at step {done}")
-        while done < self.experiment.steps:
-            done = self._steps(done)
+        with Stop() as stop:
+            try:
+                while done < self.experiment.steps:
+                    done = self._steps(done, stop)
+            except LOST:
+                stop.leave(f"{self.workdir}: stopped as another worker left; the same command takes it up again")
+                raise
         step = self.trainer.step
         if self.experiment.optimizer.ema:
             step.optimizer.finalize_variable_values(step.variables_in_order)
@@ -239,40 +244,46 @@ class _Run:
             self.monitor.text("config", f"```json\n{json.dumps(to_dict(self.experiment), indent=1)}\n```")
         return done
 
-    def _steps(self, done: int) -> int:
+    def _steps(self, done: int, stop: Stop) -> int:
         """Makes steps to the end of the run, or until it goes back; returns the steps that are done then."""
         experiment, step = self.experiment, self.trainer.step
         progress, note, warned = Progress("train", experiment.steps, "steps", done), "", False
         batches = progress.waiting(self.trainer.batches(done))
-        with Stop() as stop:
-            while done < experiment.steps:
-                batch = next(batches)
-                if step.combiner.refresh_every and done % step.combiner.refresh_every == 0:
-                    step.refresh(batch, experiment.combine.samples)
-                done += 1
-                self.monitor.add(step(batch, conflicts=self._is_due(experiment.conflicts_every, done)))
-                last = done == experiment.steps
-                stopping = stop.requested and self.trainer.workers == 1  # a worker cannot save without the others
-                log = self._is_due(experiment.log_every, done) or last
-                save = self._is_due(experiment.checkpoint_every, done) or last
-                if log or save:  # and not where it stops: a run without a break does not look there
-                    bad, row = self.monitor.bad(done)
-                    for number in bad:
-                        self.monitor.record_bad(number, self.trainer.ids(number))
-                    if row >= experiment.guard.in_a_row:
-                        return self._go_back()
-                if log:
-                    note = self._log(done, progress)
-                if last or ((save or stopping) and not self.monitor.row):  # within a row of bad steps it may go back
-                    self._save(done)
+        alone, asked = self.trainer.workers == 1, tf.constant(False)
+        while done < experiment.steps:
+            batch = next(batches)
+            if step.combiner.refresh_every and done % step.combiner.refresh_every == 0:
+                step.refresh(batch, experiment.combine.samples)
+            done += 1
+            conflicts = self._is_due(experiment.conflicts_every, done)
+            request = None if alone else tf.constant(stop.requested is not None)
+            values = step(batch, conflicts=conflicts, stop=request)
+            # A worker cannot save without the others; what they said in the step before is known without waiting.
+            stopping = stop.requested is not None if alone else bool(asked)
+            asked = values.pop("stop", asked)
+            self.monitor.add(values)
+            last = done == experiment.steps
+            log = self._is_due(experiment.log_every, done) or last
+            save = self._is_due(experiment.checkpoint_every, done) or last
+            if log or save:  # and not where it stops: a run without a break does not look there
+                bad, row = self.monitor.bad(done)
+                for number in bad:
+                    self.monitor.record_bad(number, self.trainer.ids(number))
+                if row >= experiment.guard.in_a_row:
+                    return self._go_back()
+            if log:
+                note = self._log(done, progress)
+            if last or ((save or stopping) and not self.monitor.row):  # within a row of bad steps it may go back
+                self._save(done)
+            if stopping:
                 stop.leave(f"{self.workdir}: stopped after step {done}; the same command takes it up again")
-                progress.update(1, f"{progress.rate * experiment.batch_size:.0f} images/s{note}")
-                if progress.wait_share > _MUCH_WAITING and progress.lasted > 30 and not warned:
-                    warned = True
-                    progress.say(
-                        f"{progress.wait_share:.0%} of the time goes into waiting for data: more CPU cores, records of "
-                        "smaller images, or a weaker `augment` would help"
-                    )
+            progress.update(1, f"{progress.rate * experiment.batch_size:.0f} images/s{note}")
+            if progress.wait_share > _MUCH_WAITING and progress.lasted > 30 and not warned:
+                warned = True
+                progress.say(
+                    f"{progress.wait_share:.0%} of the time goes into waiting for data: more CPU cores, records of "
+                    "smaller images, or a weaker `augment` would help"
+                )
         return done
 
     def _log(self, step: int, progress: Progress) -> str:

@@ -66,19 +66,21 @@ class Step(tf.Module):
         self._pass: Any = tf.function(self._backward, jit_compile=True) if jit_compile else self._backward
 
     @tf.function
-    def __call__(self, batch: Batch, conflicts: bool = False) -> dict[str, tf.Tensor]:
+    def __call__(self, batch: Batch, conflicts: bool = False, stop: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
         """Makes a step on (images, targets), on several devices one such pair each.
 
         Args:
           batch: images uint8 [batch, H, W, 3], and {task: target}.
           conflicts: also measure how the tasks' gradients of the trunk agree.
+          stop: with several workers, whether this one is asked to stop, bool [].
 
         Returns:
           Scalars: `loss` (the sum that is trained on), `loss/TASK` (before its weight), `gradient_norm`, `applied` (1,
           or 0 where something was not finite), `weight/TASK` of weights that are learnt, `loss_scale` where there is
-          one, and with `conflicts` `share/TASK` and `cosine/TASK/TASK`, which is NaN with a task that is absent.
+          one, with `conflicts` `share/TASK` and `cosine/TASK/TASK`, which is NaN with a task that is absent, and with
+          `stop` `stop`: whether any worker is asked to.
         """
-        gradients, present, values = self._strategy.run(self._gradients, args=(batch, conflicts))
+        gradients, present, values = self._strategy.run(self._gradients, args=(batch, conflicts, stop))
         present, values = self._first(present), self._first(values)
         finite = values["applied"] > 0
 
@@ -122,12 +124,14 @@ class Step(tf.Module):
 
         self.combiner.refresh(per_sample_gradients(loss_of, self.trunk, images, target))
 
-    def _gradients(self, batch: Batch, conflicts: bool) -> tuple[list[tf.Tensor], dict[str, tf.Tensor], dict[str, Any]]:
+    def _gradients(
+        self, batch: Batch, conflicts: bool, stop: tf.Tensor | None
+    ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor], dict[str, Any]]:
         """One replica's share of a batch: the gradients of all replicas, which tasks are present, and the values."""
         images, targets = batch
         labelled = {name: tf.reduce_any(task.labelled(targets[name])) for name, task in self.student.tasks.items()}
-        present = _mean({name: tf.cast(found, tf.float32) for name, found in labelled.items()})
-        present = {name: share > 0 for name, share in present.items()}
+        asked = {} if stop is None else {"stop": stop}
+        present, asked = _any((labelled, asked))
         statistics = self._statistics()
         before = [variable.read_value() for _, variable in statistics]
         by_task = self._by_task or conflicts
@@ -146,7 +150,7 @@ class Step(tf.Module):
             variable.assign(tf.where(finite & present.get(name, True), variable, value))
         values |= {f"loss/{name}": losses[name] for name in self.student.tasks}
         values |= {f"weight/{name}": self.balancer.weights()[name] for name in self.balancer.log_variances}
-        values |= {"loss": losses[_ALL], "gradient_norm": norm, "applied": tf.cast(finite, tf.float32)}
+        values |= asked | {"loss": losses[_ALL], "gradient_norm": norm, "applied": tf.cast(finite, tf.float32)}
         return gradients, present, values
 
     def _accumulated(
@@ -266,6 +270,11 @@ def _slots(optimizer: tf_keras.optimizers.Optimizer, count: int) -> list[list[tf
 
 def _mean(values: Any) -> Any:
     return over_replicas(tf.distribute.ReduceOp.MEAN, values)
+
+
+def _any(values: Any) -> Any:
+    shares = _mean(tf.nest.map_structure(lambda value: tf.cast(value, tf.float32), values))
+    return tf.nest.map_structure(lambda share: share > 0, shares)
 
 
 def _differentiate(tape: tf.GradientTape, value: tf.Tensor, sources: Any) -> Any:

@@ -69,7 +69,11 @@ def test_the_names_are_there():
 
 @pytest.mark.slow
 def test_photographs_become_records_a_student_and_an_onnx_backbone(small_demo, tmp_path):
-    shutil.copytree(small_demo / "runs", tmp_path / "demo" / "runs")
+    """The depth teacher makes more than the small demo's ten steps, after which metres may be infinite."""
+    shutil.copytree(small_demo, tmp_path / "demo")
+    shutil.rmtree(tmp_path / "demo" / "runs" / "teacher_depth")
+    options = ("--config=rooms/teacher.py:depth", "--workdir=runs/teacher_depth", "--scale=0.05")
+    run(["must", "train", *options], tmp_path / "demo")
     script = block("photos").replace("pip install", "true").replace("must label", "must label --allow_empty")
     run(["bash", "-euc", script], tmp_path)
     printed = run([sys.executable, "-c", block("onnx")], tmp_path)

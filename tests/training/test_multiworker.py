@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,31 +15,32 @@ import toy
 
 from must_tf.training import load_student, read_metrics, train
 
+EVERY = 2  # steps between checkpoints
 CONFIG = """
 import dataclasses
 import toy
 
 def get_config(argument):
-    folder, steps = argument.split(":")
+    folder, steps, every = argument.split(":")
     trunk = dataclasses.replace(toy.TRUNK, sync_norm=True)
     return toy.experiment(
         folder, steps=int(steps), batch_size=4, streams=2, tasks=[toy.SCENE, toy.DEPTH], trunk=trunk,
-        strategy="multiworker",
+        strategy="multiworker", checkpoint_every=int(every),
     )
 """
 
 
 @pytest.fixture
 def start(toy_data, tmp_path):
-    """Starts one of two workers of a run; a function of (workdir, number, steps, ports)."""
+    """Starts one of two workers of a run; a function of (workdir, number, steps, ports, checkpoint_every)."""
     (tmp_path / "c.py").write_text(CONFIG)
     started = []
 
-    def make(workdir, number, steps, ports):
+    def make(workdir, number, steps, ports, every=EVERY):
         cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
         tf_config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": number}})
         environment = os.environ | {"PYTHONPATH": str(Path(toy.__file__).parent), "TF_CONFIG": tf_config}
-        config = f"{tmp_path / 'c.py'}:{toy_data}:{steps}"
+        config = f"{tmp_path / 'c.py'}:{toy_data}:{steps}:{every}"
         argv = [sys.executable, "-m", "must_tf.cli", "train", f"--config={config}", f"--workdir={workdir}"]
         with open(tmp_path / f"{Path(workdir).name}-{number}.log", "a") as log:
             started.append(subprocess.Popen(argv, env=environment, stdout=log, stderr=subprocess.STDOUT))
@@ -56,6 +58,12 @@ def free_ports(count):
     for each in sockets:
         each.close()
     return ports
+
+
+def wait_for_steps(workdir, steps):
+    deadline = time.monotonic() + 200
+    while len(read_metrics(workdir)) < steps and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 @pytest.mark.slow
@@ -79,13 +87,38 @@ def test_worker_that_was_killed_and_started_again_continues(start, tmp_path, kil
     assert [worker.wait(400) for worker in workers] == [0, 0]
     ports = free_ports(2)
     workers = [start(broken, number, 40, ports) for number in range(2)]
-    deadline = time.monotonic() + 200
-    while len(read_metrics(broken)) < 10 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for_steps(broken, 10)
     workers[killed].kill()
     workers[killed].wait()
     workers[killed] = start(broken, killed, 40, ports)
     codes = [worker.wait(400) for worker in workers]
     assert codes == [0, 0], [path.read_text()[-2000:] for path in tmp_path.glob("broken-*.log")]
+    assert toy.same_weights(load_student(broken), load_student(whole))
+    assert (broken / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+
+
+@pytest.mark.slow
+def test_whichever_worker_is_asked_to_stop_all_save_before_it_leaves(start, tmp_path):
+    """Where no checkpoint is due before the end."""
+    whole, broken, steps = tmp_path / "whole", tmp_path / "broken", 60
+    ports = free_ports(2)
+    workers = [start(whole, number, steps, ports, 1000) for number in range(2)]
+    assert [worker.wait(400) for worker in workers] == [0, 0]
+    ports, taken_up = free_ports(2), [0]
+    workers = [start(broken, number, steps, ports, 1000) for number in range(2)]
+    for asked in ([1], [0], [0, 1]):
+        wait_for_steps(broken, taken_up[-1] + 5)
+        for number in asked:
+            workers[number].terminate()
+        for number in asked:
+            assert workers[number].wait(200) == 128 + signal.SIGTERM
+        taken_up.append(int(max((broken / "checkpoints").iterdir()).name.split("-")[-1]))
+        for number in asked:
+            workers[number] = start(broken, number, steps, ports, 1000)
+    codes = [worker.wait(400) for worker in workers]
+    log = (tmp_path / "broken-0.log").read_text()
+    assert codes == [0, 0], log[-2000:]
+    assert taken_up == sorted(set(taken_up)) and taken_up[-1] < steps
+    assert all(f"taken up at step {step}\n" in log for step in taken_up[1:])
     assert toy.same_weights(load_student(broken), load_student(whole))
     assert (broken / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()

@@ -138,6 +138,17 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(make_step, batch):
         assert float(values[0][name]) == pytest.approx(float(values[1][name]), rel=1e-4)
 
 
+def test_request_to_stop_is_told_beside_the_same_step(make_step, batch):
+    ends, told = [], []
+    for asked in (None, False, True):
+        step = make_step(Optimizer("sgd", 0.1))
+        values = step(batch, stop=None if asked is None else tf.constant(asked))
+        told.append(values.get("stop"))
+        ends.append(snapshot(step.variables_in_order))
+    assert told[0] is None and not told[1] and told[2]
+    assert same(ends[0], ends[1]) and same(ends[0], ends[2])
+
+
 def test_conflicts_are_measured_beside_the_same_step(make_step, batch):
     ends, values = [], []
     for conflicts in (False, True):
