@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -90,12 +91,24 @@ def check_data(before: Mapping[str, str], now: Mapping[str, str]) -> None:
             raise UserError(f"{folder}: holds other records than when the run began; bring these back, or begin anew")
 
 
-def claim(workdir: Path, experiment: Experiment) -> None:
-    """Writes the config into a new workdir; refuses a workdir of another config, and names the fields."""
+def claim(workdir: Path, experiment: Experiment, writes: bool = True, seconds: float = 60) -> None:
+    """Writes the config into a new workdir; refuses a workdir of another config, and names the fields.
+
+    Args:
+      workdir: of the run.
+      experiment: its config.
+      writes: whether this process writes; of several workers one does, and the others wait for it.
+      seconds: that they wait.
+    """
     path = workdir / CONFIG
-    if not path.exists():
+    if writes and not path.exists():
         write_json(path, to_dict(experiment))
         return
+    end = time.monotonic() + seconds
+    while not path.exists():
+        if time.monotonic() > end:
+            raise UserError(f"{path}: worker 0 has not written it; give --workdir a folder that all workers share")
+        time.sleep(0.1)
     try:
         former = from_dict(read_json(path))
     except UserError as error:

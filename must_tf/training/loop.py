@@ -104,7 +104,7 @@ class Trainer:
         experiment = self.experiment if init is None else dataclasses.replace(self.experiment, init=init)
         workdir = Path(workdir)
         with locked(workdir) if self.worker == 0 else contextlib.nullcontext():
-            claim(workdir, experiment)
+            claim(workdir, experiment, writes=self.worker == 0)
             if (workdir / STUDENT).is_dir():
                 print(f"{workdir}: this run is finished, at step {experiment.steps}")
                 read_student_weights(self._single, workdir)

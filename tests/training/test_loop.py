@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -252,6 +253,19 @@ def test_workdir_of_another_config_is_refused_naming_the_fields(toy_data, toy_ru
     with pytest.raises(UserError, match=r"another optimizer \(optimizer\.learning_rate: 0\.01, now 0\.02\)"):
         claim(toy_run, toy.experiment(toy_data, optimizer=Optimizer("sgd", 0.02, clip_norm=1.0)))
     claim(toy_run, toy.experiment(toy_data))
+
+
+def test_of_several_workers_the_first_writes_the_config_and_the_others_wait_for_it(toy_data, tmp_path):
+    experiment = toy.experiment(toy_data)
+    with pytest.raises(UserError, match=r"config\.json: worker 0 has not written it.* share"):
+        claim(tmp_path, experiment, writes=False, seconds=0)
+    assert not any(tmp_path.iterdir())
+    first = threading.Timer(0.5, claim, (tmp_path, experiment))
+    first.start()
+    claim(tmp_path, experiment, writes=False)
+    first.join()
+    with pytest.raises(UserError, match="another seed"):
+        claim(tmp_path, dataclasses.replace(experiment, seed=3), writes=False)
 
 
 def test_config_is_stored_whole(toy_data, toy_run):
