@@ -1,4 +1,4 @@
-"""Learning rate and optimizer."""
+"""Learning rate, clipping and optimizer."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -48,7 +48,7 @@ class Step(tf.Module):
         optimizer: tf_keras.optimizers.Optimizer,
         balancer: Balancer,
         combiner: Combiner,
-        clip_norm: float = 0.0,
+        clip_norm: float,
         accumulate: int = 1,
         jit_compile: bool = False,
         scaled: bool = False,

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -64,6 +65,7 @@ def wait_for_steps(workdir, steps):
     deadline = time.monotonic() + 200
     while len(read_metrics(workdir)) < steps and time.monotonic() < deadline:
         time.sleep(0.05)
+    assert len(read_metrics(workdir)) >= steps
 
 
 @pytest.mark.slow
@@ -112,7 +114,8 @@ def test_whichever_worker_is_asked_to_stop_all_save_before_it_leaves(start, tmp_
             workers[number].terminate()
         for number in asked:
             assert workers[number].wait(200) == 128 + signal.SIGTERM
-        taken_up.append(int(max((broken / "checkpoints").iterdir()).name.split("-")[-1]))
+        logs = "".join((tmp_path / f"broken-{number}.log").read_text() for number in asked)
+        taken_up.append(max(map(int, re.findall(r"stopped after step (\d+)", logs))))
         for number in asked:
             workers[number] = start(broken, number, steps, ports, 1000)
     codes = [worker.wait(400) for worker in workers]

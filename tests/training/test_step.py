@@ -36,14 +36,14 @@ def student():
 def make_step(student):
     start = [variable.numpy() for variable in student.variables]
 
-    def make(optimizer=None, balance="fixed", combine=None, **options):
+    def make(optimizer=None, balance="fixed", combine=None, clip_norm=0.0, **options):
         for variable, value in zip(student.variables, start, strict=True):
             variable.assign(value)
         balancer = Balancer(Balance(balance), student.tasks, 4, 0.1)
         combiner = Combiner(combine or Combine(), list(student.tasks), trunk_variables(student), 0)
         made = make_optimizer(optimizer or Optimizer("adamw", 0.01, ema=0.5), 100)
         made.build(variables_of(student, balancer))
-        return Step(student, made, balancer, combiner, **options)
+        return Step(student, made, balancer, combiner, clip_norm, **options)
 
     yield make
     for variable, value in zip(student.variables, start, strict=True):
