@@ -26,7 +26,7 @@ _EXTRAS = {
 setup(
     name="must_tf",
     version="0.1.0",
-    description="Multi-Task Self-Training (MuST): one general backbone out of unlabelled images and a few teachers.",
+    description="Multi-Task Self-Training (MuST): one general backbone out of unlabeled images and a few teachers.",
     long_description=Path("README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

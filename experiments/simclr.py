@@ -3,8 +3,8 @@
     python -m must_tf.experiments.simclr --config=rooms/pretraining.py:simclr --workdir=runs/simclr
 
 Two random views of an image attract each other, and repel the views of the batch's other images. What is left in the
-workdir is a finished student, as by `must train`, for `must transfer --inits=simclr=runs/simclr` and `must finetune`;
-the same command takes a killed run up again.
+workdir is a finished student, as by `must train`, for `must transfer
+--init_from=simclr=runs/simclr` and `must finetune`; the same command takes a killed run up again.
 
 Of the config are read: train, mixing, steps, batch_size (images a step, each in two views), input_size, trunk,
 optimizer, augment.flip, policy, seed, deterministic, log_every, checkpoint_every, keep_checkpoints; and tasks, one of
@@ -28,18 +28,18 @@ from absl import flags
 
 from must_tf.cli import app
 from must_tf.errors import UserError
-from must_tf.files import locked, read_json, write_json
 from must_tf.geometry import Geometry, Size
-from must_tf.pipeline.augment import Augment, Change, change_colours, random_changes
+from must_tf.pipeline.augment import Augment, Change, change_colors, random_changes
 from must_tf.pipeline.decode import decode_view
 from must_tf.pipeline.stream import records
 from must_tf.progress import Progress
 from must_tf.records import Dataset, open_dataset
 from must_tf.records.schema import parse_encoded
+from must_tf.saving import CONFIG, STUDENT
+from must_tf.storage import locked, read_json, write_json
 from must_tf.student import Student
 from must_tf.tasks.task import POOLED
 from must_tf.training import Experiment, load_config, load_student, save_student
-from must_tf.training.checkpoint import CONFIG, STUDENT
 from must_tf.training.checks import check_values, claim
 from must_tf.training.monitor import Monitor
 from must_tf.training.schedule import clip, make_optimizer
@@ -50,10 +50,10 @@ SETTINGS = "simclr.json"
 
 _OUTPUTS = 64  # of the projection
 _STRETCH = 4 / 3  # most of a window's width to its height, against the view's; and of its height to its width
-_JITTERED = 0.8  # share of the views whose colours change
-_TO_GREY = np.array([[0.299], [0.587], [0.114]], np.float32) @ np.ones([1, 3], np.float32)
+_JITTERED = 0.8  # share of the views whose colors change
+_TO_GRAY = np.array([[0.299], [0.587], [0.114]], np.float32) @ np.ones([1, 3], np.float32)
 _UNKNOWN = (  # fields that no run here obeys
-    "sizes", "init", "strategy", "streams", "evaluate_every", "best", "jit_compile", "guard", "combine",
+    "sizes", "init_from", "strategy", "streams", "evaluate_every", "best", "jit_compile", "guard", "combine",
     "conflicts_every",
 )  # fmt: skip
 
@@ -65,19 +65,19 @@ class Settings:
     Attributes:
       temperature: cosines are divided by it.
       min_scale: least share of an image's area that a view shows, in (0, 1].
-      colour: strength of the views' jitter (see `Augment`), below 1.
-      grey: share of the views without colour.
+      color: strength of the views' jitter (see `Augment`), below 1.
+      gray: share of the views without color.
     """
 
     temperature: float = 0.2
     min_scale: float = 0.2
-    colour: float = 0.4
-    grey: float = 0.2
+    color: float = 0.4
+    gray: float = 0.2
 
     def __post_init__(self):
-        if not (self.temperature > 0 and 0 < self.min_scale <= 1 and 0 <= self.colour < 1 and 0 <= self.grey <= 1):
+        if not (self.temperature > 0 and 0 < self.min_scale <= 1 and 0 <= self.color < 1 and 0 <= self.gray <= 1):
             raise UserError(
-                f"{self} received; expected temperature > 0, 0 < min_scale <= 1, 0 <= colour < 1 and 0 <= grey <= 1"
+                f"{self} received; expected temperature > 0, 0 < min_scale <= 1, 0 <= color < 1 and 0 <= gray <= 1"
             )
 
 
@@ -88,8 +88,8 @@ _SCALE = flags.DEFINE_float("scale", 1.0, "Factor on the steps, to try it in sec
 _SETTINGS = [
     flags.DEFINE_float("temperature", Settings.temperature, "Cosines are divided by it.", flag_values=FLAGS),
     flags.DEFINE_float("min_scale", Settings.min_scale, "Least share of an image in a view.", flag_values=FLAGS),
-    flags.DEFINE_float("colour", Settings.colour, "Strength of the jitter of colours.", flag_values=FLAGS),
-    flags.DEFINE_float("grey", Settings.grey, "Share of the views without colour.", flag_values=FLAGS),
+    flags.DEFINE_float("color", Settings.color, "Strength of the jitter of colors.", flag_values=FLAGS),
+    flags.DEFINE_float("gray", Settings.gray, "Share of the views without color.", flag_values=FLAGS),
 ]
 flags.mark_flags_as_required(["config", "workdir"], flag_values=FLAGS)
 
@@ -167,14 +167,14 @@ def random_views(count: int, flip: bool, settings: Settings, seed: tf.Tensor) ->
       of the largest window of the view's aspect and the image's area: [count, 2].
     """
     change_seed, window_seed = tf.unstack(tf.random.split(seed, 2))
-    change = random_changes(Augment((1.0, 1.0), flip, settings.colour), count, change_seed)
-    area, aspect, jitter, grey = tf.unstack(tf.random.stateless_uniform([count, 4], window_seed), axis=1)
+    change = random_changes(Augment((1.0, 1.0), flip, settings.color), count, change_seed)
+    area, aspect, jitter, gray = tf.unstack(tf.random.stateless_uniform([count, 4], window_seed), axis=1)
     side = tf.sqrt(settings.min_scale + (1 - settings.min_scale) * area)
     stretch = tf.exp(math.log(_STRETCH) * (aspect - 0.5))  # the root of what width to height is multiplied with
-    jittered, grey = jitter < _JITTERED, (grey < settings.grey)[:, tf.newaxis, tf.newaxis]
-    colours = tf.where(jittered[:, tf.newaxis, tf.newaxis], change.colours, tf.eye(3))
-    colours = tf.where(grey, colours @ _TO_GREY, colours)
-    change = change._replace(colours=colours, contrast=tf.where(jittered, change.contrast, 0.0))
+    jittered, gray = jitter < _JITTERED, (gray < settings.gray)[:, tf.newaxis, tf.newaxis]
+    colors = tf.where(jittered[:, tf.newaxis, tf.newaxis], change.colors, tf.eye(3))
+    colors = tf.where(gray, colors @ _TO_GRAY, colors)
+    change = change._replace(colors=colors, contrast=tf.where(jittered, change.contrast, 0.0))
     return change, tf.stack([side / stretch, side * stretch], 1)
 
 
@@ -193,15 +193,15 @@ def make_view(encoded: tf.Tensor, size: tf.Tensor, view_size: Size, change: Chan
     scaled = tf.cast(tf.round(view * image / window), tf.int32)
     room = tf.cast(scaled - tf.constant(view_size) + 1, tf.float32)
     geometry = Geometry(size, scaled, tf.cast(change.place * room, tf.int32), change.flip, view_size)
-    coloured = change_colours(decode_view(encoded, geometry), change)
-    return tf.cast(tf.raw_ops.ClipByValue(t=coloured + 0.5, clip_value_min=0.0, clip_value_max=255.0), tf.uint8)
+    colored = change_colors(decode_view(encoded, geometry), change)
+    return tf.cast(tf.raw_ops.ClipByValue(t=colored + 0.5, clip_value_min=0.0, clip_value_max=255.0), tf.uint8)
 
 
 # Learning
 
 
 def nt_xent(projected: tf.Tensor, temperature: float) -> tuple[tf.Tensor, tf.Tensor]:
-    """The loss of SimCLR, "normalised temperature-scaled cross entropy", in float32.
+    """The loss of SimCLR, "normalized temperature-scaled cross entropy", in float32.
 
     Args:
       projected: [2N, D], of which the rows 2i and 2i + 1 are of two views of one image.
@@ -307,15 +307,15 @@ def _train(
 def _check(experiment: Experiment) -> None:
     """Raises a `UserError` where the config cannot be that of a run."""
     check_values(experiment)
-    if len(experiment.tasks) != 1 or experiment.tasks[0].tap != POOLED:
+    if len(experiment.tasks) != 1 or experiment.tasks[0].taps != (POOLED,):
         names = ", ".join(task.name for task in experiment.tasks)
         raise UserError(f"tasks: {names} received, expected one task of classification, for a student without pyramid")
     usual: Any = {field.name: field.default for field in dataclasses.fields(Experiment)}
     for name in _UNKNOWN:
         if getattr(experiment, name) != usual[name]:
             raise UserError(f"{name}: {getattr(experiment, name)!r} received, which SimCLR does not know; leave it out")
-    if experiment.augment.colour not in (0, Augment().colour):
-        raise UserError("augment.colour: SimCLR's colours are those of --colour and --grey; leave it out")
+    if experiment.augment.color not in (0, Augment().color):
+        raise UserError("augment.color: SimCLR's colors are those of --color and --gray; leave it out")
     if experiment.optimizer.accumulate != 1:
         raise UserError("optimizer.accumulate: SimCLR compares all images of a batch, and takes 1 only")
     if experiment.policy == "mixed_float16":

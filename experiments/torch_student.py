@@ -58,7 +58,7 @@ class Features(nn.Module):
         self.register_buffer("deviation", torch.tensor(_DEVIATION).reshape(1, 3, 1, 1))
 
     def forward(self, images: torch.Tensor) -> Levels:
-        """Normalises, and returns the features by name."""
+        """Normalizes, and returns the features by name."""
         levels = self.backbone((images - self.mean) / self.deviation)
         features = {"C5": levels["5"]}
         if self.pyramid is not None:
@@ -67,7 +67,7 @@ class Features(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Normalised images [batch, 3, H, W] → {'2': [batch, C2, H/4, W/4], ..., '5': [batch, C5, H/32, W/32]}."""
+    """Normalized images [batch, 3, H, W] → {'2': [batch, C2, H/4, W/4], ..., '5': [batch, C5, H/32, W/32]}."""
 
     def __init__(self, trunk: Trunk):
         super().__init__()

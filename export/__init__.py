@@ -14,8 +14,8 @@ from must_tf.export.parity import Bound, Parity, measure, table
 from must_tf.export.reference import Reference
 from must_tf.export.verify import verify
 from must_tf.pipeline.batches import check_size
+from must_tf.saving import load_student, write_architecture
 from must_tf.student import Student
-from must_tf.training.checkpoint import load_student, write_architecture
 
 __all__ = ["FORMATS", "Parity", "export", "summary", "table", "verify"]
 
@@ -40,8 +40,8 @@ def export(
     sizes: Sequence[Size] | None = None,
     batches: Sequence[int] = (1, 3),
     *,
-    normalise: bool = True,
-    allow_licences: Sequence[str] | None = None,
+    normalize: bool = True,
+    allow_licenses: Sequence[str] | None = None,
     litert_size: Size | None = None,
     litert_records: str = "",
     litert_images: int = 100,
@@ -58,8 +58,8 @@ def export(
       sizes: heights and widths at which files are compared with the student; the training size, and one that
         differs and is not square, where none are given.
       batches: numbers of images at which they are compared.
-      normalise: whether files take images in [0, 255] and normalise them; else they take normalised ones.
-      allow_licences: of data and teachers; any where none are given.
+      normalize: whether files take images in [0, 255] and normalize them; else they take normalized ones.
+      allow_licenses: of data and teachers; any where none are given.
       litert_size: height and width of LiteRT's files; by default the training size.
       litert_records: folder of records that int8 is calibrated on; by default those of the training.
       litert_images: how many of them.
@@ -69,14 +69,14 @@ def export(
 
     Raises:
       UserError: no finished student, an unknown format or one that is not installed, something else in `out`, a
-        licence that is not allowed, or a file that cannot be loaded or is further off than its bound.
+        license that is not allowed, or a file that cannot be loaded or is further off than its bound.
     """
     out = Path(out).absolute()
     _check_formats(formats)
     student = load_student(workdir)
-    facts = card.describe(student, workdir, normalise)
-    if allow_licences is not None:
-        lineage.require_allowed(workdir, facts["lineage"], allow_licences)
+    facts = card.describe(student, workdir, normalize)
+    if allow_licenses is not None:
+        lineage.require_allowed(workdir, facts["lineage"], allow_licenses)
     records = find_records([entry["folder"] for entry in facts["data"]])
     facts["images"] = f"the first records of {records}" if records else "made images: no records were at hand"
     if "litert" in formats:
@@ -129,7 +129,7 @@ def _compare(
         for probe in itertools.product(batches, module.sizes(facts) if hasattr(module, "sizes") else sizes)
     ]
     probes = list(dict.fromkeys(probe for _, _, probe in checks))
-    images = [endpoints.as_input(reference.images(*probe), facts["normalisation"]) for probe in probes]
+    images = [endpoints.as_input(reference.images(*probe), facts["normalization"]) for probe in probes]
     jobs = [child.Job(m.__name__, str(folder / m.path(part)), probes.index(probe)) for m, part, probe in checks]
     measured = []
     for (module, part, probe), given in zip(checks, child.run(jobs, images), strict=True):

@@ -38,7 +38,7 @@ def record_images(folder: str, count: int, size: tuple[int, int]) -> np.ndarray:
 
 
 def made_images(batch: int, size: tuple[int, int], seed: int = 0) -> np.ndarray:
-    """Makes images: smooth colours with a few rectangles, float32 [batch, height, width, 3] in [0, 255]."""
+    """Makes images: smooth colors with a few rectangles, float32 [batch, height, width, 3] in [0, 255]."""
     rng = np.random.default_rng([seed, batch, *size])
     smooth = tf.image.resize(rng.uniform(0, 255, [batch, 5, 5, 3]), size, method="bicubic").numpy()
     for image in smooth:

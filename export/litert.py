@@ -75,7 +75,7 @@ def write(student: Student, part: str, file: Path, facts: card.Card) -> None:
     endpoint, _, precision = part.partition(".")
     module = weights(student, endpoint)
     signature = [tf.TensorSpec([1, *facts["litert"]["size"], 3], tf.float32, name="images")]
-    traced = tf.function(endpoints.outputs(student, endpoint, facts["normalisation"]["inside"]), signature)
+    traced = tf.function(endpoints.outputs(student, endpoint, facts["normalization"]["inside"]), signature)
     module.serve = traced  # the converter looks for weights behind the module
     converter = tf.lite.TFLiteConverter.from_concrete_functions([traced.get_concrete_function()], module)
     if precision != "float32":
@@ -106,7 +106,7 @@ def _calibration(facts: card.Card) -> Iterator[list[np.ndarray]]:
     said: dict[str, Any] = facts["litert"]
     size, count = tuple(said["size"]), said["images"]
     images = record_images(said["records"], count, size) if said["records"] else made_images(count, size)
-    for image in endpoints.as_input(images, facts["normalisation"]):
+    for image in endpoints.as_input(images, facts["normalization"]):
         yield [image[np.newaxis]]
 
 

@@ -10,8 +10,8 @@ import yaml
 from must_tf.errors import UserError
 from must_tf.export import card, endpoints
 from must_tf.export.parity import Runner
+from must_tf.saving import parts, read_architecture
 from must_tf.student import Student
-from must_tf.training.checkpoint import parts, read_architecture
 from must_tf.trunk import Trunk
 
 PARTS = (endpoints.BACKBONE,)
@@ -21,7 +21,7 @@ SNIPPET = """
 ## Load it: Model Garden
 
 `garden/config.yaml` has what a RetinaNet or a segmentation experiment of Model Garden must say to start from
-`garden/`; its parsers normalise images by themselves, as this backbone expects.
+`garden/`; its parsers normalize images by themselves, as this backbone expects.
 
 ```
 python -m official.vision.train --experiment=retinanet_resnetfpn_coco --mode=train --model_dir=DIR \\

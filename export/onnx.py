@@ -56,7 +56,7 @@ def write(student: Student, part: str, file: Path, facts: card.Card) -> None:
       facts: name the axes, and go into `metadata_props`.
     """
     onnx, tf2onnx = _module("onnx"), _module("tf2onnx")
-    traced = tf.function(endpoints.outputs(student, part, facts["normalisation"]["inside"]), endpoints.SIGNATURE)
+    traced = tf.function(endpoints.outputs(student, part, facts["normalization"]["inside"]), endpoints.SIGNATURE)
     with _quiet("tf2onnx"):
         model, _ = tf2onnx.convert.from_function(traced, endpoints.SIGNATURE, opset=OPSET)
     _name_axes(model.graph, facts["outputs"][part])

@@ -24,7 +24,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
 _SHORT = {"Conv2D": "conv", "DepthwiseConv2D": "conv", "BatchNormalization": "norm", "MaxPooling2D": "pool"}
 
 
-def build(keras: ModuleType, student: Student, normalise: bool = True) -> Any:
+def build(keras: ModuleType, student: Student, normalize: bool = True) -> Any:
     """Makes a functional model of a student's trunk, with its weights.
 
     Layers are named by stage: `stage1_...` (stem) to `stage5_...`, whose last outputs have strides 2^stage (the stem's
@@ -33,7 +33,7 @@ def build(keras: ModuleType, student: Student, normalise: bool = True) -> Any:
     Args:
       keras: the Keras whose layers are used: the module `keras` or `tf_keras`.
       student: whose backbone and pyramid they are.
-      normalise: whether the model takes images in [0, 255], or normalised ones.
+      normalize: whether the model takes images in [0, 255], or normalized ones.
 
     Returns:
       A model: `images` [batch, H, W, 3], H and W multiples of 32 → {`C5`, `P3`, ...} as `Student.features`.
@@ -43,7 +43,7 @@ def build(keras: ModuleType, student: Student, normalise: bool = True) -> Any:
     """
     copy = _Copy(keras)
     images = keras.Input([None, None, 3], name="images", dtype=_DTYPE)
-    x = copy.new("Rescaling", "normalise", **_rescaling())(images) if normalise else images
+    x = copy.new("Rescaling", "normalize", **_rescaling())(images) if normalize else images
     levels = _backbone(copy, student.backbone, x)
     outputs = {"C5": levels["5"]}
     if student.decoder is not None:

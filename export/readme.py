@@ -8,13 +8,13 @@ from must_tf.export.parity import Parity, table
 from must_tf.tasks import from_json
 
 
-def render(card: dict[str, Any], snippets: Mapping[str, str], licences: Sequence[str]) -> str:
+def render(card: dict[str, Any], snippets: Mapping[str, str], licenses: Sequence[str]) -> str:
     """Returns the README of an export.
 
     Args:
       card: what card.json holds.
       snippets: by format, how to load it; {height}, {width}, {pixels}, {features} are filled in.
-      licences: lines on the licences that the weights come under.
+      licenses: lines on the licenses that the weights come under.
     """
     trunk = card["trunk"]
     pyramid = f", pyramid {_names(f'P{level}' for level in card['levels'])} of {trunk['num_filters']} channels"
@@ -34,9 +34,9 @@ def render(card: dict[str, Any], snippets: Mapping[str, str], licences: Sequence
             *_table(("part", "name", "shape"), _output_rows(card["outputs"])),
             *(text.strip().format(**_words(card)) + "\n" for text in snippets.values()),
             "## Training data\n",
-            *_table(("folder", "images", "labels by task and origin", "licence"), map(_data_row, card["data"])),
+            *_table(("folder", "images", "labels by task and origin", "license"), map(_data_row, card["data"])),
             "## Teachers\n",
-            *_table(("teacher", "task", "format", "SHA-256", "score", "licence"), map(_teacher_row, card["teachers"])),
+            *_table(("teacher", "task", "format", "SHA-256", "score", "license"), map(_teacher_row, card["teachers"])),
             "## Metrics\n",
             *_table(("metric", "last value"), [(name, f"{value:.4g}") for name, value in card["metrics"].items()]),
             "## Parity\n",
@@ -48,8 +48,8 @@ def render(card: dict[str, Any], snippets: Mapping[str, str], licences: Sequence
             "## Files\n",
             "`must_tf.export.verify(FOLDER)` compares sizes and SHA-256 with those of card.json.\n",
             *_table(("file", "bytes"), [(name, f"{size:,}") for name, size in sizes.items()]),
-            "## Licences\n",
-            *(f"- {line}" for line in licences),
+            "## Licenses\n",
+            *(f"- {line}" for line in licenses),
             "",
         ]
     )
@@ -59,7 +59,7 @@ def _words(card: dict[str, Any]) -> dict[str, Any]:
     """Returns what snippets are filled in with."""
     height, width = card["input_size"]
     words = {"height": height, "width": width, "features": _names(card["outputs"]["backbone"])}
-    words["pixels"] = "RGB in [0, 255]" if card["normalisation"]["inside"] else "normalised RGB, as above"
+    words["pixels"] = "RGB in [0, 255]" if card["normalization"]["inside"] else "normalized RGB, as above"
     if "litert" in card:
         words["litert_height"], words["litert_width"] = card["litert"]["size"]
         words["litert_calibration"] = (
@@ -71,7 +71,7 @@ def _words(card: dict[str, Any]) -> dict[str, Any]:
 def _task_row(task: dict[str, Any]) -> tuple[str, ...]:
     names = task.get("class_names", ())
     few = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    said = (inspect.getdoc(from_json(task).outputs) or "").splitlines()[0]
+    said = (inspect.getdoc(from_json(task).decode_predictions) or "").splitlines()[0]
     return task["name"], task["kind"], f"{len(names)}: {few}" if names else "", said
 
 
@@ -86,12 +86,12 @@ def _output_rows(outputs: dict[str, dict[str, list[int | str]]]) -> list[tuple[s
 def _data_row(entry: dict[str, Any]) -> tuple[str, ...]:
     counts = [f"{task}: {origin} {n:,}" for task, by in entry["labels"].items() for origin, n in by.items()]
     images = "not there any more" if entry["images"] is None else f"{entry['images']:,}"
-    return entry["folder"], images, ", ".join(counts), entry["licence"]
+    return entry["folder"], images, ", ".join(counts), entry["license"]
 
 
 def _teacher_row(entry: dict[str, Any]) -> tuple[str, ...]:
     score = "" if entry["min_score"] is None else f"≥ {entry['min_score']:g}"
-    return entry["id"], entry["task"], entry["format"], entry["sha256"][:16], score, entry["licence"]
+    return entry["id"], entry["task"], entry["format"], entry["sha256"][:16], score, entry["license"]
 
 
 def _names(names: Iterable[str]) -> str:

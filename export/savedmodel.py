@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from must_tf.export import card, endpoints
 from must_tf.export.parity import Runner
+from must_tf.saving import parts
 from must_tf.student import Student
-from must_tf.training.checkpoint import parts
 
 PARTS = (endpoints.BACKBONE, endpoints.STUDENT)
 SNIPPET = """
@@ -28,7 +28,7 @@ backbone = keras.layers.TFSMLayer(
 features = backbone(images)  # {features}
 ```
 
-With must_tf: `must finetune --init=FOLDER`, or `load_trunk(student, FOLDER)`, where FOLDER is that of this file.
+With must_tf: `must finetune --init_from=FOLDER`, or `load_trunk(student, FOLDER)`, where FOLDER is that of this file.
 
 ## Load it: SavedModel in TensorFlow
 
@@ -51,7 +51,7 @@ def path(part: str) -> str:
     return f"savedmodel/{part}"
 
 
-def served(student: Student, part: str, normalise: bool = True) -> tf.Module:
+def served(student: Student, part: str, normalize: bool = True) -> tf.Module:
     """Returns a student's functions, and the weights behind them under the names that `load_trunk` looks for.
 
     Endpoints: `serve` (what the part serves) and `serve_uint8`, the same for uint8 images; `features` (inference) and
@@ -60,15 +60,15 @@ def served(student: Student, part: str, normalise: bool = True) -> tf.Module:
     Args:
       student: what to serve; its variables are shared, not copied.
       part: `backbone`, which leaves out the heads, or `student`.
-      normalise: see `endpoints.outputs`; without it there is no endpoint for uint8.
+      normalize: see `endpoints.outputs`; without it there is no endpoint for uint8.
     """
     module = weights(student, part)
-    module.features = tf.function(endpoints.outputs(student, endpoints.BACKBONE, normalise), endpoints.SIGNATURE)
-    module.features_train = tf.function(endpoints.training_features(student, normalise), endpoints.SIGNATURE)
+    module.features = tf.function(endpoints.outputs(student, endpoints.BACKBONE, normalize), endpoints.SIGNATURE)
+    module.features_train = tf.function(endpoints.training_features(student, normalize), endpoints.SIGNATURE)
     module.serve = module.features
     if part == endpoints.STUDENT:
-        module.serve = tf.function(endpoints.outputs(student, part, normalise), endpoints.SIGNATURE)
-    if normalise:
+        module.serve = tf.function(endpoints.outputs(student, part, normalize), endpoints.SIGNATURE)
+    if normalize:
         pixels = [tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")]
         module.serve_uint8 = tf.function(lambda images: module.serve(tf.cast(images, tf.float32)), pixels)
     return module
@@ -105,9 +105,9 @@ def _variable_tree(layer: tf.Module) -> tf.Module:
 
 def write(student: Student, part: str, folder: Path, facts: card.Card) -> None:
     """Writes one part as a SavedModel; it has no place for facts, which stand in the card beside it."""
-    module = served(student, part, facts["normalisation"]["inside"])
+    module = served(student, part, facts["normalization"]["inside"])
     signatures = {"serving_default": module.serve}
-    if facts["normalisation"]["inside"]:
+    if facts["normalization"]["inside"]:
         signatures["serving_uint8"] = module.serve_uint8
     tf.saved_model.save(module, str(folder), signatures=signatures)
 

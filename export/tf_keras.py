@@ -37,7 +37,7 @@ def write(student: Student, part: str, file: Path, facts: card.Card) -> None:
     """Writes the backbone; the file has no place for facts, which stand in the card beside it."""
     assert part in PARTS
     file.parent.mkdir(parents=True, exist_ok=True)
-    plain.build(tf_keras, student, facts["normalisation"]["inside"]).save(file)
+    plain.build(tf_keras, student, facts["normalization"]["inside"]).save(file)
 
 
 def load(file: Path) -> Runner:

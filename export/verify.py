@@ -4,9 +4,9 @@ import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from must_tf import files
+from must_tf import former, storage
 from must_tf.errors import UserError
-from must_tf.training.checkpoint import read_architecture
+from must_tf.saving import read_architecture
 
 CARD = "card.json"
 SCHEMA = 2
@@ -44,7 +44,7 @@ def read_card(where: str | os.PathLike) -> dict[str, Any]:
     path = where / CARD
     if not path.is_file():
         raise UserError(f"{where}: no {CARD}; expected a folder that `must export` made")
-    card = files.read_json(path)
+    card = former.card(storage.read_json(path))
     if not isinstance(card, dict) or card.get("schema") != SCHEMA:
         schema = card.get("schema") if isinstance(card, dict) else None
         raise UserError(f"{path}: schema {schema!r}, this version reads {SCHEMA}; export again")
@@ -66,7 +66,7 @@ def read_card(where: str | os.PathLike) -> dict[str, Any]:
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
     """Returns bytes and SHA-256 of each file of a folder, by its name in it."""
     found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    return {name: {"bytes": path.stat().st_size, "sha256": files.sha256(path)} for name, path in found.items()}
+    return {name: {"bytes": path.stat().st_size, "sha256": storage.sha256(path)} for name, path in found.items()}
 
 
 def _is_entry(entry: Any) -> bool:
@@ -89,5 +89,5 @@ def _check_file(path: Path, entry: dict[str, Any]) -> None:
     if size != entry["bytes"]:
         found = "is missing" if size is None else f"has {size} bytes of {entry['bytes']}"
         raise UserError(f"{path}: {found}; get the export again, or delete it and export")
-    if files.sha256(path) != entry["sha256"]:
+    if storage.sha256(path) != entry["sha256"]:
         raise UserError(f"{path}: its SHA-256 is not that of {CARD}; get the export again, or delete it and export")

@@ -1,4 +1,4 @@
-"""Multi-Task Self-Training: one general backbone out of unlabelled images and a few teachers.
+"""Multi-Task Self-Training: one general backbone out of unlabeled images and a few teachers.
 
 The names here are imported when they are first used: `import must_tf` loads no TensorFlow.
 """

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from must_tf import files
+from must_tf import storage
 from must_tf.errors import UserError
 from must_tf.stages import Stage, run_stages
 
@@ -19,25 +19,25 @@ SIZE = 64
 def plan(scale: float, seed: int = 0) -> list[Stage]:
     """Returns the demo's stages, the most urgent first."""
     stages = []
-    labelled = ("classification", "unlabelled")
-    for name in ("classification", "detection", "segmentation", "depth", "unlabelled"):
+    labeled = ("classification", "unlabeled")
+    for name in ("classification", "detection", "segmentation", "depth", "unlabeled"):
         stages.append(_rooms(name, [f"{name}/train"], scale, seed))
     for name in TEACHERS:
         command = _train("train", f"rooms/teacher.py:{name}", f"runs/teacher_{name}", scale, seed)
         stages.append(Stage(f"teacher_{name}", command, f"runs/teacher_{name}/student", (f"rooms_{name}",)))
     teachers = ",".join(f"{name}=student:runs/teacher_{name}" for name in TEACHERS)
-    for name in labelled:
+    for name in labeled:
         command = (
             "label",
             f"--images=data/rooms/{name}/train",
             f"--teachers={teachers}",
-            f"--out=data/labelled/{name}",
+            f"--out=data/labeled/{name}",
             *(["--allow_empty"] if scale < 1 else []),  # a detector of so few steps may find nothing
         )
         needs = (f"rooms_{name}", *(f"teacher_{teacher}" for teacher in TEACHERS))
-        stages.append(Stage(f"label_{name}", command, f"data/labelled/{name}/manifest.json", needs))
+        stages.append(Stage(f"label_{name}", command, f"data/labeled/{name}/manifest.json", needs))
     command = _train("train", "rooms/student.py", "runs/student", scale, seed)
-    stages.append(Stage("student", command, "runs/student/student", tuple(f"label_{name}" for name in labelled)))
+    stages.append(Stage("student", command, "runs/student/student", tuple(f"label_{name}" for name in labeled)))
     export = ("export", "--workdir=runs/student", "--formats=savedmodel,onnx", "--out=export")
     stages.append(Stage("export", export, "export/card.json", ("student",)))
     for part in ("train", "test"):
@@ -63,14 +63,14 @@ def run(out: str | os.PathLike, scale: float = 1.0, seed: int = 0, processes: in
     """
     out = Path(out)
     settings = {"scale": scale, "seed": seed}
-    if (out / "demo.json").exists() and files.read_json(out / "demo.json") != settings:
-        before = files.read_json(out / "demo.json")
+    if (out / "demo.json").exists() and storage.read_json(out / "demo.json") != settings:
+        before = storage.read_json(out / "demo.json")
         raise UserError(f"{out}: holds a demo of {before}, now {settings}; give another --out, or delete it")
-    files.write_json(out / "demo.json", settings)
+    storage.write_json(out / "demo.json", settings)
     stages = plan(scale, seed)
     run_stages(stages, out, processes or os.cpu_count() or 1)
     table = gather(out, scale, seed)
-    files.write_json(out / "transfer.json", table)
+    storage.write_json(out / "transfer.json", table)
     return table
 
 
@@ -101,7 +101,10 @@ def _transfer(task: str, name: str, inits: str, after: str, scale: float, seed: 
     command = _train("transfer", f"rooms/downstream.py:{task}", workdir, scale, seed)
     needs = ("rooms_downstream_train", "rooms_downstream_test", after)
     return Stage(
-        f"transfer_{task}_{name}", (*command, f"--inits={inits}", f"--seeds={seed}"), f"{workdir}/transfer.json", needs
+        f"transfer_{task}_{name}",
+        (*command, f"--init_from={inits}", f"--seeds={seed}"),
+        f"{workdir}/transfer.json",
+        needs,
     )
 
 

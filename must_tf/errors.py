@@ -20,7 +20,7 @@ class Diverged(UserError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns a hint for a misspelt name: `did you mean 'x'?`, or the list of the known ones."""
+    """Returns a hint for a misspelled name: `did you mean 'x'?`, or the list of the known ones."""
     known = sorted(known)
     match = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean {match[0]!r}?" if match else f"known: {', '.join(known)}"

@@ -39,7 +39,7 @@ __all__ = [
 _LEVELS = ("2", "3", "4", "5")
 
 # Name → Model Garden's class, its model_id, and its argument for the width. SpineNet is not among them: it is wired
-# for one input size; nor is RevNet: the batch norms of its blocks take neither momentum nor synchronisation.
+# for one input size; nor is RevNet: the batch norms of its blocks take neither momentum nor synchronization.
 BACKBONES: dict[str, tuple[Any, Any, str | None]] = {
     **{f"resnet-{depth}": (ResNet, depth, "depth_multiplier") for depth in RESNET_SPECS},
     **{f"efficientnet-{size}": (EfficientNet, size, None) for size in SCALING_MAP},
@@ -56,7 +56,7 @@ _POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 def backbone(trunk: Trunk) -> tf_keras.Model:
     """The trunk's backbone: images [batch, H, W, 3] → {'2': [batch, H/4, W/4, C2], ..., '5': [batch, H/32, W/32, C5]}.
 
-    H and W are multiples of 32. Images are normalised as Model Garden does for all of these (ImageNet's mean and
+    H and W are multiples of 32. Images are normalized as Model Garden does for all of these (ImageNet's mean and
     deviation). What some of them have above level 5, for a classifier, is cut off: no task reads it.
     """
     if trunk.backbone not in BACKBONES:

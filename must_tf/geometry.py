@@ -37,7 +37,7 @@ def stretch(image_size: Any, view_size: Size) -> Geometry:
     return Geometry(image_size, tf.constant(view_size), tf.zeros(2, tf.int32), tf.constant(False), view_size)
 
 
-def centre_crop(image_size: Any, view_size: Size) -> Geometry:
+def center_crop(image_size: Any, view_size: Size) -> Geometry:
     """The middle of the image over the whole view, its aspect kept; what sticks out at two sides is cut off."""
     image_size = tf.cast(image_size, tf.int32)
     view = tf.constant(view_size)
@@ -128,7 +128,7 @@ def restore_boxes(boxes: tf.Tensor, geometry: Geometry) -> tf.Tensor:
 def restore_map(values: tf.Tensor, geometry: Geometry, band: tf.Tensor | None = None) -> tf.Tensor:
     """Takes a float map [height, width, C] of a view back to the image's frame, [H, W, C], bilinear.
 
-    Padding is cut off; a pixel whose centre the view did not show becomes NaN.
+    Padding is cut off; a pixel whose center the view did not show becomes NaN.
 
     Args:
       values: of the view.
@@ -158,11 +158,11 @@ def restore_map(values: tf.Tensor, geometry: Geometry, band: tf.Tensor | None = 
 
 
 def _shown(geometry: Geometry, seen: tf.Tensor, axis: int) -> tf.Tensor:
-    """Which of the image's rows (columns) have their centre in the window, bool [H] ([W])."""
+    """Which of the image's rows (columns) have their center in the window, bool [H] ([W])."""
     sizes = geometry.image_size[axis], geometry.scaled_size[axis], geometry.offset[axis], seen[axis]
     image, scaled, offset, length = (tf.cast(size, tf.float32) for size in sizes)
-    centre = (tf.range(image) + 0.5) * scaled / image - offset
-    return tf.logical_and(centre >= 0, centre < length)
+    center = (tf.range(image) + 0.5) * scaled / image - offset
+    return tf.logical_and(center >= 0, center < length)
 
 
 def _fitting(image_size: tf.Tensor, view_size: Size) -> tf.Tensor:

@@ -28,8 +28,8 @@ def predict(student: Student, encoded: bytes, view_size: Size) -> dict[str, Labe
     labels = {}
     for name, outputs in student.infer(view[tf.newaxis]).items():
         task = student.tasks[name]
-        own = task.restore({key: values[0] for key, values in outputs.items()}, geometry)
-        labels[name] = task.from_teacher({key: np.asarray(values) for key, values in own.items()})
+        own = task.to_image_frame({key: values[0] for key, values in outputs.items()}, geometry)
+        labels[name] = task.pseudo_label({key: np.asarray(values) for key, values in own.items()})
     return labels
 
 

@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 
-# Of C++ logging that was not initialised, which heeds neither TF_CPP_MIN_LOG_LEVEL nor Python's logging, and of the
+# Of C++ logging that was not initialized, which heeds neither TF_CPP_MIN_LOG_LEVEL nor Python's logging, and of the
 # LiteRT converter's print.
 _TALK = re.compile(rb"[IW]\d{4} \d\d|WARNING: All log messages before absl::InitializeLog|fully_quantize: ")
 _ONE_AT_A_TIME = threading.RLock()  # or one would give back, as the screen, what another holds

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from must_tf import files
+from must_tf import storage
 from must_tf.errors import UserError
 from must_tf.processes import end_with_parent
 
@@ -63,13 +63,13 @@ def run_stages(stages: Sequence[Stage], out: Path, processes: int) -> None:
     """
     _check_needs(stages)
     threads = str(max(1, (os.cpu_count() or 1) // processes))
-    with files.locked(out), _environment(TF_NUM_INTRAOP_THREADS=threads, TF_NUM_INTEROP_THREADS=threads):
+    with storage.locked(out), _environment(TF_NUM_INTRAOP_THREADS=threads, TF_NUM_INTEROP_THREADS=threads):
         _run(stages, out, processes)
 
 
 def _run(stages: Sequence[Stage], out: Path, processes: int) -> None:
     done = {stage.name for stage in stages if (out / stage.product).exists()}
-    times, begun = (files.read_json(path) if path.exists() else {} for path in (out / TIMES, out / _UNFINISHED))
+    times, begun = (storage.read_json(path) if path.exists() else {} for path in (out / TIMES, out / _UNFINISHED))
     running: dict[str, tuple[Stage, Any, float]] = {}  # since when: earlier by what it took before a kill
     context = _context()
     try:
@@ -81,7 +81,7 @@ def _run(stages: Sequence[Stage], out: Path, processes: int) -> None:
                 running[stage.name] = (stage, process, time.monotonic() - 60 * begun.get(stage.name, 0.0))
             multiprocessing.connection.wait([process.sentinel for _, process, _ in running.values()], _NOTED_EVERY)
             begun |= {name: round((time.monotonic() - since) / 60, 2) for name, (_, _, since) in running.items()}
-            files.write_json(out / _UNFINISHED, begun)
+            storage.write_json(out / _UNFINISHED, begun)
             for name, (stage, process, _) in list(running.items()):
                 if process.is_alive():
                     continue
@@ -91,8 +91,8 @@ def _run(stages: Sequence[Stage], out: Path, processes: int) -> None:
                     raise UserError(f"{out}: stage {name} {problem} (log: {_log(out, stage)})")
                 done.add(name)
                 times[name] = begun.pop(name)
-                files.write_json(out / TIMES, times)
-                files.write_json(out / _UNFINISHED, begun)
+                storage.write_json(out / TIMES, times)
+                storage.write_json(out / _UNFINISHED, begun)
                 print(f"[{len(done):2}/{len(stages)}] {name}  {60 * times[name]:.0f} s", flush=True)
     finally:
         for _, process, _ in running.values():

@@ -10,7 +10,8 @@ import tf_keras
 from must_tf import garden
 from must_tf.errors import UserError
 from must_tf.tasks import Task
-from must_tf.tasks.task import FUSED, POOLED, Target
+from must_tf.tasks.loss import Terms, reduce_terms
+from must_tf.tasks.task import FUSED, POOLED, PYRAMID, TAPS, Target
 from must_tf.trunk import Trunk
 
 # Mean and deviation of ImageNet's channels, on the scale of [0, 255]: Model Garden's own, for every backbone.
@@ -29,7 +30,7 @@ class Architecture:
 class Student(tf_keras.Model):
     """A trunk with one head a task, all of them after one forward pass of the trunk.
 
-    Images are RGB, uint8 or float in [0, 255], [batch, H, W, 3], H and W multiples of 32; the student normalises them.
+    Images are RGB, uint8 or float in [0, 255], [batch, H, W, 3], H and W multiples of 32; the student normalizes them.
     A student whose tasks read nothing but C5 has no pyramid.
 
     Args:
@@ -43,12 +44,15 @@ class Student(tf_keras.Model):
         names = [task.name for task in tasks]
         if not names or len(set(names)) < len(names):
             raise UserError(f"a student needs one task or more, with names that differ; received {names}")
+        for task in tasks:
+            if not task.taps or not set(task.taps) <= set(TAPS):
+                raise TypeError(f"{type(task).__name__}: taps {task.taps}; expected some of {TAPS}")
         self.architecture = Architecture(trunk or Trunk(), tuple(tasks))
         self.tasks = {task.name: task for task in tasks}
         trunk = self.architecture.trunk
         with garden.precision(policy):
             self.backbone = garden.backbone(trunk)
-            pyramid = any(task.tap != POOLED for task in tasks)
+            pyramid = any(set(task.taps) != {POOLED} for task in tasks)
             self.decoder = garden.fpn(self.backbone, trunk) if pyramid else None
             self.heads = {task.name: task.head(trunk) for task in tasks}
             # Builds every layer, so that weights can be loaded and counted.
@@ -62,26 +66,33 @@ class Student(tf_keras.Model):
         """
         return {name: tf.cast(values, tf.float32) for name, values in self._features(images, training).items()}
 
-    def call(self, images: tf.Tensor, training: bool = False) -> dict[str, Any]:
-        """Returns the raw prediction of each task, by name."""
-        features = self._features(images, training)
-        taps = {POOLED: features.pop(POOLED)}
-        if features:
-            taps["pyramid"] = {name[1:]: values for name, values in features.items()}
-        if any(task.tap == FUSED for task in self.tasks.values()):
-            taps[FUSED] = fuse(taps["pyramid"])
-        return {name: self.heads[name](taps[task.tap], training=training) for name, task in self.tasks.items()}
+    def call(
+        self, images: tf.Tensor, training: bool = False, targets: Mapping[str, Target] | None = None
+    ) -> dict[str, Any]:
+        """Returns the raw prediction of each task, by name.
+
+        Args:
+          images: [batch, H, W, 3].
+          training: whether batch norms are in training mode.
+          targets: by task, for heads that look at the target in training.
+        """
+        taps = self._taps(images, training)
+        return {name: self._predict(task, taps, training, targets) for name, task in self.tasks.items()}
 
     @tf.function(reduce_retracing=True)
     def infer(self, images: tf.Tensor) -> dict[str, dict[str, tf.Tensor]]:
-        """Returns what users read of each task: probabilities, boxes, depths, unit normals (see `Task.outputs`)."""
+        """Returns what users read of each task: probabilities, boxes, depths; see `Task.decode_predictions`."""
         predictions = self(images)
         size = tf.shape(images)[1:3]
-        return {name: task.outputs(predictions[name], size) for name, task in self.tasks.items()}
+        return {name: task.decode_predictions(predictions[name], size) for name, task in self.tasks.items()}
+
+    def loss_terms(self, targets: Mapping[str, Target], predictions: Mapping[str, Any]) -> dict[str, Terms]:
+        """Returns the terms of each task's loss, by task."""
+        return {name: task.loss(targets[name], predictions[name]) for name, task in self.tasks.items()}
 
     def losses_by_task(self, targets: Mapping[str, Target], predictions: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-        """Returns each task's loss, averaged over all images of the batch; an image without the label counts as 0."""
-        return {name: tf.reduce_mean(task.loss(targets[name], predictions[name])) for name, task in self.tasks.items()}
+        """Returns each task's loss of a whole batch, float32 [] by task."""
+        return {name: reduce_terms(terms) for name, terms in self.loss_terms(targets, predictions).items()}
 
     def compile(self, optimizer: Any = "sgd", loss_weights: Mapping[str, float] | None = None, **kwargs: Any) -> None:
         """Sets the optimizer (of tf_keras) and each task's weight in the sum of the losses (1 where none is given)."""
@@ -95,7 +106,7 @@ class Student(tf_keras.Model):
         """One step on (images, targets by task); returns `loss`, each task's `loss/NAME`, and `gradient_norm`."""
         images, targets = data
         with tf.GradientTape() as tape:
-            losses = self.losses_by_task(targets, self(images, training=True))
+            losses = self.losses_by_task(targets, self(images, training=True, targets=targets))
             total = tf.add_n([self.task_weights[name] * loss for name, loss in losses.items()])
         gradients = tape.gradient(total, self.trainable_variables)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
@@ -108,6 +119,27 @@ class Student(tf_keras.Model):
         losses = self.losses_by_task(targets, self(images))
         total = tf.add_n([self.task_weights[name] * loss for name, loss in losses.items()])
         return {"loss": total} | {f"loss/{name}": loss for name, loss in losses.items()}
+
+    def _taps(self, images: tf.Tensor, training: bool) -> dict[str, Any]:
+        """Returns the features that heads read, by tap; those that no head reads are left out."""
+        features = self._features(images, training)
+        taps: dict[str, Any] = {POOLED: features.pop(POOLED)}
+        if features:
+            taps[PYRAMID] = {name[1:]: values for name, values in features.items()}
+        if any(FUSED in task.taps for task in self.tasks.values()):
+            taps[FUSED] = fuse(taps[PYRAMID])
+        return taps
+
+    def _predict(
+        self, task: Task, taps: Mapping[str, Any], training: bool, targets: Mapping[str, Target] | None
+    ) -> Any:
+        """Calls a task's head with what the task declares that it reads."""
+        own = {tap: taps[tap] for tap in task.taps}
+        features = own if len(own) > 1 else next(iter(own.values()))
+        if not task.head_sees_target:
+            return self.heads[task.name](features, training=training)
+        target = targets[task.name] if training and targets else None
+        return self.heads[task.name](features, training=training, target=target)
 
     def _features(self, images: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
         height, width = images.shape[1:3]

@@ -21,7 +21,7 @@ def write_jpeg(path, height, width, seed=0):
 
 
 def write_png(path, values, palette=False):
-    """Writes a map as a PNG: of grey or RGB values, or of a palette's indices."""
+    """Writes a map as a PNG: of gray or RGB values, or of a palette's indices."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(np.asarray(values, np.uint8))
     if palette:

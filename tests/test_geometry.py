@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from must_tf.geometry import (
     Geometry,
-    centre_crop,
+    center_crop,
     fit,
     move_boxes,
     move_image,
@@ -21,7 +21,7 @@ from must_tf.geometry import (
 SIDES = st.integers(1, 150)
 SEEDS = st.integers(0, 2**31 - 1)
 VIEW = (64, 96)
-RESIZES = (fit, stretch, centre_crop)
+RESIZES = (fit, stretch, center_crop)
 
 
 def boxes_inside(rng, count=8):
@@ -52,8 +52,8 @@ def test_stretch_fills_the_view():
 
 
 @given(SIDES, SIDES)
-def test_centre_crop_fills_the_view_with_the_middle_and_keeps_the_aspect(height, width):
-    geometry = centre_crop((height, width), VIEW)
+def test_center_crop_fills_the_view_with_the_middle_and_keeps_the_aspect(height, width):
+    geometry = center_crop((height, width), VIEW)
     scaled = geometry.scaled_size.numpy()
     assert (scaled >= VIEW).all() and (scaled == VIEW).any()
     scale = max(VIEW[0] / height, VIEW[1] / width)
@@ -72,7 +72,7 @@ def test_shifted_marker_comes_back_to_its_place(resize, height, width, seed, fli
     geometry = resize((height, width), VIEW)._replace(flip=tf.constant(flip))
     back = restore_map(move_map(tf.constant(marked), geometry, 0), geometry).numpy()[..., 0]
     seen = np.isfinite(back)
-    assert seen.all() or resize is centre_crop
+    assert seen.all() or resize is center_crop
     inside = np.zeros_like(seen)
     inside[y + 3 : y + 17, x + 3 : x + 17] = True  # three pixels: one of the view is up to 2.4 of these images
     outside = np.ones_like(seen)
@@ -89,7 +89,7 @@ def test_shifted_marker_comes_back_to_its_place(resize, height, width, seed, fli
 
 @given(SIDES, SIDES)
 def test_pixels_that_a_crop_cut_off_are_nan_and_no_others(height, width):
-    geometry = centre_crop((height, width), VIEW)
+    geometry = center_crop((height, width), VIEW)
     back = restore_map(tf.ones([*VIEW, 1]), geometry).numpy()[..., 0]
     top, left = geometry.offset.numpy() / geometry.scaled_size.numpy() * (height, width)
     bottom, right = (geometry.offset.numpy() + VIEW) / geometry.scaled_size.numpy() * (height, width)
@@ -202,7 +202,7 @@ def test_box_outside_the_window_is_invisible():
     assert float(visible[0]) == 0
 
 
-@pytest.mark.parametrize("move", [fit, stretch, centre_crop])
+@pytest.mark.parametrize("move", [fit, stretch, center_crop])
 @pytest.mark.parametrize("size", [(97, 130), (20, 17), (33, 200)])
 def test_bands_of_rows_are_those_of_the_whole(move, size):
     geometry = move(size, VIEW)

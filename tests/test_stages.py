@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from must_tf import files
+from must_tf import storage
 from must_tf.errors import UserError
 from must_tf.stages import Stage, run_stages
 
@@ -30,7 +30,7 @@ def test_stages_run_once_and_after_those_that_they_need(tmp_path):
     first = python("first", "open('first', 'w').close()")
     second = python("second", "assert open('first'); open('second', 'w').close()", "first")
     run_stages([first, second], tmp_path, 2)
-    times = files.read_json(tmp_path / "minutes.json")
+    times = storage.read_json(tmp_path / "minutes.json")
     assert set(times) == {"first", "second"}
     (tmp_path / "second").unlink()
     before = (tmp_path / "first").stat().st_mtime_ns
@@ -39,13 +39,13 @@ def test_stages_run_once_and_after_those_that_they_need(tmp_path):
 
 
 def test_minutes_of_a_stage_that_was_killed_count_too(tmp_path):
-    files.write_json(tmp_path / "unfinished.json", {"one": 7.0})
+    storage.write_json(tmp_path / "unfinished.json", {"one": 7.0})
     one = python("one", "open('one', 'w').close()")
     run_stages([one], tmp_path, 1)
-    assert 7 <= files.read_json(tmp_path / "minutes.json")["one"] < 8
+    assert 7 <= storage.read_json(tmp_path / "minutes.json")["one"] < 8
     (tmp_path / "one").unlink()
     run_stages([one], tmp_path, 1)
-    assert files.read_json(tmp_path / "minutes.json")["one"] < 1
+    assert storage.read_json(tmp_path / "minutes.json")["one"] < 1
 
 
 def test_stage_that_is_killed_or_that_makes_nothing_is_told_as_what_it_is(tmp_path):
@@ -58,5 +58,5 @@ def test_stage_that_is_killed_or_that_makes_nothing_is_told_as_what_it_is(tmp_pa
 def test_stages_that_could_not_begin_are_refused(tmp_path):
     with pytest.raises(UserError, match="stage b: needs a, which does not come before it"):
         run_stages([python("b", "pass", "a"), python("a", "pass")], tmp_path, 1)
-    with files.locked(tmp_path), pytest.raises(UserError, match="another run is at work there"):
+    with storage.locked(tmp_path), pytest.raises(UserError, match="another run is at work there"):
         run_stages([python("a", "pass")], tmp_path, 1)

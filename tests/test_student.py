@@ -17,7 +17,7 @@ TWINS = (
     toy.STUFF,
     Segmentation("parts", ("leg", "seat")),
     toy.SCENE,
-    Classification("colour", ("red", "green", "blue", "grey")),
+    Classification("color", ("red", "green", "blue", "gray")),
 )
 
 
@@ -54,10 +54,10 @@ def test_tasks_of_one_kind_have_heads_of_their_own(twins):
         "stuff": 3,
         "parts": 2,
         "scene": 3,
-        "colour": 4,
+        "color": 4,
     }
     weights = {name: {id(v) for v in head.variables} for name, head in twins.heads.items()}
-    assert not weights["stuff"] & weights["parts"] and not weights["scene"] & weights["colour"]
+    assert not weights["stuff"] & weights["parts"] and not weights["scene"] & weights["color"]
 
 
 def test_every_weight_is_in_the_trunk_or_in_one_head(twins):
@@ -173,7 +173,7 @@ def test_classifier_has_no_pyramid():
     assert not any("fpn" in variable.name for variable in student.variables)
 
 
-def test_normalisation_is_that_of_the_images_mean():
+def test_normalization_is_that_of_the_images_mean():
     mean = tf.constant(np.broadcast_to((123.675, 116.28, 103.53), (1, 64, 64, 3)), tf.float32)
     student = Student([toy.SCENE], toy.TRUNK)
     np.testing.assert_allclose(

@@ -13,7 +13,7 @@ from must_tf.geometry import fit, stretch
 from must_tf.records import HUMAN, Manifest, Plan, Record, finish, pending, serialize, write_shard
 from must_tf.records.schema import parse
 from must_tf.tasks import Classification, Depth, Detection, Normals, Segmentation
-from must_tf.tasks.detection import _match
+from must_tf.tasks.detection.matching import match
 from must_tf.teachers import Teacher
 from must_tf.training import Experiment, Optimizer
 from must_tf.trunk import Trunk
@@ -143,7 +143,12 @@ def numpy(values):
     return tf.nest.map_structure(lambda value: np.asarray(value), values)
 
 
-# Predictions
+# Predictions and losses
+
+
+def image_losses(task, target, prediction):
+    """Returns what each image adds to a task's loss before it is divided, float32 [batch]."""
+    return tf.add_n([term.weight * term.sums for term in task.loss(target, prediction).values()])
 
 
 def random_prediction(task, rng, count, view=VIEW):
@@ -185,7 +190,7 @@ def _perfect_boxes(task, one):
     logits, offsets = {}, {}
     all_anchors = tf.concat([task._anchors(int(level), tf.constant(size)) for level, size in sizes.items()], 0)
     boxes = one["boxes"][tf.newaxis] * VIEW[0]
-    matched = _match(boxes, one["classes"][tf.newaxis], all_anchors)[0]
+    matched = match(boxes, one["classes"][tf.newaxis], all_anchors)[0]
     start = 0
     for level, size in sizes.items():
         count = size[0] * size[1] * task.anchor_scales * len(task.aspect_ratios)
@@ -199,7 +204,7 @@ def _perfect_boxes(task, one):
 
 
 def perfect_outputs(task, one):
-    """Returns what `Task.outputs` gives where the student is right and certain; for one image."""
+    """Returns what `Task.decode_predictions` gives where the student is right and certain; for one image."""
     if isinstance(task, Classification):
         return {"probs": np.eye(task.num_classes, dtype=np.float32)[int(np.argmax(one["probs"]))]}
     if isinstance(task, Detection):

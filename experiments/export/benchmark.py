@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import tf_keras
 
-from must_tf import files
+from must_tf import storage
 from must_tf.export import endpoints, litert, onnx, savedmodel
 from must_tf.export.parity import Runner
 from must_tf.student import Student
@@ -39,7 +39,7 @@ def main(out: str = "benchmark.json", backbone: str = "resnet-50", side: str = "
     with tempfile.TemporaryDirectory() as folder:
         results = measure(student, Path(folder), int(side), int(rounds))
     print(text(results))
-    files.write_json(out, results)
+    storage.write_json(out, results)
     print(f"{out}: the same as JSON")
 
 
@@ -76,7 +76,7 @@ def measure(student: Student, folder: Path, side: int, rounds: int) -> dict[str,
 def against_torch(student: Student, folder: Path, images: np.ndarray, rounds: int) -> Result:
     """Our backbone and pyramid against the same network written in PyTorch, both in ONNX Runtime.
 
-    Ours takes images [batch, H, W, 3], PyTorch's [batch, 3, H, W]: each gets its own, and normalises within.
+    Ours takes images [batch, H, W, 3], PyTorch's [batch, 3, H, W]: each gets its own, and normalizes within.
     """
     if importlib.util.find_spec("torch") is None:
         return {"skipped": "torch is not installed; ONNX of ours over ONNX from PyTorch was left out"}

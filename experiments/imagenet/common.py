@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from must_tf.errors import UserError, nearest
 from must_tf.pipeline import Augment
 from must_tf.records import Plan, finish, pending, read_manifest, write_shard
@@ -33,10 +31,10 @@ TRUNK = Trunk(
     norm_epsilon=0.001,  # ours: Model Garden's
     sync_norm=True,  # ours: as num_filters
 )
-# Factors on the scale are ours, as said; so is the change of colours, 0.3, which neither of the recipes has.
-DETECTION_AUGMENT = Augment(scale=(0.1, 2.0), colour=0.3)  # ours: Model Garden's recipe of detection from scratch
-CLASSIFICATION_AUGMENT = Augment(scale=(1.0, 2.5), colour=0.3)  # ours: for Inception's crops, which keep no aspect
-SEGMENTATION_AUGMENT = Augment(scale=(0.2, 1.5), colour=0.0)  # ours: Model Garden's recipe of PASCAL
+# Factors on the scale are ours, as said; so is the change of colors, 0.3, which neither of the recipes has.
+DETECTION_AUGMENT = Augment(scale=(0.1, 2.0), color=0.3)  # ours: Model Garden's recipe of detection from scratch
+CLASSIFICATION_AUGMENT = Augment(scale=(1.0, 2.5), color=0.3)  # ours: for Inception's crops, which keep no aspect
+SEGMENTATION_AUGMENT = Augment(scale=(0.2, 1.5), color=0.0)  # ours: Model Garden's recipe of PASCAL
 
 # What labels a task where a person does not, as `must label --teachers` takes it.
 MODELS = {
@@ -186,7 +184,7 @@ class Data:
             batch_size=4,
             trunk=_LOCAL_TRUNK,
             optimizer=dataclasses.replace(experiment.optimizer, warmup_steps=1, clip_norm=1.0),
-            init="",
+            init_from="",
             policy="float32",
             strategy="one",
             streams=1,
@@ -216,11 +214,7 @@ def make_up(folder: Path, names: tuple[str, ...]) -> None:
         return
     records = []
     for number in range(_LOCAL_IMAGES):
-        record = to_record(render(WORLDS["classification"], 0, number, _LOCAL_SIZE), tasks)
-        if "depth" in names:
-            depth = record.labels["depth"]
-            record.labels["depth"] = np.where(depth > 0, 1 / np.maximum(depth, 1e-3), np.nan)
-        records.append(record)
+        records.append(to_record(render(WORLDS["classification"], 0, number, _LOCAL_SIZE), tasks))
     write_shard(plan, 0, records)
     finish(plan)
 
@@ -235,7 +229,12 @@ def make_task(name: str, classes: Sequence[str]) -> Task:
         return Segmentation(name, tuple(classes))
     if name == "diode_normals":
         return Normals(name)
-    return Depth(name, AFFINE_INVERSE) if name == "depth" else Depth(name)
+    if name == "nyu_depth":
+        return Depth(name)
+    if name == "depth":
+        return Depth(name, AFFINE_INVERSE)
+    known = {task for folder in FOLDERS.values() for task in folder.tasks}
+    raise UserError(f"imagenet: no task {name!r}; {nearest(name, known)}")
 
 
 def _made_up_task(name: str) -> Task:

@@ -1,4 +1,4 @@
-r"""The paper's six downstream tasks, fine-tuned end to end: what judges an initialisation.
+r"""The paper's six downstream tasks, fine-tuned end to end: what judges an initialization.
 
     must label --images='tfds:cifar100/train[:90%]' --out=data/imagenet/cifar100_train
     must label --images='tfds:cifar100/train[90%:]' --out=data/imagenet/cifar100_held
@@ -24,21 +24,21 @@ Argument: one of `TASKS`; `--config.runlocal=true` (or `ade20k,runlocal`) tries 
 judge, for each task:
 
     must transfer --config=imagenet/downstream.py:ade20k --reference=supervised --seeds=0,1,2 \
-      --inits=random=,supervised=runs/imagenet/table2_supervised,must=runs/imagenet/table2_must \
+      --init_from=random=,supervised=runs/imagenet/table2_supervised,must=runs/imagenet/table2_must \
       --learning_rates=0.005,0.01,0.02,0.04 --steps=10000,20000,40000 --workdir=transfer
     must report --transfer=transfer/transfer.json --out=transfer.html
 
-Each initialisation takes the learning rate and steps (the paper sweeps both; the values are ours) that are best on the
+Each initialization takes the learning rate and steps (the paper sweeps both; the values are ours) that are best on the
 held-out part of the training set. The held-out images of DIODE and NYU are of scenes that training sees too; those of
 the test sets are not. The paper's figures are of the whole training set, which is the config's `train` and `validation`
-together: once the settings are chosen, each initialisation is fine-tuned so with its own:
+together: once the settings are chosen, each initialization is fine-tuned so with its own:
 
     must transfer --config=imagenet/downstream.py:ade20k --reference=supervised --seeds=0,1,2 \
-      --inits=random=,supervised=runs/imagenet/table2_supervised,must=runs/imagenet/table2_must \
+      --init_from=random=,supervised=runs/imagenet/table2_supervised,must=runs/imagenet/table2_must \
       --config.train=data/imagenet/ade20k_train,data/imagenet/ade20k_held --config.validation= \
       --settings_of=transfer --workdir=transfer_whole
 
-Without a comparison: must finetune --config=imagenet/downstream.py:ade20k --init=runs/imagenet/table2_must
+Without a comparison: must finetune --config=imagenet/downstream.py:ade20k --init_from=runs/imagenet/table2_must
 --workdir=runs/ade20k. On a TPU: --config.strategy=tpu.
 
 What it takes, as computed (not measured) for cores of TPU v3, 16 GiB each, at an assumed
@@ -63,7 +63,7 @@ from must_tf.experiments.imagenet.common import DETECTION_AUGMENT, SEGMENTATION_
 from must_tf.pipeline import Augment
 from must_tf.training import Experiment, Optimizer
 
-_PIXELS = Augment(scale=(1.0, 1.5), colour=0.2)  # ours
+_PIXELS = Augment(scale=(1.0, 1.5), color=0.2)  # ours
 
 
 @dataclasses.dataclass(frozen=True)

@@ -96,7 +96,7 @@ class Run:
       epochs: over them.
       rule: of the weights of the losses, where there are several.
       trunk: the architecture.
-      init: what it starts from.
+      init_from: what it starts from.
     """
 
     data: tuple[str, ...]
@@ -105,7 +105,7 @@ class Run:
     epochs: float = 90  # paper: of table 2; ours: of the others
     rule: str = "paper"  # paper: of students on ImageNet
     trunk: Trunk = TRUNK
-    init: str = ""
+    init_from: str = ""
 
 
 _UNION = _IMAGENET + _COCO + _OBJECTS365
@@ -135,7 +135,7 @@ RUNS: dict[str, Run] = {
         epochs=10,  # ours
         rule="paper",  # ours
         trunk=_EFFICIENTNET,
-        init="runs/imagenet/table7_supervised",  # ours: as above
+        init_from="runs/imagenet/table7_supervised",  # ours: as above
     ),
 }
 
@@ -162,7 +162,7 @@ def get_config(argument: str = "") -> Experiment:
         ),
         balance=_balance(run),
         augment=CLASSIFICATION_AUGMENT if supervised else DETECTION_AUGMENT,
-        init=run.init,
+        init_from=run.init_from,
         policy="mixed_bfloat16",  # ours
         strategy="mirrored",  # ours: all GPUs of a machine
         conflicts_every=0 if len(run.tasks) == 1 else 10_000,  # ours

@@ -18,7 +18,7 @@ here (paper):
     wget -O checkpoints/midas.onnx https://github.com/isl-org/MiDaS/releases/download/v2/model-f46da743.onnx
     cp experiments/imagenet/cards/midas.yaml checkpoints/midas.onnx.card.yaml
 
-It has the MIT licence. Its version is ours: the one that was trained on as many images as the paper says. It was not
+It has the MIT license. Its version is ours: the one that was trained on as many images as the paper says. It was not
 run here: see the card, and look at some labels first, with `must label --preview=16`.
 
 On 8 cores of a TPU v3 a batch goes through in parts, as the table says: --config.strategy=tpu

@@ -1,1 +1,1 @@
-"""How fast labelling is, and how much memory it takes."""
+"""How fast labeling is, and how much memory it takes."""

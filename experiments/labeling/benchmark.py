@@ -1,8 +1,8 @@
-"""What labelling costs: python -m must_tf.experiments.labeling.benchmark [--out=FILE]. Prints, and writes JSON.
+"""What labeling costs: python -m must_tf.experiments.labeling.benchmark [--out=FILE]. Prints, and writes JSON.
 
 1. Images/s of `must label` over images/s of the bare teacher's `predict` on images that are in memory already, at the
    same batch size, in turns within one run; of a light and of a heavier classifier, on photographs of 640 x 427 pixels.
-2. Peak memory of labelling 1,000 and 20,000 images, each in a process of its own.
+2. Peak memory of labeling 1,000 and 20,000 images, each in a process of its own.
 """
 
 import functools
@@ -20,7 +20,7 @@ from absl import app, flags
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from must_tf import files
+from must_tf import storage
 from must_tf.labeling import label
 from must_tf.progress import peak_memory_gb
 from must_tf.teachers import Teacher, load_teacher
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
         memory = {str(count): in_own_process(functools.partial(peak, count)) for count in (1_000, 20_000)}
     results = {"speed": speed, "memory_gb": memory}
     print(text(results))
-    files.write_json(_OUT.value, results)
+    storage.write_json(_OUT.value, results)
     print(f"{_OUT.value}: the same as JSON")
 
 
@@ -69,12 +69,12 @@ def save(model: tf_keras.Model, folder: str) -> Teacher:
     path, card = Path(folder, f"{model.name}.keras"), Path(folder, f"{model.name}.json")
     model.save(path)
     said = {"task": "classification", "activation": "probabilities", "range": [-1, 1], "resize": "fit"}
-    files.write_json(card, said | {"class_names": [f"class {i}" for i in range(model.output_shape[-1])]})
+    storage.write_json(card, said | {"class_names": [f"class {i}" for i in range(model.output_shape[-1])]})
     return load_teacher("classes", f"keras:{path}", str(card))
 
 
 def compare(model: tf_keras.Model, folder: str) -> dict[str, Any]:
-    """Returns images/s of labelling and of `predict`, the median of some turns of each, their ratio, and the turns."""
+    """Returns images/s of labeling and of `predict`, the median of some turns of each, their ratio, and the turns."""
     batch = np.random.default_rng(0).uniform(-1, 1, (BATCH, SIDE, SIDE, 3)).astype(np.float32)
     batches = tf.data.Dataset.from_tensors(batch).repeat(PHOTOS // BATCH)  # in memory, and never copied
     label_once = functools.partial(_label, save(model, folder), folder)
@@ -84,10 +84,10 @@ def compare(model: tf_keras.Model, folder: str) -> dict[str, Any]:
     while len(turns) < TURNS or time.monotonic() - started < SECONDS:
         turns.append((_rate(label_once), _rate(predict_once)))
     rates = np.array(turns)
-    labelled, predicted = np.median(rates, axis=0)
+    labeled, predicted = np.median(rates, axis=0)
     ratio = float(np.median(rates[:, 0] / rates[:, 1]))
     listed = [{"label": ours, "predict": bare} for ours, bare in turns]
-    return {"label": float(labelled), "predict": float(predicted), "ratio": ratio, "turns": listed}
+    return {"label": float(labeled), "predict": float(predicted), "ratio": ratio, "turns": listed}
 
 
 def peak(count: int) -> float:

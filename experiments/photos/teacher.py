@@ -25,8 +25,8 @@ def get_config(task: str = "depth") -> Experiment:
         batch_size=16,
         trunk=TRUNK,
         optimizer=OPTIMIZER,
-        # A photograph is seldom square: views with a padded margin are part of what is learnt.
-        augment=Augment(scale=(0.7, 1.5), colour=0.5),
+        # A photograph is seldom square: views with a padded margin are part of what is learned.
+        augment=Augment(scale=(0.7, 1.5), color=0.5),
         policy="mixed_bfloat16",
         checkpoint_every=250,
     )

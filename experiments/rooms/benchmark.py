@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from must_tf import files, garden
+from must_tf import garden, storage
 from must_tf.experiments.rooms.trunk import OPTIMIZER, TRUNK
 from must_tf.pipeline import training_batches
 from must_tf.progress import Progress
@@ -52,7 +52,7 @@ def main(out: str = "benchmark.json") -> None:
             "combine": combine(batch),
         }
     print(text(results))
-    files.write_json(out, results)
+    storage.write_json(out, results)
     print(f"{out}: the same as JSON")
 
 

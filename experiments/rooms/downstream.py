@@ -1,6 +1,6 @@
 """A downstream task on rooms that no teacher saw: other categories, textures and light.
 
-    must finetune --config=rooms/downstream.py:normals --init=runs/student --workdir=runs/normals
+    must finetune --config=rooms/downstream.py:normals --init_from=runs/student --workdir=runs/normals
 
 Argument: classification, detection, segmentation_a, segmentation_b, depth or normals.
 """

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from must_tf import files
+from must_tf import storage
 from must_tf.pipeline import Augment, training_batches
 from must_tf.progress import peak_memory_gb
 from must_tf.records import HUMAN, Dataset, Manifest, Record, Shard, serialize
@@ -36,7 +36,7 @@ def main(out: str = "pipeline_benchmark.json") -> None:
     with tempfile.TemporaryDirectory() as folder:
         results = {"jpeg": jpeg(Path(folder)), "records": sizes(Path(folder))}
     print(text(results))
-    files.write_json(out, results)
+    storage.write_json(out, results)
     print(f"{out}: the same as JSON")
 
 
@@ -56,7 +56,7 @@ def jpeg(folder: Path, images: int = 256, batches: int = 24, rounds: int = 25) -
     """Batches of the pipeline against batches of a bare map, in turns; the ratios are medians of the rounds'."""
     photos = [photo(seed) for seed in range(images)]
     dataset = written(folder / "jpeg", [serialize(_record(one, (427, 640)), [TASK]) for one in photos], shards=4)
-    changes = {"plain": Augment(scale=(1, 1), flip=False, colour=0.0), "augmented": Augment()}
+    changes = {"plain": Augment(scale=(1, 1), flip=False, color=0.0), "augmented": Augment()}
     streams = [training_batches([dataset], [TASK], [SIZE], BATCH, augment=change) for change in changes.values()]
     streams.append(_bare(dataset))
     for stream in streams:
@@ -103,7 +103,7 @@ def photo(seed: int) -> bytes:
 
 
 def written(folder: Path, records: list[bytes], shards: int) -> Dataset:
-    """Writes serialised records as a dataset without a manifest on disk."""
+    """Writes serialized records as a dataset without a manifest on disk."""
     folder.mkdir()
     for shard in range(shards):
         with tf.io.TFRecordWriter(str(folder / str(shard))) as writer:
@@ -137,7 +137,7 @@ def _of_one_pixel(folder: Path, count: int) -> Path:
     shards = max(count // 1000, 20)  # of few records, too, enough to read several at once
     encoded = tf.io.encode_png(np.zeros((1, 1, 3), np.uint8)).numpy()
     written(folder, [serialize(_record(encoded, (1, 1), "PNG"), [TASK])] * count, shards)
-    files.write_json(folder / "counts.json", [count // shards] * shards)
+    storage.write_json(folder / "counts.json", [count // shards] * shards)
     return folder
 
 

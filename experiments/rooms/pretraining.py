@@ -26,7 +26,7 @@ BATCH_SIZE, STEPS, LEARNING_RATE = 16, 4000, 0.2
 _DETECTION: Any = TEACHER_TASKS["detection"]
 TASKS: dict[str, Task] = TEACHER_TASKS | {"detection": dataclasses.replace(_DETECTION, min_score=0.3)}
 _ALL = tuple(TASKS)
-_LABELLED = ("detection", "segmentation", "depth")  # sets of the teachers; the classes are those of the shared set
+_LABELED = ("detection", "segmentation", "depth")  # sets of the teachers; the classes are those of the shared set
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,29 +38,29 @@ class Run:
       train: folders of records, below `data/`.
       balance: rule of the tasks' weights.
       combine: rule of the tasks' gradients in the trunk.
-      init: workdir that the run starts from; the seed's number takes the place of `{seed}`.
+      init_from: workdir that the run starts from; the seed's number takes the place of `{seed}`.
     """
 
     tasks: tuple[str, ...]
     train: tuple[str, ...]
     balance: str = "paper"
     combine: str = "sum"
-    init: str = ""
+    init_from: str = ""
 
 
-_SHARED = ("labelled/shared",)
+_SHARED = ("labeled/shared",)
 RUNS: dict[str, Run] = {
     "supervised": Run(("classification",), ("rooms/shared/train",)),
-    **{f"teacher_{task}": Run((task,), (f"rooms/{task}/train",)) for task in _LABELLED},
+    **{f"teacher_{task}": Run((task,), (f"rooms/{task}/train",)) for task in _LABELED},
     "simclr": Run(("classification",), ("rooms/shared/train",)),
     "must": Run(_ALL, _SHARED),
     "classification_depth": Run(("classification", "depth"), _SHARED),
     "classification_depth_segmentation": Run(("classification", "depth", "segmentation"), _SHARED),
-    **{f"student_{task}": Run((task,), _SHARED) for task in _LABELLED},
-    "multitask": Run(_ALL, ("rooms/shared/train", *(f"rooms/{task}/train" for task in _LABELLED))),
-    "multitask_pseudo": Run(_ALL, ("labelled/shared", *(f"labelled/{task}" for task in _LABELLED))),
-    **{f"pseudo_{count}": Run(_ALL, (f"labelled/unlabelled_{count}",)) for count in (500, 2000, 8000)},
-    "bootstrap": Run(_ALL, _SHARED, init="runs/supervised-{seed}"),
+    **{f"student_{task}": Run((task,), _SHARED) for task in _LABELED},
+    "multitask": Run(_ALL, ("rooms/shared/train", *(f"rooms/{task}/train" for task in _LABELED))),
+    "multitask_pseudo": Run(_ALL, ("labeled/shared", *(f"labeled/{task}" for task in _LABELED))),
+    **{f"pseudo_{count}": Run(_ALL, (f"labeled/unlabeled_{count}",)) for count in (500, 2000, 8000)},
+    "bootstrap": Run(_ALL, _SHARED, init_from="runs/supervised-{seed}"),
     "pcgrad": Run(_ALL, _SHARED, combine="pcgrad"),
     "attittud": Run(_ALL, _SHARED, combine="attittud"),
     "uncertainty": Run(_ALL, _SHARED, balance="uncertainty"),
@@ -91,7 +91,7 @@ def get_config(argument: str = "must") -> Experiment:
         balance=balance,
         combine=Combine(run.combine, target="classification" if run.combine == "attittud" else ""),
         augment=Augment(scale=(0.9, 1.25)),
-        init=run.init.format(seed=seed),
+        init_from=run.init_from.format(seed=seed),
         policy="mixed_bfloat16",
         seed=seed,
         conflicts_every=200 if len(run.tasks) > 1 else 0,

@@ -22,22 +22,22 @@ _PROCESSES = flags.DEFINE_integer("processes", os.cpu_count(), "Stages at once."
 
 SEEDS = (0, 1, 2)
 RATES, SWEPT_STEPS = (0.05, 0.2), (100, 300)
-FEW = (30, 90)  # of 300 labelled images
+FEW = (30, 90)  # of 300 labeled images
 VIEW_SIZES = (64, 96, 128, 160, 192)
 
 TEACHERS = {"classification": "supervised"} | {
     task: f"teacher_{task}" for task in ("detection", "segmentation", "depth")
 }
-LABELLED = {name: f"rooms/{name}/train" for name in ("shared", "detection", "segmentation", "depth")} | {
-    f"unlabelled_{count}": f"unlabelled_{count}/unlabelled/train" for count in (500, 2000, 8000)
+LABELED = {name: f"rooms/{name}/train" for name in ("shared", "detection", "segmentation", "depth")} | {
+    f"unlabeled_{count}": f"unlabeled_{count}/unlabeled/train" for count in (500, 2000, 8000)
 }
 REPEATED = ("supervised", "must", "simclr")  # pre-trained anew for each seed; of the others, seed 0 alone
 
 ORDER = (
-    *("must", "held_out", "simclr", "added", "teachers", "students", "union", "unlabelled", "bootstrap", "combine"),
+    *("must", "held_out", "simclr", "added", "teachers", "students", "union", "unlabeled", "bootstrap", "combine"),
     "few",
 )
-# Initialisations that are fine-tuned together, in the order of their importance.
+# Initializations that are fine-tuned together, in the order of their importance.
 GROUPS: dict[str, tuple[str, ...]] = {
     "must": ("random", "supervised", "must"),
     "simclr": ("simclr",),
@@ -45,7 +45,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "teachers": ("teacher_detection", "teacher_segmentation", "teacher_depth"),
     "students": ("student_detection", "student_segmentation", "student_depth"),
     "union": ("multitask", "multitask_pseudo"),
-    "unlabelled": ("pseudo_500", "pseudo_2000", "pseudo_8000"),
+    "unlabeled": ("pseudo_500", "pseudo_2000", "pseudo_8000"),
     "bootstrap": ("bootstrap",),
     "combine": ("pcgrad", "attittud", "uncertainty"),
 }
@@ -87,7 +87,7 @@ def _data() -> list[Stage]:
         _rooms("validation", [f"downstream_{task}/validation" for task in DOWNSTREAM], 300),
         _rooms("test", [f"downstream_{task}/test" for task in DOWNSTREAM], 1000),
         _rooms("held_out", [f"{name}/test" for name in ("detection", "segmentation", "depth", "shared")], 1000),
-        *(_rooms(f"unlabelled_{n}", ["unlabelled/train"], n, f"unlabelled_{n}") for n in (500, 2000, 8000)),
+        *(_rooms(f"unlabeled_{n}", ["unlabeled/train"], n, f"unlabeled_{n}") for n in (500, 2000, 8000)),
         *(_rooms(f"few_{n}", [f"downstream_{task}/train" for task in DOWNSTREAM], n, f"few_{n}") for n in FEW),
     ]
 
@@ -106,11 +106,11 @@ def _pretraining(name: str, seed: int) -> list[Stage]:
     run, stages, needs = RUNS[name], [], ["rooms_teachers"]
     for folder in run.train:
         kind, _, dataset = folder.partition("/")
-        if kind == "labelled":
+        if kind == "labeled":
             stages += [stage for teacher in TEACHERS.values() for stage in _pretraining(teacher, 0)]
             stages.append(_label(dataset))
             needs.append(stages[-1].name)
-    if run.init:
+    if run.init_from:
         stages += _pretraining("supervised", seed)
         needs.append(stages[-1].name)
     config, workdir = f"--config=rooms/pretraining.py:{name},{seed}", f"--workdir=runs/{name}-{seed}"
@@ -127,17 +127,17 @@ def _label(dataset: str) -> Stage:
     teachers = ",".join(f"{task}=student:runs/{name}-0" for task, name in TEACHERS.items())
     command = (
         "label",
-        f"--images=data/{LABELLED[dataset]}",
+        f"--images=data/{LABELED[dataset]}",
         f"--teachers={teachers}",
-        f"--out=data/labelled/{dataset}",
+        f"--out=data/labeled/{dataset}",
     )
-    rooms = f"rooms_{dataset}" if dataset.startswith("unlabelled") else "rooms_teachers"
+    rooms = f"rooms_{dataset}" if dataset.startswith("unlabeled") else "rooms_teachers"
     needs = (rooms, *(f"{name}-0" for name in TEACHERS.values()))
-    return Stage(f"label_{dataset}", command, f"data/labelled/{dataset}/manifest.json", needs)
+    return Stage(f"label_{dataset}", command, f"data/labeled/{dataset}/manifest.json", needs)
 
 
 def _transfer(task: str, group: str, few: int = 0) -> Stage:
-    """The protocol on one task, for the initialisations of a group, on all of its labelled images or on a few."""
+    """The protocol on one task, for the initializations of a group, on all of its labeled images or on a few."""
     inits = GROUPS[group]
     paths = [f"{name}={_path(name)}" for name in inits]
     name = f"few_{few}" if few else "transfer"
@@ -145,7 +145,7 @@ def _transfer(task: str, group: str, few: int = 0) -> Stage:
     command = (
         "transfer",
         f"--config=rooms/finetuning.py:{task}" + (f",{few}" if few else ""),
-        f"--inits={','.join(paths)}",
+        f"--init_from={','.join(paths)}",
         f"--seeds={','.join(map(str, SEEDS))}",
         f"--learning_rates={','.join(map(str, RATES))}",
         f"--steps={','.join(map(str, SWEPT_STEPS))}",

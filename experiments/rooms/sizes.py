@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from must_tf import files
+from must_tf import storage
 from must_tf.experiments.rooms.teacher import get_config
 from must_tf.inference import evaluate
 from must_tf.records import open_dataset
@@ -37,7 +37,7 @@ def main(out: str = "sizes_benchmark.json", folder: str = "runs/sizes", seeds: s
             for size in SCORED:
                 scores[str(size)].append(evaluate(student, data, (size, size))[TASK]["mIoU"])
     print(text(results))
-    files.write_json(out, results)
+    storage.write_json(out, results)
     print(f"{out}: the same as JSON")
 
 

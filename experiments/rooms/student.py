@@ -2,7 +2,7 @@
 
     must train --config=rooms/student.py --workdir=runs/student
 
-Its data: `must label` over the classification set (whose human classes stay) and over the unlabelled set. All teachers
+Its data: `must label` over the classification set (whose human classes stay) and over the unlabeled set. All teachers
 have the student's batch size and learning rate, so the paper's rule gives 1 to each; depth's weight is given.
 """
 
@@ -17,7 +17,7 @@ def get_config() -> Experiment:
     """Returns the experiment of the student."""
     return Experiment(
         tasks=tuple(TEACHER_TASKS.values()),
-        train=("data/labelled/classification", "data/labelled/unlabelled"),
+        train=("data/labeled/classification", "data/labeled/unlabeled"),
         steps=2400,
         input_size=(64, 64),
         batch_size=16,

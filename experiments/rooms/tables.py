@@ -19,7 +19,7 @@ from typing import Any
 
 from absl import flags
 
-from must_tf import files
+from must_tf import storage
 from must_tf.cli import app
 from must_tf.demo import DOWNSTREAM
 from must_tf.evaluation.cells import Cell, read_cells, tabulate
@@ -34,7 +34,7 @@ _RESULTS = flags.DEFINE_string("results", None, "Folder of the JSON files.", fla
 flags.mark_flag_as_required("results", flag_values=FLAGS)
 
 TABLES_IN, CURVES_IN = "tables", "curves"
-_METRICS = {name: task.main_metric for name, task in TEACHER_TASKS.items()}
+_METRICS = {name: task.main_score.name for name, task in TEACHER_TASKS.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ TABLES: dict[str, Table] = {
         "supervised",
         "must",
         "Each seed has its own pre-training. One set of teachers for all. The cost of pre-training is the student's "
-        "own, with seed 0: teachers and labelling are not counted.",
+        "own, with seed 0: teachers and labeling are not counted.",
     ),
     "table3": Table(
         "Table 3: tasks added one at a time",
@@ -84,14 +84,14 @@ TABLES: dict[str, Table] = {
         f"A teacher saw human labels of its own 4,000 rooms, and no shared image. {_OTHERS}",
     ),
     "table5": Table(
-        "Table 5: labelled sets together, and pseudo labels on top",
+        "Table 5: labeled sets together, and pseudo labels on top",
         ("supervised", "multitask", "multitask_pseudo"),
         "multitask",
         "multitask_pseudo",
         f"supervised is pre-trained with each seed; the others: {_ONCE}",
     ),
     "table6": Table(
-        "Table 6: pseudo labels alone, by the number of unlabelled images",
+        "Table 6: pseudo labels alone, by the number of unlabeled images",
         ("supervised", "pseudo_500", "pseudo_2000", "pseudo_8000"),
         "pseudo_500",
         "pseudo_8000",
@@ -126,14 +126,14 @@ def collect(out: Path, results: Path) -> None:
 
 
 def _copy(path: Path, place: Path) -> None:
-    files.write_bytes(place, path.read_bytes())
+    storage.write_bytes(place, path.read_bytes())
 
 
 def make(results: Path) -> list[Path]:
     """Makes the tables and curves out of the files of a folder; returns them. What has no cell yet is left out."""
     cells = _read(results / "cells")
-    made = _tables(cells, files.read_json(results / TIMES) if (results / TIMES).exists() else {})
-    curves = {"unlabelled": _unlabelled(cells), "few": _few(results, cells), "sizes": _sizes(results)}
+    made = _tables(cells, storage.read_json(results / TIMES) if (results / TIMES).exists() else {})
+    curves = {"unlabeled": _unlabeled(cells), "few": _few(results, cells), "sizes": _sizes(results)}
     return [_write(results / TABLES_IN / f"{name}.json", table) for name, table in made.items()] + [
         _write(results / CURVES_IN / f"{name}.json", curve) for name, curve in curves.items() if _drawn(curve)
     ]
@@ -146,7 +146,7 @@ def _read(folder: Path) -> list[Cell]:
 
 
 def _write(path: Path, value: Any) -> Path:
-    files.write_json(path, value)
+    storage.write_json(path, value)
     return path
 
 
@@ -177,20 +177,18 @@ def _command(until: str) -> str:
     return f"python -m must_tf.experiments.rooms.replication --out=replication --until={until}"
 
 
-def _unlabelled(cells: Sequence[Cell]) -> dict[str, Any]:
+def _unlabeled(cells: Sequence[Cell]) -> dict[str, Any]:
     """Table 6 as a curve."""
     counts = (500, 2000, 8000)
     panels = []
     for task in DOWNSTREAM:
         points = [_scores(cells, task, f"pseudo_{count}") for count in counts]
         panels.append((task, {"pseudo labels alone": points}))
-    return _curve(
-        "Transfer by the number of unlabelled images", "unlabelled images", counts, panels, "unlabelled", cells
-    )
+    return _curve("Transfer by the number of unlabeled images", "unlabeled images", counts, panels, "unlabeled", cells)
 
 
 def _few(results: Path, cells: Sequence[Cell]) -> dict[str, Any]:
-    """Transfer by the number of labelled images downstream."""
+    """Transfer by the number of labeled images downstream."""
     counts = (*replication.FEW, 300)
     by_count = {300: cells}
     for count in replication.FEW:
@@ -200,7 +198,7 @@ def _few(results: Path, cells: Sequence[Cell]) -> dict[str, Any]:
     for task in DOWNSTREAM:
         lines = {init: [_scores(by_count[n], task, init) for n in counts] for init in replication.GROUPS["must"]}
         panels.append((task, lines if any(by_count[n] for n in replication.FEW) else {}))
-    return _curve("Transfer by the number of labelled images", "labelled images", counts, panels, "few", cells)
+    return _curve("Transfer by the number of labeled images", "labeled images", counts, panels, "few", cells)
 
 
 def _sizes(results: Path) -> dict[str, Any]:
@@ -210,7 +208,7 @@ def _sizes(results: Path) -> dict[str, Any]:
         lines = {}
         for name, run in replication.judged(task).items():
             paths = [results / "held_out" / task / f"{run}-{size}.json" for size in replication.VIEW_SIZES]
-            scores = [files.read_json(path)["scores"][task] if path.exists() else None for path in paths]
+            scores = [storage.read_json(path)["scores"][task] if path.exists() else None for path in paths]
             if any(scores):
                 lines[name] = [[score[_METRICS[task]]] if score else None for score in scores]
         panels.append((f"{task}, {_METRICS[task]}", lines))

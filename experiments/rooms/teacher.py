@@ -1,4 +1,4 @@
-"""A teacher of one task on its own labelled rooms.
+"""A teacher of one task on its own labeled rooms.
 
     must train --config=rooms/teacher.py:detection --workdir=runs/teacher_detection
 

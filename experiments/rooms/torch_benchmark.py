@@ -1,7 +1,7 @@
 """How fast a step is beside PyTorch's: python -m must_tf.experiments.rooms.torch_benchmark.
 
 Prints, and writes as JSON, images/s of ours over images/s of the same network in PyTorch: ResNet-18 with a pyramid of
-64 filters and one head, 96 px, batches of 32. A step is normalisation, forward pass, loss, backward pass, a bound on
+64 filters and one head, 96 px, batches of 32. A step is normalization, forward pass, loss, backward pass, a bound on
 the gradients' norm, and SGD with Nesterov momentum and weight decay. Ours is the step that `must train` makes, with
 all that it guards against and reports. PyTorch's is eager, in its fast form on a CPU: channels-last, autocast for
 bfloat16, the fused optimizer; torch.compile, which needs a C++ compiler and a minute a row, is left out unless asked.
@@ -29,7 +29,7 @@ from unittest import mock
 import numpy as np
 import tensorflow as tf
 
-from must_tf import files
+from must_tf import storage
 from must_tf.experiments.rooms.trunk import OPTIMIZER, TRUNK
 from must_tf.sources.rooms.dataset import TEACHER_TASKS
 from must_tf.student import Student
@@ -46,7 +46,7 @@ POLICIES = ("mixed_bfloat16", "float32")
 KEPT = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 Batch = tuple[np.ndarray, Mapping[str, np.ndarray]]
 Run = Callable[[], Any]
-Labelling = Segmentation | Classification
+Labeling = Segmentation | Classification
 
 
 def main(
@@ -73,18 +73,18 @@ def main(
     }
     for name in TASKS:
         task = TEACHER_TASKS[name]
-        assert isinstance(task, Labelling)
+        assert isinstance(task, Labeling)
         for policy in POLICIES:
             arguments = task, trunk, policy, int(size), int(batch), int(rounds), compiled == "yes"
             row = _alone({}, *arguments) | {"memory_kept": _alone(KEPT, *arguments)}
             print(text(name, policy, row), flush=True)
             results[f"{name}/{policy}"] = row
-    files.write_json(out, results)
+    storage.write_json(out, results)
     print(f"{out}: the same as JSON")
 
 
 def compare(
-    task: Labelling, trunk: Trunk, policy: str, size: int, batch: int, rounds: int, compiled: bool = False
+    task: Labeling, trunk: Trunk, policy: str, size: int, batch: int, rounds: int, compiled: bool = False
 ) -> dict[str, Any]:
     """Images/s of ours over PyTorch's, with one kind of head and one precision; `fastest` is of the fastest rounds."""
     data = random_batch(task, size, batch)
@@ -136,7 +136,7 @@ def _page_faults() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
-def random_batch(task: Labelling, size: int, batch: int) -> Batch:
+def random_batch(task: Labeling, size: int, batch: int) -> Batch:
     """Images uint8 [batch, size, size, 3], and a label of the task on each."""
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, [batch, size, size, 3], np.uint8)
@@ -146,7 +146,7 @@ def random_batch(task: Labelling, size: int, batch: int) -> Batch:
     return images, {"probs": probs, "hard": np.ones(batch, bool)}
 
 
-def our_step(task: Labelling, student: Student, data: Batch) -> Run:
+def our_step(task: Labeling, student: Student, data: Batch) -> Run:
     """The step that training makes."""
     balancer = Balancer(Balance(), student.tasks, len(data[0]), OPTIMIZER.learning_rate)
     combiner = Combiner(Combine(), list(student.tasks), trunk_variables(student), 0)
@@ -157,7 +157,7 @@ def our_step(task: Labelling, student: Student, data: Batch) -> Run:
     return lambda: float(step(batch)["loss"])
 
 
-def torch_step(task: Labelling, trunk: Trunk, policy: str, data: Batch, compiled: bool = False) -> tuple[Any, Run]:
+def torch_step(task: Labeling, trunk: Trunk, policy: str, data: Batch, compiled: bool = False) -> tuple[Any, Run]:
     """The same network in PyTorch, and its step."""
     import torch
     from torch.nn import functional

@@ -16,7 +16,7 @@ VERBS = {
     "train": "records → student (or teacher)",
     "export": "student → SavedModel, ONNX",
     "finetune": "a trunk + records of a task of yours → model",
-    "transfer": "one task from several initialisations, compared",
+    "transfer": "one task from several initializations, compared",
     "evaluate": "a model's scores on a dataset",
     "report": "one HTML page: tables, curves, pictures",
 }

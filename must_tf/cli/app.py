@@ -21,6 +21,19 @@ _OF_PLACES = (
     errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST,
     errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE,
 )  # fmt: skip
+_RENAMED = {  # flags of version 0.1.0, and what they are called now
+    "licence": "license",
+    "allow_licences": "allow_licenses",
+    "normalise": "normalize",
+    "nonormalise": "nonormalize",
+    "utilisation": "utilization",
+    "init": "init_from",
+    "inits": "init_from",
+    "colour": "color",
+    "grey": "gray",
+    "config.init": "config.init_from",
+    "config.augment.colour": "config.augment.color",
+}
 Number = TypeVar("Number", int, float)
 
 
@@ -36,6 +49,7 @@ def run(program: str, doc: str, own_flags: flags.FlagValues, main: Callable[[], 
         return
 
     def parse(arguments: Sequence[str]) -> list[str]:
+        refuse_former(arguments)
         flags.FLAGS(arguments[:1])  # absl's own flags keep their defaults
         rest = own_flags(arguments)
         if len(rest) > 1:
@@ -78,8 +92,17 @@ def fail(message: str, code: int = 2) -> None:
     sys.exit(code)
 
 
+def refuse_former(argv: Sequence[str]) -> None:
+    """Ends the program with the new name where a flag has one of an older version."""
+    for argument in argv:
+        name = argument.lstrip("-").partition("=")[0]
+        if argument.startswith("-") and name in _RENAMED:
+            fail(f"--{name}: is now --{_RENAMED[name]}")
+
+
 def split_fields(argv: Sequence[str], prefix: str = "--config.") -> tuple[list[str], dict[str, str]]:
     """Takes the `--config.FIELD=VALUE` out of the arguments; returns the others, and {FIELD: VALUE}."""
+    refuse_former(argv)
     rest, overrides = [], {}
     for argument in argv:
         if argument.startswith(prefix):

@@ -30,10 +30,8 @@ def main() -> None:
 
     out = Path(_OUT.value)
     table = demo.run(out, _SCALE.value, _SEED.value, _PROCESSES.value)
-    labelled = [out / "data" / "labelled" / name for name in ("classification", "unlabelled")]
+    labeled = [out / "data" / "labeled" / name for name in ("classification", "unlabeled")]
     runs = [out / "runs" / name for name in (*(f"teacher_{task}" for task in demo.TEACHERS), "student")]
-    report(
-        out / "report.html", labelled, runs, out / "runs" / "student", [out / "transfer.json"], title="MuST on rooms"
-    )
+    report(out / "report.html", labeled, runs, out / "runs" / "student", [out / "transfer.json"], title="MuST on rooms")
     print(transfer_table(table))
     print(f"{out / 'report.html'}: the page")

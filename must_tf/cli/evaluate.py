@@ -30,15 +30,15 @@ def run(argv: list[str]) -> None:
 
 def main() -> None:
     """Scores."""
-    from must_tf import files
+    from must_tf import storage
     from must_tf.errors import UserError
     from must_tf.inference import evaluate
     from must_tf.records import open_dataset
+    from must_tf.saving import CONFIG, read_input_size
     from must_tf.training import load_student
-    from must_tf.training.checkpoint import CONFIG, read_input_size
 
     student = load_student(_WORKDIR.value)
-    config = files.read_json(Path(_WORKDIR.value, CONFIG))
+    config = storage.read_json(Path(_WORKDIR.value, CONFIG))
     data = _DATA.value or config.get("test") or config.get("validation")
     if not data:
         raise UserError("--data: not given, and the config has no `test` or `validation`; expected a folder of records")
@@ -51,7 +51,7 @@ def main() -> None:
     scores = evaluate(student, open_dataset(data), (height, width), _TASKS.value or None, _BATCH.value)
     out = _OUT.value or Path(_WORKDIR.value, "evaluation.json")
     told = {"workdir": _WORKDIR.value, "data": data, "size": [height, width], "scores": scores}
-    files.write_json(out, files.without_nan(told))
+    storage.write_json(out, storage.without_nan(told))
     for task, values in scores.items():
         print(f"{task}: " + "  ".join(f"{name} {value:.4f}" for name, value in values.items()))
     print(f"{out}: the same as JSON")

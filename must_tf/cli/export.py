@@ -15,11 +15,11 @@ FLAGS = flags.FlagValues()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Of a finished run.", flag_values=FLAGS)
 _FORMATS = flags.DEFINE_list("formats", ["savedmodel", "onnx"], "Which formats.", flag_values=FLAGS)
 _OUT = flags.DEFINE_string("out", None, "Folder for the export.", flag_values=FLAGS)
-_NORMALISE = flags.DEFINE_bool(
-    "normalise", True, "Files take RGB in [0, 255]; with --nonormalise, normalised images.", flag_values=FLAGS
+_NORMALIZE = flags.DEFINE_bool(
+    "normalize", True, "Files take RGB in [0, 255]; with --nonormalize, normalized images.", flag_values=FLAGS
 )
 _ALLOW = flags.DEFINE_list(
-    "allow_licences", None, "Refuse where data or a teacher has a licence that is none of these.", flag_values=FLAGS
+    "allow_licenses", None, "Refuse where data or a teacher has a license that is none of these.", flag_values=FLAGS
 )
 _LITERT_SIZE = flags.DEFINE_string(
     "litert_size", None, "HxW of the files of litert; the training size by default.", flag_values=FLAGS
@@ -47,8 +47,8 @@ def main() -> None:
             _WORKDIR.value,
             _OUT.value,
             tuple(_FORMATS.value),
-            normalise=_NORMALISE.value,
-            allow_licences=_ALLOW.value,
+            normalize=_NORMALIZE.value,
+            allow_licenses=_ALLOW.value,
             litert_size=size,
             litert_records=_LITERT_RECORDS.value,
             litert_images=_LITERT_IMAGES.value,

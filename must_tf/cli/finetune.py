@@ -1,6 +1,6 @@
 """Trains a task of your own on the trunk of an export or of a finished run.
 
-The trunk's architecture is that of --init; any other field of the config can be changed, as in `must train`.
+The trunk's architecture is that of --init_from; any other field of the config can be changed, as in `must train`.
 """
 
 from absl import flags
@@ -9,12 +9,12 @@ from must_tf.cli import app
 
 FLAGS = flags.FlagValues()
 _CONFIG = flags.DEFINE_string("config", None, "FILE.py or FILE.py:ARGUMENT.", flag_values=FLAGS)
-_INIT = flags.DEFINE_string("init", None, "An export, or the workdir of a finished run.", flag_values=FLAGS)
+_INIT_FROM = flags.DEFINE_string("init_from", None, "An export, or the workdir of a finished run.", flag_values=FLAGS)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run's files are.", flag_values=FLAGS)
 _SCALE = flags.DEFINE_float(
     "scale", 1.0, "Factor on the steps, to try an experiment in seconds.", 1e-4, flag_values=FLAGS
 )
-flags.mark_flags_as_required(["config", "init", "workdir"], flag_values=FLAGS)
+flags.mark_flags_as_required(["config", "init_from", "workdir"], flag_values=FLAGS)
 
 
 def run(argv: list[str]) -> None:
@@ -27,5 +27,5 @@ def main(overrides: dict[str, str]) -> None:
     """Fine-tunes."""
     from must_tf.training import finetune, load_config
 
-    finetune(load_config(_CONFIG.value, overrides, _SCALE.value), _INIT.value, _WORKDIR.value)
+    finetune(load_config(_CONFIG.value, overrides, _SCALE.value), _INIT_FROM.value, _WORKDIR.value)
     print(f"{_WORKDIR.value}/student: the fine-tuned model")

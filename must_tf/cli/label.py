@@ -17,7 +17,7 @@ FLAGS = flags.FlagValues()
 _IMAGES = flags.DEFINE_string(
     "images",
     None,
-    "Folder (recursive), glob, list file (.txt), folder of records, tfrecord:GLOB, tfds:NAME/SPLIT, or a labelled "
+    "Folder (recursive), glob, list file (.txt), folder of records, tfrecord:GLOB, tfds:NAME/SPLIT, or a labeled "
     "dataset: voc:, ade20k:, diode:, coco:, objects365:, imagenet:, classes:FOLDER/SPLIT (a folder a class), or a "
     "slice of it, as ade20k:FOLDER/training[:90%].",
     flag_values=FLAGS,
@@ -25,7 +25,7 @@ _IMAGES = flags.DEFINE_string(
 _TEACHERS = flags.DEFINE_list(
     "teachers",
     None,
-    "TASK=FORMAT:PATH, with commas between; none turns a labelled dataset into records.",
+    "TASK=FORMAT:PATH, with commas between; none turns a labeled dataset into records.",
     flag_values=FLAGS,
 )
 _CARDS = flags.DEFINE_list(
@@ -55,13 +55,13 @@ _ALLOW_EMPTY = flags.DEFINE_bool(
 _MAX_PIXELS = flags.DEFINE_integer(
     "max_pixels", None, "An image with more is quarantined, not decoded; 179 million by default.", 1, flag_values=FLAGS
 )
-_LICENCE = flags.DEFINE_string(
-    "licence",
+_LICENSE = flags.DEFINE_string(
+    "license",
     "",
     "Of the images, for the manifest and for the card of what learns from it; of records, theirs by default.",
     flag_values=FLAGS,
 )
-_RUNNER = flags.DEFINE_enum("runner", "local", ["local", "beam"], "Where shards are labelled.", flag_values=FLAGS)
+_RUNNER = flags.DEFINE_enum("runner", "local", ["local", "beam"], "Where shards are labeled.", flag_values=FLAGS)
 _PROCESSES = flags.DEFINE_integer(
     "processes", 0, "Of the local runner; 0 is one a GPU, and one without a GPU.", 0, flag_values=FLAGS
 )
@@ -120,7 +120,7 @@ def _label(load) -> None:
         runner=_runner(),
         max_bad=_MAX_BAD.value,
         max_pixels=_MAX_PIXELS.value or MAX_PIXELS,
-        licence=_LICENCE.value,
+        license=_LICENSE.value,
         allow_empty=_ALLOW_EMPTY.value,
     )
     shards = len(manifest.shards)
@@ -154,7 +154,7 @@ def _look_ahead(load) -> None:
         return
     records = preview(source, teachers, _PREVIEW.value)
     if not records:
-        raise UserError(f"{_IMAGES.value}: none of {_PREVIEW.value} images could be labelled; `must label` says why")
+        raise UserError(f"{_IMAGES.value}: none of {_PREVIEW.value} images could be labeled; `must label` says why")
     preview_page(records, tasks, page)
     print(f"{page}: labels of {len(records)} images")
 

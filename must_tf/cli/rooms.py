@@ -1,6 +1,6 @@
 """Renders the embedded dataset: rooms with exact labels of all tasks.
 
-One labelled set a teacher, an unlabelled set, a set with the class of each image's main object (`shared`), and
+One labeled set a teacher, an unlabeled set, a set with the class of each image's main object (`shared`), and
 training, validation and test sets of six downstream tasks, whose categories, textures and light no teacher saw. Fewer
 images of a split are the first ones of more.
 """
@@ -16,7 +16,7 @@ _OUT = flags.DEFINE_string("out", "data/rooms", "Folder of the splits.", flag_va
 _SPLITS = flags.DEFINE_list(
     "splits",
     None,
-    "Which splits, as shared/train,unlabelled/train,detection/train,downstream_depth/test; all by default.",
+    "Which splits, as shared/train,unlabeled/train,detection/train,downstream_depth/test; all by default.",
     flag_values=FLAGS,
 )
 _SIZE = flags.DEFINE_integer("size", 96, "Height and width in pixels.", flag_values=FLAGS)

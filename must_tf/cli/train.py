@@ -15,7 +15,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run's files are.", fl
 _INIT_FROM = flags.DEFINE_string(
     "init_from",
     None,
-    "A new run from these weights: an export, a finished workdir or a Model Garden checkpoint; the config's `init`.",
+    "Start a new run from these weights: an export, a finished workdir or a Model Garden checkpoint.",
     flag_values=FLAGS,
 )
 _RESUME = flags.DEFINE_boolean(
@@ -42,8 +42,8 @@ _ACCELERATOR = flags.DEFINE_string(
     "Of --plan: the device; tpu-v3 (a core), v100, v100-32gb, a100, a100-80gb, h100, or cpu (this machine, probed).",
     flag_values=FLAGS,
 )
-_UTILISATION = flags.DEFINE_float(
-    "utilisation", 0.3, "Of --plan: share of the device's peak that the run is assumed to reach.", flag_values=FLAGS
+_UTILIZATION = flags.DEFINE_float(
+    "utilization", 0.3, "Of --plan: share of the device's peak that the run is assumed to reach.", flag_values=FLAGS
 )
 flags.mark_flags_as_required(["config"], flag_values=FLAGS)
 
@@ -62,10 +62,10 @@ def main(overrides: dict[str, str]) -> None:
     if not _PLAN.value and not _WORKDIR.value:
         raise UserError(f"--workdir: not given; expected: {FLAGS['workdir'].help}")
     if _INIT_FROM.value is not None:
-        overrides = overrides | {"init": _INIT_FROM.value}
+        overrides = overrides | {"init_from": _INIT_FROM.value}
     experiment = load_config(_CONFIG.value, overrides, _SCALE.value)
     if _PLAN.value:
-        print(plan(experiment, app.numbers(_ACCELERATORS, int, 1), _ACCELERATOR.value, _UTILISATION.value))
+        print(plan(experiment, app.numbers(_ACCELERATORS, int, 1), _ACCELERATOR.value, _UTILIZATION.value))
         return
     try:
         train(experiment, _WORKDIR.value, _RESUME.value)

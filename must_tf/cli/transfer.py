@@ -1,10 +1,10 @@
-"""Fine-tunes downstream tasks from several initialisations with the same sweep and budget, and compares their scores.
+"""Fine-tunes downstream tasks from several initializations with the same sweep and budget, and compares their scores.
 
---inits=random=,mine=runs/student-{seed},theirs=exports/other : an empty path is a random start, and {seed} becomes the
-seed of the fine-tuning. --config may be given several times, one task each; any field of all of them can be changed, as
-in `must train`. With several --learning_rates or --steps, the first seed tries them all, and the best on the
-config's `validation` set is taken for the other seeds; scores are those on its `test` set. A JSON a fine-tuning is left
-in --workdir; the command takes up where it was.
+--init_from=random=,mine=runs/student-{seed},theirs=exports/other : an empty path is a random start, and {seed} becomes
+the seed of the fine-tuning. --config may be given several times, one task each; any field of all of them can be
+changed, as in `must train`. With several --learning_rates or --steps, the first seed tries them all. The setting that
+is best on the config's `validation` set is taken for the other seeds; scores are those on its `test` set. Each
+fine-tuning leaves a JSON in --workdir; a killed command goes on where it was.
 """
 
 import shlex
@@ -15,13 +15,13 @@ from must_tf.cli import app
 
 FLAGS = flags.FlagValues()
 _CONFIG = flags.DEFINE_multi_string("config", None, "FILE.py or FILE.py:ARGUMENT, with one task.", flag_values=FLAGS)
-_INITS = flags.DEFINE_list("inits", None, "NAME=PATH, with commas between.", flag_values=FLAGS)
+_INIT_FROM = flags.DEFINE_list("init_from", None, "NAME=PATH, with commas between.", flag_values=FLAGS)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the cells and transfer.json are.", flag_values=FLAGS)
 _SEEDS = flags.DEFINE_list("seeds", ["0"], "Seeds, with commas between.", flag_values=FLAGS)
 _RATES = flags.DEFINE_list("learning_rates", [], "To be tried; that of the config by default.", flag_values=FLAGS)
 _STEPS = flags.DEFINE_list("steps", [], "To be tried; those of the config by default.", flag_values=FLAGS)
 _REFERENCE = flags.DEFINE_string(
-    "reference", "", "Which initialisation the others are compared with; the first by default.", flag_values=FLAGS
+    "reference", "", "Which initialization the others are compared with; the first by default.", flag_values=FLAGS
 )
 _SCALE = flags.DEFINE_float(
     "scale", 1.0, "Factor on the config's steps, to try an experiment in seconds.", 1e-4, flag_values=FLAGS
@@ -29,11 +29,11 @@ _SCALE = flags.DEFINE_float(
 _SETTINGS = flags.DEFINE_string(
     "settings_of",
     None,
-    "Workdir of an earlier transfer: each initialisation takes the learning rate and steps chosen for it there, in "
+    "Workdir of an earlier transfer: each initialization takes the learning rate and steps chosen for it there, in "
     "place of --learning_rates and --steps. For final figures, on training and validation set together.",
     flag_values=FLAGS,
 )
-flags.mark_flags_as_required(["config", "inits", "workdir"], flag_values=FLAGS)
+flags.mark_flags_as_required(["config", "init_from", "workdir"], flag_values=FLAGS)
 
 
 def run(argv: list[str]) -> None:
@@ -50,10 +50,10 @@ def main(overrides: dict[str, str], command: str) -> None:
     from must_tf.training import load_config
 
     inits = {}
-    for text in _INITS.value:
+    for text in _INIT_FROM.value:
         name, equals, path = text.partition("=")
         if not (name and equals) or name in inits:
-            raise UserError(f"--inits: {text!r} received, expected NAME=PATH, a name once; an empty path is random")
+            raise UserError(f"--init_from: {text!r} received, expected NAME=PATH, a name once; an empty path is random")
         inits[name] = path
     experiments = [load_config(config, overrides, _SCALE.value) for config in _CONFIG.value]
     sweep = Sweep(app.numbers(_RATES, float, 1e-9), app.numbers(_STEPS, int, 1))

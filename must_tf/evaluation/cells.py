@@ -1,6 +1,6 @@
 """Cells of the transfer protocol as JSON files, and the table that is made of them alone.
 
-A cell is one fine-tuning: a task, an initialisation, a learning rate, a number of steps and a seed. It lies in
+A cell is one fine-tuning: a task, an initialization, a learning rate, a number of steps and a seed. It lies in
 `FOLDER/TASK/INIT/lr0.1-steps300-seed0.json`.
 """
 
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from must_tf.errors import UserError
-from must_tf.files import read_json, without_nan, write_json
+from must_tf.storage import read_json, without_nan, write_json
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What the protocol sweeps for each initialisation."""
+    """What the protocol sweeps for each initialization."""
 
     learning_rate: float
     steps: int
@@ -30,7 +30,7 @@ class Cell:
     Attributes:
       task: its name.
       metric: by which settings are chosen and scores reported; higher is better.
-      init: name of the initialisation.
+      init: name of the initialization.
       learning_rate: at its peak.
       steps: of fine-tuning.
       seed: of weights, order and augmentation.
@@ -42,7 +42,7 @@ class Cell:
       test: metrics on the test set; empty where the training diverged.
       test_images: how many.
       minutes: of training and evaluation, on the machine that made the cell; not those before a kill.
-      weights: of the initialisation, the first 16 hex digits of their SHA-256; empty for a random start.
+      weights: of the initialization, the first 16 hex digits of their SHA-256; empty for a random start.
     """
 
     task: str
@@ -99,7 +99,7 @@ def read_cells(folder: str | os.PathLike) -> list[Cell]:
 
 
 def choose(cells: Sequence[Cell]) -> Setting:
-    """Returns the setting with the highest score on validation, of the sweep of one task and initialisation.
+    """Returns the setting with the highest score on validation, of the sweep of one task and initialization.
 
     Of equal ones it is the one with fewer steps, then with the lower learning rate; one that diverged comes last. A
     sweep of one setting needs no validation set.
@@ -131,18 +131,18 @@ def tabulate(
     note: str = "",
     swept: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Makes the table of some initialisations; what is not there yet is left out, and so is an unfinished sweep.
+    """Makes the table of some initializations; what is not there yet is left out, and so is an unfinished sweep.
 
     Args:
-      cells: of any tasks and initialisations; all those of a task say what its sweep is.
+      cells: of any tasks and initializations; all those of a task say what its sweep is.
       inits: the columns, in order.
-      reference: the initialisation that others are compared with.
-      candidate: the initialisation that the table is about.
+      reference: the initialization that others are compared with.
+      candidate: the initialization that the table is about.
       tasks: the rows, in order; all in the order of the cells where empty.
       title: of the table.
       command: that made the cells.
       note: what a reader should know.
-      swept: the table of the sweep, where it was made elsewhere: the setting of each task and initialisation is the one
+      swept: the table of the sweep, where it was made elsewhere: the setting of each task and initialization is the one
         that was chosen there, and the cells are of no sweep.
 
     Returns:
@@ -152,7 +152,7 @@ def tabulate(
       "cost": {init: {"images", "minutes"}}}; the cost is that of the whole sweep and of all seeds.
 
     Raises:
-      UserError: not one cell is there, or an initialisation is not among `inits`.
+      UserError: not one cell is there, or an initialization is not among `inits`.
     """
     if not {reference, candidate} <= set(inits):
         raise UserError(f"table {title!r}: reference {reference!r} or candidate {candidate!r} is not in {list(inits)}")

@@ -1,4 +1,4 @@
-"""The transfer protocol: downstream tasks, several initialisations, the same sweep and the same budget for each.
+"""The transfer protocol: downstream tasks, several initializations, the same sweep and the same budget for each.
 
 End-to-end fine-tuning. With the first seed all settings of the sweep are tried; the one with the best score on the
 validation set is taken for the other seeds too; scores on the test set are reported. Every fine-tuning is a cell with a
@@ -18,9 +18,9 @@ from typing import Any
 
 from must_tf.errors import Diverged, UserError
 from must_tf.evaluation.cells import Cell, Setting, cell_path, choose, read_cell, read_cells, tabulate
-from must_tf.files import locked, read_json, sha256, write_json
 from must_tf.inference import evaluate
 from must_tf.records import Dataset, open_dataset
+from must_tf.storage import locked, read_json, sha256, write_json
 from must_tf.student import Student
 from must_tf.training import Experiment, Trainer, read_architecture
 from must_tf.training.checks import check_data, claim, fingerprints
@@ -29,12 +29,12 @@ from must_tf.training.initial import check_trunk, is_checkpoint, weights_prefix
 
 FILE = "transfer.json"
 DATA = "data.json"  # what the records of a task were when its first cell was made
-SEED = "{seed}"  # in the path of an initialisation, it becomes the cell's
+SEED = "{seed}"  # in the path of an initialization, it becomes the cell's
 
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """What is tried for each initialisation: every learning rate with every number of steps.
+    """What is tried for each initialization: every learning rate with every number of steps.
 
     Attributes:
       learning_rates: at their peak; that of the experiment alone where empty.
@@ -60,24 +60,24 @@ def transfer(
     command: str = "",
     settings_of: str | os.PathLike | None = None,
 ) -> dict[str, Any]:
-    """Fine-tunes each task from each initialisation, and compares their scores.
+    """Fine-tunes each task from each initialization, and compares their scores.
 
     Args:
       experiments: one a task, with a `test` set to report on and, for a sweep, a `validation` set to choose on; their
-        trunk is replaced by that of the initialisations.
+        trunk is replaced by that of the initializations.
       inits: by name, an export, a finished workdir or a Model Garden checkpoint; an empty string is a random start.
         `{seed}` in a path becomes the seed of the cell: pre-training repeated too.
       workdir: gets a JSON a cell (see `cells`) and, after each task, `transfer.json`, the table of those so far.
       seeds: of weights, order and augmentation; the first one's cells are swept.
       sweep: what is tried.
-      reference: the initialisation that the others are compared with; the first one where empty.
+      reference: the initialization that the others are compared with; the first one where empty.
       command: written into the table.
-      settings_of: workdir of an earlier transfer of these tasks and initialisations: each is fine-tuned with the
+      settings_of: workdir of an earlier transfer of these tasks and initializations: each is fine-tuned with the
         setting that was chosen for it there, as for final figures on training and validation set together.
 
     Returns:
-      The table of these initialisations (see `cells.tabulate`), with all tasks that the workdir has cells of; the last
-      initialisation is its candidate.
+      The table of these initializations (see `cells.tabulate`), with all tasks that the workdir has cells of; the last
+      initialization is its candidate.
 
     Raises:
       UserError: what is asked for cannot be run, or another process is at work on the task in this workdir.
@@ -127,7 +127,7 @@ class _Protocol:
         self.data = fingerprints([*train, self.test, *([self.validation] if self.validation else [])])
 
     def run(self, settings: Mapping[str, Sequence[Setting]], seeds: Sequence[int]) -> None:
-        """Makes the cells that are not there, of each initialisation those of its settings."""
+        """Makes the cells that are not there, of each initialization those of its settings."""
         folder = self.workdir / self.task.name
         with locked(folder):
             claim(folder, self.experiment)
@@ -145,7 +145,7 @@ class _Protocol:
                     self._make(inits, setting, seed)
 
     def _make(self, inits: Iterable[str], setting: Setting, seed: int) -> None:
-        """Makes the cells of one setting and seed, one traced step for all initialisations."""
+        """Makes the cells of one setting and seed, one traced step for all initializations."""
         inits = list(inits)
         todo = [init for init in inits if not self._is_there(init, setting, seed)]
         for init in set(inits) - set(todo):  # a kill after the cell was written leaves its run
@@ -168,7 +168,7 @@ class _Protocol:
             Cell(
                 **dataclasses.asdict(setting),
                 task=self.task.name,
-                metric=self.task.main_metric,
+                metric=self.task.main_score.name,
                 init=init,
                 seed=seed,
                 batch_size=experiment.batch_size,
@@ -202,7 +202,7 @@ class _Protocol:
         if path.exists() and read_cell(path).weights != self.fingerprint(place):
             raise UserError(
                 f"{path}: was made from other weights than those of {place or 'a random start'}; give the "
-                f"initialisation another name than {init!r}, or delete {path.parent}"
+                f"initialization another name than {init!r}, or delete {path.parent}"
             )
         return path.exists()
 
@@ -210,7 +210,7 @@ class _Protocol:
 def _swept(
     workdir: str | os.PathLike, names: Sequence[str], inits: Mapping[str, str], reference: str
 ) -> dict[str, Any]:
-    """Returns the table of an earlier transfer, in which each of these tasks has a setting for each initialisation."""
+    """Returns the table of an earlier transfer, in which each of these tasks has a setting for each initialization."""
     table = tabulate(read_cells(workdir), list(inits), reference, reference)
     chosen = {row["name"]: row["chosen"] for row in table["tasks"]}
     for name in names:
@@ -226,7 +226,7 @@ def _chosen(swept: Mapping[str, Any], name: str, init: str) -> list[Setting]:
 
 
 def _fingerprint(place: str) -> str:
-    """Returns the first hex digits of the SHA-256 of an initialisation's weights; nothing of a random start."""
+    """Returns the first hex digits of the SHA-256 of an initialization's weights; nothing of a random start."""
     if not place:
         return ""
     prefix = Path(weights_prefix(place))
@@ -239,12 +239,12 @@ def _check(
 ) -> None:
     """Raises a `UserError` where the protocol cannot be run."""
     if not inits or not seeds:
-        raise UserError(f"transfer: no {'seed' if inits else 'initialisation'} given, expected one or more")
+        raise UserError(f"transfer: no {'seed' if inits else 'initialization'} given, expected one or more")
     if reference not in inits:
         raise UserError(f"transfer: reference {reference!r} received, expected one of {sorted(inits)}")
     for init in inits:
         if not init or init != Path(init).name:
-            raise UserError(f"transfer: {init!r} cannot be the name of an initialisation; it becomes that of a folder")
+            raise UserError(f"transfer: {init!r} cannot be the name of an initialization; it becomes that of a folder")
     names = [task.name for experiment in experiments for task in experiment.tasks]
     if any(len(experiment.tasks) != 1 for experiment in experiments) or len(set(names)) < len(names) or not names:
         raise UserError(f"transfer: one task a config expected, each once; received {', '.join(names) or 'none'}")

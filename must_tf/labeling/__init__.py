@@ -1,4 +1,4 @@
-"""Labelling: teachers run over images, records come out."""
+"""Labeling: teachers run over images, records come out."""
 
 from must_tf.labeling.probe import Estimate, estimate, preview
 from must_tf.labeling.run import label, local_path, require_labels, united_tasks

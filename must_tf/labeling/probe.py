@@ -1,4 +1,4 @@
-"""A look ahead, with nothing written: what labelling would cost, and what it would give."""
+"""A look ahead, with nothing written: what labeling would cost, and what it would give."""
 
 import dataclasses
 import functools
@@ -25,7 +25,7 @@ _SHARDS = 16  # that a sample is from
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """What labelling a whole collection would cost, as measured on a few batches.
+    """What labeling a whole collection would cost, as measured on a few batches.
 
     Attributes:
       images: of the whole.
@@ -70,7 +70,7 @@ def estimate(
     """Labels some batches from all over the source, and writes nothing.
 
     Args:
-      source: what is to be labelled.
+      source: what is to be labeled.
       teachers: one a task.
       tasks: of the records: those of the source and of the teachers.
       batch_size: images that a teacher sees at once.

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from must_tf import files
+from must_tf import storage
 from must_tf.errors import UserError
 from must_tf.labeling.runners import Runner
 from must_tf.labeling.shard import Job, run_job
@@ -41,23 +41,23 @@ def label(
     runner: Runner | None = None,
     max_bad: float = 0.05,
     max_pixels: int = MAX_PIXELS,
-    licence: str = "",
+    license: str = "",
     allow_empty: bool = False,
 ) -> Manifest:
     """Runs teachers over images and writes records with their labels; a second call finishes what a first one left.
 
     Args:
       images: what `open_source` takes: a folder (recursive), a glob, a list file, a folder of records, whose human
-        labels stay, `tfrecord:GLOB`, `tfds:NAME/SPLIT`, `voc:FOLDER/Main/trainval` and other labelled datasets.
+        labels stay, `tfrecord:GLOB`, `tfds:NAME/SPLIT`, `voc:FOLDER/Main/trainval` and other labeled datasets.
       teachers: one a task, or what loads them, which is called when images and folder have been found good; none where
         the images have human labels, which then become records alone.
       out: folder for the dataset.
       batch_size: images that a teacher sees at once.
       images_per_shard: about how many records a file holds; for photographs, 1000 are some 128 MB.
-      runner: where shards are labelled, see `labeling.runners`; in this process by default.
+      runner: where shards are labeled, see `labeling.runners`; in this process by default.
       max_bad: share of images that may be quarantined.
       max_pixels: size from which an image is quarantined before it is decoded.
-      licence: of the images, for the manifest; that of a folder of records by default.
+      license: of the images, for the manifest; that of a folder of records by default.
       allow_empty: whether a teacher may give no label, or find nothing in any image.
 
     Raises:
@@ -65,17 +65,17 @@ def label(
         image could be read; too many could not; a teacher that gave no label at all.
     """
     known: dict[str, Any] = {"images": str(images), "max_pixels": max_pixels, "batch_size": batch_size}
-    check_out(out, known | ({"licence": licence} if licence else {}))
+    check_out(out, known | ({"license": license} if license else {}))
     require_labels(images, bool(teachers))
     source = open_source(str(images), images_per_shard, max_pixels)
     teachers = teachers() if callable(teachers) else teachers
     tasks = united_tasks(images, source, teachers)
     described = {teacher.id: teacher.describe() for teacher in teachers}
     made_from = known | {"count": source.count, "listing": source.listing, "teachers": described}
-    if licence or source.licence:
-        made_from["licence"] = licence or source.licence
-    plan = Plan(Path(out), "labelled", "train", tasks, len(source.shards), made_from)
-    with files.locked(plan.folder):
+    if license or source.license:
+        made_from["license"] = license or source.license
+    plan = Plan(Path(out), "labeled", "train", tasks, len(source.shards), made_from)
+    with storage.locked(plan.folder):
         todo = pending(plan)
         left = set(todo)
         if not todo and (plan.folder / FILE).exists():
@@ -94,8 +94,8 @@ def check_out(out: str | os.PathLike, arguments: Mapping[str, Any]) -> None:
     for path in (folder, *folder.parents):
         if path.exists() and not path.is_dir():
             raise UserError(f"{folder}: {path.name} is a file; expected a folder, new or of the same command")
-    if (folder / files.LOCK).exists():
-        with files.locked(folder):
+    if (folder / storage.LOCK).exists():
+        with storage.locked(folder):
             pass
     check_folder(folder, arguments, some=True)
 
@@ -166,7 +166,7 @@ def _check_share(folder: Path, seen: int, bad: Sequence[dict[str, str]], max_bad
         return
     first = f"the first: {bad[0]['name']}: {bad[0]['reason']}"
     if len(bad) == seen:
-        raise UserError(f"{folder}: not one image of {seen} could be labelled; {first}")
+        raise UserError(f"{folder}: not one image of {seen} could be labeled; {first}")
     raise UserError(
         f"{folder}: {len(bad)} of {seen} images quarantined, more than --max_bad={max_bad:g} allows; {first}; "
         "mend or remove them and give another --out, or take this up with a higher --max_bad"
@@ -189,6 +189,7 @@ def _checked(folder: Path, manifest: Manifest, teachers: Sequence[Teacher], allo
 
 
 def _remedy(task: Task) -> str:
-    if score := getattr(task, "min_score", 0):
-        return f"and give a lower --thresholds={task.name}.min_score (now {score:g}) and another --out"
+    if task.thresholds:
+        name = task.thresholds[0]
+        return f"and give a lower --thresholds={task.name}.{name} (now {getattr(task, name):g}) and another --out"
     return "mend the teacher or its card, and give another --out"

@@ -1,4 +1,4 @@
-"""Runners map the labelling of a shard over many shards: each takes jobs, and yields their shards as they end."""
+"""Runners map the labeling of a shard over many shards: each takes jobs, and yields their shards as they end."""
 
 import concurrent.futures
 import contextlib
@@ -48,7 +48,7 @@ def with_beam(jobs: Sequence[Job], options: Sequence[str] = ()) -> Iterator[Shar
     """Labels as a pipeline of Apache Beam, whose workers must see the folders under the same names.
 
     Args:
-      jobs: what is to be labelled.
+      jobs: what is to be labeled.
       options: of the pipeline, as Beam takes them: `--runner=FlinkRunner`, `--direct_num_workers=8`, ...
 
     Raises:

@@ -18,7 +18,7 @@ from must_tf.teachers import Teacher
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One shard that is to be labelled: all that its bytes depend on.
+    """One shard that is to be labeled: all that its bytes depend on.
 
     Attributes:
       plan: of the dataset.
@@ -39,8 +39,8 @@ class Job:
 
 def run_job(job: Job, progress: Progress | None = None) -> Shard:
     """Labels one shard and writes it, whole or not at all."""
-    labelled = label_records(job.read, job.teachers, job.batch_size, progress)
-    return write_shard(job.plan, job.index, itertools.chain(labelled, job.quarantined))
+    labeled = label_records(job.read, job.teachers, job.batch_size, progress)
+    return write_shard(job.plan, job.index, itertools.chain(labeled, job.quarantined))
 
 
 def label_records(
@@ -49,7 +49,7 @@ def label_records(
     batch_size: int,
     progress: Progress | None = None,
 ) -> Iterator[Entry]:
-    """Adds the teachers' labels to records, in order; what cannot be labelled is quarantined.
+    """Adds the teachers' labels to records, in order; what cannot be labeled is quarantined.
 
     A human label of a teacher's task stays; a pseudo label is replaced. Images are decoded, and teachers run, while
     the labels before are encoded and written.
@@ -65,7 +65,7 @@ def label_records(
         entries = progress.waiting(entries)
     for batch in ahead(_predicted(entries, teachers, batch_size), 1):
         for entry, outputs in batch:
-            yield _labelled(entry, teachers, outputs)
+            yield _labeled(entry, teachers, outputs)
             if progress:
                 progress.update()
 
@@ -118,7 +118,7 @@ def _predict(teacher: Teacher, images: list[np.ndarray], batch_size: int) -> Ite
         yield {name: values[i] for name, values in outputs.items()}
 
 
-def _labelled(entry: Entry, teachers: Sequence[Teacher], outputs: Sequence[_Outputs]) -> Entry:
+def _labeled(entry: Entry, teachers: Sequence[Teacher], outputs: Sequence[_Outputs]) -> Entry:
     """Makes labels of what the teachers said; the image of a label that its task refuses is quarantined."""
     if isinstance(entry, Quarantined):
         return entry

@@ -26,7 +26,7 @@ def training_batches(
     start: int = 0,
     mixing: Mixing | None = None,
     streams: int = 1,
-    mine: Sequence[int] | None = None,
+    worker_streams: Sequence[int] | None = None,
 ) -> tf.data.Dataset:
     """Returns endless batches, drawn from the union of the datasets: by default uniformly.
 
@@ -46,18 +46,24 @@ def training_batches(
       start: batches to leave out at the start, as if they had been drawn.
       mixing: how often each dataset is drawn from; uniformly from the union where None.
       streams: parts of a batch, which come from different shards.
-      mine: the streams of this worker, whose batches are the parts of these streams; all where None.
+      worker_streams: the streams of this worker, whose batches are the parts of these streams; all where None.
 
     Returns:
       Batches (images uint8 [batch, height, width, 3], {task: target}).
     """
     for size in sizes:
         check_size(size)
-    tasks, augment, mine = tuple(tasks), augment or Augment(), range(streams) if mine is None else mine
+    tasks, augment, worker_streams = (
+        tuple(tasks),
+        augment or Augment(),
+        range(streams) if worker_streams is None else worker_streams,
+    )
     order_seed, size_seed, change_seed = _seeds(seed)
-    serialized = records(datasets, batch_size, order_seed, start, mixing, streams, mine)
+    serialized = records(datasets, batch_size, order_seed, start, mixing, streams, worker_streams)
     places = [
-        i for stream in mine for i in range(batch_size)[stream * batch_size // streams :][: batch_size // streams]
+        i
+        for stream in worker_streams
+        for i in range(batch_size)[stream * batch_size // streams :][: batch_size // streams]
     ]
 
     def chance(number: tf.Tensor) -> tuple[tf.Tensor, Change]:
@@ -68,7 +74,7 @@ def training_batches(
 
     def example(drawn: tuple[tf.Tensor, Change], one: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
         parsed, (which, change) = parse_encoded(one, tasks), drawn
-        ways = [functools.partial(changed_example, parsed, tasks, size, change, augment.colour > 0) for size in sizes]
+        ways = [functools.partial(changed_example, parsed, tasks, size, change, augment.color > 0) for size in sizes]
         return ways[0]() if len(ways) == 1 else tf.switch_case(which, ways)
 
     chances = tf.data.Dataset.range(start, tf.int64.max).map(chance).unbatch()

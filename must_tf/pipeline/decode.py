@@ -39,10 +39,10 @@ def _scaled(encoded: tf.Tensor, geometry: Geometry, ratio: int) -> tf.Tensor:
     if ratio == _RATIOS[-1]:
         rows, columns = tf.unstack((geometry.image_size + ratio // 2) // ratio)  # not the decoder's filling at the edge
         return _smoothed(image[:rows, :columns], geometry, step)
-    # Centres of the view's first and last pixel, as fractions of the way from the image's first pixel to its last.
+    # Centers of the view's first and last pixel, as fractions of the way from the image's first pixel to its last.
     corners = tf.stack([tf.zeros(2), tf.constant(geometry.view_size, tf.float32) - 1])
-    centres = (corners + tf.cast(geometry.offset, tf.float32) + 0.5) * step - 0.5
-    (top, left), (bottom, right) = map(tf.unstack, tf.unstack(centres / (tf.cast(tf.shape(image)[:2], tf.float32) - 1)))
+    centers = (corners + tf.cast(geometry.offset, tf.float32) + 0.5) * step - 0.5
+    (top, left), (bottom, right) = map(tf.unstack, tf.unstack(centers / (tf.cast(tf.shape(image)[:2], tf.float32) - 1)))
     first, last = tf.where(geometry.flip, right, left), tf.where(geometry.flip, left, right)
     window = tf.stack([top, first, bottom, last])
     return tf.image.crop_and_resize(image[tf.newaxis], window[tf.newaxis], [0], geometry.view_size)[0]

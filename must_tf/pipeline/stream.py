@@ -9,7 +9,7 @@ from must_tf.pipeline.mixing import Mixing, Turns, shares
 from must_tf.records.manifest import Shard
 from must_tf.records.reader import Dataset
 
-# Records that are shuffled together, in all streams and datasets: serialised, so some 100 MB of photographs. Blocks
+# Records that are shuffled together, in all streams and datasets: serialized, so some 100 MB of photographs. Blocks
 # instead of a sliding buffer, because their order can be computed from seed, epoch and block.
 _SHUFFLED = 1024
 _FEWEST = 64  # of a block, whatever the number of streams
@@ -23,12 +23,13 @@ def records(
     start: int = 0,
     mixing: Mixing | None = None,
     streams: int = 1,
-    mine: Sequence[int] | None = None,
+    worker_streams: Sequence[int] | None = None,
 ) -> tf.data.Dataset:
     """Returns the records of batches, one after another, without end.
 
     A batch has batch_size / streams records of each stream, in the order of streams. A stream draws from its shards of
-    each dataset (see `deal` and `Turns`), and goes through each dataset in epochs: each record once, in another order.
+    each dataset (see `assign_shards` and `Turns`), and goes through each dataset in epochs: each record once,
+    in another order.
 
     Args:
       datasets: one or more.
@@ -37,24 +38,24 @@ def records(
       start: first batch.
       mixing: how often each dataset is drawn from.
       streams: how many.
-      mine: those whose records are returned; all where None.
+      worker_streams: those whose records are returned; all where None.
 
     Returns:
-      Serialised records.
+      Serialized records.
 
     Raises:
       UserError: nothing to draw from, a bad mixing, or numbers that do not go together.
     """
-    mine = range(streams) if mine is None else mine
+    worker_streams = range(streams) if worker_streams is None else worker_streams
     if streams < 1 or batch_size % streams:
         raise UserError(f"{streams} streams: batches of {batch_size} images cannot be made of equal parts of them")
-    if not set(mine) <= set(range(streams)) or not mine:
-        raise UserError(f"streams {list(mine)} of this worker: expected some of 0 to {streams - 1}")
+    if not set(worker_streams) <= set(range(streams)) or not worker_streams:
+        raise UserError(f"streams {list(worker_streams)} of this worker: expected some of 0 to {streams - 1}")
     rates = (mixing or Mixing()).rates({dataset.folder: dataset.manifest.count for dataset in datasets})
     used = [dataset for dataset in datasets if dataset.manifest.count and rates[dataset.folder]]
     if not used:
         raise UserError(f"{', '.join(str(dataset.folder) for dataset in datasets)}: no records to train on")
-    dealt = deal(used, streams)
+    dealt = assign_shards(used, streams)
     totals = [sum(shard.count for shards in hands for shard in shards) for hands in dealt]
     if max(totals) > 2 * min(totals):
         raise UserError(
@@ -76,11 +77,13 @@ def records(
         return _choose(sources, turns.dataset(position))
 
     with tf.device("CPU"):
-        turns = tf.data.Dataset.from_tensor_slices(tf.repeat(tf.range(len(mine), dtype=tf.int64), part)).repeat()
-        return _choose([stream(number) for number in mine], turns)
+        turns = tf.data.Dataset.from_tensor_slices(
+            tf.repeat(tf.range(len(worker_streams), dtype=tf.int64), part)
+        ).repeat()
+        return _choose([stream(number) for number in worker_streams], turns)
 
 
-def deal(datasets: Sequence[Dataset], streams: int) -> list[list[list[Shard]]]:
+def assign_shards(datasets: Sequence[Dataset], streams: int) -> list[list[list[Shard]]]:
     """Deals each dataset's shards out to streams: the largest first, each to the stream with the fewest records.
 
     Returns:
@@ -110,7 +113,7 @@ def deal(datasets: Sequence[Dataset], streams: int) -> list[list[list[Shard]]]:
 
 
 def epochs(paths: Sequence[str], counts: Sequence[int], seed: tf.Tensor, start: int, block: int) -> tf.data.Dataset:
-    """Returns the serialised records of some shards, endlessly, from a position on.
+    """Returns the serialized records of some shards, endlessly, from a position on.
 
     In an epoch the shards come in random order, and are read in groups; the records of a group are shuffled block by
     block. Groups before the start are not read.

@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from must_tf import former
 from must_tf.errors import UserError
-from must_tf.files import read_json, write_json
 from must_tf.records.schema import VERSION
+from must_tf.storage import read_json, write_json
 from must_tf.tasks import Task, from_json, to_json
 
 FILE = "manifest.json"
@@ -47,7 +48,7 @@ class Manifest:
       name: first part of the shards' names.
       split: second part of the shards' names.
       tasks: with classes, class names and conventions.
-      teachers: {id: path, SHA-256, thresholds, input size, licence}.
+      teachers: {id: path, SHA-256, thresholds, input size, license}.
       source: the arguments that the dataset was made with.
       shards: in order.
       schema: version of the record format.
@@ -127,7 +128,7 @@ def read_manifest(folder: str | os.PathLike, whole: bool = True) -> Manifest:
         raise UserError(f"{folder}: no such folder; expected a dataset made by `must label` or `must rooms`")
     if not path.exists():
         raise UserError(f"{folder}: no {FILE}; the dataset was not finished: run the command that makes it again")
-    value = read_json(path)
+    value = former.manifest(read_json(path))
     try:
         if value["schema"] != VERSION:
             raise UserError(f"{path}: schema {value['schema']!r}, this version reads {VERSION}; make the dataset again")

@@ -60,7 +60,7 @@ def open_dataset(folder: str | os.PathLike, whole: bool = True) -> Dataset:
 
 
 def check_same_labels(where: str | os.PathLike, have: Sequence[Task], want: Sequence[Task]) -> None:
-    """Checks that tasks of the same name mean the same labels: kind, classes and convention.
+    """Checks that tasks of the same name mean the same labels: what their kind declares as `identity`.
 
     Thresholds, losses and other settings of a task may differ.
 
@@ -71,10 +71,12 @@ def check_same_labels(where: str | os.PathLike, have: Sequence[Task], want: Sequ
     """
     known = {task.name: task for task in have}
     for task in want:
-        for field in ("kind", "class_names", "convention"):
-            wanted, found = getattr(task, field, None), getattr(known.get(task.name, task), field, None)
-            if wanted != found:
-                raise UserError(f"{where}: task {task.name!r} has {field} {_short(found)}, not {_short(wanted)}")
+        wanted, found = task.identity, known.get(task.name, task).identity
+        for field in wanted if wanted["kind"] == found["kind"] else ("kind",):
+            if wanted[field] != found[field]:
+                raise UserError(
+                    f"{where}: task {task.name!r} has {field} {_short(found[field])}, not {_short(wanted[field])}"
+                )
 
 
 def _short(value: object) -> str:

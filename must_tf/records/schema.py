@@ -79,15 +79,17 @@ def to_example(record: Record, tasks: Iterable[Task]) -> tf.train.Example:
         "image/width": [record.width],
         "image/id": record.id.encode(),
     }
+    known = dict(_IMAGE)
     for task in tasks:
         features = record.features.get(task.name)
         if features is None and task.name in record.labels:
             features = task.encode(record.labels[task.name])
         if features:
             values |= features | {origin_key(task): record.origins[task.name].encode()}
+            known |= task.features() | {origin_key(task): optional_bytes()}
     example = tf.train.Example()
     for key in sorted(values):
-        _fill(example.features.feature[key], values[key])
+        _fill(example.features.feature[key], values[key], known[key].dtype)
     return example
 
 
@@ -159,10 +161,14 @@ def _numpy(target: Mapping[str, tf.Tensor]) -> dict[str, Any]:
     return {key: value.numpy() for key, value in target.items()}
 
 
-def _fill(feature: tf.train.Feature, value: Any) -> None:
-    if isinstance(value, bytes):
-        feature.bytes_list.value.append(value)
-    elif value and isinstance(value[0], float):
-        feature.float_list.value.extend(value)
-    elif value:  # an empty list has no type, and reads as an absent one
-        feature.int64_list.value.extend(value)
+def _fill(feature: tf.train.Feature, value: Any, dtype: tf.DType) -> None:
+    """Writes a value as its spec's type; an empty list is written as an absent feature, and reads as one."""
+    values = [value] if isinstance(value, bytes) else list(value)
+    if not values:
+        return
+    if dtype == tf.string:
+        feature.bytes_list.value.extend(values)
+    elif dtype.is_floating:
+        feature.float_list.value.extend(values)
+    else:
+        feature.int64_list.value.extend(values)

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from must_tf import files
+from must_tf import storage
 from must_tf.errors import first_line
 from must_tf.progress import Progress
 from must_tf.records.manifest import Manifest, Shard
@@ -161,7 +161,7 @@ def _file_problems(shard: Shard, path: Path) -> list[str]:
     size = path.stat().st_size
     if size != shard.bytes:
         return [f"has {size} bytes of {shard.bytes}; {remedy}"]
-    return [] if files.sha256(path) == shard.sha256 else [f"its SHA-256 is not the manifest's; {remedy}"]
+    return [] if storage.sha256(path) == shard.sha256 else [f"its SHA-256 is not the manifest's; {remedy}"]
 
 
 @dataclasses.dataclass

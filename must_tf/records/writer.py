@@ -14,9 +14,9 @@ from typing import Any
 import tensorflow as tf
 
 from must_tf.errors import UserError, differences
-from must_tf.files import LOCK, read_json, replacing, sha256, write_json
 from must_tf.records.manifest import FILE, Manifest, Shard, read_manifest
 from must_tf.records.schema import Quarantined, Record, origin_key, specs, to_bytes, to_example
+from must_tf.storage import LOCK, read_json, replacing, sha256, write_json
 from must_tf.tasks import Task, to_json
 
 _PLAN = ".plan.json"

@@ -14,7 +14,7 @@ from must_tf.training.monitor import FILE
 _LATE = 4  # the part of the measurements, from the end, that means are over: a quarter
 _FEW = 3  # measurements from which on a line over steps says more than the mean
 _MOST = 12  # pairs that are drawn over steps
-_TINT = 50  # percent of colour in the cell of a cosine of 1 or -1; more would hide the number
+_TINT = 50  # percent of color in the cell of a cosine of 1 or -1; more would hide the number
 
 Entries = Sequence[Mapping[str, float]]
 Pair = tuple[str, str]
@@ -84,10 +84,10 @@ _UPRIGHT = "writing-mode:vertical-rl;transform:rotate(180deg)"  # so that many c
 
 
 def _tint(value: float) -> str:
-    """Returns the background of a cosine: orange below 0, teal above, which no colour-blindness confuses."""
-    colour = "var(--accent)" if value > 0 else "var(--other1)"
+    """Returns the background of a cosine: orange below 0, teal above, which no color-blindness confuses."""
+    color = "var(--accent)" if value > 0 else "var(--other1)"
     share = 0 if math.isnan(value) else _TINT * math.sqrt(min(abs(value), 1))
-    return f"background:color-mix(in srgb,{colour} {share:.0f}%,transparent)"
+    return f"background:color-mix(in srgb,{color} {share:.0f}%,transparent)"
 
 
 def _verdict(means: Mapping[Pair, float]) -> str:
@@ -150,6 +150,6 @@ def _last(value: float) -> float:
 
 
 def _signed(value: float) -> str:
-    """Returns a cosine with its sign, which tells what the colour does."""
+    """Returns a cosine with its sign, which tells what the color does."""
     rounded = round(value, 2) + 0.0  # -0.0 becomes 0.0
     return "–" if math.isnan(value) else f"{rounded:+.2f}".replace("-", "−") if rounded else "0.00"

@@ -1,4 +1,4 @@
-"""Training curves: small charts of the losses, of what evaluation on the way found, and of weights that are learnt."""
+"""Training curves: small charts of the losses, of what evaluation on the way found, and of weights that are learned."""
 
 import contextlib
 import math
@@ -18,7 +18,7 @@ _WIDTH, _HEIGHT = 300, 170
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 12, 10, 24
 _POINTS = 150  # of the smooth line; more would be finer than the screen
 _LOG = 4  # the ratio of the highest to the lowest value from which on the axis is logarithmic
-_TITLES = {"loss": "", "validation": "On the validation set", "weight": "Weights of the losses, learnt"}
+_TITLES = {"loss": "", "validation": "On the validation set", "weight": "Weights of the losses, learned"}
 
 
 def curves_section(workdirs: Sequence[str | os.PathLike]) -> Section:
@@ -199,6 +199,6 @@ def _foot(step: float, x: float, first: bool) -> Html:
 
 
 def _smooth(values: Sequence[float]) -> list[float]:
-    """Returns means of neighbours, at most `_POINTS` of them."""
+    """Returns means of neighbors, at most `_POINTS` of them."""
     parts = np.array_split(np.array(values, float), min(len(values), _POINTS))
     return [float(part.mean()) for part in parts]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from must_tf.evaluation.grade import Grade, Grader, flip_grade
+from must_tf.labeling.grade import Grade, Grader, flip_grade
 from must_tf.progress import Progress
 from must_tf.records import Dataset, Findings, Record, open_dataset, verify
 from must_tf.report import statistics

@@ -12,14 +12,14 @@ _CLOSE = 0.2  # of the axis's length: marks as close as that to one with a label
 
 
 def gain_chart(tasks: Sequence[str], gains: Mapping[str, Sequence[Mean]], accent: str) -> Html:
-    """Returns a panel of bars a task, all on one scale: in it a bar an initialisation, with its number beside it.
+    """Returns a panel of bars a task, all on one scale: in it a bar an initialization, with its number beside it.
 
     Widths are shares of the panel's and heights are pixels, so that the text keeps its size in any window.
 
     Args:
       tasks: names of the panels.
-      gains: {initialisation: percent of each task}; one that is not known has no bar.
-      accent: the initialisation whose bars stand out.
+      gains: {initialization: percent of each task}; one that is not known has no bar.
+      accent: the initialization whose bars stand out.
     """
     known = [gain for row in gains.values() for gain in row if gain.known]
     marks = ticks(min([0.0, *(gain.low for gain in known)]), max([0.0, *(gain.high for gain in known)]), 4)

@@ -1,14 +1,14 @@
-"""Scores against a quantity (images, labels, input size) by initialisation: what an experiment writes, and its text."""
+"""Scores against a quantity (images, labels, input size) by initialization: what an experiment writes, and its text."""
 
 import dataclasses
 import os
 from collections.abc import Mapping
 from typing import Any
 
-from must_tf.files import read_json
 from must_tf.report.checks import Checker
 from must_tf.report.means import Mean
 from must_tf.report.text import text_table
+from must_tf.storage import read_json
 
 _FIELDS = {"title": str, "command": str, "note": str, "x": dict, "panels": list}
 _X = {"name": str, "values": list, "log": bool}
@@ -19,7 +19,7 @@ Panel = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Lines:
-    """Panels of lines, as an experiment writes them: a line an initialisation, of scores (a list over seeds) by x."""
+    """Panels of lines, as an experiment writes them: a line an initialization, of scores (a list over seeds) by x."""
 
     value: Mapping[str, Any]
 
@@ -45,7 +45,7 @@ class Lines:
 
     @property
     def inits(self) -> list[str]:
-        """The initialisations, in the order in which they first have a line."""
+        """The initializations, in the order in which they first have a line."""
         return list(dict.fromkeys(init for panel in self.panels for init in panel["lines"]))
 
     @property

@@ -1,4 +1,4 @@
-"""Scores against a quantity on the page: small charts side by side, a line an initialisation."""
+"""Scores against a quantity on the page: small charts side by side, a line an initialization."""
 
 import itertools
 import math
@@ -25,7 +25,7 @@ _SHAPES = {  # around 0, 0; each of about the same area
     "cross": "M-4,-1.4h2.6v-2.6h2.8v2.6h2.6v2.8h-2.6v2.6h-2.8v-2.6h-2.6z",
 }
 
-Styles = Mapping[str, tuple[str, str]]  # {initialisation: colour, shape}
+Styles = Mapping[str, tuple[str, str]]  # {initialization: color, shape}
 
 
 def lines_section(lines: Lines, anchor: str) -> Section:
@@ -47,11 +47,11 @@ def lines_section(lines: Lines, anchor: str) -> Section:
 
 
 def line_styles(inits: list[str]) -> dict[str, tuple[str, str]]:
-    """Returns colour and shape of each line; `must`, or else the last one, stands out."""
+    """Returns color and shape of each line; `must`, or else the last one, stands out."""
     accent = _CANDIDATE if _CANDIDATE in inits else inits[-1]
-    shapes, colours = itertools.cycle(_SHAPES), itertools.cycle([f"other{i}" for i in range(5)])
+    shapes, colors = itertools.cycle(_SHAPES), itertools.cycle([f"other{i}" for i in range(5)])
     next(shapes)
-    others: dict[str, tuple[str, str]] = {init: (next(colours), next(shapes)) for init in inits if init != accent}
+    others: dict[str, tuple[str, str]] = {init: (next(colors), next(shapes)) for init in inits if init != accent}
     return {init: others.get(init, ("accent", "circle")) for init in inits}
 
 
@@ -98,7 +98,7 @@ def _panel(lines: Lines, panel: Panel, styles: Styles) -> Html:
     return element("figure", element("figcaption", element("b", panel["name"])), chart)
 
 
-def _line(points: list[tuple[str, float, Mean]], y: Callable[[float], float], colour: str, shape: str) -> Html:
+def _line(points: list[tuple[str, float, Mean]], y: Callable[[float], float], color: str, shape: str) -> Html:
     """Returns a line with its whiskers and marks; a point has words, a place on x, and a score."""
     parts = []
     for known, run in itertools.groupby(points, lambda point: point[2].known):
@@ -112,7 +112,7 @@ def _line(points: list[tuple[str, float, Mean]], y: Callable[[float], float], co
         parts.append(
             element("path", element("title", words), d=_SHAPES[shape], transform=f"translate({x:g},{y(mean.value):g})")
         )
-    return element("g", parts, class_=f"series {colour}")
+    return element("g", parts, class_=f"series {color}")
 
 
 def _feet(lines: Lines, x: Callable[[float], float]) -> Iterator[Html]:
@@ -127,9 +127,9 @@ def _feet(lines: Lines, x: Callable[[float], float]) -> Iterator[Html]:
             right = place[0] + half
 
 
-def _key(colour: str, shape: str) -> Html:
+def _key(color: str, shape: str) -> Html:
     line = element("line", x1=-10, x2=10, y1=0, y2=0)
-    drawn = element("g", line, element("path", d=_SHAPES[shape]), class_=f"series {colour}")
+    drawn = element("g", line, element("path", d=_SHAPES[shape]), class_=f"series {color}")
     return element("svg", drawn, viewBox="-11 -6 22 12", width=22, height=12, aria_hidden="true", class_="mark")
 
 

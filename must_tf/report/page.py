@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import Any
 
-from must_tf.files import write_bytes
 from must_tf.report.markup import Html, element, join
+from must_tf.storage import write_bytes
 
-# A browser that honours it could not fetch anything even if the page asked for it, nor run a script but the page's own.
+# A browser that honors it could not fetch anything even if the page asked for it, nor run a script but the page's own.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 _NUMBER = "number"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from must_tf import inference
 from must_tf.records import Record
+from must_tf.saving import load_student, read_input_size
 from must_tf.student import Student
-from must_tf.training.checkpoint import load_student, read_input_size
 
 
 def predict(workdir: str | os.PathLike, records: Iterable[Record]) -> tuple[Student, list[Record]]:

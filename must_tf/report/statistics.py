@@ -75,9 +75,9 @@ def teachers(dataset: Dataset) -> Html | None:
         scores = ", ".join(f"{key} {value:g}" for key, value in thresholds(task).items()) or "–"
         what = f"{task.get('name', '–')} ({task.get('kind', '–')})"
         path = element("code", told.get("path", "–"))
-        cells = [what, told.get("format", "–"), path, short, size, scores, told.get("licence", "unknown")]
+        cells = [what, told.get("format", "–"), path, short, size, scores, told.get("license", "unknown")]
         rows.append([name, *cells])
-    header = ["teacher", "task", "format", "file", "SHA-256", "input size", "thresholds", "licence"]
+    header = ["teacher", "task", "format", "file", "SHA-256", "input size", "thresholds", "license"]
     return table(header, rows, "Teachers of the pseudo labels.") if rows else None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from must_tf.errors import UserError
-from must_tf.files import write_bytes
+from must_tf.storage import write_bytes
 
 WIDTH = 110  # characters of a line
 _OPEN, _CLOSE = "<!-- tables -->", "<!-- /tables -->"

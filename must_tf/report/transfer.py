@@ -1,4 +1,4 @@
-"""How well each initialisation transfers: the table that an evaluation writes, and its form as plain text."""
+"""How well each initialization transfers: the table that an evaluation writes, and its form as plain text."""
 
 import dataclasses
 import functools
@@ -7,7 +7,6 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from must_tf.files import read_json
 from must_tf.report.checks import Checker
 from must_tf.report.means import (
     ABSENT,
@@ -24,6 +23,7 @@ from must_tf.report.means import (
 )
 from must_tf.report.scale import label
 from must_tf.report.text import WIDTH, text_table
+from must_tf.storage import read_json
 
 RANDOM = "random"
 MARKS = {HELPS: "▲", HURTS: "▼", SAME: "="}
@@ -44,31 +44,31 @@ Task = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Transfer:
-    """A transfer table as the evaluation writes it: scores of tasks (a list over seeds) by initialisation.
+    """A transfer table as the evaluation writes it: scores of tasks (a list over seeds) by initialization.
 
-    An initialisation may lack scores of some tasks and seeds; what cannot be said of it then is absent.
+    An initialization may lack scores of some tasks and seeds; what cannot be said of it then is absent.
     """
 
     value: Mapping[str, Any]
 
     @property
     def inits(self) -> list[str]:
-        """The initialisations, in order."""
+        """The initializations, in order."""
         return self.value["inits"]
 
     @property
     def reference(self) -> str:
-        """The initialisation that differences and gains are counted from."""
+        """The initialization that differences and gains are counted from."""
         return self.value["reference"]
 
     @property
     def candidate(self) -> str:
-        """The initialisation that the table is about."""
+        """The initialization that the table is about."""
         return self.value["candidate"]
 
     @property
     def others(self) -> list[str]:
-        """The initialisations but the reference."""
+        """The initializations but the reference."""
         return [init for init in self.inits if init != self.reference]
 
     @property
@@ -88,7 +88,7 @@ class Transfer:
 
     @functools.cached_property
     def average(self) -> Task:
-        """The mean over the tasks as a task, of those initialisations and seeds that have scores of all of them."""
+        """The mean over the tasks as a task, of those initializations and seeds that have scores of all of them."""
         rows = {init: zip(*(self._scores(task, init) for task in self.tasks), strict=True) for init in self.inits}
         scores = {init: [Mean.of(row).value if _whole(row) else None for row in rows[init]] for init in self.inits}
         return {"name": "mean", "metric": "", "scores": scores}
@@ -103,7 +103,7 @@ class Transfer:
         return Mean.of(self._scores(task, init))
 
     def difference(self, task: Task, init: str, against: str | None = None) -> Mean:
-        """The mean paired difference to another initialisation, the reference by default; a fraction."""
+        """The mean paired difference to another initialization, the reference by default; a fraction."""
         return difference(self._scores(task, init), self._scores(task, against or self.reference))
 
     def verdict_of(self, task: Task, init: str, against: str | None = None) -> str:
@@ -117,11 +117,11 @@ class Transfer:
         return difference(scores, others).times(100 / base if base else float("nan"))
 
     def ahead(self, task: Task, against: str) -> bool:
-        """Whether the candidate is above another initialisation, in the mean over the seeds that both have."""
+        """Whether the candidate is above another initialization, in the mean over the seeds that both have."""
         return self.difference(task, self.candidate, against).value > 0
 
     def best(self, task: Task) -> set[str]:
-        """The initialisations with the highest mean."""
+        """The initializations with the highest mean."""
         means = {init: self.mean(task, init) for init in self.inits}
         highest = max((mean.value for mean in means.values() if mean.known), default=None)
         return {init for init, mean in means.items() if mean.value == highest}
@@ -148,7 +148,7 @@ class Transfer:
         return _cost({key: sum(cost[key] for cost in costs) for key in _COST} if all(costs) else None)
 
     def pretraining(self, init: str) -> str:
-        """Images and minutes that made the initialisation, in words."""
+        """Images and minutes that made the initialization, in words."""
         return _cost(self.value.get("pretraining", {}).get(init))
 
     def chosen(self, task: Task, init: str) -> str:
@@ -173,7 +173,7 @@ class Transfer:
         return f"{setting}, {several}{there}"
 
     def count(self, init: str) -> str:
-        """On how many tasks an initialisation helps, hurts, and makes no difference, in words."""
+        """On how many tasks an initialization helps, hurts, and makes no difference, in words."""
         found = [self.verdict_of(task, init) for task in self.tasks]
         said = [f"{kind} on {found.count(kind)}" for kind in (HELPS, HURTS, SAME) if kind in found]
         return ", ".join(said) or ABSENT
@@ -198,7 +198,7 @@ class Transfer:
         return f"{init} on {ahead} of {len(known)}{noun}" + (f" ({lacking} without scores of both)" if lacking else "")
 
     def _scores(self, task: Task, init: str) -> Scores:
-        """The scores of an initialisation, one a seed; None where one is missing or is no number."""
+        """The scores of an initialization, one a seed; None where one is missing or is no number."""
         scores = task["scores"].get(init) or [None] * len(self.value["seeds"])
         return [None if Mean.of([score]).count == 0 else score for score in scores]
 

@@ -100,7 +100,7 @@ def read_boxes(record: Record, source: Found) -> dict[str, Any]:
 
 
 def read_panoptic(record: Record, source: tuple[str, tuple[tuple[int, int], ...]]) -> np.ndarray:
-    """Returns the classes [H, W] of a PNG whose colours are numbers of segments: red + 256 green + 65536 blue."""
+    """Returns the classes [H, W] of a PNG whose colors are numbers of segments: red + 256 green + 65536 blue."""
     path, segments = source
     with Image.open(path) as image:
         if image.mode != "RGB":

@@ -79,7 +79,7 @@ def decode(record: Record, ratio: int = 1) -> np.ndarray:
 def to_record(name: str, data: bytes, max_pixels: int = MAX_PIXELS, look: Look = decode) -> Record | Quarantined:
     """Makes an encoded image a record without labels, or says why it cannot become one.
 
-    JPEG and PNG in grey or RGB, upright, stay byte for byte as found. The rest is turned upright, made 8-bit RGB (on
+    JPEG and PNG in gray or RGB, upright, stay byte for byte as found. The rest is turned upright, made 8-bit RGB (on
     white where it is transparent) and stored as PNG; of an animation, the first frame. TensorFlow has decoded what
     becomes a record, to its `height` and `width`. From the first call on, Pillow's warnings are silent in this process.
 
@@ -166,7 +166,7 @@ def _as_png(image: Image.Image) -> tuple[bytes, int, int]:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Makes any mode 8-bit RGB; 16-bit grey keeps its upper byte, transparency lies on white."""
+    """Makes any mode 8-bit RGB; 16-bit gray keeps its upper byte, transparency lies on white."""
     if image.mode.startswith("I"):
         upper = np.clip(np.asarray(image), 0, 65535) >> 8
         return Image.fromarray(upper.astype(np.uint8)).convert("RGB")

@@ -1,4 +1,4 @@
-"""Labelled datasets as their publishers lay them out: what all layouts have in common."""
+"""Labeled datasets as their publishers lay them out: what all layouts have in common."""
 
 import dataclasses
 import functools
@@ -33,7 +33,7 @@ _DAMAGE = (OSError, ValueError, SyntaxError, EOFError, zlib.error, Image.Decompr
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """A labelled dataset that was found.
+    """A labeled dataset that was found.
 
     Attributes:
       items: path of each image, and what the reader needs for its label; in order.
@@ -105,10 +105,10 @@ def read_item(item: Item, task: Task, reader: Reader, max_pixels: int, look: Loo
     """Reads one image with its label, or says why it cannot become a record."""
     path, source = item
     entry = read_image(path, max_pixels, look)
-    return entry if isinstance(entry, Quarantined) else labelled(entry, task, lambda record: reader(record, source))
+    return entry if isinstance(entry, Quarantined) else labeled(entry, task, lambda record: reader(record, source))
 
 
-def labelled(record: Record, task: Task, read: Callable[[Record], Label]) -> Entry:
+def labeled(record: Record, task: Task, read: Callable[[Record], Label]) -> Entry:
     """Gives a record its human label, or says why it has none."""
     try:
         record.labels[task.name] = read(record)

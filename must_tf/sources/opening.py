@@ -17,7 +17,7 @@ from must_tf.sources.images import open_images, printable
 from must_tf.sources.layout import Layout, open_layout
 from must_tf.sources.records import open_records
 from must_tf.sources.source import Source
-from must_tf.sources.tfds_labels import open_labelled_tfds
+from must_tf.sources.tfds_labels import open_labeled_tfds
 from must_tf.sources.tfrecord import open_tfrecords
 from must_tf.sources.voc import find_voc
 
@@ -32,7 +32,7 @@ _LAYOUTS: dict[str, Callable[[str], Layout]] = {
 }
 # Those that are cut into shards as is asked for.
 _OPENERS: dict[str, Callable[[str, int, int], Source]] = {
-    "tfds:": open_labelled_tfds,
+    "tfds:": open_labeled_tfds,
     **{prefix: functools.partial(open_layout, find) for prefix, find in _LAYOUTS.items()},
 }
 _PREFIXES = ("tfrecord:", *_OPENERS)
@@ -43,7 +43,7 @@ def open_source(where: str | os.PathLike, images_per_shard: int = 1000, max_pixe
 
     Args:
       where: a folder (recursive), a glob, or a list file (.txt, a path a line); a folder of records of ours;
-        `tfrecord:GLOB`, one shard a file; `tfds:NAME[/CONFIG][:VERSION]/SPLIT`; a labelled dataset as its publisher
+        `tfrecord:GLOB`, one shard a file; `tfds:NAME[/CONFIG][:VERSION]/SPLIT`; a labeled dataset as its publisher
         lays it out: `voc:`, `ade20k:`, `diode:`, `coco:`, `objects365:`, `imagenet:`, see the modules of these names,
         or `classes:FOLDER/SPLIT`, a folder a class; a slice of any of these in TFDS's syntax: `.../training[:90%]`.
       images_per_shard: at most, where this decides the cut: of files and of TFDS.

@@ -1,4 +1,4 @@
-"""Records of ours, to be labelled further: images with the labels that they have."""
+"""Records of ours, to be labeled further: images with the labels that they have."""
 
 import functools
 import itertools
@@ -18,7 +18,7 @@ _FRAMING = 16  # bytes around each record of a TFRecord: its length, and two che
 
 
 def open_records(folder: str | os.PathLike) -> Source:
-    """Opens a dataset of ours, shard by shard; labels, teachers, licence and what was quarantined come along.
+    """Opens a dataset of ours, shard by shard; labels, teachers, license and what was quarantined come along.
 
     Raises:
       UserError: not finished, of another schema, or cut short.
@@ -27,9 +27,9 @@ def open_records(folder: str | os.PathLike) -> Source:
     manifest = dataset.manifest
     shards = tuple(functools.partial(read_records, path, manifest.tasks) for path in dataset.paths)
     listing = fingerprint(shard.sha256.encode() for shard in manifest.shards)
-    licence = manifest.source.get("licence", "")
+    license = manifest.source.get("license", "")
     quarantined = tuple(tuple(map(_earlier, shard.quarantined)) for shard in manifest.shards)
-    return Source(manifest.count, listing, manifest.tasks, manifest.teachers, shards, licence, quarantined)
+    return Source(manifest.count, listing, manifest.tasks, manifest.teachers, shards, license, quarantined)
 
 
 def read_records(path: str, tasks: Sequence[Task], look: Look = decode) -> Iterator[Entry]:

@@ -25,7 +25,7 @@ class Source:
       teachers: {id: description} of the labels that come along.
       shards: each yields its entries in order, once it was told how to look at images, see `decoding.Look`: by default,
         at all of their pixels. Picklable, so that any process can read it.
-      licence: of the images, where that is known.
+      license: of the images, where that is known.
       quarantined: of each shard, what was left out when its records were made; nothing where images are no records.
     """
 
@@ -34,7 +34,7 @@ class Source:
     tasks: tuple[Task, ...]
     teachers: dict[str, dict[str, Any]]
     shards: tuple[Callable[..., Iterator[Entry]], ...]
-    licence: str = ""
+    license: str = ""
     quarantined: tuple[tuple[Quarantined, ...], ...] = ()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from must_tf.errors import UserError
 from must_tf.records import Record
 from must_tf.sources.decoding import Look, decode, in_order, to_record
-from must_tf.sources.layout import labelled, of_image_size, pixel_boxes
+from must_tf.sources.layout import labeled, of_image_size, pixel_boxes
 from must_tf.sources.source import Entry, Source
 from must_tf.sources.tfds import open_tfds, split_names
 from must_tf.sources.voc import DETECTION
@@ -41,16 +41,16 @@ class Labels:
       features: those to decode, as `tfds.decode.PartialDecoding` has them.
       task: makes the task, given the dataset's features.
       read: makes the label, given the record and the example.
-      unlabelled: splits whose labels were never published; TFDS has them empty.
+      unlabeled: splits whose labels were never published; TFDS has them empty.
     """
 
     features: Mapping[str, Any]
     task: Callable[[Mapping[str, Any]], Task]
     read: Callable[[Record, Mapping[str, Any]], Label]
-    unlabelled: tuple[str, ...] = ()
+    unlabeled: tuple[str, ...] = ()
 
 
-def open_labelled_tfds(spec: str, images_per_shard: int, max_pixels: int) -> Source:
+def open_labeled_tfds(spec: str, images_per_shard: int, max_pixels: int) -> Source:
     """Opens a split as `open_tfds` does, and with it the labels of the datasets in `KNOWN`, copies of images too.
 
     TFDS's scene_parse150 holds ADE20K's instances, and so a mask of 100 of the 150 classes, the others ignored; for the
@@ -66,18 +66,18 @@ def open_labelled_tfds(spec: str, images_per_shard: int, max_pixels: int) -> Sou
     builder = read_only_builder.builder_from_files(name)
     plain = builder.info.full_name.rpartition("/")[0]  # without the version
     known = KNOWN.get(plain)
-    without = [part for part in split_names(split) if known and part in known.unlabelled]
+    without = [part for part in split_names(split) if known and part in known.unlabeled]
     if not known or len(without) == len(split_names(split)):
         return source
     if without:
         raise UserError(f"tfds:{spec}: {', '.join(without)} has no labels, unlike the others; open it by itself")
     task, total = known.task(builder.info.features), len(source.shards)
-    read = functools.partial(read_labelled_tfds, str(builder.data_dir), split, total=total, max_pixels=max_pixels)
+    read = functools.partial(read_labeled_tfds, str(builder.data_dir), split, total=total, max_pixels=max_pixels)
     shards = tuple(functools.partial(read, index=index, name=plain, task=task) for index in range(total))
     return dataclasses.replace(source, tasks=(task,), shards=shards)
 
 
-def read_labelled_tfds(
+def read_labeled_tfds(
     folder: str, split: str, index: int, total: int, max_pixels: int, name: str, task: Task, look: Look = decode
 ) -> Iterator[Entry]:
     """Yields part `index` of `total` of a split as records with human labels.
@@ -105,7 +105,7 @@ def read_labelled_tfds(
     def entry(example: dict[str, Any]) -> Entry:
         found = f"{builder.name}: {example['tfds_id'].decode('utf-8', 'backslashreplace')}"
         made = to_record(found, example["image"], max_pixels, look)
-        return labelled(made, task, lambda record: known.read(record, example)) if isinstance(made, Record) else made
+        return labeled(made, task, lambda record: known.read(record, example)) if isinstance(made, Record) else made
 
     return in_order(entry, examples.as_numpy_iterator())
 
@@ -117,7 +117,7 @@ def _read_class(record: Record, example: Mapping[str, Any]) -> int:
 
 
 def _read_depth(record: Record, example: Mapping[str, Any]) -> np.ndarray:
-    """Metres; what the sensor did not see is 0, and invalid."""
+    """Meters; what the sensor did not see is 0, and invalid."""
     return of_image_size(example["depth"].astype(np.float32), record)
 
 
@@ -155,16 +155,16 @@ def _classes(name: str) -> Labels:
     return Labels({"label": True}, task, _read_class)
 
 
-def _voc(*unlabelled: str) -> Labels:
+def _voc(*unlabeled: str) -> Labels:
     features = {"objects": {"bbox": True, "label": True, "is_difficult": True}}
-    return Labels(features, lambda features: DETECTION, _read_voc, unlabelled)
+    return Labels(features, lambda features: DETECTION, _read_voc, unlabeled)
 
 
-def _coco(*unlabelled: str) -> Labels:
+def _coco(*unlabeled: str) -> Labels:
     def task(features: Mapping[str, Any]) -> Task:
         return Detection("coco_detection", tuple(features["objects"]["label"].names))
 
-    return Labels({"objects": {"bbox": True, "label": True, "is_crowd": True}}, task, _read_coco, unlabelled)
+    return Labels({"objects": {"bbox": True, "label": True, "is_crowd": True}}, task, _read_coco, unlabeled)
 
 
 KNOWN: dict[str, Labels] = {  # NAME[/CONFIG]

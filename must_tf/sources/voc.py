@@ -69,10 +69,10 @@ def read_boxes(record: Record, source: str) -> dict[str, np.ndarray]:
 
 
 def read_mask(record: Record, source: str, num_classes: int) -> np.ndarray:
-    """Returns the classes of a palette's PNG [H, W]: the indices, not the colours; 255 is ignored."""
+    """Returns the classes of a palette's PNG [H, W]: the indices, not the colors; 255 is ignored."""
     with Image.open(source) as image:
         if image.mode not in ("P", "L"):
-            raise ValueError(f"{source}: is {image.mode}, expected a palette's indices: colours cannot be read back")
+            raise ValueError(f"{source}: is {image.mode}, expected a palette's indices: colors cannot be read back")
         mask = np.asarray(image)
     strange = mask[(mask >= num_classes) & (mask != 255)]
     if strange.size:

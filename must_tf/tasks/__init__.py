@@ -1,20 +1,24 @@
-"""The kinds of task. A new kind is one file here and one line in `KINDS`."""
+"""The kinds of task. A new kind is one folder here and one line in `KINDS`."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from must_tf.errors import UserError, nearest
+from must_tf.parsing import parse, plain_name, short
 from must_tf.tasks.classification import Classification
 from must_tf.tasks.depth import Depth
 from must_tf.tasks.detection import Detection
+from must_tf.tasks.loss import Term
+from must_tf.tasks.metric import Metric, Score
 from must_tf.tasks.normals import Normals
+from must_tf.tasks.outputs import Output, Ranking
 from must_tf.tasks.segmentation import Segmentation
-from must_tf.tasks.task import Metric, Task
+from must_tf.tasks.task import Task
 
 __all__ = [
-    "KINDS", "Classification", "Depth", "Detection", "Metric", "Normals", "Segmentation", "Task", "check_thresholds",
-    "from_json", "thresholds", "to_json"
+    "KINDS", "Classification", "Depth", "Detection", "Metric", "Normals", "Output", "Ranking", "Score", "Segmentation",
+    "Task", "Term", "check_thresholds", "from_json", "kind_of", "thresholds", "to_json",
 ]  # fmt: skip
 
 KINDS: dict[str, type[Task]] = {
@@ -22,14 +26,23 @@ KINDS: dict[str, type[Task]] = {
 }
 
 
+def kind_of(name: Any, where: Any = "") -> type[Task]:
+    """Returns the kind of a name; an unknown one is a `UserError` that names the nearest known one."""
+    if not isinstance(name, str) or name not in KINDS:
+        raise UserError(
+            f"{f'{where}: ' if where else ''}task kind {short(name)} is unknown; {nearest(str(name), KINDS)}"
+        )
+    return KINDS[name]
+
+
 def thresholds(task: Mapping[str, Any]) -> dict[str, float]:
-    """Returns the fields of a task, as `to_json` gives it, that say which scores make a label: those named *_score."""
-    return {name: value for name, value in task.items() if name.endswith("_score")}
+    """Returns the fields of a task, as `to_json` gives it, that say which scores make a label."""
+    return {name: task[name] for name in kind_of(task.get("kind")).thresholds if name in task}
 
 
 def check_thresholds(kind: str, names: Iterable[str]) -> None:
     """Raises a `UserError` where a kind of task has no such threshold of pseudo labels."""
-    known = [*thresholds({field.name: 0 for field in dataclasses.fields(KINDS[kind])})]
+    known = kind_of(kind).thresholds
     for name in names:
         if name not in known:
             raise UserError(f"{kind} has no threshold {name!r}; {nearest(name, known) if known else 'it has none'}")
@@ -40,15 +53,20 @@ def to_json(task: Task) -> dict[str, Any]:
     return {"kind": task.kind} | dataclasses.asdict(task)
 
 
-def from_json(value: dict[str, Any]) -> Task:
-    """The inverse of `to_json`; an unknown kind or field is a `UserError` that names the nearest known one."""
+def from_json(value: Any, where: Any = "task") -> Task:
+    """The inverse of `to_json`.
+
+    Args:
+      value: JSON values.
+      where: what they are from, for messages.
+
+    Raises:
+      UserError: an unknown kind or field (and the nearest known one), a value of another type, or a name that could be
+        a path.
+    """
+    if not isinstance(value, Mapping):
+        raise UserError(f"{where}: {short(value)} received; expected the fields of a task")
     fields = dict(value)
-    kind = fields.pop("kind", None)
-    if kind not in KINDS:
-        raise UserError(f"task kind {kind!r} is unknown; {nearest(str(kind), KINDS)}")
-    known = {field.name for field in dataclasses.fields(KINDS[kind])}
-    for name in fields:
-        if name not in known:
-            raise UserError(f"field {name!r} of task {fields.get('name')!r} is unknown; {nearest(name, known)}")
-    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
-    return KINDS[kind](**values)
+    kind = kind_of(fields.pop("kind", None), where)
+    plain_name(fields.get("name"), "a task", where)
+    return parse(kind, fields, f"{where}: task {fields['name']!r}")

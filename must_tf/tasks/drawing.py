@@ -1,4 +1,4 @@
-"""What the tasks' pictures are made of: colours, captions, boxes, overlays. Text and lines grow with the image."""
+"""What the tasks' pictures are made of: colors, captions, boxes, overlays. Text and lines grow with the image."""
 
 import colorsys
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ _LEAST = 10  # pixels
 _REGION = 0.02  # share of the image from which on a region is named
 
 
-def colours(count: int) -> np.ndarray:
-    """Returns `count` colours that differ well, uint8 [count, 3]: steps of the golden angle around the hues."""
+def colors(count: int) -> np.ndarray:
+    """Returns `count` colors that differ well, uint8 [count, 3]: steps of the golden angle around the hues."""
     hues = (0.58 + np.arange(count) * 0.61803398875) % 1
     rgb = [colorsys.hsv_to_rgb(hue, 0.5 + 0.35 * (i % 2), 0.95 - 0.25 * (i % 3 == 2)) for i, hue in enumerate(hues)]
     return (np.array(rgb).reshape(-1, 3) * 255).astype(np.uint8)
@@ -31,10 +31,10 @@ def caption(image: np.ndarray, text: str) -> np.ndarray:
 
 
 def boxes(image: np.ndarray, boxes: np.ndarray, classes: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Draws boxes [N, 4] (fractions, ymin xmin ymax xmax) with their class names, a colour a class."""
+    """Draws boxes [N, 4] (fractions, ymin xmin ymax xmax) with their class names, a color a class."""
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
-    palette = colours(len(names))
+    palette = colors(len(names))
     line = max(round(_font(canvas).size / 8), 1)
     corners = [
         (xmin * (canvas.width - 1), ymin * (canvas.height - 1), xmax * (canvas.width - 1), ymax * (canvas.height - 1))
@@ -48,8 +48,8 @@ def boxes(image: np.ndarray, boxes: np.ndarray, classes: np.ndarray, names: Sequ
 
 
 def regions(image: np.ndarray, mask: np.ndarray, valid: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Lays a colour a class over the valid pixels of a mask [H, W], and names each class where it is thickest."""
-    palette = colours(len(names))
+    """Lays a color a class over the valid pixels of a mask [H, W], and names each class where it is thickest."""
+    palette = colors(len(names))
     canvas = Image.fromarray(overlay(image, palette[np.where(valid, mask, 0)], valid))
     draw = ImageDraw.Draw(canvas)
     font = _font(canvas)
@@ -63,9 +63,9 @@ def regions(image: np.ndarray, mask: np.ndarray, valid: np.ndarray, names: Seque
     return np.asarray(canvas)
 
 
-def overlay(image: np.ndarray, colour_map: np.ndarray, valid: np.ndarray, alpha: float = 0.6) -> np.ndarray:
-    """Blends a map of colours [H, W, 3] over the valid pixels [H, W] of an image; the others are dimmed."""
-    mixed = np.where(valid[..., None], (1 - alpha) * image + alpha * colour_map, 0.35 * image)
+def overlay(image: np.ndarray, color_map: np.ndarray, valid: np.ndarray, alpha: float = 0.6) -> np.ndarray:
+    """Blends a map of colors [H, W, 3] over the valid pixels [H, W] of an image; the others are dimmed."""
+    mixed = np.where(valid[..., None], (1 - alpha) * image + alpha * color_map, 0.35 * image)
     return mixed.astype(np.uint8)
 
 
@@ -80,15 +80,15 @@ def _thickest(inside: np.ndarray) -> tuple[int, int]:
 
 
 def _tag(
-    canvas: Image.Image, draw: ImageDraw.ImageDraw, left: float, top: float, text: str, colour: tuple[int, ...]
+    canvas: Image.Image, draw: ImageDraw.ImageDraw, left: float, top: float, text: str, color: tuple[int, ...]
 ) -> None:
-    """Writes a word on a patch of a colour, moved into the image where it would stick out."""
+    """Writes a word on a patch of a color, moved into the image where it would stick out."""
     font = _font(canvas)
     width, height = font.getlength(text) + 0.6 * font.size, 1.3 * font.size
     left = min(max(left, 0), max(canvas.width - width, 0))
     top = min(max(top, 0), max(canvas.height - height, 0))
-    draw.rectangle([left, top, left + width, top + height], fill=colour)
-    dark = float(np.dot(colour, (0.299, 0.587, 0.114))) < 140
+    draw.rectangle([left, top, left + width, top + height], fill=color)
+    dark = float(np.dot(color, (0.299, 0.587, 0.114))) < 140
     ink = (255, 255, 255) if dark else (0, 0, 0)
     draw.text((left + 0.3 * font.size, top + height / 2), text, fill=ink, font=font, anchor="lm")
 
@@ -98,5 +98,5 @@ def _font(canvas: Image.Image) -> ImageFont.FreeTypeFont:
     return ImageFont.load_default(size)  # type: ignore[return-value]
 
 
-def _rgb(colour: np.ndarray) -> tuple[int, ...]:
-    return tuple(int(channel) for channel in colour)
+def _rgb(color: np.ndarray) -> tuple[int, ...]:
+    return tuple(int(channel) for channel in color)

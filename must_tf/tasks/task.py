@@ -1,15 +1,16 @@
-"""The contract of a kind of task: all that the package knows about a kind stands in that kind's one file.
+"""The contract of a kind of task: all that the package knows about a kind stands in that kind's folder.
 
 Labels come in two shapes:
 
 * a *label* is one image's, in numpy, as its kind's `encode` describes it; an image without one has no label at all;
 * a *target* is the same as tensors of fixed structure, so that it can be batched; where an image has no label the
   target is empty (no probability, no valid pixel), and the loss is 0.
+
+What a kind does not do it declares (`reader`, `left_out`, `loss_is_sum`), and the commands say so.
 """
 
 import abc
 import dataclasses
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -18,6 +19,10 @@ import tensorflow as tf
 import tf_keras
 
 from must_tf.geometry import Geometry
+from must_tf.parsing import frozen
+from must_tf.tasks.loss import Term
+from must_tf.tasks.metric import Metric, Score
+from must_tf.tasks.outputs import Ranking
 from must_tf.trunk import Trunk
 
 Label = Any
@@ -25,90 +30,136 @@ Target = dict[str, tf.Tensor]
 Outputs = dict[str, tf.Tensor]
 Features = dict[str, Any]
 
-TENTHS = tuple(i / 10 for i in range(11))
-
-FUSED = "fused"  # the pyramid, rescaled to level 2 and summed
-PYRAMID = "pyramid"  # {level: map}
-POOLED = "C5"  # the backbone's last level
-
-
-class Metric(abc.ABC):
-    """A running score over a dataset: `update` with each batch, then `result`."""
-
-    @abc.abstractmethod
-    def update(self, target: Target, outputs: Outputs) -> None:
-        """Adds a batch of targets and of what `Task.outputs` made of the predictions, as numpy arrays."""
-
-    @abc.abstractmethod
-    def result(self) -> dict[str, float]:
-        """Returns the scores by name, each higher or lower as its field knows it; NaN where nothing was seen."""
+POOLED = "C5"  # the backbone's last level: [batch, H/32, W/32, C5]
+PYRAMID = "pyramid"  # {level: [batch, H/2^level, W/2^level, filters]}
+FUSED = "fused"  # the pyramid, rescaled to level 2 and summed: [batch, H/4, W/4, filters]
+TAPS = (POOLED, PYRAMID, FUSED)
 
 
 @dataclasses.dataclass(frozen=True)
 class Task(abc.ABC):
     """One kind of supervision with a name.
 
+    A kind is a frozen dataclass; its fields are JSON values, of which lists become tuples and dicts `FrozenDict`s.
+
     Attributes:
-      name: key of the task's features, predictions, losses and metrics; unique in a student.
+      name: key of the task's features, predictions, losses and metrics; unique in a student. It becomes part of the
+        names of files: letters, digits, `_`, `-` and `.`.
     """
 
     name: str
 
-    tap: ClassVar[str]  # what the head reads: POOLED, PYRAMID or FUSED
-    main_metric: ClassVar[str]  # the paper's metric of the kind, a key of `Metric.result`
+    # What a kind declares.
+    taps: ClassVar[tuple[str, ...]]  # the features that the head reads, some of TAPS
+    scores: ClassVar[Any]  # tuple[Score, ...] of what `metrics` gives, the main one first; an attribute or a property
+    outputs: ClassVar[Any]  # tuple[Output, ...] of what `decode_predictions` gives; an attribute or a property
+    identity_fields: ClassVar[tuple[str, ...] | None] = None  # see `identity`
+    thresholds: ClassVar[tuple[str, ...]] = ()  # fields that say which scores make a pseudo label
+    ranking: ClassVar[Ranking | None] = None  # which outputs are a ranked list
+    left_out: ClassVar[Mapping[str, str]] = {}  # what its head is not exported to, and why; see `export.endpoints`
+    head_sees_target: ClassVar[bool] = False  # whether the head is called with `target=` too, in training
+    loss_is_sum: ClassVar[bool] = True  # whether each image's part in the loss is its own; see `loss`
+    has_frame: ClassVar[bool] = True  # whether outputs lie in the image, so that `to_image_frame` moves them
+    reader: ClassVar[Any] = None  # the `Reader` of foreign models' outputs; None: only students are teachers
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, frozen(getattr(self, field.name)))
 
     @property
     def kind(self) -> str:
         """The kind's name: that of its class in lower case."""
         return type(self).__name__.lower()
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes two labels comparable, by field: labels of another identity are others, whatever their name.
+
+        The kind is always part of it. These are the fields that `identity_fields` names; all but the name and the
+        thresholds where a kind names none.
+        """
+        names = self.identity_fields
+        if names is None:
+            known = [field.name for field in dataclasses.fields(self)]
+            names = tuple(name for name in known if name != "name" and name not in self.thresholds)
+        return {"kind": self.kind} | {name: getattr(self, name) for name in names}
+
+    @property
+    def main_score(self) -> Score:
+        """By which settings are chosen, the best student is kept and initializations are compared."""
+        return self.scores[0]
+
+    # Labels in records.
+
     @abc.abstractmethod
     def features(self) -> Features:
-        """Returns tf.io specs of the label's features; every one may be absent from a record."""
+        """Returns tf.io specs of the label's features, whose keys begin with `NAME/`; each may be absent."""
 
     @abc.abstractmethod
     def encode(self, label: Label) -> dict[str, Any]:
-        """Turns a label into feature values by key: bytes, or a list of ints or floats; none for an empty map."""
+        """Turns a label into feature values by key; none for an empty map.
+
+        A value is bytes, or a list of ints, floats or bytes: of the type that `features` says.
+        """
 
     @abc.abstractmethod
     def decode(self, parsed: Mapping[str, tf.Tensor]) -> Target:
-        """Turns one parsed record, with `image/height` and `image/width`, into the image's target."""
+        """Turns one parsed record, with `image/height`, `image/width` and `NAME/origin`, into the image's target."""
 
     @abc.abstractmethod
     def label(self, target: Mapping[str, np.ndarray]) -> Label | None:
         """Turns an image's target back into its label; None where it has none. `decode` ∘ `encode` undone."""
 
     @abc.abstractmethod
+    def flaws(self, target: Mapping[str, np.ndarray], height: int, width: int) -> list[str]:
+        """Says what no writer of ours would have stored: a target as `decode` gives it, of an image of this size."""
+
+    @abc.abstractmethod
     def transform(self, target: Target, geometry: Geometry) -> Target:
         """Moves a target with its image; shapes become fixed, so that targets can be batched."""
 
-    @abc.abstractmethod
-    def head(self, trunk: Trunk) -> tf_keras.layers.Layer:
-        """Makes the layer that turns the tap's features of such a trunk into the raw prediction, float32."""
+    # Training.
 
     @abc.abstractmethod
-    def labelled(self, target: Target) -> tf.Tensor:
+    def head(self, trunk: Trunk) -> tf_keras.layers.Layer:
+        """Makes the layer that turns features of such a trunk into the raw prediction, float32.
+
+        It is called with the features of its tap (of several taps with a dict of them by name) and `training=`; where
+        `head_sees_target`, in training also with `target=`, and else with `target=None`.
+        """
+
+    @abc.abstractmethod
+    def has_label(self, target: Target) -> tf.Tensor:
         """Returns whether each image has a label, bool [batch]; where it has none, its loss is 0."""
 
     @abc.abstractmethod
-    def loss(self, target: Target, prediction: Any) -> tf.Tensor:
-        """Returns the loss of each image, float32 [batch]; 0 where the label is absent, never NaN."""
+    def loss(self, target: Target, prediction: Any) -> dict[str, Term]:
+        """Returns the terms of the loss of a batch by name; images without a label add 0 to every sum.
+
+        A loss is Σ terms, see `Term`. Each image adds its own part to sums and counts, whatever the others are. A loss
+        that is no such sum (that compares images, for example) declares `loss_is_sum = False`: its batches cannot be
+        divided.
+        """
+
+    # Predictions.
 
     @abc.abstractmethod
-    def outputs(self, prediction: Any, view_size: tf.Tensor) -> Outputs:
-        """Turns a raw prediction into what users read, in the frame of the view.
+    def decode_predictions(self, prediction: Any, view_size: tf.Tensor) -> Outputs:
+        """Turns a raw prediction into what users read, in the frame of the view; `outputs` declares its arrays.
 
         Args:
           prediction: the head's output for a batch.
           view_size: int [2], height and width of the images that the student saw.
         """
 
-    @abc.abstractmethod
-    def restore(self, outputs: Outputs, geometry: Geometry) -> Outputs:
-        """Takes one image's outputs back from the view to the frame of the image."""
+    def to_image_frame(self, outputs: Outputs, geometry: Geometry) -> Outputs:
+        """Takes one image's outputs back from the view to the frame of the image; as they are where there is none."""
+        if self.has_frame:
+            raise TypeError(f"{type(self).__name__}: lacks `to_image_frame`, or `has_frame = False`")
+        return outputs
 
     @abc.abstractmethod
-    def from_teacher(self, outputs: Mapping[str, np.ndarray]) -> Label:
+    def pseudo_label(self, outputs: Mapping[str, np.ndarray]) -> Label:
         """Applies the paper's rule: one image's outputs, in its own frame, become a pseudo label."""
 
     def possible(self, prediction: Any) -> tf.Tensor:
@@ -119,16 +170,23 @@ class Task(abc.ABC):
         return tf.reduce_all(tf.stack(finite), 0)
 
     def bands(self, height: int, width: int) -> Sequence[tuple[tf.Tensor, ...]]:
-        """Returns more arguments of `restore`, for each band of rows that an image is restored in: of one, none.
+        """Returns more arguments of `to_image_frame`, for each band of rows that an image is restored in: of one, none.
 
         The labels of several bands must be arrays whose first axis is that of rows.
         """
         del height, width
         return [()]
 
+    # Scores, and what people see.
+
     @abc.abstractmethod
     def metrics(self) -> Metric:
-        """Returns a fresh running score with the field's own metrics."""
+        """Returns a fresh running score with the field's own metrics; `scores` declares its numbers."""
+
+    def grade_with(self, other: "Task") -> Any:
+        """Returns a fresh `grade.Pair` that compares labels with another task's; None where nothing is common."""
+        del other
+        return None
 
     @abc.abstractmethod
     def draw(self, image: np.ndarray, label: Label) -> np.ndarray:
@@ -149,53 +207,7 @@ class Task(abc.ABC):
     def classes(self, label: Label) -> list[tuple[str, float | None]]:
         """Names what a label says is there, with its score where it has one, for people to search by."""
 
-    @abc.abstractmethod
-    def flaws(self, target: Mapping[str, np.ndarray], height: int, width: int) -> list[str]:
-        """Says what no writer of ours would have stored: a target as `decode` gives it, of an image of this size."""
-
-
-def histogram(values: Any, edges: Sequence[float], weight: float = 1.0, whole: bool = False) -> dict[str, float]:
-    """Returns {range: weight of the values in it}, the ranges in order; those beyond the edges fall into the last ones.
-
-    Args:
-      values: of any shape.
-      edges: ascending; a range holds its lower edge and not its upper one. The last one may be infinite.
-      weight: of each value.
-      whole: whether values and edges are whole numbers.
-    """
-    inside = np.clip(np.asarray(values, np.float64).ravel(), edges[0], np.nextafter(edges[-1], -np.inf))
-    counts, _ = np.histogram(inside, edges)
-    names = [_range(low, high - whole) for low, high in itertools.pairwise(edges)]
-    return {name: float(count * weight) for name, count in zip(names, counts, strict=True)}
-
-
-def _range(low: float, high: float) -> str:
-    if np.isinf(high):
-        return f"{low:g}+"
-    return f"{low:g}" if low == high else f"{low:g}–{high:g}"
-
-
-def wrong_size(values: np.ndarray, height: int, width: int) -> list[str]:
-    """Says it where a map [h, w, ...] is not of its image's size."""
-    if values.shape[:2] == (height, width):
-        return []
-    return [f"a map of {values.shape[0]}x{values.shape[1]} on an image of {height}x{width}"]
-
 
 def optional_bytes() -> tf.io.FixedLenFeature:
     """The spec of one bytes value that may be absent (then empty)."""
     return tf.io.FixedLenFeature([], tf.string, default_value="")
-
-
-def decode_or(encoded: tf.Tensor, decode: Any, absent: Any) -> tf.Tensor:
-    """Decodes bytes, or makes the empty value where there are none."""
-    return tf.cond(tf.strings.length(encoded) > 0, lambda: decode(encoded), absent)
-
-
-def per_image_mean(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """The weighted mean of each image's values, [batch, ...] → [batch]; 0 where all weights are 0."""
-    values, weights = tf.cast(values, tf.float32), tf.cast(weights, tf.float32)
-    axes = list(range(1, len(values.shape)))
-    # A value that does not count may be anything, NaN too: it must not be multiplied.
-    values = tf.where(weights > 0, values, 0.0)
-    return tf.math.divide_no_nan(tf.reduce_sum(values * weights, axes), tf.reduce_sum(weights, axes))

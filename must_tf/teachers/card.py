@@ -55,20 +55,20 @@ class Card:
       background_first: whether the model's class 0 is a background that is not in `class_names`.
       suppressed: whether boxes are after non-maximum suppression.
       nms_iou: overlap in (0, 1] above which the weaker box goes, where the model does not suppress.
-      box_format: yxyx, xyxy (corners), xywh (top left corner and size), cxcywh or cycxhw (centre and size).
-      box_units: normalised (fractions of the view) or pixels (of the view).
+      box_format: yxyx, xyxy (corners), xywh (top left corner and size), cxcywh or cycxhw (center and size).
+      box_units: normalized (fractions of the view) or pixels (of the view).
       anchors_file: .npy, .csv or .json of anchors [N, 4] (cycxhw, fractions of the view); a path beside the card.
         With anchors, boxes are offsets, in the order of `box_format` (cxcywh or cycxhw).
       anchors: parameters of generated anchors: with `strides` those of `SsdAnchors`, with `levels` of
         `RetinaNetAnchors`.
       box_scales: divisors of the offsets of y, x, height and width.
       box_log_sizes: whether the offsets of height and width are logarithms; a plain factor on the anchor's else.
-      convention: of depth: metric (metres) or affine_inverse (inverse depth up to scale and shift).
+      convention: of depth: metric (meters) or affine_inverse (inverse depth up to scale and shift).
       inverse: whether the output is inverse depth; by default where `convention` is affine_inverse.
-      depth_scale: metres in one unit of a metric output (of 1 / an inverse one).
+      depth_scale: meters in one unit of a metric output (of 1 / an inverse one).
       max_depth: where an inverse is taken, values beyond this many units become this one.
       normals_axes: signs of the output's x, y and z that make them right, down and away from the camera.
-      licence: of the weights.
+      license: of the weights.
       source: where they come from.
       path: of the card itself; not a field of the file.
     """
@@ -108,7 +108,7 @@ class Card:
     depth_scale: float = 1.0
     max_depth: float = 1000.0
     normals_axes: tuple[float, ...] = (1.0, 1.0, 1.0)
-    licence: str = "unknown"
+    license: str = "unknown"
     source: str = "unknown"
     path: str = ""
 
@@ -179,7 +179,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "dtype": ("float32", "float16", "uint8", "int8"),
     "activation": ("probabilities", "logits", "sigmoid"),
     "box_format": ("yxyx", "xyxy", "xywh", "cxcywh", "cycxhw"),
-    "box_units": ("normalised", "pixels"),
+    "box_units": ("normalized", "pixels"),
     "convention": ("metric", "affine_inverse"),
 }
 

@@ -26,7 +26,7 @@ def draft(model: Model, where: str) -> str:
     if model.known.get("signature"):
         lines += [f"signature: {json.dumps(model.known['signature'])}"]
     lines += _input_lines(model) + _output_lines(model, kind, outputs)
-    lines += ["licence: unknown  # of the weights", "source: unknown  # where they come from"]
+    lines += ["license: unknown  # of the weights", "source: unknown  # where they come from"]
     return "\n".join(lines)
 
 
@@ -64,7 +64,7 @@ def _input_lines(model: Model) -> list[str]:
     lines += [f"resize: {resize}" if resize else f"resize: stretch  {_GUESS}; or fit, crop"]
     if "layout" not in model.fixed and nchw:
         lines += ["layout: NCHW"]
-    if "range" not in model.fixed and ("float" in slot.dtype or model.quantised):
+    if "range" not in model.fixed and ("float" in slot.dtype or model.quantized):
         lines += [f"range: [0, 1]  {_GUESS}; or [0, 255], [-1, 1]", "# mean: [0.485, 0.456, 0.406]"]
         lines += ["# std: [0.229, 0.224, 0.225]"]
     if "channel_order" not in model.fixed:
@@ -93,7 +93,7 @@ def _output_lines(model: Model, kind: str, outputs: tuple[Slot, ...]) -> list[st
         ]
     if kind == "detection" and "box_format" not in model.known:
         lines += [f"suppressed: {str(suppressed).lower()}  {_GUESS}"]
-        formats, units = ["yxyx", "xyxy", "xywh", "cxcywh", "cycxhw"], ["normalised", "pixels"]
+        formats, units = ["yxyx", "xyxy", "xywh", "cxcywh", "cycxhw"], ["normalized", "pixels"]
         if pixels:
             formats[:2], units = formats[1::-1], units[::-1]
         lines += [f"box_format: {formats[0]}  {_GUESS}; or {', '.join(formats[1:])}"]

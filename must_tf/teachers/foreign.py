@@ -31,7 +31,7 @@ class ForeignTeacher(Teacher):
       name: of the task to label.
 
     Raises:
-      UserError: the card does not fit the model; found by one run on a grey view.
+      UserError: the card does not fit the model; found by one run on a gray view.
     """
 
     def __init__(self, model: Model, card: Card, name: str):
@@ -74,7 +74,7 @@ class ForeignTeacher(Teacher):
             "resize": self.resize,
             "task": to_json(self.task),
             "card": self.card.to_json(),
-            "licence": self.card.licence,
+            "license": self.card.license,
             "source": self.card.source,
             "libraries": versions(sorted({*self.model.packages, *_OURS})),
         }
@@ -125,7 +125,7 @@ class ForeignTeacher(Teacher):
 
     def _preparation(self) -> Preparation:
         """Returns what the card says of the input."""
-        card, dtype = self.card, None if self.model.quantised else self.slot.dtype
+        card, dtype = self.card, None if self.model.quantized else self.slot.dtype
         scale, shift = self._affine()
         batched = len(self.model.inputs[0].shape) == 4
         return Preparation(scale, shift, card.channel_order == "BGR", card.layout == "NCHW", dtype, batched)
@@ -135,7 +135,7 @@ class ForeignTeacher(Teacher):
         card = self.card
         if "float" in self.slot.dtype and card.range is None:
             raise card.error("range: not given; expected what the pixel values 0 and 255 become, as [0, 1]")
-        if "float" not in self.slot.dtype and not self.model.quantised:
+        if "float" not in self.slot.dtype and not self.model.quantized:
             if card.mean or card.std or card.range not in (None, (0, 255)):
                 raise card.error(f"range, mean, std: given, but the model's input {self.slot} takes pixels as they are")
             if self.slot.dtype == "int8":
@@ -187,20 +187,20 @@ class ForeignTeacher(Teacher):
             raise card.error("anchors: go with suppressed: false and box_format: cxcywh or cycxhw")
 
     def _check(self) -> None:
-        """Runs the model once on grey: checks shapes, whether values can be so, and that labels come of them."""
+        """Runs the model once on gray: checks shapes, whether values can be so, and that labels come of them."""
         card = self.card
-        grey = np.full((2, *self.input_size, 3), 128, np.uint8)
+        gray = np.full((2, *self.input_size, 3), 128, np.uint8)
         try:
-            arrays, _ = self._run(grey)
+            arrays, _ = self._run(gray)
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
-            raise card.error(f"{self.model.path} does not run on images {list(grey.shape)}: {reason}") from error
-        if problem := reading.misfit(card, arrays | self._anchors, len(grey)) or reading.unlikely(card, arrays):
+            raise card.error(f"{self.model.path} does not run on images {list(gray.shape)}: {reason}") from error
+        if problem := reading.misfit(card, arrays | self._anchors, len(gray)) or reading.unlikely(card, arrays):
             raise card.error(problem)
         try:
             outputs = self._read(arrays)
-            for i in range(len(grey)):
-                self.task.from_teacher({name: values[i] for name, values in outputs.items()})
+            for i in range(len(gray)):
+                self.task.pseudo_label({name: values[i] for name, values in outputs.items()})
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
-            raise card.error(f"outputs: no label of {card.task} can be made of them on grey: {reason}") from error
+            raise card.error(f"outputs: no label of {card.task} can be made of them on gray: {reason}") from error

@@ -44,7 +44,7 @@ class GraphModel(Model):
 def frozen(function: Callable[[tf.Tensor], Mapping[str, tf.Tensor]]) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     """Returns a function of a tensor as a graph in which variables are constants, for one shape at a time.
 
-    TensorFlow makes one operation of a convolution, its normalisation and its activation there, which saves time and
+    TensorFlow makes one operation of a convolution, its normalization and its activation there, which saves time and
     not memory. Variables of more than 64 MiB stay what they are, and so do those that cannot be constants,
     because the function changes them, or beside a lookup table.
     """

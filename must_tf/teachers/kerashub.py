@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from must_tf import files
+from must_tf import storage
 from must_tf.errors import UserError
 from must_tf.teachers.card import Card
 from must_tf.teachers.model import optional
@@ -66,7 +66,7 @@ def _kind(where: str, folder: Path, hub: Any) -> str:
         )
     if not (folder / "task.json").is_file():
         raise UserError(f"{where}: no task.json in it; expected the folder of a preset of a task")
-    name = files.read_json(folder / "task.json")["registered_name"]
+    name = storage.read_json(folder / "task.json")["registered_name"]
     found = keras.saving.get_registered_object(name)
     for kind, base in _CLASSES.items():
         if found is not None and issubclass(found, getattr(hub.models, base)):

@@ -11,7 +11,7 @@ from must_tf.teachers.model import Model, Slot, optional, require_file
 
 
 class LiteRtModel(Model):
-    """A `.tflite` model; quantised inputs and outputs are turned from and into real numbers."""
+    """A `.tflite` model; quantized inputs and outputs are turned from and into real numbers."""
 
     format = "litert"
     packages = ("ai-edge-litert",)
@@ -28,7 +28,7 @@ class LiteRtModel(Model):
         except (ValueError, RuntimeError) as error:  # no model, or ops that LiteRT does not have
             raise UserError(f"litert:{path}: LiteRT cannot load it: {' '.join(str(error).split())[:300]}") from error
         self.inputs = tuple(_slot(detail) for detail in self._interpreter.get_input_details())
-        self.quantised = _parameters(self._interpreter.get_input_details()[0])[0] != 0
+        self.quantized = _parameters(self._interpreter.get_input_details()[0])[0] != 0
 
     def outputs(self) -> tuple[Slot, ...]:
         """Returns what the graph gives."""
@@ -68,12 +68,12 @@ def _slot(detail: dict[str, Any], name: str | None = None) -> Slot:
 
 
 def _parameters(detail: dict[str, Any]) -> tuple[float, int]:
-    """Scale and zero point; a scale of 0: no quantisation."""
+    """Scale and zero point; a scale of 0: no quantization."""
     return detail["quantization"]
 
 
 def _stored(images: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
-    """Images as the input stores them: real numbers are quantised, pixels stay as they are."""
+    """Images as the input stores them: real numbers are quantized, pixels stay as they are."""
     scale, zero = _parameters(detail)
     dtype = np.dtype(detail["dtype"])
     if scale == 0 or images.dtype == dtype:

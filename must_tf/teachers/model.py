@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from must_tf import files
+from must_tf import storage
 from must_tf.errors import UserError
 from must_tf.teachers.preparation import Preparation
 
@@ -48,7 +48,7 @@ class Model(abc.ABC):
       inputs: what it takes.
       packages: the libraries that run it, for the manifest.
       known: fields of a card that the model itself says; a card may say otherwise.
-      quantised: whether `predict` takes real numbers, or pixels as they are, and turns them into integers itself.
+      quantized: whether `predict` takes real numbers, or pixels as they are, and turns them into integers itself.
       fixed: fields of a card that are the model's own business; a card may not give them.
     """
 
@@ -57,7 +57,7 @@ class Model(abc.ABC):
     inputs: tuple[Slot, ...]
     packages: tuple[str, ...]
     known: Mapping[str, Any] = {}
-    quantised: bool = False
+    quantized: bool = False
     fixed: tuple[str, ...] = ()
 
     @abc.abstractmethod
@@ -77,9 +77,9 @@ class Model(abc.ABC):
         path = Path(self.path)
         if path.is_dir():
             parts = sorted(part for part in path.rglob("*") if part.is_file())
-            lines = [f"{part.relative_to(path).as_posix()} {files.sha256(part)}" for part in parts]
+            lines = [f"{part.relative_to(path).as_posix()} {storage.sha256(part)}" for part in parts]
             return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-        return files.sha256(path)
+        return storage.sha256(path)
 
 
 def require_file(where: str, path: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from must_tf import files
+from must_tf import storage
 from must_tf.errors import UserError
 from must_tf.teachers.model import Model, Slot, optional, require_file
 
@@ -44,7 +44,7 @@ class OnnxModel(Model):
 
     def sha256(self) -> str:
         """Returns the digest of the file; where weights lie in files beside it, that of the digests of all."""
-        digests = [files.sha256(part) for part in (Path(self.path), *_weights(self.path))]
+        digests = [storage.sha256(part) for part in (Path(self.path), *_weights(self.path))]
         return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 

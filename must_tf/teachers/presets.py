@@ -54,7 +54,7 @@ def known_boxes(model: Any, classes: str) -> dict[str, Any]:
     name = model.bounding_box_format.removeprefix("rel_")
     if name not in _BOXES:
         raise UserError(f"{model.name}: boxes of format {model.bounding_box_format!r}; expected one of {list(_BOXES)}")
-    units = "normalised" if model.bounding_box_format.startswith("rel_") else "pixels"
+    units = "normalized" if model.bounding_box_format.startswith("rel_") else "pixels"
     outputs = {"boxes": "boxes", "scores": "confidence", "classes": classes, "count": "num_detections"}
     return {"suppressed": True, "box_format": _BOXES[name], "box_units": units, "outputs": outputs}
 

@@ -1,4 +1,4 @@
-"""From a model's named arrays to what `Task.outputs` of its kind gives, as its card says. A function a kind.
+"""From a model's named arrays to what `Task.decode_predictions` of its kind gives, as its card says. A function a kind.
 
 A reader takes the card, the arrays by role (and `anchors`, where the card has some) and the size of the view.
 """
@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from must_tf.geometry import Size
 from must_tf.tasks import Classification, Depth, Detection, Normals, Segmentation, Task
-from must_tf.teachers import boxes
-from must_tf.teachers.anchors import make_anchors, read_anchors
+from must_tf.tasks.detection import boxes
+from must_tf.tasks.detection.anchors import make_anchors, read_anchors
 from must_tf.teachers.card import Card
 
 Arrays = Mapping[str, np.ndarray]
@@ -56,7 +56,7 @@ def segmentation(card: Card, arrays: Arrays, view: Size) -> Outputs:
 
 
 def depth(card: Card, arrays: Arrays, view: Size) -> Outputs:
-    """`depth` [batch, H, W, 1]: metres, or inverse depth."""
+    """`depth` [batch, H, W, 1]: meters, or inverse depth."""
     values = tf.image.resize(_standard(card, "depth", arrays["depth"]), view).numpy()
     metric = card.convention == "metric"
     inverse = (not metric) if card.inverse is None else card.inverse
@@ -146,11 +146,11 @@ def unlikely(card: Card, arrays: Arrays) -> str | None:
     low, high = float(values.min()), float(values.max())
     if card.activation == "probabilities" and (low < -_CLOSE or high > 1 + _CLOSE):
         return (
-            f"activation: probabilities, but {role} are between {low:.3g} and {high:.3g} on grey; logits, or sigmoid?"
+            f"activation: probabilities, but {role} are between {low:.3g} and {high:.3g} on gray; logits, or sigmoid?"
         )
     sums_to_one = low >= 0 and bool((abs(values.sum(-1) - 1) < _CLOSE).all())
     if card.activation != "probabilities" and sums_to_one and values.shape[-1] > 1:
-        return f"activation: {card.activation}, but {role} are probabilities already: they sum to 1 on grey"
+        return f"activation: {card.activation}, but {role} are probabilities already: they sum to 1 on gray"
     return None
 
 

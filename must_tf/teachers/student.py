@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from must_tf import files
+from must_tf import former, storage
 from must_tf.errors import UserError, nearest
 from must_tf.records import read_manifest
+from must_tf.saving import CONFIG, STUDENT, load_student, read_architecture, read_input_size
 from must_tf.tasks import Task, check_thresholds, to_json
 from must_tf.tasks.task import Outputs
 from must_tf.teachers.graph import frozen
 from must_tf.teachers.model import versions
 from must_tf.teachers.teacher import Teacher, void
-from must_tf.training.checkpoint import CONFIG, STUDENT, load_student, read_architecture, read_input_size
 
 _UNKNOWN = "unknown"
 
@@ -38,7 +38,7 @@ class StudentTeacher(Teacher):
         self.task = dataclasses.replace(own, name=name, **thresholds)
         self.input_size = read_input_size(workdir)
         self._graph = frozen(self._infer)
-        self.sha256 = files.sha256(self.workdir / STUDENT / "weights.data-00000-of-00001")
+        self.sha256 = storage.sha256(self.workdir / STUDENT / "weights.data-00000-of-00001")
         head = f".{name}" if len(self.student.tasks) > 1 or name != own.name else ""
         others = "".join(f"-{field}{value:g}" for field, value in sorted(thresholds.items()))
         self.id = f"{self.workdir.name}{head}-{self.sha256[:8]}{others}"
@@ -50,10 +50,10 @@ class StudentTeacher(Teacher):
     def _infer(self, images: tf.Tensor) -> Outputs:
         """What `Student.infer` gives of one head; what cannot be meant is seen before suppression or bounds hide it."""
         prediction = self.student(images)[self.source]
-        return void(self.task.outputs(prediction, tf.shape(images)[1:3]), self.task.possible(prediction))
+        return void(self.task.decode_predictions(prediction, tf.shape(images)[1:3]), self.task.possible(prediction))
 
     def describe(self) -> dict[str, Any]:
-        """The licences of an own teacher are those of its data."""
+        """The licenses of an own teacher are those of its data."""
         return {
             "format": "student",
             "path": str(self.workdir),
@@ -61,7 +61,7 @@ class StudentTeacher(Teacher):
             "input_size": list(self.input_size),
             "resize": self.resize,
             "task": to_json(self.task),
-            "licence": _licences(self.workdir),
+            "license": _licenses(self.workdir),
             "libraries": versions(("tensorflow", "tf_keras")),
         }
 
@@ -80,9 +80,9 @@ def find_task(workdir: str, name: str, thresholds: Mapping[str, float]) -> Task:
     return found
 
 
-def _licences(workdir: Path) -> str:
-    """Returns the licences of the images and of the teachers that a run was trained on; `unknown` is one of them."""
-    config, found = files.read_json(workdir / CONFIG), set()
+def _licenses(workdir: Path) -> str:
+    """Returns the licenses of the images and of the teachers that a run was trained on; `unknown` is one of them."""
+    config, found = former.config(storage.read_json(workdir / CONFIG)), set()
     for folder in config.get("train", ()):
         try:
             manifest = read_manifest(folder, whole=False)
@@ -90,7 +90,7 @@ def _licences(workdir: Path) -> str:
             found.add(_UNKNOWN)
             continue
         said = [manifest.source, *manifest.teachers.values()]
-        found |= {str(entry.get("licence") or _UNKNOWN) for entry in said}
-    if config.get("init"):
+        found |= {str(entry.get("license") or _UNKNOWN) for entry in said}
+    if config.get("init_from"):
         found.add(_UNKNOWN)
     return "; ".join(sorted(found)) or _UNKNOWN

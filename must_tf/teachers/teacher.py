@@ -13,9 +13,9 @@ from PIL import Image
 from must_tf import geometry
 from must_tf.geometry import Geometry, Size
 from must_tf.tasks import Task
-from must_tf.tasks.task import POOLED, Label, Outputs
+from must_tf.tasks.task import Label, Outputs
 
-RESIZES = {"fit": geometry.fit, "stretch": geometry.stretch, "crop": geometry.centre_crop}
+RESIZES = {"fit": geometry.fit, "stretch": geometry.stretch, "crop": geometry.center_crop}
 
 
 class Teacher(abc.ABC):
@@ -23,7 +23,7 @@ class Teacher(abc.ABC):
 
     Attributes:
       task: what it labels; the name under which its labels go into records.
-      id: names the teacher in the manifest and in every record that it labelled.
+      id: names the teacher in the manifest and in every record that it labeled.
       input_size: height and width of the views that it wants.
       resize: how an image becomes a view: `fit` (aspect kept, top left, the rest padded), `stretch`, or `crop` (aspect
         kept, the middle).
@@ -68,12 +68,12 @@ class Teacher(abc.ABC):
         Raises:
           UserError: no label can be made of them.
         """
-        if self._sees_whole(height, width) or self.task.tap == POOLED:  # what is said of a whole has no frame
-            return self.task.from_teacher(dict(outputs))
+        if self._sees_whole(height, width) or not self.task.has_frame:
+            return self.task.pseudo_label(dict(outputs))
         parts = []
         for band in self.task.bands(height, width):
             restored = self._restore(dict(outputs), tf.constant([height, width]), *band)
-            parts.append(self.task.from_teacher({name: values.numpy() for name, values in restored.items()}))
+            parts.append(self.task.pseudo_label({name: values.numpy() for name, values in restored.items()}))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _sees_whole(self, height: int, width: int) -> bool:
@@ -82,18 +82,18 @@ class Teacher(abc.ABC):
 
     @functools.cached_property
     def _restore(self) -> Any:
-        return tf.function(lambda outputs, size, *band: self.task.restore(outputs, self.geometry(size), *band))
+        return tf.function(lambda outputs, size, *band: self.task.to_image_frame(outputs, self.geometry(size), *band))
 
     @abc.abstractmethod
     def __call__(self, images: np.ndarray) -> Outputs:
-        """Takes views, uint8 RGB [batch, height, width, 3]; returns `Task.outputs` of them.
+        """Takes views, uint8 RGB [batch, height, width, 3]; returns `Task.decode_predictions` of them.
 
         Of an image for which the model gives a value that is not finite, all numbers are NaN.
         """
 
     @abc.abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Returns what the manifest says of the teacher: format, path, SHA-256, input size, task, licence."""
+        """Returns what the manifest says of the teacher: format, path, SHA-256, input size, task, license."""
 
 
 def void(outputs: Mapping[str, Any], finite: Any) -> Outputs:
@@ -118,7 +118,7 @@ def _place(resize: str, image_size: Size, view_size: Size) -> tuple[Size, tuple[
 def _move(
     image: np.ndarray, extent: tuple[float, float], place: tuple[Size, tuple[int, int]], view_size: Size
 ) -> np.ndarray:
-    """Does what `geometry.move_image` does, within 1.5 grey levels, in Pillow: less work, only where the view is.
+    """Does what `geometry.move_image` does, within 1.5 gray levels, in Pillow: less work, only where the view is.
 
     The image takes up `extent` of the pixels: the last ones of an image that was decoded to fewer may be half filled.
     """

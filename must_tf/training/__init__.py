@@ -1,6 +1,6 @@
 """Training: config, data, steps, checkpoints."""
 
-from must_tf.training.checkpoint import load_student, read_architecture, save_student
+from must_tf.saving import load_student, read_architecture, save_student
 from must_tf.training.config import Balance, Combine, Experiment, Guard, Optimizer, load_config
 from must_tf.training.initial import load_trunk
 from must_tf.training.loop import Trainer, finetune, train

@@ -26,14 +26,14 @@ class Balancer(tf.Module):
       learning_rate: the student's, at its peak, for the rule `paper`.
 
     Attributes:
-      log_variances: by task, of those whose weight is learnt.
+      log_variances: by task, of those whose weight is learned.
     """
 
     def __init__(self, balance: Balance, tasks: Iterable[str], batch_size: int, learning_rate: float):
         super().__init__()
         self._fixed = task_weights(balance, tasks, batch_size, learning_rate)
-        learnt = [name for name in self._fixed if balance.rule == "uncertainty" and name not in balance.weights]
-        self.log_variances = {name: tf.Variable(0.0, name="log_variance") for name in learnt}
+        learned = [name for name in self._fixed if balance.rule == "uncertainty" and name not in balance.weights]
+        self.log_variances = {name: tf.Variable(0.0, name="log_variance") for name in learned}
 
     def terms(self, losses: Mapping[str, tf.Tensor], present: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns each task's term, whose sum is the total.
@@ -60,8 +60,8 @@ class Balancer(tf.Module):
 
     def weights(self) -> dict[str, float | tf.Tensor]:
         """Returns the factor that each task's loss has now."""
-        learnt = {name: tf.exp(-variable) for name, variable in self.log_variances.items()}
-        return {**self._fixed, **learnt}
+        learned = {name: tf.exp(-variable) for name, variable in self.log_variances.items()}
+        return {**self._fixed, **learned}
 
 
 def task_weights(balance: Balance, tasks: Iterable[str], batch_size: int, learning_rate: float) -> dict[str, float]:
@@ -69,7 +69,7 @@ def task_weights(balance: Balance, tasks: Iterable[str], batch_size: int, learni
 
     `paper`: wᵢ = (b_s · lr_i) / (b_i · lr_s), with b and lr the batch size and learning rate of the student (s) and of
     the teacher of task i. Each task then moves the trunk as far in one epoch as it did in its teacher's own training,
-    provided that both use SGD and normalise their losses alike. A task without a recipe needs a given weight, as
+    provided that both use SGD and normalize their losses alike. A task without a recipe needs a given weight, as
     depth does in the paper.
     """
     tasks = list(tasks)

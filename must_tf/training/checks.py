@@ -9,11 +9,11 @@ from pathlib import Path
 import tensorflow as tf
 
 from must_tf.errors import UserError, differences
-from must_tf.files import read_json, write_json
 from must_tf.pipeline import check_size
 from must_tf.records import Dataset
+from must_tf.saving import CONFIG
+from must_tf.storage import read_json, write_json
 from must_tf.tasks import Task
-from must_tf.training.checkpoint import CONFIG
 from must_tf.training.config import Experiment, from_dict, to_dict
 from must_tf.training.validation import check_best
 

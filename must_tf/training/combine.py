@@ -124,7 +124,7 @@ class Combiner(tf.Module):
         return [tf.add_n(list(parts)) for parts in zip(*rows, strict=True)]
 
     def refresh(self, per_sample: Sequence[tf.Tensor]) -> None:
-        """Takes a new basis of the target's gradients: the leading directions of a randomised SVD.
+        """Takes a new basis of the target's gradients: the leading directions of a randomized SVD.
 
         A random sketch of the samples' gradients spans nearly what they span (Halko et al., 2011); within the sketch
         the directions are found exactly. Sums are float64. On several devices, each calls this with as many samples of

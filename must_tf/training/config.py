@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from must_tf import former
 from must_tf.errors import UserError, nearest
 from must_tf.geometry import Size
 from must_tf.pipeline.augment import Augment
@@ -125,8 +126,8 @@ class Experiment:
         draw images of training and measure nothing. 0 is none.
       best: `TASK/METRIC` of the evaluation by which the best student is kept in the workdir; `-TASK/METRIC` where
         lower is better; empty keeps none.
-      init: an export, a finished workdir or a checkpoint of Model Garden whose trunk the run starts from; empty is a
-        random start.
+      init_from: an export, a finished workdir or a checkpoint of Model Garden whose trunk the run starts from; empty is
+        a random start.
       policy: `float32`, `mixed_bfloat16` or `mixed_float16`.
       seed: of weights, order and augmentation.
       strategy: `one` (device), `mirrored` (all of this machine), `multiworker` (see TF_CONFIG) or `tpu`.
@@ -157,7 +158,7 @@ class Experiment:
     test: str = ""
     evaluate_every: int = 0
     best: str = ""
-    init: str = ""
+    init_from: str = ""
     policy: str = "float32"
     seed: int = 0
     strategy: str = "one"
@@ -239,6 +240,7 @@ def to_dict(experiment: Experiment) -> dict[str, Any]:
 
 def from_dict(value: Mapping[str, Any]) -> Experiment:
     """The inverse of `to_dict`. What is missing, as in the config of an older version, has its default."""
+    value = former.config(value)
     fields: dict[str, Any] = _tuples(value) | {"tasks": tuple(from_json(task) for task in value["tasks"])}
     for name in _PARTS.keys() & fields.keys():
         fields[name] = _make(_PARTS[name], fields[name])

@@ -10,8 +10,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
 from must_tf.errors import UserError
+from must_tf.saving import STUDENT, parts, read_architecture
 from must_tf.student import Student
-from must_tf.training.checkpoint import STUDENT, parts, read_architecture
 from must_tf.trunk import Trunk
 
 _EXPORTED = Path("savedmodel", "backbone", "variables", "variables")
@@ -22,7 +22,7 @@ def load_trunk(student: Student, where: str | os.PathLike) -> list[str]:
     """Loads backbone and pyramid into a student, and prints what was loaded, what was not, and why.
 
     A backbone comes whole or not at all. A pyramid that the file lacks, or that does not fit, stays as it is. The
-    images need no change for Model Garden's checkpoints: its normalisation is the student's own.
+    images need no change for Model Garden's checkpoints: its normalization is the student's own.
 
     Args:
       where: an export, a finished workdir, or a checkpoint of Model Garden's trainer: its prefix (`.../ckpt-1000`)

@@ -12,13 +12,13 @@ import tensorflow as tf
 import tf_keras
 
 from must_tf.errors import Diverged, UserError
-from must_tf.files import locked
 from must_tf.pipeline import batch_ids, training_batches
 from must_tf.progress import Progress
 from must_tf.records import open_dataset
+from must_tf.saving import CONFIG, STUDENT, read_architecture, read_student_weights, save_student
+from must_tf.storage import locked
 from must_tf.student import Student
 from must_tf.training.balance import Balancer
-from must_tf.training.checkpoint import CONFIG, STUDENT, read_architecture, read_student_weights, save_student
 from must_tf.training.checks import check_data, check_devices, check_labels, check_values, claim, fingerprints
 from must_tf.training.combine import Combiner
 from must_tf.training.config import Experiment, to_dict
@@ -53,10 +53,10 @@ def train(experiment: Experiment, workdir: str | os.PathLike, resume: bool = Tru
     return Trainer(experiment).run(workdir)
 
 
-def finetune(experiment: Experiment, init: str, workdir: str | os.PathLike) -> Student:
+def finetune(experiment: Experiment, init_from: str, workdir: str | os.PathLike) -> Student:
     """Trains a student whose trunk is that of an export or of a finished workdir; the config's own trunk is unused."""
-    trunk = read_architecture(init).trunk
-    return train(dataclasses.replace(experiment, trunk=trunk, init=init), workdir)
+    trunk = read_architecture(init_from).trunk
+    return train(dataclasses.replace(experiment, trunk=trunk, init_from=init_from), workdir)
 
 
 class Trainer:
@@ -94,14 +94,16 @@ class Trainer:
         self._initial = [variable.numpy() for variable in self._variables()]
         self._single = self.student if self.strategy.num_replicas_in_sync == 1 else self._make_student()
 
-    def run(self, workdir: str | os.PathLike, init: str | None = None) -> Student:
+    def run(self, workdir: str | os.PathLike, init_from: str | None = None) -> Student:
         """Makes one run, or what is left of it.
 
         Args:
           workdir: where the run's files are; with several workers, a folder that all of them see.
-          init: replaces the experiment's `init`.
+          init_from: replaces the experiment's `init_from`.
         """
-        experiment = self.experiment if init is None else dataclasses.replace(self.experiment, init=init)
+        experiment = self.experiment
+        if init_from is not None:
+            experiment = dataclasses.replace(experiment, init_from=init_from)
         workdir = Path(workdir)
         with locked(workdir) if self.worker == 0 else contextlib.nullcontext():
             claim(workdir, experiment, writes=self.worker == 0)
@@ -112,13 +114,13 @@ class Trainer:
                 _Run(self, workdir, experiment).make()
         return self._single
 
-    def reset(self, init: str) -> None:
-        """Goes back to the start: the seed's weights, or those of `init`, and an optimizer without a past."""
+    def reset(self, init_from: str) -> None:
+        """Goes back to the start: the seed's weights, or those of `init_from`, and an optimizer without a past."""
         for variable, value in zip(self._variables(), self._initial, strict=True):
             variable.assign(value)
-        if not init:
+        if not init_from:
             return
-        load_trunk(self.student, init)
+        load_trunk(self.student, init_from)
         averages = getattr(self.step.optimizer, "_model_variables_moving_average", None) or []
         for average, variable in zip(averages, self.step.variables_in_order, strict=False):
             average.assign(variable)
@@ -137,7 +139,7 @@ class Trainer:
             start=start,
             mixing=experiment.mixing,
             streams=experiment.streams,
-            mine=range(own * self.worker, own * (self.worker + 1)),
+            worker_streams=range(own * self.worker, own * (self.worker + 1)),
         )
         return map(self._distributed, dataset)
 
@@ -188,9 +190,9 @@ class Trainer:
 
     def _variables(self) -> list[tf.Variable]:
         step = self.step
-        learnt = [variable for variables in step.balancer.variables.values() for variable in variables]
+        learned = [variable for variables in step.balancer.variables.values() for variable in variables]
         state = [*step.combiner.variables, step.loss_scale, step.good_steps, self.rate_factor]
-        return [*self.student.variables, *step.optimizer.variables, *learnt, *state]
+        return [*self.student.variables, *step.optimizer.variables, *learned, *state]
 
 
 class _Run:
@@ -235,7 +237,7 @@ class _Run:
         """Goes to the newest good checkpoint, or to the start; returns the steps that are done there."""
         found = self.checkpoints.restore(on_schedule)
         if found is None:
-            self.trainer.reset(self.experiment.init)
+            self.trainer.reset(self.experiment.init_from)
         done, state = found or (0, {})
         check_data(state.get("data", {}), self.data)
         self.rollbacks = max(self.rollbacks, state.get("rollbacks", 0))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from must_tf.files import write_bytes
+from must_tf.storage import write_bytes
 
 FILE, BAD = "metrics.jsonl", "bad_batches.jsonl"
 

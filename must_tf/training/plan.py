@@ -19,7 +19,7 @@ from must_tf.training.config import Experiment
 from must_tf.training.cost import cost_of, make_step
 from must_tf.training.step import Step
 
-UTILISATION = 0.3  # share of the peak that convolutions of ResNets commonly reach: an assumption
+UTILIZATION = 0.3  # share of the peak that convolutions of ResNets commonly reach: an assumption
 
 _USABLE = 0.9  # of an accelerator's memory; the rest is left to workspaces and fragments
 _FLOAT32 = 4  # bytes
@@ -89,7 +89,7 @@ class Forecast:
       experiment: the run.
       accelerator: name of the device.
       device: the device.
-      utilisation: share of its peak that is assumed.
+      utilization: share of its peak that is assumed.
       parameters: trainable ones, of `trunk` and of each task's head.
       forward: operations of the forward pass of one image, two a multiply-add; the mean where there are several sizes.
       step: operations of one image in a step.
@@ -103,7 +103,7 @@ class Forecast:
     experiment: Experiment
     accelerator: str
     device: Accelerator
-    utilisation: float
+    utilization: float
     parameters: dict[str, int]
     forward: float
     step: float
@@ -122,20 +122,20 @@ def plan(
     experiment: Experiment,
     accelerators: Sequence[int] = (1,),
     accelerator: str = "tpu-v3",
-    utilisation: float = UTILISATION,
+    utilization: float = UTILIZATION,
 ) -> Forecast:
     """Computes what a run will take. Its records need not exist.
 
     Operations are those of convolutions and matrix products in the traced step, forward and backward; time is
-    operations / (peak · utilisation). Memory is weights, gradients, what the optimizer keeps, and each tensor of the
+    operations / (peak · utilization). Memory is weights, gradients, what the optimizer keeps, and each tensor of the
     forward pass that an operation of the backward pass reads, once, in its type: as TensorFlow keeps them, so that
     XLA, which computes some of them again, needs less. Reading, communication, evaluation and workspaces are left out.
 
     Args:
-      experiment: all that decides the run; its `init` and `strategy` are not looked at.
+      experiment: all that decides the run; its `init_from` and `strategy` are not looked at.
       accelerators: numbers of devices, a row each.
       accelerator: one of `ACCELERATORS`, or `cpu`: this machine, measured for less than a second.
-      utilisation: share of the peak, in (0, 1].
+      utilization: share of the peak, in (0, 1].
 
     Raises:
       UserError: a bad config or argument, or a device that cannot compute in the config's policy.
@@ -143,8 +143,8 @@ def plan(
     check_values(experiment)
     if not accelerators or min(accelerators) < 1:
         raise UserError(f"accelerators: {list(accelerators)} received, expected numbers of 1 or more")
-    if not 0 < utilisation <= 1:
-        raise UserError(f"utilisation: {utilisation} received, expected more than 0 and 1 at most")
+    if not 0 < utilization <= 1:
+        raise UserError(f"utilization: {utilization} received, expected more than 0 and 1 at most")
     device = _device(accelerator, experiment.policy)
     step = make_step(experiment)
     costs = [cost_of(step, experiment.tasks, size) for size in experiment.view_sizes]
@@ -156,7 +156,7 @@ def plan(
         experiment,
         accelerator,
         device,
-        utilisation,
+        utilization,
         {"trunk": _count(step.trunk)} | {name: _count(variables) for name, variables in step.heads.items()},
         forward,
         operations,
@@ -246,7 +246,7 @@ def _row(forecast: Forecast, count: int) -> Row:
         check_devices(dataclasses.replace(experiment, strategy="tpu"), count, workers=1)
     except UserError as error:
         return Row(count, images, problem=str(error))
-    speed = 1e12 * forecast.device.teraflops[experiment.policy] * forecast.utilisation
+    speed = 1e12 * forecast.device.teraflops[experiment.policy] * forecast.utilization
     seconds = forecast.step * images / speed
     return Row(
         count,
@@ -294,7 +294,7 @@ def _lines(forecast: Forecast) -> Iterator[str]:
     yield f"            {forecast.activations / 2**30:.3g} GiB an image of activations that the backward pass reads"
     yield ""
     yield (
-        f"Computed, not measured: {forecast.accelerator} at {forecast.utilisation:.0%} (assumed) of its peak of "
+        f"Computed, not measured: {forecast.accelerator} at {forecast.utilization:.0%} (assumed) of its peak of "
         f"{device.teraflops[experiment.policy]:.3g} TFLOP/s."
     )
     yield "Reading, communication, evaluation and workspaces are left out; few images each are slower than this."

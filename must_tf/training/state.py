@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from must_tf.errors import UserError
-from must_tf.files import bring_back, put_folder, read_json, sha256, write_json
+from must_tf.storage import bring_back, put_folder, read_json, sha256, write_json
 
 _STATE, _PREFIX = "state.json", "step-"
 

@@ -14,6 +14,7 @@ import tensorflow as tf
 import tf_keras
 
 from must_tf.student import Student
+from must_tf.tasks.loss import reduce_terms
 from must_tf.tasks.task import Target
 from must_tf.training.balance import Balancer
 from must_tf.training.combine import Combiner, cosines, gramian, per_sample_gradients, shares
@@ -76,7 +77,7 @@ class Step(tf.Module):
 
         Returns:
           Scalars: `loss` (the sum that is trained on), `loss/TASK` (before its weight), `gradient_norm`, `applied` (1,
-          or 0 where something was not finite), `weight/TASK` of weights that are learnt, `loss_scale` where there is
+          or 0 where something was not finite), `weight/TASK` of weights that are learned, `loss_scale` where there is
           one, with `conflicts` `share/TASK` and `cosine/TASK/TASK`, which is NaN with a task that is absent, and with
           `stop` `stop`: whether any worker is asked to.
         """
@@ -113,14 +114,14 @@ class Step(tf.Module):
     def _refresh(self, batch: Batch, samples: int) -> None:
         images, targets = batch
         task = self.student.tasks[self.combiner.target]
-        first = tf.argsort(tf.cast(task.labelled(targets[task.name]), tf.int32), direction="DESCENDING", stable=True)
+        first = tf.argsort(tf.cast(task.has_label(targets[task.name]), tf.int32), direction="DESCENDING", stable=True)
         images, target = tf.nest.map_structure(
             lambda values: tf.gather(values, first[:samples]), (images, targets[task.name])
         )
 
         def loss_of(image: tf.Tensor, target: Target) -> tf.Tensor:
             # Batch norms keep their statistics: one image has none of its own.
-            return self.loss_scale * tf.reduce_mean(task.loss(target, self.student(image)[task.name]))
+            return self.loss_scale * reduce_terms(task.loss(target, self.student(image)[task.name]))
 
         self.combiner.refresh(per_sample_gradients(loss_of, self.trunk, images, target))
 
@@ -129,9 +130,9 @@ class Step(tf.Module):
     ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor], dict[str, Any]]:
         """One replica's share of a batch: the gradients of all replicas, which tasks are present, and the values."""
         images, targets = batch
-        labelled = {name: tf.reduce_any(task.labelled(targets[name])) for name, task in self.student.tasks.items()}
+        labeled = {name: tf.reduce_any(task.has_label(targets[name])) for name, task in self.student.tasks.items()}
         asked = {} if stop is None else {"stop": stop}
-        present, asked = _any((labelled, asked))
+        present, asked = _any((labeled, asked))
         statistics = self._statistics()
         before = [variable.read_value() for _, variable in statistics]
         by_task = self._by_task or conflicts

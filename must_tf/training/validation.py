@@ -11,12 +11,12 @@ import tensorflow as tf
 import tf_keras
 
 from must_tf.errors import UserError, nearest
-from must_tf.files import read_json, write_json
 from must_tf.inference import evaluate, predict
 from must_tf.records import Dataset
+from must_tf.saving import CONFIG, save_student
+from must_tf.storage import read_json, write_json
 from must_tf.student import Student
 from must_tf.tasks import Task
-from must_tf.training.checkpoint import CONFIG, save_student
 
 BEST = "best"  # the folder of a workdir that is the workdir of its best student
 _FILE = "best.json"

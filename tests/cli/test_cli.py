@@ -139,13 +139,13 @@ def test_train_evaluate_label_inspect(must, config, images, tmp_path):
     scores = json.loads((run / "evaluation.json").read_text())["scores"]
     assert code == 0 and set(scores) == {"scene", "depth"} and "scene: top1" in out
 
-    labelled = tmp_path / "labelled"
+    labeled = tmp_path / "labeled"
     teachers = f"scene=student:{run},depth=student:{run}"
-    code, out, _ = must("label", f"--images={images}", f"--teachers={teachers}", f"--out={labelled}")
+    code, out, _ = must("label", f"--images={images}", f"--teachers={teachers}", f"--out={labeled}")
     assert code == 0 and "3 records in 1 shard\n" in out
 
-    code, out, err = must("inspect", f"--data={labelled}", "--pictures=1")
-    assert code == 0 and not err and "3 records" in out and (labelled / "report.html").exists()
+    code, out, err = must("inspect", f"--data={labeled}", "--pictures=1")
+    assert code == 0 and not err and "3 records" in out and (labeled / "report.html").exists()
 
 
 def test_training_starts_from_weights_and_takes_no_run_up_that_it_should_not(must, fails, config, toy_run, tmp_path):
@@ -156,7 +156,7 @@ def test_training_starts_from_weights_and_takes_no_run_up_that_it_should_not(mus
     for mine, theirs in zip(trained.trainable_variables, begun.trainable_variables, strict=True):
         np.testing.assert_array_equal(mine, theirs)
     fails("train", *arguments, f"--init_from={toy_run}", "--noresume", words=["holds a run already"])
-    fails("train", *arguments, "--init_from=", "--resume", words=["another init"])
+    fails("train", *arguments, "--init_from=", "--resume", words=["another init_from"])
 
 
 def test_label_that_quarantines_says_so_and_succeeds(must, images, classifier_run, tmp_path):
@@ -206,7 +206,7 @@ def test_config_field_without_value(fails):
         ("--config.optimizer.name=adam", ["adam", "did you mean 'adamw'"]),
         ("--config.balance.rule=papers", ["papers", "did you mean 'paper'"]),
         ("--config.train=/nowhere", ["/nowhere", "no such folder"]),
-        ("--config.init=/nowhere", ["/nowhere", "no such folder"]),
+        ("--config.init_from=/nowhere", ["/nowhere", "no such folder"]),
         ("--config.batch_size=0", ["batch_size", "0"]),
     ],
 )
@@ -343,7 +343,7 @@ def test_sweep_that_is_none(fails, toy_data, tmp_path, option, words):
     path = Path(tmp_path, "c.py")
     path.write_text(CONFIG.replace("[toy.SCENE, toy.DEPTH]", "[toy.SCENE]"))
     where = (f"--config={path}:{toy_data}", f"--config.test={toy_data}", f"--workdir={tmp_path / 'run'}")
-    fails("transfer", *where, "--inits=a=", option, words=words)
+    fails("transfer", *where, "--init_from=a=", option, words=words)
 
 
 @pytest.mark.parametrize(
@@ -354,7 +354,7 @@ def test_inits_that_are_none(fails, toy_data, tmp_path, inits, words):
     path = Path(tmp_path, "c.py")
     path.write_text(CONFIG.replace("[toy.SCENE, toy.DEPTH]", "[toy.SCENE]"))
     where = (f"--config={path}:{toy_data}", f"--config.test={toy_data}", f"--workdir={tmp_path / 'run'}")
-    fails("transfer", *where, f"--inits={inits}", words=words)
+    fails("transfer", *where, f"--init_from={inits}", words=words)
 
 
 def test_split_that_is_none(fails, tmp_path):

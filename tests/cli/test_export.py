@@ -26,7 +26,7 @@ def must_export(capfd):
 def test_each_file_has_a_line_with_its_error_and_its_bytes_and_tensorflow_is_silent(
     must_export, classifier_run, tmp_path
 ):
-    flags = ("--formats=onnx", "--nonormalise", "--allow_licences=unknown")
+    flags = ("--formats=onnx", "--nonormalize", "--allow_licenses=unknown")
     code, out, err = must_export(f"--workdir={classifier_run}", f"--out={tmp_path / 'out'}", *flags)
     assert (code, err) == (0, "")
     assert [line.split()[0] for line in out.splitlines()[1:]] == [
@@ -35,13 +35,13 @@ def test_each_file_has_a_line_with_its_error_and_its_bytes_and_tensorflow_is_sil
         "onnx/student.onnx",
     ]
     assert f"{(tmp_path / 'out' / 'onnx' / 'heads.onnx').stat().st_size:,}" in out
-    assert not json.loads((tmp_path / "out" / "card.json").read_text())["normalisation"]["inside"]
+    assert not json.loads((tmp_path / "out" / "card.json").read_text())["normalization"]["inside"]
 
 
-def test_a_licence_that_is_not_allowed_is_one_line(must_export, classifier_run, toy_data, tmp_path):
-    flags = (f"--workdir={classifier_run}", f"--out={tmp_path / 'out'}", "--allow_licences=MIT,Apache-2.0")
+def test_a_license_that_is_not_allowed_is_one_line(must_export, classifier_run, toy_data, tmp_path):
+    flags = (f"--workdir={classifier_run}", f"--out={tmp_path / 'out'}", "--allow_licenses=MIT,Apache-2.0")
     code, _, err = must_export(*flags)
-    assert code == 2 and f"licence 'unknown' of data {toy_data} is not allowed" in err and err.count("\n") == 1
+    assert code == 2 and f"license 'unknown' of data {toy_data} is not allowed" in err and err.count("\n") == 1
 
 
 def test_a_size_is_height_and_width(tmp_path):

@@ -47,7 +47,7 @@ def test_two_folders_are_one_too_many(must, data):
 def test_statistics_are_printed(must, data, tmp_path):
     code, out, _ = must(data, f"--out={tmp_path / 'page.html'}", "--pictures=2")
     assert code == 0 and (tmp_path / "page.html").exists() and not (data / "report.html").exists()
-    for words in ("classes: ", "score: ", "boxes an image: ", "share of ignored pixels: ", "depth in metres: "):
+    for words in ("classes: ", "score: ", "boxes an image: ", "share of ignored pixels: ", "depth in meters: "):
         assert words in out
     for words in ("degrees from up: ", "% of records", "bytes a label"):
         assert words in out
@@ -68,7 +68,7 @@ def test_a_teacher_is_compared_with_itself_on_mirror_images(must, data, toy_run)
     assert "on mirror images" in (data / "report.html").read_text()
 
 
-def test_teachers_take_the_flags_of_labelling(must, data, toy_run):
+def test_teachers_take_the_flags_of_labeling(must, data, toy_run):
     teacher = f"--teachers=things=student:{toy_run}"
     assert must(data, teacher, "--thresholds=things.min_score=0.9", "--pictures=1")[0] == 0
     for flag, said in (

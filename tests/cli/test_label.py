@@ -127,7 +127,7 @@ def test_preview_of_images_that_are_none_says_so(must, tmp_path, toy_run, folder
     (folder / "a.jpg").write_text("no image")
     argv = (f"--images={folder}", f"--teachers=depth=student:{toy_run}", f"--out={tmp_path / 'out'}", "--preview=2")
     code, _, err = must(*argv)
-    assert code == 2 and len(err) == 1 and "could be labelled" in err[0]
+    assert code == 2 and len(err) == 1 and "could be labeled" in err[0]
 
 
 def test_plan_and_preview_go_one_at_a_time(must, folder, tmp_path, toy_run):
@@ -307,7 +307,7 @@ def test_full_disk_is_one_line_and_the_same_command_goes_on(small_disk, folder, 
     said = one_line(subprocess.run(argv, capture_output=True, text=True))
     assert "No space left" in said and "same command" in said
     left = {name for name in files(small_disk / "out") if not name.startswith(".")}
-    assert left == {"labelled-train.tfrecord-00000-of-00003"}
+    assert left == {"labeled-train.tfrecord-00000-of-00003"}
     subprocess.run(["mount", "-o", "remount,size=9m", small_disk], check=True)
     subprocess.run(argv, check=True, capture_output=True)
     subprocess.run(command(folder, tmp_path / "whole", classifier_run), check=True, capture_output=True)

@@ -30,7 +30,7 @@ def test_the_table_holds_a_score_for_each_task_and_each_start(small_demo):
 
 
 def test_shared_images_keep_their_human_classes_and_get_every_other_label(small_demo):
-    dataset = open_dataset(small_demo / "data" / "labelled" / "classification")
+    dataset = open_dataset(small_demo / "data" / "labeled" / "classification")
     counts = dataset.manifest.counts
     assert set(counts["classification"]) == {"human"}
     for task in ("detection", "segmentation", "depth"):
@@ -40,8 +40,8 @@ def test_shared_images_keep_their_human_classes_and_get_every_other_label(small_
 
 
 def test_no_label_of_a_downstream_task_and_no_normal_reaches_the_student(small_demo):
-    for name in ("classification", "unlabelled"):
-        tasks = {task.name for task in open_dataset(small_demo / "data" / "labelled" / name).manifest.tasks}
+    for name in ("classification", "unlabeled"):
+        tasks = {task.name for task in open_dataset(small_demo / "data" / "labeled" / name).manifest.tasks}
         assert tasks == set(demo.TEACHERS)
 
 

@@ -69,7 +69,7 @@ def test_the_names_are_there():
 
 @pytest.mark.slow
 def test_photographs_become_records_a_student_and_an_onnx_backbone(small_demo, tmp_path):
-    """The depth teacher makes more than the small demo's ten steps, after which metres may be infinite."""
+    """The depth teacher makes more than the small demo's ten steps, after which meters may be infinite."""
     shutil.copytree(small_demo, tmp_path / "demo")
     shutil.rmtree(tmp_path / "demo" / "runs" / "teacher_depth")
     options = ("--config=rooms/teacher.py:depth", "--workdir=runs/teacher_depth", "--scale=0.05")

@@ -10,8 +10,8 @@ from must_tf.errors import UserError
 from must_tf.evaluation import Sweep, read_cells, transfer
 from must_tf.evaluation.cells import Setting
 from must_tf.export import export, model_garden
-from must_tf.files import locked
 from must_tf.report import transfer_table
+from must_tf.storage import locked
 from must_tf.training import load_student
 from must_tf.training.config import Guard
 
@@ -166,7 +166,7 @@ def test_other_weights_under_the_same_name_are_refused(done, experiment, inits):
 
 def test_final_figures_are_made_with_the_setting_that_each_was_given(done, experiment, inits, toy_data, tmp_path):
     workdir = shutil.copytree(done[0], tmp_path / "sweep")
-    for path in (workdir / "scene").glob("*/lr*-seed0.json"):  # each initialisation prefers another
+    for path in (workdir / "scene").glob("*/lr*-seed0.json"):  # each initialization prefers another
         cell = json.loads(path.read_text())
         best = (cell["learning_rate"], cell["steps"]) == ((0.01, 2) if cell["init"] == "random" else (0.1, 3))
         path.write_text(json.dumps(cell | {"validation": {"top1": float(best)}}))
@@ -225,7 +225,7 @@ def test_what_cannot_be_run_is_refused_in_one_line(experiment, toy_data, tmp_pat
     ):
         with pytest.raises(UserError, match=words):
             transfer(experiments, {"random": ""}, tmp_path, sweep=SWEEP)
-    with pytest.raises(UserError, match="name of an initialisation"):
+    with pytest.raises(UserError, match="name of an initialization"):
         transfer([experiment], {"a/b": ""}, tmp_path)
     with pytest.raises(UserError, match="reference 'other'"):
         transfer([experiment], {"random": ""}, tmp_path, reference="other")

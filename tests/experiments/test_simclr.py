@@ -14,8 +14,8 @@ from must_tf.errors import UserError
 from must_tf.experiments import simclr
 from must_tf.experiments.simclr import Learner, Settings, make_view, nt_xent, pretrain, random_views, view_batches
 from must_tf.records import open_dataset
+from must_tf.saving import read_architecture
 from must_tf.training import Optimizer, Trainer, load_student, load_trunk, read_metrics
-from must_tf.training.checkpoint import read_architecture
 from must_tf.training.checks import claim
 
 STEPS = 6
@@ -34,6 +34,18 @@ def learner(experiment):
     """A learner of its own, and its backbone's first weights."""
     made = Learner(dataclasses.replace(experiment, optimizer=Optimizer("sgd", 0.05)), 0.2)
     return made, [variable.numpy() for variable in made.student.backbone.variables]
+
+
+def test_bound_on_the_norm_bounds_the_step(experiment):
+    optimizer = Optimizer("sgd", 0.1, momentum=0.0, weight_decay=0.0, clip_norm=1e-3)
+    made = Learner(dataclasses.replace(experiment, optimizer=optimizer), 0.2)
+    before = [variable.numpy() for variable in made.variables]
+    views = np.random.default_rng(0).integers(0, 256, [4, 2, *experiment.view_sizes[0], 3], np.uint8)
+    values = made.step(tf.constant(views))
+    moved = [variable.numpy() - start for variable, start in zip(made.variables, before, strict=True)]
+    length = np.sqrt(sum(np.sum(np.square(part, dtype=np.float64)) for part in moved))
+    assert float(values["gradient_norm"]) > 1e-2
+    assert length == pytest.approx(0.1 * 1e-3, rel=1e-2)
 
 
 @pytest.fixture(scope="module")
@@ -102,15 +114,15 @@ def test_batches_can_be_entered_anywhere(experiment):
 
 
 def test_views_keep_to_their_bounds():
-    change, sides = random_views(4000, True, Settings(min_scale=0.2, grey=0.25), tf.constant([0, 1], tf.int64))
+    change, sides = random_views(4000, True, Settings(min_scale=0.2, gray=0.25), tf.constant([0, 1], tf.int64))
     area, aspect = np.prod(sides, 1), sides[:, 1] / sides[:, 0]
     assert 0.2 <= area.min() < 0.22 and 0.98 < area.max() <= 1 + 1e-6 and 0.59 < area.mean() < 0.61
     assert 0.75 - 1e-6 <= aspect.numpy().min() < 0.76 and 1.32 < aspect.numpy().max() <= 4 / 3 + 1e-6
-    turned = np.ones([1, 3]) @ change.colours.numpy()
-    assert np.ptp(turned, axis=2).max() < 1e-5  # grey stays grey
-    greys = np.abs(change.colours - change.colours[:, :, :1]).max((1, 2)) < 1e-6
-    plain = np.abs(change.colours - np.eye(3)).max((1, 2)) < 1e-6
-    assert 0.22 < greys.mean() < 0.28 and 0.12 < plain.mean() < 0.18 and 0.45 < change.flip.numpy().mean() < 0.55
+    turned = np.ones([1, 3]) @ change.colors.numpy()
+    assert np.ptp(turned, axis=2).max() < 1e-5  # gray stays gray
+    grays = np.abs(change.colors - change.colors[:, :, :1]).max((1, 2)) < 1e-6
+    plain = np.abs(change.colors - np.eye(3)).max((1, 2)) < 1e-6
+    assert 0.22 < grays.mean() < 0.28 and 0.12 < plain.mean() < 0.18 and 0.45 < change.flip.numpy().mean() < 0.55
     assert not random_views(99, False, Settings(), tf.constant([0, 1], tf.int64))[0].flip.numpy().any()
 
 
@@ -119,7 +131,7 @@ def test_a_view_is_the_window_that_was_drawn(size):
     height, width = size
     rows, columns = np.mgrid[:height, :width]
     ramps = np.stack([rows * 255 / height, columns * 255 / width, np.full(size, 7)], -1).astype(np.uint8)
-    still = Settings(colour=0, grey=0)
+    still = Settings(color=0, gray=0)
     change, sides = random_views(6, True, still, tf.constant([3, 1], tf.int64))
     for i in range(6):
         one = tf.nest.map_structure(lambda part, i=i: part[i], change)
@@ -216,7 +228,7 @@ def test_stopped_run_ends_as_one_that_ran_through(experiment, finished, tmp_path
     [
         ({"tasks": (toy.DEPTH,)}, "depth received, expected one task of classification"),
         ({"tasks": (toy.SCENE, toy.DEPTH)}, "scene, depth received"),
-        ({"init": "runs/other"}, "init: 'runs/other' received"),
+        ({"init_from": "runs/other"}, "init_from: 'runs/other' received"),
         ({"policy": "mixed_float16"}, "policy"),
         ({"batch_size": 1}, "batch_size: 1"),
         ({"optimizer": Optimizer(accumulate=2)}, "optimizer.accumulate"),
@@ -238,7 +250,7 @@ def test_workdir_of_another_run(experiment, finished, tmp_path):
         pretrain(experiment, tmp_path)
 
 
-@pytest.mark.parametrize("fields", [{"temperature": 0}, {"min_scale": 1.5}, {"colour": 1.0}, {"grey": -0.1}])
+@pytest.mark.parametrize("fields", [{"temperature": 0}, {"min_scale": 1.5}, {"color": 1.0}, {"gray": -0.1}])
 def test_settings_that_cannot_be(fields):
     with pytest.raises(UserError, match="expected temperature > 0"):
         Settings(**fields)

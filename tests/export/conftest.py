@@ -7,9 +7,9 @@ import tf_keras
 import toy
 
 from must_tf.export import FORMATS, export
+from must_tf.saving import save_student
 from must_tf.student import Student
 from must_tf.tasks import Classification, Depth, Detection, Normals, Segmentation
-from must_tf.training.checkpoint import save_student
 
 TASKS = (
     Classification("scene", class_names=("indoor", "outdoor", "neither")),

@@ -18,7 +18,7 @@ def test_the_snippets_of_the_readme_run(everywhere, monkeypatch):
         assert {"C5"} <= set(names["features"]) if "features" in names else "scene/probs" in names["outputs"]
 
 
-def test_the_card_says_what_the_student_learnt_from(everywhere, toy_data):
+def test_the_card_says_what_the_student_learned_from(everywhere, toy_data):
     out, _ = everywhere
     said, text = json.loads((out / "card.json").read_text()), (out / "README.md").read_text()
     (data,) = said["data"]
@@ -54,5 +54,5 @@ def test_an_export_of_fewer_formats_is_there_already_but_one_made_otherwise_is_n
     assert export(classifier, out, ["onnx"]) == parities
     with pytest.raises(UserError, match="made otherwise: litert differ"):
         export(classifier, out, ["litert"], litert_size=(96, 96))
-    with pytest.raises(UserError, match="made otherwise: normalisation differ"):
-        export(classifier, out, ["onnx"], normalise=False)
+    with pytest.raises(UserError, match="made otherwise: normalization differ"):
+        export(classifier, out, ["onnx"], normalize=False)

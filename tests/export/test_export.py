@@ -5,7 +5,7 @@ import pytest
 
 from must_tf.errors import UserError
 from must_tf.export import export, parity, summary
-from must_tf.training.checkpoint import load_student
+from must_tf.saving import load_student
 from must_tf.training.initial import load_trunk
 
 SAVEDMODEL = {

@@ -16,7 +16,7 @@ from must_tf.student import Student
 from must_tf.tasks import Classification, Depth
 from must_tf.trunk import Trunk
 
-FACTS = {"normalisation": {"inside": True}}
+FACTS = {"normalization": {"inside": True}}
 SIZES = ((64, 64), (96, 160))
 LOADER = """
 import sys
@@ -70,10 +70,10 @@ def test_a_student_without_pyramid_gives_c5():
     assert_close(plain.build(keras, student)(images), student.features(images))
 
 
-def test_normalised_images_where_normalisation_is_outside(run):
+def test_normalized_images_where_normalization_is_outside(run):
     student, images = run[1], made_images(1, (64, 64))
-    normalised = (images - [123.675, 116.28, 103.53]) / [58.395, 57.12, 57.375]
-    assert_close(plain.build(keras, student, normalise=False)(normalised.astype(np.float32)), student.features(images))
+    normalized = (images - [123.675, 116.28, 103.53]) / [58.395, 57.12, 57.375]
+    assert_close(plain.build(keras, student, normalize=False)(normalized.astype(np.float32)), student.features(images))
 
 
 def test_a_weight_without_a_place_is_an_error(run):

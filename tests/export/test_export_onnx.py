@@ -73,12 +73,12 @@ def test_coarse_levels_round_up_as_the_students_do(detector, tmp_path):
 
 def test_metadata_says_how_to_use_the_file(models):
     said = {entry.key: entry.value for entry in models["student"].metadata_props}
-    assert "[0, 255]" in said["input"] and "normalised inside" in said["input"]
-    assert json.loads(said["normalisation"])["inside"] is True
+    assert "[0, 255]" in said["input"] and "normalized inside" in said["input"]
+    assert json.loads(said["normalization"])["inside"] is True
     assert json.loads(said["tasks"])["things"] == "detection"
     assert json.loads(said["classes"])["things"] == ["chair", "table"]
     assert json.loads(said["levels"]) == [3, 4, 5]
-    assert said["licence"]
+    assert said["license"]
 
 
 def test_a_missing_package_is_one_line_with_the_remedy(classifier, tmp_path, monkeypatch):

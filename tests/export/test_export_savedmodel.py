@@ -40,7 +40,7 @@ def test_the_student_holds_its_heads_and_the_backbone_does_not(exported):
 
 
 @pytest.mark.parametrize("part", ["backbone", "student"])
-def test_features_are_the_students_and_train_mode_normalises_by_the_batch(run, exported, part):
+def test_features_are_the_students_and_train_mode_normalizes_by_the_batch(run, exported, part):
     _, student = run
     images = tf.constant(made_images(2, (64, 96)))
     loaded = tf.saved_model.load(str(exported[0] / "savedmodel" / part))

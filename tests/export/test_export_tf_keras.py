@@ -11,7 +11,7 @@ import tf_keras
 from must_tf.export import tf_keras as format_tf_keras
 from must_tf.export.images import made_images
 
-FACTS = {"normalisation": {"inside": True}}
+FACTS = {"normalization": {"inside": True}}
 LOADER = """
 import sys
 sys.modules.update(dict.fromkeys(["must_tf", "official"]))  # importing one is an error

@@ -3,7 +3,7 @@ import json
 import pytest
 import toy
 
-from must_tf import files
+from must_tf import storage
 from must_tf.errors import UserError
 from must_tf.export import export, lineage
 
@@ -16,33 +16,33 @@ def run_on(workdir, *folders, **config):
     return workdir
 
 
-def dataset(folder, licence=None, **teachers):
-    toy.write_dataset(folder, toy.toy_records(2, tasks=[toy.SCENE]), [toy.SCENE], source={"licence": licence})
+def dataset(folder, license=None, **teachers):
+    toy.write_dataset(folder, toy.toy_records(2, tasks=[toy.SCENE]), [toy.SCENE], source={"license": license})
     toy.change_manifest(folder, teachers=teachers)
     return folder
 
 
 def student_teacher(workdir):
-    sha256 = files.sha256(workdir / lineage.WEIGHTS)
+    sha256 = storage.sha256(workdir / lineage.WEIGHTS)
     return {
         "format": "student",
         "path": str(workdir),
         "sha256": sha256,
-        "licence": "unknown",
+        "license": "unknown",
         "task": {"name": "scene"},
     }
 
 
-def test_licences_are_gathered_through_teachers_that_are_students(tmp_path):
+def test_licenses_are_gathered_through_teachers_that_are_students(tmp_path):
     human = dataset(tmp_path / "human", "CC-BY-4.0")
     teacher = run_on(tmp_path / "teacher", human)
-    yolo = {"licence": "AGPL-3.0", "task": {"name": "things"}}
+    yolo = {"license": "AGPL-3.0", "task": {"name": "things"}}
     pseudo = dataset(tmp_path / "pseudo", None, **{"teacher-1": student_teacher(teacher), "yolo-2": yolo})
     student = run_on(tmp_path / "student", pseudo)
-    assert lineage.licences(student) == [
-        {"what": f"data {pseudo}", "licence": "unknown"},
-        {"what": f"data {human}", "licence": "CC-BY-4.0"},
-        {"what": "teacher yolo-2 of task things", "licence": "AGPL-3.0"},
+    assert lineage.licenses(student) == [
+        {"what": f"data {pseudo}", "license": "unknown"},
+        {"what": f"data {human}", "license": "CC-BY-4.0"},
+        {"what": "teacher yolo-2 of task things", "license": "AGPL-3.0"},
     ]
 
 
@@ -50,28 +50,28 @@ def test_what_is_gone_or_has_other_weights_now_is_unknown(tmp_path):
     teacher = run_on(tmp_path / "teacher", dataset(tmp_path / "human", "CC-BY-4.0"))
     pseudo = dataset(tmp_path / "pseudo", "MIT", **{"teacher-1": student_teacher(teacher)})
     (teacher / lineage.WEIGHTS).write_bytes(b"trained again")
-    student = run_on(tmp_path / "student", pseudo, tmp_path / "gone", init=str(tmp_path / "ckpt"))
-    assert lineage.licences(student) == [
-        {"what": f"data {pseudo}", "licence": "MIT"},
-        {"what": f"data {tmp_path / 'gone'}", "licence": "unknown"},
-        {"what": "teacher teacher-1 of task scene", "licence": "unknown"},
-        {"what": f"initial weights {tmp_path / 'ckpt'}", "licence": "unknown"},
+    student = run_on(tmp_path / "student", pseudo, tmp_path / "gone", init_from=str(tmp_path / "ckpt"))
+    assert lineage.licenses(student) == [
+        {"what": f"data {pseudo}", "license": "MIT"},
+        {"what": f"data {tmp_path / 'gone'}", "license": "unknown"},
+        {"what": "teacher teacher-1 of task scene", "license": "unknown"},
+        {"what": f"initial weights {tmp_path / 'ckpt'}", "license": "unknown"},
     ]
 
 
 def test_a_run_that_starts_from_another_has_its_lineage_and_a_circle_ends(tmp_path):
     data = dataset(tmp_path / "data", "MIT")
     one, other = tmp_path / "one", tmp_path / "other"
-    run_on(one, data, init=str(other))
-    run_on(other, data, init=str(one))
-    assert lineage.licences(one) == [{"what": f"data {data}", "licence": "MIT"}]
+    run_on(one, data, init_from=str(other))
+    run_on(other, data, init_from=str(one))
+    assert lineage.licenses(one) == [{"what": f"data {data}", "license": "MIT"}]
 
 
-def test_a_licence_that_is_not_allowed_stops_the_export_and_is_named(classifier, toy_data, tmp_path):
-    with pytest.raises(UserError, match=rf"'unknown' of data {toy_data} is not allowed \(--allow_licences=MIT\)"):
-        export(classifier, tmp_path / "out", allow_licences=["MIT"])
+def test_a_license_that_is_not_allowed_stops_the_export_and_is_named(classifier, toy_data, tmp_path):
+    with pytest.raises(UserError, match=rf"'unknown' of data {toy_data} is not allowed \(--allow_licenses=MIT\)"):
+        export(classifier, tmp_path / "out", allow_licenses=["MIT"])
     assert not (tmp_path / "out").exists()
-    entries = [{"what": "data x", "licence": "mit"}, {"what": "teacher t", "licence": "AGPL-3.0"}]
+    entries = [{"what": "data x", "license": "mit"}, {"what": "teacher t", "license": "AGPL-3.0"}]
     lineage.require_allowed("w", entries, ["AGPL-3.0", " MIT"])
     with pytest.raises(UserError, match=r"'AGPL-3\.0' of teacher t"):
         lineage.require_allowed("w", entries, ["MIT"])
@@ -82,7 +82,7 @@ def test_data_and_teachers_of_a_run_are_described(tmp_path):
     data = dataset(tmp_path / "data", "MIT", unet={"format": "onnx", "sha256": sha256, "task": task})
     config = {"train": [str(data)]}
     assert lineage.datasets(config) == [
-        {"folder": str(data), "images": 2, "labels": {"scene": {"human": 2}}, "licence": "MIT"}
+        {"folder": str(data), "images": 2, "labels": {"scene": {"human": 2}}, "license": "MIT"}
     ]
     expected = {"id": "unet", "task": "scene", "format": "onnx", "sha256": sha256, "min_score": 0.3}
-    assert lineage.teachers(config) == [expected | {"licence": "unknown"}]
+    assert lineage.teachers(config) == [expected | {"license": "unknown"}]

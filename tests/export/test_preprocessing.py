@@ -22,7 +22,7 @@ def pixels():
 
 @pytest.fixture(scope="module")
 def student(classifier):
-    from must_tf.training.checkpoint import load_student
+    from must_tf.saving import load_student
 
     return load_student(classifier)
 
@@ -41,15 +41,15 @@ def test_a_savedmodel_takes_uint8_under_a_signature_of_its_own(everywhere, stude
         np.testing.assert_allclose(run(images)["scene/probs"], student.infer(pixels)["scene"]["probs"], atol=1e-5)
 
 
-def test_without_normalisation_files_take_normalised_images_and_say_so(classifier, student, pixels, tmp_path):
+def test_without_normalization_files_take_normalized_images_and_say_so(classifier, student, pixels, tmp_path):
     out = tmp_path / "out"
-    export(classifier, out, ["onnx"], normalise=False, sizes=[(64, 64)], batches=[2])
+    export(classifier, out, ["onnx"], normalize=False, sizes=[(64, 64)], batches=[2])
     card = json.loads((out / "card.json").read_text())
-    assert "not normalised inside" in card["input"] and not card["normalisation"]["inside"]
+    assert "not normalized inside" in card["input"] and not card["normalization"]["inside"]
     props = onnx_format.load(out / "onnx" / "backbone.onnx").metadata_props
     said = {entry.key: entry.value for entry in props}
-    assert json.loads(said["normalisation"]) == card["normalisation"] and said["input"] == card["input"]
+    assert json.loads(said["normalization"]) == card["normalization"] and said["input"] == card["input"]
     run, wanted = onnx.load(out / "onnx" / "backbone.onnx"), student.features(pixels)["C5"].numpy()
-    given = endpoints.as_input(pixels, card["normalisation"])
+    given = endpoints.as_input(pixels, card["normalization"])
     assert np.abs(given).max() < 3
     np.testing.assert_allclose(run(given)["C5"], wanted, atol=1e-4 * np.abs(wanted).max())

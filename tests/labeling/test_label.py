@@ -11,7 +11,7 @@ from PIL import Image
 
 import must_tf.labeling.run
 import must_tf.labeling.shard
-from must_tf import files as file_tools
+from must_tf import storage as file_tools
 from must_tf.errors import UserError
 from must_tf.labeling import label
 from must_tf.records import HUMAN, open_dataset, read_manifest, verify
@@ -72,7 +72,7 @@ def test_boxes_are_in_the_frame_of_the_original_image(tmp_path):
     np.testing.assert_allclose(record.labels["things"]["boxes"], [[0, 0, 1, 1]])
 
 
-def test_labelling_that_was_killed_half_way_is_finished_with_the_same_bytes(folder, tmp_path, monkeypatch):
+def test_labeling_that_was_killed_half_way_is_finished_with_the_same_bytes(folder, tmp_path, monkeypatch):
     label(folder, [toy.segmenter()], tmp_path / "whole", 2, 2)
     write = must_tf.labeling.shard.write_shard
 
@@ -102,7 +102,7 @@ def test_other_batch_size_is_refused_as_real_networks_may_round_otherwise(folder
         label(folder, [toy.segmenter()], tmp_path / "out", 5)
 
 
-def test_finished_labelling_is_not_done_again(folder, tmp_path):
+def test_finished_labeling_is_not_done_again(folder, tmp_path):
     label(folder, [toy.segmenter()], tmp_path / "out")
     before = files(tmp_path / "out")
     teacher = toy.segmenter()
@@ -119,15 +119,15 @@ def test_output_of_another_teacher_or_folder_is_refused(folder, tmp_path):
         label(folder, [toy.segmenter()], tmp_path / "out")
 
 
-def test_licence_of_the_images_is_in_the_manifest_and_goes_with_the_records(folder, tmp_path):
-    one = label(folder, [toy.segmenter()], tmp_path / "one", licence="CC-BY-4.0")
-    assert one.source["licence"] == read_manifest(tmp_path / "one").source["licence"] == "CC-BY-4.0"
+def test_license_of_the_images_is_in_the_manifest_and_goes_with_the_records(folder, tmp_path):
+    one = label(folder, [toy.segmenter()], tmp_path / "one", license="CC-BY-4.0")
+    assert one.source["license"] == read_manifest(tmp_path / "one").source["license"] == "CC-BY-4.0"
     two = label(tmp_path / "one", [toy.classifier(name="other-2")], tmp_path / "two")
-    three = label(tmp_path / "one", [toy.classifier(name="other-2")], tmp_path / "three", licence="CC0-1.0")
-    assert (two.source["licence"], three.source["licence"]) == ("CC-BY-4.0", "CC0-1.0")
-    with pytest.raises(UserError, match=r'licence: "CC-BY-4\.0", now "MIT"'):
-        label(folder, [toy.segmenter()], tmp_path / "one", licence="MIT")
-    with pytest.raises(UserError, match=r'licence: "CC-BY-4\.0", now nothing'):
+    three = label(tmp_path / "one", [toy.classifier(name="other-2")], tmp_path / "three", license="CC0-1.0")
+    assert (two.source["license"], three.source["license"]) == ("CC-BY-4.0", "CC0-1.0")
+    with pytest.raises(UserError, match=r'license: "CC-BY-4\.0", now "MIT"'):
+        label(folder, [toy.segmenter()], tmp_path / "one", license="MIT")
+    with pytest.raises(UserError, match=r'license: "CC-BY-4\.0", now nothing'):
         label(folder, [toy.segmenter()], tmp_path / "one")
 
 
@@ -271,7 +271,7 @@ def test_teacher_added_later_gives_what_both_would_have_given_at_once(folder, tm
     label(folder, [toy.segmenter(), toy.classifier(name="other-2")], tmp_path / "both")
     label(folder, [toy.segmenter()], tmp_path / "one")
     label(tmp_path / "one", [toy.classifier(name="other-2")], tmp_path / "two")
-    (both,), (two,) = (tmp_path.glob(f"{name}/labelled-train*") for name in ("both", "two"))
+    (both,), (two,) = (tmp_path.glob(f"{name}/labeled-train*") for name in ("both", "two"))
     assert both.read_bytes() == two.read_bytes()
 
 
@@ -314,7 +314,7 @@ def test_no_teacher_is_refused(folder, tmp_path):
         label(folder, [], tmp_path / "out")
 
 
-@pytest.mark.parametrize("what", ["url", "file", "others", "arguments", "locked", "misspelt", "no teacher"])
+@pytest.mark.parametrize("what", ["url", "file", "others", "arguments", "locked", "misspelled", "no teacher"])
 def test_what_can_be_told_at_once_is_told_before_teachers_are_loaded(what, folder, tmp_path, monkeypatch):
     def load():
         raise AssertionError("loaded")
@@ -333,11 +333,11 @@ def test_what_can_be_told_at_once_is_told_before_teachers_are_loaded(what, folde
         said = "batch_size: 7, now 32"
     elif what == "locked":
         said = "another run is at work"
-    elif what == "misspelt":
+    elif what == "misspelled":
         images, said = tmp_path / "imges", "imges: no such folder or file"
     else:
         teachers, said = [], "no teacher to make any"
-    if what not in ("misspelt", "no teacher"):
+    if what not in ("misspelled", "no teacher"):
         monkeypatch.setattr(must_tf.labeling.run, "open_source", load)
     before = sorted(tmp_path.rglob("*"))
     with contextlib.ExitStack() as stack:
@@ -358,17 +358,17 @@ def test_manifest_tells_all_of_a_foreign_teacher(folder, tmp_path):
     )
     model.save(tmp_path / "mean.keras")
     card = {"task": "classification", "class_names": ["red", "green", "blue"], "activation": "probabilities"}
-    card |= {"range": [0, 1], "licence": "CC0-1.0", "source": "this test"}
+    card |= {"range": [0, 1], "license": "CC0-1.0", "source": "this test"}
     (tmp_path / "mean.keras.card.json").write_text(json.dumps(card))
-    teachers = load_teachers([f"colour=keras:{tmp_path}/mean.keras"])
+    teachers = load_teachers([f"color=keras:{tmp_path}/mean.keras"])
     manifest = label(folder, teachers, tmp_path / "out")
-    assert manifest.counts == {"colour": {teachers[0].id: 5}}
+    assert manifest.counts == {"color": {teachers[0].id: 5}}
     told = json.loads((tmp_path / "out" / "manifest.json").read_text())["teachers"][teachers[0].id]
     assert told["sha256"] == file_tools.sha256(tmp_path / "mean.keras")
-    assert (told["licence"], told["source"], told["input_size"]) == ("CC0-1.0", "this test", [16, 24])
+    assert (told["license"], told["source"], told["input_size"]) == ("CC0-1.0", "this test", [16, 24])
     assert told["libraries"] and {name: told["card"].get(name) for name in card} == card
     (record, *_) = open_dataset(tmp_path / "out").records()
-    assert record.labels["colour"].sum() == pytest.approx(1, abs=1e-3)
+    assert record.labels["color"].sum() == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize(

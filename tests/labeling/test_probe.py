@@ -16,7 +16,7 @@ def source(folder):
     return open_source(str(folder), images_per_shard=2)
 
 
-def test_estimate_is_of_the_bytes_that_labelling_writes(folder, source, tmp_path):
+def test_estimate_is_of_the_bytes_that_labeling_writes(folder, source, tmp_path):
     found = estimate(source, [toy.segmenter()], [toy.STUFF], batch_size=1)
     manifest = label(folder, [toy.segmenter()], tmp_path / "out", 1, 2)
     assert found.images == found.measured == manifest.count

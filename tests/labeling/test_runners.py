@@ -89,7 +89,7 @@ class Killer:
 
 
 def test_worker_that_is_killed_is_one_line(tmp_path):
-    plan = Plan(tmp_path / "out", "labelled", "train", (), 1, {})
+    plan = Plan(tmp_path / "out", "labeled", "train", (), 1, {})
     with pytest.raises(UserError, match=r"--processes=1: one of them was killed .*; memory may be short"):
         list(runners.in_processes([Job(plan, 0, Killer(), (), 2)], 1))
 
@@ -108,7 +108,7 @@ class Sleeper:
         yield
 
 if __name__ == "__main__":
-    plan = Plan(Path("out"), "labelled", "train", (), 2, {})
+    plan = Plan(Path("out"), "labeled", "train", (), 2, {})
     list(runners.in_processes([Job(plan, index, Sleeper(), (), 2) for index in range(2)], 2))
 """
 
@@ -193,7 +193,7 @@ class Refuser:
 
 
 def test_what_a_worker_of_beam_refuses_is_one_line(tmp_path, capfd):
-    plan = Plan(tmp_path / "out", "labelled", "train", (), 1, {})
+    plan = Plan(tmp_path / "out", "labeled", "train", (), 1, {})
     with pytest.raises(UserError, match=r"^shard: something is wrong; mend it$"):
         list(runners.with_beam([Job(plan, 0, Refuser(), (), 2)]))
     assert "Traceback" not in capfd.readouterr().err
@@ -207,7 +207,7 @@ class Full:
 
 
 def test_full_disk_of_a_worker_of_beam_is_one_line(tmp_path):
-    plan = Plan(tmp_path / "out", "labelled", "train", (), 1, {})
+    plan = Plan(tmp_path / "out", "labeled", "train", (), 1, {})
     with pytest.raises(UserError, match=r"^--runner=beam: No space left on device: '/data/shard'; make room"):
         list(runners.with_beam([Job(plan, 0, Full(), (), 2)]))
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from must_tf.pipeline.augment import (
     Augment,
     Change,
-    change_colours,
+    change_colors,
     changed_example,
     random_changes,
     whole_example,
@@ -37,12 +37,12 @@ def change(seed, **fields):
 
 
 def seeded(example, seed, **fields):
-    colour = Augment(**fields).colour > 0
-    return toy.numpy(changed_example(example, toy.TASKS, toy.VIEW, change(seed, **fields), colour))
+    color = Augment(**fields).color > 0
+    return toy.numpy(changed_example(example, toy.TASKS, toy.VIEW, change(seed, **fields), color))
 
 
-def colours(image, strength, seed):
-    return change_colours(tf.constant(image, tf.float32), change(seed, colour=strength)).numpy()
+def colors(image, strength, seed):
+    return change_colors(tf.constant(image, tf.float32), change(seed, color=strength)).numpy()
 
 
 def luma(image):
@@ -50,25 +50,25 @@ def luma(image):
 
 
 @given(st.integers(0, 2**31 - 1), st.floats(0.01, 0.9))
-def test_colours_of_a_plain_image_keep_their_share_of_luma(seed, strength):
+def test_colors_of_a_plain_image_keep_their_share_of_luma(seed, strength):
     # saturation and hue leave luma alone, contrast leaves a plain image alone: what is left is brightness
-    red, grey = (np.full((32, 32, 3), colour, np.float32) for colour in ([200, 50, 50], [80, 80, 80]))
-    brightness = luma(colours(red, strength, seed)) / luma(red)
+    red, gray = (np.full((32, 32, 3), color, np.float32) for color in ([200, 50, 50], [80, 80, 80]))
+    brightness = luma(colors(red, strength, seed)) / luma(red)
     assert np.ptp(brightness) < 1e-3 and abs(brightness.mean() - 1) <= strength + 1e-3
-    np.testing.assert_allclose(colours(grey, strength, seed), grey * brightness[..., None], atol=0.05)
+    np.testing.assert_allclose(colors(gray, strength, seed), gray * brightness[..., None], atol=0.05)
 
 
 @given(st.integers(0, 2**31 - 1))
 def test_contrast_is_around_the_mean(seed):
-    changed = luma(colours(IMAGE, 0.3, seed))
-    plain = luma(colours(np.full_like(IMAGE, 1) * IMAGE.mean((0, 1)), 0.3, seed))
+    changed = luma(colors(IMAGE, 0.3, seed))
+    plain = luma(colors(np.full_like(IMAGE, 1) * IMAGE.mean((0, 1)), 0.3, seed))
     assert abs(changed.mean() - plain.mean()) < 0.1
     assert 0.48 < changed.std() / luma(IMAGE).std() < 1.7
 
 
-def test_colours_of_every_kind_are_drawn_from_their_ranges():
+def test_colors_of_every_kind_are_drawn_from_their_ranges():
     red = np.full((32, 32, 3), [200, 50, 50], np.float32)
-    drawn = np.array([colours(red, 0.3, seed)[0, 0] for seed in range(200)])
+    drawn = np.array([colors(red, 0.3, seed)[0, 0] for seed in range(200)])
     assert luma(drawn).min() < 0.75 * luma(red[0, 0]) and luma(drawn).max() > 1.25 * luma(red[0, 0])
     assert ((drawn[:, 1] - drawn[:, 2]) > 20).any() and ((drawn[:, 1] - drawn[:, 2]) < -20).any()  # yellow, purple
 
@@ -79,14 +79,14 @@ def test_view_is_a_function_of_its_seed(example):
     assert (some[0] != other[0]).any()
 
 
-def test_colour_does_not_touch_labels(example):
-    plain, coloured = (seeded(example, 5, colour=colour) for colour in (0.0, 0.3))
-    tf.nest.map_structure(np.testing.assert_array_equal, plain[1], coloured[1])
-    assert (plain[0] != coloured[0]).any()
+def test_color_does_not_touch_labels(example):
+    plain, colored = (seeded(example, 5, color=color) for color in (0.0, 0.3))
+    tf.nest.map_structure(np.testing.assert_array_equal, plain[1], colored[1])
+    assert (plain[0] != colored[0]).any()
 
 
 def test_weakest_augmentation_is_the_whole_view(serialized, example):
-    weakest = seeded(example, 5, scale=(1.0, 1.0), flip=False, colour=0.0)
+    weakest = seeded(example, 5, scale=(1.0, 1.0), flip=False, color=0.0)
     whole = toy.numpy(whole_example(parse(serialized, toy.TASKS), toy.TASKS, toy.VIEW))
     tf.nest.map_structure(np.testing.assert_array_equal, weakest[1], whole[1])
     off = np.abs(weakest[0].astype(int) - whole[0])  # of an image of noise, the worst that can be scaled

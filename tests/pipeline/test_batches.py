@@ -12,7 +12,7 @@ from must_tf.records import open_dataset
 from must_tf.tasks import Classification
 
 NUMBER = Classification("number", tuple(map(str, range(32))))
-PLAIN = Augment(scale=(1.0, 1.0), flip=False, colour=0.0)
+PLAIN = Augment(scale=(1.0, 1.0), flip=False, color=0.0)
 
 
 def numbered(folder, numbers, num_shards):
@@ -83,7 +83,7 @@ def test_start_far_away_does_not_read_what_is_before(union):
 
 
 def test_augmentation_of_a_record_differs_from_epoch_to_epoch(union):
-    batches = take(union[:1], 6, batch_size=3, augment=Augment(scale=(1.0, 1.0), colour=0.3))
+    batches = take(union[:1], 6, batch_size=3, augment=Augment(scale=(1.0, 1.0), color=0.3))
     seen = collections.defaultdict(list)
     for images, targets in batches:
         for image, number in zip(images, targets["number"]["probs"].argmax(-1), strict=True):
@@ -99,7 +99,7 @@ def test_each_batch_has_one_of_the_sizes_as_its_number_says(union):
     shapes = [images.shape[1:3] for images, _ in batches]
     assert all(shapes.count(size) >= 2 for size in SIZES)
     assert_same(batches[17:], take(union, 3, sizes=SIZES, start=17))
-    worker = take(union, 20, sizes=SIZES, streams=2, mine=[1])
+    worker = take(union, 20, sizes=SIZES, streams=2, worker_streams=[1])
     assert shapes == [images.shape[1:3] for images, _ in worker]
 
 
@@ -116,7 +116,7 @@ def test_with_several_sizes_only_these_are_open(toy_data):
 @pytest.mark.parametrize("start", [0, 5])
 def test_parts_of_workers_are_the_batch_of_one_process(union, start):
     arguments = {"batch_size": 6, "streams": 2, "sizes": SIZES, "start": start, "augment": Augment()}
-    workers = [take(union, 4, mine=[stream], **arguments) for stream in (0, 1)]
+    workers = [take(union, 4, worker_streams=[stream], **arguments) for stream in (0, 1)]
     joined = [
         tf.nest.map_structure(lambda *parts: np.concatenate(parts), *parts) for parts in zip(*workers, strict=True)
     ]
@@ -125,7 +125,9 @@ def test_parts_of_workers_are_the_batch_of_one_process(union, start):
 
 def test_streams_share_the_records_of_an_epoch(union):
     # nine records in two shards and five in three: eight of the fourteen in one stream
-    drawn = [numbers(take(union, 3 * count, batch_size=2, streams=2, mine=[i])) for i, count in enumerate((7, 7))]
+    drawn = [
+        numbers(take(union, 3 * count, batch_size=2, streams=2, worker_streams=[i])) for i, count in enumerate((7, 7))
+    ]
     held = [set(some) for some in drawn]
     assert not held[0] & held[1] and held[0] | held[1] == set(range(14))
     for some, own in zip(drawn, held, strict=True):

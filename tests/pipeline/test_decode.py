@@ -49,14 +49,14 @@ def test_view_is_that_of_the_whole_image(seed, height, width, encode):
 @pytest.mark.parametrize("ratio", [1, 2, 4, 8, 16])
 @pytest.mark.parametrize("encode", [jpeg, png])
 def test_places_do_not_shift(encode, ratio):
-    # the centre of gravity of a square stays within a tenth of a pixel of where geometry says that it is
+    # the center of gravity of a square stays within a tenth of a pixel of where geometry says that it is
     image = np.zeros((64 * ratio + 30, 96 * ratio + 30, 3), np.uint8)
     image[20 * ratio : 30 * ratio, 40 * ratio : 50 * ratio] = 255
     view, whole, _ = both(encode(image), 3, (0.9, 0.9))
     for axis in (0, 1):
         places = np.arange(VIEW[axis])
-        centres = [np.average(places, weights=one.sum((1 - axis, 2))) for one in (view, whole)]
-        assert abs(centres[0] - centres[1]) < 0.1
+        centers = [np.average(places, weights=one.sum((1 - axis, 2))) for one in (view, whole)]
+        assert abs(centers[0] - centers[1]) < 0.1
 
 
 @pytest.mark.parametrize("size", [VIEW, (20, 30), (63, 95), (64, 30)])
@@ -67,9 +67,9 @@ def test_image_that_is_not_made_smaller_comes_as_it_is(size):
     np.testing.assert_allclose(decode(tf.constant(encoded), *geometry[:4]), exact, atol=0 if size == VIEW else 0.01)
 
 
-def test_grey_and_sixteen_bit_images_are_read():
-    grey = smooth(200, 300)[..., 0]
-    for image in (grey, grey.astype(np.uint16) * 257):
+def test_gray_and_sixteen_bit_images_are_read():
+    gray = smooth(200, 300)[..., 0]
+    for image in (gray, gray.astype(np.uint16) * 257):
         view, whole, _ = both(png(image), 1)
         assert np.abs(view - whole).mean() < 1 and view.max() > 100
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from must_tf.errors import UserError
 from must_tf.pipeline.mixing import Mixing
-from must_tf.pipeline.stream import deal, records
+from must_tf.pipeline.stream import assign_shards, records
 from must_tf.records import Dataset, Manifest, Shard
 
 SEED = tf.constant([1, 2], tf.int64)
@@ -29,12 +29,16 @@ def made(folder, counts):
     return Dataset(folder, Manifest("d", "train", (), {}, {}, shards))
 
 
-def draw(datasets, count, start=0, batch_size=1, streams=1, mine=None, **fields):
+def draw(datasets, count, start=0, batch_size=1, streams=1, worker_streams=None, **fields):
     """Pairs (place in the stream of whole batches, name)."""
-    stream = records(datasets, batch_size, SEED, start, streams=streams, mine=mine, **fields)
+    stream = records(datasets, batch_size, SEED, start, streams=streams, worker_streams=worker_streams, **fields)
     drawn = [one.decode() for one in stream.take(count).as_numpy_iterator()]
     part = batch_size // streams
-    own = [i for k in (range(streams) if mine is None else mine) for i in range(k * part, (k + 1) * part)]
+    own = [
+        i
+        for k in (range(streams) if worker_streams is None else worker_streams)
+        for i in range(k * part, (k + 1) * part)
+    ]
     return [((start + i // len(own)) * batch_size + own[i % len(own)], name) for i, name in enumerate(drawn)]
 
 
@@ -92,7 +96,9 @@ def test_weight_of_0_leaves_a_dataset_out(pair):
 @pytest.mark.parametrize("start", [0, 7])
 def test_streams_of_workers_make_up_the_whole(pair, start):
     whole = draw(pair, 60, start, 6, streams=3)
-    workers = draw(pair, 40, start, 6, streams=3, mine=[0, 2]) + draw(pair, 20, start, 6, streams=3, mine=[1])
+    workers = draw(pair, 40, start, 6, streams=3, worker_streams=[0, 2]) + draw(
+        pair, 20, start, 6, streams=3, worker_streams=[1]
+    )
     assert sorted(workers) == whole
 
 
@@ -101,8 +107,8 @@ def test_streams_have_shards_of_their_own_and_go_through_all(pair):
     held = [{name for index, name in drawn if index % 6 // 2 == stream} for stream in range(3)]
     assert sum(map(len, held)) == len(set.union(*held)) == 99
     for stream, own in enumerate(held):
-        mine = [name for index, name in drawn if index % 6 // 2 == stream]
-        assert len(set(mine[: len(own)])) == len(own)
+        worker_streams = [name for index, name in drawn if index % 6 // 2 == stream]
+        assert len(set(worker_streams[: len(own)])) == len(own)
 
 
 @given(st.lists(st.lists(st.integers(0, 100), min_size=4, max_size=30), min_size=1, max_size=3), st.integers(1, 4))
@@ -111,7 +117,7 @@ def test_every_shard_is_dealt_once_and_hands_are_as_even_as_shards_allow(counts,
     for each in counts:
         shards = [Shard(f"{i}", count + 1, 0, "", {}) for i, count in enumerate(each)]
         datasets.append(Dataset(Path("d"), Manifest("d", "train", (), {}, {}, shards)))
-    dealt = deal(datasets, streams)
+    dealt = assign_shards(datasets, streams)
     for i, dataset in enumerate(datasets):
         hands = [hand[i] for hand in dealt]
         assert sorted(shard.name for hand in hands for shard in hand) == sorted(s.name for s in dataset.manifest.shards)
@@ -124,9 +130,9 @@ def test_streams_that_do_not_go_with_the_data_are_refused(pair):
         records(pair, 4, SEED, streams=4)
     with pytest.raises(UserError, match="3 streams: batches of 4 images"):
         records(pair, 4, SEED, streams=3)
-    for mine in ([2], [-1], []):
+    for worker_streams in ([2], [-1], []):
         with pytest.raises(UserError, match=r"expected some of 0 to 1"):
-            records(pair, 4, SEED, streams=2, mine=mine)
+            records(pair, 4, SEED, streams=2, worker_streams=worker_streams)
 
 
 def test_late_start_is_quick_and_reads_no_shard_before_it(tmp_path):

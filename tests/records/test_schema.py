@@ -56,10 +56,10 @@ def test_parse_gives_the_pixels_and_origins(record):
     assert {name: origin.numpy().decode() for name, origin in parsed["origins"].items()} == record.origins
 
 
-def test_grey_images_are_read_as_three_channels():
-    grey = toy.record(np.full((4, 6, 3), 77, np.uint8))
-    grey.encoded = tf.io.encode_png(np.full((4, 6, 1), 77, np.uint8)).numpy()
-    parsed = parse(tf.constant(serialize(grey, [])), [])
+def test_gray_images_are_read_as_three_channels():
+    gray = toy.record(np.full((4, 6, 3), 77, np.uint8))
+    gray.encoded = tf.io.encode_png(np.full((4, 6, 1), 77, np.uint8)).numpy()
+    parsed = parse(tf.constant(serialize(gray, [])), [])
     np.testing.assert_array_equal(parsed["image"], np.full((4, 6, 3), 77))
 
 

@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 import toy
 
-from must_tf.files import sha256
 from must_tf.records import Plan, finish, open_dataset, serialize, verify, write_shard
 from must_tf.records.schema import to_example
+from must_tf.storage import sha256
 
 
 def test_sound_dataset_passes_and_is_counted(toy_data):

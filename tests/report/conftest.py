@@ -14,13 +14,13 @@ import pytest
 from PIL import Image
 
 from must_tf import records, tasks
+from must_tf.saving import save_student
 from must_tf.student import Student
 from must_tf.tasks.classification import Classification
 from must_tf.tasks.depth import Depth
 from must_tf.tasks.detection import Detection
 from must_tf.tasks.normals import Normals
 from must_tf.tasks.segmentation import Segmentation
-from must_tf.training.checkpoint import save_student
 from must_tf.trunk import Trunk
 
 _AWKWARD = '<b>"so&fa"</b>'
@@ -73,7 +73,7 @@ _LINES = {
     "title": "More <images>",
     "command": "python -m sizes --out='a & b'",
     "note": "",
-    "x": {"name": "unlabelled images", "values": [500, 2000, 8000], "log": True},
+    "x": {"name": "unlabeled images", "values": [500, 2000, 8000], "log": True},
     "panels": [
         {
             "name": "classification, top1",
@@ -107,7 +107,7 @@ def _write_dataset(folder):
     left_out = records.Quarantined("in/<broken>.jpg", "not an image & not a video")
     records.write_shard(plan, 0, [_record(0), _record(1), left_out])
     records.write_shard(plan, 1, [_record(2), _record(3, 40, 20)])
-    told = {"format": "onnx", "path": "t.onnx", "sha256": "ab" * 32, "input_size": [64, 64], "licence": "MIT"}
+    told = {"format": "onnx", "path": "t.onnx", "sha256": "ab" * 32, "input_size": [64, 64], "license": "MIT"}
     records.finish(plan, {_TEACHER: told | {"task": tasks.to_json(_TASKS[1])}})
     return folder
 

@@ -46,7 +46,7 @@ def test_matrix_is_symmetric_with_a_muted_diagonal(body):
     assert found.tolist() == [["1", "+0.12", "−0.46"], ["+0.12", "1", "0.00"], ["−0.46", "0.00", "1"]]
 
 
-def test_sign_has_a_colour_and_size_its_strength(body):
+def test_sign_has_a_color_and_size_its_strength(body):
     found = re.findall(r"--(\w+)\) (\d+)%", body([entry(1, 0.9, -0.1, -1.0)]))
     strength = {name: int(share) for name, share in found[:2]}
     assert strength["accent"] > strength["other1"] > 0

@@ -61,11 +61,11 @@ def test_bounds_make_charts_comparable():
     assert 'class="zero"' in curve("a", [1, 2], [0.5, 0.6], (-1.0, 1.0))
 
 
-def test_scores_and_learnt_weights_have_charts_of_their_own(told):
+def test_scores_and_learned_weights_have_charts_of_their_own(told):
     scores = {"validation/depth/delta1": 0.4, "validation/scene/top1": 0.9}
     body = told([LOSSES[0], LOSSES[1] | scores | {"weight/depth": 1.2, "data_wait": 0.1}, LOSSES[2]])
     losses, rest = body.split("<h4>On the validation set</h4>")
-    scores, weights = rest.split("<h4>Weights of the losses, learnt</h4>")
+    scores, weights = rest.split("<h4>Weights of the losses, learned</h4>")
     assert (names(losses), names(scores), names(weights)) == (["loss"], ["depth delta1", "scene top1"], ["depth"])
     assert "<h4>" not in told(LOSSES)
 

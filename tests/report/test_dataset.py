@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from must_tf.evaluation.grade import Grade
+from must_tf.labeling.grade import Grade
 from must_tf.report import inspect, summary
 from must_tf.report.dataset import write_dataset_page
 from must_tf.report.gallery import Gallery
@@ -88,7 +88,7 @@ def test_coverage_sizes_and_histograms_are_told(inspected, path, read_page):
     dataset, findings, grades = inspected
     cells = read_page(path).cells
     assert "75.0%" in cells  # of the normals
-    assert "0.9–1" in cells and "3–4" in cells  # scores and metres
+    assert "0.9–1" in cells and "3–4" in cells  # scores and meters
     text = summary(dataset, findings, grades)
     assert "normals (normals): 3 by human; 75.0% of records" in text
     assert all(quantity in text for sums in findings.histograms.values() for quantity in sums)

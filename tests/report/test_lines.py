@@ -85,7 +85,7 @@ def test_marks_of_the_x_axis_do_not_run_into_each_other(lines, tmp_path, read_pa
 def test_six_lines_have_six_looks_and_must_stands_out():
     inits = ["random", "supervised", "must", "simclr", "both", "teacher"]
     styles = line_styles(inits)
-    assert len({*styles.values()}) == len({colour for colour, _ in styles.values()}) == 6
+    assert len({*styles.values()}) == len({color for color, _ in styles.values()}) == 6
     assert styles["must"][0] == "accent" and list(styles) == inits
     assert line_styles(["a", "b"])["b"][0] == "accent"
 

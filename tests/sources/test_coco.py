@@ -1,4 +1,4 @@
-"""COCO and Objects365 in miniature: their JSON, crowds, ids with gaps, and masks whose colours number segments."""
+"""COCO and Objects365 in miniature: their JSON, crowds, ids with gaps, and masks whose colors number segments."""
 
 import json
 
@@ -36,8 +36,8 @@ def coco(tmp_path):
     write_json(tmp_path / "annotations" / "instances_train2017.json", IMAGES, BOXES)
     numbers = np.zeros((20, 40), np.int64)
     numbers[:5], numbers[5:10], numbers[10:12] = 70_000, 7, 300
-    colours = np.stack([numbers % 256, numbers // 256 % 256, numbers // 65536], -1)
-    layouts.write_png(tmp_path / "annotations" / "panoptic_train2017" / "000000000009.png", colours)
+    colors = np.stack([numbers % 256, numbers // 256 % 256, numbers // 65536], -1)
+    layouts.write_png(tmp_path / "annotations" / "panoptic_train2017" / "000000000009.png", colors)
     segments = [{"id": 70_000, "category_id": 184}, {"id": 7, "category_id": 1, "iscrowd": 0}]
     crowd = {"id": 300, "category_id": 1, "iscrowd": 1}
     one = {"image_id": 9, "file_name": "000000000009.png", "segments_info": [*segments, crowd]}
@@ -56,7 +56,7 @@ def test_boxes_are_clipped_crowds_are_ignored_and_empty_ones_are_left_out(coco):
     assert len(bad) == 1 and "boxes of an image of 40x20 on one of 20x40" in bad[0].reason
 
 
-def test_colours_number_segments_and_void_and_crowds_are_ignored(coco):
+def test_colors_number_segments_and_void_and_crowds_are_ignored(coco):
     task, records, bad = layouts.entries(f"coco:{coco}/panoptic_train2017")
     mask = records["000000000009.jpg"].labels[task.name]
     assert task.name == "coco_segmentation" and not bad

@@ -70,9 +70,9 @@ RARE = {name: base64.b64decode(text) for name, text in RARE.items()}
 
 
 def png_chunks(header, *chunks):
-    """Returns a PNG of chunks that Pillow does not write: header is width, height, depth, colour."""
-    width, height, depth, colour = header
-    ihdr = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([depth, colour, 0, 0, 0])
+    """Returns a PNG of chunks that Pillow does not write: header is width, height, depth, color."""
+    width, height, depth, color = header
+    ihdr = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([depth, color, 0, 0, 0])
 
     def chunk(kind, data):
         return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
@@ -89,7 +89,7 @@ TWO_BITS = png_chunks((4, 2, 2, 0), (b"gAMA", (45455).to_bytes(4, "big")), (b"ID
 PLAIN = {
     "rgb.jpg": encoded(PICTURE, "JPEG"),
     "fine.jpg": encoded(PICTURE, "JPEG", quality=95, subsampling=0),
-    "grey.jpg": encoded(PICTURE.convert("L"), "JPEG"),
+    "gray.jpg": encoded(PICTURE.convert("L"), "JPEG"),
     "progressive.jpg": encoded(PICTURE, "JPEG", progressive=True),
     "restarts.jpg": encoded(PICTURE, "JPEG", restart_marker_blocks=2),
     "untransformed.jpg": encoded(PICTURE, "JPEG", keep_rgb=True),
@@ -97,7 +97,7 @@ PLAIN = {
     "upright.jpg": encoded(PICTURE, "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\1\0\0\0\0\0\0"),
     "arithmetic.jpg": RARE["arithmetic"],
     "rgb.png": encoded(PICTURE, "PNG"),
-    "grey.png": encoded(PICTURE.convert("L"), "PNG"),
+    "gray.png": encoded(PICTURE.convert("L"), "PNG"),
     "2 bits.png": TWO_BITS,
     "16 bits.png": DEEP_RGB,
     "png named.jpg": encoded(PICTURE, "PNG"),
@@ -128,23 +128,23 @@ def test_a_jpeg_of_any_kind_is_decoded_to_fewer_pixels_too(name, ratio):
 RGBA = np.dstack([PIXELS, np.full(PIXELS.shape[:2], 255, np.uint8)])
 RGBA[:10, :, 3] = 0
 HOLED = np.where(RGBA[..., 3:] > 0, PIXELS, 255)
-GREY = np.asarray(PICTURE.convert("L").convert("RGB"))
-DEEP_GREY = DEEP[..., 0]
+GRAY = np.asarray(PICTURE.convert("L").convert("RGB"))
+DEEP_GRAY = DEEP[..., 0]
 PALETTE = PICTURE.quantize(8)
 QUANTIZED = np.asarray(PALETTE.convert("RGB"))
 STAMPED = PIXELS.copy()
 STAMPED[:5] = (1, 2, 3)
 ONE_TRANSPARENT = np.where((STAMPED == (1, 2, 3)).all(-1, keepdims=True), 255, STAMPED)
-GREY_HOLE = np.array([[0, 9], [9, 200]], np.uint8)
+GRAY_HOLE = np.array([[0, 9], [9, 200]], np.uint8)
 
 # The file, what it shows, and how far off it may be.
 OTHERS = {
     "palette.png": (encoded(PALETTE, "PNG"), QUANTIZED, 0),
     "alpha.png": (encoded(Image.fromarray(RGBA), "PNG"), HOLED, 0),
-    "grey and alpha.png": (encoded(PICTURE.convert("LA"), "PNG"), GREY, 0),
-    "transparent colour.png": (encoded(Image.fromarray(STAMPED), "PNG", transparency=(1, 2, 3)), ONE_TRANSPARENT, 0),
-    "transparent grey.png": (
-        encoded(Image.fromarray(GREY_HOLE), "PNG", transparency=9),
+    "gray and alpha.png": (encoded(PICTURE.convert("LA"), "PNG"), GRAY, 0),
+    "transparent color.png": (encoded(Image.fromarray(STAMPED), "PNG", transparency=(1, 2, 3)), ONE_TRANSPARENT, 0),
+    "transparent gray.png": (
+        encoded(Image.fromarray(GRAY_HOLE), "PNG", transparency=9),
         np.array([[0, 255], [255, 200]])[..., None],
         0,
     ),
@@ -158,8 +158,8 @@ OTHERS = {
         np.where(np.isin(np.asarray(PALETTE), (0, 2))[..., None], 255, QUANTIZED),
         0,
     ),
-    "16 bits grey.png": (encoded(Image.fromarray(DEEP_GREY), "PNG"), DEEP_GREY[..., None] // 256, 0),
-    "16 bits grey.tif": (encoded(Image.fromarray(DEEP_GREY), "TIFF"), DEEP_GREY[..., None] // 256, 0),
+    "16 bits gray.png": (encoded(Image.fromarray(DEEP_GRAY), "PNG"), DEEP_GRAY[..., None] // 256, 0),
+    "16 bits gray.tif": (encoded(Image.fromarray(DEEP_GRAY), "TIFF"), DEEP_GRAY[..., None] // 256, 0),
     "1 bit.png": (
         encoded(Image.fromarray(PIXELS[..., 0] > 99), "PNG"),
         np.where(PIXELS[..., :1] > 99, 255, 0),

@@ -40,7 +40,7 @@ def dark():
 FILES = {
     "jpeg": encoded(PICTURE, "JPEG"),
     "progressive jpeg": encoded(PICTURE, "JPEG", progressive=True),
-    "grey jpeg": encoded(PICTURE.convert("L"), "JPEG"),
+    "gray jpeg": encoded(PICTURE.convert("L"), "JPEG"),
     "turned jpeg": encoded(PICTURE, "JPEG", exif=TURNED),
     "cmyk jpeg": encoded(PICTURE.convert("CMYK"), "JPEG"),
     "multi-picture jpeg": encoded(PICTURE, "MPO", save_all=True, append_images=[dark()]),

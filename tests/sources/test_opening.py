@@ -103,5 +103,5 @@ def test_what_cannot_have_labels_is_known_by_its_name(folder, toy_data, tmp_path
     without = (folder, folder / "list.txt", f"{folder}/*.png", "photos/**/*.jpg", f"tfrecord:{folder}/*")
     assert not any(may_have_labels(where) for where in without)
     assert all(
-        may_have_labels(where) for where in (toy_data, "voc:VOC/Main/train", "ade20k:A/training[:9%]", "mispelt")
+        may_have_labels(where) for where in (toy_data, "voc:VOC/Main/train", "ade20k:A/training[:9%]", "mispelled")
     )

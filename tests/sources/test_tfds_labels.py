@@ -85,10 +85,10 @@ def data_dir(tmp_path_factory):
     ]
     coco = {"image": image(50, 100), "image/filename": "1.jpg", "image/id": 1}
     prepare(folder, "coco/2017", "validation", [coco | {"objects": objects}])
-    colours = np.zeros((50, 100, 3), np.uint8)
-    colours[:10], colours[10:20] = (1, 9, 0), (100, 10, 0)
+    colors = np.zeros((50, 100, 3), np.uint8)
+    colors[:10], colors[10:20] = (1, 9, 0), (100, 10, 0)
     wrong = np.full((50, 100, 3), 101, np.uint8)
-    scenes = [{"image": image(50, 100), "annotation": one} for one in (colours, wrong, colours[:, :99])]
+    scenes = [{"image": image(50, 100), "annotation": one} for one in (colors, wrong, colors[:, :99])]
     prepare(folder, "scene_parse150", "train", scenes)
     return folder
 
@@ -106,7 +106,7 @@ def test_classes_of_cifar100_with_their_names_and_every_copy():
     assert task.num_classes == 100 and task.class_names[99] == "class 99"
 
 
-def test_nyu_is_in_metres_and_what_the_sensor_missed_is_invalid():
+def test_nyu_is_in_meters_and_what_the_sensor_missed_is_invalid():
     task, records, bad = layouts.entries("tfds:nyu_depth_v2/validation")
     (record,) = records.values()
     depth = record.labels["nyu_depth"]

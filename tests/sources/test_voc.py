@@ -140,7 +140,7 @@ def test_folder_that_is_missing_is_told_before_any_image_is_read(voc, lost):
         open_source(f"voc:{voc}/Main/trainval")
 
 
-def test_labelling_without_teachers_writes_the_human_labels(voc, tmp_path):
+def test_labeling_without_teachers_writes_the_human_labels(voc, tmp_path):
     manifest = label(f"voc:{voc}/Main/trainval", [], tmp_path / "out", images_per_shard=2)
     assert manifest.counts == {"voc_detection": {"human": 3}} and [shard.count for shard in manifest.shards] == [2, 1]
     findings = verify(open_dataset(tmp_path / "out"))

@@ -146,7 +146,7 @@ def test_restore_undoes_fit(task, size):
     box = (height // 4, width // 2, height // 4 + height // 2, width // 2 + width // 4)
     geometry = fit(size, toy.VIEW)
     view = toy.numpy(task.transform(toy.target(task, marker_label(task, box, height, width), *size), geometry))
-    outputs = toy.numpy(task.restore(toy.perfect_outputs(task, view), geometry))
+    outputs = toy.numpy(task.to_image_frame(toy.perfect_outputs(task, view), geometry))
     if isinstance(task, Detection):
         found = outputs["boxes"][0] * (height, width, height, width)
     else:
@@ -184,7 +184,7 @@ def loss_and_gradient(task, target, prediction):
     tensors = tf.nest.flatten(prediction)
     with tf.GradientTape() as tape:
         tape.watch(tensors)
-        loss = task.loss(target, prediction)
+        loss = toy.image_losses(task, target, prediction)
     gradients = tape.gradient(loss, tensors)
     return loss.numpy(), [np.zeros(1) if gradient is None else gradient.numpy() for gradient in gradients]
 
@@ -198,16 +198,16 @@ def test_loss_of_an_absent_label_is_0_and_moves_nothing(task):
 
 
 @each_task
-def test_loss_is_0_exactly_where_an_image_is_not_labelled(task):
+def test_loss_is_0_exactly_where_an_image_is_not_labeled(task):
     rng = np.random.default_rng(4)
     labels = [toy.random_label(task, rng, *toy.VIEW), None, hard_label(task), *empty_labels(task), None]
     target = toy.batch([toy.view_target(task, label, *toy.VIEW) for label in labels])
-    labelled = task.labelled(target)
-    assert labelled.dtype == tf.bool and labelled.shape == (len(labels),)
+    labeled = task.has_label(target)
+    assert labeled.dtype == tf.bool and labeled.shape == (len(labels),)
     empty = [isinstance(task, Detection)] * len(empty_labels(task))  # "nothing is here" is a label
-    np.testing.assert_array_equal(labelled, [True, False, True, *empty, False])
-    loss = task.loss(target, toy.random_prediction(task, rng, len(labels)))
-    np.testing.assert_array_equal(loss != 0, labelled)
+    np.testing.assert_array_equal(labeled, [True, False, True, *empty, False])
+    loss = toy.image_losses(task, target, toy.random_prediction(task, rng, len(labels)))
+    np.testing.assert_array_equal(loss != 0, labeled)
 
 
 @each_task
@@ -246,18 +246,20 @@ def test_loss_of_an_image_does_not_depend_on_the_others_of_its_batch(task):
     labels = [toy.random_label(task, rng, *toy.VIEW), None, toy.random_label(task, rng, *toy.VIEW)]
     targets = [toy.view_target(task, label, *toy.VIEW) for label in labels]
     prediction = toy.random_prediction(task, rng, 3)
-    together = task.loss(toy.batch(targets), prediction).numpy()
+    together = toy.image_losses(task, toy.batch(targets), prediction).numpy()
     for i, target in enumerate(targets):
         one = tf.nest.map_structure(lambda value, i=i: value[i : i + 1], prediction)
-        np.testing.assert_allclose(task.loss(toy.batch([target]), one).numpy()[0], together[i], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            toy.image_losses(task, toy.batch([target]), one).numpy()[0], together[i], rtol=1e-5, atol=1e-6
+        )
 
 
 @each_task
 def test_perfect_prediction_has_the_lowest_loss(task):
     rng = np.random.default_rng(7)
     one = toy.view_target(task, hard_label(task), *toy.VIEW)
-    perfect = float(task.loss(toy.batch([one]), toy.perfect_prediction(task, one))[0])
-    others = [float(task.loss(toy.batch([one]), toy.random_prediction(task, rng, 1))[0]) for _ in range(8)]
+    perfect = float(toy.image_losses(task, toy.batch([one]), toy.perfect_prediction(task, one))[0])
+    others = [float(toy.image_losses(task, toy.batch([one]), toy.random_prediction(task, rng, 1))[0]) for _ in range(8)]
     assert -1e-6 <= perfect < 1e-3
     assert min(others) > perfect + 0.05
 
@@ -268,9 +270,9 @@ def test_perfect_prediction_has_the_lowest_loss(task):
 @each_task
 def test_outputs_of_a_perfect_prediction_are_the_label(task):
     one = toy.view_target(task, hard_label(task), *toy.VIEW)
-    outputs = toy.numpy(task.outputs(toy.perfect_prediction(task, one), tf.constant(toy.VIEW)))
+    outputs = toy.numpy(task.decode_predictions(toy.perfect_prediction(task, one), tf.constant(toy.VIEW)))
     label = task.label(toy.numpy(one))
-    back = task.from_teacher({key: value[0] for key, value in outputs.items()})
+    back = task.pseudo_label({key: value[0] for key, value in outputs.items()})
     if isinstance(task, Classification):
         assert np.argmax(back) == label
     elif isinstance(task, Detection):
@@ -295,9 +297,10 @@ def test_perfect_outputs_have_the_perfect_score(task):
     metric.update(toy.numpy(toy.batch(targets[:2])), toy.numpy(toy.batch(outputs[:2])))
     metric.update(toy.numpy(toy.batch(targets[2:])), toy.numpy(toy.batch(outputs[2:])))
     result = metric.result()
-    assert result[task.main_metric] == pytest.approx(1.0, abs=1e-6)
-    for name in {"AbsRel", "RMSE", "MAE", "mean_angle"} & set(result):
-        assert result[name] == pytest.approx(0, abs=0.05 if name == "mean_angle" else 1e-5)
+    for score in task.scores:
+        if score.unit:
+            wanted = 1.0 if score.better == "higher" else 0.0
+            assert result[score.name] == pytest.approx(wanted, abs=0.05 if score.unit == "°" else 1e-5)
 
 
 @each_task
@@ -314,7 +317,7 @@ def test_score_does_not_depend_on_how_images_are_batched(task):
     rng = np.random.default_rng(9)
     labels = [toy.random_label(task, rng, *toy.VIEW) for _ in range(4)]
     targets = [toy.numpy(toy.view_target(task, label, *toy.VIEW)) for label in labels]
-    outputs = toy.numpy(task.outputs(toy.random_prediction(task, rng, 4), tf.constant(toy.VIEW)))
+    outputs = toy.numpy(task.decode_predictions(toy.random_prediction(task, rng, 4), tf.constant(toy.VIEW)))
     together, apart = task.metrics(), task.metrics()
     together.update(toy.numpy(toy.batch(targets)), outputs)
     for i, target in enumerate(targets):
@@ -326,7 +329,7 @@ def test_score_does_not_depend_on_how_images_are_batched(task):
 def test_confident_teacher_gives_back_the_label(task):
     label = hard_label(task)
     one = toy.numpy(toy.view_target(task, label, *toy.VIEW))
-    back = task.from_teacher(toy.perfect_outputs(task, one))
+    back = task.pseudo_label(toy.perfect_outputs(task, one))
     stored = through_record(task, back, *toy.VIEW)
     if isinstance(task, Classification):
         assert np.argmax(stored) == label
@@ -381,9 +384,9 @@ def test_statistics_add_up_to_what_is_there(task, seed):
 
 
 @each_kind
-def test_kind_names_its_class_and_its_main_metric(task):
+def test_kind_names_its_class_and_declares_its_scores(task):
     assert task.kind == type(task).__name__.lower()
-    assert task.main_metric in task.metrics().result()
+    assert {score.name for score in task.scores} == set(task.metrics().result())
 
 
 @each_kind

@@ -11,5 +11,5 @@ def test_unknown_kind_names_the_nearest():
 
 
 def test_unknown_field_names_the_nearest():
-    with pytest.raises(UserError, match=r"'min_scor'.*'things'.*did you mean 'min_score'"):
+    with pytest.raises(UserError, match=r"'things'.*'min_scor'.*did you mean 'min_score'"):
         from_json(to_json(toy.THINGS) | {"min_scor": 0.5})

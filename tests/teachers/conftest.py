@@ -19,7 +19,7 @@ FIELDS = {
         "outputs": {"boxes": "boxes", "scores": "scores", "classes": "classes"},
         "suppressed": True,
         "box_format": "cxcywh",
-        "box_units": "normalised",
+        "box_units": "normalized",
     },
 }
 

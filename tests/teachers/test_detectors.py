@@ -5,8 +5,8 @@ import pytest
 import yaml
 
 from must_tf.errors import UserError
+from must_tf.tasks.detection.anchors import make_anchors
 from must_tf.teachers import Card, load_teacher
-from must_tf.teachers.anchors import make_anchors
 from must_tf.teachers.draft import draft
 from must_tf.teachers.foreign import ForeignTeacher
 from must_tf.teachers.model import Model, Slot
@@ -50,8 +50,8 @@ class Anchored(Rule):
         offsets, logits = [], []
         for image in images:
             top, left, bottom, right = np.array(self.corners(image) or (0, 0, 1, 1)) / [*VIEW, *VIEW]
-            centre, size = np.array([top + bottom, left + right]) / 2, np.array([bottom - top, right - left])
-            moved = (centre - self.anchors[:, :2]) / self.anchors[:, 2:]
+            center, size = np.array([top + bottom, left + right]) / 2, np.array([bottom - top, right - left])
+            moved = (center - self.anchors[:, :2]) / self.anchors[:, 2:]
             offsets.append(np.concatenate([moved, np.log(size / self.anchors[:, 2:])], 1))
             score = np.full((len(self.anchors), 2), -9.0)
             if self.corners(image):

@@ -9,7 +9,7 @@ from must_tf.teachers.foreign import ForeignTeacher
 from must_tf.teachers.model import Model, Slot
 
 VIEW = (4, 6)
-BOXES = {"suppressed": True, "box_format": "xyxy", "box_units": "normalised"}
+BOXES = {"suppressed": True, "box_format": "xyxy", "box_units": "normalized"}
 RAW = {"suppressed": False, "activation": "sigmoid"}
 ANCHORS = {"strides": [2], "aspect_ratios": [1.0], "interpolated_scale_aspect_ratio": 0}
 
@@ -74,7 +74,7 @@ def views(*white):
 
 
 def is_finite(outputs):
-    """Whether all that is said of each image is finite, as labelling asks."""
+    """Whether all that is said of each image is finite, as labeling asks."""
     return [all(np.isfinite(values[i]).all() for values in outputs.values()) for i in range(3)]
 
 

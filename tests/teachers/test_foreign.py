@@ -76,7 +76,7 @@ def test_card_may_be_of_fields_alone_or_of_some_in_place_of_its_files(saved, ima
     path = Path(where.partition(":")[2])
     (card,) = path.parent.glob("*.card.*")
     fields = yaml.safe_load(card.read_text())
-    assert load_teacher("mine", where, fields={"licence": "MIT"}).describe()["licence"] == "MIT"
+    assert load_teacher("mine", where, fields={"license": "MIT"}).describe()["license"] == "MIT"
     card.unlink()
     by_fields = load_teacher("mine", where, fields=fields)
     assert by_fields.id == by_file.id == pickle.loads(pickle.dumps(by_fields)).id
@@ -86,10 +86,10 @@ def test_card_may_be_of_fields_alone_or_of_some_in_place_of_its_files(saved, ima
 
 
 def test_manifest_names_file_card_and_libraries(saved, tmp_path):
-    teacher = load_teacher("mine", saved("savedmodel", "depth", licence="MIT", source="https://example.org"))
+    teacher = load_teacher("mine", saved("savedmodel", "depth", license="MIT", source="https://example.org"))
     described = teacher.describe()
     assert json.loads(json.dumps(described)) == described
-    assert described["licence"] == "MIT" and described["source"] == "https://example.org"
+    assert described["license"] == "MIT" and described["source"] == "https://example.org"
     assert described["card"]["range"] == [-1, 1] and described["task"]["kind"] == "depth"
     assert described["libraries"]["tensorflow"] == tf.__version__ and len(described["sha256"]) == 64
     assert described["libraries"].keys() >= {"must_tf", "pillow"}  # they decode and resize
@@ -137,7 +137,7 @@ def test_activation_that_the_values_speak_against_is_refused(saved, tmp_path):
     path = tmp_path / "card.json"
     path.write_text(json.dumps(card.to_json() | {"activation": "probabilities"}))
     with pytest.raises(
-        UserError, match=r"card.json: activation: probabilities, but probs are between .* on grey; logits"
+        UserError, match=r"card.json: activation: probabilities, but probs are between .* on gray; logits"
     ):
         load_teacher("mine", where, str(path))
     arrays = {"probs": softmax(np.random.default_rng(0).normal(size=(2, len(card.class_names))), -1)}
@@ -226,7 +226,7 @@ def test_outputs_that_make_no_label_are_refused_at_once():
 
     fields = CARDS["detection"] | {"suppressed": False, "activation": "sigmoid", "class_names": ("a", "b")}
     card = Card("detection", range=(0, 1), **fields | {"outputs": {name: name for name in ("boxes", "scores")}})
-    with pytest.raises(UserError, match="outputs: no label of detection can be made of them on grey: ") as error:
+    with pytest.raises(UserError, match="outputs: no label of detection can be made of them on gray: ") as error:
         ForeignTeacher(Rule(rule, None, 4, 6, 3, names=["boxes", "scores"]), card, "t")
     assert "\n" not in str(error.value)
 
@@ -317,7 +317,7 @@ CARDS = {
     encoding=st.sampled_from(["PNG", "JPEG"]),  # large JPEGs are decoded at a part of their size
 )
 def test_labels_lie_in_the_frame_of_the_image(mode, kind, height, width, seed, encoding):
-    """As `must label` makes them: decoded, seen, labelled, restored."""
+    """As `must label` makes them: decoded, seen, labeled, restored."""
     rng = np.random.default_rng(seed)
     side = max(16, min(height, width) // 4)
     y, x = int(rng.integers(0, height - side)), int(rng.integers(0, width - side))
@@ -336,8 +336,8 @@ def test_labels_lie_in_the_frame_of_the_image(mode, kind, height, width, seed, e
         record.seen = look(record)
         yield record
 
-    (labelled,) = label_records(read, [teacher], batch_size=2)
-    label = labelled.labels["t"]
+    (labeled,) = label_records(read, [teacher], batch_size=2)
+    label = labeled.labels["t"]
     if kind == "detection":
         found = label["boxes"][0] * (height, width, height, width)
     else:

@@ -12,7 +12,7 @@ from must_tf.teachers import graph
 
 @pytest.fixture
 def network():
-    """A convolution with normalisation and activation, in inference mode: what is made one operation."""
+    """A convolution with normalization and activation, in inference mode: what is made one operation."""
     tf_keras.utils.set_random_seed(0)
     convolution = tf_keras.layers.Conv2D(4, 3, use_bias=False)
     norm = tf_keras.layers.BatchNormalization(moving_variance_initializer="ones", gamma_initializer="random_uniform")

@@ -18,7 +18,7 @@ def network(images):
 
 
 def save(path, dtype=None):
-    """Converts the network; `dtype` quantises it, input and output too."""
+    """Converts the network; `dtype` quantizes it, input and output too."""
     converter = tf.lite.TFLiteConverter.from_concrete_functions([network.get_concrete_function()], tf.Module())
     if dtype:
         rng = np.random.default_rng(1)
@@ -33,7 +33,7 @@ def save(path, dtype=None):
 
 @pytest.mark.parametrize("dtype", [None, tf.uint8, tf.int8])
 @pytest.mark.parametrize("scaled", [True, False])
-def test_quantised_models_take_real_numbers_or_pixels(dtype, scaled, tmp_path):
+def test_quantized_models_take_real_numbers_or_pixels(dtype, scaled, tmp_path):
     if dtype is None and not scaled:
         pytest.skip("a float input has a range")
     save(tmp_path / "net.tflite", dtype)

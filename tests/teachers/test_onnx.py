@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from must_tf import files
+from must_tf import storage
 from must_tf.errors import UserError
 from must_tf.teachers import describe_model, load_teacher, read_card
 from must_tf.teachers.model import versions
@@ -59,7 +59,7 @@ def test_weights_beside_the_file_count_in_the_digest(tmp_path):
     """Those that the model names, under whatever name."""
     save(tmp_path / "net.onnx")
     alone = OnnxModel(str(tmp_path / "net.onnx")).sha256()
-    assert alone == files.sha256(tmp_path / "net.onnx")
+    assert alone == storage.sha256(tmp_path / "net.onnx")
     (tmp_path / "net.onnx.data").write_bytes(b"of another model")
     assert OnnxModel(str(tmp_path / "net.onnx")).sha256() == alone
     model = onnx.load(tmp_path / "net.onnx")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from must_tf.errors import UserError
+from must_tf.tasks.detection.boxes import unpack
 from must_tf.teachers import Card
-from must_tf.teachers.boxes import unpack
 from must_tf.teachers.foreign import ForeignTeacher
 from must_tf.teachers.model import Model, Slot
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
+from must_tf.tasks.detection.anchors import make_anchors
 from must_tf.teachers import Card
-from must_tf.teachers.anchors import make_anchors
 from must_tf.teachers.reading import READERS, anchors_of, make_task, misfit
 
 VIEW = (8, 12)
@@ -55,7 +55,7 @@ def test_pixels_of_a_dropped_class_have_no_label():
     probs = np.zeros((1, *VIEW, 2))
     probs[:, :, :6, 0] = probs[:, :, 6:, 1] = 1
     task = make_task(card, "t")
-    label = task.from_teacher({name: values[0] for name, values in read(card, probs=probs).items()})
+    label = task.pseudo_label({name: values[0] for name, values in read(card, probs=probs).items()})
     assert (label[:, :6] == task.ignore).all() and (label[:, 6:] == 0).all()
 
 
@@ -87,13 +87,13 @@ def test_maps_come_in_both_layouts_and_with_or_without_channels():
 
 def test_depth_of_every_convention():
     values = np.array([[0.5, 2.0]]).repeat(8, 0).repeat(6, 1)[None]
-    flat = {"metric": values, "metric from inverse": 1 / values, "millimetres": values / 1000}
+    flat = {"metric": values, "metric from inverse": 1 / values, "millimeters": values / 1000}
     metric = Card("depth", convention="metric")
     np.testing.assert_allclose(read(metric, depth=values)["depth"][..., 0], flat["metric"])
     inverse = Card("depth", convention="metric", inverse=True)
     np.testing.assert_allclose(read(inverse, depth=values)["depth"][..., 0], flat["metric from inverse"])
     scaled = Card("depth", convention="metric", depth_scale=0.001)
-    np.testing.assert_allclose(read(scaled, depth=values)["depth"][..., 0], flat["millimetres"], rtol=1e-6)
+    np.testing.assert_allclose(read(scaled, depth=values)["depth"][..., 0], flat["millimeters"], rtol=1e-6)
     affine = Card("depth", convention="affine_inverse")
     np.testing.assert_allclose(read(affine, depth=values)["depth"][..., 0], values)
     relative = Card("depth", convention="affine_inverse", inverse=False)

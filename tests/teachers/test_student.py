@@ -7,14 +7,14 @@ import pytest
 
 from must_tf.errors import UserError
 from must_tf.teachers import load_teacher
-from must_tf.teachers.student import _licences
+from must_tf.teachers.student import _licenses
 
 
 def test_student_is_its_own_card(toy_run, tmp_path):
     teacher = load_teacher("depth", f"student:{toy_run}")
     described = teacher.describe()
     assert (described["format"], described["resize"]) == ("student", "fit")
-    assert set(described["libraries"]) == {"tensorflow", "tf_keras"} and described["licence"] == "unknown"
+    assert set(described["libraries"]) == {"tensorflow", "tf_keras"} and described["license"] == "unknown"
     with pytest.raises(
         UserError, match=r"card.yaml: a card for task 'depth', whose teacher is a student; it needs none"
     ):
@@ -41,22 +41,22 @@ def test_head_under_two_names_is_two_teachers(classifier_run):
     assert own.task.name == "scene" and other.task.name == "place" and own.id != other.id
 
 
-def test_licences_are_those_of_its_data(toy_data, tmp_path):
+def test_licenses_are_those_of_its_data(toy_data, tmp_path):
     import toy
 
     def said(*folders, **config):
         (tmp_path / "config.json").write_text(json.dumps({"train": list(map(str, folders))} | config))
-        return _licences(tmp_path)
+        return _licenses(tmp_path)
 
     free, mixed = tmp_path / "free", tmp_path / "mixed"
     for folder, teachers in (
-        (free, {"a": {"licence": "MIT"}, "b": {"licence": "MIT"}}),
-        (mixed, {"c": {"licence": "AGPL-3.0"}}),
+        (free, {"a": {"license": "MIT"}, "b": {"license": "MIT"}}),
+        (mixed, {"c": {"license": "AGPL-3.0"}}),
     ):
         shutil.copytree(toy_data, folder)
-        toy.change_manifest(folder, teachers=teachers, source={"licence": "CC-BY-4.0"})
+        toy.change_manifest(folder, teachers=teachers, source={"license": "CC-BY-4.0"})
     assert said(free) == "CC-BY-4.0; MIT"
     assert said(free, mixed) == "AGPL-3.0; CC-BY-4.0; MIT"
     assert said(free, tmp_path / "gone") == "CC-BY-4.0; MIT; unknown"
-    assert said(free, init="weights") == "CC-BY-4.0; MIT; unknown"
+    assert said(free, init_from="weights") == "CC-BY-4.0; MIT; unknown"
     assert said() == said(toy_data) == "unknown"

@@ -12,7 +12,7 @@ from must_tf.teachers.teacher import RESIZES
 
 @pytest.mark.parametrize("resize", RESIZES)
 @pytest.mark.parametrize("size", [(427, 640), (100, 30), (31, 47), (7, 300), (1, 1), (64, 65)])
-def test_a_view_is_what_the_geometry_says_within_a_grey_level_and_a_half(resize, size):
+def test_a_view_is_what_the_geometry_says_within_a_gray_level_and_a_half(resize, size):
     teacher = toy.segmenter()
     teacher.resize = resize
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
@@ -54,10 +54,10 @@ def test_map_of_a_large_image_is_made_in_bands(monkeypatch):
     teacher, size = toy.segmenter(), (300, 200)
     outputs = {"probs": np.random.default_rng(0).dirichlet(np.ones(3), toy.VIEW).astype(np.float32)}
     whole = teacher.label(outputs, *size)
-    sizes, made = [], type(teacher.task).from_teacher
+    sizes, made = [], type(teacher.task).pseudo_label
     monkeypatch.setattr("must_tf.tasks.segmentation._IN_MEMORY", 200 * 3 * 64)
     monkeypatch.setattr(
-        type(teacher.task), "from_teacher", lambda *args: (sizes.append(args[1]["probs"].size), made(*args))[1]
+        type(teacher.task), "pseudo_label", lambda *args: (sizes.append(args[1]["probs"].size), made(*args))[1]
     )
     assert (teacher.label(outputs, *size) == whole).mean() > 0.999
     assert len(sizes) == 5 and max(sizes) == 200 * 3 * 64

@@ -42,7 +42,7 @@ def test_installed_experiments_are_found_by_name():
     [
         ("steps", "7", 7),
         ("policy", "mixed_bfloat16", "mixed_bfloat16"),
-        ("init", "runs/a", "runs/a"),
+        ("init_from", "runs/a", "runs/a"),
         ("input_size", "(64, 96)", (64, 96)),
         ("input_size", "64,96", (64, 96)),
         ("sizes", "64,96", (64, 96)),
@@ -129,8 +129,8 @@ def test_value_of_another_type_is_refused_naming_field_and_value(config, field, 
 
 
 def test_impossible_values_are_refused(config):
-    with pytest.raises(UserError, match="'metres'"):
-        load_config(config, {"tasks.depth.convention": "metres"})
+    with pytest.raises(UserError, match="'meters'"):
+        load_config(config, {"tasks.depth.convention": "meters"})
     with pytest.raises(UserError, match="min_level"):
         load_config(config, {"trunk.min_level": "9"})
 

@@ -35,7 +35,7 @@ def write(model, folder):
     return tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=1).save(7)
 
 
-def normalised(images):
+def normalized(images):
     return preprocess_ops.normalize_image(tf.cast(images, tf.float32) / 255)
 
 
@@ -75,7 +75,7 @@ def test_model_garden_detector_gives_its_features(detector, written, images, fol
     out = capsys.readouterr().out
     assert f"backbone: loaded, {len(student.backbone.variables)} variables" in out
     assert "global_step (1)" in out and "optimizer (" in out and "head (" in out
-    levels = detector.backbone(normalised(images), training=False)
+    levels = detector.backbone(normalized(images), training=False)
     want = {f"P{level}": value for level, value in detector.decoder(levels, training=False).items()}
     for name, value in (want | {"C5": levels["5"]}).items():
         np.testing.assert_allclose(student.features(images)[name], value, rtol=1e-5, atol=1e-6 * np.abs(value).max())
@@ -106,7 +106,7 @@ def test_model_garden_efficientnet_classifier_gives_its_features(images, tmp_pat
     student32 = Student([toy.SCENE], Trunk("efficientnet-b0"))
     assert load_trunk(student32, tmp_path) == ["backbone"]
     assert toy.same_weights(student.backbone, student32.backbone)
-    want = model.backbone(normalised(images), training=False)["5"].numpy()
+    want = model.backbone(normalized(images), training=False)["5"].numpy()
     np.testing.assert_allclose(student32.features(images)["C5"], want, rtol=1e-5, atol=1e-6 * np.abs(want).max())
 
 
@@ -125,8 +125,8 @@ def test_files_that_are_no_such_checkpoint_are_refused(tmp_path, written):
         load_trunk(student, other)
 
 
-def test_normalisation_is_model_gardens(images):
+def test_normalization_is_model_gardens(images):
     mean, deviation = preprocess_ops.MEAN_RGB, preprocess_ops.STDDEV_RGB
-    np.testing.assert_allclose(normalised(images), (tf.cast(images, tf.float32) - mean) / deviation, atol=1e-5)
+    np.testing.assert_allclose(normalized(images), (tf.cast(images, tf.float32) - mean) / deviation, atol=1e-5)
     np.testing.assert_allclose(mean, (123.675, 116.28, 103.53), rtol=1e-6)
     np.testing.assert_allclose(deviation, (58.395, 57.12, 57.375), rtol=1e-6)

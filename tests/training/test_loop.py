@@ -211,7 +211,9 @@ def test_finished_run_says_so_and_does_not_train(toy_trainer, toy_run, capsys, m
 def test_run_from_weights_is_taken_up_where_these_are_gone(toy_data, classifier_run, killed_at, tmp_path, capsys):
     shutil.copytree(classifier_run, tmp_path / "from")
     optimizer = Optimizer("sgd", 0.01, ema=0.5)
-    trainer = Trainer(toy.experiment(toy_data, tasks=[toy.SCENE], init=str(tmp_path / "from"), optimizer=optimizer))
+    trainer = Trainer(
+        toy.experiment(toy_data, tasks=[toy.SCENE], init_from=str(tmp_path / "from"), optimizer=optimizer)
+    )
     killed_at(trainer, 3)
     with pytest.raises(Killed):
         trainer.run(tmp_path / "r")
@@ -266,6 +268,18 @@ def test_of_several_workers_the_first_writes_the_config_and_the_others_wait_for_
     first.join()
     with pytest.raises(UserError, match="another seed"):
         claim(tmp_path, dataclasses.replace(experiment, seed=3), writes=False)
+
+
+def test_bound_on_the_norm_of_the_config_bounds_the_step(toy_data):
+    optimizer = Optimizer("sgd", 0.1, momentum=0.0, weight_decay=0.0, clip_norm=1e-3)
+    trainer = Trainer(toy.experiment(toy_data, optimizer=optimizer, tasks=[toy.SCENE]))
+    variables = trainer.step.variables_in_order
+    before = [variable.numpy() for variable in variables]
+    values = trainer.step(next(trainer.batches(0)))
+    moved = [variable.numpy() - start for variable, start in zip(variables, before, strict=True)]
+    length = np.sqrt(sum(np.sum(np.square(part, dtype=np.float64)) for part in moved))
+    assert float(values["gradient_norm"]) > 1e-2
+    assert length == pytest.approx(0.1 * 1e-3, rel=1e-2)
 
 
 def test_config_is_stored_whole(toy_data, toy_run):

@@ -127,7 +127,7 @@ def test_epochs_are_those_of_the_records_that_are_there(toy_data):
     [
         ({"accelerator": "tpu-v33"}, "did you mean 'tpu-v3'"),
         ({"accelerators": (8, 0)}, "expected numbers of 1 or more"),
-        ({"utilisation": 30}, "expected more than 0 and 1 at most"),
+        ({"utilization": 30}, "expected more than 0 and 1 at most"),
         ({"accelerator": "v100"}, "take --config.policy=float32 or mixed_float16"),
     ],
 )

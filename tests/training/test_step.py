@@ -18,12 +18,12 @@ TASKS = (toy.SCENE, toy.DEPTH, toy.STUFF)
 @pytest.fixture(scope="module")
 def batch(toy_data):
     """Four images with labels of every task."""
-    labelled = [
+    labeled = [
         (images, targets)
         for images, targets in training_batches([open_dataset(toy_data)], TASKS, [toy.VIEW], 1).take(40)
-        if all(bool(task.labelled(targets[task.name])[0]) for task in TASKS)
+        if all(bool(task.has_label(targets[task.name])[0]) for task in TASKS)
     ]
-    return tf.nest.map_structure(lambda *values: tf.concat(values, 0), *labelled[:4])
+    return tf.nest.map_structure(lambda *values: tf.concat(values, 0), *labeled[:4])
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@
 part of the scene at each pixel, depth and normals. None of these names needs TensorFlow.
 """
 
-from must_tf.sources.rooms.catalogue import CATALOGUE, PARTS
+from must_tf.sources.rooms.catalog import CATALOG, PARTS
 from must_tf.sources.rooms.render import MIN_MAIN, Sample, render
 from must_tf.sources.rooms.worlds import WORLDS, Light, View, World
 
-__all__ = ["CATALOGUE", "MIN_MAIN", "PARTS", "WORLDS", "Light", "Sample", "View", "World", "render"]
+__all__ = ["CATALOG", "MIN_MAIN", "PARTS", "WORLDS", "Light", "Sample", "View", "World", "render"]

@@ -14,20 +14,22 @@ import numpy as np
 from PIL import Image
 
 from must_tf.errors import UserError, nearest
-from must_tf.files import locked
 from must_tf.progress import Progress
 from must_tf.records import HUMAN, Manifest, Plan, Record, finish, pending, read_manifest, write_shard
 from must_tf.records.manifest import FILE
-from must_tf.sources.rooms.catalogue import PARTS
+from must_tf.sources.rooms.catalog import PARTS
 from must_tf.sources.rooms.render import Sample, render
 from must_tf.sources.rooms.worlds import DOWNSTREAM_CATEGORIES, TEACHER_CATEGORIES, WORLDS
+from must_tf.storage import locked
 from must_tf.tasks import Classification, Depth, Detection, Normals, Segmentation, Task
+from must_tf.tasks.depth import METRIC
 
-LICENCE = "CC0-1.0"  # of the images: our own work, given freely
+LICENSE = "CC0-1.0"  # of the images: our own work, given freely
 
 # At 64 to 96 pixels: small anchors, a short head.
 _BOXES: dict[str, Any] = {"anchor_size": 3.0, "anchor_scales": 1, "num_convs": 1, "max_boxes": 20, "max_outputs": 50}
 
+_KINDS = ("classification", "detection", "segmentation", "depth", "normals")
 _TAUGHT, _NEW = tuple(TEACHER_CATEGORIES), tuple(DOWNSTREAM_CATEGORIES)
 
 TEACHER_TASKS: dict[str, Task] = {
@@ -52,7 +54,7 @@ class Split:
 
     Attributes:
       world: a key of `WORLDS`.
-      tasks: whose labels the records hold; none for the unlabelled set.
+      tasks: whose labels the records hold; none for the unlabeled set.
       count: images, at scale 1.
       seed: added to the seed of the command, so that train and test sets differ.
     """
@@ -68,9 +70,9 @@ SPLITS: dict[str, Split] = {
     "detection/train": Split("detection", (TEACHER_TASKS["detection"],), 1500),
     "segmentation/train": Split("segmentation", (TEACHER_TASKS["segmentation"],), 1500),
     "depth/train": Split("depth", (TEACHER_TASKS["depth"],), 1200),
-    "unlabelled/train": Split("unlabelled", (), 1500),
-    "shared/train": Split("unlabelled", (TEACHER_TASKS["classification"],), 4000, 3),
-    "shared/test": Split("unlabelled", (TEACHER_TASKS["classification"],), 400, 4),
+    "unlabeled/train": Split("unlabeled", (), 1500),
+    "shared/train": Split("unlabeled", (TEACHER_TASKS["classification"],), 4000, 3),
+    "shared/test": Split("unlabeled", (TEACHER_TASKS["classification"],), 400, 4),
     **{f"{name}/test": Split(name, (task,), 400, 1) for name, task in TEACHER_TASKS.items()},
     **{f"downstream_{n}/train": Split(f"downstream_{n}", (task,), 250) for n, task in DOWNSTREAM_TASKS.items()},
     **{f"downstream_{n}/validation": Split(f"downstream_{n}", (task,), 300, 2) for n, task in DOWNSTREAM_TASKS.items()},
@@ -122,7 +124,7 @@ def _written(plan: Plan, processes: int) -> Manifest:
         with multiprocessing.get_context("spawn").Pool(min(processes, len(todo) or 1)) as pool:
             for written in pool.imap_unordered(make, todo):
                 progress.update(written)
-    return finish(dataclasses.replace(plan, source=plan.source | {"licence": LICENCE}))
+    return finish(dataclasses.replace(plan, source=plan.source | {"license": LICENSE}))
 
 
 def _make_shard(plan: Plan, index: int) -> int:
@@ -163,7 +165,11 @@ def _label(sample: Sample, task: Task) -> Any:
             return sample.parts.astype(np.int64)
         classes = np.array([0, *(task.class_names.index(name) for name in sample.objects)])
         return classes[sample.instances]
-    return sample.normals if isinstance(task, Normals) else sample.depth
+    if isinstance(task, Normals):
+        return sample.normals
+    if isinstance(task, Depth):
+        return sample.depth if task.convention == METRIC else 1 / np.where(sample.depth > 0, sample.depth, np.nan)
+    raise UserError(f"rooms: no labels of task {task.name!r} ({task.kind}); they have those of {', '.join(_KINDS)}")
 
 
 def _boxes(sample: Sample, names: tuple[str, ...], min_pixels: int = 12) -> dict[str, np.ndarray]:

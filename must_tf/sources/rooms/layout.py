@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from must_tf.sources.rooms.catalogue import CATALOGUE, build
+from must_tf.sources.rooms.catalog import CATALOG, build
 from must_tf.sources.rooms.shapes import Mesh, rotation
 from must_tf.sources.rooms.worlds import View, World
 
-_GAP = 0.03  # metres between neighbours
-_TO_WALL = 0.06  # metres between a wall and the back of what stands against it
-_LENS = 0.25  # metres around the camera that stay free
+_GAP = 0.03  # meters between neighbors
+_TO_WALL = 0.06  # meters between a wall and the back of what stands against it
+_LENS = 0.25  # meters around the camera that stay free
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Solid:
     """An object in its place.
 
     Attributes:
-      category: its name in CATALOGUE.
+      category: its name in CATALOG.
       mesh: in the world's frame.
       turn: [3, 3], from the object's frame to the world's.
       low: [3], the least corner of the box around it.
@@ -86,8 +86,8 @@ def put(category: str, mesh: Mesh, turn: float, at: np.ndarray) -> Solid:
 def _main(world: World, rng: np.random.Generator, room: np.ndarray, category: str) -> tuple[list[Solid], float]:
     """The main object, then what it stands on if not the floor; and the direction that its front faces."""
     mesh = build(category, rng)
-    supports = [name for name in world.categories if CATALOGUE[name].support]
-    if CATALOGUE[category].small and supports and rng.random() < 0.5:
+    supports = [name for name in world.categories if CATALOG[name].support]
+    if CATALOG[category].small and supports and rng.random() < 0.5:
         name = supports[rng.integers(len(supports))]
         base, facing = _on_floor(rng, room, name, build(name, rng), rng.uniform(-0.25, 0.25, 2) * room[:2], 0.5)
         return [_on_top(rng, category, mesh, base, facing), base], facing
@@ -99,7 +99,7 @@ def _on_floor(
     rng: np.random.Generator, room: np.ndarray, category: str, mesh: Mesh, at: np.ndarray, to_wall: float
 ) -> tuple[Solid, float]:
     """An object near a point of the floor, inside the room; some stand with their backs to the wall."""
-    back = CATALOGUE[category].against_wall and rng.random() < to_wall
+    back = CATALOG[category].against_wall and rng.random() < to_wall
     if back:
         side = int(np.argmax(np.abs(at) / room[:2]))
         turn = (-np.pi / 2, 0.0)[side] + (0.0 if at[side] > 0 else np.pi)
@@ -125,7 +125,7 @@ def _on_top(rng: np.random.Generator, category: str, mesh: Mesh, base: Solid, fa
 def _camera(view: View, rng: np.random.Generator, room: np.ndarray, main: Solid, facing: float, effort: int) -> Camera:
     """A camera before the main object, so far away that it fills its share of the picture."""
     fov = np.radians(rng.uniform(*view.fov))
-    centre, size = (main.low + main.high) / 2, main.high - main.low
+    center, size = (main.low + main.high) / 2, main.high - main.low
     fill = min(rng.uniform(*view.fill) * 1.12**effort, 0.95)
     extent = max(size[2], 0.8 * np.hypot(*size[:2]))
     distance = max(extent / (2 * fill * np.tan(fov / 2)) + 0.25 * min(size[:2]), 0.35)
@@ -133,10 +133,10 @@ def _camera(view: View, rng: np.random.Generator, room: np.ndarray, main: Solid,
     elevation = np.radians(rng.uniform(*view.elevation))
     flat = np.cos(elevation)
     step = np.array([flat * np.cos(azimuth), flat * np.sin(azimuth), np.sin(elevation)])
-    position = centre + distance * step
+    position = center + distance * step
     position[2] = np.clip(position[2], main.low[2] + 0.12, room[2] - 0.15)
     off = rng.uniform(-0.5, 0.5, 2) * fov * (1 - fill) * 0.6
-    return look(position, centre, fov, off, np.radians(rng.normal(0, 1.5)))
+    return look(position, center, fov, off, np.radians(rng.normal(0, 1.5)))
 
 
 def look(position: np.ndarray, target: np.ndarray, fov: float, off: np.ndarray, roll: float) -> Camera:
@@ -177,8 +177,8 @@ def _other(
     main = (solids[0].low + solids[0].high) / 2
     distance = np.hypot(*(main - camera.position)[:2])
     heading = np.arctan2(camera.axes[2, 1], camera.axes[2, 0])
-    if CATALOGUE[category].small and rng.random() < 0.5:
-        bare = [s for s in solids[1:] if CATALOGUE[s.category].support and not _loaded(s, solids)]
+    if CATALOG[category].small and rng.random() < 0.5:
+        bare = [s for s in solids[1:] if CATALOG[s.category].support and not _loaded(s, solids)]
         if bare:
             solid = _on_top(rng, category, mesh, bare[0], heading + np.pi)
             return None if _holds(solid, camera.position, _LENS) else solid

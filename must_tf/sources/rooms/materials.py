@@ -1,4 +1,4 @@
-"""Materials and light: the colours and textures of what is hit, and how much light falls on it."""
+"""Materials and light: the colors and textures of what is hit, and how much light falls on it."""
 
 import colorsys
 from collections.abc import Sequence
@@ -18,25 +18,25 @@ class Material:
       texture: a name in TEXTURES.
       frame: [3, 3], from the world to periods of the texture.
       origin: [3], where the texture starts, in the world.
-      colours: [2, 3], linear RGB, the first and the second colour of the texture.
+      colors: [2, 3], linear RGB, the first and the second color of the texture.
       gloss: strength of the highlight.
-      glow: light that it gives, as a share of its colour.
+      glow: light that it gives, as a share of its color.
     """
 
     texture: str
     frame: np.ndarray
     origin: np.ndarray
-    colours: np.ndarray
+    colors: np.ndarray
     gloss: float = 0.0
     glow: float = 0.0
 
 
 @dataclass(frozen=True)
 class Lamp:
-    """A point of light: where [3], and its colour [3], linear RGB."""
+    """A point of light: where [3], and its color [3], linear RGB."""
 
     position: np.ndarray
-    colour: np.ndarray
+    color: np.ndarray
 
 
 def random_material(
@@ -51,9 +51,9 @@ def random_material(
 
     Args:
       rng: the source of chance.
-      world: the colours and textures to draw from.
+      world: the colors and textures to draw from.
       frame: [3, 3], from the world's frame to the object's.
-      size: of the object in metres; it has two to seven periods of its texture.
+      size: of the object in meters; it has two to seven periods of its texture.
       saturation: factor on the world's saturation.
       brightness: instead of the world's.
     """
@@ -69,17 +69,17 @@ def random_material(
         texture=world.textures[rng.integers(len(world.textures))],
         frame=frame * (rng.uniform(2, 7) / size),
         origin=rng.uniform(-10, 10, 3),
-        colours=np.stack([first, second]),
+        colors=np.stack([first, second]),
         gloss=rng.choice([0.0, 0.0, 0.5]) * rng.random(),
     )
 
 
 def glowing(rng: np.random.Generator, frame: np.ndarray, warm: bool) -> Material:
-    """Draws a surface that shines: warm as a lamp shade, or of any colour, as a screen."""
+    """Draws a surface that shines: warm as a lamp shade, or of any color, as a screen."""
     hue = rng.uniform(0.08, 0.14) if warm else rng.random()
-    colour = _linear(hue, rng.uniform(0.1, 0.5), 1.0)
-    colours = np.stack([colour, colour * rng.uniform(0.5, 0.9)])
-    return Material("gradient", frame, rng.uniform(-10, 10, 3), colours, glow=rng.uniform(0.5, 1.1))
+    color = _linear(hue, rng.uniform(0.1, 0.5), 1.0)
+    colors = np.stack([color, color * rng.uniform(0.5, 0.9)])
+    return Material("gradient", frame, rng.uniform(-10, 10, 3), colors, glow=rng.uniform(0.5, 1.1))
 
 
 def random_lamps(rng: np.random.Generator, light: Light, room: np.ndarray) -> list[Lamp]:
@@ -88,15 +88,15 @@ def random_lamps(rng: np.random.Generator, light: Light, room: np.ndarray) -> li
     for _ in range(rng.integers(light.count[0], light.count[1] + 1)):
         place = np.array([*rng.uniform(-0.4, 0.4, 2), rng.uniform(*light.height)])
         warmth = rng.uniform(*light.warmth)
-        colour = 1 - np.abs(warmth) * np.array([0.0, 0.25, 0.6])[:: 1 if warmth > 0 else -1]
+        color = 1 - np.abs(warmth) * np.array([0.0, 0.25, 0.6])[:: 1 if warmth > 0 else -1]
         tint = _linear(rng.random(), rng.uniform(*light.tint), 1.0)
-        lamps.append(Lamp(place * room, colour * tint * rng.uniform(0.6, 1.0)))
-    total = np.mean(sum(lamp.colour for lamp in lamps))
-    return [Lamp(lamp.position, lamp.colour / total) for lamp in lamps]
+        lamps.append(Lamp(place * room, color * tint * rng.uniform(0.6, 1.0)))
+    total = np.mean(sum(lamp.color for lamp in lamps))
+    return [Lamp(lamp.position, lamp.color / total) for lamp in lamps]
 
 
 def albedo(materials: Sequence[Material], index: np.ndarray, points: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """Returns the linear colour of surfaces.
+    """Returns the linear color of surfaces.
 
     Args:
       materials: of the scene.
@@ -120,10 +120,10 @@ def albedo(materials: Sequence[Material], index: np.ndarray, points: np.ndarray,
         chosen = np.flatnonzero(texture == number)
         if len(chosen):
             weights[chosen] = TEXTURES[name](places[chosen], uv[chosen])
-    first, second = np.stack([m.colours for m in materials], dtype=np.float32)[index].transpose(1, 0, 2)
+    first, second = np.stack([m.colors for m in materials], dtype=np.float32)[index].transpose(1, 0, 2)
     return first + (second - first) * weights[:, None]
 
 
 def _linear(hue: float, saturation: float, value: float) -> np.ndarray:
-    """Linear RGB [3] of a colour given as one sees it."""
+    """Linear RGB [3] of a color given as one sees it."""
     return np.power(colorsys.hsv_to_rgb(hue % 1, saturation, value), 2.2)

@@ -1,4 +1,4 @@
-"""Rays from a camera into a scene: a picture, and labels that are exact at the centre of every pixel."""
+"""Rays from a camera into a scene: a picture, and labels that are exact at the center of every pixel."""
 
 import itertools
 import zlib
@@ -22,8 +22,8 @@ class Sample:
 
     Attributes:
       image: uint8 [size, size, 3], sRGB.
-      depth: float32 [size, size], metres along the optical axis; 0 = nothing hit.
-      normals: float32 [size, size, 3], of unit length and towards the viewer; camera frame, x right, y down,
+      depth: float32 [size, size], meters along the optical axis; 0 = nothing hit.
+      normals: float32 [size, size, 3], of unit length and toward the viewer; camera frame, x right, y down,
         z away from the camera, so a wall that faces the camera is (0, 0, -1); zeros = nothing hit.
       instances: int32 [size, size]; 0 = structure of the room, k = k-th object.
       parts: uint8 [size, size], index into PARTS.
@@ -71,9 +71,9 @@ class _View:
       focal: in pixels.
       engine: an EmbreeScene, which answers further rays.
       triangle: int [size²], -1 = nothing.
-      depth: float [size²], metres along the optical axis, 0 = nothing.
+      depth: float [size²], meters along the optical axis, 0 = nothing.
       points: float32 [size², 3], in the world.
-      normals: float32 [size², 3], in the world, towards the viewer.
+      normals: float32 [size², 3], in the world, toward the viewer.
     """
 
     size: int
@@ -90,7 +90,7 @@ class _View:
 
 
 def _trace(scene: Scene, size: int) -> _View:
-    """Sends one ray through the centre of each pixel."""
+    """Sends one ray through the center of each pixel."""
     corners = scene.triangles
     engine = _engine(corners)
     focal = size / 2 / np.tan(scene.camera.fov / 2)
@@ -139,20 +139,20 @@ def _light(scene: Scene, view: _View) -> np.ndarray:
     """Returns the light that each pixel sees, linear RGB [size², 3]."""
     index = view.label(scene.material)
     points, normals = view.points, view.normals
-    colour = albedo(scene.materials, index, points, normals)
+    color = albedo(scene.materials, index, points, normals)
     gloss = np.array([m.gloss for m in scene.materials], np.float32)[index]
     glow = np.array([m.glow for m in scene.materials], np.float32)[index]
-    whole = np.mean([lamp.colour for lamp in scene.lamps], axis=0, dtype=np.float32) * 0.5 + 0.5
+    whole = np.mean([lamp.color for lamp in scene.lamps], axis=0, dtype=np.float32) * 0.5 + 0.5
     # Light from everywhere is a little stronger from above: sides of one box differ even in shadow.
     light = scene.ambient * (0.85 + 0.15 * normals[:, 2:] + 0.1 * normals[:, :1]) * whole
-    shine = np.zeros_like(colour)
+    shine = np.zeros_like(color)
     for lamp in scene.lamps:
         start = points + 2e-3 * normals
         path = lamp.position.astype(np.float32) - start
         square = _dot(path, path)
         ahead = path / np.sqrt(square)[:, None]
         shadow = view.engine.run(start, path, np.float32(0.999)) >= 0
-        tone = lamp.colour.astype(np.float32)
+        tone = lamp.color.astype(np.float32)
         strength = (1 - scene.ambient) * 2.4 / (1 + 0.25 * square) * ~shadow
         light = light + (strength * _dot(normals, ahead).clip(0))[:, None] * tone
         glossy = np.flatnonzero(gloss * strength)
@@ -160,7 +160,7 @@ def _light(scene: Scene, view: _View) -> np.ndarray:
         half = ahead[glossy] + sight / np.sqrt(_dot(sight, sight))[:, None]
         cosine = _dot(normals[glossy], half).clip(0) / np.sqrt(_dot(half, half) + 1e-12)
         shine[glossy] += ((strength * gloss)[glossy] * cosine**40)[:, None] * tone
-    return colour * (light + glow[:, None]) + shine
+    return color * (light + glow[:, None]) + shine
 
 
 def _dot(one: np.ndarray, other: np.ndarray) -> np.ndarray:

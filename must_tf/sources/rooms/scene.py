@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from must_tf.sources.rooms import structure
-from must_tf.sources.rooms.catalogue import CATALOGUE, PARTS
+from must_tf.sources.rooms.catalog import CATALOG, PARTS
 from must_tf.sources.rooms.layout import Camera, Solid, arrange
 from must_tf.sources.rooms.materials import Lamp, Material, glowing, random_lamps, random_material
 from must_tf.sources.rooms.shapes import GLOW, Mesh, normals
@@ -14,7 +14,7 @@ from must_tf.sources.rooms.worlds import World
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that a picture shows, in the world's frame: metres, z up, the floor at z = 0.
+    """Everything that a picture shows, in the world's frame: meters, z up, the floor at z = 0.
 
     Attributes:
       triangles: float [F, 3, 3], the corners of each; all have an area.
@@ -81,7 +81,7 @@ def compose(world: World, rng: np.random.Generator, category: str, effort: int =
     for surface in structure.surfaces(world, rng, room, lamps):
         builder.add(surface.mesh, surface.part, 0, [surface.material])
     for instance, solid in enumerate(solids, 1):
-        builder.add(solid.mesh, CATALOGUE[solid.category].part, instance, _dress(world, rng, solid))
+        builder.add(solid.mesh, CATALOG[solid.category].part, instance, _dress(world, rng, solid))
     labels, triangles = np.concatenate(builder.labels), np.concatenate(builder.triangles)
     planes = normals(triangles)
     whole = planes.any(1)

@@ -1,6 +1,6 @@
 """Solids as triangles: boxes, turned profiles, bent tubes and plates.
 
-Object frame: metres, z up, the floor at z = 0, the front towards -y. The winding of a triangle means nothing.
+Object frame: meters, z up, the floor at z = 0, the front toward -y. The winding of a triangle means nothing.
 """
 
 from collections.abc import Iterable, Sequence
@@ -70,7 +70,7 @@ def join(meshes: Iterable[Mesh]) -> Mesh:
 
 
 def box(size: Vector, at: Vector = ORIGIN, slot: int = BODY) -> Mesh:
-    """A box of the given size; `at` is the centre of its bottom."""
+    """A box of the given size; `at` is the center of its bottom."""
     return Mesh(_CUBE * np.asarray(size) + np.asarray(at), _CUBE_FACES, np.full(12, slot))
 
 
@@ -83,7 +83,7 @@ def lathe(profile: Profile, at: Vector = ORIGIN, slot: int = BODY, sides: int = 
 
 
 def cylinder(radius: float, height: float, at: Point = ORIGIN, slot: int = BODY, sides: int = 12) -> Mesh:
-    """An upright, closed cylinder; `at` is the centre of its bottom."""
+    """An upright, closed cylinder; `at` is the center of its bottom."""
     return lathe([(0, 0), (radius, 0), (radius, height), (0, height)], at, slot, sides)
 
 

@@ -21,7 +21,7 @@ class Surface(NamedTuple):
 
 
 def surfaces(world: World, rng: np.random.Generator, room: np.ndarray, lamps: list[Lamp]) -> Iterator[Surface]:
-    """Yields what a room of size [3] is made of, its floor centred on the origin."""
+    """Yields what a room of size [3] is made of, its floor centered on the origin."""
 
     def material(size: float, saturation: float, brightness: tuple[float, float], turn: float = 0.0) -> Material:
         return random_material(rng, world, rotation("z", -turn), size, saturation, brightness)

@@ -1,7 +1,7 @@
-"""Procedural textures: where on a surface its second colour shows, and how much of it.
+"""Procedural textures: where on a surface its second color shows, and how much of it.
 
 A texture is a function of `points` [N, 3], the place in the solid, and `uv` [N, 2], the place on the flat
-side that looks the same way; both in periods of the pattern. It returns the weight of the second colour,
+side that looks the same way; both in periods of the pattern. It returns the weight of the second color,
 [N] in [0, 1].
 """
 
@@ -40,7 +40,7 @@ def _random_cell(*cells: np.ndarray) -> np.ndarray:
 
 
 def plain(points: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """One colour, barely mottled."""
+    """One color, barely mottled."""
     return 0.1 * _noise(2 * points)
 
 
@@ -68,7 +68,7 @@ def wood(points: np.ndarray, uv: np.ndarray) -> np.ndarray:
 
 
 def gradient(points: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """One colour slowly into the other and back."""
+    """One color slowly into the other and back."""
     return 0.5 + 0.5 * np.sin(2 * points.sum(1))
 
 

@@ -27,7 +27,7 @@ class View:
       fill: the share of the picture's width and height that the main object spans.
       elevation: of the camera above the main object, in degrees.
       fov: the angle that the picture spans, in degrees.
-      room: length of a wall, in metres.
+      room: length of a wall, in meters.
       weight: how often this view is taken, relative to the other views of its world.
     """
 
@@ -46,7 +46,7 @@ class Light:
     Attributes:
       count: fewest and most lamps.
       height: of the lamps, as a share of the room's height.
-      warmth: colour temperature, from -1 (blue sky) to 1 (candle).
+      warmth: color temperature, from -1 (blue sky) to 1 (candle).
       tint: saturation of an added random hue.
       ambient: the share of light that casts no shadow.
     """
@@ -68,8 +68,8 @@ class World:
       textures: names in `textures.TEXTURES`; what shines by itself is smooth in every world.
       views: a mixture of ways to look.
       lights: a mixture of lights, equally often.
-      saturation: of the colours of objects; the room itself is paler.
-      brightness: of the colours of objects and of the room.
+      saturation: of the colors of objects; the room itself is paler.
+      brightness: of the colors of objects and of the room.
       openings: how often a wall has a window, a door or a picture.
     """
 
@@ -100,7 +100,7 @@ _DOWNSTREAM = World(
     textures=("bricks", "dots", "marble", "zigzag", "terrazzo", "terrazzo", "weave"),
     views=(_CLOSE,),
     lights=(
-        # Low and warm, from a side; coloured; cold, with several shadows.
+        # Low and warm, from a side; colored; cold, with several shadows.
         Light(count=(1, 1), height=(0.25, 0.55), warmth=(0.6, 1.0), ambient=(0.15, 0.35)),
         Light(count=(1, 1), warmth=(0.0, 0.0), tint=(0.35, 0.6), ambient=(0.25, 0.45)),
         Light(count=(2, 3), height=(0.5, 0.75), warmth=(-1.0, -0.4), tint=(0.0, 0.3), ambient=(0.2, 0.4)),
@@ -117,7 +117,7 @@ WORLDS: dict[str, World] = {
         replace(_TEACHER, name="depth", views=(_WIDE,)),
         replace(
             _TEACHER,
-            name="unlabelled",
+            name="unlabeled",
             views=(
                 replace(_CLOSE, fill=(0.5, 0.95), elevation=(0, 40), fov=(40, 75), weight=0.6),
                 replace(_CLUTTER, elevation=(4, 42), fov=(45, 75), weight=0.4),

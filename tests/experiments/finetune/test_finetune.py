@@ -5,9 +5,9 @@ import tf_keras
 
 from must_tf.experiments.finetune import keras2, keras3, tiles
 from must_tf.export import export
+from must_tf.saving import save_student
 from must_tf.student import Student
 from must_tf.tasks import Classification
-from must_tf.training.checkpoint import save_student
 from must_tf.trunk import Trunk
 
 

@@ -82,7 +82,7 @@ def test_table_3_adds_a_task_at_a_time(prepared, monkeypatch):
 
 def test_table_7_starts_from_a_run_of_the_same_trunk(prepared, monkeypatch):
     monkeypatch.chdir(prepared)
-    folder, _, start = load_config("imagenet/student.py:table7_must").init.rpartition("/")
+    folder, _, start = load_config("imagenet/student.py:table7_must").init_from.rpartition("/")
     assert folder == "runs/imagenet"
     trunks = [load_config(f"imagenet/student.py:{name}").trunk for name in (start, "table7_must")]
     assert trunks[0] == trunks[1]
@@ -92,7 +92,7 @@ def test_card_of_midas_is_one_of_inverse_depth():
     card = read_card(Path(common.__file__).with_name("cards") / "midas.yaml")
     task = common.make_task("depth", ())
     assert (card.task, card.convention, card.inverse) == (task.kind, task.convention, True)
-    assert card.input_size == (384, 384) and card.licence.startswith("MIT")
+    assert card.input_size == (384, 384) and card.license.startswith("MIT")
 
 
 def commands(module):

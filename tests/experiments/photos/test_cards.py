@@ -4,8 +4,8 @@ import pytest
 
 from must_tf.errors import UserError
 from must_tf.experiments.photos.prepare import CARDS, MODELS, class_names
+from must_tf.tasks.detection.anchors import make_anchors
 from must_tf.teachers import read_card
-from must_tf.teachers.anchors import make_anchors
 
 
 @pytest.fixture
@@ -17,10 +17,10 @@ def cards(tmp_path):
 
 
 @pytest.mark.parametrize("task", MODELS)
-def test_every_model_has_a_card_of_its_task_with_licence_and_source(cards, task):
+def test_every_model_has_a_card_of_its_task_with_license_and_source(cards, task):
     card = read_card(cards / f"{task}.yaml")
     assert card.task == task
-    assert "unknown" not in (card.licence, card.source)
+    assert "unknown" not in (card.license, card.source)
 
 
 def test_the_detectors_anchors_are_as_many_as_its_boxes(cards):

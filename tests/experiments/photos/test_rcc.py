@@ -35,7 +35,7 @@ def archive(files, version=3, compressed=(), flags=0):
             at[leaf] = path
         return folders
 
-    queue = [(None, tree(files))]  # breadth first, so that children are neighbours
+    queue = [(None, tree(files))]  # breadth first, so that children are neighbors
     while queue:
         text, node = queue.pop(0)
         offset = 0 if text is None else name(text)

@@ -22,9 +22,9 @@ def test_every_stage_comes_after_what_it_needs_and_has_a_product_of_its_own(out)
         done |= ready
 
 
-def test_all_five_tasks_are_labelled_and_four_are_measured(out):
+def test_all_five_tasks_are_labeled_and_four_are_measured(out):
     stages = {stage.name: stage for stage in run.plan(out, tuple(MODELS), 1.0)}
-    listed = next(word for word in stages["label_labelled"].command if word.startswith("--teachers="))
+    listed = next(word for word in stages["label_labeled"].command if word.startswith("--teachers="))
     assert {pair.split("=")[0] for pair in listed.removeprefix("--teachers=").split(",")} == {
         *MODELS,
         "depth",
@@ -37,15 +37,15 @@ def test_all_five_tasks_are_labelled_and_four_are_measured(out):
 
 def test_a_model_that_could_not_be_had_is_left_out_and_the_rest_goes_on(out):
     stages = run.plan(out, ("segmentation",), 1.0)
-    label = next(stage for stage in stages if stage.name == "label_labelled")
+    label = next(stage for stage in stages if stage.name == "label_labeled")
     assert "detection=" not in " ".join(label.command) and "segmentation=onnx:" in " ".join(label.command)
 
 
-def test_licences_of_the_photographs_go_into_the_dataset(out):
-    label = next(stage for stage in run.plan(out, (), 1.0) if stage.name == "label_labelled")
-    licence = next(word for word in label.command if word.startswith("--licence="))
+def test_licenses_of_the_photographs_go_into_the_dataset(out):
+    label = next(stage for stage in run.plan(out, (), 1.0) if stage.name == "label_labeled")
+    license = next(word for word in label.command if word.startswith("--license="))
     for said in ("gcompris-qt-data: GPL-3", "opencv-doc: Apache-2.0", "scikit-image: BSD-3-Clause"):
-        assert said in licence
+        assert said in license
 
 
 @pytest.mark.parametrize("task", ["depth", "normals"])

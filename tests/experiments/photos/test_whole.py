@@ -16,7 +16,7 @@ def test_the_whole_run_labels_measures_and_trains_with_what_the_registries_gave(
     if len(missing) == len(PACKAGES) or "no package with photographs" in ended.stderr:
         pytest.skip(missing[0])
     assert ended.returncode == 0, ended.stderr
-    dataset = open_dataset(tmp_path / "photos" / "data" / "labelled")
+    dataset = open_dataset(tmp_path / "photos" / "data" / "labeled")
     assert not verify(dataset).problems
     tasks = {task.name for task in dataset.manifest.tasks}
     assert {"depth", "normals"} <= tasks

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from must_tf import files
+from must_tf import storage
 from must_tf.errors import UserError
 from must_tf.evaluation.cells import Cell
 from must_tf.experiments.rooms import tables
@@ -19,8 +19,8 @@ def results(tmp_path):
     for init, group in (("must", "must"), ("supervised", "must"), ("bootstrap", "bootstrap"), ("pseudo_500", "x")):
         dataclasses.replace(ONE, init=init).write(out / "transfer" / f"depth_{group}")
     dataclasses.replace(ONE, test={"delta1": 0.2}).write(out / "few_30" / "depth_must")
-    files.write_json(out / "held_out" / "depth" / "must-96.json", {"scores": {"depth": {"delta1": 0.7}}})
-    files.write_json(out / "minutes.json", {"must-0": 12.0})
+    storage.write_json(out / "held_out" / "depth" / "must-96.json", {"scores": {"depth": {"delta1": 0.7}}})
+    storage.write_json(out / "minutes.json", {"must-0": 12.0})
     tables.collect(out, results)
     tables.make(results)
     return results
@@ -28,18 +28,18 @@ def results(tmp_path):
 
 def test_tables_and_curves_are_made_of_what_is_there(results):
     assert {path.stem for path in (results / "tables").glob("*.json")} == {"table7"}
-    assert {path.stem for path in (results / "curves").glob("*.json")} == {"unlabelled", "few", "sizes"}
-    table = files.read_json(results / "tables" / "table7.json")
+    assert {path.stem for path in (results / "curves").glob("*.json")} == {"unlabeled", "few", "sizes"}
+    table = storage.read_json(results / "tables" / "table7.json")
     assert table["pretraining"] == {"must": {"images": 64_000, "minutes": 12.0}}
     assert "60.0" in transfer_table(table)
 
 
 def test_curves_have_a_point_where_there_is_a_score(results):
     def lines(name, panel):
-        return {p["name"]: p["lines"] for p in files.read_json(results / "curves" / f"{name}.json")["panels"]}[panel]
+        return {p["name"]: p["lines"] for p in storage.read_json(results / "curves" / f"{name}.json")["panels"]}[panel]
 
     assert lines("few", "depth, delta1") == {"must": [[0.2], None, [0.6]], "supervised": [None, None, [0.6]]}
-    assert lines("unlabelled", "depth, delta1") == {"pseudo labels alone": [[0.6], None, None]}
+    assert lines("unlabeled", "depth, delta1") == {"pseudo labels alone": [[0.6], None, None]}
     assert lines("sizes", "depth, delta1") == {"must": [None, [0.7], None, None, None]}
 
 

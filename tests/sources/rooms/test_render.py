@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("embreex")
 
-from must_tf.sources.rooms import CATALOGUE, MIN_MAIN, PARTS, WORLDS, Sample, render
-from must_tf.sources.rooms.catalogue import STRUCTURE
+from must_tf.sources.rooms import CATALOG, MIN_MAIN, PARTS, WORLDS, Sample, render
+from must_tf.sources.rooms.catalog import STRUCTURE
 
 SIZE = 64
 
@@ -73,7 +73,7 @@ def test_instances_and_parts_agree(samples: list[Sample]) -> None:
             if instance == 0:
                 assert parts <= set(STRUCTURE)
             else:
-                assert parts == {CATALOGUE[sample.objects[instance - 1]].part}
+                assert parts == {CATALOG[sample.objects[instance - 1]].part}
 
 
 def test_normals_have_unit_length_and_face_the_camera(samples: list[Sample]) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from must_tf.sources.rooms import CATALOGUE, WORLDS, World
+from must_tf.sources.rooms import CATALOG, WORLDS, World
 from must_tf.sources.rooms.textures import TEXTURES
 
 TEACHER = [world for name, world in WORLDS.items() if not name.startswith("downstream_")]
@@ -15,7 +15,7 @@ def test_teachers_and_downstream_tasks_share_nothing(kind: str) -> None:
 
 
 def test_every_category_and_texture_is_used() -> None:
-    assert {name for world in WORLDS.values() for name in world.categories} == set(CATALOGUE)
+    assert {name for world in WORLDS.values() for name in world.categories} == set(CATALOG)
     assert {name for world in WORLDS.values() for name in world.textures} == set(TEXTURES)
 
 

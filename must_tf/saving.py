@@ -1,0 +1,81 @@
+"""Weights on disk: a finished student and its architecture."""
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from must_tf.errors import UserError
+from must_tf.geometry import Size
+from must_tf.storage import put_folder, read_json, write_json
+from must_tf.student import Architecture, Student
+from must_tf.tasks import from_json, to_json
+from must_tf.trunk import Trunk
+
+CONFIG = "config.json"  # of a workdir
+STUDENT = "student"  # the folder of a workdir that holds the finished student
+_FILE = "architecture.json"
+
+
+def save_student(student: Student, workdir: str | os.PathLike) -> Path:
+    """Writes a finished student to `WORKDIR/student`: its architecture and all its weights; whole or not at all."""
+    folder = Path(workdir, STUDENT)
+    temporary = folder.with_name(f".{STUDENT}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    write_architecture(student.architecture, temporary)
+    tf.train.Checkpoint(**parts(student)).write(str(temporary / "weights"))
+    put_folder(temporary, folder)
+    return folder
+
+
+def load_student(workdir: str | os.PathLike, policy: str = "float32") -> Student:
+    """Loads the finished student of a workdir; not one weight may be missing."""
+    architecture = read_architecture(workdir)
+    student = Student(architecture.tasks, architecture.trunk, policy)
+    read_student_weights(student, workdir)
+    return student
+
+
+def read_student_weights(student: Student, workdir: str | os.PathLike) -> None:
+    """Loads the weights of a workdir's finished student into one of the same architecture."""
+    prefix = Path(workdir, STUDENT, "weights")
+    if not prefix.with_suffix(".index").exists():
+        raise UserError(f"{workdir}: holds no finished student; run `must train --workdir={workdir}` to its end")
+    tf.train.Checkpoint(**parts(student)).read(str(prefix)).assert_existing_objects_matched()
+
+
+def parts(student: Student) -> dict[str, Any]:
+    """Returns what a student's weights hang on; an export's SavedModel has the same names."""
+    named = {"backbone": student.backbone, "decoder": student.decoder, "heads": student.heads}
+    return {name: part for name, part in named.items() if part is not None}
+
+
+def read_input_size(workdir: str | os.PathLike) -> Size:
+    """Reads height and width of a run's views from its config."""
+    path = Path(workdir, CONFIG)
+    config = read_json(path)
+    try:
+        height, width = (int(side) for side in config["input_size"])
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{path}: no input_size of two integers; name the workdir of a finished run") from None
+    return height, width
+
+
+def write_architecture(architecture: Architecture, folder: str | os.PathLike) -> None:
+    """Writes what it takes to build a student anew."""
+    tasks = [to_json(task) for task in architecture.tasks]
+    write_json(Path(folder, _FILE), {"trunk": dataclasses.asdict(architecture.trunk), "tasks": tasks})
+
+
+def read_architecture(where: str | os.PathLike) -> Architecture:
+    """Reads the architecture of an export or of a workdir's finished student."""
+    if not Path(where).is_dir():
+        raise UserError(f"{where}: no such folder; expected an export, or the workdir of a finished run")
+    for folder in (Path(where, STUDENT), Path(where)):
+        if (folder / _FILE).exists():
+            value = read_json(folder / _FILE)
+            return Architecture(Trunk(**value["trunk"]), tuple(from_json(task) for task in value["tasks"]))
+    raise UserError(f"{where}: neither an export nor a finished run (no {_FILE}); train or export first")

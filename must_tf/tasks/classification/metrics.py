@@ -1,0 +1,20 @@
+"""Accuracy of classes."""
+
+import numpy as np
+
+from must_tf.tasks.metric import Metric
+
+
+class Accuracy(Metric):
+    """`top1`: share of the images whose likeliest class is the label's likeliest class."""
+
+    def __init__(self) -> None:
+        self.hits: list[np.ndarray] = []
+
+    def update(self, target, outputs):
+        labeled = target["probs"].any(-1)
+        self.hits.append((target["probs"].argmax(-1) == outputs["probs"].argmax(-1))[labeled])
+
+    def result(self):
+        hits = np.concatenate(self.hits or [np.zeros(0)])
+        return {"top1": float(hits.mean()) if hits.size else float("nan")}

@@ -1,0 +1,6 @@
+"""Box detection with a RetinaNet head (Lin et al., ICCV 2017)."""
+
+from must_tf.tasks.detection.metrics import CROWD, DIFFICULT
+from must_tf.tasks.detection.task import Detection
+
+__all__ = ["CROWD", "DIFFICULT", "Detection"]

@@ -1,0 +1,114 @@
+"""The metric of boxes: COCO's average precision, by pycocotools, with boxes that are to be ignored."""
+
+import contextlib
+import io
+import math
+from typing import Any
+
+import numpy as np
+
+from must_tf.tasks.metric import Arrays, Metric
+
+DIFFICULT = 1  # an ignored box: an object that is hard to tell, as VOC's
+CROWD = 2  # an ignored box: a region of many objects, as COCO's
+_RESULTS = ("AP", "AP50", "precision", "recall", "best_F1", "best_min_score")
+
+
+class AveragePrecision(Metric):
+    """`AP` (mean over IoU 0.5:0.95) and `AP50`; and, at IoU 0.5, what a threshold on scores leaves of the boxes.
+
+    `precision` and `recall` are those of boxes with a score of at least `min_score`, all classes together;
+    `best_min_score` is the threshold with the highest F1 (2 · precision · recall / (precision + recall)), `best_F1`.
+
+    Boxes are in thousandths of the view: areas mean little there, so there is no AP by size. What is found on an
+    ignored box, and on no other one, is neither right nor wrong, however often it is found: found on a difficult object
+    by its IoU, as VOC has it; on a crowd by the share of its own area that lies in the crowd, as COCO has it.
+    """
+
+    def __init__(self, num_classes: int, min_score: float = 0.5) -> None:
+        self.min_score = min_score
+        self.categories = [{"id": i + 1} for i in range(num_classes)]
+        self.images: list[dict] = []
+        self.truth: list[dict] = []
+        self.found: list[dict] = []
+
+    def update(self, target: Arrays, outputs: Arrays) -> None:
+        """Adds a batch: `boxes`, `classes` (-1: padding), `ignore` and `present`; `boxes`, `classes` and `scores`."""
+        for i in np.flatnonzero(target["present"]):
+            image = len(self.images) + 1
+            self.images.append({"id": image})
+            ignored = target["ignore"][i] if "ignore" in target else np.zeros(len(target["classes"][i]))
+            for box, cls, ignore in zip(target["boxes"][i], target["classes"][i], ignored, strict=True):
+                if cls >= 0:
+                    flags = {"id": len(self.truth) + 1, "iscrowd": int(ignore > 0), "region": int(ignore == CROWD)}
+                    self.truth.append(_coco_box(image, box, cls) | flags)
+            for box, cls, score in zip(outputs["boxes"][i], outputs["classes"][i], outputs["scores"][i], strict=True):
+                if cls >= 0:
+                    self.found.append(_coco_box(image, box, cls) | {"score": float(score)})
+
+    def result(self) -> dict[str, float]:
+        """Returns all; NaN where no box counts. So are `precision` of no box, and `best_min_score` of none found."""
+        if all(one["iscrowd"] for one in self.truth):
+            return dict.fromkeys(_RESULTS, math.nan)
+        if not self.found:
+            return dict.fromkeys(_RESULTS, 0.0) | {"precision": math.nan, "best_min_score": math.nan}
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation = _evaluate(self.images, self.categories, self.truth, self.found)
+        return {"AP": float(evaluation.stats[0]), "AP50": float(evaluation.stats[1])} | self._kept(evaluation)
+
+    def _kept(self, evaluation: Any) -> dict[str, float]:
+        """Returns what is right among the boxes above a threshold, by pycocotools' own matching at IoU 0.5."""
+        whole = evaluation.params.areaRng[0]  # boxes of any area
+        matched = [one for one in evaluation.evalImgs if one and one["aRng"] == whole]
+        truth = sum(np.sum(np.asarray(one["gtIgnore"]) == 0) for one in matched)
+        counts = ~np.concatenate([one["dtIgnore"][0] for one in matched]).astype(bool)
+        scores = np.concatenate([one["dtScores"] for one in matched])[counts]
+        right = np.concatenate([one["dtMatches"][0] for one in matched])[counts] > 0
+        order = np.argsort(-scores, kind="stable")
+        scores, right = scores[order], np.cumsum(right[order])
+        found = np.arange(1, len(scores) + 1)
+        last = np.flatnonzero(np.diff(scores, append=-np.inf))  # of equal scores, all are taken or none
+        f1 = 2 * right[last] / (found[last] + truth)
+        best = int(np.argmax(f1)) if len(f1) else None
+        kept = int(np.sum(scores.astype(np.float32) >= np.float32(self.min_score)))  # as `pseudo_label` compares
+        hits = float(right[kept - 1]) if kept else 0.0
+        return {
+            "precision": hits / kept if kept else math.nan,
+            "recall": hits / float(truth),
+            "best_F1": 0.0 if best is None else float(f1[best]),
+            "best_min_score": math.nan if best is None else float(scores[last][best]),
+        }
+
+
+def _evaluate(images: list[dict], categories: list[dict], truth: list[dict], found: list[dict]) -> Any:
+    """Runs pycocotools; returns its evaluation with `stats`."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    class Evaluation(COCOeval):
+        """pycocotools ignores what has `iscrowd`, and measures it as a region: here, a difficult object by its IoU."""
+
+        def computeIoU(self, imgId: int, catId: int) -> Any:
+            boxes = self._gts[imgId, catId]
+            flags = [one["iscrowd"] for one in boxes]
+            for one in boxes:
+                one["iscrowd"] = one["region"]
+            overlaps = super().computeIoU(imgId, catId)
+            for one, flag in zip(boxes, flags, strict=True):
+                one["iscrowd"] = flag
+            return overlaps
+
+    dataset = COCO()
+    dataset.dataset = {"info": {}, "images": images, "annotations": truth, "categories": categories}
+    dataset.createIndex()
+    evaluation = Evaluation(dataset, dataset.loadRes(found), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return evaluation
+
+
+def _coco_box(image: int, box: np.ndarray, cls: int) -> dict[str, Any]:
+    ymin, xmin, ymax, xmax = (1000 * float(side) for side in box)
+    width, height = xmax - xmin, ymax - ymin
+    return {"image_id": image, "category_id": int(cls) + 1, "bbox": [xmin, ymin, width, height], "area": width * height}

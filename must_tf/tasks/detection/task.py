@@ -1,0 +1,310 @@
+"""Box detection with a RetinaNet head (Lin et al., ICCV 2017)."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from must_tf import garden
+from must_tf.errors import UserError
+from must_tf.geometry import Geometry, move_boxes, restore_boxes
+from must_tf.tasks import drawing
+from must_tf.tasks.detection.grade import BoxesOfMasks
+from must_tf.tasks.detection.matching import BACKGROUND, IGNORED, match, shaded
+from must_tf.tasks.detection.metrics import CROWD, DIFFICULT, AveragePrecision
+from must_tf.tasks.histogram import TENTHS, histogram
+from must_tf.tasks.loss import Term, mean_over_images
+from must_tf.tasks.metric import Metric, Score
+from must_tf.tasks.outputs import Output, Ranking
+from must_tf.tasks.segmentation import Segmentation
+from must_tf.tasks.task import PYRAMID, Features, Outputs, Target, Task
+from must_tf.trunk import Trunk
+
+_NUMBERS = (0, 1, 2, 3, 5, 9, 17, 33, np.inf)  # of boxes
+
+
+@dataclasses.dataclass(frozen=True)
+class Detection(Task):
+    """Boxes with classes.
+
+    A label is a dict: `boxes` float [N, 4] (ymin, xmin, ymax, xmax, fractions of height and width), `classes` int [N]
+    and, optionally, `scores` float [N] and `ignore` int [N]. No boxes is a label too: nothing is here.
+
+    What `ignore` marks is neither to be found nor to be missed, in training and in the metrics: `DIFFICULT` (1), an
+    object that is hard to tell; `CROWD` (2), a region of many objects. Other boxes have 0.
+
+    Attributes:
+      class_names: names in the order of the ids.
+      min_score: score that a teacher must give to a box for it to become a pseudo label.
+      doubtful_score: score from which on a teacher's box below `min_score` is an ignored one, so that an object that
+        the teacher half sees is no background; 1, the paper's way, ignores none.
+      max_boxes: how many boxes an image may have; further ones are left out, in training and in scoring.
+      max_outputs: how many boxes are predicted an image.
+      min_visible: share of a box's area that must be left after a crop for the box to stay.
+      anchor_size: side of the smallest anchor of a level, in strides of the level.
+      anchor_scales: how many sizes of anchor between one level and the next.
+      aspect_ratios: width over height of the anchors.
+      num_convs: convolutions of the head before its predictions.
+    """
+
+    class_names: tuple[str, ...] = ()
+    min_score: float = 0.5
+    doubtful_score: float = 1.0
+    max_boxes: int = 100
+    max_outputs: int = 100
+    min_visible: float = 0.25
+    anchor_size: float = 4.0
+    anchor_scales: int = 3
+    aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    num_convs: int = 4
+
+    taps: ClassVar[tuple[str, ...]] = (PYRAMID,)
+    scores: ClassVar[tuple[Score, ...]] = (
+        Score("AP50"), Score("AP"), Score("precision"), Score("recall"), Score("best_F1"), Score("best_min_score", "")
+    )  # fmt: skip
+    outputs: ClassVar[tuple[Output, ...]] = (
+        Output("boxes", ("box", "side"), "ymin, xmin, ymax, xmax in fractions of the image, the best box first"),
+        Output("classes", ("box",), "class of each box; -1 is padding"),
+        Output("scores", ("box",), "score of each box"),
+    )
+    ranking: ClassVar[Ranking] = Ranking(("boxes", "classes", "scores"), "scores", "classes")
+    identity_fields: ClassVar[tuple[str, ...]] = ("class_names",)
+    thresholds: ClassVar[tuple[str, ...]] = ("min_score", "doubtful_score")
+    left_out: ClassVar[dict[str, str]] = {
+        "heads": "boxes need non-maximum suppression, which is in student files alone",
+        "litert": "LiteRT has no non-maximum suppression over classes",
+    }
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.class_names)
+
+    def features(self) -> Features:
+        """`box/ymin` ... `box/xmax`, `box/score`: floats; `box/class`, `box/ignore`: int64."""
+        floats = {f"{self.name}/box/{key}": tf.io.VarLenFeature(tf.float32) for key in (*_SIDES, "score")}
+        return floats | {f"{self.name}/box/{key}": tf.io.VarLenFeature(tf.int64) for key in ("class", "ignore")}
+
+    def encode(self, label: Mapping[str, Any]) -> dict[str, Any]:
+        """Takes a label; float32 comes back to the bit. `box/ignore` is there only where a box is ignored."""
+        boxes = np.asarray(label["boxes"], np.float32).reshape(-1, 4)
+        classes = np.asarray(label["classes"], np.int64)
+        scores = np.asarray(label.get("scores", np.ones(len(boxes))), np.float32)
+        ignore = _ignore(label)
+        lengths = {len(values) for values in (boxes, classes, scores, ignore)}
+        self._check(len(lengths) == 1, "boxes, classes, scores and ignore of different lengths")
+        self._check(bool(np.isfinite(boxes).all() and np.isfinite(scores).all()), "a box or score that is not finite")
+        self._check(bool(((boxes >= 0) & (boxes <= 1)).all()), "a box outside [0, 1]")
+        self._check(bool((boxes[:, :2] <= boxes[:, 2:]).all()), "a box whose ymax or xmax is below its ymin or xmin")
+        self._check(bool(((classes >= 0) & (classes < self.num_classes)).all()), f"classes {set(classes.tolist())}")
+        self._check(bool(np.isin(ignore, (0, DIFFICULT, CROWD)).all()), f"ignore {set(ignore.tolist())}")
+        sides = {f"{self.name}/box/{side}": boxes[:, i].tolist() for i, side in enumerate(_SIDES)}
+        return (
+            sides
+            | {f"{self.name}/box/class": classes.tolist(), f"{self.name}/box/score": scores.tolist()}
+            | ({f"{self.name}/box/ignore": ignore.tolist()} if ignore.any() else {})
+        )
+
+    def decode(self, parsed: Mapping[str, tf.Tensor]) -> Target:
+        """Returns `boxes` [N, 4], `classes`, `scores`, `ignore` [N] and `present` []: whether there is a label."""
+
+        def dense(key):
+            return tf.sparse.to_dense(parsed[f"{self.name}/box/{key}"])
+
+        classes, ignore = (tf.cast(dense(key), tf.int32) for key in ("class", "ignore"))
+        return {
+            "boxes": tf.stack([dense(side) for side in _SIDES], axis=-1),
+            "classes": classes,
+            "scores": dense("score"),
+            "ignore": tf.cond(tf.size(ignore) > 0, lambda: ignore, lambda: tf.zeros_like(classes)),
+            "present": tf.strings.length(parsed[f"{self.name}/origin"]) > 0,
+        }
+
+    def label(self, target: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
+        """Returns boxes, classes, scores and ignore without the padding."""
+        if not target["present"]:
+            return None
+        real = np.asarray(target["classes"]) >= 0
+        return {key: np.asarray(target[key])[real] for key in ("boxes", "classes", "scores", "ignore")}
+
+    def transform(self, target: Target, geometry: Geometry) -> Target:
+        """Moves and clips the boxes, leaves out those that are hardly visible, pads to `max_boxes` with class -1.
+
+        Ignored ones come last, and stay as long as anything of them is visible.
+        """
+        boxes, visible = move_boxes(target["boxes"], geometry)
+        ignored = target["ignore"] > 0
+        counted = tf.where(~ignored & (visible >= self.min_visible))
+        kept = tf.concat([counted, tf.where(ignored & (visible > 0))], 0)[: self.max_boxes, 0]
+
+        def pad(values, fill):
+            values = tf.gather(values, kept)
+            missing = [[0, self.max_boxes - tf.shape(values)[0]]] + [[0, 0]] * (len(values.shape) - 1)
+            padded = tf.pad(values, missing, constant_values=fill)
+            return tf.ensure_shape(padded, [self.max_boxes, *values.shape[1:]])
+
+        return {
+            "boxes": pad(boxes, 0.0),
+            "classes": pad(target["classes"], BACKGROUND),
+            "scores": pad(target["scores"], 0.0),
+            "ignore": pad(target["ignore"], 0),
+            "present": target["present"],
+        }
+
+    def head(self, trunk: Trunk) -> tf_keras.layers.Layer:
+        """Pyramid → class logits and box offsets by level."""
+        num_anchors = self.anchor_scales * len(self.aspect_ratios)
+        return garden.box_head(self.num_classes, num_anchors, self.num_convs, trunk)
+
+    def has_label(self, target: Target) -> tf.Tensor:
+        """An image with no boxes is labeled too, where it is known to have none."""
+        return target["present"]
+
+    def loss(self, target: Target, prediction: Any) -> dict[str, Term]:
+        """Focal loss of all anchors and Huber loss of the matched ones (x 50, as Model Garden's), by matched anchor.
+
+        Anchors that no counted box has, and that an ignored one would have, see `matching.shaded`, are not counted.
+        """
+        logits, offsets, anchors, view = self._flatten(prediction)
+        boxes = target["boxes"] * view
+        ignored = target.get("ignore", tf.zeros_like(target["classes"])) > 0
+        matched = match(boxes, tf.where(ignored, BACKGROUND, target["classes"]), anchors)
+        covered = tf.cond(
+            tf.reduce_any(ignored),
+            lambda: shaded(boxes, ignored, anchors),
+            lambda: tf.zeros_like(matched, tf.bool),
+        )
+        matched = tf.where(covered & (matched < 0), IGNORED, matched)
+        classes = tf.where(matched >= 0, tf.gather(target["classes"], tf.maximum(matched, 0), batch_dims=1), matched)
+        positive = tf.cast(classes >= 0, tf.float32)
+        focal = garden.focal_loss(tf.one_hot(classes, self.num_classes), logits)
+        focal *= tf.cast(classes != IGNORED, tf.float32)[..., tf.newaxis]
+        # An unmatched anchor is compared with itself, so that its offsets stay finite.
+        goal = tf.where(
+            positive[..., tf.newaxis] > 0,
+            tf.gather(boxes, tf.maximum(matched, 0), batch_dims=1),
+            tf.broadcast_to(anchors, tf.shape(offsets)),
+        )
+        distance = tf.abs(offsets - garden.encode_boxes(goal, anchors[tf.newaxis]))
+        huber = tf.where(distance < 0.1, 0.5 * distance**2, 0.1 * distance - 0.005)
+        huber = tf.reduce_mean(huber, -1) * positive
+        total = tf.reduce_sum(focal, [1, 2]) + 50 * tf.reduce_sum(huber, 1)
+        return mean_over_images(tf.where(target["present"], total / tf.maximum(tf.reduce_sum(positive, 1), 1), 0))
+
+    def decode_predictions(self, prediction: Any, view_size: tf.Tensor) -> Outputs:
+        """`boxes` [batch, M, 4] (fractions of the view), `classes` [batch, M] (-1: padding), `scores` [batch, M]."""
+        logits, offsets, anchors, view = self._flatten(prediction)
+        scores = tf.sigmoid(logits)
+        count = tf.minimum(tf.shape(scores)[1], 1000)
+        _, best = tf.math.top_k(tf.reduce_max(scores, -1), count)
+        boxes = tf.gather(garden.decode_boxes(offsets, anchors[tf.newaxis]) / view, best, batch_dims=1)
+        kept = tf.image.combined_non_max_suppression(
+            boxes[:, :, tf.newaxis],
+            tf.gather(scores, best, batch_dims=1),
+            max_output_size_per_class=self.max_outputs,
+            max_total_size=self.max_outputs,
+            iou_threshold=0.5,
+            score_threshold=0.05,
+            clip_boxes=True,
+        )
+        real = tf.range(self.max_outputs)[tf.newaxis] < kept.valid_detections[:, tf.newaxis]
+        classes = tf.where(real, tf.cast(kept.nmsed_classes, tf.int32), BACKGROUND)
+        return {"boxes": kept.nmsed_boxes, "classes": classes, "scores": kept.nmsed_scores}
+
+    def to_image_frame(self, outputs: Outputs, geometry: Geometry) -> Outputs:
+        """Moves the boxes back to fractions of the image."""
+        return outputs | {"boxes": restore_boxes(outputs["boxes"], geometry)}
+
+    def pseudo_label(self, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Boxes with a score of at least `min_score`, hard, and doubtful ones, ignored.
+
+        A box that lies in the padding of a view has no area left, and is left out.
+        """
+        area = (outputs["boxes"][:, 2:] - outputs["boxes"][:, :2]).prod(-1)
+        scores = outputs["scores"]
+        kept = (scores >= min(self.min_score, self.doubtful_score)) & (outputs["classes"] >= 0) & (area > 0)
+        label = {key: outputs[key][kept] for key in ("boxes", "classes", "scores")}
+        return label | {"ignore": np.where(label["scores"] < self.min_score, DIFFICULT, 0)}
+
+    def metrics(self) -> Metric:
+        """`AP` (COCO: mean over IoU 0.5:0.95), `AP50`, and what `min_score` leaves; by pycocotools."""
+        return AveragePrecision(self.num_classes, self.min_score)
+
+    def grade_with(self, other: Task) -> BoxesOfMasks | None:
+        """Masks with classes of the same names."""
+        shared = isinstance(other, Segmentation) and set(self.class_names) & set(other.class_names)
+        return BoxesOfMasks(self, other) if shared else None
+
+    def draw(self, image: np.ndarray, label: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Draws the boxes with their classes, and says of which ones are ignored."""
+        ids = np.where(_ignore(label) > 0, self.num_classes, 0) + label["classes"]
+        return drawing.boxes(
+            image, label["boxes"], ids, [*self.class_names, *map("{} (ignored)".format, self.class_names)]
+        )
+
+    def statistics(self, label: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Boxes by class, and `boxes`, all of them; ignored ones as `ignored boxes` alone."""
+        counted = np.asarray(label["classes"], np.int64)[_ignore(label) == 0]
+        ignored = {"ignored boxes": float(len(label["classes"]) - len(counted))}
+        counts = ignored | {name: float((counted == i).sum()) for i, name in enumerate(self.class_names)}
+        return {"boxes": float(len(counted))} | {name: count for name, count in counts.items() if count}
+
+    def histograms(self, label: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+        """Boxes by score, images by how many boxes they have; ignored ones are left out."""
+        counted = _ignore(label) == 0
+        return {
+            "score": histogram(np.asarray(label.get("scores", np.ones(len(counted))))[counted], TENTHS),
+            "boxes an image": histogram(counted.sum(), _NUMBERS, whole=True),
+        }
+
+    def classes(self, label: Mapping[str, np.ndarray]) -> list[tuple[str, float | None]]:
+        """The class and the score of each box."""
+        scores = label.get("scores", np.ones(len(label["classes"])))
+        return [(self.class_names[i], float(score)) for i, score in zip(label["classes"], scores, strict=True)]
+
+    def flaws(self, target: Mapping[str, np.ndarray], height: int, width: int) -> list[str]:
+        """What `encode` would not take."""
+        try:
+            self.encode(target)
+        except UserError as error:
+            return [str(error).partition(": ")[2].partition(" received;")[0]]
+        return []
+
+    def _flatten(self, prediction: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns logits [batch, A, classes], offsets [batch, A, 4], anchors [A, 4] and view (h, w, h, w) in pixels."""
+        logits, offsets = prediction[0], prediction[1]
+        levels = sorted(offsets, key=int)
+
+        def join(maps, depth):
+            flat = [
+                tf.reshape(tf.cast(maps[level], tf.float32), [tf.shape(maps[level])[0], -1, depth]) for level in levels
+            ]
+            return tf.concat(flat, 1)
+
+        anchors = tf.concat([self._anchors(int(level), tf.shape(offsets[level])[1:3]) for level in levels], 0)
+        view = tf.cast(tf.tile(tf.shape(offsets[levels[0]])[1:3] * 2 ** int(levels[0]), [2]), tf.float32)
+        return join(logits, self.num_classes), join(offsets, 4), anchors, view
+
+    def _anchors(self, level: int, size: tf.Tensor) -> tf.Tensor:
+        """Returns a level's anchors [h · w · K, 4] in pixels: K boxes around the center of each cell."""
+        stride = 2.0**level
+        sides = [self.anchor_size * stride * 2 ** (i / self.anchor_scales) for i in range(self.anchor_scales)]
+        half = np.array([[s * r**-0.5, s * r**0.5] for s in sides for r in self.aspect_ratios], np.float32) / 2
+        y, x = ((tf.range(tf.cast(n, tf.float32)) + 0.5) * stride for n in tf.unstack(size))
+        centers = tf.stack(tf.meshgrid(y, x, indexing="ij"), -1)[:, :, tf.newaxis]
+        return tf.reshape(tf.concat([centers - half, centers + half], -1), [-1, 4])
+
+    def _check(self, good: bool, received: str) -> None:
+        if not good:
+            raise UserError(f"task {self.name!r}: {received} received; see the record format for boxes")
+
+
+_SIDES = ("ymin", "xmin", "ymax", "xmax")
+
+
+def _ignore(label: Mapping[str, Any]) -> np.ndarray:
+    """Returns a label's `ignore`, int64 [N]."""
+    return np.asarray(label.get("ignore", np.zeros(len(label["classes"]))), np.int64)

@@ -1,0 +1,30 @@
+"""Counts of values by range, which add up over a dataset."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+TENTHS = tuple(i / 10 for i in range(11))
+
+
+def histogram(values: Any, edges: Sequence[float], weight: float = 1.0, whole: bool = False) -> dict[str, float]:
+    """Returns {range: weight of the values in it}, the ranges in order; those beyond the edges fall into the last ones.
+
+    Args:
+      values: of any shape.
+      edges: ascending; a range holds its lower edge and not its upper one. The last one may be infinite.
+      weight: of each value.
+      whole: whether values and edges are whole numbers.
+    """
+    inside = np.clip(np.asarray(values, np.float64).ravel(), edges[0], np.nextafter(edges[-1], -np.inf))
+    counts, _ = np.histogram(inside, edges)
+    names = [_range(low, high - whole) for low, high in itertools.pairwise(edges)]
+    return {name: float(count * weight) for name, count in zip(names, counts, strict=True)}
+
+
+def _range(low: float, high: float) -> str:
+    if np.isinf(high):
+        return f"{low:g}+"
+    return f"{low:g}" if low == high else f"{low:g}–{high:g}"

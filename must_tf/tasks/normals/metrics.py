@@ -1,0 +1,24 @@
+"""Angles between normals."""
+
+import numpy as np
+
+from must_tf.tasks.metric import Metric
+
+
+class Angles(Metric):
+    """Means over all valid pixels of the dataset."""
+
+    def __init__(self) -> None:
+        self.sums = np.zeros(3)
+
+    def update(self, target, outputs):
+        valid = np.any(target["normals"], -1)
+        cosine = (target["normals"][valid] * outputs["normals"][valid]).sum(-1)
+        angles = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+        self.sums += ((angles < 11.25).sum(), angles.sum(), angles.size)
+
+    def result(self):
+        near, total, count = self.sums
+        if not count:
+            return {"within_11.25": float("nan"), "mean_angle": float("nan")}
+        return {"within_11.25": float(near / count), "mean_angle": float(total / count)}

@@ -1,0 +1,172 @@
+"""Semantic segmentation: a class a pixel."""
+
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from PIL import Image
+
+from must_tf import garden
+from must_tf.errors import UserError
+from must_tf.geometry import Geometry, move_map, restore_map
+from must_tf.tasks import drawing
+from must_tf.tasks.histogram import TENTHS, histogram
+from must_tf.tasks.loss import Term, mean_over_images
+from must_tf.tasks.maps import decode_or, per_image_mean, wrong_size
+from must_tf.tasks.metric import Metric, Score
+from must_tf.tasks.outputs import Output
+from must_tf.tasks.segmentation.metrics import MeanIoU
+from must_tf.tasks.task import FUSED, Features, Outputs, Target, Task, optional_bytes
+from must_tf.trunk import Trunk
+
+_IN_MEMORY = 2**25  # numbers that are restored at once: 128 MiB
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmentation(Task):
+    """Classes of pixels.
+
+    A label is an integer map [H, W]; values outside the classes' range are pixels to ignore. It is stored as a PNG,
+    uint8 with 255 = ignore, or uint16 with 65535 = ignore where there are more than 255 classes.
+
+    Attributes:
+      class_names: names in the order of the ids; a background, where there is one, is a class.
+      min_score: probability that a teacher must give to a pixel's class for it to become a pseudo label.
+    """
+
+    class_names: tuple[str, ...] = ()
+    min_score: float = 0.5
+
+    taps: ClassVar[tuple[str, ...]] = (FUSED,)
+    scores: ClassVar[tuple[Score, ...]] = (Score("mIoU"),)
+    outputs: ClassVar[tuple[Output, ...]] = (
+        Output("probs", ("height", "width", "class"), "probability of each class for each pixel"),
+    )
+    identity_fields: ClassVar[tuple[str, ...]] = ("class_names",)
+    thresholds: ClassVar[tuple[str, ...]] = ("min_score",)
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.class_names)
+
+    @property
+    def ignore(self) -> int:
+        """The stored value of pixels without a class."""
+        return 255 if self.num_classes <= 255 else 65535
+
+    @property
+    def _dtype(self) -> tf.DType:
+        return tf.uint8 if self.ignore == 255 else tf.uint16
+
+    def features(self) -> Features:
+        """`mask/encoded`: a PNG."""
+        return {f"{self.name}/mask/encoded": optional_bytes()}
+
+    def encode(self, label: np.ndarray) -> dict[str, Any]:
+        """Takes an integer map [H, W]; the round trip is exact. A map without a valid pixel has no features."""
+        label = np.asarray(label)
+        if label.ndim != 2 or label.dtype.kind not in "iu":
+            raise UserError(
+                f"task {self.name!r}: a mask of integers [H, W] expected, {label.dtype} {label.shape} given"
+            )
+        known = self._known(label)
+        if not known.any():
+            return {}
+        stored = np.where(known, label, self.ignore).astype(self._dtype.as_numpy_dtype)
+        buffer = io.BytesIO()
+        Image.fromarray(stored).save(buffer, "PNG")
+        return {f"{self.name}/mask/encoded": buffer.getvalue()}
+
+    def decode(self, parsed: Mapping[str, tf.Tensor]) -> Target:
+        """Returns `mask` int32 [H, W, 1], all ignored where there is no label."""
+        size = [parsed["image/height"], parsed["image/width"], 1]
+        mask = decode_or(
+            parsed[f"{self.name}/mask/encoded"],
+            lambda png: tf.cast(tf.io.decode_png(png, channels=1, dtype=self._dtype), tf.int32),
+            lambda: tf.fill(size, self.ignore),
+        )
+        return {"mask": mask}
+
+    def label(self, target: Mapping[str, np.ndarray]) -> np.ndarray | None:
+        """Returns the mask [H, W]; a mask without a valid pixel is no label."""
+        mask = np.asarray(target["mask"])[..., 0]
+        return mask if (mask != self.ignore).any() else None
+
+    def transform(self, target: Target, geometry: Geometry) -> Target:
+        """The nearest pixel's class; what lies outside the image is ignored."""
+        return {"mask": move_map(target["mask"], geometry, self.ignore)}
+
+    def head(self, trunk: Trunk) -> tf_keras.layers.Layer:
+        """Fused map [batch, H/4, W/4, C] → logits [batch, H/4, W/4, classes]."""
+        return garden.PixelHead(self.num_classes, trunk)
+
+    def has_label(self, target: Target) -> tf.Tensor:
+        """Whether any pixel has a class."""
+        return tf.reduce_any(target["mask"] != self.ignore, [1, 2, 3])
+
+    def loss(self, target: Target, prediction: tf.Tensor) -> dict[str, Term]:
+        """Mean cross-entropy over the valid pixels, at the size of the mask."""
+        mask = target["mask"][..., 0]
+        valid = mask != self.ignore
+        logits = tf.image.resize(prediction, tf.shape(mask)[1:3])
+        entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.where(valid, mask, 0), logits)
+        return mean_over_images(per_image_mean(entropy, valid))
+
+    def decode_predictions(self, prediction: tf.Tensor, view_size: tf.Tensor) -> Outputs:
+        """`probs`: float32 [batch, H, W, classes] at the size of the view."""
+        return {"probs": tf.nn.softmax(tf.image.resize(prediction, view_size))}
+
+    def to_image_frame(self, outputs: Outputs, geometry: Geometry, band: tf.Tensor | None = None) -> Outputs:
+        """Resizes the probabilities, of all rows or of a band, see `restore_map`."""
+        return {"probs": restore_map(outputs["probs"], geometry, band)}
+
+    def bands(self, height: int, width: int) -> Sequence[tuple[tf.Tensor, ...]]:
+        """Cuts a large image, for a number a pixel and class would fill the memory."""
+        count = max(1, _IN_MEMORY // (width * self.num_classes))
+        if count >= height:
+            return [()]
+        return [(tf.constant([first, min(count, height - first)]),) for first in range(0, height, count)]
+
+    def pseudo_label(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The class of pixels with a probability of at least `min_score`; the others are ignored."""
+        probs = outputs["probs"]
+        return np.where(probs.max(-1) >= self.min_score, probs.argmax(-1), self.ignore)
+
+    def metrics(self) -> Metric:
+        """`mIoU`: intersection over union of each class that occurs, averaged."""
+        return MeanIoU(self.num_classes, self.ignore)
+
+    def draw(self, image: np.ndarray, label: np.ndarray) -> np.ndarray:
+        """A color a class over the image, with the class names; ignored pixels are dimmed."""
+        return drawing.regions(image, label, self._known(label), self.class_names)
+
+    def statistics(self, label: np.ndarray) -> dict[str, float]:
+        """Pixels by class, as shares of their image, and `ignored`."""
+        known = self._known(label)
+        values, counts = np.unique(label[known], return_counts=True)
+        shares = {self.class_names[v]: float(count) / label.size for v, count in zip(values, counts, strict=True)}
+        return shares if known.all() else shares | {"ignored": float((~known).mean())}
+
+    def histograms(self, label: np.ndarray) -> dict[str, dict[str, float]]:
+        """Images by their share of ignored pixels."""
+        return {"share of ignored pixels": histogram((~self._known(label)).mean(), TENTHS)}
+
+    def classes(self, label: np.ndarray) -> list[tuple[str, float | None]]:
+        """The classes that occur."""
+        return [(self.class_names[i], None) for i in np.unique(label[self._known(label)])]
+
+    def flaws(self, target: Mapping[str, np.ndarray], height: int, width: int) -> list[str]:
+        """A mask of another size, and values that are neither a class nor `ignore`."""
+        mask = target["mask"]
+        strange = np.unique(mask[~self._known(mask) & (mask != self.ignore)])
+        return wrong_size(mask, height, width) + (
+            [f"classes {strange[:5].tolist()} in the mask, of {self.num_classes}"] if strange.size else []
+        )
+
+    def _known(self, label: np.ndarray) -> np.ndarray:
+        return (label >= 0) & (label < self.num_classes)

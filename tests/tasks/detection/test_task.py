@@ -1,0 +1,328 @@
+import dataclasses
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import toy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from must_tf.errors import UserError
+from must_tf.geometry import Geometry, stretch
+from must_tf.records import deserialize, serialize
+from must_tf.tasks import Detection
+from must_tf.tasks.detection import CROWD, DIFFICULT
+from must_tf.tasks.detection.matching import match, shaded
+
+TASK = toy.THINGS
+
+
+def overlap(one, other):
+    height = min(one[2], other[2]) - max(one[0], other[0])
+    width = min(one[3], other[3]) - max(one[1], other[1])
+    shared = max(height, 0) * max(width, 0)
+    return shared / ((one[2] - one[0]) * (one[3] - one[1]) + (other[2] - other[0]) * (other[3] - other[1]) - shared)
+
+
+def matched_by_hand(boxes, anchors):
+    """RetinaNet's rule, box by box and anchor by anchor."""
+    table = np.array([[overlap(anchor, box) for box in boxes] for anchor in anchors])
+    matched = np.full(len(anchors), -1)
+    for i, row in enumerate(table):
+        if len(row) and row.max() >= 0.4:
+            matched[i] = row.argmax() if row.max() >= 0.5 else -2
+    for j in reversed(range(len(boxes))):
+        if table[:, j].max() > 0:
+            matched[table[:, j].argmax()] = j
+    return matched
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 5))
+def test_anchors_are_matched_as_by_hand(seed, count):
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(0, 40, (count, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(4, 24, (count, 2))], 1).astype(np.float32)
+    anchors = TASK._anchors(4, tf.constant([4, 4])).numpy()
+    padded = np.concatenate([boxes, np.zeros((6 - count, 4), np.float32)])
+    classes = np.array([1] * count + [-1] * (6 - count))
+    found = match(tf.constant(padded[None]), tf.constant(classes[None]), tf.constant(anchors))[0].numpy()
+    np.testing.assert_array_equal(found, matched_by_hand(boxes, anchors))
+
+
+def test_every_box_in_the_view_has_an_anchor():
+    boxes = np.array([[0, 0, 2, 2], [60, 60, 63, 64], [0, 0, 64, 64], [10, 0, 12, 64]], np.float32)
+    anchors = TASK._anchors(3, tf.constant([8, 8]))
+    found = match(tf.constant(boxes[None]), tf.zeros([1, 4], tf.int32), anchors)[0].numpy()
+    assert set(found) >= {0, 1, 2, 3}
+
+
+def test_box_without_area_has_no_anchor():
+    boxes = np.array([[[8, 8, 8, 8], [8, 8, 24, 24]]], np.float32)
+    found = match(tf.constant(boxes), tf.zeros([1, 2], tf.int32), TASK._anchors(3, tf.constant([8, 8])))
+    assert set(found[0].numpy()) <= {-2, -1, 1}
+
+
+def test_anchors_are_centered_on_their_cells_with_the_stated_sizes_and_ratios():
+    task = Detection("things", ("a",), anchor_size=4.0, anchor_scales=2, aspect_ratios=(0.5, 2.0))
+    anchors = task._anchors(3, tf.constant([2, 3])).numpy().reshape(2, 3, 4, 4)
+    centers = (anchors[..., :2] + anchors[..., 2:]) / 2
+    height, width = np.moveaxis(anchors[..., 2:] - anchors[..., :2], -1, 0)
+    np.testing.assert_allclose(centers[1, 2], np.tile([12.0, 20.0], (4, 1)))
+    np.testing.assert_allclose(np.sqrt(height * width)[0, 0], [32, 32, 32 * 2**0.5, 32 * 2**0.5], rtol=1e-6)
+    np.testing.assert_allclose((width / height)[0, 0], [0.5, 2.0, 0.5, 2.0], rtol=1e-6)
+
+
+def test_wrong_confident_boxes_cost_where_nothing_is():
+    empty = {"boxes": np.zeros((0, 4)), "classes": np.zeros(0, int)}
+    target = toy.batch([toy.view_target(TASK, empty, *toy.VIEW)])
+    zero = tf.nest.map_structure(tf.zeros_like, toy.random_prediction(TASK, np.random.default_rng(0), 1))
+
+    def cost(logit):
+        return float(toy.image_losses(TASK, target, ({k: v + logit for k, v in zero[0].items()}, zero[1], {}))[0])
+
+    assert cost(-10) < cost(0) < cost(10)
+
+
+def label(*boxes):
+    return {"boxes": np.array(boxes, np.float32).reshape(-1, 4), "classes": np.arange(len(boxes)) % 2}
+
+
+def test_boxes_that_a_crop_hides_are_left_out():
+    hidden, cut, whole = [0.6, 0.6, 0.9, 0.9], [0.2, 0.4, 0.4, 0.6], [0.1, 0.1, 0.3, 0.3]
+    window = Geometry(
+        tf.constant([64, 64]), tf.constant([128, 128]), tf.zeros(2, tf.int32), tf.constant(False), toy.VIEW
+    )
+    moved = TASK.label(toy.numpy(TASK.transform(toy.target(TASK, label(hidden, cut, whole), 64, 64), window)))
+    np.testing.assert_allclose(moved["boxes"], [[0.4, 0.8, 0.8, 1.0], [0.2, 0.2, 0.6, 0.6]], atol=1e-6)
+    np.testing.assert_array_equal(moved["classes"], [1, 0])
+
+
+def test_boxes_beyond_the_most_are_left_out_and_the_shape_stays():
+    many = label(*[[0.1, 0.1, 0.5 + i / 50, 0.5] for i in range(9)])
+    target = TASK.transform(toy.target(TASK, many, 64, 64), stretch((64, 64), toy.VIEW))
+    assert target["boxes"].shape == (TASK.max_boxes, 4)
+    assert len(TASK.label(toy.numpy(target))["boxes"]) == TASK.max_boxes
+
+
+def test_no_box_is_a_label():
+    stored = toy.numpy(toy.target(TASK, label(), 8, 8))
+    assert stored["present"] and len(TASK.label(stored)["boxes"]) == 0
+
+
+def test_teacher_keeps_boxes_from_a_score_of_one_half():
+    outputs = {
+        "boxes": np.tile([0.1, 0.1, 0.4, 0.4], (4, 1)),
+        "classes": np.array([0, 1, 1, -1]),
+        "scores": np.array([0.5, 0.4999, 0.9, 0.9]),
+    }
+    kept = TASK.pseudo_label(outputs)
+    np.testing.assert_array_equal(kept["classes"], [0, 1])
+    np.testing.assert_array_equal(kept["scores"], [0.5, 0.9])
+
+
+def test_doubtful_boxes_of_a_teacher_are_ignored_and_no_others():
+    scores = np.array([0.1, 0.2, 0.49, 0.5, 0.9])
+    outputs = {"boxes": np.tile([0.1, 0.1, 0.5, 0.5], [5, 1]), "classes": np.zeros(5, int), "scores": scores}
+    doubting = dataclasses.replace(TASK, doubtful_score=0.2).pseudo_label(outputs)
+    np.testing.assert_array_equal(doubting["scores"], [0.2, 0.49, 0.5, 0.9])
+    np.testing.assert_array_equal(doubting["ignore"] > 0, [True, True, False, False])
+    sure = TASK.pseudo_label(outputs)
+    np.testing.assert_array_equal(sure["scores"], [0.5, 0.9])
+    assert not sure["ignore"].any()
+
+
+def test_outputs_suppress_the_same_box_twice_and_pad_with_no_class():
+    target = toy.view_target(TASK, label([0.1, 0.1, 0.5, 0.5]), *toy.VIEW)
+    outputs = toy.numpy(TASK.decode_predictions(toy.perfect_prediction(TASK, target), tf.constant(toy.VIEW)))
+    assert outputs["boxes"].shape == (1, TASK.max_outputs, 4)
+    assert (outputs["classes"][0] >= 0).sum() == 1  # many anchors said the same
+    np.testing.assert_array_equal(outputs["scores"][0] > 0, outputs["classes"][0] >= 0)
+
+
+# Ignored boxes
+
+
+def ignoring(label, *flags):
+    return label | {"ignore": np.array(flags)}
+
+
+def test_record_has_the_flag_only_where_a_box_is_ignored_and_gives_it_back():
+    plain = label([0.1, 0.1, 0.5, 0.5], [0.2, 0.2, 0.4, 0.4])
+    image = np.zeros((8, 8, 3), np.uint8)
+    one, other, flagged = (
+        serialize(toy.record(image, {"things": made}), [TASK])
+        for made in (plain, ignoring(plain, 0, 0), ignoring(plain, CROWD, 0))
+    )
+    assert one == other and b"things/box/ignore" not in one and b"things/box/ignore" in flagged
+    np.testing.assert_array_equal(deserialize(one, [TASK]).labels["things"]["ignore"], [0, 0])
+    back = deserialize(flagged, [TASK])
+    np.testing.assert_array_equal(back.labels["things"]["ignore"], [CROWD, 0])
+    assert serialize(back, [TASK]) == flagged
+
+
+def test_flag_that_no_writer_stores_is_a_flaw():
+    stored = toy.numpy(toy.target(TASK, label([0.1, 0.1, 0.5, 0.5]), 8, 8))
+    assert TASK.flaws(stored, 8, 8) == []
+    assert TASK.flaws(stored | {"ignore": np.array([3])}, 8, 8) == ["ignore {3}"]
+    assert "different lengths" in TASK.flaws(stored | {"ignore": np.array([0, 1])}, 8, 8)[0]
+
+
+def test_ignored_boxes_go_with_the_view_after_the_others_and_stay_while_they_are_seen():
+    hidden, cut, whole = [0.6, 0.6, 0.9, 0.9], [0.2, 0.45, 0.4, 0.75], [0.1, 0.1, 0.3, 0.3]
+    window = Geometry(
+        tf.constant([64, 64]), tf.constant([128, 128]), tf.zeros(2, tf.int32), tf.constant(False), toy.VIEW
+    )
+    for flag, kept in ((0, [0]), (DIFFICULT, [0, 1])):  # one sixth of `cut` is left
+        stored = toy.target(TASK, ignoring(label(hidden, cut, whole), DIFFICULT, flag, 0), 64, 64)
+        moved = TASK.label(toy.numpy(TASK.transform(stored, window)))
+        np.testing.assert_array_equal(moved["ignore"], [0, DIFFICULT][: len(kept)])
+        np.testing.assert_array_equal(moved["classes"], kept)
+
+
+def test_ignored_boxes_take_no_place_from_others():
+    many = ignoring(label(*[[0.1, 0.1, 0.5 + i / 50, 0.5] for i in range(9)]), *[CROWD] * 4, *[0] * 5)
+    moved = TASK.label(toy.numpy(TASK.transform(toy.target(TASK, many, 64, 64), stretch((64, 64), toy.VIEW))))
+    np.testing.assert_array_equal(moved["ignore"], [0] * 5 + [CROWD])
+
+
+def share_inside(anchor, box):
+    height = max(min(anchor[2], box[2]) - max(anchor[0], box[0]), 0)
+    width = max(min(anchor[3], box[3]) - max(anchor[1], box[1]), 0)
+    return height * width / ((anchor[2] - anchor[0]) * (anchor[3] - anchor[1]))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.sampled_from([6, 24, 60]))
+def test_anchors_that_ignored_boxes_have_are_no_background(seed, count, size):
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(0, 40, (count, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(4, size, (count, 2))], 1).astype(np.float32)
+    ignored = rng.random(count) < 0.5
+    anchors = TASK._anchors(4, tf.constant([4, 4])).numpy()
+    found = shaded(tf.constant(boxes[None]), tf.constant(ignored[None]), tf.constant(anchors))[0].numpy()
+    inside = [max([share_inside(anchor, box) for box in boxes[ignored]], default=0) >= 0.5 for anchor in anchors]
+    np.testing.assert_array_equal(found, np.array(inside) | (matched_by_hand(boxes[ignored], anchors) != -1))
+
+
+def moved_by_loss(label):
+    """Which anchors of a prediction of zeros the loss of a label moves, by class logit and by offset; bool [A]."""
+    target = toy.batch([toy.view_target(TASK, label, *toy.VIEW)])
+    tensors = tf.nest.map_structure(tf.zeros_like, toy.random_prediction(TASK, np.random.default_rng(0), 1)[:2])
+    with tf.GradientTape() as tape:
+        tape.watch(tensors)
+        loss = toy.image_losses(TASK, target, (*tensors, {}))
+    logits, offsets = tape.gradient(loss, tensors)
+    return [
+        np.concatenate([np.reshape(of[level], (-1, size)).any(-1) for level in sorted(of)])
+        for of, size in ((logits, TASK.num_classes), (offsets, 4))
+    ]
+
+
+@pytest.mark.parametrize("flag", [DIFFICULT, CROWD])
+def test_loss_leaves_anchors_on_ignored_boxes_alone_and_those_of_real_ones_as_they_are(flag):
+    """Within a crowd, too, a box that counts is learned."""
+    crowd, real = [0.0, 0.0, 0.75, 0.75], [0.1, 0.1, 0.4, 0.5]
+    nothing, alone, both = (
+        moved_by_loss(made)
+        for made in (label(), label(real), ignoring(label(crowd, real) | {"classes": np.zeros(2, int)}, flag, 0))
+    )
+    only = moved_by_loss(ignoring(label(crowd), flag))
+    assert nothing[0].all() and not nothing[1].any()
+    np.testing.assert_array_equal(both[1], alone[1])  # the same anchors are matched
+    assert both[0][alone[1]].all() and not only[1].any()
+    anchors = tf.concat([TASK._anchors(level, tf.constant([64 >> level] * 2)) for level in (3, 4, 5)], 0).numpy()
+    inside = np.array([share_inside(anchor, np.array(crowd) * 64) >= 0.5 for anchor in anchors])
+    assert inside.any() and not only[0][inside].any() and only[0][~inside].any()
+    assert not both[0][inside & ~alone[1]].any()
+
+
+def test_loss_of_an_image_with_ignored_boxes_alone_is_finite_and_less_than_of_an_empty_one():
+    prediction = toy.random_prediction(TASK, np.random.default_rng(0), 1)
+    empty, ignored = (
+        float(toy.image_losses(TASK, toy.batch([toy.view_target(TASK, made, *toy.VIEW)]), prediction)[0])
+        for made in (label(), ignoring(label([0.1, 0.1, 0.6, 0.6], [0, 0, 0.02, 0.02]), CROWD, DIFFICULT))
+    )
+    assert 0 < ignored < empty
+
+
+@pytest.mark.slow
+def test_compiled_loss_is_the_eager_one():
+    labels = [ignoring(label([0, 0, 0.75, 0.75], [0.1, 0.1, 0.4, 0.5]), CROWD, 0), label([0.1, 0.1, 0.4, 0.5])]
+    target = toy.batch([toy.view_target(TASK, made, *toy.VIEW) for made in labels])
+    prediction = toy.random_prediction(TASK, np.random.default_rng(0), 2)
+    compiled = tf.function(functools.partial(toy.image_losses, TASK), jit_compile=True)
+    np.testing.assert_allclose(compiled(target, prediction), toy.image_losses(TASK, target, prediction), rtol=1e-5)
+
+
+def test_ignored_boxes_are_drawn_as_such_and_counted_apart():
+    plain = label([0.1, 0.1, 0.5, 0.5], [0.2, 0.2, 0.8, 0.8])
+    flagged, image = ignoring(plain, 0, CROWD), np.zeros((96, 96, 3), np.uint8)
+    assert TASK.statistics(plain) == {"boxes": 2, "chair": 1, "table": 1}
+    assert TASK.statistics(flagged) == {"boxes": 1, "chair": 1, "ignored boxes": 1}
+    assert sum(TASK.histograms(flagged)["score"].values()) == 1
+    assert TASK.histograms(flagged)["boxes an image"]["1"] == 1
+    assert (TASK.draw(image, flagged) != TASK.draw(image, plain)).any()
+    np.testing.assert_array_equal(TASK.draw(image, ignoring(plain, 0, 0)), TASK.draw(image, plain))
+
+
+# Metrics
+
+
+def scores(truth, found):
+    """AP of boxes of class 0 in one image; `found` holds (box, score)."""
+    metric = TASK.metrics()
+    boxes = np.array([box for box, _ in found], np.float32).reshape(1, -1, 4)
+    classes = np.zeros((1, len(found)), int)
+    target = {"boxes": np.array([truth]), "classes": np.zeros((1, len(truth)), int), "present": np.array([True])}
+    metric.update(target, {"boxes": boxes, "classes": classes, "scores": np.array([[score for _, score in found]])})
+    return metric.result()
+
+
+def test_average_precision_by_hand():
+    truth = [[0.1, 0.1, 0.3, 0.3], [0.6, 0.6, 0.8, 0.8]]
+    wrong = [0.4, 0.1, 0.5, 0.2]
+    assert scores(truth, [(truth[0], 0.9), (truth[1], 0.8)])["AP50"] == pytest.approx(1)
+    # The second best is wrong: precision 1 up to recall 1/2, then 2/3; of 101 points 51 lie at or below 1/2.
+    found = [(truth[0], 0.9), (wrong, 0.8), (truth[1], 0.7)]
+    assert scores(truth, found)["AP50"] == pytest.approx((51 + 50 * 2 / 3) / 101)
+    assert scores(truth, [(truth[0], 0.9)])["AP50"] == pytest.approx(51 / 101)
+    assert scores(truth, [(wrong, 0.9)])["AP50"] == 0
+    assert scores(truth, [])["AP50"] == 0
+
+
+def test_average_precision_counts_each_threshold_of_overlap():
+    truth, shifted = [[0.1, 0.1, 0.3, 0.5]], [0.1, 0.1, 0.3, 0.39]  # IoU 0.725
+    found = scores(truth, [(shifted, 0.9)])
+    assert found["AP50"] == pytest.approx(1)
+    assert found["AP"] == pytest.approx(0.5)  # right at 0.5, 0.55, ..., 0.7: 5 of 10
+
+
+def test_boxes_without_label_do_not_count_against_the_score():
+    truth = [[0.1, 0.1, 0.3, 0.3]]
+    metric = TASK.metrics()
+    target = {
+        "boxes": np.array([truth, truth]),
+        "classes": np.array([[0], [-1]]),
+        "present": np.array([True, False]),
+    }
+    outputs = {"boxes": np.array([truth, truth]), "classes": np.zeros((2, 1), int), "scores": np.ones((2, 1))}
+    metric.update(target, outputs)
+    assert metric.result()["AP50"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"boxes": [[0.5, 0.1, 0.2, 0.3]], "classes": [0]},
+        {"boxes": [[0.1, 0.1, 1.2, 0.3]], "classes": [0]},
+        {"boxes": [[0.1, np.nan, 0.2, 0.3]], "classes": [0]},
+        {"boxes": [[0.1, 0.1, 0.2, 0.3]], "classes": [2]},
+        {"boxes": [[0.1, 0.1, 0.2, 0.3]], "classes": [0, 1]},
+        {"boxes": [[0.1, 0.1, 0.2, 0.3]], "classes": [0], "scores": [np.inf]},
+        {"boxes": [[0.1, 0.1, 0.2, 0.3]], "classes": [0], "ignore": [3]},
+        {"boxes": [[0.1, 0.1, 0.2, 0.3]], "classes": [0], "ignore": [0, 1]},
+    ],
+)
+def test_impossible_boxes_are_refused_naming_the_task(bad):
+    with pytest.raises(UserError, match="'things'"):
+        TASK.encode(bad)

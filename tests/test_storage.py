@@ -1,0 +1,76 @@
+import hashlib
+import subprocess
+import sys
+
+import pytest
+
+from must_tf import storage
+from must_tf.errors import UserError, nearest
+
+
+def test_file_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "a.json"
+    with storage.replacing(path) as temporary:
+        temporary.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    with pytest.raises(KeyboardInterrupt), storage.replacing(path) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "whole" and list(path.parent.iterdir()) == [path]
+
+
+def test_json_comes_back_and_broken_json_is_refused_by_name(tmp_path):
+    storage.write_json(tmp_path / "a.json", {"é": [1, None]})
+    assert storage.read_json(tmp_path / "a.json") == {"é": [1, None]}
+    (tmp_path / "a.json").write_text("{")
+    for name in ("a.json", "b.json"):
+        with pytest.raises(UserError, match=name):
+            storage.read_json(tmp_path / name)
+
+
+def test_hash_is_that_of_the_bytes(tmp_path):
+    storage.write_bytes(tmp_path / "a", b"abc" * 100000)
+    assert storage.sha256(tmp_path / "a") == hashlib.sha256(b"abc" * 100000).hexdigest()
+
+
+def test_hint_names_the_nearest_or_all():
+    assert nearest("detph", ["depth", "scene"]) == "did you mean 'depth'?"
+    assert nearest("xyz", ["scene", "depth"]) == "known: depth, scene"
+
+
+def test_folder_is_held_by_one_at_a_time_and_free_after_an_error(tmp_path):
+    with pytest.raises(KeyboardInterrupt), storage.locked(tmp_path / "new"):
+        with pytest.raises(UserError, match="new: another run is at work there"), storage.locked(tmp_path / "new"):
+            pass
+        raise KeyboardInterrupt
+    with storage.locked(tmp_path / "new"):
+        pass
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_lock_whose_file_was_taken_away_meanwhile_is_not_taken_for_one(tmp_path, monkeypatch):
+    """Its former holder may remove the file between the opening and the locking."""
+    flock, removed = storage.fcntl.flock, []
+
+    def late(file, how):
+        if not removed:
+            removed.append((tmp_path / ".lock").unlink())
+        flock(file, how)
+
+    monkeypatch.setattr(storage.fcntl, "flock", late)
+    with storage.locked(tmp_path), pytest.raises(UserError, match="another run"), storage.locked(tmp_path):
+        pass
+    assert removed
+
+
+def test_what_a_killed_writer_left_is_gone_when_the_next_one_has_the_folder(tmp_path):
+    script = (
+        "import os, sys; from must_tf.storage import replacing\n"
+        "with replacing(sys.argv[1]) as t: t.touch(); os._exit(9)"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "whole")], check=False)
+    assert killed.returncode == 9 and len(list(tmp_path.iterdir())) == 1
+    with storage.locked(tmp_path):
+        storage.write_bytes(tmp_path / "whole", b"1")
+    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
