@@ -132,7 +132,7 @@ def parse(kind: type[T] | Any, value: Any, where: str | os.PathLike, field: str 
 
     Types are those of dataclass fields: dataclasses, `str`, `int`, `float`, `bool`, None, `tuple`, `Mapping`,
     `Literal`, `Any` and unions of them. Lists become tuples; an int will do for a float. A class with a method
-    `from_json(value, where)` reads itself.
+    `from_json(value, where)` reads itself. A dataclass may raise a ValueError, `FIELD: problem`, in `__post_init__`.
 
     Args:
       kind: the type.
@@ -224,7 +224,11 @@ def _parse_fields(kind: Any, value: Any, error: Callable[[str], UserError], fiel
         required = one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING
         if required and name not in value:
             raise error(f"field {place + name!r} is missing")
-    return kind(**{name: _parse(hints[name], part, error, f"{place}{name}", where) for name, part in value.items()})
+    given = {name: _parse(hints[name], part, error, f"{place}{name}", where) for name, part in value.items()}
+    try:
+        return kind(**given)
+    except ValueError as problem:  # of `__post_init__`: FIELD: what is wrong
+        raise error(f"{place}{problem}") from None
 
 
 def words(kind: Any) -> str:

@@ -6,90 +6,33 @@ import json
 from pathlib import Path
 
 import numpy as np
+import specimens
 import tensorflow as tf
 from PIL import Image
+from specimens import VIEW
 
+from must_tf.cli.teacher_flags import parse_teachers
 from must_tf.geometry import fit, stretch
 from must_tf.records import HUMAN, Manifest, Plan, Record, finish, pending, serialize, write_shard
 from must_tf.records.schema import parse
-from must_tf.tasks import Classification, Depth, Detection, Normals, Segmentation
-from must_tf.tasks.detection.matching import match
-from must_tf.teachers import Teacher
+from must_tf.tasks import KINDS
+from must_tf.teachers import Teacher, TeacherSpec, describe_model, load_teacher, load_teachers, make_card
 from must_tf.training import Experiment, Optimizer
 from must_tf.trunk import Trunk
 
-SCENE = Classification("scene", ("indoor", "outdoor", "neither"))
-THINGS = Detection("things", ("chair", "table"), anchor_size=2.0, num_convs=1, max_boxes=6, max_outputs=20)
-STUFF = Segmentation("stuff", ("wall", "floor", "rest"))
-DEPTH = Depth("depth")
-NORMALS = Normals("normals")
-
-TASKS = (SCENE, THINGS, STUFF, DEPTH, NORMALS)
-VARIANTS = (
-    *TASKS,
-    Classification("many", tuple(f"class {i}" for i in range(40)), top_k=4),
-    Segmentation("fine", tuple(f"class {i}" for i in range(300))),
-    Depth("inverse", convention="affine_inverse"),
+SCENE, THINGS, STUFF, DEPTH, NORMALS = TASKS = tuple(
+    specimens.SPECIMENS[kind].tasks[0] for kind in ("classification", "detection", "segmentation", "depth", "normals")
 )
+VARIANTS = tuple(task for one in specimens.SPECIMENS.values() for task in one.tasks)
 TRUNK = Trunk("resnet-10", 0.25, 3, 5, 16, 0.9)
-VIEW = (64, 64)
 
 
 # Labels
 
 
 def random_label(task, rng, height, width):
-    """Returns a label with something in it, and with invalid pixels where its kind knows them."""
-    if isinstance(task, Classification):
-        if rng.random() < 0.5:
-            return int(rng.integers(task.num_classes))
-        return rng.dirichlet(np.full(task.num_classes, 0.5)).astype(np.float32)
-    if isinstance(task, Detection):
-        count = int(rng.integers(0, task.max_boxes))
-        sides = np.sort(rng.random((count, 2, 2)), axis=1).reshape(count, 4).astype(np.float32)
-        classes = rng.integers(0, task.num_classes, count)
-        return {"boxes": sides, "classes": classes, "scores": rng.random(count).astype(np.float32)}
-    holes = rng.random((height, width)) < 0.3
-    holes[rng.integers(height), rng.integers(width)] = False
-    if isinstance(task, Segmentation):
-        unknown = rng.choice([-1, task.num_classes, task.ignore], (height, width))
-        return np.where(holes, unknown, rng.integers(0, task.num_classes, (height, width)))
-    if isinstance(task, Depth):
-        return np.where(holes, np.nan, 10 ** rng.uniform(-1, 2, (height, width)))
-    vectors = rng.normal(size=(height, width, 3))
-    return np.where(holes[..., None], 0, vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))
-
-
-def assert_same_label(task, got, want):
-    """Asserts that a label came back from its features within the bound that its kind states."""
-    if isinstance(task, Classification):
-        if np.ndim(want) == 0:
-            assert got == want and isinstance(got, int)
-        elif task.top_k:
-            top = np.argsort(-want, kind="stable")[: task.top_k]
-            np.testing.assert_array_equal(got[top], want[top])
-            others = np.delete(got, top)
-            np.testing.assert_allclose(others, (1 - want[top].sum()) / len(others), atol=1e-6)
-        else:  # the second term: float16 is even below 6e-5
-            assert (np.abs(got - want) <= want * 2.0**-11 + 2.0**-25).all()
-    elif isinstance(task, Detection):
-        for key in ("boxes", "classes", "scores"):
-            np.testing.assert_array_equal(got[key], want[key])
-    elif isinstance(task, Segmentation):
-        known = (want >= 0) & (want < task.num_classes)
-        np.testing.assert_array_equal(got, np.where(known, want, task.ignore))
-    elif isinstance(task, Depth):
-        valid = np.isfinite(want) & ((want > 0) | (task.convention != "metric"))
-        np.testing.assert_array_equal(np.isfinite(got), valid)
-        low, high = want[valid].min(), want[valid].max()
-        bound = (high - low) / 131068 + 4e-7 * np.abs(want[valid]).max()  # and float32's own
-        assert np.abs(got - want)[valid].max() <= bound
-    else:
-        valid = np.any(want, -1)
-        np.testing.assert_array_equal(np.any(got, -1), valid)
-        unit = want[valid] / np.linalg.norm(want[valid], axis=-1, keepdims=True)
-        cosine = np.clip((got[valid] * unit).sum(-1), -1, 1)
-        assert np.degrees(np.arccos(cosine)).max(initial=0) < 0.6
+    """Returns a label with something in it, and with invalid parts where its kind knows them."""
+    return specimens.of(task).random_label(task, rng, height, width)
 
 
 # Records and targets
@@ -153,72 +96,54 @@ def image_losses(task, target, prediction):
 
 def random_prediction(task, rng, count, view=VIEW):
     """Returns what a head might give for a batch."""
-
-    def normal(*shape):
-        return tf.constant(rng.normal(size=shape), tf.float32)
-
-    height, width = view
-    if isinstance(task, Classification):
-        return normal(count, task.num_classes)
-    if isinstance(task, Detection):
-        anchors = task.anchor_scales * len(task.aspect_ratios)
-        sizes = {str(level): (height >> level, width >> level) for level in (3, 4, 5)}
-        logits = {level: normal(count, *size, anchors * task.num_classes) for level, size in sizes.items()}
-        return logits, {level: normal(count, *size, anchors * 4) for level, size in sizes.items()}, {}
-    channels = {"segmentation": getattr(task, "num_classes", 0), "depth": 1, "normals": 3}[task.kind]
-    return normal(count, height // 4, width // 4, channels)
+    return specimens.of(task).random_prediction(task, rng, count, view)
 
 
 def perfect_prediction(task, one):
     """Returns a prediction, at the size of the view, that says what one target says, as a batch of one."""
-    if isinstance(task, Classification):
-        return 30.0 * one["probs"][tf.newaxis]
-    if isinstance(task, Detection):
-        return _perfect_boxes(task, one)
-    if isinstance(task, Segmentation):
-        return 30.0 * tf.one_hot(one["mask"][..., 0], task.num_classes)[tf.newaxis]
-    if isinstance(task, Depth):
-        depth = tf.where(one["valid"], one["depth"], 1.0)
-        return (tf.math.log(depth) if task.convention == "metric" else depth)[tf.newaxis]
-    return one["normals"][tf.newaxis]
-
-
-def _perfect_boxes(task, one):
-    from must_tf import garden
-
-    sizes = {str(level): (VIEW[0] >> level, VIEW[1] >> level) for level in (3, 4, 5)}
-    logits, offsets = {}, {}
-    all_anchors = tf.concat([task._anchors(int(level), tf.constant(size)) for level, size in sizes.items()], 0)
-    boxes = one["boxes"][tf.newaxis] * VIEW[0]
-    matched = match(boxes, one["classes"][tf.newaxis], all_anchors)[0]
-    start = 0
-    for level, size in sizes.items():
-        count = size[0] * size[1] * task.anchor_scales * len(task.aspect_ratios)
-        which, anchors = matched[start : start + count], all_anchors[start : start + count]
-        start += count
-        classes = tf.where(which >= 0, tf.gather(one["classes"], tf.maximum(which, 0)), -1)
-        goal = tf.where((which >= 0)[:, tf.newaxis], tf.gather(boxes[0], tf.maximum(which, 0)), anchors)
-        logits[level] = tf.reshape(30 * tf.one_hot(classes, task.num_classes) - 15, [1, *size, -1])
-        offsets[level] = tf.reshape(garden.encode_boxes(goal, anchors), [1, *size, -1])
-    return logits, offsets, {}
+    return specimens.of(task).perfect_prediction(task, one)
 
 
 def perfect_outputs(task, one):
     """Returns what `Task.decode_predictions` gives where the student is right and certain; for one image."""
-    if isinstance(task, Classification):
-        return {"probs": np.eye(task.num_classes, dtype=np.float32)[int(np.argmax(one["probs"]))]}
-    if isinstance(task, Detection):
-        scores = np.where(one["classes"] >= 0, 1.0, 0.0).astype(np.float32)
-        return {"boxes": one["boxes"], "classes": one["classes"], "scores": scores}
-    if isinstance(task, Segmentation):
-        mask = one["mask"][..., 0]
-        return {"probs": np.eye(task.num_classes, dtype=np.float32)[np.where(mask == task.ignore, 0, mask)]}
-    if isinstance(task, Depth):
-        return {"depth": np.where(one["valid"], one["depth"], 1.0)}
-    return {"normals": one["normals"]}
+    return specimens.of(task).perfect_outputs(task, one)
 
 
 # Teachers
+
+
+def load(task, where, **others):
+    """Loads a teacher of `FORMAT:PATH`."""
+    return load_teacher(TeacherSpec.of(task, where, **others))
+
+
+def load_all(texts, cards=None, thresholds=None, fields=None):
+    """Loads the teachers of `TASK=FORMAT:PATH`, as `must label` does."""
+    return load_teachers(parse_teachers(texts, cards, thresholds, fields))
+
+
+def describe(where):
+    """Returns the draft of a card for `FORMAT:PATH`."""
+    return describe_model(TeacherSpec.of_model(where))
+
+
+def card(task, path="card", **fields):
+    """Returns a card of fields, as if they stood in a file."""
+    return make_card({"task": task, **fields}, path)
+
+
+def task_of(card):
+    """Returns the task of a card's labels."""
+    return KINDS[card.task]("t", **card.reader.task_fields())
+
+
+def read(view, card, **arrays):
+    """Returns what a card's reader makes of a model's arrays, which fit it."""
+    arrays = {role: np.asarray(values, np.float32) for role, values in arrays.items()}
+    constants = card.reader.constants(card.folder, view)
+    batch = len(next(iter(arrays.values())))
+    assert card.reader.misfit(arrays | constants, batch, card.channels_first) is None
+    return card.reader.read(card.reader.standard(arrays, card.channels_first) | constants, view)
 
 
 class FakeTeacher(Teacher):

@@ -23,7 +23,7 @@ from sklearn.datasets import load_sample_images
 from must_tf import storage
 from must_tf.labeling import label
 from must_tf.progress import peak_memory_gb
-from must_tf.teachers import Teacher, load_teacher
+from must_tf.teachers import Teacher, TeacherSpec, load_teacher
 
 _OUT = flags.DEFINE_string("out", "benchmark.json", "Where the figures go.")
 
@@ -70,7 +70,7 @@ def save(model: tf_keras.Model, folder: str) -> Teacher:
     model.save(path)
     said = {"task": "classification", "activation": "probabilities", "range": [-1, 1], "resize": "fit"}
     storage.write_json(card, said | {"class_names": [f"class {i}" for i in range(model.output_shape[-1])]})
-    return load_teacher("classes", f"keras:{path}", str(card))
+    return load_teacher(TeacherSpec.of("classes", f"keras:{path}", card=str(card)))
 
 
 def compare(model: tf_keras.Model, folder: str) -> dict[str, Any]:

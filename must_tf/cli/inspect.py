@@ -10,7 +10,7 @@ from pathlib import Path
 from absl import flags
 
 from must_tf.cli import app
-from must_tf.teacher_flags import teachers_of
+from must_tf.cli.teacher_flags import define_allow_ops, teachers_of
 
 FLAGS = flags.FlagValues()
 _DATA = flags.DEFINE_string("data", None, "Folder of records; `must inspect DIR` is the same.", flag_values=FLAGS)
@@ -28,6 +28,7 @@ _CARDS = flags.DEFINE_list(
 _THRESHOLDS = flags.DEFINE_list(
     "thresholds", [], "TASK.FIELD=VALUE: thresholds of the teachers, as for `must label`.", flag_values=FLAGS
 )
+_ALLOW_OPS = define_allow_ops(FLAGS)
 flags.mark_flag_as_required("data", flag_values=FLAGS)
 
 
@@ -39,7 +40,7 @@ def run(argv: list[str]) -> None:
 
 def main(fields: dict[str, str]) -> None:
     """Verifies, prints, draws."""
-    load = teachers_of(_TEACHERS.value, _CARDS.value, _THRESHOLDS.value, fields)
+    load = teachers_of(_TEACHERS.value, _CARDS.value, _THRESHOLDS.value, fields, _ALLOW_OPS.value)
     from must_tf.report import inspect, summary
 
     out = _OUT.value or Path(_DATA.value, "report.html")

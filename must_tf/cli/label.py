@@ -10,8 +10,8 @@ import functools
 from absl import flags
 
 from must_tf.cli import app
+from must_tf.cli.teacher_flags import define_allow_ops, teachers_of
 from must_tf.errors import UserError
-from must_tf.teacher_flags import teachers_of
 
 FLAGS = flags.FlagValues()
 _IMAGES = flags.DEFINE_string(
@@ -42,6 +42,7 @@ _THRESHOLDS = flags.DEFINE_list(
     "own; TASK.doubtful_score: boxes between the two are ignored in training. `must evaluate` says which is best.",
     flag_values=FLAGS,
 )
+_ALLOW_OPS = define_allow_ops(FLAGS)
 _OUT = flags.DEFINE_string("out", None, "Folder for the dataset.", flag_values=FLAGS)
 _BATCH = flags.DEFINE_integer("batch_size", 32, "Images that a teacher sees at once.", 1, flag_values=FLAGS)
 _SHARD = flags.DEFINE_integer("images_per_shard", 1000, "About how many records a file holds.", 1, flag_values=FLAGS)
@@ -88,9 +89,9 @@ def run(argv: list[str]) -> None:
 def main(fields: dict[str, str]) -> None:
     """Labels, or looks ahead."""
     if _DESCRIBE.value:
-        from must_tf.teachers import describe_model
+        from must_tf.teachers import TeacherSpec, describe_model
 
-        print(describe_model(_DESCRIBE.value))
+        print(describe_model(TeacherSpec.of_model(_DESCRIBE.value, allow_ops=tuple(_ALLOW_OPS.value))))
         return
     for flag in (_IMAGES, *([] if _PLAN.value else [_OUT])):
         if not flag.value:
@@ -161,7 +162,7 @@ def _look_ahead(load) -> None:
 
 def _teachers(texts_of_fields: dict[str, str]):
     """Returns what loads the teachers, once the flags have been found good; nothing where there are no teachers."""
-    load = teachers_of(_TEACHERS.value or [], _CARDS.value, _THRESHOLDS.value, texts_of_fields)
+    load = teachers_of(_TEACHERS.value or [], _CARDS.value, _THRESHOLDS.value, texts_of_fields, _ALLOW_OPS.value)
     return load if _TEACHERS.value else ()
 
 

@@ -23,6 +23,7 @@ from must_tf.parsing import frozen
 from must_tf.tasks.loss import Term
 from must_tf.tasks.metric import Metric, Score
 from must_tf.tasks.outputs import Ranking
+from must_tf.tasks.reader import Reader
 from must_tf.trunk import Trunk
 
 Label = Any
@@ -60,7 +61,7 @@ class Task(abc.ABC):
     head_sees_target: ClassVar[bool] = False  # whether the head is called with `target=` too, in training
     loss_is_sum: ClassVar[bool] = True  # whether each image's part in the loss is its own; see `loss`
     has_frame: ClassVar[bool] = True  # whether outputs lie in the image, so that `to_image_frame` moves them
-    reader: ClassVar[Any] = None  # the `Reader` of foreign models' outputs; None: only students are teachers
+    reader: ClassVar[type[Reader] | None] = None  # of foreign models' outputs; None: only students are teachers
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

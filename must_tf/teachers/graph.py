@@ -12,8 +12,8 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from must_tf.quiet import quiet
-from must_tf.teachers.model import Model, Slot
-from must_tf.teachers.preparation import Preparation
+from must_tf.tasks.reader import Slot
+from must_tf.teachers.model import Model
 
 _MOST_BYTES = 2**26  # of weights that become constants, which takes many times their memory
 
@@ -35,7 +35,7 @@ class GraphModel(Model):
         """Runs the model."""
         return _arrays(self.run(tf.constant(images)))
 
-    def of_views(self, prepare: Preparation) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    def of_views(self, prepare: Any) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
         """Returns a graph that prepares views and runs the model."""
         graph = frozen(lambda views: self.run(prepare.in_graph(views)))
         return lambda views: _arrays(graph(tf.constant(views)))

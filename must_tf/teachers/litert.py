@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from must_tf.errors import UserError
-from must_tf.teachers.model import Model, Slot, optional, require_file
+from must_tf.tasks.reader import Slot
+from must_tf.teachers.model import Model, optional, require_file
 
 
 class LiteRtModel(Model):

@@ -9,7 +9,8 @@ import numpy as np
 
 from must_tf import storage
 from must_tf.errors import UserError
-from must_tf.teachers.model import Model, Slot, optional, require_file
+from must_tf.tasks.reader import Slot
+from must_tf.teachers.model import Model, optional, require_file
 
 _PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}

@@ -9,7 +9,9 @@ import tensorflow as tf
 
 from must_tf.errors import UserError
 from must_tf.geometry import Size
+from must_tf.teachers.card import Card
 from must_tf.teachers.graph import KerasModel
+from must_tf.teachers.spec import TeacherSpec
 
 _PROBE = (256, 256)
 _BOXES = {"yxyx": "yxyx", "xyxy": "xyxy", "xywh": "xywh", "center_xywh": "cxcywh"}
@@ -33,6 +35,11 @@ class PresetModel(KerasModel):
         self._prepare = prepare
         own = tuple(model.inputs[0].shape[1:3])
         super().__init__(model, self._found, (1, *(size or (_PROBE if None in own else own)), 3))
+
+    @classmethod
+    def open(cls, spec: TeacherSpec, card: Card | None) -> "PresetModel":
+        """Opens a preset; its card says the size and, of some libraries, the kind of model."""
+        return cls(spec.path, card)  # type: ignore[arg-type, call-arg]
 
     def sha256(self) -> str:
         """Returns the digest of the folder; of a preset by name, that of its weights."""

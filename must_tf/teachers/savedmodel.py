@@ -5,8 +5,10 @@ from pathlib import Path
 import tensorflow as tf
 
 from must_tf.errors import UserError, nearest
+from must_tf.tasks.reader import Slot
+from must_tf.teachers.card import Card
 from must_tf.teachers.graph import GraphModel, slot
-from must_tf.teachers.model import Slot
+from must_tf.teachers.spec import TeacherSpec
 
 USUAL = "serving_default"
 
@@ -41,6 +43,11 @@ class SavedModel(GraphModel):
         self._function = known[signature]
         arguments = self._function.structured_input_signature[1]
         self.inputs = tuple(slot(name, spec) for name, spec in sorted(arguments.items()))
+
+    @classmethod
+    def open(cls, spec: TeacherSpec, card: Card | None) -> "SavedModel":
+        """Opens the signature that the card names."""
+        return cls(spec.path, card.signature if card else None)
 
     def outputs(self) -> tuple[Slot, ...]:
         """Returns what the signature gives."""

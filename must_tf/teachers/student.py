@@ -16,6 +16,7 @@ from must_tf.tasks import Task, check_thresholds, to_json
 from must_tf.tasks.task import Outputs
 from must_tf.teachers.graph import frozen
 from must_tf.teachers.model import versions
+from must_tf.teachers.spec import TeacherSpec
 from must_tf.teachers.teacher import Teacher, void
 
 _UNKNOWN = "unknown"
@@ -25,12 +26,12 @@ class StudentTeacher(Teacher):
     """One head of a finished student.
 
     Args:
-      workdir: of the run.
-      name: the task to label. A student with one task serves it under any name.
-      thresholds: fields of its task that are to be others (`min_score`, `doubtful_score`); part of its id.
+      spec: the workdir of the run, the task to label (a student with one task serves it under any name), and fields of
+        its task that are to be others, which are part of the teacher's id.
     """
 
-    def __init__(self, workdir: str, name: str, thresholds: Mapping[str, float]):
+    def __init__(self, spec: TeacherSpec):
+        workdir, name, thresholds = spec.path, spec.task, spec.thresholds
         self.workdir = Path(workdir)
         own = find_task(workdir, name, thresholds)
         self.student = load_student(workdir)
@@ -42,6 +43,11 @@ class StudentTeacher(Teacher):
         head = f".{name}" if len(self.student.tasks) > 1 or name != own.name else ""
         others = "".join(f"-{field}{value:g}" for field, value in sorted(thresholds.items()))
         self.id = f"{self.workdir.name}{head}-{self.sha256[:8]}{others}"
+
+    @staticmethod
+    def check(spec: TeacherSpec) -> None:
+        """Raises a `UserError` where the run has no such task, or the task no such threshold."""
+        find_task(spec.path, spec.task, spec.thresholds)
 
     def __call__(self, images: np.ndarray) -> Outputs:
         """Runs the student in inference mode."""

@@ -2,7 +2,6 @@
 
 import abc
 import functools
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from must_tf import geometry
 from must_tf.geometry import Geometry, Size
 from must_tf.tasks import Task
 from must_tf.tasks.task import Label, Outputs
+from must_tf.teachers.spec import TeacherSpec
 
 RESIZES = {"fit": geometry.fit, "stretch": geometry.stretch, "crop": geometry.center_crop}
 
@@ -33,11 +33,11 @@ class Teacher(abc.ABC):
     id: str
     input_size: Size
     resize: str = "fit"
-    loaded_from: tuple[str, str, str | None, tuple[tuple[str, float], ...], str] | None = None  # of load_teacher
+    spec: TeacherSpec | None = None  # what it was loaded from
 
     def __reduce_ex__(self, protocol):
-        """A teacher goes to another process as what loads it; that process loads it once."""
-        return super().__reduce_ex__(protocol) if self.loaded_from is None else (_load_once, self.loaded_from)
+        """A teacher goes to another process as what it was loaded from; that process loads it once."""
+        return super().__reduce_ex__(protocol) if self.spec is None else (_load_once, (self.spec,))
 
     def geometry(self, image_size: Any) -> Geometry:
         """Returns how an image of this height and width, int [2], becomes a view."""
@@ -134,10 +134,7 @@ def _move(
     return view
 
 
-@functools.lru_cache
-def _load_once(
-    task: str, where: str, card: str | None, thresholds: tuple[tuple[str, float], ...], fields: str
-) -> Teacher:
-    from must_tf.teachers import load_teacher
+def _load_once(spec: TeacherSpec) -> Teacher:
+    from must_tf.teachers.loading import load_once
 
-    return load_teacher(task, where, card, dict(thresholds), json.loads(fields))
+    return load_once(spec)

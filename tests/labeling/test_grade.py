@@ -175,7 +175,6 @@ def test_boxes_move_with_the_image():
 
 
 def test_a_student_can_be_asked(classifier_run):
-    from must_tf.teachers import load_teacher
 
-    scores = flip_agreement(load_teacher("scene", f"student:{classifier_run}"), IMAGES[:2])
+    scores = flip_agreement(toy.load("scene", f"student:{classifier_run}"), IMAGES[:2])
     assert set(scores) == {"top1"} and 0 <= scores["top1"] <= 1

@@ -15,7 +15,6 @@ from must_tf import storage as file_tools
 from must_tf.errors import UserError
 from must_tf.labeling import label
 from must_tf.records import HUMAN, open_dataset, read_manifest, verify
-from must_tf.teachers import load_teacher, load_teachers
 
 
 def save(path, image, **arguments):
@@ -360,7 +359,7 @@ def test_manifest_tells_all_of_a_foreign_teacher(folder, tmp_path):
     card = {"task": "classification", "class_names": ["red", "green", "blue"], "activation": "probabilities"}
     card |= {"range": [0, 1], "license": "CC0-1.0", "source": "this test"}
     (tmp_path / "mean.keras.card.json").write_text(json.dumps(card))
-    teachers = load_teachers([f"color=keras:{tmp_path}/mean.keras"])
+    teachers = toy.load_all([f"color=keras:{tmp_path}/mean.keras"])
     manifest = label(folder, teachers, tmp_path / "out")
     assert manifest.counts == {"color": {teachers[0].id: 5}}
     told = json.loads((tmp_path / "out" / "manifest.json").read_text())["teachers"][teachers[0].id]
@@ -386,30 +385,30 @@ def test_manifest_tells_all_of_a_foreign_teacher(folder, tmp_path):
 )
 def test_wrong_teachers_are_refused(texts, said):
     with pytest.raises(UserError, match=said):
-        load_teachers(texts)
+        toy.load_all(texts)
 
 
 def test_student_serves_its_tasks_by_name(toy_run):
-    teacher = load_teacher("depth", f"student:{toy_run}")
+    teacher = toy.load("depth", f"student:{toy_run}")
     assert (teacher.task, teacher.input_size) == (toy.DEPTH, toy.VIEW)
     assert teacher(np.zeros([1, *toy.VIEW, 3], np.uint8))["depth"].shape == (1, *toy.VIEW, 1)
     with pytest.raises(UserError, match="no task 'dept'; did you mean 'depth'"):
-        load_teacher("dept", f"student:{toy_run}")
+        toy.load("dept", f"student:{toy_run}")
 
 
 def test_student_with_one_task_serves_it_under_any_name(classifier_run):
-    teacher = load_teacher("other", f"student:{classifier_run}")
+    teacher = toy.load("other", f"student:{classifier_run}")
     assert teacher.task.name == "other" and teacher.task.class_names == toy.SCENE.class_names
     assert json.loads(json.dumps(teacher.describe()))["task"]["name"] == "other"
 
 
 def test_id_of_a_teacher_is_that_of_its_weights(toy_run, classifier_run):
-    some, same, other = (load_teacher("scene", f"student:{where}").id for where in (toy_run, toy_run, classifier_run))
+    some, same, other = (toy.load("scene", f"student:{where}").id for where in (toy_run, toy_run, classifier_run))
     assert some == same != other
 
 
 def test_real_student_labels_a_folder(folder, toy_run, tmp_path):
-    teachers = load_teachers([f"{task.name}=student:{toy_run}" for task in toy.TASKS if task != toy.STUFF])
+    teachers = toy.load_all([f"{task.name}=student:{toy_run}" for task in toy.TASKS if task != toy.STUFF])
     manifest = label(folder, teachers, tmp_path / "out", 3, allow_empty=True)  # the toy sees no box
     assert manifest.count == 5
     assert verify(open_dataset(tmp_path / "out")).problems == []

@@ -19,7 +19,6 @@ from must_tf.errors import UserError
 from must_tf.labeling import label, runners
 from must_tf.labeling.shard import Job
 from must_tf.records import Plan
-from must_tf.teachers import load_teachers
 
 
 def files(folder):
@@ -28,7 +27,7 @@ def files(folder):
 
 @pytest.fixture(scope="module")
 def teachers(toy_run):
-    return load_teachers([f"depth=student:{toy_run}", f"scene=student:{toy_run}"])
+    return toy.load_all([f"depth=student:{toy_run}", f"scene=student:{toy_run}"])
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import specimens
 import tensorflow as tf
 import toy
 
@@ -24,7 +25,7 @@ def test_record_comes_back(record):
     for field in ("encoded", "format", "height", "width", "id", "origins"):
         assert getattr(back, field) == getattr(record, field)
     for task in toy.TASKS:
-        toy.assert_same_label(task, back.labels[task.name], record.labels[task.name])
+        specimens.of(task).assert_same(task, back.labels[task.name], record.labels[task.name])
 
 
 def test_what_comes_back_gives_the_same_bytes_again(record):
@@ -42,7 +43,9 @@ def test_record_holds_no_key_of_tasks_that_nobody_asked_for(record):
 def test_tasks_can_be_read_apart(record):
     serialized = serialize(record, toy.TASKS)
     for task in toy.TASKS:
-        toy.assert_same_label(task, deserialize(serialized, [task]).labels[task.name], record.labels[task.name])
+        specimens.of(task).assert_same(
+            task, deserialize(serialized, [task]).labels[task.name], record.labels[task.name]
+        )
 
 
 def test_absent_labels_are_absent(record):

@@ -1,29 +1,27 @@
 """What every kind of task promises, stated once for all of them."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+import specimens
 import tensorflow as tf
 import toy
 from hypothesis import given
 from hypothesis import strategies as st
 
+from must_tf.errors import UserError
 from must_tf.geometry import Geometry, fit, move_image, random_view, stretch
-from must_tf.records import deserialize, serialize
-from must_tf.tasks import Classification, Depth, Detection, Normals, Segmentation, from_json, to_json
+from must_tf.records import check_same_labels, deserialize, serialize
+from must_tf.tasks import KINDS, from_json, to_json
 
 each_task = pytest.mark.parametrize("task", toy.VARIANTS, ids=lambda task: task.name)
-each_kind = pytest.mark.parametrize("task", toy.TASKS, ids=lambda task: task.name)
+KINDS_OF_TASK = [one.tasks[0] for one in specimens.SPECIMENS.values()]
+each_kind = pytest.mark.parametrize("task", KINDS_OF_TASK, ids=lambda task: task.name)
+each_framed = pytest.mark.parametrize("task", [t for t in KINDS_OF_TASK if t.has_frame], ids=lambda task: task.name)
 seeds = st.integers(0, 2**32 - 1)
 sides = st.sampled_from([1, 2, 7, 13, 40])
-
-
-def known(task, label):
-    """Which pixels of a label count."""
-    if isinstance(task, Segmentation):
-        return (label >= 0) & (label < task.num_classes)
-    return np.isfinite(label) if isinstance(task, Depth) else np.any(label, -1)
 
 
 def through_record(task, label, height, width):
@@ -39,7 +37,7 @@ def through_record(task, label, height, width):
 @given(seeds, sides, sides)
 def test_label_comes_back_from_a_record_within_the_stated_bound(task, seed, height, width):
     label = toy.random_label(task, np.random.default_rng(seed), height, width)
-    toy.assert_same_label(task, through_record(task, label, height, width), label)
+    specimens.of(task).assert_same(task, through_record(task, label, height, width), label)
 
 
 @each_task
@@ -51,7 +49,7 @@ def test_absent_label_is_none(task):
 def test_label_that_came_back_comes_back_the_same_again(task):
     label = toy.random_label(task, np.random.default_rng(0), 7, 13)
     once = through_record(task, label, 7, 13)
-    toy.assert_same_label(task, through_record(task, once, 7, 13), once)
+    specimens.of(task).assert_same(task, through_record(task, once, 7, 13), once)
 
 
 @each_task
@@ -74,40 +72,15 @@ def test_flip_twice_is_identity(task, seed):
     tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), start, end)
 
 
-def marker_label(task, box, height, width):
+def marker(task, box, height, width):
     """A label that marks the pixels ymin:ymax, xmin:xmax, and nothing else."""
     ymin, xmin, ymax, xmax = box
     inside = np.zeros((height, width), bool)
     inside[ymin:ymax, xmin:xmax] = True
-    if isinstance(task, Detection):
-        boxes = np.array([[ymin / height, xmin / width, ymax / height, xmax / width]], np.float32)
-        return {"boxes": boxes, "classes": np.array([1])}
-    if isinstance(task, Segmentation):
-        return np.where(inside, 1, 0)
-    if isinstance(task, Depth):
-        return np.where(inside, 9.0, 1.0)
-    return np.where(inside[..., None], (0.0, 1.0, 0.0), (0.0, 0.0, -1.0))
+    return specimens.of(task).marker_label(task, inside)
 
 
-def marked(task, values):
-    """The box of what a target or outputs mark, in pixels of a map of 64, or None."""
-    if isinstance(task, Detection):
-        real = values["classes"] >= 0
-        return values["boxes"][real][0] * 64 if real.any() else None
-    inside = {
-        Segmentation: lambda: values["mask"][..., 0] == 1 if "mask" in values else values["probs"][..., 1] > 0.5,
-        Depth: lambda: values["depth"][..., 0] > 5,
-        Normals: lambda: values["normals"][..., 1] > 0.7,
-    }[type(task)]()
-    return extent(inside)
-
-
-def extent(inside):
-    y, x = np.nonzero(inside)
-    return np.array([y.min(), x.min(), y.max() + 1, x.max() + 1]) if len(y) else None
-
-
-@pytest.mark.parametrize("task", toy.TASKS[1:], ids=lambda task: task.name)
+@each_framed
 @given(seeds)
 def test_label_moves_with_its_image(task, seed):
     rng = np.random.default_rng(seed)
@@ -117,13 +90,14 @@ def test_label_moves_with_its_image(task, seed):
     image = np.zeros((height, width, 3), np.uint8)
     image[top : top + 24, left : left + 24] = 255
     geometry = random_view(tf.constant([seed % 2**31, 1]), (height, width), toy.VIEW, (0.7, 2.0))
-    label = marker_label(task, box, height, width)
-    found = marked(task, toy.numpy(task.transform(toy.target(task, label, height, width), geometry)))
-    seen = extent(move_image(tf.constant(image), geometry).numpy()[..., 0] > 127)
+    label = marker(task, box, height, width)
+    moved = toy.numpy(task.transform(toy.target(task, label, height, width), geometry))
+    found = specimens.of(task).marked(task, moved)
+    seen = specimens.extent(move_image(tf.constant(image), geometry).numpy()[..., 0] > 127)
     if seen is None or found is None:  # out of the view, but for a sliver
-        assert seen is None or ((seen[2:] - seen[:2]).min() < 16 and isinstance(task, Detection))
+        assert seen is None or ((seen[2:] - seen[:2]).min() < 16 / 64 and specimens.of(task).empty_is_label)
     else:
-        np.testing.assert_allclose(found, seen, atol=1.6)
+        np.testing.assert_allclose(found, seen, atol=1.6 / 64)
 
 
 def test_flip_turns_the_x_of_normals_alone():
@@ -139,19 +113,18 @@ def test_class_stays_under_any_geometry():
     np.testing.assert_array_equal(before["probs"], after["probs"])
 
 
-@pytest.mark.parametrize("task", toy.TASKS[1:], ids=lambda task: task.name)
+@each_framed
 @pytest.mark.parametrize("size", [(128, 64), (50, 100), (64, 64), (200, 190)])
 def test_restore_undoes_fit(task, size):
     height, width = size
     box = (height // 4, width // 2, height // 4 + height // 2, width // 2 + width // 4)
     geometry = fit(size, toy.VIEW)
-    view = toy.numpy(task.transform(toy.target(task, marker_label(task, box, height, width), *size), geometry))
+    view = toy.numpy(task.transform(toy.target(task, marker(task, box, height, width), *size), geometry))
     outputs = toy.numpy(task.to_image_frame(toy.perfect_outputs(task, view), geometry))
-    if isinstance(task, Detection):
-        found = outputs["boxes"][0] * (height, width, height, width)
-    else:
-        assert next(iter(outputs.values())).shape[:2] == size
-        found = marked(task, outputs)
+    for output in task.outputs:
+        if output.axes[:2] == ("height", "width"):
+            assert outputs[output.name].shape[:2] == size
+    found = specimens.of(task).marked(task, outputs) * (height, width, height, width)
     np.testing.assert_allclose(found, box, atol=1 + max(size) / 64)
 
 
@@ -160,24 +133,12 @@ def test_restore_undoes_fit(task, size):
 
 def hard_label(task, seed=3):
     """A label that one prediction fits perfectly."""
-    if isinstance(task, Classification):
-        return 1
-    if isinstance(task, Detection):
-        boxes = np.array([[0.1, 0.1, 0.4, 0.5], [0.5, 0.5, 0.9, 0.8]], np.float32)
-        return {"boxes": boxes, "classes": np.array([0, 1])}
-    return toy.random_label(task, np.random.default_rng(seed), *toy.VIEW)
+    return specimens.of(task).hard_label(task, np.random.default_rng(seed))
 
 
 def empty_labels(task):
     """Labels with nothing in them that counts."""
-    height, width = toy.VIEW
-    if isinstance(task, Detection):
-        return [{"boxes": np.zeros((0, 4)), "classes": np.zeros(0, int)}]
-    if isinstance(task, Segmentation):
-        return [np.full((height, width), task.ignore), np.full((height, width), -1)]
-    if isinstance(task, Depth):
-        return [np.full((height, width), np.nan), np.full((height, width), -np.inf)]
-    return [np.zeros((height, width, 3)), np.full((height, width, 3), np.nan)] if isinstance(task, Normals) else []
+    return specimens.of(task).empty_labels(task, *toy.VIEW)
 
 
 def loss_and_gradient(task, target, prediction):
@@ -204,7 +165,7 @@ def test_loss_is_0_exactly_where_an_image_is_not_labeled(task):
     target = toy.batch([toy.view_target(task, label, *toy.VIEW) for label in labels])
     labeled = task.has_label(target)
     assert labeled.dtype == tf.bool and labeled.shape == (len(labels),)
-    empty = [isinstance(task, Detection)] * len(empty_labels(task))  # "nothing is here" is a label
+    empty = [specimens.of(task).empty_is_label] * len(empty_labels(task))
     np.testing.assert_array_equal(labeled, [True, False, True, *empty, False])
     loss = toy.image_losses(task, target, toy.random_prediction(task, rng, len(labels)))
     np.testing.assert_array_equal(loss != 0, labeled)
@@ -216,7 +177,7 @@ def test_loss_and_gradient_of_labels_without_content_are_finite(task):
         target = toy.batch([toy.view_target(task, label, *toy.VIEW)])
         loss, gradients = loss_and_gradient(task, target, toy.random_prediction(task, np.random.default_rng(0), 1))
         assert np.isfinite(loss).all() and all(np.isfinite(gradient).all() for gradient in gradients)
-        assert isinstance(task, Detection) == bool(loss[0] > 0)  # "nothing is here" is something to learn
+        assert specimens.of(task).empty_is_label == bool(loss[0] > 0)  # "nothing is here" is something to learn
 
 
 @each_task
@@ -273,18 +234,7 @@ def test_outputs_of_a_perfect_prediction_are_the_label(task):
     outputs = toy.numpy(task.decode_predictions(toy.perfect_prediction(task, one), tf.constant(toy.VIEW)))
     label = task.label(toy.numpy(one))
     back = task.pseudo_label({key: value[0] for key, value in outputs.items()})
-    if isinstance(task, Classification):
-        assert np.argmax(back) == label
-    elif isinstance(task, Detection):
-        order = np.argsort(back["classes"])
-        np.testing.assert_array_equal(back["classes"][order], label["classes"])
-        np.testing.assert_allclose(back["boxes"][order], label["boxes"], atol=1e-4)
-    elif isinstance(task, Segmentation):
-        np.testing.assert_array_equal(back[known(task, label)], label[known(task, label)])
-    elif isinstance(task, Depth):
-        np.testing.assert_allclose(back[np.isfinite(label)], label[np.isfinite(label)], rtol=1e-4)
-    else:
-        np.testing.assert_allclose(back[np.any(label, -1)], label[np.any(label, -1)], atol=1e-4)
+    specimens.of(task).assert_close(task, back, label, exact=True)
 
 
 @each_task
@@ -331,14 +281,7 @@ def test_confident_teacher_gives_back_the_label(task):
     one = toy.numpy(toy.view_target(task, label, *toy.VIEW))
     back = task.pseudo_label(toy.perfect_outputs(task, one))
     stored = through_record(task, back, *toy.VIEW)
-    if isinstance(task, Classification):
-        assert np.argmax(stored) == label
-    elif isinstance(task, Detection):
-        np.testing.assert_allclose(stored["boxes"], label["boxes"])
-        np.testing.assert_array_equal(stored["classes"], label["classes"])
-    else:
-        valid = known(task, label)
-        np.testing.assert_allclose(stored[valid], label[valid], atol=0.02, rtol=1e-2)
+    specimens.of(task).assert_close(task, stored, label, exact=False)
 
 
 # Pictures and counts
@@ -360,7 +303,7 @@ def test_picture_has_the_size_of_its_image_and_leaves_the_image_alone(task, size
 def test_picture_shows_the_label(task):
     rng = np.random.default_rng(11)
     image = toy.random_image(rng, 96, 96)
-    assert (task.draw(image, toy.random_label(task, rng, 96, 96)) != image).any() or isinstance(task, Detection)
+    assert (task.draw(image, toy.random_label(task, rng, 96, 96)) != image).any() or specimens.of(task).empty_is_label
 
 
 @each_task
@@ -369,18 +312,7 @@ def test_statistics_add_up_to_what_is_there(task, seed):
     label = toy.random_label(task, np.random.default_rng(seed), 9, 14)
     found = task.statistics(label)
     assert all(isinstance(value, (int, float)) and np.isfinite(value) for value in found.values())
-    if isinstance(task, Classification):
-        assert sum(found.values()) == 1
-    elif isinstance(task, Detection):
-        assert found.pop("boxes") == len(label["boxes"]) == sum(found.values())
-    elif isinstance(task, Segmentation):
-        assert sum(found.values()) == pytest.approx(1)
-        assert found.get("ignored", 0) == pytest.approx(1 - known(task, label).mean())
-    elif isinstance(task, Depth):
-        assert found["valid"] == pytest.approx(np.isfinite(label).mean())
-        assert found["mean"] == pytest.approx(np.nanmean(label))
-    else:
-        assert found["valid"] == pytest.approx(np.any(label, -1).mean())
+    specimens.of(task).assert_counted(task, label, found)
 
 
 @each_kind
@@ -401,4 +333,43 @@ def test_targets_of_any_image_size_have_one_structure_and_shape(task):
 def test_stretch_shows_every_pixel_of_an_image_of_the_views_size():
     label = toy.random_label(toy.STUFF, np.random.default_rng(13), *toy.VIEW)
     moved = toy.STUFF.transform(toy.target(toy.STUFF, label, *toy.VIEW), stretch(toy.VIEW, toy.VIEW))
-    np.testing.assert_array_equal(moved["mask"][..., 0], np.where(known(toy.STUFF, label), label, toy.STUFF.ignore))
+    specimens.of(toy.STUFF).assert_same(toy.STUFF, moved["mask"].numpy()[..., 0], label)
+
+
+# Declarations
+
+
+def test_every_registered_kind_has_a_specimen():
+    assert set(specimens.SPECIMENS) == set(KINDS)
+
+
+@each_task
+def test_outputs_are_those_that_the_kind_declares(task):
+    found = task.decode_predictions(toy.random_prediction(task, np.random.default_rng(0), 2), tf.constant(toy.VIEW))
+    assert {output.name: 1 + len(output.axes) for output in task.outputs} == {k: v.ndim for k, v in found.items()}
+    for output in task.outputs:
+        if output.axes[:2] == ("height", "width"):
+            assert found[output.name].shape[1:3] == toy.VIEW
+    if task.ranking:
+        columns = {task.ranking.score, task.ranking.valid, *task.ranking.columns}
+        assert columns == set(task.ranking.columns) <= set(found)
+
+
+@each_task
+def test_features_are_named_after_the_task_and_thresholds_are_fields(task):
+    assert all(key.startswith(f"{task.name}/") for key in task.features())
+    label = toy.random_label(task, np.random.default_rng(0), 9, 14)
+    assert set(task.encode(label)) <= set(task.features())
+    fields = {field.name for field in dataclasses.fields(task)}
+    assert {*task.thresholds, *(task.identity_fields or ())} <= fields
+
+
+@each_task
+def test_labels_of_another_identity_are_refused_by_name(task):
+    check_same_labels("here", [task], [dataclasses.replace(task)])
+    for stranger in specimens.of(task).strangers(task):
+        with pytest.raises(UserError, match=f"here: task '{task.name}' has "):
+            check_same_labels("here", [task], [stranger])
+    other = next(one for one in KINDS_OF_TASK if one.kind != task.kind)
+    with pytest.raises(UserError, match=f"here: task '{task.name}' has kind '{task.kind}', not '{other.kind}'"):
+        check_same_labels("here", [task], [dataclasses.replace(other, name=task.name)])

@@ -1,17 +1,20 @@
+import dataclasses
 import json
 
 import pytest
 import yaml
 
 from must_tf.errors import UserError
-from must_tf.teachers import Card, read_card
+from must_tf.tasks import KINDS
+from must_tf.teachers.card import Card, Input, read_card
 
 GOOD = {"task": "classification", "class_names": ["cat", "dog"], "range": [0, 1], "mean": [0.5, 0.5, 0.5]}
 
 
 def write(tmp_path, **fields):
     path = tmp_path / "card.yaml"
-    path.write_text(yaml.safe_dump(GOOD | fields))
+    usual = {"task": fields["task"]} if fields.get("task") in ("depth", "normals") else GOOD
+    path.write_text(yaml.safe_dump(usual | fields))
     return path
 
 
@@ -19,13 +22,13 @@ def test_yaml_and_json_say_the_same(tmp_path):
     (tmp_path / "card.json").write_text(json.dumps(GOOD))
     one, other = read_card(write(tmp_path)), read_card(tmp_path / "card.json")
     assert one.to_json() == other.to_json() == GOOD
-    assert one.class_names == ("cat", "dog")
+    assert one.reader.class_names == ("cat", "dog")
 
 
 def test_class_names_come_from_a_file_beside_the_card(tmp_path):
     (tmp_path / "names.txt").write_text("cat\nhot dog\n\n")
     card = read_card(write(tmp_path, class_names=[], class_names_file="names.txt"))
-    assert card.class_names == ("cat", "hot dog")
+    assert card.reader.class_names == ("cat", "hot dog")
     with pytest.raises(UserError, match=r"no.txt: no such file; class_names_file is looked for beside the card"):
         read_card(write(tmp_path, class_names_file="no.txt"))
 
@@ -38,37 +41,38 @@ def test_what_a_model_says_fills_what_the_card_does_not(tmp_path):
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({"mena": [1, 2, 3]}, "field 'mena' is unknown; did you mean 'mean'"),
-        ({"task": "boxes"}, "task: 'boxes' received; expected one of classification,"),
-        ({"class_names": []}, "class_names: none received; a teacher of classification has class names"),
+        ({"mena": [1, 2, 3]}, "field 'mena' is unknown in a card of classification; did you mean 'mean'"),
+        ({"min_score": 0.3}, "field 'min_score' is unknown in a card of classification; it is of detection, segm"),
+        ({"task": "boxes"}, "task: task kind 'boxes' is unknown; known: classification, depth,"),
+        ({"class_names": []}, "class_names: none received; expected the model's classes"),
         ({"class_names": ["cat", "cat"]}, "class_names: 'cat' is there twice"),
-        ({"class_names": ["cat", False]}, "class_names: False received; expected text: put it in quotes"),
+        ({"class_names": ["cat", False]}, r"class_names\[1\]: False received; expected text: put it in quotes"),
         ({"classes": {"cta": "animal"}}, "the model has no class 'cta'; did you mean 'cat'"),
         ({"classes": {"cat": "anmal"}, "task_classes": ["animal"]}, "'anmal' is not in task_classes; did you mean 'a"),
-        ({"mean": 0.5}, "mean: 0.5 received; expected a list"),
+        ({"mean": 0.5}, "mean: 0.5 received; expected 3 numbers"),
         ({"mean": [0.5]}, r"mean: \[0.5\] received; expected 3 numbers"),
-        ({"range": ["low", 1]}, "expected 2 numbers"),
-        ({"input_size": [224]}, "input_size: .* expected 2 numbers"),
+        ({"range": ["low", 1]}, r"range\[0\]: 'low' received; expected a number"),
+        ({"input_size": [224]}, "input_size: .* expected 2 whole numbers"),
         ({"input_size": [0, 224]}, "expected height and width above 0"),
-        ({"min_score": "high"}, "min_score: 'high' received; expected a number"),
-        ({"suppressed": "maybe"}, "suppressed: 'maybe' received; expected true or false"),
+        ({"task": "detection", "min_score": "high"}, "min_score: 'high' received; expected a number"),
+        ({"task": "detection", "suppressed": "maybe"}, "suppressed: 'maybe' received; expected true or false"),
         ({"layout": "HWC"}, "layout: 'HWC' received; expected one of NHWC, NCHW"),
         ({"outputs": ["probs"]}, "outputs: .* expected names with values"),
-        ({"min_score": 50}, "min_score: 50 received; expected a number from 0 to 1"),
-        ({"doubtful_score": -0.1}, "doubtful_score: -0.1 received; expected a number from 0 to 1"),
-        ({"min_score": float("nan")}, "min_score: nan received; expected a number from 0 to 1"),
+        ({"task": "detection", "min_score": 50}, "min_score: 50.0 received; expected a number from 0 to 1"),
+        ({"task": "detection", "doubtful_score": -0.1}, "doubtful_score: -0.1 received; expected a number from 0 to 1"),
+        ({"task": "detection", "min_score": float("nan")}, "min_score: nan received; expected a number from 0 to 1"),
         ({"top_k": -1}, "top_k: -1 received; expected 0 or more"),
-        ({"nms_iou": 50}, "nms_iou: 50 received; expected above 0, and at most 1"),
-        ({"nms_iou": 0}, "nms_iou: 0 received; expected above 0"),
-        ({"depth_scale": 0}, "depth_scale: 0 received; expected above 0, and finite"),
-        ({"max_depth": 0}, "max_depth: 0 received; expected above 0, and finite"),
-        ({"max_depth": float("inf")}, "max_depth: inf received; expected above 0, and finite"),
-        ({"range": [1, 1]}, r"range: \[1, 1\] received; expected two numbers that differ"),
-        ({"range": [0, float("inf")]}, r"range: \[0, inf\] received; expected finite numbers"),
-        ({"range": [False, True]}, "range: .* expected 2 numbers"),
-        ({"std": [1, 0, 1]}, r"std: \[1, 0, 1\] received; expected above 0"),
-        ({"box_scales": [10, 10, 5, 0]}, "box_scales: .* expected above 0"),
-        ({"normals_axes": [1, 0, -1]}, "normals_axes: .* expected 1 or -1 for each axis"),
+        ({"task": "detection", "nms_iou": 50}, "nms_iou: 50.0 received; expected above 0, and at most 1"),
+        ({"task": "detection", "nms_iou": 0}, "nms_iou: 0.0 received; expected above 0"),
+        ({"task": "depth", "depth_scale": 0}, "depth_scale: 0.0 received; expected above 0, and finite"),
+        ({"task": "depth", "max_depth": 0}, "max_depth: 0.0 received; expected above 0, and finite"),
+        ({"task": "depth", "max_depth": float("inf")}, "max_depth: inf received; expected above 0, and finite"),
+        ({"range": [1, 1]}, r"range: \[1.0, 1.0\] received; expected two numbers that differ"),
+        ({"range": [0, float("inf")]}, r"range: \[0.0, inf\] received; expected finite numbers"),
+        ({"range": [False, True]}, r"range\[0\]: False received; expected a number"),
+        ({"std": [1, 0, 1]}, r"std: \[1.0, 0.0, 1.0\] received; expected above 0"),
+        ({"task": "detection", "box_scales": [10, 10, 5, 0]}, "box_scales: .* expected above 0"),
+        ({"task": "normals", "normals_axes": [1, 0, -1]}, "normals_axes: .* expected 1 or -1 for each axis"),
         ({"classes": {}}, "classes: none received; leave the field out"),
     ],
 )
@@ -101,9 +105,11 @@ def test_files_that_are_no_utf8_are_named(tmp_path):
 
 def test_mark_that_windows_puts_first_is_no_part_of_a_name(tmp_path):
     (tmp_path / "names.txt").write_bytes("cat\ndog".encode("utf-8-sig"))
-    assert read_card(write(tmp_path, class_names=[], class_names_file="names.txt")).class_names == ("cat", "dog")
+    assert read_card(write(tmp_path, class_names=[], class_names_file="names.txt")).reader.class_names == ("cat", "dog")
 
 
 def test_every_field_is_documented():
-    for name in Card.__dataclass_fields__:
-        assert f"      {name}: " in Card.__doc__
+    for part in (Input, Card, *(kind.reader for kind in KINDS.values())):
+        documented = "".join(base.__doc__ for base in part.__mro__ if dataclasses.is_dataclass(base))
+        for name in part.__dataclass_fields__:
+            assert f"      {name}: " in documented

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+import toy
 import yaml
 
 from must_tf.errors import UserError
 from must_tf.tasks.detection.anchors import make_anchors
-from must_tf.teachers import Card, load_teacher
 from must_tf.teachers.draft import draft
 from must_tf.teachers.foreign import ForeignTeacher
 from must_tf.teachers.model import Model, Slot
@@ -87,7 +87,7 @@ class Torchvision(Rule):
 
 def teacher(model, **fields):
     defaults = {"task": "detection", "class_names": ("a", "b"), "range": (0, 1)}
-    return ForeignTeacher(model, Card(**defaults | fields), "boxes")
+    return ForeignTeacher(model, toy.card(**defaults | fields), "boxes")
 
 
 def anchored(kind, **fields):
@@ -190,7 +190,7 @@ def test_exported_onnx_without_a_batch_runs(tmp_path):
     card = {"task": "detection", "class_names": ["a", "b"], "background_first": True, "layout": "NCHW", "range": [0, 1]}
     card |= {"outputs": {"boxes": "boxes", "scores": "scores", "classes": "labels"}, "suppressed": True}
     (tmp_path / "card.yaml").write_text(yaml.safe_dump(card | {"box_format": "xyxy", "box_units": "pixels"}))
-    found = load_teacher("boxes", f"onnx:{tmp_path}/m.onnx", str(tmp_path / "card.yaml"))
+    found = toy.load("boxes", f"onnx:{tmp_path}/m.onnx", card=str(tmp_path / "card.yaml"))
     outputs = found(np.zeros([3, *VIEW, 3], np.uint8))
     np.testing.assert_allclose(outputs["boxes"][:, 0] * [*VIEW, *VIEW], [[12, 8, 36, 40]] * 3, rtol=1e-5)
     assert (outputs["classes"][:, 0].numpy() == 1).all() and (outputs["classes"][:, 1:].numpy() == -1).all()

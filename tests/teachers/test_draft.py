@@ -1,8 +1,9 @@
 import pytest
+import toy
 import yaml
 
 from must_tf.errors import UserError
-from must_tf.teachers import describe_model, load_teacher, read_card
+from must_tf.teachers import read_card
 
 KINDS = ("classification", "segmentation", "depth", "normals", "detection")
 
@@ -10,7 +11,7 @@ KINDS = ("classification", "segmentation", "depth", "normals", "detection")
 @pytest.mark.parametrize("kind", KINDS)
 def test_draft_is_a_card_that_guesses_the_kind_and_the_outputs(kind, saved, tmp_path):
     where = saved("savedmodel", kind)
-    text = describe_model(where)
+    text = toy.describe(where)
     assert "images: float32 [?, 16, 24, 3]" in text and "# guess" in text
     path = tmp_path / "draft.yaml"
     fields = yaml.safe_load(text)
@@ -19,19 +20,19 @@ def test_draft_is_a_card_that_guesses_the_kind_and_the_outputs(kind, saved, tmp_
         (tmp_path / "FILL_IN.txt").write_text("a\nb")
     path.write_text(text)
     assert read_card(path).input_size == (16, 24)
-    assert load_teacher("t", where, str(path)).task.kind == kind
+    assert toy.load("t", where, card=str(path)).task.kind == kind
 
 
 def test_unknown_format_is_named():
     with pytest.raises(UserError, match="did you mean 'onnx'"):
-        describe_model("onxx:model.onnx")
+        toy.describe("onxx:model.onnx")
     with pytest.raises(UserError, match=r"model\.tflite: no format; expected FORMAT:PATH, as litert:model\.tflite"):
-        describe_model("model.tflite")
+        toy.describe("model.tflite")
 
 
 def test_student_is_said_to_need_no_card():
     with pytest.raises(UserError, match="student:runs/a: a student needs no card"):
-        describe_model("student:runs/a")
+        toy.describe("student:runs/a")
 
 
 def test_draft_saved_where_it_says_is_found(saved, tmp_path):
@@ -40,9 +41,9 @@ def test_draft_saved_where_it_says_is_found(saved, tmp_path):
     card = tmp_path / "savedmodel-depth.card.json"
     card.unlink()
     with pytest.raises(UserError, match=f"must label --describe={where}"):
-        load_teacher("t", where)
-    text = describe_model(where)
+        toy.load("t", where)
+    text = toy.describe(where)
     (place,) = [line.rpartition(" ")[2] for line in text.splitlines() if "save it as" in line]
     with open(place, "w") as file:
         file.write(text)
-    assert load_teacher("t", where).task.kind == "depth"
+    assert toy.load("t", where).task.kind == "depth"

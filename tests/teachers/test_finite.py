@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import toy
 
-from must_tf.teachers import Card, load_teacher
 from must_tf.teachers.foreign import ForeignTeacher
 from must_tf.teachers.model import Model, Slot
 
@@ -62,9 +62,9 @@ class Marked(Model):
 
 def teacher(name, model, **fields):
     task = name.partition(",")[0]
-    names = () if task in ("depth", "normals") else ("a", "b")
+    names = None if task in ("depth", "normals") else ("a", "b")
     outputs = {role: role for role in model.arrays}
-    return ForeignTeacher(model, Card(task, class_names=names, range=(0, 1), outputs=outputs, **fields), "t")
+    return ForeignTeacher(model, toy.card(task, class_names=names, range=(0, 1), outputs=outputs, **fields), "t")
 
 
 def views(*white):
@@ -123,7 +123,7 @@ def test_of_a_student_too(task, bad, toy_run):
     """The others are as `Student.infer` has them."""
     import toy
 
-    found = load_teacher(task, f"student:{toy_run}")
+    found = toy.load(task, f"student:{toy_run}")
     student = found.student
     images = np.random.default_rng(0).integers(0, 256, (3, *toy.VIEW, 3), np.uint8)
     expected = student.infer(tf.constant(images))[task]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+import toy
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,6 @@ from scipy.special import softmax
 from must_tf.errors import UserError
 from must_tf.labeling import label_records
 from must_tf.records import Record
-from must_tf.teachers import Card, load_teacher, load_teachers, reading
 from must_tf.teachers.foreign import ForeignTeacher
 from must_tf.teachers.model import Model, Slot
 
@@ -53,7 +53,7 @@ def expected_outputs(kind, raw):
 @pytest.mark.parametrize("kind", ["classification", "segmentation", "depth", "normals", "detection"])
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_format_gives_what_the_model_says(form, kind, saved, by_hand, images):
-    teacher = load_teacher("mine", saved(form, kind))
+    teacher = toy.load("mine", saved(form, kind))
     assert (teacher.task.name, teacher.task.kind, teacher.input_size) == ("mine", kind, (16, 24))
     outputs = teacher(images)
     expected = expected_outputs(kind, by_hand(kind, images))
@@ -63,7 +63,7 @@ def test_every_format_gives_what_the_model_says(form, kind, saved, by_hand, imag
 
 
 def test_teacher_goes_to_another_process_as_what_loads_it(saved, images):
-    teacher = load_teacher("mine", saved("savedmodel", "depth"))
+    teacher = toy.load("mine", saved("savedmodel", "depth"))
     stored = pickle.dumps(teacher)
     again = pickle.loads(stored)
     assert len(stored) < 1000 and again.id == teacher.id
@@ -72,21 +72,21 @@ def test_teacher_goes_to_another_process_as_what_loads_it(saved, images):
 
 def test_card_may_be_of_fields_alone_or_of_some_in_place_of_its_files(saved, images, tmp_path):
     where = saved("savedmodel", "depth")
-    by_file = load_teacher("mine", where)
+    by_file = toy.load("mine", where)
     path = Path(where.partition(":")[2])
     (card,) = path.parent.glob("*.card.*")
     fields = yaml.safe_load(card.read_text())
-    assert load_teacher("mine", where, fields={"license": "MIT"}).describe()["license"] == "MIT"
+    assert toy.load("mine", where, fields={"license": "MIT"}).describe()["license"] == "MIT"
     card.unlink()
-    by_fields = load_teacher("mine", where, fields=fields)
+    by_fields = toy.load("mine", where, fields=fields)
     assert by_fields.id == by_file.id == pickle.loads(pickle.dumps(by_fields)).id
     np.testing.assert_array_equal(by_fields(images)["depth"], by_file(images)["depth"])
-    with pytest.raises(UserError, match="--cards: field 'rnage' is unknown; did you mean 'range'"):
-        load_teacher("mine", where, fields=fields | {"rnage": [0, 1]})
+    with pytest.raises(UserError, match="--cards: field 'rnage' is unknown in a card of depth; did you mean 'range'"):
+        toy.load("mine", where, fields=fields | {"rnage": [0, 1]})
 
 
 def test_manifest_names_file_card_and_libraries(saved, tmp_path):
-    teacher = load_teacher("mine", saved("savedmodel", "depth", license="MIT", source="https://example.org"))
+    teacher = toy.load("mine", saved("savedmodel", "depth", license="MIT", source="https://example.org"))
     described = teacher.describe()
     assert json.loads(json.dumps(described)) == described
     assert described["license"] == "MIT" and described["source"] == "https://example.org"
@@ -98,21 +98,20 @@ def test_manifest_names_file_card_and_libraries(saved, tmp_path):
 def test_card_is_part_of_the_identity(saved, tmp_path):
     where = saved("savedmodel", "depth")
     (tmp_path / "other.yaml").write_text("task: depth\nconvention: metric\nrange: [0, 1]\n")
-    one, other = load_teacher("mine", where), load_teacher("mine", where, str(tmp_path / "other.yaml"))
+    one, other = toy.load("mine", where), toy.load("mine", where, card=str(tmp_path / "other.yaml"))
     assert one.sha256 == other.sha256 and one.id != other.id
-    assert load_teacher("yours", where).id != one.id == load_teacher("mine", where).id  # its task is, too
+    assert toy.load("yours", where).id != one.id == toy.load("mine", where).id  # its task is, too
 
 
 def test_thresholds_are_as_if_the_card_had_them(saved, tmp_path):
-    own = load_teacher("mine", saved("savedmodel", "segmentation"))
-    card = dataclasses.replace(own.card, min_score=0.25)
-    (tmp_path / "card.json").write_text(json.dumps(card.to_json()))
-    written = load_teacher("mine", f"savedmodel:{own.model.path}", str(tmp_path / "card.json"))
-    flagged = load_teacher("mine", f"savedmodel:{own.model.path}", thresholds={"min_score": 0.25})
+    own = toy.load("mine", saved("savedmodel", "segmentation"))
+    (tmp_path / "card.json").write_text(json.dumps(own.card.to_json() | {"min_score": 0.25}))
+    written = toy.load("mine", f"savedmodel:{own.model.path}", card=str(tmp_path / "card.json"))
+    flagged = toy.load("mine", f"savedmodel:{own.model.path}", thresholds={"min_score": 0.25})
     assert flagged.describe() == written.describe() and flagged.id == written.id != own.id
     assert flagged.task.min_score == 0.25
     with pytest.raises(UserError, match="segmentation has no threshold 'doubtful_score'"):
-        load_teacher("mine", f"savedmodel:{own.model.path}", thresholds={"doubtful_score": 0.25})
+        toy.load("mine", f"savedmodel:{own.model.path}", thresholds={"doubtful_score": 0.25})
 
 
 WRONG = {
@@ -124,30 +123,36 @@ WRONG = {
     "range": ({"range": None}, "range: not given"),
     "std": ({"std": [1, 0, 1]}, "std: .* expected above 0"),
     "convention": ({"convention": None}, "convention: not given; see must label --describe=savedmodel:"),
-    "kind": ({"task": "normals"}, r"outputs: normals: shape \[2, 8, 12, 1\]; the last axis \(channels\) must be 3"),
-    "classes": ({"task": "segmentation", "class_names": ["a", "b", "c"], "activation": "logits"}, "probs is of 1 cl"),
-    "axes": ({"task": "classification", "class_names": ["a"], "activation": None}, "activation: not given"),
+    "kind": (
+        {"task": "normals", "convention": None},
+        r"outputs: normals: shape \[2, 8, 12, 1\]; the last axis \(channels\) must be 3",
+    ),
+    "classes": (
+        {"task": "segmentation", "convention": None, "class_names": ["a", "b", "c"], "activation": "logits"},
+        "probs is of 1 cl",
+    ),
+    "axes": ({"task": "classification", "convention": None, "class_names": ["a"]}, "activation: not given"),
 }
 
 
 def test_activation_that_the_values_speak_against_is_refused(saved, tmp_path):
     """Of logits that are called probabilities, and of probabilities that are called logits."""
     where = saved("savedmodel", "classification")
-    card = load_teacher("mine", where).card
+    card = toy.load("mine", where).card
     path = tmp_path / "card.json"
     path.write_text(json.dumps(card.to_json() | {"activation": "probabilities"}))
     with pytest.raises(
         UserError, match=r"card.json: activation: probabilities, but probs are between .* on gray; logits"
     ):
-        load_teacher("mine", where, str(path))
-    arrays = {"probs": softmax(np.random.default_rng(0).normal(size=(2, len(card.class_names))), -1)}
-    assert "activation: logits, but probs are probabilities already" in reading.unlikely(card, arrays)
-    assert reading.unlikely(dataclasses.replace(card, activation="probabilities"), arrays) is None
+        toy.load("mine", where, card=str(path))
+    arrays = {"probs": softmax(np.random.default_rng(0).normal(size=(2, len(card.reader.class_names))), -1)}
+    assert "activation: logits, but probs are probabilities already" in card.reader.unlikely(arrays)
+    assert dataclasses.replace(card.reader, activation="probabilities").unlikely(arrays) is None
 
 
 def test_missing_model_is_told_before_its_card(tmp_path):
     with pytest.raises(UserError, match=r"onnx:.*sge\.onnx: no such file"):
-        load_teacher("mine", f"onnx:{tmp_path / 'sge.onnx'}")
+        toy.load("mine", f"onnx:{tmp_path / 'sge.onnx'}")
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -155,14 +160,14 @@ def test_card_that_does_not_fit_is_one_line_that_names_it(name, saved):
     fields, message = WRONG[name]
     where = saved("savedmodel", "depth", **fields)
     with pytest.raises(UserError, match=message) as error:
-        load_teacher("mine", where)
+        toy.load("mine", where)
     assert ".card.json: " in str(error.value) and "\n" not in str(error.value)
 
 
 def test_number_of_class_names_must_be_the_models(saved):
     where = saved("savedmodel", "classification", class_names=["a", "b", "c"])
     with pytest.raises(UserError, match=r"class_names: 3 names, but probs is of 4 classes"):
-        load_teacher("mine", where)
+        toy.load("mine", where)
 
 
 def test_teachers_take_cards_by_task(saved, tmp_path):
@@ -170,17 +175,17 @@ def test_teachers_take_cards_by_task(saved, tmp_path):
     (tmp_path / "mine.json").write_text(
         json.dumps({"task": "depth", "convention": "metric", "range": [0, 1], "source": "mine"})
     )
-    teacher, other = load_teachers([f"far={where}", f"near={where}"], {"far": str(tmp_path / "mine.json")})
+    teacher, other = toy.load_all([f"far={where}", f"near={where}"], {"far": str(tmp_path / "mine.json")})
     assert (teacher.card.source, other.card.source) == ("mine", "unknown")
     with pytest.raises(UserError, match="no teacher for task 'fr'; did you mean 'far'"):
-        load_teachers([f"far={where}"], {"fr": "x.json"})
+        toy.load_all([f"far={where}"], {"fr": "x.json"})
 
 
 def test_all_teachers_are_checked_before_the_first_is_loaded(saved, tmp_path, monkeypatch):
     where = saved("savedmodel", "depth")
     (tmp_path / "bad.json").write_text(json.dumps({"task": "depth", "convention": "metrc"}))
     (tmp_path / "alone.onnx").touch()
-    monkeypatch.setattr("must_tf.teachers.open_model", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("must_tf.teachers.loading.open_model", lambda *_: pytest.fail("a model was loaded"))
     for second, card, thresholds, message in (
         (where, "bad.json", {}, "convention: 'metrc' received"),
         (f"onnx:{tmp_path}/alone.onnx", None, {}, "alone.onnx: no card"),
@@ -189,15 +194,15 @@ def test_all_teachers_are_checked_before_the_first_is_loaded(saved, tmp_path, mo
     ):
         cards = {"b": str(tmp_path / card)} if card else {}
         with pytest.raises(UserError, match=message):
-            load_teachers([f"a={where}", f"b={second}"], cards, {"b": thresholds} if thresholds else {})
+            toy.load_all([f"a={where}", f"b={second}"], cards, {"b": thresholds} if thresholds else {})
 
 
 def test_model_without_a_card_and_unknown_formats(tmp_path):
     (tmp_path / "model.onnx").touch()
     with pytest.raises(UserError, match=r"no card .*model.onnx.card.yaml.* must label --describe=onnx:"):
-        load_teacher("mine", f"onnx:{tmp_path}/model.onnx")
+        toy.load("mine", f"onnx:{tmp_path}/model.onnx")
     with pytest.raises(UserError, match="did you mean 'onnx'"):
-        load_teacher("mine", "onx:model.onnx")
+        toy.load("mine", "onx:model.onnx")
 
 
 class Rule(Model):
@@ -225,7 +230,7 @@ def test_outputs_that_make_no_label_are_refused_at_once():
         return {"boxes": np.zeros((len(images), 5, 4)), "scores": np.zeros((len(images), 4, 2))}
 
     fields = CARDS["detection"] | {"suppressed": False, "activation": "sigmoid", "class_names": ("a", "b")}
-    card = Card("detection", range=(0, 1), **fields | {"outputs": {name: name for name in ("boxes", "scores")}})
+    card = toy.card("detection", range=(0, 1), **fields | {"outputs": {name: name for name in ("boxes", "scores")}})
     with pytest.raises(UserError, match="outputs: no label of detection can be made of them on gray: ") as error:
         ForeignTeacher(Rule(rule, None, 4, 6, 3, names=["boxes", "scores"]), card, "t")
     assert "\n" not in str(error.value)
@@ -239,7 +244,9 @@ def echo(card, shape=(None, 4, 6, 3)):
         fed.append(images)
         return {"out": np.ones((len(images), 4, 6, 3), np.float32)}
 
-    return ForeignTeacher(Rule(rule, *shape, names=["out"]), Card("normals", output_layout="NHWC", **card), "t"), fed
+    return ForeignTeacher(
+        Rule(rule, *shape, names=["out"]), toy.card("normals", output_layout="NHWC", **card), "t"
+    ), fed
 
 
 def test_pixels_reach_the_model_as_the_card_says():
@@ -262,7 +269,7 @@ def test_model_of_a_fixed_batch_sees_no_other(batch):
     images = np.random.default_rng(1).integers(0, 256, (5, 4, 6, 3), np.uint8)
     model = Rule(lambda x: {"out": x[..., :1]}, batch, 4, 6, 3, names=["out"])
     model.predict = lambda x: {"out": x[..., :1]} if len(x) == batch else pytest.fail(f"{len(x)} images")
-    teacher = ForeignTeacher(model, Card("depth", range=(0, 255), convention="metric"), "t")
+    teacher = ForeignTeacher(model, toy.card("depth", range=(0, 255), convention="metric"), "t")
     np.testing.assert_allclose(teacher(images)["depth"], images[..., :1], rtol=1e-5)
 
 
@@ -326,7 +333,7 @@ def test_labels_lie_in_the_frame_of_the_image(mode, kind, height, width, seed, e
     image = np.zeros((height, width, 3), np.uint8)
     image[y : y + side, x : x + side, 0] = 255
     names = list(CARDS[kind].get("outputs", ["out"]))
-    card = Card(kind, range=(0, 1), input_size=VIEW, resize=mode, **CARDS[kind])
+    card = toy.card(kind, range=(0, 1), input_size=VIEW, resize=mode, **CARDS[kind])
     teacher = ForeignTeacher(Rule(find_red(kind), None, None, None, 3, names=names), card, "t")
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, encoding, quality=95, subsampling=0)
@@ -359,7 +366,7 @@ def test_raw_ssd_with_anchors_in_a_file(tmp_path):
         scores = np.float32([[[-9, -9], [-9, 9]]] * len(images))
         return {"boxes": np.float32([[[0] * 4, [0, 5, 0, 0]]] * len(images)), "scores": scores}
 
-    card = Card(
+    card = toy.card(
         "detection",
         class_names=("a", "b"),
         range=(0, 1),

@@ -2,9 +2,9 @@ import json
 
 import numpy as np
 import pytest
+import toy
 
 from must_tf.errors import UserError
-from must_tf.teachers import describe_model, load_teacher
 
 cv = pytest.importorskip("keras_cv")
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
@@ -33,15 +33,15 @@ def test_classifier_gives_what_predict_gives(tmp_path):
     model = cv.models.ImageClassifier(backbone=backbone(), num_classes=3)
     where = save(model, tmp_path / "preset", "classification")
     expected = model.predict(IMAGES, verbose=0)
-    np.testing.assert_allclose(load_teacher("t", where)(IMAGES)["probs"], expected, rtol=1e-4, atol=1e-6)
-    assert "task: classification\n" in describe_model(where)
+    np.testing.assert_allclose(toy.load("t", where)(IMAGES)["probs"], expected, rtol=1e-4, atol=1e-6)
+    assert "task: classification\n" in toy.describe(where)
 
 
 def test_detector_gives_what_predict_gives(tmp_path):
     model = cv.models.RetinaNet(num_classes=3, bounding_box_format="xywh", backbone=backbone())
     model.classification_head.prediction_layer.bias.assign(np.zeros(27))  # else nothing is found
     where = save(model, tmp_path / "preset", "detection")
-    outputs = load_teacher("t", where)(IMAGES)
+    outputs = toy.load("t", where)(IMAGES)
     expected = model.predict(IMAGES.astype(np.float32), verbose=0)
     count = int(expected["num_detections"][0])
     assert count > 0
@@ -54,4 +54,4 @@ def test_detector_gives_what_predict_gives(tmp_path):
 
 def test_preset_that_does_not_exist_is_named():
     with pytest.raises(UserError, match="kerascv:no-such-preset: cannot be loaded"):
-        describe_model("kerascv:no-such-preset")
+        toy.describe("kerascv:no-such-preset")

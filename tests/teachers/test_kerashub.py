@@ -4,10 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+import toy
 
 from must_tf.errors import UserError
 from must_tf.export.parity import compare
-from must_tf.teachers import describe_model, graph, load_teacher
+from must_tf.teachers import graph
 from must_tf.teachers.kerashub import _kind as kind_of
 
 hub = pytest.importorskip("keras_hub")
@@ -49,7 +50,7 @@ def classifier(activation=None):
 def test_classifier_gives_what_predict_gives(activation, tmp_path):
     model = classifier(activation)
     where = save(model, tmp_path / "preset", "classification", class_names=NAMES)
-    teacher = load_teacher("t", where)
+    teacher = toy.load("t", where)
     assert (teacher.input_size, teacher.resize) == ((64, 64), "crop")
     expected = model.predict(IMAGES, verbose=0)
     expected = expected if activation else tf.nn.softmax(expected)
@@ -68,9 +69,9 @@ def test_detector_gives_what_predict_gives(tmp_path, monkeypatch):
     where = save(model, tmp_path / "preset", "detection", class_names=NAMES)
     model.get_layer("classification_head").weights[-1].assign(np.full(27, 0.0, np.float32))  # else nothing is found
     model.save_to_preset(str(tmp_path / "preset"))
-    frozen = load_teacher("t", where)(IMAGES)
+    frozen = toy.load("t", where)(IMAGES)
     monkeypatch.setattr(graph, "_MOST_BYTES", 0)
-    outputs = load_teacher("t", where)(IMAGES)
+    outputs = toy.load("t", where)(IMAGES)
     expected = model.predict(IMAGES, verbose=0)
     count = int(expected["num_detections"][0])
     assert count > 0 and (expected["num_detections"] > 0).all()
@@ -107,7 +108,7 @@ def test_depth_estimator_gives_what_predict_gives(tmp_path):
         ),
     )
     expected = model.predict(IMAGES, verbose=0)["depths"]
-    teacher = load_teacher("t", save(model, tmp_path / "preset", "depth"))
+    teacher = toy.load("t", save(model, tmp_path / "preset", "depth"))
     assert teacher.task.convention == "affine_inverse"
     np.testing.assert_allclose(teacher(IMAGES)["depth"], expected, rtol=1e-3, atol=1e-5)
 
@@ -118,32 +119,32 @@ def test_segmenter_gives_what_predict_gives(tmp_path):
     model = hub.models.DeepLabV3ImageSegmenter(backbone=encoder, num_classes=3, preprocessor=preprocessor)
     logits = model.predict(IMAGES, verbose=0)
     expected = tf.nn.softmax(tf.image.resize(logits, (64, 64)))
-    teacher = load_teacher("t", save(model, tmp_path / "preset", "segmentation", class_names=NAMES))
+    teacher = toy.load("t", save(model, tmp_path / "preset", "segmentation", class_names=NAMES))
     np.testing.assert_allclose(teacher(IMAGES)["probs"], expected, rtol=1e-3, atol=1e-5)
 
 
 def test_own_preprocessing_is_not_said_twice(tmp_path):
     where = save(classifier(), tmp_path / "preset", "classification", class_names=NAMES, range=[0, 1])
     with pytest.raises(UserError, match="range: kerashub: models do this themselves"):
-        load_teacher("t", where)
+        toy.load("t", where)
 
 
 def test_preset_of_another_kind_is_named(tmp_path):
     where = save(classifier(), tmp_path / "preset", "depth")
     with pytest.raises(UserError, match=r"kerashub:.*preset: cannot be loaded"):
-        load_teacher("t", where)
+        toy.load("t", where)
     where = save(classifier(), tmp_path / "preset", "normals")
     with pytest.raises(UserError, match="KerasHub has no models of normals"):
-        load_teacher("t", where)
+        toy.load("t", where)
 
 
 def test_kind_of_a_preset_by_name_is_known():
     for name, expected in (("resnet_50_imagenet", "classification"), ("segformer_b0_ade20k_512", "segmentation")):
         assert kind_of(f"kerashub:{name}", Path(name), hub) == expected
     with pytest.raises(UserError, match=r"kerashub:hf://a/b: neither a folder nor .* name it with --cards=TASK=FILE"):
-        describe_model("kerashub:hf://a/b")
+        toy.describe("kerashub:hf://a/b")
 
 
 def test_draft_knows_the_kind(tmp_path):
-    text = describe_model(save(classifier(), tmp_path / "preset", "classification", class_names=NAMES))
+    text = toy.describe(save(classifier(), tmp_path / "preset", "classification", class_names=NAMES))
     assert "task: classification\n" in text and "resize: crop\n" in text and "range" not in text

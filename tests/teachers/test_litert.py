@@ -3,9 +3,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import tensorflow as tf
+import toy
 
 from must_tf.errors import UserError
-from must_tf.teachers import load_teacher
 from must_tf.teachers.litert import LiteRtModel
 
 pytest.importorskip("ai_edge_litert")
@@ -40,7 +40,7 @@ def test_quantized_models_take_real_numbers_or_pixels(dtype, scaled, tmp_path):
     (tmp_path / "net.tflite.card.yaml").write_text(
         "task: classification\nclass_names: [a, b]\nactivation: logits\n" + "range: [-1, 1]\n" * scaled
     )
-    teacher = load_teacher("t", f"litert:{tmp_path}/net.tflite")
+    teacher = toy.load("t", f"litert:{tmp_path}/net.tflite")
     shade = np.array([[0, 100, 200], [250, 20, 90], [128, 128, 128]], np.uint8)
     images = np.broadcast_to(shade[:, None, None], (3, 4, 6, 3))
     logits = (shade / 127.5 - 1) @ WEIGHTS

@@ -5,10 +5,11 @@ from importlib import metadata
 import numpy as np
 import pytest
 import tensorflow as tf
+import toy
 
 from must_tf import storage
 from must_tf.errors import UserError
-from must_tf.teachers import describe_model, load_teacher, read_card
+from must_tf.teachers import read_card
 from must_tf.teachers.model import versions
 from must_tf.teachers.onnx import OnnxModel, _tensors
 
@@ -38,7 +39,7 @@ def test_channels_first_bgr_with_mean_and_std(batch, tmp_path):
         "task: segmentation\nclass_names: [a, b]\nlayout: NCHW\nchannel_order: BGR\nactivation: logits\n"
         "range: [0, 1]\nmean: [0.406, 0.456, 0.485]\nstd: [0.225, 0.224, 0.229]\n"
     )
-    teacher = load_teacher("t", f"onnx:{tmp_path}/net.onnx")
+    teacher = toy.load("t", f"onnx:{tmp_path}/net.onnx")
     assert teacher.input_size == (4, 6)
     images = np.random.default_rng(1).integers(0, 256, (3, 4, 6, 3), np.uint8)
     bgr = (images[..., ::-1] / 255 - [0.406, 0.456, 0.485]) / [0.225, 0.224, 0.229]
@@ -50,7 +51,7 @@ def test_channels_first_bgr_with_mean_and_std(batch, tmp_path):
 @pytest.mark.parametrize("output", ["1959", "Identity:0", "no", "a/b c"])
 def test_draft_holds_any_name_of_an_output(output, tmp_path):
     save(tmp_path / "net.onnx", output=output)
-    (tmp_path / "card.yaml").write_text(describe_model(f"onnx:{tmp_path}/net.onnx"))
+    (tmp_path / "card.yaml").write_text(toy.describe(f"onnx:{tmp_path}/net.onnx"))
     card = read_card(tmp_path / "card.yaml")
     assert card.outputs == {"probs": output} and card.layout == "NCHW"
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+import toy
 
 from must_tf.errors import UserError
 from must_tf.tasks.detection.boxes import unpack
-from must_tf.teachers import Card
 from must_tf.teachers.foreign import ForeignTeacher
 from must_tf.teachers.model import Model, Slot
 
@@ -49,7 +49,7 @@ def teacher(model, **fields):
         "box_format": "xyxy",
         "box_units": "pixels",
     }
-    return ForeignTeacher(model, Card(**defaults | fields), "boxes")
+    return ForeignTeacher(model, toy.card(**defaults | fields), "boxes")
 
 
 @pytest.mark.parametrize("resize", ["fit", "stretch", "crop"])

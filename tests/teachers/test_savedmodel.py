@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import toy
 
 from must_tf.errors import UserError
-from must_tf.teachers import describe_model, load_teacher
 from must_tf.teachers.savedmodel import SavedModel
 
 
@@ -23,7 +23,7 @@ def test_signature_is_run_by_name(tmp_path):
     np.testing.assert_array_equal(model.predict(images)["three"], 21.0 * np.ones((1, 2, 2, 3)))
     with pytest.raises(UserError, match="no signature 'twise'; did you mean 'twice'"):
         SavedModel(str(tmp_path / "m"), "twise")
-    assert 'signature: "twice"\n' in describe_model(f"savedmodel:{tmp_path}/m")
+    assert 'signature: "twice"\n' in toy.describe(f"savedmodel:{tmp_path}/m")
 
 
 def test_what_is_no_saved_model_is_named(tmp_path):
@@ -50,7 +50,7 @@ def test_output_with_any_number_of_axes_is_described(tmp_path):
 
     module = Any()
     tf.saved_model.save(module, str(tmp_path / "m"), {"serving_default": module.run.get_concrete_function()})
-    assert "#   out: float32 [?]\n" in describe_model(f"savedmodel:{tmp_path}/m")
+    assert "#   out: float32 [?]\n" in toy.describe(f"savedmodel:{tmp_path}/m")
     (tmp_path / "card.yaml").write_text("task: normals\nrange: [0, 1]\n")
-    teacher = load_teacher("t", f"savedmodel:{tmp_path}/m", str(tmp_path / "card.yaml"))
+    teacher = toy.load("t", f"savedmodel:{tmp_path}/m", card=str(tmp_path / "card.yaml"))
     assert teacher(np.zeros((1, 8, 8, 3), np.uint8))["normals"].shape == (1, 8, 8, 3)

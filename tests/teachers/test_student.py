@@ -4,40 +4,40 @@ import pickle
 import shutil
 
 import pytest
+import toy
 
 from must_tf.errors import UserError
-from must_tf.teachers import load_teacher
 from must_tf.teachers.student import _licenses
 
 
 def test_student_is_its_own_card(toy_run, tmp_path):
-    teacher = load_teacher("depth", f"student:{toy_run}")
+    teacher = toy.load("depth", f"student:{toy_run}")
     described = teacher.describe()
     assert (described["format"], described["resize"]) == ("student", "fit")
     assert set(described["libraries"]) == {"tensorflow", "tf_keras"} and described["license"] == "unknown"
     with pytest.raises(
         UserError, match=r"card.yaml: a card for task 'depth', whose teacher is a student; it needs none"
     ):
-        load_teacher("depth", f"student:{toy_run}", "card.yaml")
+        toy.load("depth", f"student:{toy_run}", "card.yaml")
     with pytest.raises(UserError, match="no task 'dept'; did you mean 'depth'"):
-        load_teacher("dept", f"student:{toy_run}")
+        toy.load("dept", f"student:{toy_run}")
 
 
 def test_thresholds_take_the_place_of_its_own_and_make_another_teacher(toy_run):
-    own = load_teacher("things", f"student:{toy_run}")
-    lower = load_teacher("things", f"student:{toy_run}", thresholds={"min_score": 0.25, "doubtful_score": 0.1})
+    own = toy.load("things", f"student:{toy_run}")
+    lower = toy.load("things", f"student:{toy_run}", thresholds={"min_score": 0.25, "doubtful_score": 0.1})
     assert own.task == dataclasses.replace(lower.task, min_score=own.task.min_score, doubtful_score=1)
     assert lower.id == f"{own.id}-doubtful_score0.1-min_score0.25"
     again = pickle.loads(pickle.dumps(lower))
     assert (again.id, again.task) == (lower.id, lower.task)
     with pytest.raises(UserError, match="has no threshold 'min_scor'; did you mean 'min_score'"):
-        load_teacher("things", f"student:{toy_run}", thresholds={"min_scor": 0.5})
+        toy.load("things", f"student:{toy_run}", thresholds={"min_scor": 0.5})
     with pytest.raises(UserError, match="depth has no threshold 'min_score'; it has none"):
-        load_teacher("depth", f"student:{toy_run}", thresholds={"min_score": 0.5})
+        toy.load("depth", f"student:{toy_run}", thresholds={"min_score": 0.5})
 
 
 def test_head_under_two_names_is_two_teachers(classifier_run):
-    own, other = (load_teacher(name, f"student:{classifier_run}") for name in ("scene", "place"))
+    own, other = (toy.load(name, f"student:{classifier_run}") for name in ("scene", "place"))
     assert own.task.name == "scene" and other.task.name == "place" and own.id != other.id
 
 

@@ -12,6 +12,7 @@ from must_tf.errors import UserError
 from must_tf.geometry import Geometry
 from must_tf.tasks import drawing
 from must_tf.tasks.classification.metrics import Accuracy
+from must_tf.tasks.classification.reader import ClassificationReader
 from must_tf.tasks.histogram import TENTHS, histogram
 from must_tf.tasks.loss import Term, mean_over_images
 from must_tf.tasks.metric import Metric, Score
@@ -40,6 +41,7 @@ class Classification(Task):
     taps: ClassVar[tuple[str, ...]] = (POOLED,)
     scores: ClassVar[tuple[Score, ...]] = (Score("top1"),)
     outputs: ClassVar[tuple[Output, ...]] = (Output("probs", ("class",), "probability of each class"),)
+    reader: ClassVar[type[ClassificationReader]] = ClassificationReader
     identity_fields: ClassVar[tuple[str, ...]] = ("class_names",)
     has_frame: ClassVar[bool] = False
 

@@ -16,6 +16,7 @@ from must_tf.geometry import Geometry, move_map, restore_map
 from must_tf.tasks import drawing
 from must_tf.tasks.depth.losses import affine_invariant, scale_invariant_log
 from must_tf.tasks.depth.metrics import AffineDepth, MetricDepth
+from must_tf.tasks.depth.reader import DepthReader
 from must_tf.tasks.histogram import TENTHS, histogram
 from must_tf.tasks.loss import Term, mean_over_images
 from must_tf.tasks.maps import decode_or, wrong_size
@@ -52,6 +53,7 @@ class Depth(Task):
     outputs: ClassVar[tuple[Output, ...]] = (
         Output("depth", ("height", "width", "value"), "meters, or inverse depth up to scale and shift"),
     )
+    reader: ClassVar[type[DepthReader]] = DepthReader
     identity_fields: ClassVar[tuple[str, ...]] = ("convention",)
 
     def __post_init__(self):

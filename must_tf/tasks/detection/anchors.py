@@ -1,20 +1,59 @@
-"""Anchors that a detector's offsets move: of SSD, of RetinaNet and EfficientDet, or from a file."""
+"""Anchors of box detectors: of RetinaNet and EfficientDet, of SSD, or from a file."""
 
 import csv
 import dataclasses
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
-from must_tf.errors import UserError, nearest
+from must_tf.errors import UserError
 from must_tf.geometry import Size
+from must_tf.parsing import parse, read_json, read_text
+from must_tf.tasks.reader import require
+
+_MOST = 100  # layers, scales or ratios
+_FROM_0 = ("levels", "center", "interpolated_scale_aspect_ratio")
+
+
+def cell_anchors(
+    cells: tuple[Any, Any], strides: tuple[float, float], sizes: Sequence[tuple[float, float]], center: float = 0.5
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns anchors around a point of each cell of a grid.
+
+    Args:
+      cells: how many rows and columns, ints or int tensors [].
+      strides: height and width of a cell.
+      sizes: height and width of each of the K anchors of a cell, in the unit of `strides`.
+      center: where in a cell its anchors' center lies, in cells; 0 is the top left corner.
+
+    Returns:
+      Centers (y, x) and sizes (height, width), both float32 [rows · columns · K, 2], row by row.
+    """
+    y, x = ((tf.range(tf.cast(n, tf.float32)) + center) * stride for n, stride in zip(cells, strides, strict=True))
+    centers = tf.stack(tf.meshgrid(y, x, indexing="ij"), -1)[:, :, tf.newaxis]
+    shape = tf.stack([tf.size(y), tf.size(x), len(sizes), 2])
+    whole = tf.broadcast_to(centers, shape), tf.broadcast_to(tf.constant(np.array(sizes, np.float32)), shape)
+    return tf.reshape(whole[0], [-1, 2]), tf.reshape(whole[1], [-1, 2])
 
 
 @dataclasses.dataclass(frozen=True)
-class SsdAnchors:
+class _Anchors:
+    """Parameters of generated anchors; numbers are from 1e-6 (of some fields 0) to 1e6."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            low = 0 if isinstance(value, bool) or field.name in _FROM_0 else 1e-6
+            numbers = value if isinstance(value, tuple) else (value,)
+            require(len(numbers) <= _MOST, field.name, numbers[:_MOST], f"{_MOST} numbers at most")
+            require(all(low <= number <= 1e6 for number in numbers), field.name, value, f"{low:g} to 1e6")
+
+
+@dataclasses.dataclass(frozen=True)
+class SsdAnchors(_Anchors):
     """The anchors of an SSD as MediaPipe's calculator makes them, and the TensorFlow Object Detection API.
 
     Layer i has cells of `strides[i]` pixels. A cell has an anchor for each aspect ratio, at the layer's scale, and
@@ -32,7 +71,7 @@ class SsdAnchors:
       fixed_anchor_size: whether every anchor has side 1, so that a box's size is its offset alone.
     """
 
-    strides: tuple[int, ...]
+    strides: tuple[int, ...] = ()
     min_scale: float = 0.2
     max_scale: float = 0.95
     aspect_ratios: tuple[float, ...] = (1.0, 2.0, 0.5, 3.0, 1 / 3)
@@ -42,20 +81,18 @@ class SsdAnchors:
 
     def make(self, view_size: Size) -> np.ndarray:
         """Returns the anchors of a view, float32 [N, 4]: cy, cx, height and width in fractions of it."""
-        anchors: list[tuple[float, float, float, float]] = []
-        layer = 0
+        parts, layer = [], 0
         while layer < len(self.strides):
-            stride, shapes = self.strides[layer], []
+            stride, sizes = self.strides[layer], []
             while layer < len(self.strides) and self.strides[layer] == stride:
-                shapes += self._shapes(layer)
+                sizes += self._sizes(layer)
                 layer += 1
             rows, columns = (-(-side // stride) for side in view_size)
-            cells = [((y + 0.5) / rows, (x + 0.5) / columns) for y in range(rows) for x in range(columns)]
-            anchors += [(*cell, *shape) for cell in cells for shape in shapes]
-        return np.array(anchors, np.float32)
+            parts.append(_joined(cell_anchors((rows, columns), (1 / rows, 1 / columns), sizes)))
+        return np.concatenate(parts)
 
-    def _shapes(self, layer: int) -> list[tuple[float, float]]:
-        """Height and width of the anchors of a layer's cell."""
+    def _sizes(self, layer: int) -> list[tuple[float, float]]:
+        """Height and width of the anchors of a layer's cell, in fractions of the view."""
         scale, following = self._scale(layer), self._scale(layer + 1) if layer + 1 < len(self.strides) else 1.0
         if layer == 0 and self.reduce_boxes_in_lowest_layer:
             sides = [(0.1, 1.0), (scale, 2.0), (scale, 0.5)]
@@ -74,7 +111,7 @@ class SsdAnchors:
 
 
 @dataclasses.dataclass(frozen=True)
-class RetinaNetAnchors:
+class RetinaNetAnchors(_Anchors):
     """The anchors of RetinaNet and EfficientDet, as Model Garden and AutoML make them.
 
     Level l has cells of 2**l pixels; the whole number of them that covers the view is spread evenly over it. In a cell
@@ -89,7 +126,7 @@ class RetinaNetAnchors:
       center: where in a cell its anchors' center lies, in cells; 0 is the top left corner.
     """
 
-    levels: tuple[int, ...]
+    levels: tuple[int, ...] = ()
     anchor_size: float = 4.0
     scales: tuple[float, ...] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
     aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
@@ -98,50 +135,38 @@ class RetinaNetAnchors:
 
     def make(self, view_size: Size) -> np.ndarray:
         """Returns the anchors of a view, float32 [N, 4]: cy, cx, height and width in fractions of it."""
-        pairs = [(scale, ratio) for scale in self.scales for ratio in self.aspect_ratios]
-        if self.ratios_first:
-            pairs = [(scale, ratio) for ratio in self.aspect_ratios for scale in self.scales]
-        shapes = [(self.anchor_size * scale * r**-0.5, self.anchor_size * scale * r**0.5) for scale, r in pairs]
-        anchors: list[tuple[float, float, float, float]] = []
+        parts = []
         for level in self.levels:
             rows, columns = (-(-side // 2**level) for side in view_size)
-            cells = [
-                ((y + self.center) / rows, (x + self.center) / columns) for y in range(rows) for x in range(columns)
-            ]
-            anchors += [(*cell, height / rows, width / columns) for cell in cells for height, width in shapes]
-        return np.array(anchors, np.float32)
+            sizes = [(height / rows, width / columns) for height, width in self.sizes(1.0)]
+            parts.append(_joined(cell_anchors((rows, columns), (1 / rows, 1 / columns), sizes, self.center)))
+        return np.concatenate(parts)
+
+    def sizes(self, cell: float) -> list[tuple[float, float]]:
+        """Returns height and width of the anchors of a cell of this side."""
+        if self.ratios_first:
+            pairs = [(scale, ratio) for ratio in self.aspect_ratios for scale in self.scales]
+        else:
+            pairs = [(scale, ratio) for scale in self.scales for ratio in self.aspect_ratios]
+        sides = [(self.anchor_size * cell * scale, ratio) for scale, ratio in pairs]
+        return [(side * ratio**-0.5, side * ratio**0.5) for side, ratio in sides]
 
 
-_FROM_0 = ("levels", "center", "interpolated_scale_aspect_ratio")
-
-
-def make_anchors(values: Mapping[str, Any], view_size: Size, card: str) -> np.ndarray:
+def make_anchors(values: Mapping[str, Any], view_size: Size, where: str = "anchors") -> np.ndarray:
     """Returns anchors [N, 4] (cy, cx, height, width; fractions) from the parameters in a card.
 
     Raises:
-      UserError: names the card and the parameter that is missing, unknown or of another kind.
+      UserError: names where they are from, and the parameter that is missing, unknown or of another kind.
     """
-    kind = RetinaNetAnchors if "levels" in values else SsdAnchors
-    known = {field.name: field for field in dataclasses.fields(kind)}
-    for name, value in values.items():
-        if name not in known:
-            raise UserError(f"{card}: field {name!r} of anchors is unknown; {nearest(str(name), known)}")
-        many, flag = known[name].type not in (float, bool), known[name].type is bool
-        numbers = value if many else [value]
-        if not isinstance(numbers, list) or any(
-            isinstance(number, bool) != flag or not isinstance(number, (int, float)) for number in numbers
-        ):
-            expected = "a list of numbers" if many else "true or false" if flag else "a number"
-            raise UserError(f"{card}: anchors: {name}: {value!r} received; expected {expected}")
-        if known[name].type == tuple[int, ...] and not all(isinstance(number, int) for number in numbers):
-            raise UserError(f"{card}: anchors: {name}: {value!r} received; expected whole numbers")
-        low = 0 if flag or name in _FROM_0 else 1e-6
-        if not all(low <= number <= 1e6 for number in numbers):
-            raise UserError(f"{card}: anchors: {name}: {value!r} received; expected {low:g} to 1e6")
+    return read_parameters(values, where).make(view_size)
+
+
+def read_parameters(values: Mapping[str, Any], where: str) -> SsdAnchors | RetinaNetAnchors:
+    """Returns checked parameters of anchors; see `make_anchors`."""
+    found: Any = parse(RetinaNetAnchors if "levels" in values else SsdAnchors, values, where)
     if not (values.get("levels") or values.get("strides")):
-        raise UserError(f"{card}: anchors: not given: strides, pixels by layer (SSD), or levels (RetinaNet), as [3, 4]")
-    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-    return kind(**fields).make(view_size)
+        raise UserError(f"{where}: not given: strides, pixels by layer (SSD), or levels (RetinaNet), as [3, 4]")
+    return found
 
 
 def read_anchors(path: Path) -> np.ndarray:
@@ -152,13 +177,18 @@ def read_anchors(path: Path) -> np.ndarray:
         if path.suffix == ".npy":
             anchors = np.asarray(np.load(path, allow_pickle=False), np.float32)
         elif path.suffix == ".json":
-            anchors = np.array(json.loads(path.read_text()), np.float32)
+            anchors = np.array(read_json(path), np.float32)
         else:
-            anchors = np.array(list(csv.reader(path.read_text().splitlines())), np.float32)
-    except (ValueError, TypeError, EOFError) as error:
-        raise UserError(f"{path}: no table of numbers ({error}); expected rows of cy, cx, height, width") from None
+            anchors = np.array(list(csv.reader(read_text(path).splitlines())), np.float32)
+    except (ValueError, TypeError, EOFError, csv.Error) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: no table of numbers ({reason}); expected rows of cy, cx, height, width") from None
     if anchors.ndim != 2 or anchors.shape[1] != 4:
         raise UserError(f"{path}: shape {list(anchors.shape)}; expected [N, 4]: cy, cx, height, width in fractions")
     if not np.isfinite(anchors).all():
         raise UserError(f"{path}: row {np.isfinite(anchors).all(1).argmin()} is not finite; expected fractions")
     return anchors
+
+
+def _joined(parts: tuple[tf.Tensor, tf.Tensor]) -> np.ndarray:
+    return np.concatenate([part.numpy() for part in parts], -1)

@@ -1,13 +1,16 @@
 """Boxes as detectors give them: formats, offsets, suppression. Ours are (ymin, xmin, ymax, xmax)."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
+MAX_OUTPUTS = 100  # boxes per image
 _CANDIDATES = 1000  # boxes of an image that are looked at in suppression
 
 
 def to_yxyx(boxes: np.ndarray, box_format: str) -> np.ndarray:
-    """Turns boxes [..., 4] of a format (see `Card.box_format`) into ours."""
+    """Turns boxes [..., 4] of a format (see `DetectionReader.box_format`) into ours."""
     a, b, c, d = np.moveaxis(boxes, -1, 0)
     if box_format == "yxyx":
         parts = (a, b, c, d)
@@ -87,22 +90,23 @@ def decode(
     return np.concatenate([center - half, center + half], -1)
 
 
-def suppress(boxes: np.ndarray, scores: np.ndarray, max_outputs: int, iou: float) -> dict[str, np.ndarray]:
-    """Keeps the best boxes of each class, as `Detection.decode_predictions` does.
+def suppress(boxes: Any, scores: Any, max_outputs: int, iou: float = 0.5) -> dict[str, tf.Tensor]:
+    """Keeps the best boxes of each class by non-maximum suppression, of the 1,000 best candidates of an image.
 
     Args:
       boxes: [batch, N, 4] in fractions of the view.
       scores: [batch, N, classes].
-      max_outputs: boxes an image.
+      max_outputs: boxes per image.
       iou: overlap above which the weaker box goes.
 
     Returns:
-      `boxes` [batch, M, 4], `classes` [batch, M] (-1: padding), `scores` [batch, M].
+      `boxes` [batch, M, 4], clipped to [0, 1], `classes` int32 [batch, M] (-1: padding), `scores` [batch, M],
+      M = max_outputs.
     """
-    scores = tf.convert_to_tensor(scores, tf.float32)
-    _, best = tf.math.top_k(tf.reduce_max(scores, -1), min(_CANDIDATES, scores.shape[1]))
+    boxes, scores = tf.convert_to_tensor(boxes, tf.float32), tf.convert_to_tensor(scores, tf.float32)
+    _, best = tf.math.top_k(tf.reduce_max(scores, -1), tf.minimum(tf.shape(scores)[1], _CANDIDATES))
     kept = tf.image.combined_non_max_suppression(
-        tf.gather(tf.convert_to_tensor(boxes, tf.float32), best, batch_dims=1)[:, :, tf.newaxis],
+        tf.gather(boxes, best, batch_dims=1)[:, :, tf.newaxis],
         tf.gather(scores, best, batch_dims=1),
         max_output_size_per_class=max_outputs,
         max_total_size=max_outputs,
@@ -110,6 +114,6 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, max_outputs: int, iou: float
         score_threshold=0.05,
         clip_boxes=True,
     )
-    real = np.arange(max_outputs) < kept.valid_detections.numpy()[:, np.newaxis]
-    classes = np.where(real, kept.nmsed_classes.numpy().astype(np.int32), -1)
-    return {"boxes": kept.nmsed_boxes.numpy(), "classes": classes, "scores": kept.nmsed_scores.numpy()}
+    real = tf.range(max_outputs)[tf.newaxis] < kept.valid_detections[:, tf.newaxis]
+    classes = tf.where(real, tf.cast(kept.nmsed_classes, tf.int32), -1)
+    return {"boxes": kept.nmsed_boxes, "classes": classes, "scores": kept.nmsed_scores}

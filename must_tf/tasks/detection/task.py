@@ -12,9 +12,12 @@ from must_tf import garden
 from must_tf.errors import UserError
 from must_tf.geometry import Geometry, move_boxes, restore_boxes
 from must_tf.tasks import drawing
+from must_tf.tasks.detection.anchors import RetinaNetAnchors, cell_anchors
+from must_tf.tasks.detection.boxes import MAX_OUTPUTS, suppress
 from must_tf.tasks.detection.grade import BoxesOfMasks
 from must_tf.tasks.detection.matching import BACKGROUND, IGNORED, match, shaded
 from must_tf.tasks.detection.metrics import CROWD, DIFFICULT, AveragePrecision
+from must_tf.tasks.detection.reader import DetectionReader
 from must_tf.tasks.histogram import TENTHS, histogram
 from must_tf.tasks.loss import Term, mean_over_images
 from must_tf.tasks.metric import Metric, Score
@@ -54,7 +57,7 @@ class Detection(Task):
     min_score: float = 0.5
     doubtful_score: float = 1.0
     max_boxes: int = 100
-    max_outputs: int = 100
+    max_outputs: int = MAX_OUTPUTS
     min_visible: float = 0.25
     anchor_size: float = 4.0
     anchor_scales: int = 3
@@ -71,6 +74,7 @@ class Detection(Task):
         Output("scores", ("box",), "score of each box"),
     )
     ranking: ClassVar[Ranking] = Ranking(("boxes", "classes", "scores"), "scores", "classes")
+    reader: ClassVar[type[DetectionReader]] = DetectionReader
     identity_fields: ClassVar[tuple[str, ...]] = ("class_names",)
     thresholds: ClassVar[tuple[str, ...]] = ("min_score", "doubtful_score")
     left_out: ClassVar[dict[str, str]] = {
@@ -197,22 +201,8 @@ class Detection(Task):
     def decode_predictions(self, prediction: Any, view_size: tf.Tensor) -> Outputs:
         """`boxes` [batch, M, 4] (fractions of the view), `classes` [batch, M] (-1: padding), `scores` [batch, M]."""
         logits, offsets, anchors, view = self._flatten(prediction)
-        scores = tf.sigmoid(logits)
-        count = tf.minimum(tf.shape(scores)[1], 1000)
-        _, best = tf.math.top_k(tf.reduce_max(scores, -1), count)
-        boxes = tf.gather(garden.decode_boxes(offsets, anchors[tf.newaxis]) / view, best, batch_dims=1)
-        kept = tf.image.combined_non_max_suppression(
-            boxes[:, :, tf.newaxis],
-            tf.gather(scores, best, batch_dims=1),
-            max_output_size_per_class=self.max_outputs,
-            max_total_size=self.max_outputs,
-            iou_threshold=0.5,
-            score_threshold=0.05,
-            clip_boxes=True,
-        )
-        real = tf.range(self.max_outputs)[tf.newaxis] < kept.valid_detections[:, tf.newaxis]
-        classes = tf.where(real, tf.cast(kept.nmsed_classes, tf.int32), BACKGROUND)
-        return {"boxes": kept.nmsed_boxes, "classes": classes, "scores": kept.nmsed_scores}
+        boxes = garden.decode_boxes(offsets, anchors[tf.newaxis]) / view
+        return suppress(boxes, tf.sigmoid(logits), self.max_outputs)
 
     def to_image_frame(self, outputs: Outputs, geometry: Geometry) -> Outputs:
         """Moves the boxes back to fractions of the image."""
@@ -291,11 +281,10 @@ class Detection(Task):
     def _anchors(self, level: int, size: tf.Tensor) -> tf.Tensor:
         """Returns a level's anchors [h · w · K, 4] in pixels: K boxes around the center of each cell."""
         stride = 2.0**level
-        sides = [self.anchor_size * stride * 2 ** (i / self.anchor_scales) for i in range(self.anchor_scales)]
-        half = np.array([[s * r**-0.5, s * r**0.5] for s in sides for r in self.aspect_ratios], np.float32) / 2
-        y, x = ((tf.range(tf.cast(n, tf.float32)) + 0.5) * stride for n in tf.unstack(size))
-        centers = tf.stack(tf.meshgrid(y, x, indexing="ij"), -1)[:, :, tf.newaxis]
-        return tf.reshape(tf.concat([centers - half, centers + half], -1), [-1, 4])
+        scales = tuple(2 ** (i / self.anchor_scales) for i in range(self.anchor_scales))
+        anchors = RetinaNetAnchors((level,), self.anchor_size, scales, self.aspect_ratios)
+        centers, sizes = cell_anchors(tuple(tf.unstack(size)), (stride, stride), anchors.sizes(stride))
+        return tf.concat([centers - sizes / 2, centers + sizes / 2], -1)
 
     def _check(self, good: bool, received: str) -> None:
         if not good:

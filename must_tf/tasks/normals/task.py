@@ -21,6 +21,7 @@ from must_tf.tasks.maps import decode_or, per_image_mean, wrong_size
 from must_tf.tasks.metric import Metric, Score
 from must_tf.tasks.normals.grade import NormalsOfDepth
 from must_tf.tasks.normals.metrics import Angles
+from must_tf.tasks.normals.reader import NormalsReader
 from must_tf.tasks.outputs import Output
 from must_tf.tasks.task import FUSED, Features, Outputs, Target, Task, optional_bytes
 from must_tf.trunk import Trunk
@@ -41,6 +42,7 @@ class Normals(Task):
     outputs: ClassVar[tuple[Output, ...]] = (
         Output("normals", ("height", "width", "xyz"), "unit vectors: x right, y down, z away from the camera"),
     )
+    reader: ClassVar[type[NormalsReader]] = NormalsReader
     identity_fields: ClassVar[tuple[str, ...]] = ()
 
     def features(self) -> Features:

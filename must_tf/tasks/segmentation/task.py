@@ -20,6 +20,7 @@ from must_tf.tasks.maps import decode_or, per_image_mean, wrong_size
 from must_tf.tasks.metric import Metric, Score
 from must_tf.tasks.outputs import Output
 from must_tf.tasks.segmentation.metrics import MeanIoU
+from must_tf.tasks.segmentation.reader import SegmentationReader
 from must_tf.tasks.task import FUSED, Features, Outputs, Target, Task, optional_bytes
 from must_tf.trunk import Trunk
 
@@ -46,6 +47,7 @@ class Segmentation(Task):
     outputs: ClassVar[tuple[Output, ...]] = (
         Output("probs", ("height", "width", "class"), "probability of each class for each pixel"),
     )
+    reader: ClassVar[type[SegmentationReader]] = SegmentationReader
     identity_fields: ClassVar[tuple[str, ...]] = ("class_names",)
     thresholds: ClassVar[tuple[str, ...]] = ("min_score",)
 

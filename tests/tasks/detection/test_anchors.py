@@ -41,36 +41,39 @@ def test_layers_of_one_stride_share_their_cells():
 
 
 def test_parameters_of_anchors_are_checked():
-    with pytest.raises(UserError, match=r"card.yaml: field 'stride' of anchors is unknown; did you mean 'strides'"):
-        make_anchors({"stride": [8]}, (32, 32), "card.yaml")
+    with pytest.raises(UserError, match=r"card.yaml: anchors: field 'stride' is unknown; did you mean 'strides'"):
+        make_anchors({"stride": [8]}, (32, 32), "card.yaml: anchors")
     with pytest.raises(UserError, match=r"card.yaml: anchors: not given: strides, pixels by layer \(SSD\), or levels"):
-        make_anchors({"min_scale": 0.1}, (32, 32), "card.yaml")
+        make_anchors({"min_scale": 0.1}, (32, 32), "card.yaml: anchors")
 
 
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"strides": 8}, "anchors: strides: 8 received; expected a list of numbers"),
-        ({"strides": ["8"]}, "expected a list of numbers"),
+        ({"strides": 8}, "anchors: strides: 8 received; expected a list of whole numbers"),
+        ({"strides": ["8"]}, r"strides\[0\]: '8' received; expected a whole number"),
         ({"levels": [3], "anchor_size": "big"}, "anchors: anchor_size: 'big' received; expected a number"),
         ({"levels": [3], "ratios_first": 1}, "anchors: ratios_first: 1 received; expected true or false"),
-        ({"levels": [3], "strides": [8]}, "field 'strides' of anchors is unknown"),
+        ({"levels": [3], "strides": [8]}, "anchors: field 'strides' is unknown"),
         ({"levels": []}, "not given"),
-        ({"levels": [3, 3.5]}, r"anchors: levels: \[3, 3.5\] received; expected whole numbers"),
+        ({"levels": [3, 3.5]}, r"anchors: levels\[1\]: 3.5 received; expected a whole number"),
         ({"levels": [-1]}, r"anchors: levels: \[-1\] received; expected 0 to"),
         ({"strides": [8, 0]}, r"anchors: strides: \[8, 0\] received; expected 1e-06 to 1e6"),
-        ({"strides": [8], "aspect_ratios": [1, 0]}, r"anchors: aspect_ratios: \[1, 0\] received; expected 1e-06 to"),
+        (
+            {"strides": [8], "aspect_ratios": [1, 0]},
+            r"anchors: aspect_ratios: \[1.0, 0.0\] received; expected 1e-06 to",
+        ),
         ({"strides": [8], "max_scale": float("nan")}, "anchors: max_scale: nan received"),
     ],
 )
 def test_parameter_of_another_kind_is_named(values, says):
     with pytest.raises(UserError, match=says):
-        make_anchors(values, (32, 32), "card.yaml")
+        make_anchors(values, (32, 32), "card.yaml: anchors")
 
 
 def test_retinanet_anchors_are_those_of_model_garden():
     view = (128, 256)
-    found = make_anchors({"levels": [3, 4, 5], "anchor_size": 3, "scales": [1, 2**0.5]}, view, "card.yaml")
+    found = make_anchors({"levels": [3, 4, 5], "anchor_size": 3, "scales": [1, 2**0.5]}, view, "card.yaml: anchors")
     corners = np.concatenate([found[:, :2] - found[:, 2:] / 2, found[:, :2] + found[:, 2:] / 2], 1)
     by_level = Anchor(3, 5, 2, [0.5, 1, 2], 3.0, list(view)).multilevel_boxes
     expected = np.concatenate([np.reshape(by_level[str(level)], (-1, 4)) for level in (3, 4, 5)])

@@ -1,18 +1,14 @@
+import importlib
 import subprocess
 import sys
 
 import pytest
 
+from must_tf.cli.teacher_flags import parse_cards, parse_fields, parse_teachers, parse_thresholds
 from must_tf.errors import UserError
-from must_tf.teacher_flags import (
-    MODELS,
-    PRESETS,
-    parse_cards,
-    parse_fields,
-    parse_model,
-    parse_teachers,
-    parse_thresholds,
-)
+from must_tf.teachers.model import Model
+from must_tf.teachers.spec import FORMATS, TeacherSpec
+from must_tf.teachers.teacher import Teacher
 
 
 @pytest.fixture
@@ -25,21 +21,23 @@ def place(tmp_path, monkeypatch):
 
 
 def test_flags_are_read_without_tensorflow():
-    code = "import sys, must_tf.teacher_flags; print([name for name in ('tensorflow', 'numpy') if name in sys.modules])"
+    heavy = "[name for name in ('tensorflow', 'numpy') if name in sys.modules]"
+    code = f"import sys, must_tf.cli.teacher_flags; print({heavy})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
 
 def test_every_format_has_a_class():
-    from must_tf.teachers import _CLASSES
-
-    assert tuple(_CLASSES) == MODELS
+    for name, known in FORMATS.items():
+        loader = getattr(importlib.import_module(f"must_tf.teachers.{name}"), known.loader)
+        assert issubclass(loader, Model if name != "student" else Teacher)
 
 
 def test_teachers_come_by_task(place):
-    texts = ["a=onnx:m.onnx", "b=student:run", "c=savedmodel:run/", *(f"{kind}={kind}:any_name" for kind in PRESETS)]
+    texts = ["a=onnx:m.onnx", "b=student:run", "c=savedmodel:run/", "d=kerashub:any_name", "e=kerascv:any_name"]
     found = parse_teachers(texts, {"a": "card.yaml"}, {"b": {"min_score": 0.5}})
-    assert [f"{task}={where}" for task, where in found.items()] == texts
-    assert parse_teachers([]) == {}
+    assert [f"{spec.task}={spec.where}" for spec in found] == texts
+    assert (found[0].card, found[1].thresholds) == ("card.yaml", {"min_score": 0.5})
+    assert parse_teachers([]) == []
 
 
 @pytest.mark.parametrize(
@@ -103,15 +101,16 @@ def test_cards_and_thresholds_go_with_teachers(place):
 
 
 def test_model_to_describe(place):
-    assert parse_model("onnx:m.onnx") == ("onnx", "m.onnx")
-    assert parse_model("kerashub:any_name") == ("kerashub", "any_name")
+    found = TeacherSpec.of_model("onnx:m.onnx")
+    assert (found.task, found.format, found.path) == ("", "onnx", "m.onnx")
+    assert TeacherSpec.of_model("kerashub:any_name").path == "any_name"
     for where, message in (
         ("student:run", "a student needs no card"),
         ("m.onnx", "as onnx:m.onnx"),
         ("litert:m.tflite", "litert:m.tflite: no such file"),
     ):
         with pytest.raises(UserError, match=message):
-            parse_model(where)
+            TeacherSpec.of_model(where)
 
 
 def test_thresholds_are_read_by_task_and_by_name():

@@ -1,0 +1,134 @@
+"""Flags that say which teachers to load: --teachers, --cards, --thresholds, --allow_ops and --cards.TASK.FIELD."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from absl import flags
+
+from must_tf.errors import UserError, nearest
+from must_tf.parsing import load_yaml
+from must_tf.teachers.spec import TeacherSpec
+
+
+def define_allow_ops(flag_values: flags.FlagValues) -> flags.FlagHolder:
+    """Defines --allow_ops."""
+    return flags.DEFINE_list(
+        "allow_ops",
+        [],
+        "A SavedModel is a program, which may read and write files: it is refused where it uses operations that do "
+        "more than compute. This allows the operations that are named, with commas between.",
+        flag_values=flag_values,
+    )
+
+
+def parse_teachers(
+    texts: Iterable[str],
+    cards: Mapping[str, str] | None = None,
+    thresholds: Mapping[str, Mapping[str, float]] | None = None,
+    fields: Mapping[str, Mapping[str, Any]] | None = None,
+    allow_ops: Sequence[str] = (),
+) -> list[TeacherSpec]:
+    """Returns the teachers of `TASK=FORMAT:PATH`, one per task.
+
+    Args:
+      texts: of the teachers.
+      cards: file by task, as `parse_cards` gives them.
+      thresholds: by task, as `parse_thresholds` gives them.
+      fields: of cards, by task, as `parse_fields` gives them.
+      allow_ops: of all teachers, see `TeacherSpec`.
+
+    Raises:
+      UserError: a text of another form; two teachers for a task; a card or thresholds for a task without one; what
+        `TeacherSpec.of` refuses.
+    """
+    cards, thresholds, fields = cards or {}, thresholds or {}, fields or {}
+    places: dict[str, str] = {}
+    for text in texts:
+        task, equals, where = text.partition("=")
+        if not (task and equals):
+            raise UserError(f"--teachers: {text!r} received, expected TASK=FORMAT:PATH")
+        if task in places:
+            raise UserError(f"--teachers: two teachers for task {task!r}; one per task can label")
+        places[task] = where
+    for flag, tasks in (("cards", {**cards, **fields}), ("thresholds", thresholds)):
+        for task in tasks:
+            if task not in places:
+                hint = nearest(task, places) if places else "there is none at all"
+                raise UserError(f"--{flag}: no teacher for task {task!r}; {hint}")
+    return [
+        TeacherSpec.of(
+            task,
+            where,
+            card=cards.get(task),
+            thresholds=thresholds.get(task, {}),
+            fields=fields.get(task, {}),
+            allow_ops=tuple(allow_ops),
+        )
+        for task, where in places.items()
+    ]
+
+
+def parse_cards(texts: Iterable[str]) -> dict[str, str]:
+    """Returns {task: file of its teacher's card} of `TASK=FILE`."""
+    cards: dict[str, str] = {}
+    for text in texts:
+        task, _, file = text.partition("=")
+        if not (task and file) or task in cards:
+            raise UserError(f"--cards: {text!r} received, expected TASK=FILE, each task once")
+        cards[task] = file
+    return cards
+
+
+def parse_fields(texts: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Returns {task: {field of its teacher's card: value}} of {`TASK.FIELD`: value in YAML}."""
+    fields: dict[str, dict[str, Any]] = {}
+    for place, text in texts.items():
+        task, _, field = place.rpartition(".")
+        if not (task and field):
+            raise UserError(f"--cards.{place}: expected --cards.TASK.FIELD=VALUE")
+        try:
+            fields.setdefault(task, {})[field] = load_yaml(text, f"--cards.{place}")
+        except UserError:
+            raise UserError(f"--cards.{place}: {text[:100]!r} received, expected YAML, as [0, 1]") from None
+    return fields
+
+
+def parse_thresholds(texts: Iterable[str]) -> dict[str, dict[str, float]]:
+    """Returns {task: {threshold: value}} of `TASK.THRESHOLD=VALUE`."""
+    thresholds: dict[str, dict[str, float]] = {}
+    for text in texts:
+        place, _, value = text.partition("=")
+        task, _, name = place.rpartition(".")
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not (task and name and 0 <= number <= 1) or name in thresholds.get(task, {}):
+            raise UserError(f"--thresholds: {text!r} received, expected TASK.min_score=VALUE, from 0 to 1, each once")
+        thresholds.setdefault(task, {})[name] = number
+    return thresholds
+
+
+def teachers_of(
+    texts: Sequence[str],
+    cards: Sequence[str],
+    thresholds: Sequence[str],
+    fields: Mapping[str, str],
+    allow_ops: Sequence[str] = (),
+) -> Callable[[], Any]:
+    """Returns what loads the teachers of these flags.
+
+    Raises:
+      UserError: at once, where one of the flags is not as it should be.
+    """
+    specs = parse_teachers(
+        texts, parse_cards(cards), parse_thresholds(thresholds), parse_fields(fields), allow_ops=allow_ops
+    )
+
+    def load() -> Any:
+        from must_tf.teachers import load_teachers
+
+        return load_teachers(specs)
+
+    return load

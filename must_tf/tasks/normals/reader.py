@@ -1,0 +1,54 @@
+"""Reads the outputs of foreign models of surface normals."""
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from must_tf.geometry import Size
+from must_tf.tasks.reader import Arrays, Form, Reader, Slot, channels_of, output_lines, require
+
+
+@dataclasses.dataclass(frozen=True)
+class NormalsReader(Reader):
+    """Fields of a card of a model of normals. Its role: `normals` [batch, h, w, 3].
+
+    Attributes:
+      normals_axes: signs of the output's x, y and z that make them right, down and away from the camera.
+    """
+
+    normals_axes: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        signs = all(abs(sign) == 1 for sign in self.normals_axes)
+        require(signs, "normals_axes", self.normals_axes, "1 or -1 for each axis")
+
+    def task_fields(self) -> dict[str, Any]:
+        """Returns the fields of the task of the model's labels."""
+        return {}
+
+    def roles(self, given: Collection[str]) -> tuple[set[str], set[str]]:
+        """`normals`."""
+        return {"normals"}, set()
+
+    def form(self, role: str) -> Form:
+        """A map of three channels."""
+        return Form((4,), 3, is_map=True)
+
+    def read(self, arrays: Arrays, view: Size) -> dict[str, np.ndarray]:
+        """`normals` [batch, H, W, 3], unit length."""
+        values = tf.image.resize(arrays["normals"], view)
+        return {"normals": tf.math.l2_normalize(values * np.array(self.normals_axes, np.float32), -1).numpy()}
+
+    @classmethod
+    def likeness(cls, outputs: Sequence[Slot]) -> int:
+        """A map of three channels whose name says so."""
+        three = len(outputs[0].shape) == 4 and channels_of(outputs[0]) == 3
+        return 3 if three and "normal" in outputs[0].name.lower() else 0
+
+    @classmethod
+    def draft(cls, outputs: Sequence[Slot], known: Mapping[str, Any]) -> list[str]:
+        """The output."""
+        return output_lines({"normals": outputs[0].name}, known)

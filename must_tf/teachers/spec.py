@@ -1,0 +1,125 @@
+"""What a user asks for as a teacher: task, format, path and card. Checked without TensorFlow, before anything loads."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from must_tf.errors import UserError, nearest
+from must_tf.parsing import FrozenDict, frozen, plain_name
+
+STUDENT = "student"
+
+
+class Format(NamedTuple):
+    """A format of models.
+
+    Attributes:
+      loader: class in the module `must_tf.teachers.NAME`.
+      path: what the path of a model is: a file, a folder, or a name (or folder) that a library knows.
+    """
+
+    loader: str
+    path: Literal["file", "folder", "name"]
+
+
+# A new format is one file in this folder and one line here.
+FORMATS: dict[str, Format] = {
+    STUDENT: Format("StudentTeacher", "folder"),
+    "keras": Format("KerasFile", "file"),
+    "savedmodel": Format("SavedModel", "folder"),
+    "onnx": Format("OnnxModel", "file"),
+    "litert": Format("LiteRtModel", "file"),
+    "kerashub": Format("KerasHubModel", "name"),
+    "kerascv": Format("KerasCvModel", "name"),
+}
+_SUFFIXES = {".onnx": "onnx", ".tflite": "litert", ".keras": "keras", ".h5": "keras"}
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherSpec:
+    """A teacher as a user asks for it. It can be pickled: other processes load the teacher from it.
+
+    Attributes:
+      task: name of the task that it labels; empty for a model whose card is to be drafted.
+      format: one of `FORMATS`.
+      path: the model's file, folder or name.
+      card: the file that says what the model expects and gives; by default `PATH.card.yaml` or `PATH.card.json`. A
+        student needs none.
+      thresholds: of the pseudo labels (`min_score`, ...), in place of the card's or the student's own.
+      fields: of the card, in place of those of its file; a card may be of these alone.
+      allow_ops: operations that a SavedModel may use though they do more than compute.
+    """
+
+    task: str
+    format: str
+    path: str
+    card: str | None = None
+    thresholds: Mapping[str, float] = FrozenDict()
+    fields: Mapping[str, Any] = FrozenDict()
+    allow_ops: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("thresholds", "fields", "allow_ops"):
+            object.__setattr__(self, name, frozen(getattr(self, name)))
+
+    @classmethod
+    def of(cls, task: str, where: str, **others: Any) -> "TeacherSpec":
+        """Returns the spec of a model `FORMAT:PATH`, checked.
+
+        Args:
+          task: see the class.
+          where: format and path.
+          others: the other attributes of the class.
+
+        Raises:
+          UserError: an unknown format, a model or a card that is not there, a card for a student, a task whose name
+            could be a path.
+        """
+        plain_name(task, "a task", f"teacher {where!r}")
+        spec = cls(task, *_split(f"teacher {where!r} of task {task!r}", where, FORMATS), **others)
+        spec.check()
+        return spec
+
+    @classmethod
+    def of_model(cls, where: str, **others: Any) -> "TeacherSpec":
+        """Returns the spec of a model `FORMAT:PATH` that a card is to be drafted for; see `of`."""
+        if where.startswith(f"{STUDENT}:"):
+            raise UserError(f"{where}: a student needs no card; give it to --teachers as it is")
+        spec = cls("", *_split(where, where, [name for name in FORMATS if name != STUDENT]), **others)
+        spec.check()
+        return spec
+
+    @property
+    def where(self) -> str:
+        """`FORMAT:PATH`."""
+        return f"{self.format}:{self.path}"
+
+    def check(self) -> None:
+        """Raises a `UserError` where the model or its card is not there."""
+        path, kind = Path(self.path), FORMATS[self.format].path
+        if (kind == "folder" and not path.is_dir()) or (kind == "file" and not path.is_file()):
+            raise UserError(f"{self.where}: no such {kind}")
+        if (self.card or self.fields) and self.format == STUDENT:
+            card = self.card or f"--cards.{self.task}"
+            raise UserError(f"{card}: a card for task {self.task!r}, whose teacher is a student; it needs none")
+        if self.card and not Path(self.card).exists():
+            raise UserError(f"{self.card}: no such file")
+
+
+def _split(what: str, where: str, known: Iterable[str]) -> tuple[str, str]:
+    """Returns format and path of `FORMAT:PATH`."""
+    name, colon, path = where.partition(":")
+    if not colon:
+        raise UserError(f"{what}: no format; expected FORMAT:PATH, as {_likely(where)}:{where}")
+    if name not in known:
+        raise UserError(f"{what}: expected FORMAT:PATH; {nearest(name, known)}")
+    if not path:
+        raise UserError(f"{what}: no path; expected {name}:PATH")
+    return name, path
+
+
+def _likely(path: str) -> str:
+    """Guesses the format of a model by its name."""
+    saved = "savedmodel" if Path(path, "saved_model.pb").is_file() else STUDENT
+    return _SUFFIXES.get(Path(path).suffix, saved)
