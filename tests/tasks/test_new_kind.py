@@ -1,0 +1,134 @@
+"""A kind that this package does not know goes through every command: one file and one line that registers it."""
+
+import dataclasses
+import json
+
+import blur
+import numpy as np
+import onnxruntime
+import pytest
+import tensorflow as tf
+import toy
+import yaml
+
+from must_tf.errors import UserError
+from must_tf.evaluation import Sweep, read_cells, transfer
+from must_tf.export import export
+from must_tf.inference import evaluate, predict
+from must_tf.labeling import label
+from must_tf.records import check_same_labels, open_dataset
+from must_tf.report import inspect, report, summary, transfer_table
+from must_tf.tasks import KINDS, from_json, to_json
+from must_tf.training import Optimizer, train
+
+BLUR = blur.Blur("sharpness")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    KINDS["blur"] = blur.Blur  # the one line
+    yield
+    del KINDS["blur"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Records with labels of the kind, of classes, or of both."""
+    folder, rng = tmp_path_factory.mktemp("blur") / "data", np.random.default_rng(0)
+    records = []
+    for i in range(12):
+        image = toy.random_image(rng, *toy.SIZES[i % len(toy.SIZES)])
+        labels = {"sharpness": {"blur": float(i), "notes": [b"a", b"\x00\xff"][: i % 3]}} if i != 3 else {}
+        records.append(toy.record(image, labels | ({"scene": i % 3} if i % 4 else {})))
+    toy.write_dataset(folder, records, (BLUR, toy.SCENE))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    """The workdir of a finished student with the new head beside a known one."""
+    workdir = tmp_path_factory.mktemp("blur") / "run"
+    train(toy.experiment(data, tasks=(BLUR, toy.SCENE), validation=str(data), evaluate_every=2), workdir)
+    return workdir
+
+
+def test_it_comes_back_from_json_equal_and_hashable_at_any_depth():
+    task = blur.Blur("a", (("kernel", (3, 3)), ("steps", {"first": [1, [2]]})))
+    back = from_json(json.loads(json.dumps(to_json(task))))
+    assert back == task and len({back, task}) == 1
+
+
+def test_labels_with_a_list_of_bytes_come_back_from_records(data):
+    found = [record.labels.get("sharpness") for record in open_dataset(data).records()]
+    assert sorted(one["blur"] for one in found if one) == [0, 1, 2, *range(4, 12)]
+    assert {(one["blur"], tuple(one["notes"])) for one in found if one} >= {(1.0, (b"a",)), (2.0, (b"a", b"\x00\xff"))}
+
+
+def test_labels_measured_otherwise_are_refused_by_name(data):
+    other = dataclasses.replace(BLUR, protocol=("by eye",))
+    with pytest.raises(UserError, match=r"task 'sharpness' has protocol \(\), not \('by eye',\)"):
+        check_same_labels(data, open_dataset(data).manifest.tasks, [other])
+
+
+def test_a_foreign_teacher_labels_with_it(folder, tmp_path):
+    images = tf.TensorSpec([None, 32, 32, 3], tf.float32, name="images")
+    function = tf.function(lambda images: {"blur_radius": tf.reduce_mean(images, [1, 2, 3])[:, tf.newaxis]}, [images])
+    module = tf.Module()
+    tf.saved_model.save(module, str(tmp_path / "model"), function.get_concrete_function())
+    draft = yaml.safe_load(toy.describe(f"savedmodel:{tmp_path / 'model'}"))
+    assert draft["task"] == "blur" and draft["outputs"] == {"blur": "blur_radius"}
+    teacher = toy.load("sharpness", f"savedmodel:{tmp_path / 'model'}", fields=draft | {"pixels": 2.0})
+    manifest = label(str(folder), [teacher], tmp_path / "out")
+    assert manifest.counts == {"sharpness": {teacher.id: 5}}
+    labels = [record.labels["sharpness"] for record in open_dataset(tmp_path / "out").records()]
+    assert all(one["notes"] == [b"by a teacher", b"in pixels"] and one["blur"] > 0 for one in labels)
+    with pytest.raises(UserError, match="pixels: not given"):
+        toy.load("sharpness", f"savedmodel:{tmp_path / 'model'}", fields=draft | {"pixels": None})
+    with pytest.raises(UserError, match="blur has no threshold 'min_score'; it has none"):
+        toy.load("sharpness", f"savedmodel:{tmp_path / 'model'}", fields=draft, thresholds={"min_score": 0.5})
+
+
+def test_it_trains_beside_others_and_is_scored(data, run):
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert all(np.isfinite(line["loss/sharpness"]) for line in lines) and "validation/sharpness/MAE" in lines[-1]
+    student = toy.load("sharpness", f"student:{run}").student
+    scores = evaluate(student, open_dataset(data), toy.VIEW)
+    assert scores["sharpness"]["MAE"] == pytest.approx(lines[-1]["validation/sharpness/MAE"])
+    record = next(iter(open_dataset(data).records()))
+    assert predict(student, record.encoded, toy.VIEW)["sharpness"]["notes"] == [b"by a teacher", b"in pixels"]
+
+
+def test_transfer_takes_the_lowest_error_and_never_shows_percent(data, run, tmp_path):
+    experiment = toy.experiment(data, tasks=(BLUR,), validation=str(data), test=str(data), steps=3)
+    experiment = dataclasses.replace(experiment, optimizer=Optimizer("sgd", 0.01, clip_norm=1.0))
+    sweep = Sweep((1e-6, 0.3))
+    table = transfer([experiment], {"random": "", "blur": str(run)}, tmp_path / "out", (0, 1), sweep)
+    text = transfer_table(table)
+    assert (
+        "px" in text and "MAE" in text and "%" not in text.partition("Cost")[0].replace("chance alone does so in", "")
+    )
+
+    cells = read_cells(tmp_path / "out")
+    for init in ("random", "blur"):
+        swept = {cell.learning_rate: cell.validation["MAE"] for cell in cells if (cell.init, cell.seed) == (init, 0)}
+        chosen = {cell.learning_rate for cell in cells if (cell.init, cell.seed) == (init, 1)}
+        assert chosen == {min(swept, key=swept.get)}
+    report(tmp_path / "page.html", [data], [run], run, [tmp_path / "out" / "transfer.json"])
+    assert "px" in (tmp_path / "page.html").read_text()
+
+
+def test_it_is_inspected(data, tmp_path):
+    dataset, findings, grades = inspect(data, tmp_path / "page.html")
+    assert not findings.problems and "sharpness" in summary(dataset, findings, grades)
+    assert findings.statistics["sharpness"]["notes"] == 12
+
+
+def test_its_head_is_exported_where_it_declares_so_and_what_is_left_out_is_said(run, tmp_path, capsys):
+    parities = export(run, tmp_path / "out", ("savedmodel", "onnx", "litert"), sizes=[toy.VIEW], batches=(1,))
+    files = {parity.file for parity in parities if parity.output == "sharpness/blur"}
+    assert files == {"savedmodel/student", "onnx/student.onnx", "onnx/heads.onnx"}
+    assert "nobody needs it on a phone" in capsys.readouterr().out
+    assert "nobody needs it on a phone" in (tmp_path / "out" / "README.md").read_text()
+    session = onnxruntime.InferenceSession(str(tmp_path / "out" / "onnx" / "student.onnx"))
+    shapes = {output.name: output.shape for output in session.get_outputs()}
+    assert shapes["sharpness/blur"] == ["batch", 1]
