@@ -1,4 +1,4 @@
-"""Where things stand and where the camera is: nothing inside another, outside the room or on the lens."""
+"""Places objects and the camera in a room, without collisions."""
 
 from dataclasses import dataclass
 
@@ -8,21 +8,21 @@ from must_tf.sources.rooms.catalog import CATALOG, build
 from must_tf.sources.rooms.shapes import Mesh, rotation
 from must_tf.sources.rooms.worlds import View, World
 
-_GAP = 0.03  # meters between neighbors
-_TO_WALL = 0.06  # meters between a wall and the back of what stands against it
-_LENS = 0.25  # meters around the camera that stay free
+_GAP = 0.03  # meters between two objects
+_TO_WALL = 0.06  # meters between a wall and an object that stands against it
+_LENS = 0.25  # free space around the camera in meters
 
 
 @dataclass(frozen=True)
 class Solid:
-    """An object in its place.
+    """An object at its place in the room.
 
     Attributes:
-      category: its name in CATALOG.
-      mesh: in the world's frame.
-      turn: [3, 3], from the object's frame to the world's.
-      low: [3], the least corner of the box around it.
-      high: [3], the greatest corner.
+      category: a key of CATALOG.
+      mesh: mesh in the world's frame.
+      turn: [3, 3], rotation from the object's frame to the world's.
+      low: [3], lowest corner of the bounding box.
+      high: [3], highest corner of the bounding box.
     """
 
     category: str
@@ -32,7 +32,7 @@ class Solid:
     high: np.ndarray
 
     def moved(self, offset: np.ndarray) -> "Solid":
-        """The same object, `offset` [3] further."""
+        """Returns the object moved by `offset` [3]."""
         return Solid(self.category, self.mesh.moved(offset), self.turn, self.low + offset, self.high + offset)
 
 
@@ -41,9 +41,9 @@ class Camera:
     """A pinhole camera.
 
     Attributes:
-      position: [3], in the world.
-      axes: [3, 3], rows: right, down and ahead in the world.
-      fov: the angle that the picture spans, in radians.
+      position: [3], in the world's frame.
+      axes: [3, 3], whose rows point right, down and forward in the world's frame.
+      fov: field of view in radians.
     """
 
     position: np.ndarray
@@ -54,7 +54,10 @@ class Camera:
 def arrange(
     world: World, view: View, rng: np.random.Generator, room: np.ndarray, category: str, effort: int
 ) -> tuple[Camera, list[Solid]]:
-    """Places the main object (the first of the list), the camera, and then the other objects around them."""
+    """Places the main object (the first of the list), the camera, and then the other objects around them.
+
+    With each step of `effort` the camera comes closer to the main object, see `scene.compose`.
+    """
     free = room[:2] / 2 - 0.3
     for _ in range(12):
         solids, facing = _main(world, rng, room, category)
@@ -76,7 +79,7 @@ def arrange(
 
 
 def put(category: str, mesh: Mesh, turn: float, at: np.ndarray) -> Solid:
-    """Turns an object about the vertical, in radians, and puts the middle of its footprint at [3]."""
+    """Rotates an object about the vertical by `turn` radians and puts the center of its footprint at `at` [3]."""
     matrix = rotation("z", turn)
     turned = Mesh(mesh.vertices @ matrix.T, mesh.faces, mesh.slots)
     low, high = turned.vertices.min(0), turned.vertices.max(0)
@@ -84,7 +87,7 @@ def put(category: str, mesh: Mesh, turn: float, at: np.ndarray) -> Solid:
 
 
 def _main(world: World, rng: np.random.Generator, room: np.ndarray, category: str) -> tuple[list[Solid], float]:
-    """The main object, then what it stands on if not the floor; and the direction that its front faces."""
+    """Returns the main object, followed by its support if it has one, and the main object's azimuth in radians."""
     mesh = build(category, rng)
     supports = [name for name in world.categories if CATALOG[name].support]
     if CATALOG[category].small and supports and rng.random() < 0.5:
@@ -98,7 +101,7 @@ def _main(world: World, rng: np.random.Generator, room: np.ndarray, category: st
 def _on_floor(
     rng: np.random.Generator, room: np.ndarray, category: str, mesh: Mesh, at: np.ndarray, to_wall: float
 ) -> tuple[Solid, float]:
-    """An object near a point of the floor, inside the room; some stand with their backs to the wall."""
+    """Places an object inside the room near a point of the floor, or against a wall; also returns its azimuth."""
     back = CATALOG[category].against_wall and rng.random() < to_wall
     if back:
         side = int(np.argmax(np.abs(at) / room[:2]))
@@ -114,7 +117,7 @@ def _on_floor(
 
 
 def _on_top(rng: np.random.Generator, category: str, mesh: Mesh, base: Solid, facing: float) -> Solid:
-    """A small object in the middle of a support, made to fit."""
+    """Places a small object in the middle of a support, scaled down to fit."""
     top = base.high - base.low
     spread = mesh.vertices.max(0) - mesh.vertices.min(0)
     fit = min(1.0, 0.75 * top[:2].min() / spread[:2].max())
@@ -123,7 +126,7 @@ def _on_top(rng: np.random.Generator, category: str, mesh: Mesh, base: Solid, fa
 
 
 def _camera(view: View, rng: np.random.Generator, room: np.ndarray, main: Solid, facing: float, effort: int) -> Camera:
-    """A camera before the main object, so far away that it fills its share of the picture."""
+    """Returns a camera in front of the main object, at the distance where it fills its share of the image."""
     fov = np.radians(rng.uniform(*view.fov))
     center, size = (main.low + main.high) / 2, main.high - main.low
     fill = min(rng.uniform(*view.fill) * 1.12**effort, 0.95)
@@ -140,14 +143,14 @@ def _camera(view: View, rng: np.random.Generator, room: np.ndarray, main: Solid,
 
 
 def look(position: np.ndarray, target: np.ndarray, fov: float, off: np.ndarray, roll: float) -> Camera:
-    """A camera that looks at a target, swings by `off` [2] to the right and down, and rolls; in radians."""
+    """Returns a camera that looks at a target, then turns by `off` [2] right and down, and by `roll`; in radians."""
     axes = _upright(target - position)
     swung = _upright(axes[2] + np.tan(off[0]) * axes[0] + np.tan(off[1]) * axes[1])
     return Camera(position, rotation("z", roll) @ swung, fov)
 
 
 def _upright(ahead: np.ndarray) -> np.ndarray:
-    """The axes of a camera that looks along a direction and holds the horizon level."""
+    """Returns the axes of a camera that looks in a direction, with a level horizon."""
     ahead = ahead / np.linalg.norm(ahead)
     right = np.cross(ahead, [0, 0, 1])
     right /= np.linalg.norm(right)
@@ -155,7 +158,7 @@ def _upright(ahead: np.ndarray) -> np.ndarray:
 
 
 def _retreat(camera: Camera, room: np.ndarray, solids: list[Solid]) -> Camera:
-    """The same look from inside the room; if something is there, from a far corner at eye height."""
+    """Moves a camera into the room; if an object is there, into a far corner at eye height."""
     limit = room[:2] / 2 - 0.3
     position = np.array([*np.clip(camera.position[:2], -limit, limit), camera.position[2]])
     target = (solids[0].low + solids[0].high) / 2
@@ -172,7 +175,7 @@ def _other(
     camera: Camera,
     solids: list[Solid],
 ) -> Solid | None:
-    """Another object within the camera's view, or None where a few tries find no room for it."""
+    """Places another object within the camera's view; None if a few attempts find no room for it."""
     mesh = build(category, rng)
     main = (solids[0].low + solids[0].high) / 2
     distance = np.hypot(*(main - camera.position)[:2])
@@ -198,17 +201,17 @@ def _loaded(support: Solid, solids: list[Solid]) -> bool:
 
 
 def _overlap(one: Solid, other: Solid) -> bool:
-    """Whether two footprints come closer than the gap."""
+    """Whether two footprints are closer than the gap."""
     return bool((one.low < other.high + _GAP)[:2].all() and (other.low < one.high + _GAP)[:2].all())
 
 
 def _holds(solid: Solid, point: np.ndarray, margin: float) -> bool:
-    """Whether a point is in the box around a solid, or within a margin of it."""
+    """Whether a point is inside the bounding box of a solid, enlarged by a margin."""
     return bool((point > solid.low - margin).all() and (point < solid.high + margin).all())
 
 
 def _fits(solid: Solid, room: np.ndarray, camera: Camera, solids: list[Solid]) -> bool:
-    """Whether a solid is in the room, clear of all else, and leaves the main object in sight."""
+    """Whether a solid is inside the room, touches nothing, and does not hide the main object."""
     if (np.maximum(solid.high, -solid.low)[:2] > room[:2] / 2).any() or _holds(solid, camera.position, _LENS):
         return False
     if any(_overlap(solid, other) for other in solids):

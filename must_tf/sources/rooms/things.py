@@ -1,6 +1,6 @@
-"""Builders of smaller things: each call returns another one of its category, in the object frame of `shapes`.
+"""Builders of meshes of smaller objects: each call returns a new random one, in the object frame of `shapes`.
 
-What is small in life is built larger here, so that it may stand on the floor.
+Objects that are small in reality are built larger here, so that they can stand on the floor.
 """
 
 import itertools
@@ -25,7 +25,7 @@ from must_tf.sources.rooms.shapes import (
 
 
 def lamp(rng: np.random.Generator) -> Mesh:
-    """A foot, a pole and a shade that shines."""
+    """A foot, a pole and a luminous shade."""
     height, shade = rng.uniform(0.9, 1.5), rng.uniform(0.25, 0.4)
     low, high = rng.uniform(0.16, 0.26), rng.uniform(0.08, 0.2)
     cover = [(low, height - shade), (high, height), (0, height)]
