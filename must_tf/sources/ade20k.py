@@ -11,7 +11,7 @@ from PIL import Image
 
 from must_tf.errors import UserError
 from must_tf.records import Record
-from must_tf.sources.layout import Layout, existing, names_in, of_image_size, split_spec
+from must_tf.sources.layout import Layout, existing, file_names, require_image_size, split_spec
 from must_tf.tasks import Segmentation
 
 NUM_CLASSES = 150
@@ -35,7 +35,7 @@ def find_ade20k(spec: str) -> Layout:
     images = existing(folder / "images" / split, f"ade20k:{spec}", _GET)
     annotations = existing(folder / "annotations" / split, f"ade20k:{spec}", _GET)
     task = Segmentation("ade20k", read_classes(existing(folder / "objectInfo150.txt", f"ade20k:{spec}", _GET)))
-    names = names_in(images, [".jpg"])
+    names = file_names(images, [".jpg"])
     if not names:
         raise UserError(f"ade20k:{spec}: no image in {images}; {_GET}")
     items = [(str(images / name), str(annotations / Path(name).with_suffix(".png"))) for name in names]
@@ -60,4 +60,4 @@ def read_annotation(record: Record, source: str) -> np.ndarray:
         mask = np.asarray(image).astype(np.int64) - 1
     if mask.max(initial=0) >= NUM_CLASSES:
         raise ValueError(f"{source}: class {mask.max() + 1} found, expected 0 to {NUM_CLASSES}")
-    return of_image_size(mask, record)
+    return require_image_size(mask, record)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from must_tf.errors import UserError
 from must_tf.records import Record
-from must_tf.sources.layout import Layout, existing, of_image_size, pixel_boxes, split_spec
+from must_tf.sources.layout import Layout, existing, pixel_boxes, require_image_size, split_spec
 from must_tf.tasks import Detection, Segmentation
 from must_tf.tasks.detection import CROWD
 
@@ -106,7 +106,7 @@ def read_panoptic(record: Record, source: tuple[str, tuple[tuple[int, int], ...]
         if image.mode != "RGB":
             raise ValueError(f"{path}: has mode {image.mode}, expected RGB")
         numbers = np.asarray(image).astype(np.int64) @ (1, 256, 65536)
-    present, inverse = np.unique(of_image_size(numbers, record), return_inverse=True)
+    present, inverse = np.unique(require_image_size(numbers, record), return_inverse=True)
     known = {0: _IGNORE, **dict(segments)}
     unknown = [number for number in present.tolist() if number not in known]
     if unknown:

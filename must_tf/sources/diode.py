@@ -8,7 +8,7 @@ import numpy as np
 
 from must_tf.errors import UserError
 from must_tf.records import Record
-from must_tf.sources.layout import Layout, existing, of_image_size, split_spec
+from must_tf.sources.layout import Layout, existing, require_image_size, split_spec
 from must_tf.tasks import Normals
 
 TASK = Normals("diode_normals")
@@ -89,4 +89,4 @@ def read_normals(record: Record, source: tuple[str, tuple[float, float, float]])
     normals = np.load(path)
     if normals.ndim != 3 or normals.shape[-1] != 3:
         raise ValueError(f"{path}: an array of shape {normals.shape}, expected [H, W, 3]")
-    return of_image_size(normals, record) * np.array(signs, np.float32)
+    return require_image_size(normals, record) * np.array(signs, np.float32)

@@ -4,7 +4,7 @@ import re
 
 from must_tf.errors import UserError
 from must_tf.records import Record
-from must_tf.sources.layout import Layout, existing, names_in, split_spec
+from must_tf.sources.layout import Layout, existing, file_names, split_spec
 from must_tf.tasks import Classification
 
 _GET = (
@@ -46,7 +46,7 @@ def _open(prefix: str, task: str, spec: str, expected: str) -> Layout:
     items = [
         (str(root / name / file), number)
         for number, name in enumerate(classes)
-        for file in names_in(root / name, [".jpeg", ".jpg", ".png"])
+        for file in file_names(root / name, [".jpeg", ".jpg", ".png"])
     ]
     if not items:
         raise UserError(f"{prefix}:{spec}: no folder of {root} has an image; {expected}")

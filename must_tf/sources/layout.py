@@ -144,13 +144,13 @@ def existing(path: Path, prefix: str, remedy: str) -> Path:
     return path
 
 
-def names_in(folder: Path, suffixes: Sequence[str]) -> list[str]:
+def file_names(folder: Path, suffixes: Sequence[str]) -> list[str]:
     """Returns the sorted names of a folder's files with one of these suffixes, which are given in lower case."""
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if entry.name.lower().endswith(tuple(suffixes)))
 
 
-def of_image_size(values: np.ndarray, record: Record) -> np.ndarray:
+def require_image_size(values: np.ndarray, record: Record) -> np.ndarray:
     """Returns a map [H, W, ...] of the size of its image, or raises a `ValueError`."""
     if values.shape[:2] != (record.height, record.width):
         raise ValueError(f"a map of shape {values.shape} on an image of {record.height}x{record.width}")

@@ -11,7 +11,7 @@ The contract of a shard:
 * It takes `look=` (see `decoding.Look`), calls it with each record, and stores the result in `Record.seen`.
   `decoding.to_record` does this, and checks that TensorFlow can decode the image.
 * It drops nothing in silence. An image or a label that is damaged becomes a `Quarantined` with a reason of one line.
-  Errors of the machine, such as a full memory, are raised.
+  Errors of the machine, such as too many open files, are raised.
 
 To add a source:
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from must_tf.errors import UserError
 from must_tf.records import Record
-from must_tf.sources.layout import Layout, existing, of_image_size, pixel_boxes, split_spec
+from must_tf.sources.layout import Layout, existing, pixel_boxes, require_image_size, split_spec
 from must_tf.tasks import Detection, Segmentation
 from must_tf.tasks.detection import DIFFICULT
 
@@ -77,4 +77,4 @@ def read_mask(record: Record, source: str, num_classes: int) -> np.ndarray:
     strange = mask[(mask >= num_classes) & (mask != 255)]
     if strange.size:
         raise ValueError(f"{source}: class {strange[0]} found, expected 0 to {num_classes - 1}")
-    return of_image_size(mask.astype(np.int64), record)
+    return require_image_size(mask.astype(np.int64), record)

@@ -99,7 +99,7 @@ def _upholstered(rng: np.random.Generator, width: float, cushions: int) -> Mesh:
         middle = (i - (cushions - 1) / 2) * inner
         pieces.append(box((inner - 0.02, depth - 0.22, 0.14), (middle, -0.1, seat - 0.12), SECOND))
         if rng.random() < 0.6:
-            pillow = box((0.8 * inner, 0.13, 0.32)).turned("x", -0.25)
+            pillow = box((0.8 * inner, 0.13, 0.32)).rotated("x", -0.25)
             pieces.append(Mesh(pillow.vertices, pillow.faces, np.full(12, SECOND)).moved((middle, 0.16, seat + 0.02)))
     return join(pieces)
 

@@ -63,7 +63,7 @@ def arrange(
         solids, facing = _main(world, rng, room, category)
         camera = _camera(view, rng, room, solids[0], facing, effort)
         outside = (np.abs(camera.position[:2]) - free).max()
-        if outside <= 0 and not any(_holds(solid, camera.position, _LENS / 2) for solid in solids):
+        if outside <= 0 and not any(_contains(solid, camera.position, _LENS / 2) for solid in solids):
             break
     else:
         camera = _retreat(camera, room, solids)
@@ -78,7 +78,7 @@ def arrange(
     return camera, solids
 
 
-def put(category: str, mesh: Mesh, turn: float, at: np.ndarray) -> Solid:
+def place(category: str, mesh: Mesh, turn: float, at: np.ndarray) -> Solid:
     """Rotates an object about the vertical by `turn` radians and puts the center of its footprint at `at` [3]."""
     matrix = rotation("z", turn)
     turned = Mesh(mesh.vertices @ matrix.T, mesh.faces, mesh.slots)
@@ -108,7 +108,7 @@ def _on_floor(
         turn = (-np.pi / 2, 0.0)[side] + (0.0 if at[side] > 0 else np.pi)
     else:
         turn = rng.uniform(-np.pi, np.pi)
-    solid = put(category, mesh, turn, np.zeros(3))
+    solid = place(category, mesh, turn, np.zeros(3))
     reach = room[:2] / 2 - _TO_WALL - solid.high[:2]
     at = np.clip(at, -reach, reach)
     if back:
@@ -122,7 +122,7 @@ def _on_top(rng: np.random.Generator, category: str, mesh: Mesh, base: Solid, fa
     spread = mesh.vertices.max(0) - mesh.vertices.min(0)
     fit = min(1.0, 0.75 * top[:2].min() / spread[:2].max())
     at = np.array([*(base.low + base.high)[:2] / 2, base.high[2]])
-    return put(category, mesh.scaled(fit), facing + np.pi / 2 + rng.uniform(-0.3, 0.3), at)
+    return place(category, mesh.scaled(fit), facing + np.pi / 2 + rng.uniform(-0.3, 0.3), at)
 
 
 def _camera(view: View, rng: np.random.Generator, room: np.ndarray, main: Solid, facing: float, effort: int) -> Camera:
@@ -139,22 +139,22 @@ def _camera(view: View, rng: np.random.Generator, room: np.ndarray, main: Solid,
     position = center + distance * step
     position[2] = np.clip(position[2], main.low[2] + 0.12, room[2] - 0.15)
     off = rng.uniform(-0.5, 0.5, 2) * fov * (1 - fill) * 0.6
-    return look(position, center, fov, off, np.radians(rng.normal(0, 1.5)))
+    return look_at(position, center, fov, off, np.radians(rng.normal(0, 1.5)))
 
 
-def look(position: np.ndarray, target: np.ndarray, fov: float, off: np.ndarray, roll: float) -> Camera:
+def look_at(position: np.ndarray, target: np.ndarray, fov: float, off: np.ndarray, roll: float) -> Camera:
     """Returns a camera that looks at a target, then turns by `off` [2] right and down, and by `roll`; in radians."""
     axes = _upright(target - position)
     swung = _upright(axes[2] + np.tan(off[0]) * axes[0] + np.tan(off[1]) * axes[1])
     return Camera(position, rotation("z", roll) @ swung, fov)
 
 
-def _upright(ahead: np.ndarray) -> np.ndarray:
+def _upright(forward: np.ndarray) -> np.ndarray:
     """Returns the axes of a camera that looks in a direction, with a level horizon."""
-    ahead = ahead / np.linalg.norm(ahead)
-    right = np.cross(ahead, [0, 0, 1])
+    forward = forward / np.linalg.norm(forward)
+    right = np.cross(forward, [0, 0, 1])
     right /= np.linalg.norm(right)
-    return np.stack([right, np.cross(ahead, right), ahead])
+    return np.stack([right, np.cross(forward, right), forward])
 
 
 def _retreat(camera: Camera, room: np.ndarray, solids: list[Solid]) -> Camera:
@@ -162,9 +162,9 @@ def _retreat(camera: Camera, room: np.ndarray, solids: list[Solid]) -> Camera:
     limit = room[:2] / 2 - 0.3
     position = np.array([*np.clip(camera.position[:2], -limit, limit), camera.position[2]])
     target = (solids[0].low + solids[0].high) / 2
-    if any(_holds(solid, position, _LENS / 2) for solid in solids):
+    if any(_contains(solid, position, _LENS / 2) for solid in solids):
         position = np.array([*(-0.8 * np.where(target[:2] > 0, 1, -1) * limit), 1.6])
-    return look(position, target, camera.fov, np.zeros(2), 0.0)
+    return look_at(position, target, camera.fov, np.zeros(2), 0.0)
 
 
 def _other(
@@ -181,10 +181,10 @@ def _other(
     distance = np.hypot(*(main - camera.position)[:2])
     heading = np.arctan2(camera.axes[2, 1], camera.axes[2, 0])
     if CATALOG[category].small and rng.random() < 0.5:
-        bare = [s for s in solids[1:] if CATALOG[s.category].support and not _loaded(s, solids)]
+        bare = [s for s in solids[1:] if CATALOG[s.category].support and not _is_occupied(s, solids)]
         if bare:
             solid = _on_top(rng, category, mesh, bare[0], heading + np.pi)
-            return None if _holds(solid, camera.position, _LENS) else solid
+            return None if _contains(solid, camera.position, _LENS) else solid
     for _ in range(10):
         angle = heading + 0.55 * camera.fov * rng.uniform(-1, 1)
         reach = rng.uniform(0.7, 1.3) * distance + rng.exponential(1.2)
@@ -195,7 +195,7 @@ def _other(
     return None
 
 
-def _loaded(support: Solid, solids: list[Solid]) -> bool:
+def _is_occupied(support: Solid, solids: list[Solid]) -> bool:
     """Whether something stands on a support."""
     return any(abs(s.low[2] - support.high[2]) < 1e-6 and _overlap(s, support) for s in solids)
 
@@ -205,18 +205,18 @@ def _overlap(one: Solid, other: Solid) -> bool:
     return bool((one.low < other.high + _GAP)[:2].all() and (other.low < one.high + _GAP)[:2].all())
 
 
-def _holds(solid: Solid, point: np.ndarray, margin: float) -> bool:
+def _contains(solid: Solid, point: np.ndarray, margin: float) -> bool:
     """Whether a point is inside the bounding box of a solid, enlarged by a margin."""
     return bool((point > solid.low - margin).all() and (point < solid.high + margin).all())
 
 
 def _fits(solid: Solid, room: np.ndarray, camera: Camera, solids: list[Solid]) -> bool:
     """Whether a solid is inside the room, touches nothing, and does not hide the main object."""
-    if (np.maximum(solid.high, -solid.low)[:2] > room[:2] / 2).any() or _holds(solid, camera.position, _LENS):
+    if (np.maximum(solid.high, -solid.low)[:2] > room[:2] / 2).any() or _contains(solid, camera.position, _LENS):
         return False
     if any(_overlap(solid, other) for other in solids):
         return False
     main = (solids[0].low + solids[0].high) / 2
     return not any(
-        _holds(solid, camera.position + t * (main - camera.position), 0.04) for t in np.linspace(0.05, 0.95, 12)
+        _contains(solid, camera.position + t * (main - camera.position), 0.04) for t in np.linspace(0.05, 0.95, 12)
     )

@@ -150,14 +150,14 @@ def _light(scene: Scene, view: _View) -> np.ndarray:
         start = points + 2e-3 * normals
         path = lamp.position.astype(np.float32) - start
         square = _dot(path, path)
-        ahead = path / np.sqrt(square)[:, None]
+        to_lamp = path / np.sqrt(square)[:, None]
         shadow = view.engine.run(start, path, np.float32(0.999)) >= 0
         tone = lamp.color.astype(np.float32)
         strength = (1 - scene.ambient) * 2.4 / (1 + 0.25 * square) * ~shadow
-        light = light + (strength * _dot(normals, ahead).clip(0))[:, None] * tone
+        light = light + (strength * _dot(normals, to_lamp).clip(0))[:, None] * tone
         glossy = np.flatnonzero(gloss * strength)
         sight = scene.camera.position.astype(np.float32) - points[glossy]
-        half = ahead[glossy] + sight / np.sqrt(_dot(sight, sight))[:, None]
+        half = to_lamp[glossy] + sight / np.sqrt(_dot(sight, sight))[:, None]
         cosine = _dot(normals[glossy], half).clip(0) / np.sqrt(_dot(half, half) + 1e-12)
         shine[glossy] += ((strength * gloss)[glossy] * cosine**40)[:, None] * tone
     return color * (light + glow[:, None]) + shine

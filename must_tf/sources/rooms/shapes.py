@@ -43,7 +43,7 @@ class Mesh:
         """Returns the solid scaled about the origin."""
         return Mesh(self.vertices * np.asarray(factors), self.faces, self.slots)
 
-    def turned(self, axis: str, angle: float) -> "Mesh":
+    def rotated(self, axis: str, angle: float) -> "Mesh":
         """Returns the solid rotated about an axis through the origin, in radians."""
         return Mesh(self.vertices @ rotation(axis, angle).T, self.faces, self.slots)
 

@@ -60,7 +60,7 @@ def _wall(world: World, rng: np.random.Generator, room: np.ndarray, wall: int) -
 
     def fixed(size: tuple[float, float, float], x: float, z: float) -> Mesh:
         """Returns a panel on the wall."""
-        return box(size, (x, away - size[1] / 2, z)).turned("z", turn)
+        return box(size, (x, away - size[1] / 2, z)).rotated("z", turn)
 
     for half in (-1, 1):
         if rng.random() > world.openings:
