@@ -128,7 +128,7 @@ def united_tasks(images: str | os.PathLike, source: Source, teachers: Sequence[T
 
 
 def _no_label(images: str | os.PathLike) -> UserError:
-    return UserError(f"--teachers: missing; {images} has no labels, so a teacher must make them: TASK=FORMAT:PATH")
+    return UserError(f"--teachers: not given; {images} has no labels, so a teacher must make them: TASK=FORMAT:PATH")
 
 
 def _run(

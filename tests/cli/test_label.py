@@ -52,7 +52,7 @@ def test_plan_prints_an_estimate_and_writes_nothing(must, folder, tmp_path, toy_
 def test_plan_says_what_several_processes_take(must, folder, classifier_run):
     argv = (f"--images={folder}", f"--teachers=scene=student:{classifier_run}", "--plan")
     code, out, _ = must(*argv, "--processes=3")
-    assert code == 0 and "at the peak of one process" in out
+    assert code == 0 and "of peak memory per process" in out
     assert "3 processes take 3 times the memory, and at best 1/3 of the time" in out
     assert "each worker of Beam" in must(*argv, "--runner=beam")[1]
 
