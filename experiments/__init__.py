@@ -1,1 +1,1 @@
-"""Experiments: configs, grouped by world."""
+"""Experiments: configs, benchmarks and studies, grouped by dataset."""

@@ -1,4 +1,4 @@
-"""The error that a user can mend, and what errors say in one line."""
+"""Errors that a user can correct, and helpers for error messages of one line."""
 
 import difflib
 import json
@@ -9,33 +9,33 @@ _ABSENT = object()
 
 
 class UserError(Exception):
-    """Something that the user gave is wrong: one line that says what, what was received, and the remedy.
+    """An error in what the user gave; its message is one line with the fault, the value received, and the remedy.
 
     The command line prints the line and exits with code 2, without a stack trace.
     """
 
 
 class Diverged(UserError):
-    """A training that has no finite loss or gradient any more."""
+    """Training has diverged: the loss or a gradient is no longer finite."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns a hint for a misspelled name: `did you mean 'x'?`, or the list of the known ones."""
+    """Returns a hint for a misspelled name: `did you mean 'x'?`, or the list of known names."""
     known = sorted(known)
     match = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean {match[0]!r}?" if match else f"known: {', '.join(known)}"
 
 
 def first_line(error: Exception) -> str:
-    """Returns the first line of what an error says, without TensorFlow's names of the operation."""
+    """Returns the first line of an error's message, without the names of operations that TensorFlow adds."""
     line = next(iter(str(getattr(error, "message", error)).splitlines()), "")
     return line.rpartition("}} ")[2].partition(" [Op:")[0].strip()[:200] or type(error).__name__
 
 
 def differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
-    """Says where two JSON values differ, down to the innermost ones: `teachers.x.min_score: 0.5, now 0.3`.
+    """Yields the differences of two JSON values, down to the innermost: `teachers.x.min_score: 0.5, now 0.3`.
 
-    Where one dict stands under another key than before, as a teacher with another threshold, its values are compared.
+    If one dict has moved to another key, such as a teacher with another threshold, its values are compared.
     """
     if isinstance(before, dict) and isinstance(now, dict):
         place = f"{name}." if name else ""

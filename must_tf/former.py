@@ -1,4 +1,4 @@
-"""Names that version 0.1.0 gave to fields of its JSON files: what it wrote is read under the names of now."""
+"""Backward compatibility: renames fields of JSON files that version 0.1.0 wrote to their current names."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,12 @@ _LICENSE = {"licence": "license"}
 
 
 def renamed(value: Any, names: Mapping[str, str]) -> Any:
-    """Returns a dict with other keys, {former: now}; a key of now wins, and what is no dict stays as it is."""
+    """Returns a dict with renamed keys.
+
+    Args:
+      value: the dict; a value of another type is returned unchanged.
+      names: {former key: current key}; if both are present, the current key wins.
+    """
     if not isinstance(value, Mapping):
         return value
     former = {now: value[before] for before, now in names.items() if before in value}
@@ -15,7 +20,7 @@ def renamed(value: Any, names: Mapping[str, str]) -> Any:
 
 
 def config(value: Any) -> Any:
-    """Returns a run's config.json: `init_from` was `init`, `augment.color` was `augment.colour`."""
+    """Updates a run's config.json: `init` is now `init_from`, `augment.colour` is now `augment.color`."""
     value = renamed(value, {"init": "init_from"})
     if isinstance(value, dict) and "augment" in value:
         value["augment"] = renamed(value["augment"], {"colour": "color"})
@@ -23,7 +28,7 @@ def config(value: Any) -> Any:
 
 
 def manifest(value: Any) -> Any:
-    """Returns a dataset's manifest.json: `license` of the source and of teachers was `licence`."""
+    """Updates a dataset's manifest.json: `licence` of the source and of teachers is now `license`."""
     if not isinstance(value, dict):
         return value
     value = dict(value)
@@ -35,7 +40,7 @@ def manifest(value: Any) -> Any:
 
 
 def card(value: Any) -> Any:
-    """Returns an export's card.json: `normalization` was `normalisation`, `license` was `licence`."""
+    """Updates an export's card.json: `normalisation` is now `normalization`, `licence` is now `license`."""
     value = renamed(value, {"normalisation": "normalization"})
     for field in ("lineage", "data", "teachers") if isinstance(value, dict) else ():
         if isinstance(value.get(field), list):

@@ -1,7 +1,7 @@
-"""Flip, scale and crop as data, and how images, maps, boxes and vectors move under them.
+"""Geometry of views: resize, crop and flip as data, and how images, maps, boxes and vectors are transformed.
 
-Two frames: the *image* as it was found, and the *view* of it that a model sees. Pixels are half-open cells, so a
-coordinate runs from 0 to the size, and boxes are fractions of the frame's height and width, (ymin, xmin, ymax, xmax).
+There are two frames: the *image* as it is stored, and the *view* of it that a model gets. Pixels are half-open cells,
+so a coordinate runs from 0 to the size. Boxes (ymin, xmin, ymax, xmax) are fractions of the frame's height and width.
 """
 
 from typing import Any, NamedTuple
@@ -12,9 +12,9 @@ Size = tuple[int, int]
 
 
 class Geometry(NamedTuple):
-    """From image to view: resize, then cut the view's window out, then flip left to right.
+    """The transform from an image to a view: resize, then crop a window, then flip left to right.
 
-    Where the window passes the bottom or the right edge of the resized image, the view is padded.
+    Where the window reaches beyond the bottom or right edge of the resized image, the view is padded.
     """
 
     image_size: tf.Tensor  # [2] int32, height and width of the image
@@ -25,20 +25,20 @@ class Geometry(NamedTuple):
 
 
 def fit(image_size: Any, view_size: Size) -> Geometry:
-    """The whole image in the top left corner of the view, its aspect kept, the rest padded."""
+    """The whole image in the top left corner of the view, with its aspect ratio; the rest is padding."""
     image_size = tf.cast(image_size, tf.int32)
     scaled_size = _scaled(image_size, _fitting(image_size, view_size))
     return Geometry(image_size, scaled_size, tf.zeros(2, tf.int32), tf.constant(False), view_size)
 
 
 def stretch(image_size: Any, view_size: Size) -> Geometry:
-    """The whole image over the whole view, whatever its aspect."""
+    """The whole image stretched over the whole view, without keeping its aspect ratio."""
     image_size = tf.cast(image_size, tf.int32)
     return Geometry(image_size, tf.constant(view_size), tf.zeros(2, tf.int32), tf.constant(False), view_size)
 
 
 def center_crop(image_size: Any, view_size: Size) -> Geometry:
-    """The middle of the image over the whole view, its aspect kept; what sticks out at two sides is cut off."""
+    """The center of the image over the whole view, with its aspect ratio; two sides of the image are cropped."""
     image_size = tf.cast(image_size, tf.int32)
     view = tf.constant(view_size)
     scale = tf.reduce_max(tf.cast(view, tf.float32) / tf.cast(image_size, tf.float32))
@@ -52,10 +52,10 @@ def random_view(
     """A random scale around that of `fit`, a random window, a random flip.
 
     Args:
-      seed: int [2], the whole source of chance.
+      seed: int [2].
       image_size: int [2], height and width of the image.
       view_size: height and width of the view.
-      scale: the lowest and highest factor on the scale of `fit`; (1, 1) shows every image whole.
+      scale: lowest and highest factor on the scale of `fit`; (1, 1) always shows the whole image.
       flip: whether half of the views are mirrored.
     """
     scale_seed, offset_seed, flip_seed = tf.unstack(tf.random.split(seed, 3))
@@ -66,13 +66,13 @@ def random_view(
 
 
 def view_at(image_size: Any, view_size: Size, factor: tf.Tensor, place: tf.Tensor, flip: tf.Tensor) -> Geometry:
-    """A window of the image.
+    """A window of the image at a given scale and position.
 
     Args:
       image_size: int [2], height and width of the image.
       view_size: height and width of the view.
-      factor: on the scale of `fit`.
-      place: [2] in [0, 1), where the window is between top and bottom, and between left and right.
+      factor: factor on the scale of `fit`.
+      place: [2] in [0, 1), position of the window between top and bottom, and between left and right.
       flip: bool, whether the view is mirrored.
     """
     image_size = tf.cast(image_size, tf.int32)
@@ -84,7 +84,7 @@ def view_at(image_size: Any, view_size: Size, factor: tf.Tensor, place: tf.Tenso
 def move_image(image: tf.Tensor, geometry: Geometry, antialias: bool = True) -> tf.Tensor:
     """Returns the view of an image, float32 [height, width, 3] in the range of the input, padded with 0.
 
-    Bilinear; without `antialias` faster, and the same where the view is not smaller than the image.
+    Interpolation is bilinear. Without `antialias` it is faster, with the same result if the image is not made smaller.
     """
     resized = tf.image.resize(image, geometry.scaled_size, antialias=antialias)
     return _window(resized, geometry, 0)
@@ -97,7 +97,7 @@ def move_map(values: tf.Tensor, geometry: Geometry, fill: Any) -> tf.Tensor:
 
 
 def move_vectors(vectors: tf.Tensor, geometry: Geometry) -> tf.Tensor:
-    """Returns the view of a map of vectors [H, W, 3] (x right, y down, z away): a flip turns the sign of x."""
+    """Returns the view of a map of vectors [H, W, 3] (x right, y down, z away); a flip negates x."""
     mirror = tf.where(geometry.flip, tf.constant([-1.0, 1.0, 1.0]), tf.constant([1.0, 1.0, 1.0]))
     return move_map(vectors, geometry, 0) * mirror
 
@@ -126,18 +126,19 @@ def restore_boxes(boxes: tf.Tensor, geometry: Geometry) -> tf.Tensor:
 
 
 def restore_map(values: tf.Tensor, geometry: Geometry, band: tf.Tensor | None = None) -> tf.Tensor:
-    """Takes a float map [height, width, C] of a view back to the image's frame, [H, W, C], bilinear.
+    """Transforms a float map [height, width, C] of a view back to the image's frame, [H, W, C], bilinear.
 
-    Padding is cut off; a pixel whose center the view did not show becomes NaN.
+    Padding is cropped. A pixel whose center is outside the view becomes NaN.
 
     Args:
-      values: of the view.
-      geometry: how the image became the view.
-      band: int [2], the first of the image's rows, and how many, where the whole map would be too large; else all.
+      values: the map in the view's frame.
+      geometry: the transform from the image to the view.
+      band: int [2], first row of the image and number of rows to return, if the whole map would be too large; all rows
+        where None.
     """
     values = tf.cond(geometry.flip, lambda: tf.reverse(values, [1]), lambda: values)
     seen = tf.minimum(tf.constant(geometry.view_size), geometry.scaled_size - geometry.offset)
-    # The edges go on beyond the window, so that the pixels inside it do not mix with what was not seen.
+    # Edge values are repeated beyond the window, so that pixels inside do not mix with pixels that were not seen.
     for axis in (0, 1):
         index = tf.range(geometry.scaled_size[axis]) - geometry.offset[axis]
         values = tf.gather(values, tf.clip_by_value(index, 0, seen[axis] - 1), axis=axis)
@@ -158,7 +159,7 @@ def restore_map(values: tf.Tensor, geometry: Geometry, band: tf.Tensor | None = 
 
 
 def _shown(geometry: Geometry, seen: tf.Tensor, axis: int) -> tf.Tensor:
-    """Which of the image's rows (columns) have their center in the window, bool [H] ([W])."""
+    """Returns which of the image's rows (axis 0) or columns (axis 1) have their center in the view, bool [H] or [W]."""
     sizes = geometry.image_size[axis], geometry.scaled_size[axis], geometry.offset[axis], seen[axis]
     image, scaled, offset, length = (tf.cast(size, tf.float32) for size in sizes)
     center = (tf.range(image) + 0.5) * scaled / image - offset
@@ -166,7 +167,7 @@ def _shown(geometry: Geometry, seen: tf.Tensor, axis: int) -> tf.Tensor:
 
 
 def _fitting(image_size: tf.Tensor, view_size: Size) -> tf.Tensor:
-    """The largest scale at which the whole image is in the view."""
+    """Returns the largest scale at which the whole image is inside the view."""
     return tf.reduce_min(tf.constant(view_size, tf.float32) / tf.cast(image_size, tf.float32))
 
 
@@ -175,7 +176,7 @@ def _scaled(image_size: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
 
 
 def _window(resized: tf.Tensor, geometry: Geometry, fill: Any) -> tf.Tensor:
-    """Cuts the window out of the resized image, pads it with `fill` and flips it."""
+    """Crops the window from the resized image, pads it with `fill` and flips it."""
     top, left = tf.unstack(geometry.offset)
     height, width = geometry.view_size
     window = resized[top : top + height, left : left + width]
@@ -187,7 +188,7 @@ def _window(resized: tf.Tensor, geometry: Geometry, fill: Any) -> tf.Tensor:
 
 
 def _edges(geometry: Geometry) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Sizes and offset as (y, x, y, x), to act on boxes."""
+    """Returns scaled size, offset and view size as float32 (y, x, y, x), to be applied to boxes."""
     sizes = (geometry.scaled_size, geometry.offset, geometry.view_size)
     return tuple(tf.tile(tf.cast(size, tf.float32), [2]) for size in sizes)  # type: ignore[return-value]
 

@@ -1,4 +1,4 @@
-"""What processes that others start have in common."""
+"""Child processes that end when their parent does."""
 
 import multiprocessing
 import os
@@ -6,9 +6,9 @@ import threading
 
 
 def end_with_parent() -> None:
-    """Has this process, which another one started, end as soon as that one does, even by `kill -9`."""
+    """Makes this child process exit as soon as its parent ends, even if the parent is killed with `kill -9`."""
     parent = multiprocessing.parent_process()
-    assert parent, "this is no process that another one started"
+    assert parent, "end_with_parent: this process has no parent in multiprocessing"
 
     def watch() -> None:
         parent.join()

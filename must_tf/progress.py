@@ -1,4 +1,4 @@
-"""The progress line of long work: done/total, rate, ETA, share of time spent waiting for data, peak memory."""
+"""A progress line for long runs: done/total, rate, ETA, share of time spent waiting for data, peak memory."""
 
 import collections
 import sys
@@ -13,15 +13,15 @@ _WINDOW = 60.0  # seconds
 
 
 class Progress:
-    """Prints a line now and then; on a terminal the line is rewritten in place.
+    """Prints a progress line every few seconds; on a terminal the line is rewritten in place.
 
-    Rate and share of waiting are of about the last minute, so that they tell what is, and not what was days ago.
+    The rate and the share of waiting cover about the last minute, so that they describe the present.
 
     Args:
-      name: what is being done.
-      total: how many items there are.
-      unit: what an item is.
-      done: items that were done before, by an earlier run.
+      name: name of the work.
+      total: number of items.
+      unit: name of an item in the plural.
+      done: number of items that an earlier run has done.
       every: seconds between lines.
     """
 
@@ -29,10 +29,10 @@ class Progress:
         self.name, self.total, self.unit, self.done, self.every = name, total, unit, done, every
         self.started = self.printed = time.monotonic()
         self.waited = 0.0
-        self._marks = collections.deque([(self.started, done, 0.0)])  # of the last minute: time, done, waited
+        self._marks = collections.deque([(self.started, done, 0.0)])  # (time, done, waited) within the last minute
 
     def waiting(self, items: Iterable[T]) -> Iterator[T]:
-        """Yields the items, and counts the time that each takes to come as waiting for data."""
+        """Yields the items and counts the time until each arrives as waiting for data."""
         iterator = iter(items)
         while True:
             before = time.monotonic()
@@ -45,7 +45,7 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """Items a second."""
+        """Items per second."""
         started, done, _ = self._marks[0]
         return (self.done - done) / max(time.monotonic() - started, 1e-9)
 
@@ -56,12 +56,12 @@ class Progress:
 
     @property
     def wait_share(self) -> float:
-        """Share of the time that went into waiting for data."""
+        """Share of the time spent waiting for data."""
         started, _, waited = self._marks[0]
         return (self.waited - waited) / max(time.monotonic() - started, 1e-9)
 
     def update(self, count: int = 1, note: str = "") -> None:
-        """Counts items as done, and prints when it is time."""
+        """Counts items as done, and prints a line if one is due."""
         self.done += count
         now = time.monotonic()
         if now - self.printed >= self.every or self.done - count < self.total <= self.done:
@@ -72,7 +72,7 @@ class Progress:
                 self._marks.popleft()
 
     def say(self, message: str) -> None:
-        """Prints a line of its own, between those of the progress."""
+        """Prints a message on its own line."""
         start = "\r\033[K" if sys.stderr.isatty() else ""
         print(f"{start}{self.name}: {message}", file=sys.stderr, flush=True)
 
@@ -102,7 +102,7 @@ def _clock(seconds: int) -> str:
 
 
 def peak_memory_gb() -> float:
-    """Returns this process's largest resident size so far, in GB."""
-    # Not that of `getrusage`, which a process inherits from the one that started it.
+    """Returns the peak resident memory of this process, in GB."""
+    # `getrusage` does not do: its value is inherited from the process that started this one.
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1e6

@@ -1,4 +1,4 @@
-"""TensorFlow's own talk, kept from the screen."""
+"""Suppresses TensorFlow's log messages on standard error, including those of C++."""
 
 import contextlib
 import os
@@ -8,39 +8,39 @@ import tempfile
 import threading
 from collections.abc import Iterator
 
-# Of C++ logging that was not initialized, which heeds neither TF_CPP_MIN_LOG_LEVEL nor Python's logging, and of the
-# LiteRT converter's print.
-_TALK = re.compile(rb"[IW]\d{4} \d\d|WARNING: All log messages before absl::InitializeLog|fully_quantize: ")
-_ONE_AT_A_TIME = threading.RLock()  # or one would give back, as the screen, what another holds
+# Messages of C++ logging before its initialization, which ignores TF_CPP_MIN_LOG_LEVEL and Python's logging; and what
+# the LiteRT converter prints.
+_NOISE = re.compile(rb"[IW]\d{4} \d\d|WARNING: All log messages before absl::InitializeLog|fully_quantize: ")
+_LOCK = threading.RLock()  # without it, a thread could restore another thread's temporary file as standard error
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Holds back what is written to standard error, from C++ too; afterwards, all but TensorFlow's talk is written.
+    """Captures standard error, also of C++; at the end, everything except TensorFlow's log messages is printed.
 
-    Without a folder for temporary files, or without standard error, nothing is held back.
+    If there is no folder for temporary files or no standard error, nothing is captured.
     """
-    with _ONE_AT_A_TIME, contextlib.ExitStack() as stack:
+    with _LOCK, contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
-            stack.enter_context(_held_back())
+            stack.enter_context(_captured())
         yield
 
 
 @contextlib.contextmanager
-def _held_back() -> Iterator[None]:
-    with tempfile.TemporaryFile() as held:
+def _captured() -> Iterator[None]:
+    with tempfile.TemporaryFile() as captured:
         sys.stderr.flush()
-        screen = os.dup(2)
-        os.dup2(held.fileno(), 2)
+        stderr = os.dup(2)
+        os.dup2(captured.fileno(), 2)
         try:
             yield
         finally:
             try:
                 sys.stderr.flush()
             finally:
-                os.dup2(screen, 2)
-                os.close(screen)
-            held.seek(0)
-            for line in held:
-                if not _TALK.match(line):
+                os.dup2(stderr, 2)
+                os.close(stderr)
+            captured.seek(0)
+            for line in captured:
+                if not _NOISE.match(line):
                     os.write(2, line)

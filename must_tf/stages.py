@@ -1,6 +1,6 @@
-"""Commands that depend on one another, as many at once as there are cores.
+"""Runs commands that depend on each other, several in parallel, and resumes after an interruption.
 
-A stage whose product is there is done: a killed run takes up where it was.
+A stage is done when its product exists, so a killed run resumes where it stopped.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import multiprocessing.connection
 import os
 import runpy
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ from must_tf.processes import end_with_parent
 
 TIMES = "minutes.json"
 _UNFINISHED = "unfinished.json"
-_NOTED_EVERY = 30.0  # seconds
+_SAVE_EVERY = 30.0  # seconds between writes of `unfinished.json`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,11 +31,11 @@ class Stage:
     """One command.
 
     Attributes:
-      name: also that of its log.
+      name: name of the stage and of its log.
       command: arguments of `must`, or of another module's command.
-      product: a file or folder that is there when the stage is done, in the folder of all stages.
-      needs: names of the stages before it.
-      module: whose command it is.
+      product: file or folder that exists when the stage is done, relative to the folder of all stages.
+      needs: names of the stages that must be done before.
+      module: module that is run as the command.
     """
 
     name: str
@@ -49,17 +50,17 @@ class Stage:
 
 
 def run_stages(stages: Sequence[Stage], out: Path, processes: int) -> None:
-    """Runs the stages that are not done, the first ones first as far as their needs allow.
+    """Runs the stages that are not done, in their order as far as their needs allow.
 
     Args:
-      stages: all of them.
-      out: folder that their commands run in; it gets `logs/`, `minutes.json`, {stage: minutes}, and meanwhile
-        `unfinished.json` with those so far, from which a killed stage goes on, to about half a minute.
-      processes: how many run at once, each on its share of the cores.
+      stages: all stages.
+      out: folder that the commands run in. It gets `logs/`, and `minutes.json` with {stage: minutes}. While stages run,
+        `unfinished.json` has their minutes so far, to about half a minute, so that a killed stage continues counting.
+      processes: number of stages that run in parallel, each on its share of the cores.
 
     Raises:
-      UserError: a stage failed; the others are ended. The line is the last one of its log. Or another process runs
-        stages in the folder, or a stage needs one that is not there.
+      UserError: a stage failed; the others are terminated, and the message has the last line of its log. Or another
+        process runs stages in the folder, or a stage needs one that does not come before it.
     """
     _check_needs(stages)
     threads = str(max(1, (os.cpu_count() or 1) // processes))
@@ -70,7 +71,7 @@ def run_stages(stages: Sequence[Stage], out: Path, processes: int) -> None:
 def _run(stages: Sequence[Stage], out: Path, processes: int) -> None:
     done = {stage.name for stage in stages if (out / stage.product).exists()}
     times, begun = (storage.read_json(path) if path.exists() else {} for path in (out / TIMES, out / _UNFINISHED))
-    running: dict[str, tuple[Stage, Any, float]] = {}  # since when: earlier by what it took before a kill
+    running: dict[str, tuple[Stage, Any, float]] = {}  # with the start time, moved back by the minutes before a kill
     context = _context()
     try:
         while len(done) < len(stages):
@@ -79,7 +80,7 @@ def _run(stages: Sequence[Stage], out: Path, processes: int) -> None:
                 process = context.Process(target=_command, args=(stage, out))
                 process.start()
                 running[stage.name] = (stage, process, time.monotonic() - 60 * begun.get(stage.name, 0.0))
-            multiprocessing.connection.wait([process.sentinel for _, process, _ in running.values()], _NOTED_EVERY)
+            multiprocessing.connection.wait([process.sentinel for _, process, _ in running.values()], _SAVE_EVERY)
             begun |= {name: round((time.monotonic() - since) / 60, 2) for name, (_, _, since) in running.items()}
             storage.write_json(out / _UNFINISHED, begun)
             for name, (stage, process, _) in list(running.items()):
@@ -110,7 +111,7 @@ def _check_needs(stages: Sequence[Stage]) -> None:
 
 @contextlib.contextmanager
 def _environment(**values: str) -> Iterator[None]:
-    """Sets variables for the processes that are started meanwhile."""
+    """Sets environment variables for processes that are started in the context."""
     before = {name: os.environ.get(name) for name in values}
     os.environ |= values
     try:
@@ -124,14 +125,14 @@ def _environment(**values: str) -> Iterator[None]:
 
 
 def _context() -> Any:
-    """Processes are forked from one that has imported TensorFlow, which is slow, and has done nothing with it."""
+    """Returns a context that forks processes from one that has imported TensorFlow, because the import is slow."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["must_tf.labeling", "must_tf.evaluation", "tensorflow_datasets"])
     return context
 
 
 def _command(stage: Stage, out: Path) -> None:
-    """Is a stage's process: a command in the folder, its words in the log; it ends when its parent does."""
+    """Runs a stage's command in the folder and writes its output to the log; the process ends with its parent."""
     end_with_parent()
     log = _log(out, stage)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -149,9 +150,10 @@ def _log(out: Path, stage: Stage) -> Path:
 
 
 def _problem(exitcode: int, stage: Stage, out: Path) -> str:
-    """Returns what went wrong in a stage that has ended; nothing where all is well."""
+    """Returns what went wrong in a stage that has ended; empty if it succeeded."""
     if exitcode < 0:
-        return f"was killed by signal {-exitcode} (of 9, memory may be short); the same command goes on"
+        hint = " (memory may be short)" if exitcode == -signal.SIGKILL else ""
+        return f"was killed by signal {-exitcode}{hint}; the same command resumes"
     if exitcode:
         log = _log(out, stage)
         lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []

@@ -1,4 +1,4 @@
-"""The architecture of the trunk, as data."""
+"""The configuration of the trunk: backbone and feature pyramid (FPN)."""
 
 import dataclasses
 
@@ -7,17 +7,18 @@ from must_tf.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Trunk:
-    """The architecture that transfers: a backbone and its feature pyramid.
+    """The part of a student that is transferred to other tasks: a backbone and its feature pyramid.
 
     Attributes:
       backbone: one of `garden.BACKBONES`: `resnet-50`, `efficientnet-b0`, `mobilenet-v2`, ...
-      width: factor on the backbone's channels; EfficientNet knows none, and takes 1 only.
-      min_level: the pyramid's finest level; level l has a stride of 2^l.
-      max_level: the pyramid's coarsest level.
-      num_filters: the pyramid's channels.
-      norm_momentum: of the batch norms' moving statistics; lower for runs of a few hundred steps.
-      norm_epsilon: of the batch norms; 1e-5 in Model Garden's configs of ImageNet's ResNets, whose checkpoints need it.
-      sync_norm: share the batch norms' statistics between replicas.
+      width: factor on the backbone's channels; must be 1 for EfficientNet.
+      min_level: finest level of the pyramid; level l has a stride of 2^l.
+      max_level: coarsest level of the pyramid.
+      num_filters: number of channels of the pyramid.
+      norm_momentum: momentum of the batch norms' moving statistics; use a lower value for runs of a few hundred steps.
+      norm_epsilon: epsilon of the batch norms. Model Garden's configs of ResNets on ImageNet have 1e-5, and their
+        checkpoints need it.
+      sync_norm: whether replicas share the batch norms' statistics.
     """
 
     backbone: str = "resnet-50"
@@ -32,7 +33,8 @@ class Trunk:
     def __post_init__(self):
         if not 2 <= self.min_level <= self.max_level or self.min_level > 5:
             raise UserError(
-                f"trunk: levels {self.min_level}..{self.max_level}; expected 2 <= min_level <= 5 and <= max_level"
+                f"trunk: min_level {self.min_level} and max_level {self.max_level} received, expected "
+                "2 <= min_level <= 5 and min_level <= max_level"
             )
 
     @property

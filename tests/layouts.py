@@ -1,4 +1,4 @@
-"""What the tests of layouts share: files as publishers write them, and all entries of a source."""
+"""Helpers for tests of layouts: write image files and label maps, and read all entries of a source."""
 
 import io
 from pathlib import Path
@@ -38,7 +38,7 @@ def entries(where, images_per_shard=2, **options):
     found = [entry for shard in source.shards for entry in shard()]
     assert len(found) == source.count
     records = {Path(entry.name).name: entry for entry in found if isinstance(entry, Record)}
-    for record in records.values():  # what was read can be written
+    for record in records.values():  # every record can be written and read again
         again = deserialize(serialize(record, [task]), [task])
         assert again.origins in ({task.name: "human"}, {})
     return task, records, [entry for entry in found if isinstance(entry, Quarantined)]

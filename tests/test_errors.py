@@ -10,7 +10,7 @@ def changed(**fields):
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "said"),
+    ("before", "now", "expected"),
     [
         ({"a": 1, "b": 2}, {"b": 2, "a": 1}, []),
         ({"a": 1, "b": 2}, {"a": 1, "b": None}, ["b: 2, now null"]),
@@ -22,10 +22,10 @@ def changed(**fields):
         ({"t": {"x-1": TEACHER}}, {"t": {"x-2": TEACHER}}, ['t: "x-1", now "x-2"']),
     ],
 )
-def test_differences_are_told_down_to_the_innermost(before, now, said):
-    assert list(differences(before, now)) == said
+def test_differences_name_the_innermost_values(before, now, expected):
+    assert list(differences(before, now)) == expected
 
 
-def test_long_values_are_cut():
-    (said,) = differences({"names": ["name"] * 1000}, {"names": []})
-    assert said.startswith('names: ["name", "name"') and said.endswith("..., now []") and len(said) < 130
+def test_long_values_are_shortened():
+    (message,) = differences({"names": ["name"] * 1000}, {"names": []})
+    assert message.startswith('names: ["name", "name"') and message.endswith("..., now []") and len(message) < 130

@@ -29,7 +29,7 @@ def boxes_inside(rng, count=8):
 
 
 @given(SIDES, SIDES)
-def test_fit_shows_the_whole_image_as_large_as_it_can_with_its_aspect(height, width):
+def test_fit_shows_the_whole_image_at_the_largest_scale_with_its_aspect_ratio(height, width):
     geometry = fit((height, width), VIEW)
     scaled = geometry.scaled_size.numpy()
     assert (scaled <= VIEW).all() and (scaled >= 1).all() and (scaled == VIEW).any()
@@ -39,7 +39,7 @@ def test_fit_shows_the_whole_image_as_large_as_it_can_with_its_aspect(height, wi
 
 
 @given(SIDES, SIDES, SEEDS)
-def test_stretch_leaves_boxes_as_they_are(height, width, seed):
+def test_stretch_does_not_change_boxes(height, width, seed):
     boxes = boxes_inside(np.random.default_rng(seed))
     moved, visible = move_boxes(tf.constant(boxes), stretch((height, width), VIEW))
     np.testing.assert_allclose(moved, boxes, atol=1e-6)
@@ -52,7 +52,7 @@ def test_stretch_fills_the_view():
 
 
 @given(SIDES, SIDES)
-def test_center_crop_fills_the_view_with_the_middle_and_keeps_the_aspect(height, width):
+def test_center_crop_fills_the_view_with_the_center_and_keeps_the_aspect_ratio(height, width):
     geometry = center_crop((height, width), VIEW)
     scaled = geometry.scaled_size.numpy()
     assert (scaled >= VIEW).all() and (scaled == VIEW).any()
@@ -64,7 +64,7 @@ def test_center_crop_fills_the_view_with_the_middle_and_keeps_the_aspect(height,
 
 @pytest.mark.parametrize("resize", RESIZES)
 @given(st.integers(40, 151), st.integers(40, 151), SEEDS, st.booleans())
-def test_shifted_marker_comes_back_to_its_place(resize, height, width, seed, flip):
+def test_restored_marker_is_at_its_original_position(resize, height, width, seed, flip):
     rng = np.random.default_rng(seed)
     y, x = int(rng.integers(0, height - 20)), int(rng.integers(0, width - 20))
     marked = np.zeros((height, width, 1), np.float32)
@@ -74,7 +74,7 @@ def test_shifted_marker_comes_back_to_its_place(resize, height, width, seed, fli
     seen = np.isfinite(back)
     assert seen.all() or resize is center_crop
     inside = np.zeros_like(seen)
-    inside[y + 3 : y + 17, x + 3 : x + 17] = True  # three pixels: one of the view is up to 2.4 of these images
+    inside[y + 3 : y + 17, x + 3 : x + 17] = True  # a pixel of the view covers up to 2.4 pixels of these images
     outside = np.ones_like(seen)
     outside[max(y - 3, 0) : y + 23, max(x - 3, 0) : x + 23] = False
     assert (back[inside & seen] > 0.99).all() and (back[outside & seen] < 0.01).all()
@@ -88,7 +88,7 @@ def test_shifted_marker_comes_back_to_its_place(resize, height, width, seed, fli
 
 
 @given(SIDES, SIDES)
-def test_pixels_that_a_crop_cut_off_are_nan_and_no_others(height, width):
+def test_exactly_the_cropped_pixels_are_nan(height, width):
     geometry = center_crop((height, width), VIEW)
     back = restore_map(tf.ones([*VIEW, 1]), geometry).numpy()[..., 0]
     top, left = geometry.offset.numpy() / geometry.scaled_size.numpy() * (height, width)
@@ -101,7 +101,7 @@ def test_pixels_that_a_crop_cut_off_are_nan_and_no_others(height, width):
 
 
 @given(SIDES, SIDES, SEEDS, st.booleans())
-def test_restoring_moved_boxes_is_identity_where_they_are_visible(height, width, seed, whole):
+def test_restored_boxes_equal_the_original_where_they_were_visible(height, width, seed, whole):
     boxes = boxes_inside(np.random.default_rng(seed))
     geometry = random_view(tf.constant([seed, 7]), (height, width), VIEW, (1, 1) if whole else (0.5, 2))
     moved, visible = move_boxes(tf.constant(boxes), geometry)
@@ -112,7 +112,7 @@ def test_restoring_moved_boxes_is_identity_where_they_are_visible(height, width,
 
 
 @given(SEEDS)
-def test_visible_share_is_that_of_pixels(seed):
+def test_visible_share_of_a_box_is_the_share_of_its_pixels(seed):
     rng = np.random.default_rng(seed)
     geometry = random_view(tf.constant([seed, 1]), (200, 200), (64, 64), (2, 5))
     low = rng.uniform(0, 0.6, 2)
@@ -144,13 +144,13 @@ def test_boxes_and_maps_agree(seed):
 
 
 @given(SEEDS, SIDES, SIDES)
-def test_view_is_a_function_of_its_seed(seed, height, width):
+def test_view_depends_only_on_its_seed(seed, height, width):
     views = [random_view(tf.constant([seed, 0]), (height, width), VIEW, (0.5, 2)) for _ in range(2)]
     assert all(np.array_equal(a, b) for a, b in zip(*views, strict=True))
 
 
 @given(SEEDS, SIDES, SIDES)
-def test_view_lies_in_the_image_or_holds_it(seed, height, width):
+def test_view_is_inside_the_image_or_contains_it(seed, height, width):
     geometry = random_view(tf.constant([seed, 0]), (height, width), VIEW, (0.3, 3))
     end = geometry.offset.numpy() + VIEW
     scaled = geometry.scaled_size.numpy()
@@ -181,7 +181,7 @@ def test_mirrored_view_is_the_mirror_image_of_the_view(seed):
 
 
 @given(st.integers(20, 150), st.integers(20, 150))
-def test_map_of_a_whole_view_comes_back(height, width):
+def test_restored_map_of_a_whole_view_equals_the_original(height, width):
     ramp = np.linspace(0, 1, width, dtype=np.float32)[None, :, None] + np.linspace(0, 1, height)[:, None, None]
     ramp = ramp.astype(np.float32)
     for geometry in (fit((height, width), VIEW), stretch((height, width), VIEW)):
@@ -191,7 +191,7 @@ def test_map_of_a_whole_view_comes_back(height, width):
             assert np.abs(back - ramp).max() < 0.15
 
 
-def test_beyond_the_image_is_the_fill():
+def test_pixels_beyond_the_image_are_filled():
     window = move_map(tf.ones([32, 96, 1], tf.int32), fit((32, 96), VIEW), 7).numpy()
     assert (window[:32] == 1).all() and (window[32:] == 7).all()
 
@@ -204,7 +204,7 @@ def test_box_outside_the_window_is_invisible():
 
 @pytest.mark.parametrize("move", [fit, stretch, center_crop])
 @pytest.mark.parametrize("size", [(97, 130), (20, 17), (33, 200)])
-def test_bands_of_rows_are_those_of_the_whole(move, size):
+def test_bands_of_rows_equal_those_of_the_whole_map(move, size):
     geometry = move(size, VIEW)
     values = tf.random.stateless_uniform([*VIEW, 3], [1, 2])
     whole = restore_map(values, geometry)

@@ -29,7 +29,7 @@ def lives(process):
         return False
 
 
-def test_process_ends_with_the_one_that_started_it(tmp_path):
+def test_process_ends_with_its_parent(tmp_path):
     (tmp_path / "command.py").write_text(COMMAND)
     command = subprocess.Popen([sys.executable, tmp_path / "command.py"], stdout=subprocess.PIPE, text=True)
     child = Path("/proc", command.stdout.readline().strip())
@@ -42,6 +42,6 @@ def test_process_ends_with_the_one_that_started_it(tmp_path):
     assert not lives(child)
 
 
-def test_process_that_nobody_started_is_told():
-    with pytest.raises(AssertionError, match="no process that another one started"):
+def test_process_without_a_parent_is_refused():
+    with pytest.raises(AssertionError, match="this process has no parent in multiprocessing"):
         end_with_parent()

@@ -5,14 +5,14 @@ import pytest
 from must_tf.progress import Progress
 
 
-def test_line_tells_done_total_rate_and_note(capsys):
+def test_line_has_done_total_rate_eta_and_note(capsys):
     progress = Progress("label", 10, done=6, every=0.0)
     progress.update(4, "note")
     line = capsys.readouterr().err
     assert line.startswith("label 10/10") and "images/s" in line and "ETA 0:00" in line and "note" in line
 
 
-def test_waiting_is_counted_and_work_is_not(capsys):
+def test_only_waiting_for_items_counts_as_waiting(capsys):
     def slow():
         for i in range(3):
             time.sleep(0.03)
@@ -27,7 +27,7 @@ def test_waiting_is_counted_and_work_is_not(capsys):
     assert 0.2 < progress.wait_share < 0.8
 
 
-def test_more_than_was_expected_is_no_line_each(capsys):
+def test_items_beyond_the_total_do_not_print_a_line_each(capsys):
     progress = Progress("label", 2, every=1000.0)
     for _ in range(9):
         progress.update()
@@ -36,7 +36,7 @@ def test_more_than_was_expected_is_no_line_each(capsys):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Sets the time."""
+    """Replaces the clock; returns a function that advances it by seconds."""
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
@@ -46,20 +46,20 @@ def clock(monkeypatch):
     return add
 
 
-def test_rate_counts_this_run_alone(clock):
+def test_rate_does_not_count_items_of_an_earlier_run(clock):
     progress = Progress("train", 1000, done=900, every=100)
     clock(10)
     progress.update(50)
     assert progress.rate == pytest.approx(5)
 
 
-def test_rate_and_waiting_are_those_of_the_last_minute(clock, capsys):
+def test_rate_and_waiting_cover_the_last_minute(clock, capsys):
     progress = Progress("train", 10**6)
     for _ in range(1000):
         clock(5)
         progress.update(50)
     assert progress.rate == pytest.approx(10) and progress.wait_share == 0
-    for _ in range(20):  # now the data come late
+    for _ in range(20):  # from now on, data arrive late
         clock(5)
         progress.waited += 4
         progress.update(5)
@@ -67,9 +67,9 @@ def test_rate_and_waiting_are_those_of_the_last_minute(clock, capsys):
     assert "data-wait 80%" in capsys.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.parametrize(("left", "said"), [(59, "0:59"), (3599, "59:59"), (3661, "1:01:01"), (14 * 86400, "14d 0h")])
-def test_time_that_is_left_is_told_in_units_that_can_be_read(clock, capsys, left, said):
+@pytest.mark.parametrize(("left", "eta"), [(59, "0:59"), (3599, "59:59"), (3661, "1:01:01"), (14 * 86400, "14d 0h")])
+def test_eta_is_printed_in_readable_units(clock, capsys, left, eta):
     progress = Progress("train", 1 + left, every=0.0)
     clock(1)
     progress.update(1)
-    assert f"ETA {said} " in capsys.readouterr().err
+    assert f"ETA {eta} " in capsys.readouterr().err

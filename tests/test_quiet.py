@@ -8,14 +8,14 @@ import pytest
 from must_tf.quiet import quiet
 
 
-def test_talk_is_held_back_and_all_else_comes_through_even_after_an_error(capfd):
+def test_log_messages_are_suppressed_and_other_output_is_printed_even_after_an_error(capfd):
     with pytest.raises(ValueError, match="oops"), quiet():
         os.write(2, b"I0000 00:00:1 devices.cc:67] Number of eligible GPUs: 0\nreal trouble\nW0000 00:00:1 x.cc] y\n")
         raise ValueError("oops")
     assert capfd.readouterr().err == "real trouble\n"
 
 
-def test_threads_hold_it_one_after_the_other_and_give_it_back(capfd):
+def test_threads_capture_one_after_another_and_restore_standard_error(capfd):
     def work(number):
         with quiet():
             time.sleep(0.02)
@@ -30,7 +30,7 @@ def test_threads_hold_it_one_after_the_other_and_give_it_back(capfd):
     assert sorted(lines[:8]) == [f"trouble {number}" for number in range(8)] and lines[8:] == ["nested", "after"]
 
 
-def test_without_room_for_a_temporary_file_nothing_is_held_back(capfd, monkeypatch):
+def test_nothing_is_captured_without_room_for_a_temporary_file(capfd, monkeypatch):
     def full():
         raise OSError("no usable temporary directory")
 

@@ -1,1 +1,1 @@
-"""The paper's own runs: ResNet-152, ImageNet, Objects365, COCO, and the six downstream tasks."""
+"""Configs of the paper's runs: ResNet-152 on ImageNet, Objects365 and COCO, and the six downstream tasks."""

@@ -1,6 +1,7 @@
-"""What the paper's runs have in common: the trunk, the folders of records, and made-up records to try a run with.
+"""Shared parts of the configs of the paper's runs: the trunk, the folders of records, and synthetic records for trials.
 
-Every setting is marked: `paper`, or `ours` where the paper leaves it open (or we do not know it) and we chose.
+Every setting is marked. `paper` is a setting of the paper. `ours` is our choice, where the paper leaves it open or we
+do not know it.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ from must_tf.tasks.depth import AFFINE_INVERSE
 from must_tf.training import Experiment
 from must_tf.trunk import Trunk
 
-# Heads are the paper's but for the boxes', which is RetinaNet's (ours: Model Garden's; the paper has Faster R-CNN).
+# The heads are the paper's, except that of boxes: ours is Model Garden's RetinaNet, the paper has Faster R-CNN.
 TRUNK = Trunk(
     "resnet-152",  # paper
     min_level=3,  # paper
@@ -31,12 +32,14 @@ TRUNK = Trunk(
     norm_epsilon=0.001,  # ours: Model Garden's
     sync_norm=True,  # ours: as num_filters
 )
-# Factors on the scale are ours, as said; so is the change of colors, 0.3, which neither of the recipes has.
+# The factors on the scale are ours, as noted. The color jitter of 0.3 is ours too; neither of the recipes has one.
 DETECTION_AUGMENT = Augment(scale=(0.1, 2.0), color=0.3)  # ours: Model Garden's recipe of detection from scratch
-CLASSIFICATION_AUGMENT = Augment(scale=(1.0, 2.5), color=0.3)  # ours: for Inception's crops, which keep no aspect
+CLASSIFICATION_AUGMENT = Augment(
+    scale=(1.0, 2.5), color=0.3
+)  # ours: in place of Inception's crops, which do not keep the aspect ratio
 SEGMENTATION_AUGMENT = Augment(scale=(0.2, 1.5), color=0.0)  # ours: Model Garden's recipe of PASCAL
 
-# What labels a task where a person does not, as `must label --teachers` takes it.
+# The teacher of each task for images without human labels, in the syntax of `must label --teachers`.
 MODELS = {
     "imagenet": "student:runs/imagenet/classification",
     "objects365": "student:runs/imagenet/detection",
@@ -47,12 +50,12 @@ MODELS = {
 
 @dataclasses.dataclass(frozen=True)
 class Folder:
-    """A folder of records, and what it is made of.
+    """A folder of records, and what it is made from.
 
     Attributes:
-      images: with human labels, as `must label --images` takes them.
-      human: the tasks of these labels.
-      pseudo: the tasks of teachers' labels.
+      images: images with human labels, in the syntax of `must label --images`.
+      human: tasks of the human labels.
+      pseudo: tasks of the pseudo labels.
     """
 
     images: str
@@ -65,7 +68,7 @@ class Folder:
         return (*self.human, *self.pseudo)
 
     def command(self, out: str) -> str:
-        """Returns what makes the folder, for a shell."""
+        """Returns the shell command that makes the folder."""
         parts = ["must", "label", f"--images={self.images}", f"--out={out}"]
         if self.pseudo:
             parts.append("--teachers=" + ",".join(f"{task}={MODELS[task]}" for task in self.pseudo))
@@ -75,7 +78,7 @@ class Folder:
 _BOXES, _MASKS, _NORMALS = ("voc_detection",), ("voc_segmentation",), ("diode_normals",)
 _PSEUDO = ("objects365", "coco_segmentation", "depth")
 
-# Folders under data/imagenet by name. A human label needs no teacher of its task: it wins (paper).
+# Folders under data/imagenet by name. A human label has priority over a pseudo label of its task (paper).
 FOLDERS: dict[str, Folder] = {
     "classification": Folder("imagenet:ImageNet/train", ("imagenet",)),
     "classification_val": Folder("imagenet:ImageNet/val", ("imagenet",)),
@@ -109,7 +112,7 @@ FOLDERS: dict[str, Folder] = {
     "diode_normals_test": Folder("diode:DIODE/val/outdoor", _NORMALS),
 }
 
-# How many classes the tasks have as published; that of JFT is the paper's (JFT-300M).
+# The published number of classes of each task; that of JFT is the paper's (JFT-300M).
 CLASSES = {
     "imagenet": 1000,
     "jft": 18_291,
@@ -127,12 +130,12 @@ _LOCAL_SIZE, _LOCAL_IMAGES = 64, 8
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Where the records are.
+    """The location of the records.
 
     Attributes:
-      root: folder of the folders in `FOLDERS`.
-      local: whether they are made up.
-      planned: whether they need not be there, since nothing but their tasks matters.
+      root: folder that contains the folders in `FOLDERS`.
+      local: whether the records are synthetic, for a trial.
+      planned: whether the records may be missing, because only their tasks are needed.
     """
 
     root: Path
@@ -140,23 +143,23 @@ class Data:
     planned: bool = False
 
     def folder(self, name: str) -> str:
-        """Returns a folder of records; made-up ones are made."""
+        """Returns a folder of records; synthetic records are written first."""
         path = self.root / name
         if self.local:
-            make_up(path, FOLDERS[name].tasks)
+            write_synthetic(path, FOLDERS[name].tasks)
         return str(path)
 
     def tasks(self, folders: tuple[str, ...], wanted: tuple[str, ...] = ()) -> tuple[Task, ...]:
-        """Returns the tasks of folders of records: those that are wanted, or all.
+        """Returns the tasks of folders of records: the wanted ones, or all.
 
         Raises:
-          UserError: no such records, or none of such a task.
+          UserError: the records are missing, or have no such task.
         """
         known = {task.name: task for name in reversed(folders) for task in self._tasks(name)}
         for task in wanted:
             if task not in known:
                 raise UserError(
-                    f"{self.root}: no labels of task {task!r} in {', '.join(folders)}; {nearest(task, known)}"
+                    f"{self.root}: no labels for task {task!r} in {', '.join(folders)}; {nearest(task, known)}"
                 )
         return tuple(known[task] for task in wanted or known)
 
@@ -168,13 +171,13 @@ class Data:
         folder = self.folder(name)
         if not Path(folder, FILE).exists():
             raise UserError(
-                f"{folder}: no records; make them: {FOLDERS[name].command(folder)} ; or try the run on made-up ones: "
-                "--config.runlocal=true"
+                f"{folder}: no records; make them: {FOLDERS[name].command(folder)} ; or try the run on synthetic "
+                "records: --config.runlocal=true"
             )
         return read_manifest(folder).tasks
 
     def fitted(self, experiment: Experiment) -> Experiment:
-        """Returns an experiment as it is; of made-up records, shrunk to three steps of a tiny student."""
+        """Returns the experiment; for synthetic records, reduced to three steps of a tiny student."""
         if not self.local:
             return experiment
         return dataclasses.replace(
@@ -195,7 +198,7 @@ class Data:
 
 
 def parse(argument: str, names: Mapping[str, Any]) -> tuple[str, Data]:
-    """Reads `NAME`, `NAME,runlocal` or `NAME,plan`: returns the name (the first where empty) and its data."""
+    """Parses `NAME`, `NAME,runlocal` or `NAME,plan`; returns the name (the first of `names` if empty) and its data."""
     name, _, flag = argument.partition(",")
     name = name or next(iter(names))
     if name not in names:
@@ -206,9 +209,9 @@ def parse(argument: str, names: Mapping[str, Any]) -> tuple[str, Data]:
     return name, Data(Path("data", "imagenet_runlocal" if local else "imagenet"), local, flag == "plan")
 
 
-def make_up(folder: Path, names: tuple[str, ...]) -> None:
-    """Writes records of a few rendered rooms with labels of tasks of these names; a second call finds them done."""
-    tasks = tuple(map(_made_up_task, names))
+def write_synthetic(folder: Path, names: tuple[str, ...]) -> None:
+    """Writes synthetic records: rendered rooms with labels for tasks of these names; a second call does nothing."""
+    tasks = tuple(map(_synthetic_task, names))
     plan = Plan(folder, "made_up", "train", tasks, 1, {"made_up": _LOCAL_IMAGES})
     if not pending(plan):
         return
@@ -220,7 +223,7 @@ def make_up(folder: Path, names: tuple[str, ...]) -> None:
 
 
 def make_task(name: str, classes: Sequence[str]) -> Task:
-    """Returns the task of a name in `FOLDERS`, with these classes where it has any."""
+    """Returns the task with a name in `FOLDERS`; `classes` are used if its kind has classes."""
     if name in ("imagenet", "jft", "cifar100"):
         return Classification(name, tuple(classes))
     if name in ("objects365", "voc_detection"):
@@ -237,6 +240,6 @@ def make_task(name: str, classes: Sequence[str]) -> Task:
     raise UserError(f"imagenet: no task {name!r}; {nearest(name, known)}")
 
 
-def _made_up_task(name: str) -> Task:
+def _synthetic_task(name: str) -> Task:
     background = ("background",) if name.endswith("segmentation") or name == "ade20k" else ()
     return make_task(name, (*background, *TEACHER_CATEGORIES))

@@ -1,4 +1,4 @@
-r"""The paper's six downstream tasks, fine-tuned end to end: what judges an initialization.
+r"""Configs of the paper's six downstream tasks, fine-tuned end to end to compare initializations.
 
     must label --images='tfds:cifar100/train[:90%]' --out=data/imagenet/cifar100_train
     must label --images='tfds:cifar100/train[90%:]' --out=data/imagenet/cifar100_held
@@ -20,29 +20,29 @@ r"""The paper's six downstream tasks, fine-tuned end to end: what judges an init
     must label --images='diode:DIODE/train/outdoor[90%:]' --out=data/imagenet/diode_normals_held
     must label --images=diode:DIODE/val/outdoor --out=data/imagenet/diode_normals_test
 
-Argument: one of `TASKS`; `--config.runlocal=true` (or `ade20k,runlocal`) tries it, three steps on made-up records. To
-judge, for each task:
+Argument: one of `TASKS`. `--config.runlocal=true` (or `ade20k,runlocal`) tries the config in three steps on synthetic
+records. To compare initializations, for each task:
 
     must transfer --config=imagenet/downstream.py:ade20k --reference=supervised --seeds=0,1,2 \
       --init_from=random=,supervised=runs/imagenet/table2_supervised,must=runs/imagenet/table2_must \
       --learning_rates=0.005,0.01,0.02,0.04 --steps=10000,20000,40000 --workdir=transfer
     must report --transfer=transfer/transfer.json --out=transfer.html
 
-Each initialization takes the learning rate and steps (the paper sweeps both; the values are ours) that are best on the
-held-out part of the training set. The held-out images of DIODE and NYU are of scenes that training sees too; those of
-the test sets are not. The paper's figures are of the whole training set, which is the config's `train` and `validation`
-together: once the settings are chosen, each initialization is fine-tuned so with its own:
+Each initialization gets the learning rate and number of steps that are best for it on the held-out part of the training
+set. (The paper sweeps both; the values are ours.) The held-out images of DIODE and NYU show scenes that are also in the
+training part; the test sets show other scenes. The paper's figures are for the whole training set, which is `train` and
+`validation` of the config together. Once the settings are chosen, each initialization is fine-tuned on it with its own:
 
     must transfer --config=imagenet/downstream.py:ade20k --reference=supervised --seeds=0,1,2 \
       --init_from=random=,supervised=runs/imagenet/table2_supervised,must=runs/imagenet/table2_must \
       --config.train=data/imagenet/ade20k_train,data/imagenet/ade20k_held --config.validation= \
       --settings_of=transfer --workdir=transfer_whole
 
-Without a comparison: must finetune --config=imagenet/downstream.py:ade20k --init_from=runs/imagenet/table2_must
---workdir=runs/ade20k. On a TPU: --config.strategy=tpu.
+To fine-tune without a comparison: must finetune --config=imagenet/downstream.py:ade20k
+--init_from=runs/imagenet/table2_must --workdir=runs/ade20k. On a TPU: --config.strategy=tpu.
 
-What it takes, as computed (not measured) for cores of TPU v3, 16 GiB each, at an assumed
-30 % of their peak; `in parts` is with optimizer.accumulate, where a batch does not fit without:
+Time and memory, computed (not measured) for cores of a TPU v3 with 16 GiB each, at an assumed 30 % of their peak. The
+column `in parts` is for optimizer.accumulate, if a batch does not fit otherwise:
 
     must train --plan --config=imagenet/downstream.py:NAME,plan --accelerators=8,256
 
@@ -54,7 +54,7 @@ What it takes, as computed (not measured) for cores of TPU v3, 16 GiB each, at a
     ade20k                          2.71     8.0              -           -       -
     diode_normals                   1.01     5.4              -           -       -
 
-A batch of 64 images is for 64 cores at most.
+A batch of 64 images runs on at most 64 cores.
 """
 
 import dataclasses
@@ -68,20 +68,20 @@ _PIXELS = Augment(scale=(1.0, 1.5), color=0.2)  # ours
 
 @dataclasses.dataclass(frozen=True)
 class Downstream:
-    """What the tasks differ in; all of it ours, but for the sets.
+    """Settings of a downstream task; all are ours, except the datasets.
 
-    Scores are by the paper's metrics: top-1, AP50, mIoU, share of pixels off by a factor under 1.25, mIoU, share of
-    pixels within 11.25 degrees. They differ from published ones in that maps are compared in the view, the image fitted
-    into `input_size` and padded, not at the image's resolution; and NYU's are of all of the image and of all depths
-    that the sensor gave, without the crop of Eigen et al. and without the usual bound of 10 m.
+    The metrics are the paper's: top-1, AP50, mIoU, share of pixels whose error is a factor below 1.25, mIoU, share of
+    pixels within 11.25 degrees. The scores differ from published ones in two ways. Maps are compared in the view (the
+    image fitted into `input_size` and padded), not at the image's resolution. NYU is evaluated on the whole image and
+    on all depths of the sensor, without the crop of Eigen et al. and without the usual limit of 10 m.
 
     Attributes:
       train: folders of records (paper: with the held-out part), see `common.FOLDERS`.
-      input_size: of the views, and of the crops in training.
-      steps: how many.
-      batch_size: images a step.
-      learning_rate: at its peak.
-      augment: how images are changed.
+      input_size: height and width of the views, also in training.
+      steps: number of steps.
+      batch_size: images per step.
+      learning_rate: peak learning rate.
+      augment: strength of the augmentation.
     """
 
     train: tuple[str, ...]
@@ -107,20 +107,20 @@ TASKS: dict[str, Downstream] = {
 def get_config(argument: str = "") -> Experiment:
     """Returns the experiment of one downstream task."""
     name, data = parse(argument, TASKS)
-    one = TASKS[name]
+    settings = TASKS[name]
     experiment = Experiment(
-        tasks=data.tasks(one.train),
-        train=tuple(data.folder(folder) for folder in one.train),
+        tasks=data.tasks(settings.train),
+        train=tuple(data.folder(folder) for folder in settings.train),
         validation=data.folder(f"{name}_held"),  # ours
         test=data.folder(f"{name}_test"),  # paper
-        steps=one.steps,
-        input_size=one.input_size,
-        batch_size=one.batch_size,
+        steps=settings.steps,
+        input_size=settings.input_size,
+        batch_size=settings.batch_size,
         trunk=TRUNK,
         optimizer=Optimizer(  # ours
-            "sgd", one.learning_rate, warmup_steps=500, momentum=0.9, weight_decay=1e-4, clip_norm=5.0
+            "sgd", settings.learning_rate, warmup_steps=500, momentum=0.9, weight_decay=1e-4, clip_norm=5.0
         ),
-        augment=one.augment,
+        augment=settings.augment,
         policy="mixed_bfloat16",  # ours
         strategy="mirrored",  # ours
         checkpoint_every=2000,  # ours

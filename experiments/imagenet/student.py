@@ -1,4 +1,4 @@
-r"""The students of the paper's tables 2 to 7. The teachers, and human labels, are those of imagenet/teacher.py.
+r"""Configs of the students of the paper's tables 2 to 7. Teachers and human labels are those of imagenet/teacher.py.
 
     BOXES=objects365=student:runs/imagenet/detection
     MASKS=coco_segmentation=student:runs/imagenet/segmentation
@@ -7,19 +7,20 @@ r"""The students of the paper's tables 2 to 7. The teachers, and human labels, a
     must label --images=data/imagenet/classification --out=data/imagenet/must --teachers=$BOXES,$MASKS,$DEPTH
     must train --config=imagenet/student.py:table2_must --workdir=runs/imagenet/table2_must
 
-and on 8 cores of a TPU v3, where the batch goes through in parts (the table below has their number):
+On 8 cores of a TPU v3, the batch is divided into parts, whose number is in the table below:
 
     must train --config=imagenet/student.py:table2_must --workdir=runs/imagenet/table2_must \
       --config.strategy=tpu --config.optimizer.accumulate=8
 
-On 256 cores, --config.strategy=tpu alone. Argument: one of `RUNS`; `--config.runlocal=true` (or `table2_must,runlocal`)
-tries it, three steps on made-up records. Human labels stay (paper). Each run is trained by
+On 256 cores, --config.strategy=tpu suffices. Argument: one of `RUNS`. `--config.runlocal=true` (or
+`table2_must,runlocal`) tries the config in three steps on synthetic records. Human labels are kept (paper). Each run is
+trained by
 
     must train --config=imagenet/student.py:RUN --workdir=runs/imagenet/RUN
 
 Table 2: table2_supervised, table2_must. Table 3: table2_supervised, table3_depth, table3_depth_segmentation,
 table2_must. Table 4: table4_detection, table4_segmentation and, on JFT, table4_detection_jft, table4_segmentation_jft;
-their teachers are runs/imagenet/detection and runs/imagenet/segmentation. On the teacher's own test:
+their teachers are runs/imagenet/detection and runs/imagenet/segmentation. To evaluate them on the teacher's task:
 
     must evaluate --workdir=runs/imagenet/table4_detection --data=data/imagenet/objects365_val
     must evaluate --workdir=runs/imagenet/table4_segmentation --data=data/imagenet/coco_val
@@ -29,18 +30,19 @@ Table 5: table5_supervised, table5_must, after
     must label --images=data/imagenet/coco --out=data/imagenet/must_coco --teachers=$CLASSES,$BOXES,$DEPTH
     must label --images=data/imagenet/objects365 --out=data/imagenet/must_objects365 --teachers=$CLASSES,$MASKS,$DEPTH
 
-Table 6: table6_supervised, table6_pseudo, table6_must, on images of your own in place of JFT, which is not published, a
-folder a class (jft/train/CLASS/*.jpg), after
+Table 6: table6_supervised, table6_pseudo, table6_must. JFT is not published; your own images take its place, with one
+folder per class (jft/train/CLASS/*.jpg), after
 
     must label --images=classes:jft/train --out=data/imagenet/jft
     must label --images=data/imagenet/jft --out=data/imagenet/must_jft --teachers=$BOXES,$MASKS,$DEPTH
 
-with --config.steps = epochs * images / batch size, where they are not 300 million. Table 7: table7_supervised, from
-which table7_must starts. Model Garden lists no checkpoint of an EfficientNet, so the start is trained here; another one
-is given as --init_from. Then imagenet/downstream.py judges, these two in a --workdir of their own: another trunk.
+If there are not 300 million images, add --config.steps with epochs * images / batch size. Table 7: table7_supervised,
+which is the initialization of table7_must. Model Garden has no checkpoint of an EfficientNet, so it is trained here;
+another one can be given as --init_from. Afterwards imagenet/downstream.py compares the students. These two need their
+own --workdir there, because they have another trunk.
 
-What it takes, as computed (not measured) for cores of TPU v3, 16 GiB each, at an assumed
-30 % of their peak; `in parts` is with optimizer.accumulate, where a batch does not fit without:
+Time and memory, computed (not measured) for cores of a TPU v3 with 16 GiB each, at an assumed 30 % of their peak. The
+column `in parts` is for optimizer.accumulate, if a batch does not fit otherwise:
 
     must train --plan --config=imagenet/student.py:NAME,plan --accelerators=8,256
 
@@ -61,7 +63,7 @@ What it takes, as computed (not measured) for cores of TPU v3, 16 GiB each, at a
     table7_supervised               6.60    38.0        4: 10.2        0.21     1.8
     table7_must                    35.25   117.8        16: 9.7        1.10     5.2
 
-Depthwise convolutions (table7) reach a smaller share of a peak than the 30 %.
+Depthwise convolutions (table7) reach less than 30 % of the peak.
 """
 
 import dataclasses
@@ -76,27 +78,27 @@ _ALL = ("imagenet", "depth", "coco_segmentation", "objects365")
 
 _EFFICIENTNET = Trunk(
     "efficientnet-b7",  # ours: Model Garden's largest; the paper has EfficientNet-L2, as ALIGN trained it
-    min_level=3,  # paper: as of the other trunk
+    min_level=3,  # paper: as in TRUNK
     max_level=7,  # paper: as above
-    num_filters=256,  # ours: as of the other trunk
-    norm_momentum=0.99,  # ours: that of the paper of EfficientNet
+    num_filters=256,  # ours: as in TRUNK
+    norm_momentum=0.99,  # ours: that of the EfficientNet paper
     norm_epsilon=0.001,  # ours: as above
-    sync_norm=True,  # ours: as of the other trunk
+    sync_norm=True,  # ours: as in TRUNK
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What the students differ in; the rest is in `get_config`.
+    """Settings in which the students differ; the others are in `get_config`.
 
     Attributes:
-      data: folders of records (paper, where not said), see `common.FOLDERS`; drawn from uniformly (paper).
-      tasks: names (paper, where not said).
-      images: in all of the folders together.
-      epochs: over them.
-      rule: of the weights of the losses, where there are several.
+      data: folders of records (paper, unless noted), see `common.FOLDERS`; drawn from uniformly (paper).
+      tasks: names of the tasks (paper, unless noted).
+      images: number of images in all folders together.
+      epochs: number of epochs.
+      rule: rule of the loss weights, if there are several tasks.
       trunk: the architecture.
-      init_from: what it starts from.
+      init_from: workdir of the initialization.
     """
 
     data: tuple[str, ...]
@@ -120,9 +122,9 @@ RUNS: dict[str, Run] = {
     "table4_segmentation_jft": Run(("must_jft",), ("coco_segmentation",), _JFT, epochs=2.5),  # ours: as above
     "table5_supervised": Run(
         ("classification", "coco", "objects365"),  # paper
-        ("imagenet", "coco_segmentation", "objects365"),  # ours: no depth, of which no set has human labels
+        ("imagenet", "coco_segmentation", "objects365"),  # ours: without depth, for which no dataset has human labels
         images=_UNION,
-        rule="paper",  # ours: the paper names it for ImageNet alone
+        rule="paper",  # ours: the paper gives it for ImageNet only
     ),
     "table5_must": Run(("must", "must_coco", "must_objects365"), _ALL, images=_UNION, rule="paper"),  # ours: as above
     "table6_supervised": Run(("jft",), ("jft",), _JFT, epochs=10),  # paper
@@ -154,7 +156,7 @@ def get_config(argument: str = "") -> Experiment:
         batch_size=batch_size,  # ours: as above
         trunk=run.trunk,
         optimizer=Optimizer(
-            "sgd",  # paper: its rule of weights presumes it
+            "sgd",  # paper: its rule of loss weights requires it
             learning_rate=rate,  # ours: as the batch size
             momentum=0.9,  # ours: Model Garden's
             warmup_steps=min(5 * _IMAGENET, int(run.epochs * run.images) // 20) // batch_size,  # ours
@@ -176,6 +178,6 @@ def _balance(run: Run) -> Balance:
         return Balance(run.rule if len(run.tasks) > 1 else "fixed")
     return Balance(
         "paper",
-        weights={"depth": 1.0} if "depth" in run.tasks else {},  # ours: the paper swept it and does not name it
+        weights={"depth": 1.0} if "depth" in run.tasks else {},  # ours: the paper swept it and does not give it
         recipes={name: recipe for name, recipe in RECIPES.items() if name in run.tasks},
     )

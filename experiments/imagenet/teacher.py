@@ -1,4 +1,4 @@
-"""The paper's teachers: classification on ImageNet, boxes on Objects365, segmentation on COCO.
+"""Configs of the paper's teachers: classification on ImageNet, boxes on Objects365, segmentation on COCO.
 
     must label --images=imagenet:ImageNet/train --out=data/imagenet/classification
     must label --images=imagenet:ImageNet/val --out=data/imagenet/classification_val
@@ -10,23 +10,22 @@
     must train --config=imagenet/teacher.py:detection --workdir=runs/imagenet/detection
     must train --config=imagenet/teacher.py:segmentation --workdir=runs/imagenet/segmentation
 
-Argument: one of `TEACHERS`; `--config.runlocal=true` (or `detection,runlocal`) tries it, three steps on made-up
-records. The classification teacher is needed for table 5 alone. That of depth is a downloaded MiDaS, not trained
-here (paper):
+Argument: one of `TEACHERS`. `--config.runlocal=true` (or `detection,runlocal`) tries the config in three steps on
+synthetic records. The classification teacher is needed for table 5 only. The depth teacher is a downloaded MiDaS, which
+is not trained here (paper):
 
     mkdir -p checkpoints
     wget -O checkpoints/midas.onnx https://github.com/isl-org/MiDaS/releases/download/v2/model-f46da743.onnx
     cp experiments/imagenet/cards/midas.yaml checkpoints/midas.onnx.card.yaml
 
-It has the MIT license. Its version is ours: the one that was trained on as many images as the paper says. It was not
-run here: see the card, and look at some labels first, with `must label --preview=16`.
+It has the MIT license. The choice of its version is ours: the one that was trained on the number of images that the
+paper gives. We have not run it. Read its card, and look at some labels first: `must label --preview=16`.
 
-On 8 cores of a TPU v3 a batch goes through in parts, as the table says: --config.strategy=tpu
---config.optimizer.accumulate=2 (classification), 8 (detection) or 4 (segmentation); on 256, --config.strategy=tpu
-alone.
+On 8 cores of a TPU v3, the batch is divided into parts: --config.strategy=tpu --config.optimizer.accumulate=2
+(classification), 8 (detection) or 4 (segmentation). On 256 cores, --config.strategy=tpu suffices.
 
-What it takes, as computed (not measured) for cores of TPU v3, 16 GiB each, at an assumed
-30 % of their peak; `in parts` is with optimizer.accumulate, where a batch does not fit without:
+Time and memory, computed (not measured) for cores of a TPU v3 with 16 GiB each, at an assumed 30 % of their peak. The
+column `in parts` is for optimizer.accumulate, if a batch does not fit otherwise:
 
     must train --plan --config=imagenet/teacher.py:NAME,plan --accelerators=8,256
 
@@ -51,17 +50,17 @@ from must_tf.training import Experiment, Optimizer
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
-    """A recipe.
+    """The training recipe of a teacher.
 
     Attributes:
       data: folder of records, see `common.FOLDERS`.
-      images: in it.
-      epochs: over them.
-      batch_size: images a step.
-      learning_rate: at its peak.
+      images: number of images in the folder.
+      epochs: number of epochs.
+      batch_size: images per step.
+      learning_rate: peak learning rate.
       weight_decay: see `Optimizer`.
-      size: of the views, pixels.
-      augment: how images are changed.
+      size: height and width of the views in pixels.
+      augment: strength of the augmentation.
     """
 
     data: str
@@ -107,7 +106,7 @@ TEACHERS = {
     ),
 }
 
-# What the paper's rule of weights needs to know of them: by task, batch size and learning rate.
+# {task: (batch size, learning rate)} of the teachers, for the paper's rule of loss weights.
 RECIPES = {
     task: (TEACHERS[name].batch_size, TEACHERS[name].learning_rate)
     for task, name in {
@@ -132,7 +131,7 @@ def get_config(argument: str = "") -> Experiment:
         batch_size=teacher.batch_size,
         trunk=TRUNK,
         optimizer=Optimizer(
-            "sgd",  # paper: its rule of weights presumes it
+            "sgd",  # paper: its rule of loss weights requires it
             learning_rate=teacher.learning_rate,
             momentum=0.9,  # ours: Model Garden's
             warmup_steps=5 * teacher.images // teacher.batch_size,  # ours

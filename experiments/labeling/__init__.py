@@ -1,1 +1,1 @@
-"""How fast labeling is, and how much memory it takes."""
+"""Benchmark of labeling: speed and memory."""

@@ -1,8 +1,9 @@
-"""What labeling costs: python -m must_tf.experiments.labeling.benchmark [--out=FILE]. Prints, and writes JSON.
+"""Benchmark of `must label`: python -m must_tf.experiments.labeling.benchmark [--out=FILE] prints and writes JSON.
 
-1. Images/s of `must label` over images/s of the bare teacher's `predict` on images that are in memory already, at the
-   same batch size, in turns within one run; of a light and of a heavier classifier, on photographs of 640 x 427 pixels.
-2. Peak memory of labeling 1,000 and 20,000 images, each in a process of its own.
+1. The ratio of images/s of `must label` to images/s of the teacher's `predict` on images in memory, at the same batch
+   size. Both are measured alternately in one run, for a light and a heavier classifier, on photographs of 640 x 427
+   pixels.
+2. Peak memory of labeling 1,000 and 20,000 images, each in its own process.
 """
 
 import functools
@@ -25,14 +26,14 @@ from must_tf.labeling import label
 from must_tf.progress import peak_memory_gb
 from must_tf.teachers import Teacher, TeacherSpec, load_teacher
 
-_OUT = flags.DEFINE_string("out", "benchmark.json", "Where the figures go.")
+_OUT = flags.DEFINE_string("out", "benchmark.json", "JSON file for the results.")
 
 SIDE, BATCH, PHOTOS = 224, 32, 512
-TURNS, SECONDS = 3, 90.0  # of each network: at least so many, and as many as there is time for
+MIN_ROUNDS, SECONDS = 3, 90.0  # for each network, rounds are repeated for so long, but at least so often
 
 
 def main(argv: list[str]) -> None:
-    """Measures, prints and writes."""
+    """Runs the benchmark, prints the results and writes them as JSON."""
     del argv
     networks = {"MobileNetV2": tf_keras.applications.MobileNetV2, "ResNet50": tf_keras.applications.ResNet50}
     with tempfile.TemporaryDirectory() as folder:
@@ -46,7 +47,7 @@ def main(argv: list[str]) -> None:
 
 
 def text(results: dict[str, Any]) -> str:
-    """Returns the figures as lines."""
+    """Returns the results as text."""
     lines = [
         f"{name}: must label {found['label']:.1f} images/s, bare predict {found['predict']:.1f} images/s: "
         f"ratio {found['ratio']:.2f} (goal: at least 0.9)"
@@ -57,7 +58,7 @@ def text(results: dict[str, Any]) -> str:
 
 
 def photographs(folder: Path, count: int) -> None:
-    """Writes JPEGs of 640 x 427 pixels, no two alike: real photographs, shifted."""
+    """Writes distinct JPEGs of 640 x 427 pixels: real photographs, shifted."""
     folder.mkdir()
     for i in range(count):
         image = np.roll(load_sample_images().images[i % 2], (7 * i, 11 * i), (0, 1))
@@ -65,33 +66,33 @@ def photographs(folder: Path, count: int) -> None:
 
 
 def save(model: tf_keras.Model, folder: str) -> Teacher:
-    """Saves a classifier, and returns what `must label` makes of its file."""
+    """Saves a classifier with a card, and returns the teacher that `must label` loads from it."""
     path, card = Path(folder, f"{model.name}.keras"), Path(folder, f"{model.name}.json")
     model.save(path)
-    said = {"task": "classification", "activation": "probabilities", "range": [-1, 1], "resize": "fit"}
-    storage.write_json(card, said | {"class_names": [f"class {i}" for i in range(model.output_shape[-1])]})
+    fields = {"task": "classification", "activation": "probabilities", "range": [-1, 1], "resize": "fit"}
+    storage.write_json(card, fields | {"class_names": [f"class {i}" for i in range(model.output_shape[-1])]})
     return load_teacher(TeacherSpec.of("classes", f"keras:{path}", card=str(card)))
 
 
 def compare(model: tf_keras.Model, folder: str) -> dict[str, Any]:
-    """Returns images/s of labeling and of `predict`, the median of some turns of each, their ratio, and the turns."""
+    """Returns images/s of labeling and of `predict`, their ratio (medians over rounds), and all rounds as `turns`."""
     batch = np.random.default_rng(0).uniform(-1, 1, (BATCH, SIDE, SIDE, 3)).astype(np.float32)
-    batches = tf.data.Dataset.from_tensors(batch).repeat(PHOTOS // BATCH)  # in memory, and never copied
+    batches = tf.data.Dataset.from_tensors(batch).repeat(PHOTOS // BATCH)  # in memory, without copies
     label_once = functools.partial(_label, save(model, folder), folder)
     predict_once = functools.partial(model.predict, batches, verbose=0)
-    label_once(), predict_once()  # traces
-    started, turns = time.monotonic(), list[tuple[float, float]]()
-    while len(turns) < TURNS or time.monotonic() - started < SECONDS:
-        turns.append((_rate(label_once), _rate(predict_once)))
-    rates = np.array(turns)
+    label_once(), predict_once()  # the first call traces
+    started, rounds = time.monotonic(), list[tuple[float, float]]()
+    while len(rounds) < MIN_ROUNDS or time.monotonic() - started < SECONDS:
+        rounds.append((_rate(label_once), _rate(predict_once)))
+    rates = np.array(rounds)
     labeled, predicted = np.median(rates, axis=0)
     ratio = float(np.median(rates[:, 0] / rates[:, 1]))
-    listed = [{"label": ours, "predict": bare} for ours, bare in turns]
+    listed = [{"label": ours, "predict": bare} for ours, bare in rounds]
     return {"label": float(labeled), "predict": float(predicted), "ratio": ratio, "turns": listed}
 
 
 def peak(count: int) -> float:
-    """Returns the peak memory in GB of a process that labels so many small images."""
+    """Labels `count` small images and returns the peak memory of this process in GB."""
     tf_keras.utils.set_random_seed(0)
     inputs = tf_keras.Input((64, 64, 3))
     pooled = tf_keras.layers.GlobalAveragePooling2D()(tf_keras.layers.Conv2D(8, 3)(inputs))
@@ -107,7 +108,7 @@ def peak(count: int) -> float:
 
 
 def in_own_process(measure: Callable[[], float]) -> float:
-    """Runs a measurement in a new process."""
+    """Runs a measurement in a new process and returns its result."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(measure)
 
@@ -117,9 +118,10 @@ def _label(teacher: Teacher, folder: str) -> None:
         label(Path(folder, "photos"), [teacher], Path(out, "out"), BATCH)
 
 
-def _rate(once: Callable[[], Any]) -> float:
+def _rate(run: Callable[[], Any]) -> float:
+    """Returns images/s of a function that processes all photographs."""
     started = time.monotonic()
-    once()
+    run()
     return PHOTOS / (time.monotonic() - started)
 
 

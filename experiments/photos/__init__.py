@@ -1,1 +1,1 @@
-"""Experiments on folders of photographs."""
+"""Experiments on photographs: a complete run with teachers and images from package registries."""

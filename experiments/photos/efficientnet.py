@@ -1,6 +1,6 @@
-"""EfficientNet-Lite0 in plain Keras layers, with the weights of its PyTorch file.
+"""EfficientNet-Lite0 in Keras layers, with weights converted from a PyTorch file.
 
-The Lite variants (Liu, 2020) have ReLU6 for swish and no squeeze-and-excitation, so that they quantize well.
+The Lite variants (Liu, 2020) have ReLU6 instead of swish and no squeeze-and-excitation, so that they quantize well.
 """
 
 import os
@@ -13,7 +13,7 @@ from tf_keras import layers
 from must_tf.errors import UserError
 from must_tf.experiments.photos.torch_file import read_tensors
 
-# Repeats, kernel, stride, expansion, output channels.
+# (repeats, kernel, stride, expansion, output channels) of each stage.
 _STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -28,7 +28,7 @@ _STAGES = (
 def build(num_classes: int = 1000, size: int = 224) -> tf_keras.Model:
     """Returns the network: images [batch, size, size, 3], (RGB − 127) / 128, → logits [batch, num_classes].
 
-    Layers bear the names of the PyTorch modules, without the `_` that a name may not begin with.
+    Layers have the names of the PyTorch modules without the leading `_`, which Keras does not allow.
     """
     images = tf_keras.Input((size, size, 3), name="images")
     x = _conv(images, 32, 3, 2, "conv_stem", "bn0")
@@ -43,7 +43,11 @@ def build(num_classes: int = 1000, size: int = 224) -> tf_keras.Model:
 
 
 def load(path: str | os.PathLike) -> tf_keras.Model:
-    """Returns the network with the weights of a `.pth` file; every tensor of the one must be one of the other."""
+    """Returns the network with the weights of a `.pth` file.
+
+    Raises:
+      UserError: the file lacks a tensor, has one that no layer takes, or cannot be read.
+    """
     tensors = read_tensors(path)
     if "_fc.bias" not in tensors:
         raise UserError(f"{path}: no tensor '_fc.bias'; expected the weights of EfficientNet-Lite0")
@@ -55,12 +59,12 @@ def load(path: str | os.PathLike) -> tf_keras.Model:
             layer.set_weights(values)
             left -= set(names)
     if left:
-        raise UserError(f"{path}: tensors of no layer: {sorted(left)[:5]}; expected the weights of EfficientNet-Lite0")
+        raise UserError(f"{path}: unknown tensors {sorted(left)[:5]}; expected the weights of EfficientNet-Lite0")
     return model
 
 
 def _block(x, name: str, channels: int, filters: int, kernel: int, stride: int, expansion: int):
-    """Expand, convolve each channel, project; added to the input where the shapes allow."""
+    """An inverted residual block: expand, convolve depthwise, project; with a skip connection where shapes allow it."""
     inputs = x
     if expansion > 1:
         x = _conv(x, channels * expansion, 1, 1, f"{name}._expand_conv", f"{name}._bn0")
@@ -81,7 +85,7 @@ def _norm(x, name: str):
 
 
 def _weights(layer, tensors: Mapping[str, np.ndarray], path) -> tuple[list[str], list[np.ndarray]]:
-    """Names of a layer's tensors in the file, and their values as Keras lays them out."""
+    """Returns the names of a layer's tensors in the file, and their values in Keras's layout."""
     kinds = ("weight", "bias", "running_mean", "running_var")
     wanted = kinds if isinstance(layer, layers.BatchNormalization) else kinds[: len(layer.weights)]
     names = [f"_{layer.name}.{kind}" for kind in wanted]

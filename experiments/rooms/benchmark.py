@@ -1,13 +1,14 @@
-"""How fast a step is, as ratios within one run: `make bench`, or python -m must_tf.experiments.rooms.benchmark.
+"""Benchmark of a training step: `make bench`, or python -m must_tf.experiments.rooms.benchmark.
 
-Prints some lines and writes them as JSON:
+It prints ratios of times that are measured alternately in one run, and writes them as JSON:
 
-1. one step of a student with five heads, over the sum of the steps of five students with one;
-2. images/s of training on rooms with the data pipeline, over images/s on one batch again and again, and the share of
-   time that training waits for data;
-3. one step of a student with one segmentation head, over one of the same network in plain Model Garden layers;
-4. one step with `pcgrad` or `attittud`, with its share of a new basis, over one with `sum`; and a hundred steps with
-   one measurement of conflicts among them, over a hundred without.
+1. the time of a step of a student with five heads, over the time of one step each of five students with one head;
+2. images/s of training on rooms with the data pipeline, over images/s on one repeated batch; and the share of time in
+   which training waits for data;
+3. the time of a step of a student with one segmentation head, over that of the same network in plain Model Garden
+   layers;
+4. the time of a step with `pcgrad` or `attittud` (including its share of computing the basis), over that of a step with
+   `sum`; and the time of a hundred steps with one measurement of gradient conflicts, over that of a hundred without.
 """
 
 import sys
@@ -40,7 +41,7 @@ TASKS: tuple[Task, ...] = (*TEACHER_TASKS.values(), Normals("normals"))
 
 
 def main(out: str = "benchmark.json") -> None:
-    """Measures, prints and writes."""
+    """Runs the benchmark, prints the results and writes them as JSON."""
     with tempfile.TemporaryDirectory() as folder:
         datasets = [open_dataset(_rooms(folder, name)) for name in ("classification", "detection")]
         batches = training_batches(datasets, TASKS, [SIZE], BATCH)
@@ -57,13 +58,13 @@ def main(out: str = "benchmark.json") -> None:
 
 
 def text(results: dict[str, dict[str, float]]) -> str:
-    """Returns the lines."""
-    flowing, combined = results["pipeline"], results["combine"]
+    """Returns the results as text."""
+    streamed, combined = results["pipeline"], results["combine"]
     return "\n".join(
         [
             f"a step with five heads, over five steps with one: {results['heads']['ratio']:.2f} (goal: at most 0.45)",
-            f"images/s with the data pipeline, over without: {flowing['ratio']:.2f}, "
-            f"data-wait {flowing['data_wait']:.1%} (goal: under 5%)",
+            f"images/s with the data pipeline, over without: {streamed['ratio']:.2f}, "
+            f"data-wait {streamed['data_wait']:.1%} (goal: under 5%)",
             f"a step with one head, over plain Model Garden layers: {results['plain']['ratio']:.2f}",
             f"a step with pcgrad, over sum: {combined['pcgrad']:.2f}; with attittud: {combined['attittud']:.2f}; "
             f"conflicts measured every 100 steps: {combined['conflicts']:.3f} (goal: at most 1.02)",
@@ -72,52 +73,52 @@ def text(results: dict[str, dict[str, float]]) -> str:
 
 
 def heads(batch: Any) -> dict[str, float]:
-    """One student of five tasks against five of one."""
-    together = _trained(TASKS)
-    alone = [_trained((task,)) for task in TASKS]
+    """Compares one student with five tasks with five students with one task each."""
+    together = _make_step(TASKS)
+    separate = [_make_step((task,)) for task in TASKS]
 
-    def five() -> None:
-        for step in alone:
+    def all_separate() -> None:
+        for step in separate:
             step(batch)
 
-    return _compare(lambda: together(batch), five)
+    return _compare(lambda: together(batch), all_separate)
 
 
 def pipeline(datasets: Sequence[Any], batch: Any, steps: int = 100) -> dict[str, float]:
-    """Training on one batch against training on the stream, some steps at a time.
+    """Compares training on one repeated batch with training on the data pipeline, `steps` steps at a time.
 
-    The share of waiting is that of steps without a break, in which what is read ahead would come to stand ready.
+    The share of waiting is measured over consecutive steps. A break would give the pipeline time to prefetch.
     """
-    step = _trained(TASKS[:4])
+    step = _make_step(TASKS[:4])
     progress = Progress("pipeline", 1, every=1e9)
     stream = progress.waiting(training_batches(datasets, TASKS[:4], [SIZE], BATCH))
 
-    def still() -> None:
+    def repeated() -> None:
         for _ in range(steps):
             step(batch)["loss"].numpy()
 
-    def flowing() -> None:
+    def streamed() -> None:
         for _ in range(steps):
             step(next(stream))["loss"].numpy()
 
-    flowing()
-    before = progress.waited  # the first batch of a run waits for the first block of records
-    seconds = _seconds(flowing)
+    streamed()
+    before = progress.waited  # without the first batch, which waits for the first block of records
+    seconds = _seconds(streamed)
     share = (progress.waited - before) / seconds
-    times = _compare(still, flowing, rounds=5)
+    times = _compare(repeated, streamed, rounds=5)
     return times | {"images_per_second": 1000 * steps * BATCH / times["second_ms"], "data_wait": share}
 
 
 def plain(batch: Any) -> dict[str, float]:
-    """The student with one segmentation head against the same layers, wired by hand."""
+    """Compares the student with one segmentation head with the same layers in a plain training loop."""
     task = TEACHER_TASKS["segmentation"]
-    ours = _trained((task,))
+    ours = _make_step((task,))
     with garden.precision(POLICY):
         backbone = garden.backbone(TRUNK)
         decoder = garden.fpn(backbone, TRUNK)
         head = garden.PixelHead(len(task.class_names), TRUNK)  # type: ignore[attr-defined]
     optimizer = make_optimizer(OPTIMIZER, 1000)
-    loss_of = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    compute_loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     labels = tf.zeros([BATCH, *SIZE], tf.int32)
 
     @tf.function
@@ -125,7 +126,7 @@ def plain(batch: Any) -> dict[str, float]:
         with tf.GradientTape() as tape:
             pyramid = decoder(backbone(tf.cast(images, tf.float32) / 255, training=True), training=True)
             logits = tf.image.resize(head(fuse(pyramid), training=True), SIZE)
-            loss = loss_of(labels, logits)
+            loss = compute_loss(labels, logits)
         variables = [v for part in (backbone, decoder, head) for v in part.trainable_variables]
         gradients = tape.gradient(loss, variables)
         clipped = clip(gradients, tf.linalg.global_norm(gradients), OPTIMIZER.clip_norm)
@@ -136,9 +137,9 @@ def plain(batch: Any) -> dict[str, float]:
 
 
 def combine(batch: Any) -> dict[str, float]:
-    """What rules and measurements cost beside `sum`."""
+    """Compares steps with gradient rules, and with measurements of conflicts, with plain steps (`sum`)."""
     config = Combine("attittud", target="segmentation")
-    plain, pcgrad, attittud = (_trained(TASKS, rule) for rule in (None, Combine("pcgrad"), config))
+    plain, pcgrad, attittud = (_make_step(TASKS, rule) for rule in (None, Combine("pcgrad"), config))
     refresh = _compare(lambda: attittud.refresh(batch, config.samples), lambda: plain(batch), rounds=5)["ratio"]
 
     def hundred(every: int) -> None:
@@ -153,7 +154,7 @@ def combine(batch: Any) -> dict[str, float]:
     }
 
 
-def _trained(tasks: tuple[Task, ...], rule: Combine | None = None) -> Step:
+def _make_step(tasks: tuple[Task, ...], rule: Combine | None = None) -> Step:
     student = Student(tasks, TRUNK, POLICY)
     balancer = Balancer(Balance(), student.tasks, BATCH, OPTIMIZER.learning_rate)
     combiner = Combiner(rule or Combine(), list(student.tasks), trunk_variables(student), 0)
@@ -163,7 +164,7 @@ def _trained(tasks: tuple[Task, ...], rule: Combine | None = None) -> Step:
 
 
 def _compare(first: Callable[[], Any], second: Callable[[], Any], rounds: int = 15) -> dict[str, float]:
-    """Runs the two in turns, after a first time that does not count; the ratio is the median of the rounds' ratios."""
+    """Runs the two alternately, after a first run of each that does not count; the ratio is the median over rounds."""
     first(), second()
     times = np.array([[_seconds(first), _seconds(second)] for _ in range(rounds)])
     medians = np.median(times, axis=0)

@@ -1,11 +1,11 @@
-"""A downstream task on rooms that no teacher saw: other categories, textures and light.
+"""Config of a downstream task on rooms that no teacher has seen: other categories, textures and light.
 
     must finetune --config=rooms/downstream.py:normals --init_from=runs/student --workdir=runs/normals
 
 Argument: classification, detection, segmentation_a, segmentation_b, depth or normals.
 """
 
-from must_tf.experiments.rooms.trunk import AUGMENT, TRUNK, named
+from must_tf.experiments.rooms.trunk import AUGMENT, TRUNK, lookup
 from must_tf.sources.rooms.dataset import DOWNSTREAM_TASKS
 from must_tf.training import Experiment, Optimizer
 
@@ -13,7 +13,7 @@ from must_tf.training import Experiment, Optimizer
 def get_config(task: str = "classification") -> Experiment:
     """Returns the experiment of one downstream task."""
     return Experiment(
-        tasks=(named(DOWNSTREAM_TASKS, task),),
+        tasks=(lookup(DOWNSTREAM_TASKS, task),),
         train=(f"data/rooms/downstream_{task}/train",),
         test=f"data/rooms/downstream_{task}/test",
         steps=300,

@@ -1,9 +1,9 @@
-"""The downstream tasks of the replication: 96 px, and the trunk of `pretraining.py`.
+"""Config of the replication's downstream tasks: fine-tuning at 96 px with the trunk of `pretraining.py`.
 
     must transfer --config=rooms/finetuning.py:normals --init_from=random=,must=runs/must-{seed} --seeds=0,1,2 \\
         --learning_rates=0.05,0.2 --steps=100,300 --workdir=transfer/normals
 
-Argument: a task of `downstream.py`; `TASK,COUNT` takes its training images from `data/few_COUNT`.
+Argument: a task of `downstream.py`; `TASK,COUNT` reads its training images from `data/few_COUNT`.
 """
 
 import dataclasses

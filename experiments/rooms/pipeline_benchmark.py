@@ -1,11 +1,11 @@
-"""How fast the input pipeline is, as ratios within one run: python -m must_tf.experiments.rooms.pipeline_benchmark.
+"""Benchmark of the input pipeline: python -m must_tf.experiments.rooms.pipeline_benchmark.
 
-Prints three lines and writes them as JSON:
+It prints ratios that are measured in one run, and writes them as JSON:
 
-1. images/s of training batches of JPEGs of 640x427 at 224x224, none of them augmented, over images/s of decoding them
-   and resizing them to it in the order of the files: the same work, but for the shuffling;
-2. the same with the augmentation that training has by default, which the bare resizing has not;
-3. peak memory and images/s at 200,000 records, over those at 1,000, each in a process of its own.
+1. images/s of training batches without augmentation (JPEGs of 640x427, views of 224x224), over images/s of decoding and
+   resizing the same images in the order of the files, which is the same work without shuffling;
+2. the same ratio with the default augmentation of training, over decoding and resizing without augmentation;
+3. peak memory and images/s with 200,000 records, over those with 1,000 records, each in its own process.
 """
 
 import io
@@ -32,7 +32,7 @@ TASK = Classification("bright", ("no", "yes"))
 
 
 def main(out: str = "pipeline_benchmark.json") -> None:
-    """Measures, prints and writes."""
+    """Runs the benchmark, prints the results and writes them as JSON."""
     with tempfile.TemporaryDirectory() as folder:
         results = {"jpeg": jpeg(Path(folder)), "records": sizes(Path(folder))}
     print(text(results))
@@ -41,7 +41,7 @@ def main(out: str = "pipeline_benchmark.json") -> None:
 
 
 def text(results: dict[str, Any]) -> str:
-    """Returns the lines."""
+    """Returns the results as text."""
     jpeg, records = results["jpeg"], results["records"]
     return (
         f"input pipeline, over decode and resize: {jpeg['plain']['ratio']:.2f} "
@@ -53,9 +53,9 @@ def text(results: dict[str, Any]) -> str:
 
 
 def jpeg(folder: Path, images: int = 256, batches: int = 24, rounds: int = 25) -> dict[str, Any]:
-    """Batches of the pipeline against batches of a bare map, in turns; the ratios are medians of the rounds'."""
+    """Compares batches of the pipeline with batches of decoding and resizing, alternately; ratios are medians."""
     photos = [photo(seed) for seed in range(images)]
-    dataset = written(folder / "jpeg", [serialize(_record(one, (427, 640)), [TASK]) for one in photos], shards=4)
+    dataset = write(folder / "jpeg", [serialize(_record(image, (427, 640)), [TASK]) for image in photos], shards=4)
     changes = {"plain": Augment(scale=(1, 1), flip=False, color=0.0), "augmented": Augment()}
     streams = [training_batches([dataset], [TASK], [SIZE], BATCH, augment=change) for change in changes.values()]
     streams.append(_bare(dataset))
@@ -70,10 +70,10 @@ def jpeg(folder: Path, images: int = 256, batches: int = 24, rounds: int = 25) -
 
 
 def sizes(folder: Path, counts: tuple[int, int] = (1_000, 200_000), rounds: int = 5) -> dict[str, float]:
-    """Peak memory and speed by number of records, in turns; the ratios are the medians of the rounds'."""
-    places = [_of_one_pixel(folder / str(count), count) for count in counts]
-    turns = [[_in_process(place) for place in places] for _ in range(rounds)]
-    few, many = ({key: np.array([turn[i][key] for turn in turns]) for key in turns[0][i]} for i in range(2))
+    """Compares peak memory and speed for two numbers of records, alternately; ratios are medians over rounds."""
+    folders = [_write_pixels(folder / str(count), count) for count in counts]
+    results = [[_in_process(path) for path in folders] for _ in range(rounds)]
+    few, many = ({key: np.array([pair[i][key] for pair in results]) for key in results[0][i]} for i in range(2))
     return {
         "memory": float(np.median(many["megabytes"] / few["megabytes"])),
         "speed": float(np.median(many["images_per_second"] / few["images_per_second"])),
@@ -83,7 +83,7 @@ def sizes(folder: Path, counts: tuple[int, int] = (1_000, 200_000), rounds: int 
 
 
 def draw(folder: str, batches: int = 400) -> dict[str, float]:
-    """Draws from the dataset in a folder: what a process of `sizes` does. Entered in the middle of an epoch."""
+    """Draws batches from a folder's dataset, from the middle of an epoch on; each process of `sizes` runs this."""
     counts = json.loads(Path(folder, "counts.json").read_text())
     dataset = _dataset(Path(folder), counts)
     stream = training_batches([dataset], [TASK], [(32, 32)], BATCH, start=sum(counts) // (2 * BATCH))
@@ -92,7 +92,7 @@ def draw(folder: str, batches: int = 400) -> dict[str, float]:
 
 
 def photo(seed: int) -> bytes:
-    """Returns a JPEG of 640x427 with as many bytes as a photograph's: patches of all sizes, and noise."""
+    """Returns a synthetic JPEG of 640x427 with about as many bytes as a photograph: noise at several scales."""
     rng = np.random.default_rng(seed)
     layers = [rng.normal(0, 25, (max(427 // step, 2), max(640 // step, 2), 3)) for step in (160, 40, 10, 3)]
     resized = [np.asarray(tf.image.resize(layer, (427, 640), "bicubic")) for layer in layers]
@@ -102,13 +102,13 @@ def photo(seed: int) -> bytes:
     return buffer.getvalue()
 
 
-def written(folder: Path, records: list[bytes], shards: int) -> Dataset:
-    """Writes serialized records as a dataset without a manifest on disk."""
+def write(folder: Path, records: list[bytes], shards: int) -> Dataset:
+    """Writes serialized records and returns them as a dataset, without a manifest on disk."""
     folder.mkdir()
     for shard in range(shards):
         with tf.io.TFRecordWriter(str(folder / str(shard))) as writer:
-            for one in records[shard::shards]:
-                writer.write(one)
+            for record in records[shard::shards]:
+                writer.write(record)
     return _dataset(folder, [len(records[shard::shards]) for shard in range(shards)])
 
 
@@ -132,23 +132,23 @@ def _bare(dataset: Dataset) -> tf.data.Dataset:
     return records.map(example, tf.data.AUTOTUNE, deterministic=True).batch(BATCH, drop_remainder=True).prefetch(4)
 
 
-def _of_one_pixel(folder: Path, count: int) -> Path:
-    """Writes so many records of one pixel, in shards of 1,000 at most; returns the folder."""
-    shards = max(count // 1000, 20)  # of few records, too, enough to read several at once
+def _write_pixels(folder: Path, count: int) -> Path:
+    """Writes `count` records of one pixel in shards of at most 1,000; returns the folder."""
+    shards = max(count // 1000, 20)  # with few records too, enough shards to interleave
     encoded = tf.io.encode_png(np.zeros((1, 1, 3), np.uint8)).numpy()
-    written(folder, [serialize(_record(encoded, (1, 1), "PNG"), [TASK])] * count, shards)
+    write(folder, [serialize(_record(encoded, (1, 1), "PNG"), [TASK])] * count, shards)
     storage.write_json(folder / "counts.json", [count // shards] * shards)
     return folder
 
 
-def _in_process(place: Path) -> dict[str, float]:
-    """Runs `draw` in a process of its own."""
-    command = [sys.executable, "-m", "must_tf.experiments.rooms.pipeline_benchmark", "--draw", str(place)]
+def _in_process(folder: Path) -> dict[str, float]:
+    """Runs `draw` in a new process."""
+    command = [sys.executable, "-m", "must_tf.experiments.rooms.pipeline_benchmark", "--draw", str(folder)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
 def _rate(stream: tf.data.Dataset, batches: int, before: int = 12) -> float:
-    """Images/s after some batches, so that what was read ahead does not count; nothing of the stream goes on after."""
+    """Returns images/s after some batches, so that prefetched batches do not count; the stream ends afterwards."""
     iterator = iter(stream.take(before + batches))
     for _ in range(before):
         next(iterator)

@@ -1,17 +1,17 @@
-"""Every pre-training of the replication: teachers, baselines, and students as in the paper's tables 2 to 7.
+"""Configs of the replication's pre-training runs: teachers, baselines, and students as in the paper's tables 2 to 7.
 
     must train --config=rooms/pretraining.py:must --workdir=runs/must-0
     python -m must_tf.experiments.simclr --config=rooms/pretraining.py:simclr --workdir=runs/simclr-0
 
-Argument: a key of `RUNS`. All students see 64,000 images, whatever their number of tasks. The records come from the
-stages of `replication.py`, which also says what each run is for.
+Argument: a key of `RUNS`. All students are trained on 64,000 images, whatever their number of tasks. The stages of
+`replication.py` make the records; that module also says what each run is for.
 """
 
 import dataclasses
 from typing import Any
 
 from must_tf.errors import UserError
-from must_tf.experiments.rooms.trunk import named
+from must_tf.experiments.rooms.trunk import lookup
 from must_tf.pipeline import Augment
 from must_tf.sources.rooms.dataset import TEACHER_TASKS
 from must_tf.tasks import Task
@@ -22,23 +22,27 @@ TRUNK = Trunk(backbone="resnet-18", width=0.5, min_level=2, max_level=5, num_fil
 SIZE = (96, 96)
 BATCH_SIZE, STEPS, LEARNING_RATE = 16, 4000, 0.2
 
-# Ours: a RetinaNet's scores are lower than those of the paper's Faster R-CNN, which has 0.5.
+# Our threshold: a RetinaNet has lower scores than the paper's Faster R-CNN, for which the threshold is 0.5.
 _DETECTION: Any = TEACHER_TASKS["detection"]
 TASKS: dict[str, Task] = TEACHER_TASKS | {"detection": dataclasses.replace(_DETECTION, min_score=0.3)}
 _ALL = tuple(TASKS)
-_LABELED = ("detection", "segmentation", "depth")  # sets of the teachers; the classes are those of the shared set
+_LABELED = (
+    "detection",
+    "segmentation",
+    "depth",
+)  # tasks whose teachers have their own datasets; the shared set has the classes
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What the runs differ in.
+    """Settings in which the runs differ.
 
     Attributes:
       tasks: names of the student's tasks.
-      train: folders of records, below `data/`.
-      balance: rule of the tasks' weights.
-      combine: rule of the tasks' gradients in the trunk.
-      init_from: workdir that the run starts from; the seed's number takes the place of `{seed}`.
+      train: folders of records under `data/`.
+      balance: rule of the tasks' loss weights.
+      combine: rule that combines the tasks' gradients in the trunk.
+      init_from: workdir of the initialization; `{seed}` is replaced by the seed.
     """
 
     tasks: tuple[str, ...]
@@ -70,12 +74,14 @@ RUNS: dict[str, Run] = {
 def get_config(argument: str = "must") -> Experiment:
     """Returns the experiment of one run: `NAME` or `NAME,SEED`."""
     name, _, text = argument.partition(",")
-    run = named(RUNS, name)
+    run = lookup(RUNS, name)
     if text and not text.isdecimal():
         raise UserError(f"config argument {argument!r}: {text!r} received after the comma, expected a seed")
     seed = int(text or 0)
     balance = Balance(run.balance)
-    if run.balance == "paper" and len(run.tasks) > 1:  # all teachers have the student's recipe: 1 each, but for depth
+    if (
+        run.balance == "paper" and len(run.tasks) > 1
+    ):  # teachers and student share one recipe, so all weights are 1, except depth's
         weights = {task: 3.0 for task in run.tasks if task == "depth"}
         balance = Balance("paper", weights, dict.fromkeys(run.tasks, (BATCH_SIZE, LEARNING_RATE)))
     elif len(run.tasks) == 1:
@@ -98,7 +104,7 @@ def get_config(argument: str = "must") -> Experiment:
         checkpoint_every=500,
         keep_checkpoints=0,
     )
-    if name == "simclr":  # as many images; larger batches, since the others of a batch are what it learns from
+    if name == "simclr":  # the same number of images in larger batches, which provide the negatives
         optimizer = dataclasses.replace(experiment.optimizer, learning_rate=0.05, warmup_steps=50)
         return dataclasses.replace(experiment, batch_size=64, steps=STEPS * BATCH_SIZE // 64, optimizer=optimizer)
     return experiment

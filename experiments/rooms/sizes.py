@@ -1,8 +1,11 @@
-"""Whether training at several input sizes helps at sizes never seen: python -m must_tf.experiments.rooms.sizes.
+"""Study of multi-scale training: does it help at input sizes that were not trained on?
 
-The demo's teacher of masks, trained on views of 96 pixels alone, and on views of 64, 96 and 128 pixels, one size a
-batch, with as many steps; both scored on held-out rooms of the same world at five sizes. Prints a table, and writes
-JSON. Rooms are rendered at 128 pixels. Whatever was made before stays: the same command goes on.
+    python -m must_tf.experiments.rooms.sizes
+
+The demo's segmentation teacher is trained on views of 96 pixels, and on views of 64, 96 and 128 pixels, with one size
+per batch and the same number of steps. Both are evaluated on held-out rooms of the same world at five sizes. The
+command prints a table and writes JSON. Rooms are rendered at 128 pixels. The same command resumes a run that was
+stopped.
 """
 
 import dataclasses
@@ -25,7 +28,7 @@ SCORED = (32, 64, 96, 128, 160)
 
 
 def main(out: str = "sizes_benchmark.json", folder: str = "runs/sizes", seeds: str = "3") -> None:
-    """Trains, scores, prints and writes."""
+    """Trains and evaluates the teachers, prints the table and writes JSON."""
     for part in ("train", "test"):
         make_rooms(f"{TASK}/{part}", f"{folder}/rooms", 128)
     results: dict[str, Any] = {name: {str(size): [] for size in SCORED} for name in TRAINED}
@@ -42,13 +45,13 @@ def main(out: str = "sizes_benchmark.json", folder: str = "runs/sizes", seeds: s
 
 
 def experiment(folder: str, sizes: tuple[int, ...], seed: int) -> Experiment:
-    """Returns the teacher's experiment at these sizes."""
+    """Returns the teacher's experiment with these training sizes."""
     fields: dict[str, Any] = {"train": (f"{folder}/rooms/{TASK}/train",), "input_size": (96, 96), "seed": seed}
     return dataclasses.replace(get_config(TASK), sizes=sizes, **fields)
 
 
 def text(results: dict[str, Any]) -> str:
-    """Returns the table: mIoU in percent, mean and standard error over the seeds, by sizes trained on and scored at."""
+    """Returns a table of mIoU in percent (mean ± standard error over seeds), by training sizes and evaluation size."""
     rows = [
         [name, *(Mean.of(scores[str(size)]).times(100).words() for size in SCORED)] for name, scores in results.items()
     ]

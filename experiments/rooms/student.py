@@ -1,9 +1,10 @@
-"""MuST on the rooms: one student of four tasks, on human classes and pseudo labels of all four teachers.
+"""Config of MuST on the rooms: one student with four tasks, on human classes and pseudo labels of all four teachers.
 
     must train --config=rooms/student.py --workdir=runs/student
 
-Its data: `must label` over the classification set (whose human classes stay) and over the unlabeled set. All teachers
-have the student's batch size and learning rate, so the paper's rule gives 1 to each; depth's weight is given.
+Its records come from `must label` on the classification set (whose human classes are kept) and on the unlabeled set.
+All teachers have the student's batch size and learning rate, so the paper's rule gives each task a weight of 1; the
+weight of depth is set by hand.
 """
 
 from must_tf.experiments.rooms.trunk import AUGMENT, OPTIMIZER, TRUNK

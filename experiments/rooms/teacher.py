@@ -1,13 +1,13 @@
-"""A teacher of one task on its own labeled rooms.
+"""Config of a teacher of one task on its own labeled rooms.
 
     must train --config=rooms/teacher.py:detection --workdir=runs/teacher_detection
 
-Argument: classification, detection, segmentation or depth. Two CPU cores: 1 to 2 minutes. The teacher of
-classification is also the baseline of the transfer table: pre-training on the human labels alone, with the student's
-budget.
+Argument: classification, detection, segmentation or depth. It takes 1 to 2 minutes on two CPU cores. The classification
+teacher is also a baseline of the transfer table: supervised pre-training on human labels, with the student's number of
+steps.
 """
 
-from must_tf.experiments.rooms.trunk import AUGMENT, OPTIMIZER, TRUNK, named
+from must_tf.experiments.rooms.trunk import AUGMENT, OPTIMIZER, TRUNK, lookup
 from must_tf.sources.rooms.dataset import TEACHER_TASKS
 from must_tf.training import Experiment
 
@@ -17,7 +17,7 @@ _STEPS = {"classification": 2400, "detection": 1000, "segmentation": 1500, "dept
 def get_config(task: str = "classification") -> Experiment:
     """Returns the experiment of one teacher."""
     return Experiment(
-        tasks=(named(TEACHER_TASKS, task),),
+        tasks=(lookup(TEACHER_TASKS, task),),
         train=(f"data/rooms/{task}/train",),
         steps=_STEPS[task],
         input_size=(64, 64),

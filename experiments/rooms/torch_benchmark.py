@@ -1,16 +1,17 @@
-"""How fast a step is beside PyTorch's: python -m must_tf.experiments.rooms.torch_benchmark.
+"""Benchmark of a training step against PyTorch: python -m must_tf.experiments.rooms.torch_benchmark.
 
-Prints, and writes as JSON, images/s of ours over images/s of the same network in PyTorch: ResNet-18 with a pyramid of
-64 filters and one head, 96 px, batches of 32. A step is normalization, forward pass, loss, backward pass, a bound on
-the gradients' norm, and SGD with Nesterov momentum and weight decay. Ours is the step that `must train` makes, with
-all that it guards against and reports. PyTorch's is eager, in its fast form on a CPU: channels-last, autocast for
-bfloat16, the fused optimizer; torch.compile, which needs a C++ compiler and a minute a row, is left out unless asked.
+It prints images/s of our step over images/s of the same network in PyTorch, and writes them as JSON. The network is a
+ResNet-18 with a pyramid of 64 filters and one head, at 96 px and batches of 32. A step is normalization, forward pass,
+loss, backward pass, clipping by the gradients' norm, and SGD with Nesterov momentum and weight decay. Ours is the step
+of `must train`, with all of its checks and reports. PyTorch's step is eager, in its fast form on a CPU: channels-last,
+autocast to bfloat16, the fused optimizer. torch.compile needs a C++ compiler and a minute per row; it runs only on
+request.
 
-Rounds of the two take turns in one process, new for each row; the ratio is the median of the rounds' ratios. It takes
-an idle machine: PyTorch's threads wait for each other after every layer, and lose more than ours where others use the
-cores. PyTorch asks malloc for memory in every step, and glibc's malloc gives large pieces back to the system at once,
-which page faults a step show; told not to by two variables of the environment (`KEPT`), it is faster. So each row is
-measured both ways.
+Each row has a new process, in which rounds of the two alternate. The ratio is the median of the rounds' ratios. The
+machine should be idle: PyTorch's threads wait for each other after every layer, so it loses more than ours when other
+programs use the cores. PyTorch allocates memory in every step, and glibc's malloc returns large blocks to the system at
+once, which the page faults per step show. Two environment variables (`KEPT`) prevent that and make PyTorch faster, so
+each row is measured with and without them.
 """
 
 import dataclasses
@@ -58,7 +59,7 @@ def main(
     rounds: str = "30",
     compiled: str = "no",
 ) -> None:
-    """Measures, prints and writes; with `compiled` as `yes` through torch.compile too; without PyTorch, says so."""
+    """Runs the benchmark, prints the results and writes them as JSON; with `compiled="yes"`, also for torch.compile."""
     if importlib.util.find_spec("torch") is None:
         print("torch is not installed: nothing to compare with")
         return
@@ -86,7 +87,7 @@ def main(
 def compare(
     task: Labeling, trunk: Trunk, policy: str, size: int, batch: int, rounds: int, compiled: bool = False
 ) -> dict[str, Any]:
-    """Images/s of ours over PyTorch's, with one kind of head and one precision; `fastest` is of the fastest rounds."""
+    """Returns the ratio of images/s, ours over PyTorch's, for a task and precision; `fastest` is of the best rounds."""
     data = random_batch(task, size, batch)
     student = Student([task], trunk, policy)
     network, plain = torch_step(task, trunk, policy, data)
@@ -108,14 +109,14 @@ def compare(
 
 
 def _alone(environment: Mapping[str, str], *arguments: Any) -> dict[str, Any]:
-    """Compares in a process of its own, for what ran before in one changes how malloc gives memory."""
+    """Runs `compare` in a new process, because earlier work in a process changes how malloc allocates memory."""
     spawn = multiprocessing.get_context("spawn")
     with mock.patch.dict(os.environ, environment), ProcessPoolExecutor(1, spawn) as process:
         return process.submit(compare, *arguments).result()
 
 
 def interleaved(runs: Mapping[str, Run], rounds: int) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-    """Returns the seconds of each [rounds] and its page faults a run, in turns, after two times that do not count."""
+    """Runs functions alternately, after two warm-up runs; returns seconds [rounds] and page faults per run of each."""
     for run in runs.values():
         run(), run()
     seconds: dict[str, list[float]] = {name: [] for name in runs}
@@ -137,7 +138,7 @@ def _page_faults() -> int:
 
 
 def random_batch(task: Labeling, size: int, batch: int) -> Batch:
-    """Images uint8 [batch, size, size, 3], and a label of the task on each."""
+    """Returns images uint8 [batch, size, size, 3] and a random target of the task."""
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, [batch, size, size, 3], np.uint8)
     if isinstance(task, Segmentation):
@@ -147,7 +148,7 @@ def random_batch(task: Labeling, size: int, batch: int) -> Batch:
 
 
 def our_step(task: Labeling, student: Student, data: Batch) -> Run:
-    """The step that training makes."""
+    """Returns a function that runs one step of `must train` on the batch."""
     balancer = Balancer(Balance(), student.tasks, len(data[0]), OPTIMIZER.learning_rate)
     combiner = Combiner(Combine(), list(student.tasks), trunk_variables(student), 0)
     optimizer = make_optimizer(OPTIMIZER, 1000)
@@ -158,7 +159,7 @@ def our_step(task: Labeling, student: Student, data: Batch) -> Run:
 
 
 def torch_step(task: Labeling, trunk: Trunk, policy: str, data: Batch, compiled: bool = False) -> tuple[Any, Run]:
-    """The same network in PyTorch, and its step."""
+    """Returns the same network in PyTorch, and a function that runs one step on the batch."""
     import torch
     from torch.nn import functional
 
@@ -172,12 +173,12 @@ def torch_step(task: Labeling, trunk: Trunk, policy: str, data: Batch, compiled:
     others = [values for values in network.parameters() if values.ndim == 1]
     optimizer = torch.optim.SGD(
         [{"params": kernels, "weight_decay": OPTIMIZER.weight_decay}, {"params": others}],
-        lr=OPTIMIZER.learning_rate / 100,  # random labels: what matters is that nothing overflows
+        lr=OPTIMIZER.learning_rate / 100,  # small, so that nothing overflows with random labels
         momentum=OPTIMIZER.momentum,
         nesterov=True,
         fused=True,
     )
-    images = torch.from_numpy(data[0]).permute(0, 3, 1, 2)  # in memory as it was: channels last
+    images = torch.from_numpy(data[0]).permute(0, 3, 1, 2)  # the layout in memory stays channels-last
     label = torch.from_numpy(data[1]["mask"][..., 0]).long() if pixels else torch.from_numpy(data[1]["probs"])
 
     def step() -> float:
@@ -196,7 +197,7 @@ def torch_step(task: Labeling, trunk: Trunk, policy: str, data: Batch, compiled:
 
 
 def text(name: str, policy: str, row: Mapping[str, Any]) -> str:
-    """Returns two lines."""
+    """Returns the results of a row as two lines."""
     first, second = _ratios(row, "; goal: at least 1.0"), _ratios(row["memory_kept"])
     return f"images/s, {name}, {policy}: {first}\n    where malloc keeps memory: {second}"
 

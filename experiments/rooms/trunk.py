@@ -1,4 +1,4 @@
-"""What the rooms' experiments have in common: a trunk that two CPU cores train in minutes, and its optimizer."""
+"""Shared settings of the experiments on rooms: trunk, optimizer and augmentation for minutes on two CPU cores."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -15,8 +15,8 @@ OPTIMIZER = Optimizer("sgd", learning_rate=0.2, warmup_steps=100, weight_decay=1
 AUGMENT = Augment(scale=(0.9, 1.25))
 
 
-def named(known: Mapping[str, Value], name: str) -> Value:
-    """Returns what a config's argument names; a `UserError` where it names nothing."""
+def lookup(known: Mapping[str, Value], name: str) -> Value:
+    """Returns the value for a config's argument, or raises a `UserError` for an unknown argument."""
     if name not in known:
         raise UserError(f"config argument {name!r} is unknown; {nearest(name, known)}")
     return known[name]

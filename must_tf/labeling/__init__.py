@@ -1,4 +1,4 @@
-"""Labeling: teachers run over images, records come out."""
+"""Pseudo-labels images: runs teachers over a source and writes records with their labels."""
 
 from must_tf.labeling.probe import Estimate, estimate, preview
 from must_tf.labeling.run import label, local_path, require_labels, united_tasks

@@ -1,4 +1,4 @@
-"""Grades labels without truth: where two tasks speak of the same thing, how far do they agree?"""
+"""Grades labels without ground truth, by the agreement of two tasks, or of a teacher with itself on mirror images."""
 
 import dataclasses
 import io
@@ -18,12 +18,12 @@ from must_tf.teachers import Teacher
 
 @dataclasses.dataclass(frozen=True)
 class Grade:
-    """How far two labels of the same images agree.
+    """The agreement of two labels of the same images.
 
     Attributes:
-      tasks: what was compared: the names of two tasks, or a task and its teacher on mirror images.
-      images: that could be compared.
-      scores: by name.
+      tasks: the names of the two tasks that were compared, or of a task and its teacher on mirror images.
+      images: number of images that could be compared.
+      scores: agreement scores by name.
       note: what the scores mean, and what was assumed.
     """
 
@@ -34,7 +34,7 @@ class Grade:
 
 
 class Grader:
-    """Compares the labels of all pairs of tasks that overlap, a record at a time."""
+    """Compares the labels of all pairs of tasks that have something in common, one record after another."""
 
     def __init__(self, tasks: Sequence[Task]):
         pairs = (one.grade_with(other) for one in tasks for other in tasks)
@@ -48,7 +48,7 @@ class Grader:
                 pair.images += pair.add(first, second)
 
     def result(self) -> list[Grade]:
-        """Returns a grade for each pair of tasks that could be compared on one image or more."""
+        """Returns a grade for each pair of tasks that could be compared on at least one image."""
         return [
             Grade((pair.tasks[0].name, pair.tasks[1].name), pair.images, pair.scores(), pair.note)
             for pair in self._pairs
@@ -59,8 +59,8 @@ class Grader:
 def flip_grade(teacher: Teacher, images: Sequence[np.ndarray]) -> Grade:
     """Returns the `flip_agreement` of a teacher as a grade."""
     note = (
-        "On mirror images: what the teacher says of an image, mirrored, is taken for the truth of what it says of the "
-        "mirror image, under the task's own metrics. Disagreement is error; agreement is no proof."
+        "On mirror images: the teacher's label of an image, mirrored, is the ground truth for its prediction on the "
+        "mirror image, under the task's own metrics. Disagreement is an error; agreement proves nothing."
     )
     return Grade(
         (teacher.task.name, f"{teacher.id} on mirror images"), len(images), flip_agreement(teacher, images), note
@@ -68,42 +68,42 @@ def flip_grade(teacher: Teacher, images: Sequence[np.ndarray]) -> Grade:
 
 
 def flip_agreement(teacher: Teacher, images: Iterable[np.ndarray]) -> dict[str, float]:
-    """Compares what a teacher says of images with what it says of their mirror images.
+    """Compares a teacher's labels of images with its predictions on their mirror images.
 
     Args:
-      teacher: of any kind of task.
+      teacher: a teacher of any kind of task.
       images: uint8 [H, W, 3], of any sizes.
 
     Returns:
-      The scores of the task's own metrics, with the labels of the images, mirrored, as the truth, and the outputs for
-      the mirror images as predictions; NaN where the teacher found nothing. Where it gave values that are not finite,
-      the share of such images as `not_finite`; they have no part in the scores.
+      The scores of the task's own metrics. The mirrored labels of the images are the ground truth, the outputs for the
+      mirror images are the predictions. A score is NaN where the teacher found nothing. If some outputs are not finite,
+      `not_finite` is the share of such images, which do not count in the other scores.
     """
-    metric, count, lost = teacher.task.metrics(), 0, 0
+    metric, count, not_finite = teacher.task.metrics(), 0, 0
     for image in images:
         count += 1
-        seen = _seen(teacher, image)
-        outputs = _of_both(teacher, seen)
+        visible = _visible(teacher, image)
+        outputs = _predict_both(teacher, visible)
         if not all(np.isfinite(values).all() for values in outputs.values()):
-            lost += 1
+            not_finite += 1
             continue
-        target, mirrored = _mirrored(teacher, seen, outputs)
+        target, mirrored = _mirrored(teacher, visible, outputs)
         metric.update(_batch(target), _batch(mirrored))
-    return metric.result() | ({"not_finite": lost / count} if lost else {})
+    return metric.result() | ({"not_finite": not_finite / count} if not_finite else {})
 
 
-def _seen(teacher: Teacher, image: np.ndarray) -> np.ndarray:
-    """Returns what the teacher's view shows of an image, without padding; a view of that moves no pixel."""
+def _visible(teacher: Teacher, image: np.ndarray) -> np.ndarray:
+    """Returns the part of an image in the teacher's view, without padding; the view of this part equals it exactly."""
     geometry = teacher.geometry(np.array(image.shape[:2]))
     view = tf.saturate_cast(tf.round(move_image(tf.constant(image), geometry)), tf.uint8).numpy()
     height, width = np.minimum(geometry.view_size, (geometry.scaled_size - geometry.offset).numpy())
     return view[:height, :width]
 
 
-def _of_both(teacher: Teacher, image: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns the outputs for an image and for its mirror image."""
+def _predict_both(teacher: Teacher, image: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns the outputs for a batch of two: an image and its mirror image."""
     geometry = teacher.geometry(np.array(image.shape[:2]))
-    pair = [move_image(tf.constant(np.ascontiguousarray(shown)), geometry) for shown in (image, image[:, ::-1])]
+    pair = [move_image(tf.constant(np.ascontiguousarray(pixels)), geometry) for pixels in (image, image[:, ::-1])]
     views = tf.saturate_cast(tf.round(tf.stack(pair)), tf.uint8)
     return {name: np.asarray(values) for name, values in teacher(views.numpy()).items()}
 
@@ -111,7 +111,7 @@ def _of_both(teacher: Teacher, image: np.ndarray) -> dict[str, np.ndarray]:
 def _mirrored(
     teacher: Teacher, image: np.ndarray, outputs: dict[str, np.ndarray]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the mirrored target of an image's label, and the outputs for its mirror image in its frame."""
+    """Returns the mirrored target of an image's label, and the outputs for the mirror image in the mirror's frame."""
     task, (height, width) = teacher.task, image.shape[:2]
     geometry = teacher.geometry(np.array([height, width]))
     plain, mirrored = (

@@ -1,4 +1,4 @@
-"""A look ahead, with nothing written: what labeling would cost, and what it would give."""
+"""Dry runs of labeling on a sample, which write nothing: estimates of time, disk and memory, and previews of labels."""
 
 import dataclasses
 import functools
@@ -19,21 +19,21 @@ from must_tf.sources.source import Entry
 from must_tf.tasks import Task
 from must_tf.teachers import Teacher
 
-_FRAME = 16  # bytes that a TFRecord adds to what it holds
-_SHARDS = 16  # that a sample is from
+_FRAME = 16  # bytes that a TFRecord adds to each record
+_SHARDS = 16  # largest number of shards that a sample is drawn from
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """What labeling a whole collection would cost, as measured on a few batches.
+    """The cost of labeling a whole source, measured on a few batches.
 
     Attributes:
-      images: of the whole.
-      measured: images that the figures are from.
-      images_per_second: after the first batch, which is slower.
-      bytes_per_image: of a record.
-      quarantined: share of the measured images.
-      memory_gb: peak of this process; it does not grow with the number of images.
+      images: number of images in the source.
+      measured: number of images that were measured.
+      images_per_second: rate after the first batch, which is slower.
+      bytes_per_image: mean size of a record.
+      quarantined: share of the measured images that were quarantined.
+      memory_gb: peak memory of this process in GB; it does not grow with the number of images.
     """
 
     images: int
@@ -47,10 +47,10 @@ class Estimate:
         seconds = self.images / self.images_per_second
         size = self.images * (1 - self.quarantined) * self.bytes_per_image
         return (
-            f"{self.images} images at {self.images_per_second:.1f} images/s: {_in_words(seconds, _TIMES)}, without the "
-            f"start of the program, {_in_words(size, _SIZES)}, "
-            f"{self.memory_gb:.1f} GB of memory at the peak of one process ({self.measured} images measured, "
-            f"{self.bytes_per_image:.0f} bytes an image, {self.quarantined:.1%} quarantined)"
+            f"{self.images} images at {self.images_per_second:.1f} images/s: {_in_units(seconds, _TIMES)} after the "
+            f"program has started, {_in_units(size, _SIZES)} on disk, "
+            f"{self.memory_gb:.1f} GB of peak memory per process ({self.measured} images measured, "
+            f"{self.bytes_per_image:.0f} bytes per image, {self.quarantined:.1%} quarantined)"
         )
 
 
@@ -58,8 +58,8 @@ _TIMES = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
 _SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
-def _in_words(value: float, units: Sequence[tuple[float, str]]) -> str:
-    """Returns a number in the largest unit that it has one of; in the smallest where it has none."""
+def _in_units(value: float, units: Sequence[tuple[float, str]]) -> str:
+    """Returns a number in the largest unit that is not larger than it, or in the smallest unit."""
     size, unit = next((pair for pair in units if value >= pair[0]), units[-1])
     return f"{value / size:.1f} {unit}"
 
@@ -67,21 +67,22 @@ def _in_words(value: float, units: Sequence[tuple[float, str]]) -> str:
 def estimate(
     source: Source, teachers: Sequence[Teacher], tasks: Sequence[Task], batch_size: int = 32, batches: int = 4
 ) -> Estimate:
-    """Labels some batches from all over the source, and writes nothing.
+    """Labels a few batches from all over the source and measures time, size and memory; nothing is written.
 
     Args:
-      source: what is to be labeled.
-      teachers: one a task.
-      tasks: of the records: those of the source and of the teachers.
-      batch_size: images that a teacher sees at once.
-      batches: how many are measured, after a first one that is not; of fewer images, the second half.
+      source: the images to label.
+      teachers: one teacher per task.
+      tasks: tasks of the records: those of the source and of the teachers.
+      batch_size: images per call of a teacher.
+      batches: number of measured batches, after a first one that does not count. If there are fewer images, the second
+        half of them is measured.
 
     Raises:
-      UserError: the source gives no image.
+      UserError: the source has no image.
     """
     wanted = batch_size * (batches + 1)
     sizes, bad, begun = [], 0, time.monotonic()
-    ended: list[float] = []  # when each image was done
+    ended: list[float] = []  # the time when each image was done
     for entry in label_records(functools.partial(sample, source, wanted), teachers, batch_size):
         ended.append(time.monotonic())
         if isinstance(entry, Quarantined):
@@ -90,20 +91,20 @@ def estimate(
             sizes.append(len(serialize(entry, tasks)) + _FRAME)
     seen = len(ended)
     if not seen:
-        raise UserError("--plan: the source gives no image, so that there is nothing to measure")
+        raise UserError("--plan: the source has no image, so that there is nothing to measure")
     warm = min(batch_size, seen // 2)
     rate = (seen - warm) / max(ended[-1] - (ended[warm - 1] if warm else begun), 1e-9)
     return Estimate(source.count, seen, rate, float(np.mean(sizes or [0])), bad / seen, peak_memory_gb())
 
 
 def preview(source: Source, teachers: Sequence[Teacher], count: int) -> list[Record]:
-    """Labels up to `count` images from all over the source; those that are quarantined are left out."""
+    """Returns up to `count` labeled images from all over the source; quarantined images are left out."""
     entries = label_records(functools.partial(sample, source, count), teachers, min(count, 32))
     return [entry for entry in entries if isinstance(entry, Record)]
 
 
 def sample(source: Source, count: int, look: Look = decode) -> Iterator[Entry]:
-    """Yields up to `count` entries, as many of each of some shards at even distances, one shard after the other."""
+    """Yields up to `count` entries: about equally many from each of some evenly spaced shards, shard after shard."""
     chosen = np.unique(np.linspace(0, len(source.shards) - 1, _SHARDS).round().astype(int))
     left = count
     for place, index in enumerate(chosen):

@@ -1,4 +1,4 @@
-"""Labels a whole collection of images, shard by shard."""
+"""Labels all images of a source with teachers, shard by shard; a run that was stopped resumes."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ from must_tf.sources.source import DUPLICATE, EARLIER
 from must_tf.tasks import Task
 from must_tf.teachers import Teacher
 
-_EARLY = 1000  # images after which a share of bad ones says something
+_CHECK_AFTER = 1000  # images after which the share of bad images is meaningful
 
 
 def label(
@@ -44,25 +44,25 @@ def label(
     license: str = "",
     allow_empty: bool = False,
 ) -> Manifest:
-    """Runs teachers over images and writes records with their labels; a second call finishes what a first one left.
+    """Runs teachers over images and writes records with their labels; a second call resumes where the first stopped.
 
     Args:
-      images: what `open_source` takes: a folder (recursive), a glob, a list file, a folder of records, whose human
-        labels stay, `tfrecord:GLOB`, `tfds:NAME/SPLIT`, `voc:FOLDER/Main/trainval` and other labeled datasets.
-      teachers: one a task, or what loads them, which is called when images and folder have been found good; none where
-        the images have human labels, which then become records alone.
+      images: what `open_source` takes: a folder (searched recursively), a glob, a list file, a folder of records (whose
+        human labels are kept), `tfrecord:GLOB`, `tfds:NAME/SPLIT`, `voc:FOLDER/Main/trainval`, other labeled datasets.
+      teachers: one teacher per task; or a function that loads them, which is called after images and folder have been
+        checked. Without teachers, the human labels of the images become records.
       out: folder for the dataset.
-      batch_size: images that a teacher sees at once.
-      images_per_shard: about how many records a file holds; for photographs, 1000 are some 128 MB.
-      runner: where shards are labeled, see `labeling.runners`; in this process by default.
-      max_bad: share of images that may be quarantined.
-      max_pixels: size from which an image is quarantined before it is decoded.
-      license: of the images, for the manifest; that of a folder of records by default.
+      batch_size: images per call of a teacher.
+      images_per_shard: largest number of images in a shard; 1000 photographs take some 128 MB.
+      runner: where shards are labeled, see `labeling.runners`; by default in this process.
+      max_bad: largest share of images that may be quarantined.
+      max_pixels: an image with more pixels is quarantined before it is decoded.
+      license: license of the images, for the manifest; by default that of the records, if these are the images.
       allow_empty: whether a teacher may give no label, or find nothing in any image.
 
     Raises:
-      UserError: no images; no teacher; a file at `out`, another run's output, or another run at work there; not one
-        image could be read; too many could not; a teacher that gave no label at all.
+      UserError: there are no images or no teachers; `out` is a file, has the output of another run, or is in use by
+        another run; no image or too few images could be read; a teacher gave no label at all.
     """
     known: dict[str, Any] = {"images": str(images), "max_pixels": max_pixels, "batch_size": batch_size}
     check_out(out, known | ({"license": license} if license else {}))
@@ -89,11 +89,11 @@ def label(
 
 
 def check_out(out: str | os.PathLike, arguments: Mapping[str, Any]) -> None:
-    """Raises a `UserError` where it can be seen at once that a folder is not for the output of these arguments."""
+    """Raises a `UserError` if a folder cannot take the output of these arguments, as far as this is known early."""
     folder = local_path(out)
     for path in (folder, *folder.parents):
         if path.exists() and not path.is_dir():
-            raise UserError(f"{folder}: {path.name} is a file; expected a folder, new or of the same command")
+            raise UserError(f"{folder}: {path.name} is a file; expected a new folder, or one of the same command")
     if (folder / storage.LOCK).exists():
         with storage.locked(folder):
             pass
@@ -101,24 +101,24 @@ def check_out(out: str | os.PathLike, arguments: Mapping[str, Any]) -> None:
 
 
 def local_path(out: str | os.PathLike) -> Path:
-    """Returns the path of an output; one that is a URL is a `UserError`."""
+    """Returns the path of an output, or raises a `UserError` for a URL."""
     if "://" in str(out):
-        raise UserError(f"--out={out}: is no path; mount the bucket, and give the path that it is mounted at")
+        raise UserError(f"--out={out}: is not a local path; mount the bucket and give the path of the mount")
     return Path(out)
 
 
 def require_labels(images: str | os.PathLike, teachers: bool) -> None:
-    """Raises a `UserError` where there is no teacher, and the images of this name bring no labels along."""
+    """Raises a `UserError` if there are no teachers and images of this name have no labels."""
     if not (teachers or may_have_labels(images)):
         raise _no_label(images)
 
 
 def united_tasks(images: str | os.PathLike, source: Source, teachers: Sequence[Teacher]) -> tuple[Task, ...]:
-    """Returns the tasks of the records: those of the source and of the teachers; of one name, they must be one.
+    """Returns the tasks of the records: those of the source and of the teachers. Tasks of one name must be the same.
 
     Raises:
-      UserError: neither a teacher nor a label; a teacher whose classes or convention are not those of the labels that
-        are there.
+      UserError: there is neither a teacher nor a label; or a teacher's task has another identity (classes, convention,
+        ...) than the labels of the source with its name.
     """
     if not (teachers or source.tasks):
         raise _no_label(images)
@@ -128,13 +128,13 @@ def united_tasks(images: str | os.PathLike, source: Source, teachers: Sequence[T
 
 
 def _no_label(images: str | os.PathLike) -> UserError:
-    return UserError(f"--teachers: not given; {images} has no labels, and no teacher to make any: TASK=FORMAT:PATH")
+    return UserError(f"--teachers: not given; {images} has no labels, so a teacher must make them: TASK=FORMAT:PATH")
 
 
 def _run(
     jobs: Sequence[Job], runner: Runner | None, done: Sequence[Shard], total: int, max_bad: float
 ) -> Iterator[Shard]:
-    """Yields shards as they end; stops early where too much is bad."""
+    """Yields shards as they are finished; raises early if too many images are bad."""
     seen, bad = sum(map(_seen, done)), [entry for shard in done for entry in _bad(shard)]
     progress = Progress("label", total, done=seen)
     for shard in runner(jobs) if runner else (run_job(job, progress) for job in jobs):
@@ -142,7 +142,7 @@ def _run(
             progress.update(_seen(shard))
         seen += _seen(shard)
         bad += _bad(shard)
-        if seen >= _EARLY:
+        if seen >= _CHECK_AFTER:
             _check_share(jobs[0].plan.folder, seen, bad, max_bad)
         yield shard
 
@@ -152,7 +152,7 @@ def _seen(shard: Shard) -> int:
 
 
 def _bad(shard: Shard) -> list[dict[str, str]]:
-    """Returns what this run left out but for duplicates, which are not bad."""
+    """Returns the images that this run quarantined, except duplicates, which are not bad."""
     return [entry for entry in _left_out(shard) if not entry["reason"].startswith(DUPLICATE)]
 
 
@@ -161,29 +161,29 @@ def _left_out(shard: Shard) -> list[dict[str, str]]:
 
 
 def _check_share(folder: Path, seen: int, bad: Sequence[dict[str, str]], max_bad: float) -> None:
-    """Raises a `UserError` where more of the images seen than the allowed share are bad."""
+    """Raises a `UserError` if more than the allowed share of the images seen are bad."""
     if not bad or len(bad) <= max_bad * seen:
         return
     first = f"the first: {bad[0]['name']}: {bad[0]['reason']}"
     if len(bad) == seen:
-        raise UserError(f"{folder}: not one image of {seen} could be labeled; {first}")
+        raise UserError(f"{folder}: none of {seen} images could be labeled; {first}")
     raise UserError(
         f"{folder}: {len(bad)} of {seen} images quarantined, more than --max_bad={max_bad:g} allows; {first}; "
-        "mend or remove them and give another --out, or take this up with a higher --max_bad"
+        "repair or remove them and give another --out, or resume with a higher --max_bad"
     )
 
 
 def _checked(folder: Path, manifest: Manifest, teachers: Sequence[Teacher], allow_empty: bool) -> Manifest:
-    """Returns the manifest of a finished dataset, unless a teacher came to nothing."""
+    """Returns the manifest of a finished dataset; raises a `UserError` if a teacher gave no label or found nothing."""
     for teacher in teachers:
         name = teacher.task.name
         counts, empty = manifest.counts[name], manifest.empty[name]
         asked, given = manifest.count - counts.get(HUMAN, 0), counts.get(teacher.id, 0)
         if asked and given == empty.get(teacher.id, 0) and not allow_empty:
-            came = f"found nothing for task {name!r}" if given else f"gave no label of task {name!r} at all"
+            result = f"found nothing for task {name!r}" if given else f"gave no label of task {name!r} at all"
             raise UserError(
-                f"{folder}: teacher {teacher.id} {came} in {asked} image{'s' * (asked > 1)}; look at --preview, "
-                f"{_remedy(teacher.task)}; where this is as it should be, give --allow_empty"
+                f"{folder}: teacher {teacher.id} {result} in {asked} image{'s' * (asked > 1)}; look at --preview, "
+                f"{_remedy(teacher.task)}; if this is intended, give --allow_empty"
             )
     return manifest
 
@@ -192,4 +192,4 @@ def _remedy(task: Task) -> str:
     if task.thresholds:
         name = task.thresholds[0]
         return f"and give a lower --thresholds={task.name}.{name} (now {getattr(task, name):g}) and another --out"
-    return "mend the teacher or its card, and give another --out"
+    return "correct the teacher or its card, and give another --out"

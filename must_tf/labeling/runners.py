@@ -1,4 +1,7 @@
-"""Runners map the labeling of a shard over many shards: each takes jobs, and yields their shards as they end."""
+"""Runners label many shards in parallel: in processes of this machine, or with Apache Beam.
+
+A runner takes jobs and yields their shards as they are finished.
+"""
 
 import concurrent.futures
 import contextlib
@@ -23,7 +26,7 @@ _USER_ERROR = re.compile(r"\bUserError: (.+?)(?: \[while running .*)?$", re.MULT
 
 
 def in_processes(jobs: Sequence[Job], processes: int, num_gpus: int = 0) -> Iterator[Shard]:
-    """Labels in several processes of this machine; process i sees GPU i of those that this one sees, if any.
+    """Labels shards in several processes of this machine; process i gets GPU i of the visible GPUs, if any.
 
     Raises:
       UserError: a process was killed.
@@ -37,38 +40,40 @@ def in_processes(jobs: Sequence[Job], processes: int, num_gpus: int = 0) -> Iter
                 yield future.result()
         except BrokenProcessPool:
             raise UserError(
-                f"--processes={processes}: one of them was killed or could not start; memory may be short: the same "
-                "command with fewer goes on"
+                f"--processes={processes}: a process was killed or could not start; if memory was short, the same "
+                "command with fewer processes resumes"
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def with_beam(jobs: Sequence[Job], options: Sequence[str] = ()) -> Iterator[Shard]:
-    """Labels as a pipeline of Apache Beam, whose workers must see the folders under the same names.
+    """Labels shards in a pipeline of Apache Beam; all workers must see the folders under the same paths.
 
     Args:
-      jobs: what is to be labeled.
-      options: of the pipeline, as Beam takes them: `--runner=FlinkRunner`, `--direct_num_workers=8`, ...
+      jobs: the shards to label.
+      options: options of Beam's pipeline: `--runner=FlinkRunner`, `--direct_num_workers=8`, ...
 
     Raises:
-      UserError: Beam is not installed, or does not take the options; or a worker's.
+      UserError: Beam is not installed or rejects the options; or a worker raised a `UserError`.
     """
     pipeline = make_pipeline(options)
     import apache_beam as beam
 
-    logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)  # it tells of what is raised too
+    logging.getLogger("apache_beam.runners.common").setLevel(
+        logging.CRITICAL
+    )  # it also logs the errors that are raised here
     try:
         with pipeline:
             _ = pipeline | beam.Create(list(jobs)) | beam.Reshuffle() | beam.Map(run_job)
     except ImportError as error:
-        raise UserError(f"--runner=beam: its runner needs what is not installed: {first_line(error)}") from None
-    except Exception as error:  # runners wrap what their workers raise, each in its way
-        said = _USER_ERROR.findall(f"{type(error).__name__}: {error}")
-        if said:
-            raise UserError(said[-1]) from None
+        raise UserError(f"--runner=beam: Beam's runner needs a package: {first_line(error)}") from None
+    except Exception as error:  # each of Beam's runners wraps the errors of its workers in another way
+        messages = _USER_ERROR.findall(f"{type(error).__name__}: {error}")
+        if messages:
+            raise UserError(messages[-1]) from None
         if full := _NO_SPACE.search(str(error)):
-            raise UserError(f"--runner=beam: {full[0].strip()}; make room, and the same command goes on") from None
+            raise UserError(f"--runner=beam: {full[0].strip()}; make room, and the same command resumes") from None
         raise
     yield from (written(job.plan, job.index) for job in jobs)
 
@@ -77,28 +82,28 @@ def make_pipeline(options: Sequence[str]) -> Any:
     """Returns an empty pipeline of Apache Beam.
 
     Raises:
-      UserError: Beam, or what its runner needs, is not installed; an option that it does not take.
+      UserError: Beam, or a package that its runner needs, is not installed; or Beam rejects an option.
     """
     try:
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError:
         raise UserError("--runner=beam: Apache Beam is not installed; pip install 'must_tf[beam]'") from None
-    said = io.StringIO()
+    printed = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(printed):
             parsed = PipelineOptions(list(options))
-            parsed.get_all_options()  # which reads them, as the runners would do later
+            parsed.get_all_options()  # parses them, as the runners would do later
             return beam.Pipeline(options=parsed)
     except (ImportError, ValueError) as error:
         problem = str(error)
-    except SystemExit:  # of argparse, which has printed why
-        problem = said.getvalue().strip().rpartition("error: ")[2]
+    except SystemExit:  # raised by argparse, which has printed the reason
+        problem = printed.getvalue().strip().rpartition("error: ")[2]
     raise UserError(f"--beam_options: {' '.join(problem.split())}")
 
 
 def share_gpus() -> int:
-    """Returns how many GPUs TensorFlow sees; it takes of their memory what it needs, so that others fit beside it."""
+    """Lets TensorFlow allocate GPU memory only as needed, so that processes share GPUs; returns the number of GPUs."""
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
@@ -108,7 +113,7 @@ def share_gpus() -> int:
 
 
 def _start(started: Any, num_gpus: int) -> None:
-    """Begins a new process: it ends when its parent does, and has a GPU of its own before TensorFlow looks for one."""
+    """Initializes a new process: it ends with its parent, and its GPU is chosen before TensorFlow looks for GPUs."""
     end_with_parent()
     with started.get_lock():
         number = started.value

@@ -1,4 +1,4 @@
-"""Labels one shard: a pure function of the records and the teachers."""
+"""Labels one shard with teachers; the result is a pure function of the records and the teachers."""
 
 import dataclasses
 import functools
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from must_tf.errors import UserError
-from must_tf.labeling.ahead import ahead
+from must_tf.labeling.prefetch import prefetch
 from must_tf.progress import Progress
 from must_tf.records import HUMAN, Plan, Quarantined, Record, Shard, write_shard
 from must_tf.sources.decoding import decode
@@ -18,15 +18,15 @@ from must_tf.teachers import Teacher
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One shard that is to be labeled: all that its bytes depend on.
+    """A shard to label, with everything that its bytes depend on.
 
     Attributes:
-      plan: of the dataset.
-      index: of the shard.
-      read: gives the shard's records, and what could not become one; see `Source.shards`.
-      teachers: one a task.
-      batch_size: images that a teacher sees at once.
-      quarantined: what had been left out before; it stays listed.
+      plan: plan of the dataset.
+      index: number of the shard.
+      read: yields the shard's entries, see `Source.shards`.
+      teachers: one teacher per task.
+      batch_size: images per call of a teacher.
+      quarantined: images that an earlier run quarantined; they stay listed.
     """
 
     plan: Plan
@@ -38,7 +38,7 @@ class Job:
 
 
 def run_job(job: Job, progress: Progress | None = None) -> Shard:
-    """Labels one shard and writes it, whole or not at all."""
+    """Labels one shard and writes it, either completely or not at all."""
     labeled = label_records(job.read, job.teachers, job.batch_size, progress)
     return write_shard(job.plan, job.index, itertools.chain(labeled, job.quarantined))
 
@@ -49,50 +49,50 @@ def label_records(
     batch_size: int,
     progress: Progress | None = None,
 ) -> Iterator[Entry]:
-    """Adds the teachers' labels to records, in order; what cannot be labeled is quarantined.
+    """Adds the teachers' labels to records, in order; an image that cannot be labeled is quarantined.
 
-    A human label of a teacher's task stays; a pseudo label is replaced. Images are decoded, and teachers run, while
-    the labels before are encoded and written.
+    A human label of a teacher's task is kept; a pseudo label is replaced. Decoding, prediction, and encoding of labels
+    run in parallel.
 
     Args:
-      read: gives the records, see `Source.shards`.
-      teachers: one a task.
-      batch_size: images that a teacher sees at once.
-      progress: to be kept informed.
+      read: yields the entries, see `Source.shards`.
+      teachers: one teacher per task.
+      batch_size: images per call of a teacher.
+      progress: is updated with each image.
     """
-    entries: Iterable[Entry] = ahead(read(look=functools.partial(_views, teachers)), 2 * batch_size)
+    entries: Iterable[Entry] = prefetch(read(look=functools.partial(_views, teachers)), 2 * batch_size)
     if progress:
         entries = progress.waiting(entries)
-    for batch in ahead(_predicted(entries, teachers, batch_size), 1):
+    for batch in prefetch(_predicted(entries, teachers, batch_size), 1):
         for entry, outputs in batch:
             yield _labeled(entry, teachers, outputs)
             if progress:
                 progress.update()
 
 
-_Outputs = dict[str, np.ndarray] | None  # what a teacher said of an image, if it was asked
+_Outputs = dict[str, np.ndarray] | None  # a teacher's outputs for one image; None if it need not label the image
 
 
 def _views(teachers: Sequence[Teacher], record: Record) -> list[np.ndarray | None]:
-    """Returns what each teacher is to see of an image; None where the record needs no label of it.
+    """Returns the view of an image for each teacher; None where the record has a human label of the teacher's task.
 
-    A JPEG is decoded at the least size that a teacher's view is within, once for all who want the same.
+    A JPEG is decoded at the smallest size that suffices for a teacher's view, once for all teachers of that size.
     """
     size = record.height, record.width
     human = [record.origins.get(teacher.task.name) == HUMAN for teacher in teachers]
     ratios = [teacher.reduction(*size) if record.format == "JPEG" else 1 for teacher in teachers]
-    wanted = {ratio for ratio, known in zip(ratios, human, strict=True) if not known} or {1}
+    wanted = {ratio for ratio, has_human in zip(ratios, human, strict=True) if not has_human} or {1}
     images = {ratio: decode(record, ratio) for ratio in wanted}
     return [
-        None if known else teacher.view(images[ratio], size, ratio)
-        for teacher, ratio, known in zip(teachers, ratios, human, strict=True)
+        None if has_human else teacher.view(images[ratio], size, ratio)
+        for teacher, ratio, has_human in zip(teachers, ratios, human, strict=True)
     ]
 
 
 def _predicted(
     entries: Iterable[Entry], teachers: Sequence[Teacher], batch_size: int
 ) -> Iterator[list[tuple[Entry, list[_Outputs]]]]:
-    """Runs the teachers over batches."""
+    """Runs the teachers over batches; yields batches of entries, each with the outputs of every teacher."""
     iterator = iter(entries)
     while batch := list(itertools.islice(iterator, batch_size)):
         outputs: list[list[_Outputs]] = [[None] * len(teachers) for _ in batch]
@@ -110,7 +110,7 @@ def _predicted(
 def _predict(teacher: Teacher, images: list[np.ndarray], batch_size: int) -> Iterator[dict[str, np.ndarray]]:
     if not images:
         return
-    # One shape for every batch, the last one too: a teacher is traced once.
+    # Every batch has the same shape, including the last one, so that a teacher is traced only once.
     padded = np.zeros((batch_size, *images[0].shape), np.uint8)
     padded[: len(images)] = images
     outputs = {name: np.asarray(values) for name, values in teacher(padded).items()}
@@ -119,19 +119,19 @@ def _predict(teacher: Teacher, images: list[np.ndarray], batch_size: int) -> Ite
 
 
 def _labeled(entry: Entry, teachers: Sequence[Teacher], outputs: Sequence[_Outputs]) -> Entry:
-    """Makes labels of what the teachers said; the image of a label that its task refuses is quarantined."""
+    """Adds labels made from the teachers' outputs; an image whose label is invalid for its task is quarantined."""
     if isinstance(entry, Quarantined):
         return entry
-    for teacher, said in zip(teachers, outputs, strict=True):
-        if said is None:
+    for teacher, predicted in zip(teachers, outputs, strict=True):
+        if predicted is None:
             continue
-        if not all(np.isfinite(values).all() for values in said.values()):
+        if not all(np.isfinite(values).all() for values in predicted.values()):
             return Quarantined(entry.name or entry.id, f"teacher {teacher.id} gave values that are not finite")
         name = teacher.task.name
         try:
-            entry.labels[name] = teacher.label(said, entry.height, entry.width)
+            entry.labels[name] = teacher.label(predicted, entry.height, entry.width)
             entry.features[name] = teacher.task.encode(entry.labels[name])
         except UserError as error:
-            return Quarantined(entry.name or entry.id, f"teacher {teacher.id} gave no possible label: {error}")
+            return Quarantined(entry.name or entry.id, f"teacher {teacher.id} gave an invalid label: {error}")
         entry.origins[name] = teacher.id
     return entry

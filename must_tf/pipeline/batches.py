@@ -1,4 +1,7 @@
-"""Records → batches. Those of training are a function of seed and position: they can be entered anywhere."""
+"""Batches of images and targets for training and evaluation, as tf.data datasets.
+
+A training batch is a function of the seed and the batch's number, so that a run resumes at any batch.
+"""
 
 import functools
 from collections.abc import Sequence
@@ -8,7 +11,7 @@ import tensorflow as tf
 
 from must_tf.errors import UserError
 from must_tf.geometry import Size
-from must_tf.pipeline.augment import Augment, Change, changed_example, random_changes, whole_example
+from must_tf.pipeline.augment import Augment, Change, augmented_example, random_changes, whole_example
 from must_tf.pipeline.mixing import Mixing
 from must_tf.pipeline.stream import records
 from must_tf.records.reader import Dataset
@@ -28,25 +31,24 @@ def training_batches(
     streams: int = 1,
     worker_streams: Sequence[int] | None = None,
 ) -> tf.data.Dataset:
-    """Returns endless batches, drawn from the union of the datasets: by default uniformly.
+    """Returns endless training batches; by default records are drawn uniformly from the union of the datasets.
 
-    An epoch holds each record of each dataset once, in an order of its own; of several streams, each goes through its
-    own shards so. Which tasks an image has labels of may differ: where one is absent, its target is empty. Batch `b` is
-    a function of the arguments and `b`, whatever the number of workers that `streams` are shared among, and whatever
-    the number of threads.
+    An epoch of a dataset holds each of its records once, in random order. With several streams, each stream goes
+    through its own shards in epochs. Images may have labels of different tasks: where a label is absent, its target is
+    empty. Batch `b` is a function of the arguments and `b`. It depends neither on the number of threads nor on the
+    number of workers that share the streams.
 
     Args:
       datasets: one or more.
-      tasks: what targets are made for.
-      sizes: height and width that images are brought to, multiples of 32; where there are several, each batch has one
-        of them, drawn at random.
-      batch_size: images a batch, a multiple of `streams`.
-      seed: of the order, the sizes and the augmentation.
-      augment: how images are changed; the defaults of `Augment` where None.
-      start: batches to leave out at the start, as if they had been drawn.
+      tasks: tasks whose targets are made.
+      sizes: heights and widths of the views, multiples of 32; with several sizes, each batch has one at random.
+      batch_size: images per batch, a multiple of `streams`.
+      seed: seed of the order, the sizes and the augmentation.
+      augment: strength of the augmentation; the defaults of `Augment` where None.
+      start: number of the first batch; the batches before it are skipped.
       mixing: how often each dataset is drawn from; uniformly from the union where None.
-      streams: parts of a batch, which come from different shards.
-      worker_streams: the streams of this worker, whose batches are the parts of these streams; all where None.
+      streams: parts of a batch; each part is drawn from its own shards.
+      worker_streams: streams of this worker; its batches consist of the parts of these streams. All where None.
 
     Returns:
       Batches (images uint8 [batch, height, width, 3], {task: target}).
@@ -60,28 +62,30 @@ def training_batches(
     )
     order_seed, size_seed, change_seed = _seeds(seed)
     serialized = records(datasets, batch_size, order_seed, start, mixing, streams, worker_streams)
-    places = [
+    positions = [
         i
         for stream in worker_streams
         for i in range(batch_size)[stream * batch_size // streams :][: batch_size // streams]
     ]
 
-    def chance(number: tf.Tensor) -> tuple[tf.Tensor, Change]:
-        """Which size, and which change, each image of a batch has."""
+    def draw(number: tf.Tensor) -> tuple[tf.Tensor, Change]:
+        """Draws the size of a batch, and the augmentation parameters of its images."""
         changes = random_changes(augment, batch_size, tf.random.fold_in(change_seed, number))
-        which = tf.random.stateless_uniform([], tf.random.fold_in(size_seed, number), 0, len(sizes), tf.int32)
-        return tf.repeat(which, len(places)), Change(*(tf.gather(part, places) for part in changes))
+        size_index = tf.random.stateless_uniform([], tf.random.fold_in(size_seed, number), 0, len(sizes), tf.int32)
+        return tf.repeat(size_index, len(positions)), Change(*(tf.gather(part, positions) for part in changes))
 
-    def example(drawn: tuple[tf.Tensor, Change], one: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
-        parsed, (which, change) = parse_encoded(one, tasks), drawn
-        ways = [functools.partial(changed_example, parsed, tasks, size, change, augment.color > 0) for size in sizes]
-        return ways[0]() if len(ways) == 1 else tf.switch_case(which, ways)
+    def example(drawn: tuple[tf.Tensor, Change], record: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
+        parsed, (size_index, change) = parse_encoded(record, tasks), drawn
+        color = augment.color > 0
+        branches = [functools.partial(augmented_example, parsed, tasks, size, change, color) for size in sizes]
+        return branches[0]() if len(branches) == 1 else tf.switch_case(size_index, branches)
 
-    chances = tf.data.Dataset.range(start, tf.int64.max).map(chance).unbatch()
-    examples = tf.data.Dataset.zip(chances, serialized).map(example, tf.data.AUTOTUNE, deterministic=True)
+    drawn = tf.data.Dataset.range(start, tf.int64.max).map(draw).unbatch()
+    examples = tf.data.Dataset.zip(drawn, serialized).map(example, tf.data.AUTOTUNE, deterministic=True)
     options = tf.data.Options()
-    options.threading.max_intra_op_parallelism = 1  # images are parallel already; and sums depend on no machine
-    batches = examples.batch(len(places), drop_remainder=True)
+    # Images already run in parallel, and one thread per op gives the same sums on every machine.
+    options.threading.max_intra_op_parallelism = 1
+    batches = examples.batch(len(positions), drop_remainder=True)
     return batches.prefetch(4).with_options(options)
 
 
@@ -93,22 +97,26 @@ def batch_ids(
     mixing: Mixing | None = None,
     streams: int = 1,
 ) -> list[str]:
-    """Returns the `image/id` of each image of a batch of `training_batches`, in order.
+    """Returns the `image/id` of each image of one batch of `training_batches`, in order.
 
     Args:
-      datasets: as for `training_batches`, and so the others.
-      batch_size: images a batch.
-      seed: of the run.
-      number: of the batch, from 0.
+      datasets: those given to `training_batches`, as are the arguments below.
+      batch_size: images per batch.
+      seed: seed of the run.
+      number: number of the batch, from 0.
       mixing: how often each dataset is drawn from.
       streams: parts of a batch.
     """
     serialized = records(datasets, batch_size, _seeds(seed)[0], number, mixing, streams)
-    return [parse_encoded(one, ())["id"].numpy().decode() for one in serialized.take(batch_size)]
+    return [parse_encoded(record, ())["id"].numpy().decode() for record in serialized.take(batch_size)]
 
 
 def evaluation_batches(dataset: Dataset, tasks: Sequence[Task], view_size: Size, batch_size: int) -> tf.data.Dataset:
-    """Returns each image once, whole, in order: batches (images uint8, {task: target}); the last batch is short."""
+    """Returns batches with each image once, whole and in order; the last batch may be smaller.
+
+    Returns:
+      Batches (images uint8 [batch, height, width, 3], {task: target}).
+    """
     check_size(view_size)
     tasks = tuple(tasks)
     examples = tf.data.TFRecordDataset(dataset.paths).map(
@@ -125,6 +133,6 @@ def check_size(view_size: Size) -> None:
 
 
 def _seeds(seed: int) -> list[tf.Tensor]:
-    """Returns seeds of the order, the sizes and the augmentation, int64 [2] each."""
+    """Returns the seeds of the order, the sizes and the augmentation, int64 [2] each."""
     with tf.device("CPU"):
         return tf.unstack(tf.random.split(tf.constant([seed, 0], tf.int64), 3))

@@ -1,4 +1,4 @@
-"""How often each of several datasets is drawn from, and in which turns."""
+"""Mixes several datasets: sampling weights, temperature, and the order in which datasets are drawn from."""
 
 import dataclasses
 import itertools
@@ -13,18 +13,18 @@ import tensorflow as tf
 
 from must_tf.errors import UserError, nearest
 
-_PERIOD = 2**31  # longest: products of two positions in a period fit into int64
-_BLOCK = 1024  # positions whose order is random
+_MAX_PERIOD = 2**31  # so that products of two positions in a period fit into int64
+_BLOCK = 1024  # positions that are shuffled together
 
 
 @dataclasses.dataclass(frozen=True)
 class Mixing:
-    """How often a dataset of n records is drawn from: in proportion to weight · n^(1 / temperature).
+    """Sampling rates: a dataset of n records is drawn from in proportion to weight · n^(1 / temperature).
 
     Attributes:
-      weights: by folder, as the experiment names it; a folder without one has 1, and one with 0 is left out.
-      temperature: 1 draws uniformly from the union of the datasets, as in the paper; the higher, the more alike
-        small and large datasets are.
+      weights: {folder: weight}, the folder as the experiment names it. The default weight is 1; 0 leaves a dataset out.
+      temperature: 1 draws uniformly from the union of the datasets, as in the paper. A higher temperature draws more
+        evenly from small and large datasets.
     """
 
     weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
@@ -34,10 +34,10 @@ class Mixing:
         """Returns how often one record of each dataset is drawn, up to a common factor.
 
         Args:
-          counts: records by folder.
+          counts: number of records, by folder.
 
         Raises:
-          UserError: a weight of a folder that is not there, a weight below 0, a temperature that is not above 0.
+          UserError: a weight for an unknown folder, a weight below 0, or a temperature that is not above 0.
         """
         if not self.temperature > 0:
             raise UserError(f"mixing.temperature {self.temperature} received, expected a number above 0")
@@ -49,21 +49,22 @@ class Mixing:
                 raise UserError(f"mixing.weights: {weight} for {folder} received, expected a number of at least 0")
         largest = max(counts.values(), default=0)
         rates = {folder: Fraction(repr(float(weights.get(folder, 1)))) for folder in counts}
-        if self.temperature != 1:  # relative to the largest, which no temperature overflows
+        if self.temperature != 1:  # relative to the largest count, so that no temperature overflows
             for folder, count in counts.items():
                 rates[folder] *= Fraction((count / largest) ** (1 / self.temperature)) / count if count else 0
         return rates
 
 
-class Turns(NamedTuple):
-    """Which of several datasets each position of an endless stream is drawn from: a function of the position.
+class DrawOrder(NamedTuple):
+    """The dataset that each position of an endless stream is drawn from, as a function of the position.
 
-    Positions come in periods, and these in blocks. How many positions of a block a dataset has follows from its share
-    of the period, rounded so that the sums from the start are off by less than 1; their order in the block is random.
+    The stream repeats in periods, and a period is divided into blocks. Each dataset has its share of the positions of a
+    block, rounded so that its total since the start of the period is off by less than 1. The order within a block is
+    random.
 
     Attributes:
-      shares: positions of each dataset in a period.
-      seed: int64 [2], of the order.
+      shares: number of positions of each dataset in a period.
+      seed: int64 [2], seed of the order.
     """
 
     shares: tuple[int, ...]
@@ -71,25 +72,25 @@ class Turns(NamedTuple):
 
     @property
     def period(self) -> int:
-        """Positions after which every dataset has had its share."""
+        """Number of positions in a period."""
         return sum(self.shares)
 
     @property
     def blocks(self) -> int:
-        """Blocks in a period; the last is short."""
+        """Number of blocks in a period; the last block may be smaller."""
         return -(-self.period // _BLOCK)
 
     def block(self, number: tf.Tensor) -> tf.Tensor:
-        """Returns the datasets of a block's positions, int64 [at most _BLOCK]."""
+        """Returns the dataset of each position of a block, int64 [at most _BLOCK]."""
         start = number % self.blocks * _BLOCK
         end = tf.minimum(start + _BLOCK, self.period)
         bounds = tf.constant(np.cumsum((0, *self.shares)), tf.int64)
         taken = end * bounds // self.period - start * bounds // self.period
-        turns = tf.repeat(tf.range(len(self.shares), dtype=tf.int64), taken[1:] - taken[:-1])
-        return tf.random.experimental.stateless_shuffle(turns, tf.random.fold_in(self.seed, number))
+        sorted_block = tf.repeat(tf.range(len(self.shares), dtype=tf.int64), taken[1:] - taken[:-1])
+        return tf.random.experimental.stateless_shuffle(sorted_block, tf.random.fold_in(self.seed, number))
 
-    def before(self, position: int) -> list[int]:
-        """Returns how many of the positions before this one each dataset has."""
+    def counts_before(self, position: int) -> list[int]:
+        """Returns the number of positions of each dataset before this position."""
         periods, rest = divmod(position, self.period)
         number, inside = divmod(rest, _BLOCK)
         start, low = number * _BLOCK, 0
@@ -98,11 +99,11 @@ class Turns(NamedTuple):
             high = low + share
             counts.append(periods * share + start * high // self.period - start * low // self.period)
             low = high
-        turns = self.block(tf.constant(periods * self.blocks + number, tf.int64)).numpy()[:inside]
-        return [count + int((turns == i).sum()) for i, count in enumerate(counts)]
+        begun = self.block(tf.constant(periods * self.blocks + number, tf.int64)).numpy()[:inside]
+        return [count + int((begun == i).sum()) for i, count in enumerate(counts)]
 
     def dataset(self, position: int) -> tf.data.Dataset:
-        """Returns the turns from a position on: int64 scalars, without end."""
+        """Returns the dataset numbers from a position on, as endless int64 scalars."""
         periods, rest = divmod(position, self.period)
         first, inside = periods * self.blocks + rest // _BLOCK, rest % _BLOCK
         blocks = tf.data.Dataset.range(first, tf.int64.max).map(self.block)
@@ -110,15 +111,15 @@ class Turns(NamedTuple):
 
 
 def shares(rates: Sequence[Fraction], counts: Sequence[int]) -> tuple[int, ...]:
-    """Returns whole numbers in proportion to rate · count: for equal rates of 1 the counts themselves.
+    """Returns whole numbers in proportion to rate · count; where all rates are 1, these are the counts.
 
-    Where these were longer than a period can be, they are rounded to it.
+    Numbers whose sum exceeds the longest period are scaled down and rounded.
     """
     exact = [rate * count for rate, count in zip(rates, counts, strict=True)]
     denominator = math.lcm(*(value.denominator for value in exact))
     whole = [int(value * denominator) for value in exact]
     total = sum(whole)
-    if total <= _PERIOD:
+    if total <= _MAX_PERIOD:
         return tuple(whole)
-    bounds = [sum(whole[:i]) * _PERIOD // total for i in range(len(whole) + 1)]
+    bounds = [sum(whole[:i]) * _MAX_PERIOD // total for i in range(len(whole) + 1)]
     return tuple(high - low for low, high in itertools.pairwise(bounds))

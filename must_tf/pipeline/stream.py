@@ -1,19 +1,23 @@
-"""Endless streams of records, each a function of seed and position: they store nothing and can be entered anywhere."""
+"""Endless shuffled streams of records, shared among workers; a stream can start at any position without stored state.
+
+Each record of a stream is a function of the seed and the position.
+"""
 
 from collections.abc import Sequence
 
 import tensorflow as tf
 
 from must_tf.errors import UserError
-from must_tf.pipeline.mixing import Mixing, Turns, shares
+from must_tf.pipeline.mixing import DrawOrder, Mixing, shares
 from must_tf.records.manifest import Shard
 from must_tf.records.reader import Dataset
 
-# Records that are shuffled together, in all streams and datasets: serialized, so some 100 MB of photographs. Blocks
-# instead of a sliding buffer, because their order can be computed from seed, epoch and block.
-_SHUFFLED = 1024
-_FEWEST = 64  # of a block, whatever the number of streams
-_GROUP = 16  # shards that are read in turns
+# Serialized records that are held for shuffling, over all streams and datasets: some 100 MB of photographs. They are
+# shuffled in blocks and not through a sliding buffer, because the order of a block can be computed from seed, epoch and
+# block.
+_SHUFFLE_SIZE = 1024
+_MIN_BLOCK = 64  # records of a block, whatever the number of streams
+_GROUP = 16  # shards that are interleaved
 
 
 def records(
@@ -25,75 +29,78 @@ def records(
     streams: int = 1,
     worker_streams: Sequence[int] | None = None,
 ) -> tf.data.Dataset:
-    """Returns the records of batches, one after another, without end.
+    """Returns the records of all batches, one after another, without end.
 
-    A batch has batch_size / streams records of each stream, in the order of streams. A stream draws from its shards of
-    each dataset (see `assign_shards` and `Turns`), and goes through each dataset in epochs: each record once,
-    in another order.
+    A batch has batch_size / streams records of each stream, in the order of the streams. A stream owns some shards of
+    each dataset (see `assign_shards`) and draws from them in the order of `DrawOrder`. It goes through its shards of a
+    dataset in epochs: each record once per epoch, in another order each time.
 
     Args:
       datasets: one or more.
       batch_size: records of a whole batch, a multiple of `streams`.
       seed: int64 [2].
-      start: first batch.
+      start: number of the first batch.
       mixing: how often each dataset is drawn from.
-      streams: how many.
-      worker_streams: those whose records are returned; all where None.
+      streams: number of streams.
+      worker_streams: streams of this worker, whose records are returned; all where None.
 
     Returns:
       Serialized records.
 
     Raises:
-      UserError: nothing to draw from, a bad mixing, or numbers that do not go together.
+      UserError: no records to draw from, a bad mixing, or a number of streams that fits neither the batch size nor the
+        shards.
     """
     worker_streams = range(streams) if worker_streams is None else worker_streams
     if streams < 1 or batch_size % streams:
-        raise UserError(f"{streams} streams: batches of {batch_size} images cannot be made of equal parts of them")
+        raise UserError(f"{streams} streams: a batch of {batch_size} images does not divide into {streams} equal parts")
     if not set(worker_streams) <= set(range(streams)) or not worker_streams:
-        raise UserError(f"streams {list(worker_streams)} of this worker: expected some of 0 to {streams - 1}")
+        raise UserError(f"worker_streams {list(worker_streams)} received, expected some of 0 to {streams - 1}")
     rates = (mixing or Mixing()).rates({dataset.folder: dataset.manifest.count for dataset in datasets})
     used = [dataset for dataset in datasets if dataset.manifest.count and rates[dataset.folder]]
     if not used:
         raise UserError(f"{', '.join(str(dataset.folder) for dataset in datasets)}: no records to train on")
-    dealt = assign_shards(used, streams)
-    totals = [sum(shard.count for shards in hands for shard in shards) for hands in dealt]
+    assigned = assign_shards(used, streams)
+    totals = [sum(shard.count for shards in by_dataset for shard in shards) for by_dataset in assigned]
     if max(totals) > 2 * min(totals):
         raise UserError(
-            f"{streams} streams: of {min(totals)} to {max(totals)} records, so that those of one would come more than "
-            "twice as often; take fewer streams, or make the datasets again with smaller shards"
+            f"{streams} streams: the smallest has {min(totals)} records and the largest {max(totals)}, so that records "
+            "of the smallest would be drawn more than twice as often; take fewer streams, or make the datasets again "
+            "with smaller shards"
         )
     part = batch_size // streams
-    block = max(_SHUFFLED // (streams * len(used)), _FEWEST)
+    block = max(_SHUFFLE_SIZE // (streams * len(used)), _MIN_BLOCK)
 
     def stream(number: int) -> tf.data.Dataset:
-        turns_seed, *seeds = tf.unstack(tf.random.split(tf.random.fold_in(seed, number), 1 + len(used)))
-        counts = [sum(shard.count for shard in shards) for shards in dealt[number]]
-        turns = Turns(shares([rates[dataset.folder] for dataset in used], counts), turns_seed)
+        draw_seed, *seeds = tf.unstack(tf.random.split(tf.random.fold_in(seed, number), 1 + len(used)))
+        counts = [sum(shard.count for shard in shards) for shards in assigned[number]]
+        order = DrawOrder(shares([rates[dataset.folder] for dataset in used], counts), draw_seed)
         position = start * part
+        starts = order.counts_before(position)
         sources = []
-        for dataset, shards, order_seed, first in zip(used, dealt[number], seeds, turns.before(position), strict=True):
+        for dataset, shards, epoch_seed, first in zip(used, assigned[number], seeds, starts, strict=True):
             paths = [str(dataset.folder / shard.name) for shard in shards]
-            sources.append(epochs(paths, [shard.count for shard in shards], order_seed, first, block))
-        return _choose(sources, turns.dataset(position))
+            sources.append(epochs(paths, [shard.count for shard in shards], epoch_seed, first, block))
+        return _choose(sources, order.dataset(position))
 
     with tf.device("CPU"):
-        turns = tf.data.Dataset.from_tensor_slices(
+        choices = tf.data.Dataset.from_tensor_slices(
             tf.repeat(tf.range(len(worker_streams), dtype=tf.int64), part)
         ).repeat()
-        return _choose([stream(number) for number in worker_streams], turns)
+        return _choose([stream(number) for number in worker_streams], choices)
 
 
 def assign_shards(datasets: Sequence[Dataset], streams: int) -> list[list[list[Shard]]]:
-    """Deals each dataset's shards out to streams: the largest first, each to the stream with the fewest records.
+    """Assigns the shards of each dataset to streams: the largest first, each to the stream with the fewest records.
 
     Returns:
-      The shards with records, by stream, then by dataset.
+      The shards by stream, then by dataset; empty shards are left out.
 
     Raises:
-      UserError: a dataset with fewer shards with records than streams.
+      UserError: a dataset has fewer shards with records than there are streams.
     """
     totals = [0] * streams
-    dealt: list[list[list[Shard]]] = [[] for _ in range(streams)]
+    assigned: list[list[list[Shard]]] = [[] for _ in range(streams)]
     for dataset in datasets:
         shards = sorted((shard for shard in dataset.manifest.shards if shard.count), key=lambda shard: -shard.count)
         if len(shards) < streams:
@@ -102,28 +109,28 @@ def assign_shards(datasets: Sequence[Dataset], streams: int) -> list[list[list[S
                 f"take at most {len(shards)} streams, or make the dataset again with more shards"
             )
         counts = [0] * streams
-        for hands in dealt:
-            hands.append([])
+        for by_dataset in assigned:
+            by_dataset.append([])
         for shard in shards:
             stream = min(range(streams), key=lambda i: (counts[i], totals[i]))
             counts[stream] += shard.count
             totals[stream] += shard.count
-            dealt[stream][-1].append(shard)
-    return dealt
+            assigned[stream][-1].append(shard)
+    return assigned
 
 
 def epochs(paths: Sequence[str], counts: Sequence[int], seed: tf.Tensor, start: int, block: int) -> tf.data.Dataset:
     """Returns the serialized records of some shards, endlessly, from a position on.
 
-    In an epoch the shards come in random order, and are read in groups; the records of a group are shuffled block by
-    block. Groups before the start are not read.
+    In each epoch the order of the shards is random. Shards are read in groups, interleaved, and the records of a group
+    are shuffled block by block. Groups before the start are not read.
 
     Args:
-      paths: of the shards.
-      counts: records in each, at least 1.
-      seed: int64 [2], of the order.
-      start: the position.
-      block: records that are shuffled together.
+      paths: paths of the shards.
+      counts: number of records in each shard, at least 1.
+      seed: int64 [2], seed of the order.
+      start: position of the first record.
+      block: number of records that are shuffled together.
     """
     all_paths, all_counts = tf.constant(paths), tf.constant(counts, tf.int64)
     groups = -(-len(paths) // _GROUP)
@@ -158,6 +165,6 @@ def epochs(paths: Sequence[str], counts: Sequence[int], seed: tf.Tensor, start: 
     return blocks.prefetch(1).unbatch()
 
 
-def _choose(sources: list[tf.data.Dataset], turns: tf.data.Dataset) -> tf.data.Dataset:
-    """Draws from the sources in turns."""
-    return sources[0] if len(sources) == 1 else tf.data.Dataset.choose_from_datasets(sources, turns, False)
+def _choose(sources: list[tf.data.Dataset], choices: tf.data.Dataset) -> tf.data.Dataset:
+    """Draws from the sources in the order of `choices`, int64 numbers of sources."""
+    return sources[0] if len(sources) == 1 else tf.data.Dataset.choose_from_datasets(sources, choices, False)

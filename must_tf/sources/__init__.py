@@ -1,4 +1,4 @@
-"""What others have, made into records."""
+"""Sources: open folders of images, TFRecords, TFDS datasets and labeled datasets, and read them as records."""
 
 from must_tf.sources.decoding import MAX_PIXELS
 from must_tf.sources.opening import may_have_labels, open_source

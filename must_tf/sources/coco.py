@@ -1,7 +1,7 @@
-"""COCO (Lin et al., ECCV 2014), boxes and panoptic segmentation, and Objects365 (Shao et al., ICCV 2019), boxes.
+"""Reads COCO (Lin et al., ECCV 2014), boxes and panoptic segmentation, and Objects365 (Shao et al., ICCV 2019), boxes.
 
-An annotation file is read whole: of COCO's 118 thousand images some 2 GB of memory for a while, of Objects365's far
-more. What is kept of it are a few numbers a box.
+An annotation file is loaded as a whole. That takes some 2 GB of memory for COCO's 118 thousand images and far more for
+Objects365. Afterwards only a few numbers per box are kept.
 """
 
 import json
@@ -14,7 +14,7 @@ from PIL import Image
 
 from must_tf.errors import UserError
 from must_tf.records import Record
-from must_tf.sources.layout import Layout, existing, of_image_size, pixel_boxes, split_spec
+from must_tf.sources.layout import Layout, existing, pixel_boxes, require_image_size, split_spec
 from must_tf.tasks import Detection, Segmentation
 from must_tf.tasks.detection import CROWD
 
@@ -33,10 +33,10 @@ _IGNORE = -1
 def find_coco(spec: str) -> Layout:
     """Finds `FOLDER/instances_SPLIT` or `FOLDER/panoptic_SPLIT`: FOLDER/annotations/*.json, images in FOLDER/SPLIT.
 
-    Boxes of crowds are ignored. Of the panoptic masks, pixels without a segment and those of crowds are ignored.
+    Boxes of crowds are marked as ignored. In panoptic masks, pixels of crowds and pixels without a segment are ignored.
 
     Raises:
-      UserError: something of it is not there, with where to get it.
+      UserError: a part is missing; the error says where to get it.
     """
     folder, (name,) = split_spec("coco", spec, 1, _GET_COCO)
     kind, _, split = name.partition("_")
@@ -62,10 +62,10 @@ def find_coco(spec: str) -> Layout:
 
 
 def find_objects365(spec: str) -> Layout:
-    """Finds `FOLDER/train` or `FOLDER/val`, of the first version or the second, whose images are in patchN folders.
+    """Finds `FOLDER/train` or `FOLDER/val` of version 1, or of version 2, whose images are in patchN folders.
 
     Raises:
-      UserError: something of it is not there, with where to get it.
+      UserError: a part is missing; the error says where to get it.
     """
     folder, (split,) = split_spec("objects365", spec, 1, _GET_OBJECTS365)
     candidates = [folder / "annotations" / f"{start}_{split}.json" for start in ("objects365", "zhiyuan_objv2")]
@@ -74,7 +74,7 @@ def find_objects365(spec: str) -> Layout:
     images = existing(folder / split, f"objects365:{spec}", _GET_OBJECTS365)
 
     def place(name: str) -> Path:
-        parts = PurePosixPath(name).parts  # of the second version: images/v1/patch8/objects365_v1_00420917.jpg
+        parts = PurePosixPath(name).parts  # in version 2: images/v1/patch8/objects365_v1_00420917.jpg
         return images.joinpath(*parts[-2:]) if parts[-2:-1] and parts[-2].startswith("patch") else images / parts[-1]
 
     return _boxes(_load(path), "objects365", place)
@@ -84,33 +84,33 @@ Found = tuple[tuple[float, ...], tuple[int, ...], tuple[int, ...], tuple[int, in
 
 
 def read_boxes(record: Record, source: Found) -> dict[str, Any]:
-    """Returns the boxes.
+    """Returns the label of detection.
 
     Args:
-      record: of the image.
-      source: four numbers a box (x, y, width, height), a class a box, a number a box that says why it is ignored, if it
-        is, and the image's height and width.
+      record: the image.
+      source: four numbers per box (x, y, width, height); the class of each box; the reason why each box is ignored, 0
+        where it is not; and the image's height and width by the annotation.
     """
     numbers, classes, ignore, (height, width) = source
     if (height, width) != (record.height, record.width):
-        raise ValueError(f"boxes of an image of {height}x{width} on one of {record.height}x{record.width}")
+        raise ValueError(f"the boxes are for an image of {height}x{width}, this one has {record.height}x{record.width}")
     boxes = np.array(numbers, np.float64).reshape(-1, 4)
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
     return pixel_boxes(corners, classes, record, ignore, slack=np.inf)
 
 
 def read_panoptic(record: Record, source: tuple[str, tuple[tuple[int, int], ...]]) -> np.ndarray:
-    """Returns the classes [H, W] of a PNG whose colors are numbers of segments: red + 256 green + 65536 blue."""
+    """Returns the classes [H, W] of a PNG whose colors encode segment ids: red + 256 green + 65536 blue."""
     path, segments = source
     with Image.open(path) as image:
         if image.mode != "RGB":
-            raise ValueError(f"{path}: is {image.mode}, expected RGB")
+            raise ValueError(f"{path}: has mode {image.mode}, expected RGB")
         numbers = np.asarray(image).astype(np.int64) @ (1, 256, 65536)
-    present, inverse = np.unique(of_image_size(numbers, record), return_inverse=True)
+    present, inverse = np.unique(require_image_size(numbers, record), return_inverse=True)
     known = {0: _IGNORE, **dict(segments)}
     unknown = [number for number in present.tolist() if number not in known]
     if unknown:
-        raise ValueError(f"{path}: a segment {unknown[0]} that its annotation does not name")
+        raise ValueError(f"{path}: segment {unknown[0]} is not in its annotation")
     return np.array([known[number] for number in present.tolist()])[inverse.reshape(numbers.shape)]
 
 
@@ -125,25 +125,25 @@ def _boxes(content: dict[str, Any], name: str, place: Any) -> Layout:
         ignore[one["image_id"]].append(CROWD if one.get("iscrowd") else 0)
     items = []
     for image in sorted(content["images"], key=lambda image: image["id"]):
-        of = image["id"]
-        found = (tuple(numbers[of]), tuple(classes[of]), tuple(ignore[of]), (image["height"], image["width"]))
+        key = image["id"]
+        found = (tuple(numbers[key]), tuple(classes[key]), tuple(ignore[key]), (image["height"], image["width"]))
         items.append((str(place(image["file_name"])), found))
     return Layout(items, Detection(name, names), read_boxes)
 
 
 def _classes(content: dict[str, Any]) -> tuple[tuple[str, ...], dict[int, int]]:
-    """Returns the names of the categories in the order of their ids, and {id: class}."""
+    """Returns the names of the categories in the order of their ids, and {id: class}; classes count from 0."""
     categories = sorted(content["categories"], key=lambda one: one["id"])
     return tuple(one["name"] for one in categories), {one["id"]: i for i, one in enumerate(categories)}
 
 
 def _load(path: Path) -> dict[str, Any]:
-    """Returns an annotation file's content; a `UserError` says what it lacks."""
+    """Returns the content of an annotation file, or raises a `UserError` that names what is missing."""
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:
-        raise UserError(f"{path}: is no JSON ({error}); get it again") from None
+        raise UserError(f"{path}: is not valid JSON ({error}); get it again") from None
     missing = [key for key in ("images", "annotations", "categories") if key not in content]
     if missing:
-        raise UserError(f"{path}: has no {missing[0]!r}; expected an annotation file of COCO's kind")
+        raise UserError(f"{path}: has no {missing[0]!r}; expected an annotation file in COCO's format")
     return content

@@ -1,4 +1,4 @@
-"""Bytes that may be an image, made into a record that training can decode; or the reason why they cannot be."""
+"""Decodes and checks images: makes a record that TensorFlow can decode, or quarantines the file with a reason."""
 
 import collections
 import contextlib
@@ -29,15 +29,15 @@ from must_tf.records import Quarantined, Record
 T = TypeVar("T")
 U = TypeVar("U")
 
-Look = Callable[[Record], Any]  # makes `Record.seen`, by `decode`
+Look = Callable[[Record], Any]  # computes `Record.seen` from a record whose image it decodes with `decode`
 
-MAX_PIXELS = 178_956_970  # half a gigabyte of RGB; what Pillow too takes for an attack
-_THREADS = min(max(4, os.cpu_count() or 1), 16)  # not more, for each may hold an image of `MAX_PIXELS`
+MAX_PIXELS = 178_956_970  # half a gigabyte of RGB, and Pillow's own limit for decompression bombs
+_THREADS = min(max(4, os.cpu_count() or 1), 16)  # at most 16, because each may hold an image of `MAX_PIXELS`
 _ORIENTATION = 0x0112  # the EXIF tag
-_OF_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as `warnings.filters` has it
+_PILLOW_FILTER = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # an entry of `warnings.filters`
 
-# By their first bytes, whatever the file is called. Image.open would try more: formats that start other programs, and
-# multi-picture JPEG, whose first picture is all that TensorFlow sees.
+# Formats by their first bytes; the name of the file does not matter. `Image.open` would try more formats: some that
+# start other programs, and multi-picture JPEG, of which TensorFlow decodes only the first picture.
 _FORMATS: dict[bytes, type[ImageFile]] = {
     b"\xff\xd8\xff": JpegImageFile,
     b"\x89PNG\r\n\x1a\n": PngImageFile,
@@ -51,18 +51,18 @@ _FORMATS: dict[bytes, type[ImageFile]] = {
 
 
 class Undecodable(Exception):
-    """TensorFlow cannot decode an image; the reason."""
+    """TensorFlow cannot decode an image; the message is the reason."""
 
 
 def decode(record: Record, ratio: int = 1) -> np.ndarray:
-    """Returns the pixels as TensorFlow sees them, uint8 RGB [height / ratio, width / ratio, 3], rounded up.
+    """Returns the pixels as TensorFlow decodes them, uint8 RGB [height / ratio, width / ratio, 3], rounded up.
 
     Args:
-      record: its labels do not matter.
-      ratio: 1, or for a JPEG 2, 4 or 8, which takes less time than all of its pixels.
+      record: only the image is read, not the labels.
+      ratio: 1; for a JPEG also 2, 4 or 8, which decodes fewer pixels in less time.
 
     Raises:
-      Undecodable: the image is damaged, or not of the record's size.
+      Undecodable: the image is damaged, or its size differs from the record's.
     """
     try:
         if ratio == 1:
@@ -72,32 +72,34 @@ def decode(record: Record, ratio: int = 1) -> np.ndarray:
     except tf.errors.InvalidArgumentError as error:
         raise Undecodable(first_line(error)) from error
     if pixels.shape != (-(-record.height // ratio), -(-record.width // ratio), 3):
-        raise Undecodable(f"{list(pixels.shape)} at 1/{ratio} of {record.height}x{record.width} pixels")
+        raise Undecodable(f"shape {list(pixels.shape)} at 1/{ratio} of {record.height}x{record.width} pixels")
     return pixels
 
 
 def to_record(name: str, data: bytes, max_pixels: int = MAX_PIXELS, look: Look = decode) -> Record | Quarantined:
-    """Makes an encoded image a record without labels, or says why it cannot become one.
+    """Makes a record without labels from an encoded image, or returns the reason why it cannot become one.
 
-    JPEG and PNG in gray or RGB, upright, stay byte for byte as found. The rest is turned upright, made 8-bit RGB (on
-    white where it is transparent) and stored as PNG; of an animation, the first frame. TensorFlow has decoded what
-    becomes a record, to its `height` and `width`. From the first call on, Pillow's warnings are silent in this process.
+    An upright JPEG or PNG in gray or RGB keeps its bytes. Every other image is turned upright, converted to 8-bit RGB
+    (transparent pixels on white) and stored as PNG; of an animation, the first frame is stored. TensorFlow has decoded
+    every image that becomes a record, to its `height` and `width`. The first call silences Pillow's warnings in this
+    process.
 
     Args:
-      name: for the reader of a message.
-      data: the file.
-      max_pixels: an image of more, by its header, is not decoded. For GIF and TIFF, Pillow's own limit, which is the
-        default, holds too.
-      look: what is wanted of the image: by default its pixels. It must decode the image, and so prove that this works.
+      name: name of the image in messages.
+      data: content of the file.
+      max_pixels: an image whose header claims more pixels is not decoded. For GIF and TIFF, Pillow's own limit, which
+        is the default, holds as well.
+      look: computes `Record.seen` from the record, by default the pixels. It must decode the image, because this is the
+        proof that the image can be decoded.
     """
     if not data:
         return Quarantined(name, "is empty")
-    opened = next((kind for magic, kind in _FORMATS.items() if data.startswith(magic)), None)
-    if opened is None:
-        return Quarantined(name, "is no JPEG, PNG, GIF, WebP, BMP or TIFF")
+    image_class = next((known for magic, known in _FORMATS.items() if data.startswith(magic)), None)
+    if image_class is None:
+        return Quarantined(name, "is not a JPEG, PNG, GIF, WebP, BMP or TIFF")
     _silence_pillow()
     try:
-        with opened(io.BytesIO(data)) as image:
+        with image_class(io.BytesIO(data)) as image:
             if image.width * image.height > max_pixels:
                 size = f"{image.width}x{image.height} = {image.width * image.height} pixels"
                 return Quarantined(name, f"{size}, more than the limit of {max_pixels}")
@@ -105,14 +107,14 @@ def to_record(name: str, data: bytes, max_pixels: int = MAX_PIXELS, look: Look =
     except Image.DecompressionBombError as error:
         return Quarantined(name, str(error))
     except (MemoryError, tf.errors.ResourceExhaustedError):
-        return Quarantined(name, "needs more memory than there was")
-    except Exception as error:  # what Pillow raises on damaged bytes has no class in common
-        said = " ".join(str(error).split()) or "no more is known"
-        return Quarantined(name, f"damaged {opened.format}: {type(error).__name__}: {said}")
+        return Quarantined(name, "needs more memory than is available")
+    except Exception as error:  # Pillow's errors about damaged bytes have no common class
+        message = " ".join(str(error).split()) or "without a message"
+        return Quarantined(name, f"damaged {image_class.format}: {type(error).__name__}: {message}")
 
 
 def in_order(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
-    """Maps on several threads, a few items ahead; results come in the order of the items."""
+    """Maps a function over items on several threads, a few items in advance; results keep the order of the items."""
     with ThreadPoolExecutor(_THREADS) as pool:
         iterator = iter(items)
         running = collections.deque(pool.submit(function, item) for item in itertools.islice(iterator, 2 * _THREADS))
@@ -122,17 +124,17 @@ def in_order(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
 
 
 def _silence_pillow() -> None:
-    """Lets Pillow warn no more of odd files, whose fate the manifest tells.
+    """Turns off Pillow's warnings about unusual files; the manifest lists the files that were quarantined.
 
-    Not with `warnings.catch_warnings`, which would take and give back the filters of all threads in any order.
+    `warnings.catch_warnings` does not do: threads would restore each other's filters in any order.
     """
-    if _OF_PILLOW not in warnings.filters:
+    if _PILLOW_FILTER not in warnings.filters:
         warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def _record(name: str, data: bytes, image: ImageFile, look: Look) -> Record | Quarantined:
     identity = hashlib.sha256(data).hexdigest()[:16]
-    if _plain(image):
+    if _is_plain(image):
         record = Record(data, str(image.format), image.height, image.width, identity, name=name)
         with contextlib.suppress(Undecodable):
             record.seen = look(record)
@@ -142,12 +144,12 @@ def _record(name: str, data: bytes, image: ImageFile, look: Look) -> Record | Qu
     try:
         record.seen = look(record)
     except Undecodable:
-        return Quarantined(name, f"{width}x{height} pixels: TensorFlow cannot decode it, as a PNG neither")
+        return Quarantined(name, f"{width}x{height} pixels: TensorFlow cannot decode it, not even as a PNG")
     return record
 
 
-def _plain(image: ImageFile) -> bool:
-    """Whether the file can stay as it is, if TensorFlow reads it."""
+def _is_plain(image: ImageFile) -> bool:
+    """Whether the file can be stored unchanged, provided that TensorFlow decodes it."""
     return (
         image.format in ("JPEG", "PNG")
         and image.mode in ("L", "RGB")
@@ -166,7 +168,7 @@ def _as_png(image: Image.Image) -> tuple[bytes, int, int]:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Makes any mode 8-bit RGB; 16-bit gray keeps its upper byte, transparency lies on white."""
+    """Converts an image of any mode to 8-bit RGB: 16-bit gray keeps its upper byte, transparent pixels become white."""
     if image.mode.startswith("I"):
         upper = np.clip(np.asarray(image), 0, 65535) >> 8
         return Image.fromarray(upper.astype(np.uint8)).convert("RGB")

@@ -1,4 +1,4 @@
-"""Surface normals of DIODE (Vasiljevic et al., 2019), in its folders: 16,884 outdoor images to train with."""
+"""Reads the surface normals of DIODE (Vasiljevic et al., 2019); 16,884 outdoor images are for training."""
 
 import os
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import numpy as np
 
 from must_tf.errors import UserError
 from must_tf.records import Record
-from must_tf.sources.layout import Layout, existing, of_image_size, split_spec
+from must_tf.sources.layout import Layout, existing, require_image_size, split_spec
 from must_tf.tasks import Normals
 
 TASK = Normals("diode_normals")
@@ -18,22 +18,22 @@ _GET = (
     "and name a part of it: diode:DIODE/train/outdoor or .../val/outdoor, with scene_*/scan_*/NAME.png, "
     "NAME_normal.npy, NAME_depth.npy and NAME_depth_mask.npy in it"
 )
-_LOOKED_AT = 24  # images whose depth tells the signs of the axes
+_SAMPLED = 24  # images whose depth determines the signs of the axes
 
 
 def find_diode(spec: str) -> Layout:
-    """Finds `FOLDER/train/outdoor` and its like: the images under it that have a map of normals.
+    """Finds the images under `FOLDER/SPLIT/PART`, such as `FOLDER/train/outdoor`, that have a map of normals.
 
-    Vectors (0, 0, 0) are invalid. DIODE's axes are taken in the order across, upright, along the view; which way each
-    of them points, the code and the README of its devkit do not say. So the depth beside the normals says it, see
-    `axis_signs`, and vectors become ours: x right, y down, z away from the camera. The metric does not depend on the
-    signs, where training and test sets have the same.
+    Vectors (0, 0, 0) are invalid. DIODE's axes are taken as horizontal, vertical and along the view. Neither the code
+    nor the README of its devkit says in which direction each axis points. The depth maps beside the normals determine
+    it, see `axis_signs`. Vectors become ours: x right, y down, z away from the camera. The metric does not depend on
+    the signs as long as they are the same in training and test.
 
-    The images of a scan are views from one place, so that two slices (see `open_layout`) show the same scenes; the
+    The images of a scan are views from one place. Two slices (see `open_layout`) therefore show the same scenes; the
     published parts, train and val, show different ones.
 
     Raises:
-      UserError: no normals there, with where to get them; or the depth does not tell the signs.
+      UserError: no normals, and where to get them; or the depth does not determine the signs.
     """
     folder, (split, part) = split_spec("diode", spec, 2, _GET)
     root = existing(folder / split / part, f"diode:{spec}", _GET)
@@ -44,7 +44,7 @@ def find_diode(spec: str) -> Layout:
     )
     if not stems:
         raise UserError(f"diode:{spec}: no image with its normals in {root}; {_GET}")
-    signs = axis_signs(stems[:: max(1, len(stems) // _LOOKED_AT)][:_LOOKED_AT], f"diode:{spec}")
+    signs = axis_signs(stems[:: max(1, len(stems) // _SAMPLED)][:_SAMPLED], f"diode:{spec}")
     items = [(f"{stem}.png", (f"{stem}_normal.npy", signs)) for stem in stems]
     return Layout(items, TASK, read_normals)
 
@@ -52,9 +52,13 @@ def find_diode(spec: str) -> Layout:
 def axis_signs(stems: Sequence[str], where: str) -> tuple[float, float, float]:
     """Returns the signs that turn the axes of these normals into ours, from the depth of the same pixels.
 
-    A surface Z(X, Y) in our frame has the normal (∂Z/∂X, ∂Z/∂Y, -1), up to its length, where it faces the camera: so x
-    and y of a vector have the signs of the depth's slopes to the right and down, and z is negative. The slopes are of
-    the logarithm, and bounded, so that edges count little.
+    A surface Z(X, Y) in our frame that faces the camera has the normal (∂Z/∂X, ∂Z/∂Y, -1), up to its length. So x and y
+    of a vector have the signs of the depth's slopes to the right and down, and z is negative. The slopes are taken of
+    the logarithm of depth and are bounded, so that edges count little.
+
+    Args:
+      stems: paths of the images without their suffix.
+      where: the source, for messages.
     """
     sums = np.zeros(3)
     for stem in stems:
@@ -72,7 +76,9 @@ def axis_signs(stems: Sequence[str], where: str) -> tuple[float, float, float]:
             -normals[..., 2][known].sum(),
         )
     if not (np.isfinite(sums).all() and sums.all()):
-        raise UserError(f"{where}: the depths of {len(stems)} images do not tell where the axes of the normals point")
+        raise UserError(
+            f"{where}: the depth maps of {len(stems)} images do not determine the signs of the normals' axes; {_GET}"
+        )
     x, y, z = np.sign(sums)
     return float(x), float(y), float(z)
 
@@ -82,5 +88,5 @@ def read_normals(record: Record, source: tuple[str, tuple[float, float, float]])
     path, signs = source
     normals = np.load(path)
     if normals.ndim != 3 or normals.shape[-1] != 3:
-        raise ValueError(f"{path}: an array of {normals.shape}, expected [H, W, 3]")
-    return of_image_size(normals, record) * np.array(signs, np.float32)
+        raise ValueError(f"{path}: an array of shape {normals.shape}, expected [H, W, 3]")
+    return require_image_size(normals, record) * np.array(signs, np.float32)

@@ -1,10 +1,10 @@
-"""A folder a class: ImageNet (ILSVRC 2012) as it is unpacked for training, and any other images laid out so."""
+"""Reads classification datasets with one folder per class: ImageNet (ILSVRC 2012), and your own images."""
 
 import re
 
 from must_tf.errors import UserError
 from must_tf.records import Record
-from must_tf.sources.layout import Layout, existing, names_in, split_spec
+from must_tf.sources.layout import Layout, existing, file_names, split_spec
 from must_tf.tasks import Classification
 
 _GET = (
@@ -13,16 +13,16 @@ _GET = (
     "n01440764/*.JPEG in it"
 )
 _LAY_OUT = (
-    "lay the images out as NAME/SPLIT/CLASS/*.jpg, and name the place: classes:NAME/SPLIT; NAME, of letters, digits "
-    "and _, becomes that of the task"
+    "lay the images out as NAME/SPLIT/CLASS/*.jpg, and name the place: classes:NAME/SPLIT; NAME (letters, digits, _) "
+    "becomes the name of the task"
 )
 
 
 def find_imagenet(spec: str) -> Layout:
-    """Finds `FOLDER/SPLIT`: the class of an image is its folder's; classes are in the order of the folders' names.
+    """Finds `FOLDER/SPLIT`: an image has the class of its folder; classes are in the order of the folders' names.
 
     Raises:
-      UserError: no such folders, with where to get them.
+      UserError: the folders are missing; the error says where to get them.
     """
     return _open("imagenet", "imagenet", spec, _GET)
 
@@ -31,11 +31,11 @@ def find_classes(spec: str) -> Layout:
     """Finds `FOLDER/SPLIT` as `find_imagenet` does; the task has the name of FOLDER.
 
     Raises:
-      UserError: no such folders, or the name is none of a task.
+      UserError: the folders are missing, or the name cannot be that of a task.
     """
     folder, _ = split_spec("classes", spec, 1, _LAY_OUT)
     if not re.fullmatch(r"\w+", folder.name):
-        raise UserError(f"classes:{spec}: {folder.name!r} is no name of a task; {_LAY_OUT}")
+        raise UserError(f"classes:{spec}: {folder.name!r} cannot be the name of a task; {_LAY_OUT}")
     return _open("classes", folder.name, spec, _LAY_OUT)
 
 
@@ -46,13 +46,13 @@ def _open(prefix: str, task: str, spec: str, expected: str) -> Layout:
     items = [
         (str(root / name / file), number)
         for number, name in enumerate(classes)
-        for file in names_in(root / name, [".jpeg", ".jpg", ".png"])
+        for file in file_names(root / name, [".jpeg", ".jpg", ".png"])
     ]
     if not items:
-        raise UserError(f"{prefix}:{spec}: no image in a folder of a class in {root}; {expected}")
+        raise UserError(f"{prefix}:{spec}: no folder of {root} has an image; {expected}")
     return Layout(items, Classification(task, classes), read_class)
 
 
 def read_class(record: Record, source: int) -> int:
-    """Returns the class, which the image's folder tells."""
+    """Returns the class, the number of the image's folder."""
     return source

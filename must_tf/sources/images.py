@@ -1,4 +1,4 @@
-"""Images in files: what is found, and what of it can become a record."""
+"""Finds and reads image files: searches folders, globs and list files, and reads each file into a record."""
 
 import collections
 import errno
@@ -23,18 +23,18 @@ from must_tf.sources.source import Entry, Source, fingerprint, without_copies
 
 _SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
 _MAX_BYTES = 2**30
-_OF_MACHINES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE)  # they say nothing of the image
+_MACHINE_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE)  # not the fault of the image
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def open_images(where: str | os.PathLike, images_per_shard: int, max_pixels: int = MAX_PIXELS) -> Source:
-    """Opens a folder, a glob or a list file of images, see `find_images`; only names are held."""
+    """Opens a folder, a glob or a list file of images, see `find_images`; only the names are held in memory."""
     left_out = collections.Counter[str]()
     names = find_images(where, left_out)
     if left_out:
-        told = ", ".join(f"{count} {suffix}" for suffix, count in left_out.most_common(5))
+        counts = ", ".join(f"{count} {suffix}" for suffix, count in left_out.most_common(5))
         print(
-            f"{printable(where)}: {left_out.total()} files left out by their suffix: {told}",
+            f"{printable(where)}: {left_out.total()} files left out by their suffix: {counts}",
             file=sys.stderr,
             flush=True,
         )
@@ -44,25 +44,26 @@ def open_images(where: str | os.PathLike, images_per_shard: int, max_pixels: int
 
 
 def find_images(where: str | os.PathLike, left_out: collections.Counter[str] | None = None) -> list[str]:
-    """Returns the paths of the images in a folder, of a glob or of a list file, sorted; a file by two paths is one.
+    """Returns the sorted paths of the images in a folder, a glob or a list file.
 
-    A folder is searched to its bottom for the suffixes of images. Links are followed; each real folder is visited
-    once, so that links in a circle end. A list file (.txt) has a path a line, relative to the current folder. What
-    cannot be read (a link to nowhere, a folder that cannot be listed) is named too, to be quarantined with its reason.
+    A folder is searched recursively for files with the suffixes of images. Links are followed. Each real folder is
+    visited once, so that circular links end. A file that several paths lead to is returned once. A list file (.txt) has
+    one path per line, relative to the current folder. A path that cannot be read (a broken link, a folder that cannot
+    be listed) is returned as well, so that it is quarantined with its reason.
 
     Args:
       where: the folder, glob or list file.
       left_out: counts the other files of a folder by their suffixes.
 
     Raises:
-      UserError: nothing is there.
+      UserError: no image was found.
     """
     path = Path(where)
 
     def wanted(name: str) -> bool:
         known = name.lower().endswith(_SUFFIXES)
         if left_out is not None and not known:
-            left_out[Path(name).suffix.lower() or "without one"] += 1
+            left_out[Path(name).suffix.lower() or "without a suffix"] += 1
         return known
 
     if path.is_dir():
@@ -78,23 +79,23 @@ def find_images(where: str | os.PathLike, left_out: collections.Counter[str] | N
         kinds = ", ".join(suffix[1:] for suffix in _SUFFIXES)
         raise UserError(
             f"{printable(where)}: {state}; expected a folder with images ({kinds}), a glob of images, or a .txt file "
-            "with a path a line"
+            "with one path per line"
         )
     return sorted(found)
 
 
 def read_images(paths: Iterable[str], max_pixels: int = MAX_PIXELS, look: Look = decode) -> Iterator[Entry]:
-    """Reads files in order, on several threads; of copies among them, the first."""
+    """Reads files in order on several threads; copies of an earlier image are quarantined."""
     return without_copies(in_order(functools.partial(read_image, max_pixels=max_pixels, look=look), paths))
 
 
 def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, look: Look = decode) -> Record | Quarantined:
-    """Reads one file into a record without labels, see `to_record`, or says why it cannot become one."""
+    """Reads one file into a record without labels, see `to_record`, or returns why it cannot become one."""
     path, name = Path(path), printable(path)
     try:
         state = path.stat()
         if stat.S_ISDIR(state.st_mode):
-            os.scandir(path).close()  # where it cannot be listed, this says why
+            os.scandir(path).close()  # raises the reason where the folder cannot be listed
             return Quarantined(name, "is a folder, not a file")
         if not stat.S_ISREG(state.st_mode):
             return Quarantined(name, "is not a regular file")
@@ -102,14 +103,14 @@ def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, look: Look
             return Quarantined(name, f"has {state.st_size} bytes, more than the limit of {_MAX_BYTES}")
         data = path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        if getattr(error, "errno", None) in _OF_MACHINES:
+        if getattr(error, "errno", None) in _MACHINE_ERRORS:
             raise
         return Quarantined(name, f"cannot be read: {getattr(error, 'strerror', None) or error}")
     return to_record(name, data, max_pixels, look)
 
 
 def printable(path: str | os.PathLike) -> str:
-    r"""Returns a path as one line of UTF-8: as it is or, where it cannot be, as a shell reads it: `$'a\nb\xff.jpg'`."""
+    r"""Returns a path as one line of UTF-8; an unprintable one is quoted as a shell reads it: `$'a\nb\xff.jpg'`."""
     name = os.fspath(path)
     if not (_UNPRINTABLE.search(name) or name.startswith("$'")):
         return name
@@ -123,17 +124,17 @@ def printable(path: str | os.PathLike) -> str:
 
 
 def split_evenly(items: Sequence[str], num_shards: int) -> list[Sequence[str]]:
-    """Cuts a sequence into `num_shards` runs whose lengths differ by one at most."""
+    """Splits a sequence into `num_shards` consecutive parts whose lengths differ by one at most."""
     edges = [len(items) * i // num_shards for i in range(num_shards + 1)]
     return [items[low:high] for low, high in itertools.pairwise(edges)]
 
 
 def _under(root: str, wanted: Callable[[str], bool]) -> list[str]:
-    """Returns the wanted files under a folder, and the folders there that cannot be listed."""
+    """Returns the wanted files under a folder, and the folders under it that cannot be listed."""
     found, links = [], []
-    places = array("Q")  # device and inode of each that is not a link
+    places = array("Q")  # device and inode of each file that is not a link
     folders, linked, seen = [root], list[str](), set[tuple[int, int]]()
-    while folders or linked:  # real folders first: a file goes by its real path where it has one
+    while folders or linked:  # real folders first, so that a file gets its real path where it has one
         folder = folders.pop() if folders else heapq.heappop(linked)
         try:
             state = Path(folder).stat()
@@ -153,7 +154,7 @@ def _under(root: str, wanted: Callable[[str], bool]) -> list[str]:
                     else:
                         found.append(entry.path)
                         places.extend((state.st_dev, entry.inode()))
-        except OSError:  # said again, and reported, when it is read
+        except OSError:  # the same error is reported when the path is read
             found.append(folder)
     targets = _by_file(links)
     if targets:
@@ -166,18 +167,18 @@ def _under(root: str, wanted: Callable[[str], bool]) -> list[str]:
 def _is_folder(entry: os.DirEntry) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself; one that may not be followed
+    except OSError:  # a link to itself, or one that may not be followed
         return False
 
 
 def _listed(path: Path) -> list[str]:
-    """Returns the paths of a list file; they need not be UTF-8."""
+    """Returns the paths in a list file, one per line; they need not be UTF-8."""
     lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
     return [os.fsdecode(line.rstrip(b"\r")) for line in lines if line.strip()]
 
 
 def _matching(pattern: str) -> list[str]:
-    """Returns what matches a glob, but for folders; `**` stands for any depth, through links without end too."""
+    """Returns the files that match a glob; `**` matches folders of any depth, also through circular links."""
     parts = Path(pattern).parts
     if "**" not in parts:
         return [name for name in glob.glob(pattern) if not Path(name).is_dir()]
@@ -192,7 +193,7 @@ def _matching(pattern: str) -> list[str]:
 
 
 def _fits(parts: Sequence[str], patterns: Sequence[str]) -> bool:
-    """Whether the parts of a path fit those of a glob, as `glob.glob` has it: `*` is no hidden name."""
+    """Whether the parts of a path match those of a glob, by the rules of `glob.glob`: `*` matches no hidden name."""
     if not (parts and patterns):
         return not parts and all(pattern == "**" for pattern in patterns)
     if patterns[0] == "**" and _fits(parts, patterns[1:]):
@@ -208,12 +209,12 @@ def _distinct(paths: Iterable[str]) -> list[str]:
 
 
 def _by_file(paths: Iterable[str]) -> dict[tuple[int, int] | str, str]:
-    """Returns {device and inode, or the path of what has none: path}; of several paths to a file, the first."""
+    """Returns {device and inode: path}, with the first of several paths to a file; a broken path is its own key."""
     found: dict[tuple[int, int] | str, str] = {}
     for path in sorted(paths):
         try:
             state = Path(path).stat()
             found.setdefault((state.st_dev, state.st_ino), path)
-        except (OSError, ValueError):  # said again, and reported, when it is read
+        except (OSError, ValueError):  # the same error is reported when the path is read
             found.setdefault(path, path)
     return found

@@ -1,4 +1,7 @@
-"""Labeled datasets as their publishers lay them out: what all layouts have in common."""
+"""Opens labeled datasets in their publishers' folder layouts: slices, shards, and reading an image with its label.
+
+Each layout has a module with a function that finds it, such as `voc.find_voc`; `opening` registers it.
+"""
 
 import dataclasses
 import functools
@@ -22,23 +25,24 @@ from must_tf.sources.source import Entry, Source, fingerprint
 from must_tf.tasks import Task
 from must_tf.tasks.task import Label
 
-Item = tuple[str, Any]  # the image's path, and what `Reader` needs to find its label
+Item = tuple[str, Any]  # the image's path, and what the reader needs to find its label
 Reader = Callable[[Record, Any], Label]
 
 _SLICE = re.compile(r"(.+)\[(-?\d+%?)?:(-?\d+%?)?\]")
 
-# What the standard library, Pillow and NumPy raise on a label that is missing, damaged or does not fit its image.
-_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, zlib.error, Image.DecompressionBombError)
+# Errors of the standard library, Pillow and NumPy for a label that is missing, damaged or does not fit its image.
+_LABEL_ERRORS = (OSError, ValueError, SyntaxError, EOFError, zlib.error, Image.DecompressionBombError)
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """A labeled dataset that was found.
+    """A labeled dataset on disk.
 
     Attributes:
-      items: path of each image, and what the reader needs for its label; in order.
-      task: of the labels, which are human.
-      reader: makes the label of a record that was read; what it raises quarantines the image. Picklable.
+      items: for each image in order, its path and what the reader needs to find its label.
+      task: task of the labels; their origin is human.
+      reader: returns the label of a record, given the record and the second part of its item. It must be picklable. If
+        it raises an error, the image is quarantined.
     """
 
     items: Sequence[Item]
@@ -49,28 +53,28 @@ class Layout:
 def open_layout(find: Callable[[str], Layout], spec: str, images_per_shard: int, max_pixels: int) -> Source:
     """Opens a layout, or a slice of it in the syntax of TFDS: `.../training[:90%]`, `.../training[-500:]`.
 
-    The slice is one of a shuffled order that is always the same, so that it has images of every class and scene; and so
-    two slices that share no image have the same scenes, where there are several images of one. Images that are added
-    or taken away change all slices. Each shard is a sample of the whole: of n shards, every n-th image.
+    A slice is taken from a fixed shuffled order, so that it has images of every class and scene. Two slices that share
+    no image can therefore show the same scenes, if a scene has several images. Adding or removing an image changes all
+    slices. Each shard is a sample of the whole: with n shards, it has every n-th image.
 
     Args:
       find: finds the layout.
-      spec: what `find` takes, and the slice, if any.
-      images_per_shard: at most.
+      spec: what `find` takes, followed by the slice, if any.
+      images_per_shard: largest number of images in a shard.
       max_pixels: see `to_record`.
 
     Raises:
-      UserError: of `find`; or the slice is empty, or reaches beyond the images.
+      UserError: an error of `find`; or the slice is empty or reaches beyond the images.
     """
     match = _SLICE.fullmatch(spec)
     layout = find(match[1] if match else spec)
     items = layout.items
     listing = fingerprint(repr(item).encode() for item in items)
     if match:
-        chosen = _chosen(len(items), *match.groups()[1:])
+        chosen = _slice_indices(len(items), *match.groups()[1:])
         if not chosen:
             count = f"{len(items)} images"
-            raise UserError(f"{printable(spec)}: no slice of {count}; expected one such as [:90%] or [-500:]")
+            raise UserError(f"{printable(spec)}: not a slice of {count}; expected one such as [:90%] or [-500:]")
         items = [items[number] for number in chosen]
         listing = fingerprint((listing.encode(), *(b"%d" % number for number in chosen)))
     total = math.ceil(len(items) / images_per_shard)
@@ -79,16 +83,16 @@ def open_layout(find: Callable[[str], Layout], spec: str, images_per_shard: int,
     return Source(len(items), listing, (layout.task,), {}, shards)
 
 
-def _chosen(count: int, *ends: str | None) -> list[int]:
-    """Returns the numbers of the images of a slice, in order; none where it reaches beyond the images."""
-    start, stop = (_place(text, count) for text in ends)
+def _slice_indices(count: int, *ends: str | None) -> list[int]:
+    """Returns the sorted indices of the images of a slice; empty where the slice reaches beyond the images."""
+    start, stop = (_slice_end(text, count) for text in ends)
     if max(abs(start or 0), abs(stop or 0)) > count:
         return []
     return sorted(sorted(range(count), key=lambda number: hashlib.sha256(b"%d" % number).digest())[start:stop])
 
 
-def _place(text: str | None, count: int) -> int | None:
-    """Returns an end of a slice as a number of images."""
+def _slice_end(text: str | None, count: int) -> int | None:
+    """Returns one end of a slice as a number of images."""
     if not text:
         return None
     return round(int(text[:-1]) * count / 100) if text.endswith("%") else int(text)
@@ -97,74 +101,76 @@ def _place(text: str | None, count: int) -> int | None:
 def read_items(
     items: Sequence[Item], task: Task, reader: Reader, max_pixels: int, look: Look = decode
 ) -> Iterator[Entry]:
-    """Yields a shard's entries in order. Copies of an image stay: a benchmark is all of its images."""
+    """Yields a shard's entries in order. Copies of an image are kept, because a benchmark counts all of its images."""
     return in_order(functools.partial(read_item, task=task, reader=reader, max_pixels=max_pixels, look=look), items)
 
 
 def read_item(item: Item, task: Task, reader: Reader, max_pixels: int, look: Look) -> Entry:
-    """Reads one image with its label, or says why it cannot become a record."""
+    """Reads one image with its label, or returns why it cannot become a record."""
     path, source = item
     entry = read_image(path, max_pixels, look)
-    return entry if isinstance(entry, Quarantined) else labeled(entry, task, lambda record: reader(record, source))
+    return entry if isinstance(entry, Quarantined) else add_label(entry, task, lambda record: reader(record, source))
 
 
-def labeled(record: Record, task: Task, read: Callable[[Record], Label]) -> Entry:
-    """Gives a record its human label, or says why it has none."""
+def add_label(record: Record, task: Task, read: Callable[[Record], Label]) -> Entry:
+    """Adds a human label to a record, or returns why the label cannot be read."""
     try:
         record.labels[task.name] = read(record)
-    except _DAMAGE as error:
-        said = " ".join(str(error).split()) or type(error).__name__
-        return Quarantined(record.name, f"its label cannot be read: {said}")
+    except _LABEL_ERRORS as error:
+        message = " ".join(str(error).split()) or type(error).__name__
+        return Quarantined(record.name, f"its label cannot be read: {message}")
     record.origins[task.name] = HUMAN
     return record
 
 
-def split_spec(prefix: str, spec: str, parts: int, expected: str) -> tuple[Path, list[str]]:
-    """Cuts `FOLDER/A/B` into the folder and its last `parts` names.
+def split_spec(prefix: str, spec: str, parts: int, remedy: str) -> tuple[Path, list[str]]:
+    """Splits `FOLDER/A/B` into the folder and its last `parts` names.
 
     Raises:
-      UserError: of fewer names; or the folder is not there, with what to do, as `expected` says it.
+      UserError: fewer names, or a missing folder; the message ends with `remedy`.
     """
     path = Path(spec)
     names = path.parts[-parts:]
     folder = Path(*path.parts[:-parts])
     if len(path.parts) < parts + 1 or not folder.is_dir():
-        raise UserError(f"{prefix}:{printable(spec)}: no folder {printable(folder)}; {expected}")
+        raise UserError(f"{prefix}:{printable(spec)}: no folder {printable(folder)}; {remedy}")
     return folder, list(names)
 
 
-def existing(path: Path, prefix: str, expected: str) -> Path:
-    """Returns a path that must be there; otherwise a `UserError` says what was expected."""
+def existing(path: Path, prefix: str, remedy: str) -> Path:
+    """Returns a path that exists, or raises a `UserError` that ends with `remedy`."""
     if not path.exists():
-        raise UserError(f"{prefix}: no {printable(path)}; {expected}")
+        raise UserError(f"{prefix}: no {printable(path)}; {remedy}")
     return path
 
 
-def names_in(folder: Path, suffixes: Sequence[str]) -> list[str]:
-    """Returns the names of the files of a folder with one of these suffixes, in lower case, sorted."""
+def file_names(folder: Path, suffixes: Sequence[str]) -> list[str]:
+    """Returns the sorted names of a folder's files with one of these suffixes, which are given in lower case."""
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if entry.name.lower().endswith(tuple(suffixes)))
 
 
-def of_image_size(values: np.ndarray, record: Record) -> np.ndarray:
-    """Returns a map [H, W, ...] that must be of its image's size; another one is a `ValueError`."""
+def require_image_size(values: np.ndarray, record: Record) -> np.ndarray:
+    """Returns a map [H, W, ...] of the size of its image, or raises a `ValueError`."""
     if values.shape[:2] != (record.height, record.width):
-        raise ValueError(f"a map of {values.shape} on an image of {record.height}x{record.width}")
+        raise ValueError(f"a map of shape {values.shape} on an image of {record.height}x{record.width}")
     return values
 
 
 def pixel_boxes(
     corners: Any, classes: Sequence[int], record: Record, ignore: Sequence[int], slack: float = 2.0
 ) -> dict[str, np.ndarray]:
-    """Makes a label of detection out of boxes in pixels.
+    """Returns the label of a detection task from boxes in pixels; boxes without area are left out.
 
     Args:
-      corners: [N, 4], (xmin, ymin, xmax, ymax); edges, so that the whole image is (0, 0, width, height).
+      corners: [N, 4], (xmin, ymin, xmax, ymax) of the edges: the whole image is (0, 0, width, height).
       classes: [N].
-      record: of the image.
+      record: the image.
       ignore: [N]; 0, or why the box is ignored, see `Detection`.
-      slack: pixels by which a box may reach beyond the image, where it is cut; one that reaches further does not belong
-        to this image, or to another orientation of it: a `ValueError`. A box without area is left out.
+      slack: pixels by which a box may reach beyond the image; it is then clipped.
+
+    Raises:
+      ValueError: a box reaches further beyond the image. It belongs to another image, or to another orientation.
     """
     xmin, ymin, xmax, ymax = np.asarray(corners, np.float64).reshape(-1, 4).T
     height, width = record.height, record.width

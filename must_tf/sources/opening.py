@@ -1,4 +1,4 @@
-"""From what a user names to a collection of images."""
+"""Opens a source by its name: a folder, a glob, a list file, records, or a prefix such as `tfds:` or `coco:`."""
 
 import functools
 import glob
@@ -30,7 +30,7 @@ _LAYOUTS: dict[str, Callable[[str], Layout]] = {
     "imagenet:": find_imagenet,
     "classes:": find_classes,
 }
-# Those that are cut into shards as is asked for.
+# Sources that are divided into shards of `images_per_shard`.
 _OPENERS: dict[str, Callable[[str, int, int], Source]] = {
     "tfds:": open_labeled_tfds,
     **{prefix: functools.partial(open_layout, find) for prefix, find in _LAYOUTS.items()},
@@ -39,18 +39,22 @@ _PREFIXES = ("tfrecord:", *_OPENERS)
 
 
 def open_source(where: str | os.PathLike, images_per_shard: int = 1000, max_pixels: int = MAX_PIXELS) -> Source:
-    """Opens a collection of images, cut into shards.
+    """Opens a collection of images, divided into shards.
 
     Args:
-      where: a folder (recursive), a glob, or a list file (.txt, a path a line); a folder of records of ours;
-        `tfrecord:GLOB`, one shard a file; `tfds:NAME[/CONFIG][:VERSION]/SPLIT`; a labeled dataset as its publisher
-        lays it out: `voc:`, `ade20k:`, `diode:`, `coco:`, `objects365:`, `imagenet:`, see the modules of these names,
-        or `classes:FOLDER/SPLIT`, a folder a class; a slice of any of these in TFDS's syntax: `.../training[:90%]`.
-      images_per_shard: at most, where this decides the cut: of files and of TFDS.
-      max_pixels: an image of more is quarantined before it is decoded.
+      where: one of
+        * a folder (searched recursively), a glob, or a list file (.txt, one path per line);
+        * a folder of our records;
+        * `tfrecord:GLOB`, one shard per file;
+        * `tfds:NAME[/CONFIG][:VERSION]/SPLIT`;
+        * a labeled dataset in its publisher's layout: `voc:`, `ade20k:`, `diode:`, `coco:`, `objects365:`, `imagenet:`,
+          see the modules of these names; or `classes:FOLDER/SPLIT`, with one folder per class. A slice in TFDS's syntax
+          may follow: `.../training[:90%]`.
+      images_per_shard: largest number of images in a shard; records and TFRecords keep their own shards.
+      max_pixels: an image with more pixels is quarantined before it is decoded.
 
     Raises:
-      UserError: nothing is there, or not what was named.
+      UserError: there is no such source, or it is not what its prefix says.
     """
     if images_per_shard < 1:
         raise UserError(f"images_per_shard: must be 1 or more, got {images_per_shard}")
@@ -67,14 +71,14 @@ def open_source(where: str | os.PathLike, images_per_shard: int = 1000, max_pixe
         if prefix := re.match(r"\w{2,}:", where):
             if prefix[0] in _OPENERS:
                 return _OPENERS[prefix[0]](where.removeprefix(prefix[0]), images_per_shard, max_pixels)
-            raise UserError(f"{printable(where)}: no kind of images {prefix[0]!r}; {nearest(prefix[0], _PREFIXES)}")
+            raise UserError(f"{printable(where)}: unknown prefix {prefix[0]!r}; {nearest(prefix[0], _PREFIXES)}")
     if is_dataset(where):
         return open_records(where)
     return open_images(where, images_per_shard, max_pixels)
 
 
 def may_have_labels(where: str | os.PathLike) -> bool:
-    """Whether `open_source` may find labels there; files and TFRecords of others have none. Nothing is opened."""
+    """Whether `open_source` may find labels there, judged by the name alone; plain images and TFRecords have none."""
     where = os.fspath(where)
     if os.path.lexists(where):
         return is_dataset(where)

@@ -1,4 +1,4 @@
-"""Records of ours, to be labeled further: images with the labels that they have."""
+"""Reads our records as a source, so that images with labels can be labeled further; checks the frames of TFRecords."""
 
 import functools
 import itertools
@@ -18,10 +18,10 @@ _FRAMING = 16  # bytes around each record of a TFRecord: its length, and two che
 
 
 def open_records(folder: str | os.PathLike) -> Source:
-    """Opens a dataset of ours, shard by shard; labels, teachers, license and what was quarantined come along.
+    """Opens a dataset of our records: one shard per file, with its labels, teachers, license and quarantined entries.
 
     Raises:
-      UserError: not finished, of another schema, or cut short.
+      UserError: the dataset is not finished, has another schema, or a shard is cut short.
     """
     dataset = open_dataset(folder)
     manifest = dataset.manifest
@@ -33,7 +33,7 @@ def open_records(folder: str | os.PathLike) -> Source:
 
 
 def read_records(path: str, tasks: Sequence[Task], look: Look = decode) -> Iterator[Entry]:
-    """Yields the records of a shard; where it is damaged, each of the rest is quarantined."""
+    """Yields the records of a shard; from a damaged record on, each remaining record is quarantined."""
     return in_order(functools.partial(_entry, tasks=tasks, look=look), read_frames(path))
 
 
@@ -48,7 +48,7 @@ def _entry(frame: tuple[str, bytes | Quarantined], tasks: Sequence[Task], look: 
     try:
         record = deserialize(serialized, tasks)
     except (tf.errors.OpError, ValueError, IndexError) as error:
-        return Quarantined(name, f"is no record of these tasks: {first_line(error)}")
+        return Quarantined(name, f"is not a record of these tasks: {first_line(error)}")
     record.name = name
     try:
         record.seen = look(record)
@@ -58,10 +58,10 @@ def _entry(frame: tuple[str, bytes | Quarantined], tasks: Sequence[Task], look: 
 
 
 def read_frames(path: str) -> Iterator[tuple[str, bytes | Quarantined]]:
-    """Yields what a TFRecord file holds, each with a name.
+    """Yields (name, bytes) of each record in a TFRecord file.
 
-    Where a checksum fails, the record and each after it is quarantined: as many as the lengths in the file tell or,
-    where these are damaged too, as many as there is room for.
+    Where a checksum fails, that record and each record after it are quarantined. Their number follows from the lengths
+    in the file; where these are damaged too, it is estimated from the remaining bytes.
     """
     frames = tf.data.TFRecordDataset(path).as_numpy_iterator()
     for index in itertools.count():
@@ -78,7 +78,7 @@ def read_frames(path: str) -> Iterator[tuple[str, bytes | Quarantined]]:
 
 
 def _left(path: str, index: int) -> int:
-    """Returns how many records a damaged file has from one on, at least one: by their lengths, or by their mean."""
+    """Returns how many records a damaged file has from `index` on, at least one: by their lengths, or by the mean."""
     size, start, count = Path(path).stat().st_size, 0, 0
     with open(path, "rb") as file:
         place = 0

@@ -1,4 +1,31 @@
-"""What a collection of images is to those who read it."""
+"""The interface of a source, a collection of images divided into shards, and how to add one.
+
+A source is what `must label --images` opens. `open_source` in `opening.py` finds it by its name and returns a `Source`:
+the number of images, the tasks of the labels that the images already have, and one callable per shard. Calling a shard
+yields its entries in order. An entry is a `Record` (an image with its labels), or a `Quarantined` (the name of an image
+that cannot become a record, and the reason).
+
+The contract of a shard:
+
+* It is picklable and depends on its arguments alone, so that any process can read it and yields the same entries.
+* It takes `look=` (see `decoding.Look`), calls it with each record, and stores the result in `Record.seen`.
+  `decoding.to_record` does this, and checks that TensorFlow can decode the image.
+* It drops nothing in silence. An image or a label that is damaged becomes a `Quarantined` with a reason of one line.
+  Errors of the machine, such as too many open files, are raised.
+
+To add a source:
+
+* A labeled dataset in its own folder layout: write `NAME.py` with `find_NAME(spec) -> Layout`, which returns the paths
+  of the images, the task, and a function that reads one label (see `voc.py` or `ade20k.py`). Register it in
+  `opening._LAYOUTS`. Slices, shards, threads and quarantine come from `layout.open_layout`.
+* The labels of a TFDS dataset: add an entry to `tfds_labels.KNOWN`.
+* Anything else: write a function `(spec, images_per_shard, max_pixels) -> Source` (see `tfds.py`) and register it in
+  `opening._OPENERS`.
+
+A wrong or missing dataset is a `UserError` of one line that says where to get the dataset and how to lay it out. Test
+the source in `tests/sources/test_NAME.py` with a miniature of the dataset that the test writes (`tests/layouts.py` has
+helpers). Add the error for a missing dataset to `tests/sources/test_opening.py`.
+"""
 
 import dataclasses
 import hashlib
@@ -9,24 +36,25 @@ from must_tf.records import Quarantined, Record
 from must_tf.tasks import Task
 
 Entry = Record | Quarantined
-DUPLICATE = "duplicate of "  # how the reason begins where an image was there before: nothing is wrong with it
-EARLIER = "by an earlier run: "  # and where the one who made the records that are read had left it out
+DUPLICATE = "duplicate of "  # the reason of a copy of an earlier image begins so; nothing is wrong with the image
+EARLIER = "by an earlier run: "  # the reason begins so if the run that made the records had quarantined the image
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A collection of images, cut into shards; reading a shard is a pure function of its arguments.
+    """A collection of images, divided into shards.
 
     Attributes:
-      count: images; for progress, exact but for foreign TFRecords, whose number is estimated from their sizes.
-      listing: first 16 hex digits of a SHA-256 that changes when the collection does: its names; for TFRecords also
-        their sizes, for records of ours their hashes.
-      tasks: whose labels come along: from records of ours, and from datasets with labels.
-      teachers: {id: description} of the labels that come along.
-      shards: each yields its entries in order, once it was told how to look at images, see `decoding.Look`: by default,
-        at all of their pixels. Picklable, so that any process can read it.
-      license: of the images, where that is known.
-      quarantined: of each shard, what was left out when its records were made; nothing where images are no records.
+      count: number of images, for progress. It is exact, except for foreign TFRecords, where it is estimated from the
+        sizes of the files.
+      listing: first 16 hex digits of a SHA-256 that changes when the collection does. It covers the names; for
+        TFRecords also the sizes; for our records their hashes.
+      tasks: tasks of the labels that the images already have; empty for images alone.
+      teachers: {id: description} of the teachers that made these labels.
+      shards: callables `shard(look=...)` that yield their entries in order, see above. By default `look` decodes all
+        pixels.
+      license: license of the images, where it is known.
+      quarantined: for each shard of our records, what was left out when the records were made; empty for other sources.
     """
 
     count: int
@@ -39,7 +67,7 @@ class Source:
 
 
 def fingerprint(parts: Iterable[bytes]) -> str:
-    """Returns the first 16 hex digits of a SHA-256 over parts and the borders between them."""
+    """Returns the first 16 hex digits of a SHA-256 over the lengths and contents of the parts."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(b"%d:" % len(part))
@@ -48,7 +76,7 @@ def fingerprint(parts: Iterable[bytes]) -> str:
 
 
 def without_copies(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """Quarantines the images whose very bytes came before, in this shard; `verify` counts those in others."""
+    """Quarantines images whose bytes equal those of an earlier image of the shard; `verify` counts copies in others."""
     first: dict[str, str] = {}
     for entry in entries:
         if isinstance(entry, Record):

@@ -1,4 +1,4 @@
-"""Datasets that TensorFlow Datasets has prepared on this machine. Of them, the images alone, as they are encoded."""
+"""Reads the encoded images of TensorFlow Datasets (TFDS) that are prepared on this machine, without their labels."""
 
 import functools
 import math
@@ -12,33 +12,33 @@ from must_tf.sources.decoding import Look, decode, in_order, to_record
 from must_tf.sources.source import Entry, Source, fingerprint, without_copies
 
 _IMAGE = "image"
-_BY_HAND = {  # what TFDS cannot download
+_MANUAL_DOWNLOADS = {  # datasets that TFDS cannot download
     "imagenet2012": "put ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar from image-net.org into downloads/manual "
     "there, and ",
 }
 
 
 def open_tfds(spec: str, images_per_shard: int, max_pixels: int) -> Source:
-    """Opens a split of a dataset, cut evenly.
+    """Opens a split of a dataset, divided into even shards.
 
     Args:
-      spec: `NAME[/CONFIG][:VERSION]/SPLIT`, a split as TFDS has it: `cifar10/train`, `cifar10:3.0.2/test[:10%]`,
-        `voc/2007/train+validation`. Slices are of the order on disk, which TFDS shuffled. Found where
-        TFDS looks (`TFDS_DATA_DIR`, or ~/tensorflow_datasets); nothing is downloaded.
-      images_per_shard: at most.
+      spec: `NAME[/CONFIG][:VERSION]/SPLIT` with a split in TFDS's syntax: `cifar10/train`, `cifar10:3.0.2/test[:10%]`,
+        `voc/2007/train+validation`. Slices follow the order on disk, which TFDS has shuffled. The dataset is looked up
+        where TFDS keeps its datasets (`TFDS_DATA_DIR`, or ~/tensorflow_datasets); nothing is downloaded.
+      images_per_shard: largest number of images in a shard.
       max_pixels: see `to_record`.
 
     Raises:
-      UserError: not prepared; no such split; no feature `image` of 8 or 16 bits.
+      UserError: the dataset is not prepared, the split is unknown, or there is no feature `image` of 8 or 16 bits.
     """
     name, _, split = spec.rpartition("/")
     if not (name and split):
-        raise UserError(f"tfds:{spec}: expected tfds:NAME[/CONFIG][:VERSION]/SPLIT, as tfds:cifar10/train")
+        raise UserError(f"tfds:{spec}: expected tfds:NAME[/CONFIG][:VERSION]/SPLIT, such as tfds:cifar10/train")
     builder = _prepared(name)
     where = f"tfds:{spec}"
     _check_image(where, builder.info.features)
     if (form := builder.info.file_format.value) == "array_record":
-        raise UserError(f"{where}: is in files of {form}; prepare it with `tfds build {name} --file_format=tfrecord`")
+        raise UserError(f"{where}: is stored as {form}; prepare it with `tfds build {name} --file_format=tfrecord`")
     known = list(builder.info.splits)
     for part in split_names(split):
         if part not in known:
@@ -46,9 +46,9 @@ def open_tfds(spec: str, images_per_shard: int, max_pixels: int) -> Source:
     try:
         count = builder.info.splits[split].num_examples
     except (ValueError, AssertionError) as error:  # the slice in brackets
-        raise UserError(f"{where}: no slice of a split: {' '.join(str(error).split())}") from None
+        raise UserError(f"{where}: not a slice of a split: {' '.join(str(error).split())}") from None
     if not count:
-        raise UserError(f"{where}: holds no image")
+        raise UserError(f"{where}: has no image")
     total = math.ceil(count / images_per_shard)
     folder = str(builder.data_dir)
     shards = tuple(functools.partial(read_tfds, folder, split, index, total, max_pixels) for index in range(total))
@@ -58,18 +58,18 @@ def open_tfds(spec: str, images_per_shard: int, max_pixels: int) -> Source:
 
 
 def split_names(split: str) -> list[str]:
-    """Returns the splits that are in one of TFDS's expressions: of `train[:90%]+test` train and test."""
+    """Returns the names of the splits in an expression of TFDS: train and test for `train[:90%]+test`."""
     return [part.partition("[")[0].strip() for part in split.split("+")]
 
 
 def read_tfds(folder: str, split: str, index: int, total: int, max_pixels: int, look: Look = decode) -> Iterator[Entry]:
-    """Yields part `index` of `total` of a split as records without labels; of copies among them, the first.
+    """Yields part `index` of `total` of a split as records without labels; copies of an image are quarantined.
 
     Args:
       folder: where the dataset is prepared.
-      split: as TFDS has it.
-      index: of the part.
-      total: parts.
+      split: a split in TFDS's syntax.
+      index: number of the part, from 0.
+      total: number of parts.
       max_pixels: see `to_record`.
       look: see `to_record`.
     """
@@ -90,7 +90,7 @@ def read_tfds(folder: str, split: str, index: int, total: int, max_pixels: int, 
 
 
 def _prepared(name: str) -> Any:
-    """Returns the builder of a dataset that is on disk, without its generation code."""
+    """Returns the builder of a dataset on disk; the code that generates the dataset is not imported."""
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core import read_only_builder
 
@@ -101,7 +101,7 @@ def _prepared(name: str) -> Any:
         known = tfds.list_builders(with_community_datasets=False)
         places = ", ".join(map(str, tfds.core.utils.file_utils.list_data_dirs()))
         if plain in known:
-            remedy = f"{_BY_HAND.get(plain, '')}run `tfds build {name}`, or set TFDS_DATA_DIR to where it is"
+            remedy = f"{_MANUAL_DOWNLOADS.get(plain, '')}run `tfds build {name}`, or set TFDS_DATA_DIR to where it is"
         else:
             near = nearest(plain, known)
             remedy = near if near.startswith("did you mean") else "set TFDS_DATA_DIR to where it is"

@@ -1,4 +1,4 @@
-"""The human labels of those datasets of TensorFlow Datasets that the paper trains and measures with."""
+"""Reads human labels of TensorFlow Datasets (TFDS): the datasets that the paper trains and evaluates with."""
 
 import dataclasses
 import functools
@@ -10,7 +10,7 @@ import numpy as np
 from must_tf.errors import UserError
 from must_tf.records import Record
 from must_tf.sources.decoding import Look, decode, in_order, to_record
-from must_tf.sources.layout import labeled, of_image_size, pixel_boxes
+from must_tf.sources.layout import add_label, pixel_boxes, require_image_size
 from must_tf.sources.source import Entry, Source
 from must_tf.sources.tfds import open_tfds, split_names
 from must_tf.sources.voc import DETECTION
@@ -18,7 +18,7 @@ from must_tf.tasks import Classification, Depth, Detection, Segmentation, Task
 from must_tf.tasks.detection import CROWD, DIFFICULT
 from must_tf.tasks.task import Label
 
-# Of ADE20K's instances, in the order of their ids, which begin with 1: 100 of the benchmark's 150 classes.
+# The classes of ADE20K's instances in the order of their ids, which begin with 1: 100 of the benchmark's 150 classes.
 ADE20K_THINGS = (
     "bed", "windowpane", "cabinet", "person", "door", "table", "curtain", "chair", "car", "painting", "sofa", "shelf",
     "mirror", "armchair", "seat", "fence", "desk", "wardrobe", "lamp", "bathtub", "railing", "cushion", "box", "column",
@@ -38,10 +38,10 @@ class Labels:
     """How the labels of a dataset are read.
 
     Attributes:
-      features: those to decode, as `tfds.decode.PartialDecoding` has them.
-      task: makes the task, given the dataset's features.
-      read: makes the label, given the record and the example.
-      unlabeled: splits whose labels were never published; TFDS has them empty.
+      features: features to decode, as `tfds.decode.PartialDecoding` takes them.
+      task: returns the task, given the dataset's features.
+      read: returns the label, given the record and the example.
+      unlabeled: splits whose labels were never published; they are empty in TFDS.
     """
 
     features: Mapping[str, Any]
@@ -51,13 +51,14 @@ class Labels:
 
 
 def open_labeled_tfds(spec: str, images_per_shard: int, max_pixels: int) -> Source:
-    """Opens a split as `open_tfds` does, and with it the labels of the datasets in `KNOWN`, copies of images too.
+    """Opens a split as `open_tfds` does, with the labels of the datasets in `KNOWN`.
 
-    TFDS's scene_parse150 holds ADE20K's instances, and so a mask of 100 of the 150 classes, the others ignored; for the
-    benchmark's own masks take `ade20k:`. Of other datasets, and of splits without labels, the images alone.
+    Copies of an image are kept where there are labels. TFDS's scene_parse150 holds ADE20K's instances: its masks have
+    100 of the 150 classes, and the other pixels are ignored. `ade20k:` reads the benchmark's own masks. Other datasets,
+    and splits without labels, give images alone.
 
     Raises:
-      UserError: as `open_tfds`; or one of several splits has labels, and another none.
+      UserError: an error of `open_tfds`; or of several splits, some have labels and others have none.
     """
     source = open_tfds(spec, images_per_shard, max_pixels)
     name, _, split = spec.rpartition("/")
@@ -70,7 +71,7 @@ def open_labeled_tfds(spec: str, images_per_shard: int, max_pixels: int) -> Sour
     if not known or len(without) == len(split_names(split)):
         return source
     if without:
-        raise UserError(f"tfds:{spec}: {', '.join(without)} has no labels, unlike the others; open it by itself")
+        raise UserError(f"tfds:{spec}: {', '.join(without)} has no labels, unlike the other splits; open it on its own")
     task, total = known.task(builder.info.features), len(source.shards)
     read = functools.partial(read_labeled_tfds, str(builder.data_dir), split, total=total, max_pixels=max_pixels)
     shards = tuple(functools.partial(read, index=index, name=plain, task=task) for index in range(total))
@@ -84,12 +85,12 @@ def read_labeled_tfds(
 
     Args:
       folder: where the dataset is prepared.
-      split: as TFDS has it.
-      index: of the part.
-      total: parts.
+      split: a split in TFDS's syntax.
+      index: number of the part, from 0.
+      total: number of parts.
       max_pixels: see `to_record`.
-      name: in `KNOWN`.
-      task: of the labels.
+      name: key in `KNOWN`.
+      task: task of the labels.
       look: see `to_record`.
     """
     import tensorflow_datasets as tfds
@@ -105,47 +106,47 @@ def read_labeled_tfds(
     def entry(example: dict[str, Any]) -> Entry:
         found = f"{builder.name}: {example['tfds_id'].decode('utf-8', 'backslashreplace')}"
         made = to_record(found, example["image"], max_pixels, look)
-        return labeled(made, task, lambda record: known.read(record, example)) if isinstance(made, Record) else made
+        return add_label(made, task, lambda record: known.read(record, example)) if isinstance(made, Record) else made
 
     return in_order(entry, examples.as_numpy_iterator())
 
 
 def _read_class(record: Record, example: Mapping[str, Any]) -> int:
     if example["label"] < 0:
-        raise ValueError("a test set without labels")
+        raise ValueError("the example has no label, as in a test set")
     return int(example["label"])
 
 
 def _read_depth(record: Record, example: Mapping[str, Any]) -> np.ndarray:
-    """Meters; what the sensor did not see is 0, and invalid."""
-    return of_image_size(example["depth"].astype(np.float32), record)
+    """Returns the depth in meters; 0, which is invalid, where the sensor measured nothing."""
+    return require_image_size(example["depth"].astype(np.float32), record)
 
 
 def _read_voc(record: Record, example: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """As `voc.read_boxes`: TFDS divides pixels counted from 1 by the image's size, and here the first is an edge."""
+    """Returns boxes as `voc.read_boxes` does. TFDS divides pixels counted from 1 by the image's size."""
     things = example["objects"]
     return pixel_boxes(_corners(things, record, 1), things["label"], record, DIFFICULT * things["is_difficult"])
 
 
 def _read_coco(record: Record, example: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """As `coco.read_boxes`."""
+    """Returns boxes as `coco.read_boxes` does."""
     things = example["objects"]
     return pixel_boxes(_corners(things, record, 0), things["label"], record, CROWD * things["is_crowd"], slack=np.inf)
 
 
 def _corners(things: Mapping[str, np.ndarray], record: Record, first: int) -> np.ndarray:
-    """Returns boxes in pixels [N, 4], (xmin, ymin, xmax, ymax); `first` is the number of the first pixel."""
+    """Returns the edges of boxes in pixels, [N, 4] (xmin, ymin, xmax, ymax); `first` is the first pixel's number."""
     ymin, xmin, ymax, xmax = things["bbox"].T
     height, width = record.height, record.width
     return np.stack([xmin * width - first, ymin * height - first, xmax * width, ymax * height], 1)
 
 
 def _read_things(record: Record, example: Mapping[str, Any]) -> np.ndarray:
-    """Red is the class, from 1 on, green the number of the instance; 0 is none of the classes, and ignored."""
+    """Returns the classes [H, W] of a PNG: red is the class, from 1, or 0 (ignored); green is the instance."""
     mask = example["annotation"][..., 0].astype(np.int64) - 1
     if mask.max(initial=0) >= len(ADE20K_THINGS):
-        raise ValueError(f"a class {mask.max() + 1} of {len(ADE20K_THINGS)}")
-    return of_image_size(mask, record)
+        raise ValueError(f"class {mask.max() + 1} found, expected 0 to {len(ADE20K_THINGS)}")
+    return require_image_size(mask, record)
 
 
 def _classes(name: str) -> Labels:

@@ -1,4 +1,4 @@
-"""TFRecords of Model Garden's kind: ImageNet, COCO, the TF Object Detection API. Of them, the images alone."""
+"""Reads the images of TFRecords in the format of Model Garden and the TF Object Detection API (ImageNet, COCO)."""
 
 import functools
 import itertools
@@ -15,18 +15,18 @@ from must_tf.sources.source import Entry, Source, fingerprint, without_copies
 
 _IMAGE = "image/encoded"
 _NAMES = ("image/source_id", "image/filename")
-_FRAME = 16  # bytes that a TFRecord adds to what it holds
+_FRAME = 16  # bytes that a TFRecord adds to each record
 _SAMPLE = 100
 
 
 def open_tfrecords(pattern: str, max_pixels: int) -> Source:
-    """Opens the TFRecord files of a glob, each a shard: tf.train.Examples with `image/encoded`.
+    """Opens the TFRecord files of a glob as one shard per file; the records are tf.train.Examples with `image/encoded`.
 
-    Labels in them (`image/class/label`, `image/object/bbox/...`) stay behind. A file whose checksums fail is read up
-    to there, and the rest of it quarantined. Images are counted by the files' sizes and the first records.
+    Labels in them (`image/class/label`, `image/object/bbox/...`) are not read. A file is read up to the first checksum
+    that fails; the rest is quarantined. The number of images is estimated from the files' sizes and the first records.
 
     Raises:
-      UserError: no file; or the first record is damaged, or has no `image/encoded`.
+      UserError: there is no file; or the first record is damaged or has no `image/encoded`.
     """
     paths = [path for path in sorted(tf.io.gfile.glob(pattern)) if not tf.io.gfile.isdir(path)]
     if not paths:
@@ -41,7 +41,7 @@ def open_tfrecords(pattern: str, max_pixels: int) -> Source:
 
 
 def read_tfrecord(path: str, max_pixels: int, look: Look = decode) -> Iterator[Entry]:
-    """Yields the images of a TFRecord file as records without labels; of copies among them, the first."""
+    """Yields the images of a TFRecord file as records without labels; copies of an image are quarantined."""
     return without_copies(in_order(functools.partial(_entry, max_pixels=max_pixels, look=look), read_frames(path)))
 
 
@@ -53,12 +53,12 @@ def _entry(frame: tuple[str, bytes | Quarantined], max_pixels: int, look: Look) 
     known = next((values[key] for key in _NAMES if values.get(key)), b"")
     name = f"{name} ({known.decode('utf-8', 'backslashreplace')})" if known else name
     if _IMAGE not in values:
-        return Quarantined(name, f"is no tf.train.Example with {_IMAGE}")
+        return Quarantined(name, f"is not a tf.train.Example with {_IMAGE}")
     return to_record(name, values[_IMAGE], max_pixels, look)
 
 
 def _texts(serialized: bytes) -> Mapping[str, bytes]:
-    """Returns the first value of each feature of bytes; none where these bytes are no example."""
+    """Returns the first value of each feature of bytes; empty where the data is not an example."""
     try:
         features = tf.train.Example.FromString(serialized).features.feature
     except DecodeError:
@@ -67,13 +67,13 @@ def _texts(serialized: bytes) -> Mapping[str, bytes]:
 
 
 def _sample(path: str) -> list[int]:
-    """Returns the sizes on disk of a file's first records; the first one must have an image."""
+    """Returns the sizes in bytes of a file's first records; the first record must have an image."""
     sizes: list[int] = []
     for _, frame in itertools.islice(read_frames(path), _SAMPLE):
         if isinstance(frame, Quarantined):
             if not sizes:
                 raise UserError(
-                    f"{path}: is no TFRecord, or damaged from the start ({frame.reason}); leave it out of the glob"
+                    f"{path}: is not a TFRecord, or damaged from the start ({frame.reason}); leave it out of the glob"
                 )
             break
         if not sizes and _IMAGE not in (values := _texts(frame)):

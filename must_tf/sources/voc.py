@@ -1,4 +1,4 @@
-"""PASCAL VOC (Everingham et al.): boxes of 2007 and 2012, and segmentation of 2012, in the folders of the devkit."""
+"""Reads PASCAL VOC (Everingham et al.) in the devkit's layout: boxes of 2007 and 2012, and segmentation of 2012."""
 
 import functools
 from pathlib import Path
@@ -9,7 +9,7 @@ from PIL import Image
 
 from must_tf.errors import UserError
 from must_tf.records import Record
-from must_tf.sources.layout import Layout, existing, of_image_size, pixel_boxes, split_spec
+from must_tf.sources.layout import Layout, existing, pixel_boxes, require_image_size, split_spec
 from must_tf.tasks import Detection, Segmentation
 from must_tf.tasks.detection import DIFFICULT
 
@@ -30,16 +30,16 @@ _GET = (
 def find_voc(spec: str) -> Layout:
     """Finds `FOLDER/Main/LIST` (boxes) or `FOLDER/Segmentation/LIST`: the images of FOLDER/ImageSets/.../LIST.txt.
 
-    Boxes are of whole pixels counted from 1, both ends included; here they become edges. Boxes that are marked as
-    difficult are ignored, as in the official evaluation: neither found nor missed. Of a segmentation, 255 (borders, and
-    what is hard to tell) is ignored.
+    VOC gives boxes as whole pixels, counted from 1 and with both ends included; here they become edges. Boxes marked as
+    difficult are ignored as in the official evaluation: they count neither as found nor as missed. In a segmentation,
+    255 (borders and ambiguous pixels) is ignored.
 
     Raises:
-      UserError: no such list, with where to get it.
+      UserError: the list is missing; the error says where to get it.
     """
     folder, (kind, name) = split_spec("voc", spec, 2, _GET)
     if kind not in ("Main", "Segmentation"):
-        raise UserError(f"voc:{spec}: a list of {kind!r} received; expected .../Main/LIST or .../Segmentation/LIST")
+        raise UserError(f"voc:{spec}: {kind!r} received; expected .../Main/LIST or .../Segmentation/LIST")
     listed = existing(folder / "ImageSets" / kind / f"{name}.txt", f"voc:{spec}", _GET)
     ids = [line.split()[0] for line in listed.read_text().splitlines() if line.strip()]
     labels, suffix = ("Annotations", "xml") if kind == "Main" else ("SegmentationClass", "png")
@@ -53,12 +53,12 @@ def find_voc(spec: str) -> Layout:
 
 
 def read_boxes(record: Record, source: str) -> dict[str, np.ndarray]:
-    """Returns the boxes of an XML file, difficult ones as ignored; those of parts of a person are no objects."""
+    """Returns the boxes of an XML file; difficult boxes are ignored, and boxes of body parts are left out."""
     corners, classes, ignore = [], [], []
     for thing in ElementTree.fromstring(Path(source).read_bytes()).findall("object"):
         name = thing.findtext("name", "")
         if name not in CLASSES:
-            raise ValueError(f"{source}: an object {name!r} is none of the {len(CLASSES)} classes")
+            raise ValueError(f"{source}: object {name!r} is not one of the {len(CLASSES)} classes")
         xmin, ymin, xmax, ymax = (
             float(thing.findtext(f"bndbox/{side}", "nan")) for side in ("xmin", "ymin", "xmax", "ymax")
         )
@@ -69,12 +69,12 @@ def read_boxes(record: Record, source: str) -> dict[str, np.ndarray]:
 
 
 def read_mask(record: Record, source: str, num_classes: int) -> np.ndarray:
-    """Returns the classes of a palette's PNG [H, W]: the indices, not the colors; 255 is ignored."""
+    """Returns the classes [H, W] of a palette PNG: the indices, not the colors; 255 is ignored."""
     with Image.open(source) as image:
         if image.mode not in ("P", "L"):
-            raise ValueError(f"{source}: is {image.mode}, expected a palette's indices: colors cannot be read back")
+            raise ValueError(f"{source}: has mode {image.mode}, expected the indices of a palette, not its colors")
         mask = np.asarray(image)
     strange = mask[(mask >= num_classes) & (mask != 255)]
     if strange.size:
-        raise ValueError(f"{source}: a class {strange[0]} of {num_classes}")
-    return of_image_size(mask.astype(np.int64), record)
+        raise ValueError(f"{source}: class {strange[0]} found, expected 0 to {num_classes - 1}")
+    return require_image_size(mask.astype(np.int64), record)

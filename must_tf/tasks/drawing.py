@@ -1,4 +1,4 @@
-"""What the tasks' pictures are made of: colors, captions, boxes, overlays. Text and lines grow with the image."""
+"""Draws labels on images: colors, captions, boxes and overlays; text and lines scale with the image."""
 
 import colorsys
 from collections.abc import Sequence
@@ -7,12 +7,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 _TEXT = 0.055  # height of text as a share of the image's mean side
-_LEAST = 10  # pixels
-_REGION = 0.02  # share of the image from which on a region is named
+_MIN_TEXT = 10  # smallest height of text in pixels
+_MIN_REGION = 0.02  # a region is named if it covers at least this share of the image
 
 
 def colors(count: int) -> np.ndarray:
-    """Returns `count` colors that differ well, uint8 [count, 3]: steps of the golden angle around the hues."""
+    """Returns `count` distinct colors, uint8 [count, 3], whose hues differ by the golden angle."""
     hues = (0.58 + np.arange(count) * 0.61803398875) % 1
     rgb = [colorsys.hsv_to_rgb(hue, 0.5 + 0.35 * (i % 2), 0.95 - 0.25 * (i % 3 == 2)) for i, hue in enumerate(hues)]
     return (np.array(rgb).reshape(-1, 3) * 255).astype(np.uint8)
@@ -31,7 +31,7 @@ def caption(image: np.ndarray, text: str) -> np.ndarray:
 
 
 def boxes(image: np.ndarray, boxes: np.ndarray, classes: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Draws boxes [N, 4] (fractions, ymin xmin ymax xmax) with their class names, a color a class."""
+    """Draws boxes [N, 4] (fractions, ymin xmin ymax xmax) with their class names, one color per class."""
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
     palette = colors(len(names))
@@ -42,22 +42,24 @@ def boxes(image: np.ndarray, boxes: np.ndarray, classes: np.ndarray, names: Sequ
     ]
     for corner, cls in zip(corners, classes, strict=True):
         draw.rectangle(corner, outline=_rgb(palette[cls]), width=line)
-    for (left, top, *_), cls in zip(corners, classes, strict=True):  # after all boxes, so that no line crosses a name
+    for (left, top, *_), cls in zip(
+        corners, classes, strict=True
+    ):  # names after all boxes, so that no line crosses a name
         _tag(canvas, draw, left, top - 1.3 * _font(canvas).size, names[cls], _rgb(palette[cls]))
     return np.asarray(canvas)
 
 
 def regions(image: np.ndarray, mask: np.ndarray, valid: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Lays a color a class over the valid pixels of a mask [H, W], and names each class where it is thickest."""
+    """Overlays the valid pixels of a mask [H, W] with one color per class, and writes each class name on its region."""
     palette = colors(len(names))
     canvas = Image.fromarray(overlay(image, palette[np.where(valid, mask, 0)], valid))
     draw = ImageDraw.Draw(canvas)
     font = _font(canvas)
     for cls in np.unique(mask[valid]):
         inside = (mask == cls) & valid
-        if inside.mean() < _REGION:
+        if inside.mean() < _MIN_REGION:
             continue
-        y, x = _thickest(inside)
+        y, x = _densest_point(inside)
         width = font.getlength(names[cls]) + 0.6 * font.size
         _tag(canvas, draw, x - width / 2, y - 0.65 * font.size, names[cls], _rgb(palette[cls]))
     return np.asarray(canvas)
@@ -69,8 +71,8 @@ def overlay(image: np.ndarray, color_map: np.ndarray, valid: np.ndarray, alpha: 
     return mixed.astype(np.uint8)
 
 
-def _thickest(inside: np.ndarray) -> tuple[int, int]:
-    """Returns row and column of the point of a region [H, W] that has most of the region around it."""
+def _densest_point(inside: np.ndarray) -> tuple[int, int]:
+    """Returns row and column of the point of a region, bool [H, W], that has most of the region around it."""
     radius = max(sum(inside.shape) // 10, 1)
     padded = np.pad(inside, 2 * radius).astype(np.uint8) * 255
     blurred = np.asarray(Image.fromarray(padded).filter(ImageFilter.GaussianBlur(radius)), int)
@@ -82,7 +84,7 @@ def _thickest(inside: np.ndarray) -> tuple[int, int]:
 def _tag(
     canvas: Image.Image, draw: ImageDraw.ImageDraw, left: float, top: float, text: str, color: tuple[int, ...]
 ) -> None:
-    """Writes a word on a patch of a color, moved into the image where it would stick out."""
+    """Writes a word on a colored patch, which is moved into the image if it reaches beyond it."""
     font = _font(canvas)
     width, height = font.getlength(text) + 0.6 * font.size, 1.3 * font.size
     left = min(max(left, 0), max(canvas.width - width, 0))
@@ -94,7 +96,7 @@ def _tag(
 
 
 def _font(canvas: Image.Image) -> ImageFont.FreeTypeFont:
-    size = max(round(_TEXT * (canvas.width + canvas.height) / 2), _LEAST)
+    size = max(round(_TEXT * (canvas.width + canvas.height) / 2), _MIN_TEXT)
     return ImageFont.load_default(size)  # type: ignore[return-value]
 
 

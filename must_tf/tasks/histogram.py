@@ -1,4 +1,4 @@
-"""Counts of values by range, which add up over a dataset."""
+"""Histograms whose counts can be summed over a dataset."""
 
 import itertools
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ TENTHS = tuple(i / 10 for i in range(11))
 
 
 def histogram(values: Any, edges: Sequence[float], weight: float = 1.0, whole: bool = False) -> dict[str, float]:
-    """Returns {range: weight of the values in it}, the ranges in order; those beyond the edges fall into the last ones.
+    """Returns {range: total weight of its values}, in order; values beyond the edges count in the outermost ranges.
 
     Args:
-      values: of any shape.
-      edges: ascending; a range holds its lower edge and not its upper one. The last one may be infinite.
-      weight: of each value.
+      values: an array of any shape.
+      edges: ascending edges; a range includes its lower edge and excludes its upper edge. The last may be infinite.
+      weight: weight of each value.
       whole: whether values and edges are whole numbers.
     """
     inside = np.clip(np.asarray(values, np.float64).ravel(), edges[0], np.nextafter(edges[-1], -np.inf))

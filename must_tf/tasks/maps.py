@@ -1,4 +1,4 @@
-"""What kinds share whose labels are maps: a value for each pixel."""
+"""Helpers of kinds whose labels are maps, with a value for each pixel."""
 
 from typing import Any
 
@@ -7,21 +7,21 @@ import tensorflow as tf
 
 
 def decode_or(encoded: tf.Tensor, decode: Any, absent: Any) -> tf.Tensor:
-    """Decodes bytes, or makes the empty value where there are none."""
+    """Returns `decode(encoded)`, or `absent()` where `encoded` is empty."""
     return tf.cond(tf.strings.length(encoded) > 0, lambda: decode(encoded), absent)
 
 
 def per_image_mean(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """The weighted mean of each image's values, [batch, ...] → [batch]; 0 where all weights are 0."""
+    """Returns the weighted mean of each image's values, [batch, ...] → [batch]; 0 where all weights are 0."""
     values, weights = tf.cast(values, tf.float32), tf.cast(weights, tf.float32)
     axes = list(range(1, len(values.shape)))
-    # A value that does not count may be anything, NaN too: it must not be multiplied.
+    # A value of weight 0 may be NaN, so it must not be multiplied.
     values = tf.where(weights > 0, values, 0.0)
     return tf.math.divide_no_nan(tf.reduce_sum(values * weights, axes), tf.reduce_sum(weights, axes))
 
 
 def wrong_size(values: np.ndarray, height: int, width: int) -> list[str]:
-    """Says it where a map [h, w, ...] is not of its image's size."""
+    """Returns a message if a map [h, w, ...] does not have the size of its image, and else an empty list."""
     if values.shape[:2] == (height, width):
         return []
     return [f"a map of {values.shape[0]}x{values.shape[1]} on an image of {height}x{width}"]

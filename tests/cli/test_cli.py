@@ -276,7 +276,7 @@ def test_damaged_shard_ends_training_with_a_remedy(fails, config, data, tmp_path
     [
         ("nowhere", ["nowhere", "no such folder"]),
         ("empty", ["empty", "holds no image"]),
-        ("broken", ["a.jpg", "is no JPEG"]),
+        ("broken", ["a.jpg", "is not a JPEG"]),
     ],
 )
 def test_images_that_are_none(fails, classifier_run, tmp_path, images, words):

@@ -45,14 +45,14 @@ def must(capsys):
 def test_plan_prints_an_estimate_and_writes_nothing(must, folder, tmp_path, toy_run):
     before = sorted(tmp_path.rglob("*"))
     code, out, err = must(f"--images={folder}", f"--teachers=depth=student:{toy_run}", "--batch_size=2", "--plan")
-    assert code == 0 and not err and "5 images at" in out and "bytes an image" in out
+    assert code == 0 and not err and "5 images at" in out and "bytes per image" in out
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_plan_says_what_several_processes_take(must, folder, classifier_run):
     argv = (f"--images={folder}", f"--teachers=scene=student:{classifier_run}", "--plan")
     code, out, _ = must(*argv, "--processes=3")
-    assert code == 0 and "at the peak of one process" in out
+    assert code == 0 and "of peak memory per process" in out
     assert "3 processes take 3 times the memory, and at best 1/3 of the time" in out
     assert "each worker of Beam" in must(*argv, "--runner=beam")[1]
 
@@ -222,8 +222,8 @@ def test_flags_choose_the_runner(must, received, classifier_run):
         (["--beam_options=--runner=FlinkRunner"], "--beam_options: received without --runner=beam"),
         (["--runner=beam", "--processes=2"], "--processes: is of --runner=local"),
         (["--runner=beam", "--beam_options=--runner=FlinkRuner"], "--beam_options: Unexpected pipeline runner"),
-        (["--out=gs://bucket/x"], "--out=gs://bucket/x: is no path"),
-        (["--out=gs://bucket/x", "--preview=2"], "--out=gs://bucket/x: is no path"),
+        (["--out=gs://bucket/x"], "--out=gs://bucket/x: is not a local path"),
+        (["--out=gs://bucket/x", "--preview=2"], "--out=gs://bucket/x: is not a local path"),
         (["--teachers=scene=studnt:x"], "did you mean 'student'"),
     ],
 )

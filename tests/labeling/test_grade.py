@@ -14,7 +14,7 @@ MASK = Segmentation("stuff", ("floor", "table", "chair"))
 
 
 def plane(normal, height, width, field):
-    """The metric depth of a plane through (0, 0, 3)."""
+    """Returns the metric depth [height, width] of a plane through (0, 0, 3), for a field of view in degrees."""
     focal = max(height, width) / 2 / np.tan(np.radians(field) / 2)
     y, x = np.mgrid[:height, :width] + 0.5
     rays = np.stack([(x - width / 2) / focal, (y - height / 2) / focal, np.ones((height, width))], -1)
@@ -27,7 +27,7 @@ def unit(*vector):
 
 @pytest.mark.parametrize("normal", [unit(0, 0, -1), unit(0.3, -0.2, -1), unit(-0.5, 0.4, -1)])
 @pytest.mark.parametrize("size", [(24, 32), (40, 20)])
-def test_a_plane_has_its_normal_everywhere(normal, size):
+def test_normals_of_a_planes_depth_are_the_planes_normal(normal, size):
     found = normals_of_depth(plane(normal, *size, 60), 60)
     assert not found[0].any() and not found[:, -1].any()
     np.testing.assert_allclose(found[1:-1, 1:-1], np.broadcast_to(normal, (size[0] - 2, size[1] - 2, 3)), atol=1e-6)
@@ -43,7 +43,7 @@ def test_edges_and_holes_have_no_normal():
 
 
 @pytest.mark.parametrize("field", [40, 60, 90])
-def test_the_field_of_view_is_found(field):
+def test_fit_field_of_view_recovers_the_field_of_view(field):
     normal = unit(0.5, -0.3, -1)
     found, rebuilt, best = fit_field_of_view(np.tile(normal, (300, 200, 1)), plane(normal, 300, 200, field))
     assert best == field and max(found.shape) <= 128
@@ -57,7 +57,7 @@ def grades(tasks, *labels):
     return grader.result()
 
 
-def test_rendered_rooms_agree_with_themselves_and_not_with_their_mirror_image():
+def test_depth_of_rendered_rooms_agrees_with_their_normals_and_not_with_mirrored_ones():
     tasks = (Normals("normals"), Depth("depth"))
     samples = [render(WORLDS["downstream_normals"], 0, i, 64) for i in range(3)]
     (true,) = grades(tasks, *({"normals": s.normals, "depth": s.depth} for s in samples))
@@ -68,7 +68,7 @@ def test_rendered_rooms_agree_with_themselves_and_not_with_their_mirror_image():
     assert 0.5 < true.scores["compared"] < 1
 
 
-def test_boxes_that_fit_their_masks():
+def test_boxes_that_fit_their_masks_get_perfect_scores():
     mask = np.zeros((10, 20), int)
     mask[2:6, 4:10] = 2
     sides = {"boxes": np.array([[0.2, 0.2, 0.6, 0.5]]), "classes": np.array([0])}
@@ -85,7 +85,7 @@ def test_boxes_that_fit_their_masks():
         ([0.7, 0.7, 0.9, 0.9], 0, 0, 0),  # elsewhere
     ],
 )
-def test_boxes_that_do_not_fit_their_masks(box, cls, iou, covered):
+def test_boxes_that_do_not_fit_their_masks_get_lower_scores(box, cls, iou, covered):
     mask = np.zeros((10, 20), int)
     mask[2:6, 4:10] = 2
     label = {"things": {"boxes": np.array([box]), "classes": np.array([cls])}, "stuff": mask}
@@ -93,7 +93,7 @@ def test_boxes_that_do_not_fit_their_masks(box, cls, iou, covered):
     assert grade.scores["box_iou"] == pytest.approx(iou) and grade.scores["covered"] == pytest.approx(covered)
 
 
-def test_ignored_pixels_say_nothing():
+def test_ignored_pixels_do_not_count():
     mask = np.full((10, 10), MASK.ignore)
     label = {"boxes": np.array([[0.0, 0.0, 1.0, 1.0]]), "classes": np.array([0])}
     assert grades((BOXES, MASK), {"things": label, "stuff": mask}) == []
@@ -102,7 +102,7 @@ def test_ignored_pixels_say_nothing():
     assert grade.scores["filled"] == 1
 
 
-def test_nothing_in_common_is_no_grade():
+def test_tasks_with_nothing_in_common_get_no_grade():
     other = Segmentation("stuff", ("floor", "wall"))
     inverse = Depth("depth", convention="affine_inverse")
     label = {"boxes": np.array([[0.0, 0.0, 1.0, 1.0]]), "classes": np.array([0])}
@@ -112,20 +112,20 @@ def test_nothing_in_common_is_no_grade():
     assert grades((Normals("normals"), Depth("depth")), {"depth": np.ones((8, 8))}) == []
 
 
-# A teacher against the mirror image
+# Teachers on mirror images
 
 RNG = np.random.default_rng(0)
 IMAGES = [toy.random_image(RNG, *size) for size in toy.SIZES]
 
 
 def left_is_floor(red):
-    """Segmentation by place: no mirror image can agree with it."""
+    """Returns a segmentation that depends on the column alone, so that no mirror image can agree with it."""
     columns = tf.broadcast_to(tf.range(red.shape[2]) < red.shape[2] // 2, tf.shape(red))
     return {"probs": tf.one_hot(tf.cast(columns, tf.int32), 3)}
 
 
 def vectors(red, odd):
-    """Normals that lean along the slope of brightness, and so turn with the image if odd; otherwise to the right."""
+    """Returns normals that lean along the gradient of brightness; if not `odd`, always to the right."""
     padded = tf.pad(red, [[0, 0], [0, 0], [1, 1]], "SYMMETRIC")
     slope = padded[:, :, 2:] - padded[:, :, :-2]
     x = slope if odd else tf.abs(slope) + 1
@@ -133,7 +133,7 @@ def vectors(red, odd):
 
 
 @pytest.mark.parametrize("resize", ["fit", "stretch", "crop"])
-def test_what_depends_on_color_alone_agrees_with_the_mirror_image(resize):
+def test_teacher_that_depends_on_color_alone_agrees_with_itself_on_mirror_images(resize):
     segmenter, classifier = toy.segmenter(), toy.classifier()
     depth = toy.FakeTeacher(toy.DEPTH, lambda red: {"depth": red[..., tf.newaxis] + 1})
     for teacher, metric in ((segmenter, "mIoU"), (classifier, "top1"), (depth, "delta1")):
@@ -141,7 +141,7 @@ def test_what_depends_on_color_alone_agrees_with_the_mirror_image(resize):
         assert flip_agreement(teacher, IMAGES)[metric] == pytest.approx(1)
 
 
-def test_images_of_which_a_teacher_says_nothing_finite_are_told():
+def test_share_of_images_with_outputs_that_are_not_finite_is_reported():
     def rule(red):
         return {"depth": tf.where(red < tf.reduce_max(red[:1]), red, np.nan)[..., tf.newaxis] + 1}
 
@@ -150,11 +150,11 @@ def test_images_of_which_a_teacher_says_nothing_finite_are_told():
     assert "not_finite" not in flip_agreement(toy.segmenter(), IMAGES)
 
 
-def test_what_depends_on_the_side_does_not():
+def test_teacher_that_depends_on_the_column_does_not_agree():
     assert flip_agreement(toy.FakeTeacher(toy.STUFF, left_is_floor), IMAGES)["mIoU"] < 0.1
 
 
-def test_vectors_turn_with_the_image():
+def test_vectors_are_mirrored_with_the_image():
     turning = toy.FakeTeacher(toy.NORMALS, lambda red: vectors(red, odd=True))
     fixed = toy.FakeTeacher(toy.NORMALS, lambda red: vectors(red, odd=False))
     images = [toy.random_image(RNG, 64, 64)]
@@ -162,7 +162,7 @@ def test_vectors_turn_with_the_image():
     assert flip_agreement(fixed, images)["within_11.25"] < 0.1
 
 
-def test_boxes_move_with_the_image():
+def test_boxes_are_mirrored_with_the_image():
     def bright_column(red):
         column = tf.cast(tf.argmax(tf.reduce_mean(red, 1), 1), tf.float32) / red.shape[2]
         box = tf.stack([tf.zeros_like(column), column, tf.ones_like(column), column + 1 / red.shape[2]], -1)
@@ -174,7 +174,7 @@ def test_boxes_move_with_the_image():
     assert flip_agreement(toy.FakeTeacher(toy.THINGS, bright_column), [image])["AP50"] == pytest.approx(1)
 
 
-def test_a_student_can_be_asked(classifier_run):
+def test_student_can_be_the_teacher(classifier_run):
 
     scores = flip_agreement(toy.load("scene", f"student:{classifier_run}"), IMAGES[:2])
     assert set(scores) == {"top1"} and 0 <= scores["top1"] <= 1

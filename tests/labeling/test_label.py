@@ -26,7 +26,7 @@ def files(folder):
     return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
-def test_every_image_becomes_a_record_with_labels_of_every_teacher(folder, tmp_path):
+def test_every_image_becomes_a_record_with_the_labels_of_all_teachers(folder, tmp_path):
     manifest = label(folder, [toy.segmenter(), toy.classifier(name="other-2")], tmp_path / "out", 2, 2)
     assert manifest.count == 5 and len(manifest.shards) == 3
     assert manifest.counts == {"stuff": {"fake-1": 5}, "scene": {"other-2": 5}}
@@ -51,7 +51,7 @@ def test_labels_are_in_the_frame_of_the_original_image(tmp_path, size):
     (record,) = open_dataset(tmp_path / "out").records()
     want = (image[..., 0] > 0).astype(int)
     assert record.labels["stuff"].shape == size
-    edge = np.zeros(size, bool)  # within two pixels of the view
+    edge = np.zeros(size, bool)  # pixels within two pixels of the view from an edge
     reach = int(np.ceil(2 * max(size) / 64))
     for value in (height // 4, height // 2):
         edge[max(value - reach, 0) : value + reach] = True
@@ -62,7 +62,7 @@ def test_labels_are_in_the_frame_of_the_original_image(tmp_path, size):
 def test_boxes_are_in_the_frame_of_the_original_image(tmp_path):
     def everything(red):
         count = tf.shape(red)[0]
-        boxes = tf.tile([[[0.0, 0.0, 0.5, 1.0]]], [count, 1, 1])  # what a 40x80 image covers of the view
+        boxes = tf.tile([[[0.0, 0.0, 0.5, 1.0]]], [count, 1, 1])  # the part of the view that a 40x80 image covers
         return {"boxes": boxes, "classes": tf.zeros([count, 1], tf.int32), "scores": tf.ones([count, 1])}
 
     save(tmp_path / "images" / "a.png", Image.fromarray(np.zeros((40, 80, 3), np.uint8)))
@@ -71,7 +71,7 @@ def test_boxes_are_in_the_frame_of_the_original_image(tmp_path):
     np.testing.assert_allclose(record.labels["things"]["boxes"], [[0, 0, 1, 1]])
 
 
-def test_labeling_that_was_killed_half_way_is_finished_with_the_same_bytes(folder, tmp_path, monkeypatch):
+def test_killed_labeling_resumes_to_the_same_bytes(folder, tmp_path, monkeypatch):
     label(folder, [toy.segmenter()], tmp_path / "whole", 2, 2)
     write = must_tf.labeling.shard.write_shard
 
@@ -90,18 +90,18 @@ def test_labeling_that_was_killed_half_way_is_finished_with_the_same_bytes(folde
     assert files(tmp_path / "out") == files(tmp_path / "whole")
 
 
-def test_batch_size_does_not_change_a_byte_of_exact_labels(folder, tmp_path):
+def test_batch_size_does_not_change_the_bytes_of_exact_labels(folder, tmp_path):
     one, five = (label(folder, [toy.segmenter()], tmp_path / str(size), size).shards for size in (1, 5))
     assert one == five
 
 
-def test_other_batch_size_is_refused_as_real_networks_may_round_otherwise(folder, tmp_path):
+def test_resuming_with_another_batch_size_is_refused_because_networks_may_round_differently(folder, tmp_path):
     label(folder, [toy.segmenter()], tmp_path / "out", 1)
     with pytest.raises(UserError, match=r"\(batch_size: 1, now 5\)"):
         label(folder, [toy.segmenter()], tmp_path / "out", 5)
 
 
-def test_finished_labeling_is_not_done_again(folder, tmp_path):
+def test_finished_labeling_is_not_repeated(folder, tmp_path):
     label(folder, [toy.segmenter()], tmp_path / "out")
     before = files(tmp_path / "out")
     teacher = toy.segmenter()
@@ -118,7 +118,7 @@ def test_output_of_another_teacher_or_folder_is_refused(folder, tmp_path):
         label(folder, [toy.segmenter()], tmp_path / "out")
 
 
-def test_license_of_the_images_is_in_the_manifest_and_goes_with_the_records(folder, tmp_path):
+def test_license_of_the_images_is_in_the_manifest_and_is_inherited(folder, tmp_path):
     one = label(folder, [toy.segmenter()], tmp_path / "one", license="CC-BY-4.0")
     assert one.source["license"] == read_manifest(tmp_path / "one").source["license"] == "CC-BY-4.0"
     two = label(tmp_path / "one", [toy.classifier(name="other-2")], tmp_path / "two")
@@ -147,7 +147,7 @@ def test_human_label_wins_and_pseudo_label_is_replaced(tmp_path):
     assert human.encoded == records[0].encoded
 
 
-def test_labels_of_other_tasks_and_their_teachers_stay(folder, tmp_path):
+def test_labels_of_other_tasks_and_their_teachers_are_kept(folder, tmp_path):
     label(folder, [toy.classifier(name="first-1")], tmp_path / "one")
     manifest = label(tmp_path / "one", [toy.segmenter()], tmp_path / "two")
     assert manifest.counts == {"scene": {"first-1": 5}, "stuff": {"fake-1": 5}}
@@ -155,7 +155,7 @@ def test_labels_of_other_tasks_and_their_teachers_stay(folder, tmp_path):
     assert origins == set(manifest.teachers)  # each origin that is not human is a teacher in the manifest
 
 
-def test_records_whose_classes_are_others_are_refused(tmp_path):
+def test_records_with_other_classes_are_refused(tmp_path):
     toy.write_dataset(tmp_path / "records", [toy.record(np.zeros((8, 8, 3), np.uint8), {"scene": 2})], [toy.SCENE], 1)
     other = toy.classifier()
     other.task = toy.Classification("scene", ("a", "b"))
@@ -163,7 +163,7 @@ def test_records_whose_classes_are_others_are_refused(tmp_path):
         label(tmp_path / "records", [other], tmp_path / "out")
 
 
-def test_image_on_which_a_teacher_fails_is_quarantined(folder, tmp_path):
+def test_image_with_outputs_that_are_not_finite_is_quarantined(folder, tmp_path):
     def broken(red):
         bad = tf.reduce_mean(red, [1, 2], keepdims=True)[..., tf.newaxis] > 0.5
         return {"depth": tf.where(bad, np.nan, 1.0 + red[..., tf.newaxis])}
@@ -180,14 +180,14 @@ def unsure(red):
     return {"probs": tf.fill([*red.shape, 3], 1 / 3)}
 
 
-def test_teacher_without_one_label_is_told_now_and_again(folder, tmp_path):
+def test_teacher_that_gives_no_label_is_an_error_also_when_resumed(folder, tmp_path):
     for _ in range(2):
         with pytest.raises(UserError, match=f"{tmp_path}/out: teacher fake-1 gave no label of task 'stuff' at all"):
             label(folder, [toy.FakeTeacher(toy.STUFF, unsure)], tmp_path / "out")
 
 
 def detector(*rows, score=1.0, **fields):
-    """A teacher that sees the same boxes in every image."""
+    """Returns a teacher that predicts the same boxes for every image."""
 
     def rule(red):
         count = tf.shape(red)[0]
@@ -198,7 +198,7 @@ def detector(*rows, score=1.0, **fields):
     return toy.FakeTeacher(toy.THINGS, rule, **fields)
 
 
-def test_detector_without_one_box_is_told_with_what_to_do_about_it(folder, tmp_path):
+def test_detector_that_finds_no_box_is_an_error_with_a_remedy(folder, tmp_path):
     for _ in range(2):
         with pytest.raises(
             UserError, match=r"fake-1 found nothing for task 'things' in 5 images; .*min_score \(now 0.5"
@@ -209,7 +209,7 @@ def test_detector_without_one_box_is_told_with_what_to_do_about_it(folder, tmp_p
     assert label(folder, [detector((0, 0, 1, 1), score=0.6)], tmp_path / "other").empty == {"things": {}}
 
 
-def test_labels_of_others_do_not_hide_a_teacher_that_gave_none(tmp_path):
+def test_human_labels_do_not_hide_a_teacher_that_finds_nothing(tmp_path):
     images = [np.full((64, 64, 3), value, np.uint8) for value in (0, 9)]
     known = {"things": {"boxes": np.array([[0, 0, 1, 1]], np.float32), "classes": np.array([0])}}
     toy.write_dataset(tmp_path / "some", [toy.record(images[0], known), toy.record(images[1])], [toy.THINGS], 1)
@@ -219,7 +219,7 @@ def test_labels_of_others_do_not_hide_a_teacher_that_gave_none(tmp_path):
     assert label(tmp_path / "all", [detector()], tmp_path / "unasked").counts == {"things": {HUMAN: 2}}
 
 
-def test_image_whose_label_cannot_be_is_quarantined(folder, tmp_path):
+def test_image_with_an_invalid_label_is_quarantined(folder, tmp_path):
     def logits(red):
         value = tf.reduce_mean(red, [1, 2])[:, tf.newaxis] - 0.9
         return {"probs": tf.concat([value, value + 1, value + 1], 1)}
@@ -228,11 +228,11 @@ def test_image_whose_label_cannot_be_is_quarantined(folder, tmp_path):
     manifest = label(folder, [toy.FakeTeacher(toy.SCENE, logits)], tmp_path / "out", max_bad=0.9)
     assert manifest.count == 1 and len(manifest.quarantined) == 5
     assert "0.png" in manifest.quarantined[0]["name"]
-    assert "teacher fake-1 gave no possible label: task 'scene': negative" in manifest.quarantined[0]["reason"]
+    assert "teacher fake-1 gave an invalid label: task 'scene': negative" in manifest.quarantined[0]["reason"]
     assert verify(open_dataset(tmp_path / "out")).problems == []
 
 
-def test_image_of_which_a_teacher_is_unsure_is_a_record_without_that_label(folder, tmp_path):
+def test_image_that_a_teacher_is_unsure_about_is_a_record_without_its_label(folder, tmp_path):
     def sometimes(red):
         sure = tf.reduce_mean(red, [1, 2], keepdims=True)[..., tf.newaxis] > 0.9
         return {"probs": tf.where(sure, tf.one_hot(tf.ones_like(red, tf.int32), 3), 1 / 3)}
@@ -249,10 +249,10 @@ def test_more_bad_images_than_allowed_stop_the_run_until_they_are_allowed(folder
         label(folder, [toy.segmenter()], tmp_path / "out", max_bad=0.1)
     teacher = toy.segmenter()
     assert label(folder, [teacher], tmp_path / "out", max_bad=0.2).count == 5
-    assert not teacher.shapes  # what was written stayed
+    assert not teacher.shapes  # the finished shard was kept
 
 
-def test_duplicates_are_kept_out_counted_and_not_held_against_the_images(folder, tmp_path):
+def test_duplicates_are_left_out_and_do_not_count_as_bad(folder, tmp_path):
     for i in range(5):
         (folder / f"copy {i}.png").write_bytes((folder / "0.png").read_bytes())
     manifest = label(folder, [toy.segmenter()], tmp_path / "out")
@@ -260,13 +260,13 @@ def test_duplicates_are_kept_out_counted_and_not_held_against_the_images(folder,
     assert [entry["reason"].partition("of")[0] for entry in manifest.quarantined] == ["duplicate "] * 5
 
 
-def test_two_runs_do_not_work_in_one_folder(folder, tmp_path):
+def test_second_run_in_a_folder_in_use_is_refused(folder, tmp_path):
     with file_tools.locked(tmp_path / "out"), pytest.raises(UserError, match=f"{tmp_path / 'out'}: another run"):
         label(folder, [toy.segmenter()], tmp_path / "out")
     assert label(folder, [toy.segmenter()], tmp_path / "out").count == 5
 
 
-def test_teacher_added_later_gives_what_both_would_have_given_at_once(folder, tmp_path):
+def test_labeling_in_two_runs_gives_the_bytes_of_one_run_with_both_teachers(folder, tmp_path):
     label(folder, [toy.segmenter(), toy.classifier(name="other-2")], tmp_path / "both")
     label(folder, [toy.segmenter()], tmp_path / "one")
     label(tmp_path / "one", [toy.classifier(name="other-2")], tmp_path / "two")
@@ -274,7 +274,7 @@ def test_teacher_added_later_gives_what_both_would_have_given_at_once(folder, tm
     assert both.read_bytes() == two.read_bytes()
 
 
-def test_what_an_earlier_run_quarantined_stays_listed_and_is_not_held_against_a_later_one(folder, tmp_path):
+def test_images_quarantined_by_an_earlier_run_stay_listed_and_do_not_count_as_bad(folder, tmp_path):
     (folder / "text.jpg").write_text("no image")
     (folder / "copy.png").write_bytes((folder / "4.png").read_bytes())
     first = label(folder, [toy.segmenter()], tmp_path / "one", 2, 4, max_bad=0.3)
@@ -284,58 +284,58 @@ def test_what_an_earlier_run_quarantined_stays_listed_and_is_not_held_against_a_
     assert len(names) == 2 and names == [entry["name"] for entry in later.quarantined]
     assert later.quarantined == last.quarantined and later.count == first.count == 5
     reasons = {Path(entry["name"]).name: entry["reason"] for entry in later.quarantined}
-    assert reasons["text.jpg"].startswith("by an earlier run: is no JPEG")
+    assert reasons["text.jpg"].startswith("by an earlier run: is not a JPEG")
     assert reasons["copy.png"].startswith("by an earlier run: duplicate of ")
     assert [len(shard.quarantined) for shard in later.shards] == [len(shard.quarantined) for shard in first.shards]
 
 
 @pytest.mark.parametrize("what", ["nothing", "empty", "unreadable"])
-def test_no_image_is_refused_naming_the_folder(tmp_path, what):
+def test_source_without_readable_images_is_refused_by_name(tmp_path, what):
     where = tmp_path / what
     if what != "nothing":
         where.mkdir()
     if what == "unreadable":
         (where / "a.jpg").write_text("not an image")
-    with pytest.raises(UserError, match=what if what != "unreadable" else r"a\.jpg: is no JPEG"):
+    with pytest.raises(UserError, match=what if what != "unreadable" else r"a\.jpg: is not a JPEG"):
         label(where, [toy.segmenter()], tmp_path / "out")
 
 
 @pytest.mark.parametrize("out", ["taken", "taken/below"])
 def test_output_that_is_a_file_is_refused(folder, tmp_path, out):
     (tmp_path / "taken").write_text("mine")
-    with pytest.raises(UserError, match=f"{out}: taken is a file; expected a folder"):
+    with pytest.raises(UserError, match=f"{out}: taken is a file; expected a new folder"):
         label(folder, [toy.segmenter()], tmp_path / out)
     assert (tmp_path / "taken").read_text() == "mine"
 
 
 def test_no_teacher_is_refused(folder, tmp_path):
-    with pytest.raises(UserError, match="no teacher"):
+    with pytest.raises(UserError, match="has no labels, so a teacher must make them"):
         label(folder, [], tmp_path / "out")
 
 
 @pytest.mark.parametrize("what", ["url", "file", "others", "arguments", "locked", "misspelled", "no teacher"])
-def test_what_can_be_told_at_once_is_told_before_teachers_are_loaded(what, folder, tmp_path, monkeypatch):
+def test_errors_that_need_no_teacher_are_raised_before_teachers_are_loaded(what, folder, tmp_path, monkeypatch):
     def load():
         raise AssertionError("loaded")
 
     images, teachers, out = folder, load, tmp_path / "out"
     if what == "url":
         monkeypatch.chdir(tmp_path)
-        out, said = "gs://bucket/x", "--out=gs://bucket/x: is no path; mount the bucket"
+        out, message = "gs://bucket/x", "--out=gs://bucket/x: is not a local path; mount the bucket"
     elif what == "file":
         out.touch()
-        said = "out is a file"
+        message = "out is a file"
     elif what == "others":
-        out, said = folder, "holds other files"
+        out, message = folder, "holds other files"
     elif what == "arguments":
         label(folder, [toy.segmenter()], out, 7)
-        said = "batch_size: 7, now 32"
+        message = "batch_size: 7, now 32"
     elif what == "locked":
-        said = "another run is at work"
+        message = "another run is at work"
     elif what == "misspelled":
-        images, said = tmp_path / "imges", "imges: no such folder or file"
+        images, message = tmp_path / "imges", "imges: no such folder or file"
     else:
-        teachers, said = [], "no teacher to make any"
+        teachers, message = [], "has no labels, so a teacher must make them"
     if what not in ("misspelled", "no teacher"):
         monkeypatch.setattr(must_tf.labeling.run, "open_source", load)
     before = sorted(tmp_path.rglob("*"))
@@ -343,7 +343,7 @@ def test_what_can_be_told_at_once_is_told_before_teachers_are_loaded(what, folde
         if what == "locked":
             stack.enter_context(file_tools.locked(out))
             before = sorted(tmp_path.rglob("*"))
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             label(images, teachers, out)
         assert sorted(tmp_path.rglob("*")) == before
 
@@ -351,7 +351,7 @@ def test_what_can_be_told_at_once_is_told_before_teachers_are_loaded(what, folde
 # Teachers
 
 
-def test_manifest_tells_all_of_a_foreign_teacher(folder, tmp_path):
+def test_manifest_describes_a_foreign_teacher_completely(folder, tmp_path):
     model = tf_keras.Sequential(
         [tf_keras.layers.InputLayer((16, 24, 3)), tf_keras.layers.GlobalAveragePooling2D(), tf_keras.layers.Softmax()]
     )
@@ -362,16 +362,16 @@ def test_manifest_tells_all_of_a_foreign_teacher(folder, tmp_path):
     teachers = toy.load_all([f"color=keras:{tmp_path}/mean.keras"])
     manifest = label(folder, teachers, tmp_path / "out")
     assert manifest.counts == {"color": {teachers[0].id: 5}}
-    told = json.loads((tmp_path / "out" / "manifest.json").read_text())["teachers"][teachers[0].id]
-    assert told["sha256"] == file_tools.sha256(tmp_path / "mean.keras")
-    assert (told["license"], told["source"], told["input_size"]) == ("CC0-1.0", "this test", [16, 24])
-    assert told["libraries"] and {name: told["card"].get(name) for name in card} == card
+    teacher = json.loads((tmp_path / "out" / "manifest.json").read_text())["teachers"][teachers[0].id]
+    assert teacher["sha256"] == file_tools.sha256(tmp_path / "mean.keras")
+    assert (teacher["license"], teacher["source"], teacher["input_size"]) == ("CC0-1.0", "this test", [16, 24])
+    assert teacher["libraries"] and {name: teacher["card"].get(name) for name in card} == card
     (record, *_) = open_dataset(tmp_path / "out").records()
     assert record.labels["color"].sum() == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize(
-    ("texts", "said"),
+    ("texts", "message"),
     [
         (["depth"], "'depth' received, expected TASK=FORMAT:PATH"),
         (["=student:x"], "expected TASK=FORMAT:PATH"),
@@ -383,12 +383,12 @@ def test_manifest_tells_all_of_a_foreign_teacher(folder, tmp_path):
         (["depth=student:/nowhere"], "/nowhere: no such folder"),
     ],
 )
-def test_wrong_teachers_are_refused(texts, said):
-    with pytest.raises(UserError, match=said):
+def test_wrong_teachers_are_refused(texts, message):
+    with pytest.raises(UserError, match=message):
         toy.load_all(texts)
 
 
-def test_student_serves_its_tasks_by_name(toy_run):
+def test_student_is_a_teacher_of_its_tasks_by_name(toy_run):
     teacher = toy.load("depth", f"student:{toy_run}")
     assert (teacher.task, teacher.input_size) == (toy.DEPTH, toy.VIEW)
     assert teacher(np.zeros([1, *toy.VIEW, 3], np.uint8))["depth"].shape == (1, *toy.VIEW, 1)
@@ -396,22 +396,22 @@ def test_student_serves_its_tasks_by_name(toy_run):
         toy.load("dept", f"student:{toy_run}")
 
 
-def test_student_with_one_task_serves_it_under_any_name(classifier_run):
+def test_student_with_one_task_is_a_teacher_of_it_under_any_name(classifier_run):
     teacher = toy.load("other", f"student:{classifier_run}")
     assert teacher.task.name == "other" and teacher.task.class_names == toy.SCENE.class_names
     assert json.loads(json.dumps(teacher.describe()))["task"]["name"] == "other"
 
 
-def test_id_of_a_teacher_is_that_of_its_weights(toy_run, classifier_run):
+def test_id_of_a_student_depends_on_its_weights(toy_run, classifier_run):
     some, same, other = (toy.load("scene", f"student:{where}").id for where in (toy_run, toy_run, classifier_run))
     assert some == same != other
 
 
 def test_real_student_labels_a_folder(folder, toy_run, tmp_path):
     teachers = toy.load_all([f"{task.name}=student:{toy_run}" for task in toy.TASKS if task != toy.STUFF])
-    manifest = label(folder, teachers, tmp_path / "out", 3, allow_empty=True)  # the toy sees no box
+    manifest = label(folder, teachers, tmp_path / "out", 3, allow_empty=True)  # the toy finds no box
     assert manifest.count == 5
     assert verify(open_dataset(tmp_path / "out")).problems == []
     before = files(tmp_path / "out")
-    assert label(folder, teachers, tmp_path / "out", 3, allow_empty=True).count == 5  # taken up, with nothing to do
+    assert label(folder, teachers, tmp_path / "out", 3, allow_empty=True).count == 5  # resumed with nothing to do
     assert files(tmp_path / "out") == before

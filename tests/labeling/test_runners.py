@@ -32,24 +32,24 @@ def teachers(toy_run):
 
 @pytest.fixture
 def local(folder, teachers, tmp_path):
-    """What this process alone writes of five images and one that cannot be read."""
+    """Returns the files that this process alone writes for five images and one that cannot be read."""
     (folder / "text.jpg").write_text("no image")
     label(folder, teachers, tmp_path / "local", 2, 2, max_bad=0.5)
     return files(tmp_path / "local")
 
 
-def test_teacher_travels_as_what_loads_it(teachers):
+def test_pickled_teacher_is_small_and_loads_the_same_teacher(teachers):
     again = pickle.loads(pickle.dumps(teachers[0]))
     assert (again.id, again.task, again.input_size) == (teachers[0].id, teachers[0].task, teachers[0].input_size)
     assert len(pickle.dumps(teachers[0])) < 1000
 
 
-def test_processes_write_the_bytes_of_one(folder, teachers, local, tmp_path):
+def test_several_processes_write_the_same_bytes_as_one(folder, teachers, local, tmp_path):
     label(folder, teachers, tmp_path / "out", 2, 2, max_bad=0.5, runner=lambda jobs: runners.in_processes(jobs, 2))
     assert files(tmp_path / "out") == local
 
 
-def test_beam_writes_the_bytes_of_the_local_runner(folder, teachers, local, tmp_path):
+def test_beam_writes_the_same_bytes_as_one_process(folder, teachers, local, tmp_path):
     label(folder, teachers, tmp_path / "out", 2, 2, max_bad=0.5, runner=runners.with_beam)
     assert files(tmp_path / "out") == local
 
@@ -58,7 +58,7 @@ def test_beam_writes_the_bytes_of_the_local_runner(folder, teachers, local, tmp_
     ("visible", "given"),
     [(None, ["0", "1", "0"]), ("2,3", ["2", "3", "2"]), ("GPU-a,GPU-b,-1", ["GPU-a", "GPU-b", "GPU-a"])],
 )
-def test_workers_share_the_gpus_that_the_command_sees(monkeypatch, visible, given):
+def test_workers_share_the_visible_gpus(monkeypatch, visible, given):
     started = multiprocessing.get_context("spawn").Value("i", 0)
     grown, found = [], []
     monkeypatch.setattr(runners, "share_gpus", lambda: grown.append(os.environ["CUDA_VISIBLE_DEVICES"]))
@@ -73,7 +73,7 @@ def test_workers_share_the_gpus_that_the_command_sees(monkeypatch, visible, give
     assert found == grown == given
 
 
-def test_gpus_are_counted_and_no_more_of_their_memory_is_taken_than_is_needed(monkeypatch):
+def test_share_gpus_counts_gpus_and_sets_memory_growth(monkeypatch):
     grown = []
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [f"{kind} 0", f"{kind} 1"])
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, grows: grown.append((gpu, grows)))
@@ -81,15 +81,15 @@ def test_gpus_are_counted_and_no_more_of_their_memory_is_taken_than_is_needed(mo
 
 
 class Killer:
-    """What reads a shard, and is killed."""
+    """Reads a shard and is killed."""
 
     def __call__(self, look):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_worker_that_is_killed_is_one_line(tmp_path):
+def test_killed_worker_is_an_error_of_one_line(tmp_path):
     plan = Plan(tmp_path / "out", "labeled", "train", (), 1, {})
-    with pytest.raises(UserError, match=r"--processes=1: one of them was killed .*; memory may be short"):
+    with pytest.raises(UserError, match=r"--processes=1: a process was killed or could not start; if memory was short"):
         list(runners.in_processes([Job(plan, 0, Killer(), (), 2)], 1))
 
 
@@ -113,7 +113,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-def test_workers_end_with_the_command_that_is_killed(tmp_path):
+def test_workers_end_when_the_command_is_killed(tmp_path):
     (tmp_path / "command.py").write_text(_COMMAND)
     command = subprocess.Popen([sys.executable, "command.py"], cwd=tmp_path)
     begun = []
@@ -130,7 +130,7 @@ def test_workers_end_with_the_command_that_is_killed(tmp_path):
 
 
 def _lives(process):
-    """Whether a process is there, and has not ended unseen by the one that adopted it."""
+    """Whether a process exists and is not a zombie."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0] != "Z"
     return False
@@ -138,7 +138,7 @@ def _lives(process):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
-def test_command_killed_at_any_moment_ends_as_one_that_ran_through(toy_run, tmp_path, processes):
+def test_command_killed_at_random_moments_resumes_to_the_same_bytes(toy_run, tmp_path, processes):
     (tmp_path / "images").mkdir()
     rng = np.random.default_rng(0)
     for i in range(400):
@@ -146,7 +146,10 @@ def test_command_killed_at_any_moment_ends_as_one_that_ran_through(toy_run, tmp_
     (tmp_path / "images" / "text.jpg").write_text("no image")
     command = [sys.executable, "-m", "must_tf.cli", "label", f"--images={tmp_path / 'images'}", "--images_per_shard=8"]
     command += [f"--teachers={','.join(f'{task.name}=student:{toy_run}' for task in toy.TASKS)}", "--batch_size=4"]
-    command += ["--allow_empty", "--thresholds=stuff.min_score=0"]  # the toy sees no box, and is sure of no pixel
+    command += [
+        "--allow_empty",
+        "--thresholds=stuff.min_score=0",
+    ]  # the toy finds no box and no pixel above the threshold
     subprocess.run([*command, f"--out={tmp_path / 'whole'}"], check=True)
     command += [f"--processes={processes}"]
     kills = 0
@@ -164,57 +167,57 @@ def test_command_killed_at_any_moment_ends_as_one_that_ran_through(toy_run, tmp_
     assert files(tmp_path / "killed") == files(tmp_path / "whole")
 
 
-def test_beam_that_is_not_installed_is_named(folder, teachers, tmp_path, monkeypatch):
+def test_missing_beam_is_an_error_with_the_package_to_install(folder, teachers, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     with pytest.raises(UserError, match=r"must_tf\[beam\]"):
         label(folder, teachers, tmp_path / "out", 2, 2, runner=runners.with_beam)
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "message"),
     [
         ("--runner=FlinkRuner", "Unexpected pipeline runner: FlinkRuner"),
         ("--direct_num_workers=many", "invalid int value: 'many'"),
         ("--runner=DataflowRunner", "project"),
     ],
 )
-def test_options_that_beam_does_not_take_are_one_line(option, said):
-    with pytest.raises(UserError, match=f"--beam_options: .*{said}") as error:
+def test_options_that_beam_rejects_are_an_error_of_one_line(option, message):
+    with pytest.raises(UserError, match=f"--beam_options: .*{message}") as error:
         runners.make_pipeline([option])
     assert "\n" not in str(error.value)
 
 
 class Refuser:
-    """What reads a shard, and finds something that a user can mend."""
+    """Reads a shard and raises an error that a user can correct."""
 
     def __call__(self, look):
-        raise UserError("shard: something is wrong; mend it")
+        raise UserError("shard: something is wrong; correct it")
 
 
-def test_what_a_worker_of_beam_refuses_is_one_line(tmp_path, capfd):
+def test_user_error_of_a_beam_worker_is_raised_as_one_line(tmp_path, capfd):
     plan = Plan(tmp_path / "out", "labeled", "train", (), 1, {})
-    with pytest.raises(UserError, match=r"^shard: something is wrong; mend it$"):
+    with pytest.raises(UserError, match=r"^shard: something is wrong; correct it$"):
         list(runners.with_beam([Job(plan, 0, Refuser(), (), 2)]))
     assert "Traceback" not in capfd.readouterr().err
 
 
 class Full:
-    """What finds the disk full."""
+    """Reads a shard and finds the disk full."""
 
     def __call__(self, look):
         raise OSError(errno.ENOSPC, "No space left on device", "/data/shard")
 
 
-def test_full_disk_of_a_worker_of_beam_is_one_line(tmp_path):
+def test_full_disk_of_a_beam_worker_is_an_error_of_one_line(tmp_path):
     plan = Plan(tmp_path / "out", "labeled", "train", (), 1, {})
     with pytest.raises(UserError, match=r"^--runner=beam: No space left on device: '/data/shard'; make room"):
         list(runners.with_beam([Job(plan, 0, Full(), (), 2)]))
 
 
-def test_error_of_a_worker_is_found_in_what_a_runner_makes_of_it():
+def test_last_user_error_in_a_runners_traceback_is_found():
     text = (
         'RuntimeError: Traceback (most recent call last):\n  raise UserError("shard: x")\n'
         "must_tf.errors.UserError: shard: x\n\nDuring handling\n"
-        "must_tf.errors.UserError: shard: bad; mend it [while running 'Map(run_job)']\n\n"
+        "must_tf.errors.UserError: shard: bad; correct it [while running 'Map(run_job)']\n\n"
     )
-    assert runners._USER_ERROR.findall(text)[-1] == "shard: bad; mend it"
+    assert runners._USER_ERROR.findall(text)[-1] == "shard: bad; correct it"

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from must_tf.pipeline.augment import (
     Augment,
     Change,
+    augmented_example,
     change_colors,
-    changed_example,
     random_changes,
     whole_example,
 )
@@ -38,7 +38,7 @@ def change(seed, **fields):
 
 def seeded(example, seed, **fields):
     color = Augment(**fields).color > 0
-    return toy.numpy(changed_example(example, toy.TASKS, toy.VIEW, change(seed, **fields), color))
+    return toy.numpy(augmented_example(example, toy.TASKS, toy.VIEW, change(seed, **fields), color))
 
 
 def colors(image, strength, seed):
@@ -50,8 +50,8 @@ def luma(image):
 
 
 @given(st.integers(0, 2**31 - 1), st.floats(0.01, 0.9))
-def test_colors_of_a_plain_image_keep_their_share_of_luma(seed, strength):
-    # saturation and hue leave luma alone, contrast leaves a plain image alone: what is left is brightness
+def test_only_brightness_changes_the_luma_of_a_plain_image(seed, strength):
+    # saturation and hue do not change luma, and contrast does not change an image of one color
     red, gray = (np.full((32, 32, 3), color, np.float32) for color in ([200, 50, 50], [80, 80, 80]))
     brightness = luma(colors(red, strength, seed)) / luma(red)
     assert np.ptp(brightness) < 1e-3 and abs(brightness.mean() - 1) <= strength + 1e-3
@@ -66,35 +66,35 @@ def test_contrast_is_around_the_mean(seed):
     assert 0.48 < changed.std() / luma(IMAGE).std() < 1.7
 
 
-def test_colors_of_every_kind_are_drawn_from_their_ranges():
+def test_brightness_and_hue_cover_their_ranges():
     red = np.full((32, 32, 3), [200, 50, 50], np.float32)
     drawn = np.array([colors(red, 0.3, seed)[0, 0] for seed in range(200)])
     assert luma(drawn).min() < 0.75 * luma(red[0, 0]) and luma(drawn).max() > 1.25 * luma(red[0, 0])
     assert ((drawn[:, 1] - drawn[:, 2]) > 20).any() and ((drawn[:, 1] - drawn[:, 2]) < -20).any()  # yellow, purple
 
 
-def test_view_is_a_function_of_its_seed(example):
+def test_view_depends_only_on_its_seed(example):
     some, same, other = (seeded(example, seed) for seed in (1, 1, 2))
     tf.nest.map_structure(np.testing.assert_array_equal, some, same)
     assert (some[0] != other[0]).any()
 
 
-def test_color_does_not_touch_labels(example):
+def test_color_does_not_change_targets(example):
     plain, colored = (seeded(example, 5, color=color) for color in (0.0, 0.3))
     tf.nest.map_structure(np.testing.assert_array_equal, plain[1], colored[1])
     assert (plain[0] != colored[0]).any()
 
 
-def test_weakest_augmentation_is_the_whole_view(serialized, example):
+def test_augmentation_of_strength_zero_gives_the_whole_image(serialized, example):
     weakest = seeded(example, 5, scale=(1.0, 1.0), flip=False, color=0.0)
     whole = toy.numpy(whole_example(parse(serialized, toy.TASKS), toy.TASKS, toy.VIEW))
     tf.nest.map_structure(np.testing.assert_array_equal, weakest[1], whole[1])
-    off = np.abs(weakest[0].astype(int) - whole[0])  # of an image of noise, the worst that can be scaled
+    off = np.abs(weakest[0].astype(int) - whole[0])  # noise is the worst image to scale
     assert off.mean() < 12 and not off[39:].any()
 
 
 def test_padding_is_ignored_in_every_target(serialized):
     _, targets = toy.numpy(whole_example(parse(serialized, toy.TASKS), toy.TASKS, toy.VIEW))
-    below = 39  # 48 rows of an image 80 wide become 38 of 64
+    below = 39  # an image of 48x80 becomes 38x64, and the rows below it are padding
     assert (targets["stuff"]["mask"][below:] == toy.STUFF.ignore).all()
     assert not targets["depth"]["valid"][below:].any() and not targets["normals"]["normals"][below:].any()

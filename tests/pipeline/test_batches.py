@@ -16,7 +16,7 @@ PLAIN = Augment(scale=(1.0, 1.0), flip=False, color=0.0)
 
 
 def numbered(folder, numbers, num_shards):
-    """A dataset whose image i has the class i."""
+    """Returns a dataset whose image i has class i."""
     records = [toy.record(toy.random_image(np.random.default_rng(i), 32, 40), {"number": i}) for i in numbers]
     toy.write_dataset(folder, records, [NUMBER], num_shards)
     return open_dataset(folder)
@@ -42,13 +42,13 @@ def assert_same(some, others):
     tf.nest.map_structure(np.testing.assert_array_equal, some, others)
 
 
-def test_every_record_comes_once_an_epoch_over_the_union(union):
+def test_every_record_of_the_union_is_drawn_once_per_epoch(union):
     drawn = numbers(take(union, 21, batch_size=2))  # three epochs of 14
     for epoch in range(3):
         assert sorted(drawn[14 * epoch : 14 * (epoch + 1)]) == list(range(14))
 
 
-def test_epochs_have_orders_of_their_own(union):
+def test_order_differs_between_epochs(union):
     drawn = numbers(take(union, 14, batch_size=2))
     assert drawn[:14] != drawn[14:]
 
@@ -58,31 +58,31 @@ def test_datasets_are_mixed(union):
     assert any((a < 9) != (b < 9) for a, b in itertools.pairwise(drawn))
 
 
-def test_same_seed_gives_the_same_batches_and_another_seed_others(union):
+def test_batches_depend_on_the_seed_alone(union):
     assert_same(take(union, 4, seed=3), take(union, 4, seed=3))
     assert numbers(take(union, 4, seed=3)) != numbers(take(union, 4, seed=4))
 
 
 @pytest.mark.parametrize("start", [1, 3, 4, 8])  # an epoch ends within the fourth batch
-def test_start_is_as_if_batches_had_been_skipped(union, start):
+def test_start_equals_skipping_batches(union, start):
     assert_same(take(union, 11)[start:], take(union, 11 - start, start=start))
 
 
 @pytest.mark.parametrize("block", [1, 4, 14])
-def test_epochs_hold_in_blocks_of_any_length(union, block, monkeypatch):
-    monkeypatch.setattr("must_tf.pipeline.stream._SHUFFLED", block)
-    monkeypatch.setattr("must_tf.pipeline.stream._FEWEST", 1)
+def test_epochs_and_start_hold_for_blocks_of_any_length(union, block, monkeypatch):
+    monkeypatch.setattr("must_tf.pipeline.stream._SHUFFLE_SIZE", block)
+    monkeypatch.setattr("must_tf.pipeline.stream._MIN_BLOCK", 1)
     batches = take(union, 14, batch_size=2)
     drawn = numbers(batches)
     assert sorted(drawn[:14]) == sorted(drawn[14:]) == list(range(14)) and drawn[:14] != drawn[14:]
     assert_same(batches[9:], take(union, 5, batch_size=2, start=9))
 
 
-def test_start_far_away_does_not_read_what_is_before(union):
+def test_distant_start_does_not_read_the_records_before_it(union):
     assert len(take(union, 1, start=10**6)) == 1
 
 
-def test_augmentation_of_a_record_differs_from_epoch_to_epoch(union):
+def test_augmentation_of_a_record_differs_between_epochs(union):
     batches = take(union[:1], 6, batch_size=3, augment=Augment(scale=(1.0, 1.0), color=0.3))
     seen = collections.defaultdict(list)
     for images, targets in batches:
@@ -94,7 +94,7 @@ def test_augmentation_of_a_record_differs_from_epoch_to_epoch(union):
 SIZES = [(32, 32), (32, 64), (64, 64)]
 
 
-def test_each_batch_has_one_of_the_sizes_as_its_number_says(union):
+def test_size_of_a_batch_depends_on_its_number_alone(union):
     batches = take(union, 20, sizes=SIZES)
     shapes = [images.shape[1:3] for images, _ in batches]
     assert all(shapes.count(size) >= 2 for size in SIZES)
@@ -103,7 +103,7 @@ def test_each_batch_has_one_of_the_sizes_as_its_number_says(union):
     assert shapes == [images.shape[1:3] for images, _ in worker]
 
 
-def test_with_several_sizes_only_these_are_open(toy_data):
+def test_several_sizes_leave_only_the_differing_dimension_unknown(toy_data):
     tasks = (toy.SCENE, toy.THINGS, toy.STUFF)
     batches = training_batches([open_dataset(toy_data)], tasks, [(32, 32), (64, 32)], 4)
     images, targets = batches.element_spec
@@ -114,7 +114,7 @@ def test_with_several_sizes_only_these_are_open(toy_data):
 
 
 @pytest.mark.parametrize("start", [0, 5])
-def test_parts_of_workers_are_the_batch_of_one_process(union, start):
+def test_batches_of_all_workers_make_up_the_batch_of_one_process(union, start):
     arguments = {"batch_size": 6, "streams": 2, "sizes": SIZES, "start": start, "augment": Augment()}
     workers = [take(union, 4, worker_streams=[stream], **arguments) for stream in (0, 1)]
     joined = [
@@ -124,7 +124,7 @@ def test_parts_of_workers_are_the_batch_of_one_process(union, start):
 
 
 def test_streams_share_the_records_of_an_epoch(union):
-    # nine records in two shards and five in three: eight of the fourteen in one stream
+    # nine records in two shards and five in three shards
     drawn = [
         numbers(take(union, 3 * count, batch_size=2, streams=2, worker_streams=[i])) for i, count in enumerate((7, 7))
     ]
@@ -135,7 +135,7 @@ def test_streams_share_the_records_of_an_epoch(union):
             assert sorted(some[len(own) * epoch : len(own) * (epoch + 1)]) == sorted(own)
 
 
-def test_number_of_threads_does_not_matter(union):
+def test_batches_do_not_depend_on_the_number_of_threads(union):
     def threaded(count):
         options = tf.data.Options()
         options.threading.private_threadpool_size = count
@@ -147,14 +147,14 @@ def test_number_of_threads_does_not_matter(union):
 
 @pytest.mark.parametrize("number", [0, 1, 9])
 @pytest.mark.parametrize("streams", [1, 2])
-def test_ids_of_a_batch_are_those_of_its_images(union, number, streams):
+def test_batch_ids_names_the_images_of_the_batch(union, number, streams):
     mixing = Mixing({str(union[1].folder): 2.0})
     known = {record.id: record.labels["number"] for dataset in union for record in dataset.records()}
     (batch,) = take(union, 1, start=number, mixing=mixing, streams=streams, seed=5)
-    assert [known[one] for one in batch_ids(union, 4, 5, number, mixing, streams)] == numbers([batch])
+    assert [known[image_id] for image_id in batch_ids(union, 4, 5, number, mixing, streams)] == numbers([batch])
 
 
-def test_absent_labels_are_empty_targets(toy_data):
+def test_absent_labels_become_empty_targets(toy_data):
     records = {record.id: record for record in toy.toy_records(22)}
     dataset = open_dataset(toy_data)
     order = [record.id for record in dataset.records()]
@@ -166,19 +166,19 @@ def test_absent_labels_are_empty_targets(toy_data):
             assert (task.label(one) is None) == (task.name not in records[identity].labels)
 
 
-def test_batches_have_one_shape_and_type(toy_data):
+def test_batches_have_static_shapes_and_types(toy_data):
     spec = training_batches([open_dataset(toy_data)], toy.TASKS, [toy.VIEW], 4).element_spec
     assert spec[0] == tf.TensorSpec([4, 64, 64, 3], tf.uint8)
     assert all(part.shape.is_fully_defined() and part.shape[0] == 4 for part in tf.nest.flatten(spec[1]))
 
 
-def test_evaluation_batches_come_in_order_whole_and_once(union):
+def test_evaluation_batches_hold_each_image_once_in_order(union):
     batches = [toy.numpy(batch) for batch in evaluation_batches(union[1], [NUMBER], (32, 64), 2)]
-    assert numbers(batches) == [9, 12, 10, 13, 11]  # three shards, dealt in turns
+    assert numbers(batches) == [9, 12, 10, 13, 11]  # the writer assigned records to three shards in rotation
     assert [len(images) for images, _ in batches] == [2, 2, 1]
 
 
-def test_image_of_the_views_size_comes_to_the_bit_without_augmentation(tmp_path):
+def test_image_of_the_views_size_is_bit_identical_without_augmentation(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     toy.write_dataset(tmp_path / "d", [toy.record(image, {"scene": 0})], [toy.SCENE], 1)
     dataset = open_dataset(tmp_path / "d")

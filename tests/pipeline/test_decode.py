@@ -15,7 +15,7 @@ VIEW = (64, 96)
 
 
 def smooth(height, width, seed=0):
-    """A photograph's worst enemy left out: an image without edges."""
+    """Returns a random image without sharp edges, uint8 [height, width, 3]."""
     small = np.random.default_rng(seed).integers(0, 256, (max(height // 24, 2), max(width // 24, 2), 3))
     return np.array(Image.fromarray(small.astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC))
 
@@ -30,14 +30,14 @@ decode = tf.function(lambda encoded, *geometry: decode_view(encoded, Geometry(*g
 
 
 def both(encoded, seed, scale=(0.5, 2.0)):
-    """The view by `decode_view` and that by decoding all."""
+    """Returns the view by `decode_view`, the view of the fully decoded image, and their geometry."""
     image = tf.io.decode_image(encoded, channels=3)
     geometry = random_view(tf.constant([seed, 0]), image.shape[:2], VIEW, scale)
     return decode(tf.constant(encoded), *geometry[:4]).numpy(), move_image(image, geometry).numpy(), geometry
 
 
 @given(st.integers(0, 2**31 - 1), st.integers(8, 900), st.integers(8, 900), st.sampled_from([jpeg, png]))
-def test_view_is_that_of_the_whole_image(seed, height, width, encode):
+def test_view_resembles_that_of_the_fully_decoded_image(seed, height, width, encode):
     view, whole, geometry = both(encode(smooth(height, width, seed)), seed)
     np.testing.assert_allclose(view, whole, atol=30)  # at single pixels of the edge
     assert np.abs(view - whole).mean() < 2.5
@@ -48,26 +48,26 @@ def test_view_is_that_of_the_whole_image(seed, height, width, encode):
 
 @pytest.mark.parametrize("ratio", [1, 2, 4, 8, 16])
 @pytest.mark.parametrize("encode", [jpeg, png])
-def test_places_do_not_shift(encode, ratio):
-    # the center of gravity of a square stays within a tenth of a pixel of where geometry says that it is
+def test_reduced_decoding_does_not_shift_the_image(encode, ratio):
+    # the center of gravity of a square stays within a tenth of a pixel of its exact position
     image = np.zeros((64 * ratio + 30, 96 * ratio + 30, 3), np.uint8)
     image[20 * ratio : 30 * ratio, 40 * ratio : 50 * ratio] = 255
     view, whole, _ = both(encode(image), 3, (0.9, 0.9))
     for axis in (0, 1):
         places = np.arange(VIEW[axis])
-        centers = [np.average(places, weights=one.sum((1 - axis, 2))) for one in (view, whole)]
+        centers = [np.average(places, weights=pixels.sum((1 - axis, 2))) for pixels in (view, whole)]
         assert abs(centers[0] - centers[1]) < 0.1
 
 
 @pytest.mark.parametrize("size", [VIEW, (20, 30), (63, 95), (64, 30)])
-def test_image_that_is_not_made_smaller_comes_as_it_is(size):
+def test_image_that_is_not_reduced_is_decoded_exactly(size):
     encoded = jpeg(smooth(*size))
     geometry = fit(size, VIEW)
     exact = move_image(tf.io.decode_image(encoded, channels=3), geometry)
     np.testing.assert_allclose(decode(tf.constant(encoded), *geometry[:4]), exact, atol=0 if size == VIEW else 0.01)
 
 
-def test_gray_and_sixteen_bit_images_are_read():
+def test_gray_and_16_bit_images_are_read():
     gray = smooth(200, 300)[..., 0]
     for image in (gray, gray.astype(np.uint16) * 257):
         view, whole, _ = both(png(image), 1)

@@ -17,8 +17,8 @@ from must_tf.records import Dataset, Manifest, Shard
 SEED = tf.constant([1, 2], tf.int64)
 
 
-def made(folder, counts):
-    """A dataset of shards with these counts, whose records are `SHARD/NUMBER`."""
+def written(folder, counts):
+    """Writes a dataset of shards with these counts, whose records are `FOLDER/SHARD/NUMBER`."""
     folder.mkdir()
     shards = []
     for i, count in enumerate(counts):
@@ -30,9 +30,9 @@ def made(folder, counts):
 
 
 def draw(datasets, count, start=0, batch_size=1, streams=1, worker_streams=None, **fields):
-    """Pairs (place in the stream of whole batches, name)."""
+    """Returns pairs (position in the stream of whole batches, name)."""
     stream = records(datasets, batch_size, SEED, start, streams=streams, worker_streams=worker_streams, **fields)
-    drawn = [one.decode() for one in stream.take(count).as_numpy_iterator()]
+    drawn = [record.decode() for record in stream.take(count).as_numpy_iterator()]
     part = batch_size // streams
     own = [
         i
@@ -49,7 +49,7 @@ def names(drawn):
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pair")
-    return [made(folder / "a", [5, 0, 7, 30, *[1] * 40]), made(folder / "b", [9, 4, 4])]  # 82 and 17
+    return [written(folder / "a", [5, 0, 7, 30, *[1] * 40]), written(folder / "b", [9, 4, 4])]  # 82 and 17 records
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def whole(pair):
 
 
 @pytest.mark.parametrize("start", [1, 16, 17, 81, 82, 98, 99, 100, 230])
-def test_any_start_is_as_if_records_had_been_skipped(pair, whole, start):
+def test_any_start_equals_skipping_records(pair, whole, start):
     assert draw(pair, 60, start) == whole[start : start + 60]
 
 
@@ -68,14 +68,14 @@ def test_every_epoch_of_the_union_holds_each_record_once(pair, whole):
     assert names(whole)[:99] != names(whole)[99:198]
 
 
-def test_records_far_apart_meet(pair, whole):
+def test_records_of_a_shard_are_shuffled(pair, whole):
     places = {name: i for i, name in enumerate(names(whole)[:99])}
     in_order = [places[f"a/3/{i}"] for i in range(30)]
     assert in_order != sorted(in_order)
 
 
 @pytest.mark.parametrize("start", [10**6 + 1, 10**12])
-def test_any_place_of_a_long_run_is_entered(pair, start):
+def test_distant_starts_agree_with_each_other(pair, start):
     assert names(draw(pair, 3, start))[1:] == names(draw(pair, 2, start + 1))
 
 
@@ -94,7 +94,7 @@ def test_weight_of_0_leaves_a_dataset_out(pair):
 
 
 @pytest.mark.parametrize("start", [0, 7])
-def test_streams_of_workers_make_up_the_whole(pair, start):
+def test_streams_of_all_workers_make_up_the_whole_stream(pair, start):
     whole = draw(pair, 60, start, 6, streams=3)
     workers = draw(pair, 40, start, 6, streams=3, worker_streams=[0, 2]) + draw(
         pair, 20, start, 6, streams=3, worker_streams=[1]
@@ -102,41 +102,42 @@ def test_streams_of_workers_make_up_the_whole(pair, start):
     assert sorted(workers) == whole
 
 
-def test_streams_have_shards_of_their_own_and_go_through_all(pair):
+def test_streams_share_no_record_and_draw_all_their_records_each_epoch(pair):
     drawn = draw(pair, 600, 0, 6, streams=3)
     held = [{name for index, name in drawn if index % 6 // 2 == stream} for stream in range(3)]
     assert sum(map(len, held)) == len(set.union(*held)) == 99
     for stream, own in enumerate(held):
-        worker_streams = [name for index, name in drawn if index % 6 // 2 == stream]
-        assert len(set(worker_streams[: len(own)])) == len(own)
+        of_stream = [name for index, name in drawn if index % 6 // 2 == stream]
+        assert len(set(of_stream[: len(own)])) == len(own)
 
 
 @given(st.lists(st.lists(st.integers(0, 100), min_size=4, max_size=30), min_size=1, max_size=3), st.integers(1, 4))
-def test_every_shard_is_dealt_once_and_hands_are_as_even_as_shards_allow(counts, streams):
+def test_every_shard_is_assigned_once_and_streams_differ_by_one_shard_at_most(counts, streams):
     datasets = []
     for each in counts:
         shards = [Shard(f"{i}", count + 1, 0, "", {}) for i, count in enumerate(each)]
         datasets.append(Dataset(Path("d"), Manifest("d", "train", (), {}, {}, shards)))
-    dealt = assign_shards(datasets, streams)
+    assigned = assign_shards(datasets, streams)
     for i, dataset in enumerate(datasets):
-        hands = [hand[i] for hand in dealt]
-        assert sorted(shard.name for hand in hands for shard in hand) == sorted(s.name for s in dataset.manifest.shards)
-        totals = [sum(shard.count for shard in hand) for hand in hands]
+        by_stream = [by_dataset[i] for by_dataset in assigned]
+        names = sorted(shard.name for shards in by_stream for shard in shards)
+        assert names == sorted(shard.name for shard in dataset.manifest.shards)
+        totals = [sum(shard.count for shard in shards) for shards in by_stream]
         assert max(totals) - min(totals) <= max(shard.count for shard in dataset.manifest.shards)
 
 
-def test_streams_that_do_not_go_with_the_data_are_refused(pair):
+def test_number_of_streams_that_does_not_fit_is_refused(pair):
     with pytest.raises(UserError, match="b: 3 shards with records, fewer than the 4 streams; take at most 3"):
         records(pair, 4, SEED, streams=4)
-    with pytest.raises(UserError, match="3 streams: batches of 4 images"):
+    with pytest.raises(UserError, match="3 streams: a batch of 4 images does not divide into 3 equal parts"):
         records(pair, 4, SEED, streams=3)
     for worker_streams in ([2], [-1], []):
-        with pytest.raises(UserError, match=r"expected some of 0 to 1"):
+        with pytest.raises(UserError, match=r"worker_streams \[.*\] received, expected some of 0 to 1"):
             records(pair, 4, SEED, streams=2, worker_streams=worker_streams)
 
 
 def test_late_start_is_quick_and_reads_no_shard_before_it(tmp_path):
-    dataset = made(tmp_path / "d", [500] * 40)
+    dataset = written(tmp_path / "d", [500] * 40)
     order = names(draw([dataset], 20_000))
     late = 19_000  # in the last of three groups of shards
     groups = [{name.split("/")[1] for name in order[at]} for at in (slice(0, 6500), slice(late, None))]
@@ -149,12 +150,12 @@ def test_late_start_is_quick_and_reads_no_shard_before_it(tmp_path):
     assert time.process_time() - began < 5
 
 
-def test_exact_rates_need_no_rounding():
+def test_decimal_weights_are_exact_fractions():
     assert Mixing({"a": 0.3}).rates({Path("a"): 7}) == {Path("a"): Fraction(3, 10)}
 
 
-def test_order_is_random_enough(pair, whole):
-    # the mean place of each record over epochs would differ by its shard if shards came in order
+def test_shards_are_shuffled_between_epochs(pair, whole):
+    # if shards kept their order, the mean position of a record over epochs would depend on its shard
     places = collections.defaultdict(list)
     for i, name in enumerate(names(draw(pair[:1], 82 * 30))):
         places[name].append(i % 82)

@@ -1,4 +1,4 @@
-"""ADE20K in miniature: the scene parsing benchmark's folders, counts from 1, and its table of classes."""
+"""Reads a miniature of ADE20K: the scene parsing benchmark's folders, classes from 1, and the table of classes."""
 
 import layouts
 import numpy as np
@@ -22,23 +22,23 @@ def ade(tmp_path):
     return folder
 
 
-def test_classes_count_from_0_and_other_is_ignored(ade):
+def test_classes_count_from_0_and_other_pixels_are_ignored(ade):
     task, records, bad = layouts.entries(f"ade20k:{ade}/training")
     mask = records["ADE_train_00000001.jpg"].labels[task.name]
     assert task.num_classes == 150 and task.class_names[0] == "wall" and task.class_names[149] == "thing 150"
     assert (mask[:10] == 0).all() and (mask[10:20] == 149).all() and (mask[20:] == -1).all()
     stored = task.encode(mask)
     assert stored and not ((mask[20:] >= 0) & (mask[20:] < 150)).any()
-    assert len(bad) == 1 and "class 151 of 150" in bad[0].reason
+    assert len(bad) == 1 and "class 151 found, expected 0 to 150" in bad[0].reason
 
 
-def test_annotation_that_is_not_there_is_quarantined(ade):
+def test_image_without_its_annotation_is_quarantined(ade):
     layouts.write_jpeg(ade / "images" / "training" / "ADE_train_00000003.jpg", 30, 40, 3)
     _, _, bad = layouts.entries(f"ade20k:{ade}/training")
     assert any("No such file" in entry.reason and "00000003.png" in entry.reason for entry in bad)
 
 
-def test_what_is_missing_says_where_to_get_it(ade):
+def test_missing_dataset_says_where_to_get_it(ade):
     for where in (f"ade20k:{ade}/validation", f"ade20k:{ade}/nowhere/training"):
         with pytest.raises(UserError, match="get ADEChallengeData2016"):
             open_source(where)

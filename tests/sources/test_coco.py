@@ -1,4 +1,4 @@
-"""COCO and Objects365 in miniature: their JSON, crowds, ids with gaps, and masks whose colors number segments."""
+"""Reads miniatures of COCO and Objects365: JSON, crowds, ids with gaps, and masks whose colors are segment ids."""
 
 import json
 
@@ -32,7 +32,9 @@ def write_json(path, images, annotations):
 @pytest.fixture
 def coco(tmp_path):
     for i, image in enumerate(IMAGES):
-        layouts.write_jpeg(tmp_path / "train2017" / image["file_name"], 20, 40, i)  # the last is not of its size
+        layouts.write_jpeg(
+            tmp_path / "train2017" / image["file_name"], 20, 40, i
+        )  # the last image has another size than its annotation
     write_json(tmp_path / "annotations" / "instances_train2017.json", IMAGES, BOXES)
     numbers = np.zeros((20, 40), np.int64)
     numbers[:5], numbers[5:10], numbers[10:12] = 70_000, 7, 300
@@ -53,21 +55,21 @@ def test_boxes_are_clipped_crowds_are_ignored_and_empty_ones_are_left_out(coco):
     found = records["000000000025.jpg"].labels[task.name]
     np.testing.assert_allclose(found["boxes"], [[0.25, 0.25, 0.75, 30.5 / 40], [0, 0, 1, 1]])
     assert found["classes"].tolist() == [1, 0] and found["ignore"].tolist() == [0, 0]
-    assert len(bad) == 1 and "boxes of an image of 40x20 on one of 20x40" in bad[0].reason
+    assert len(bad) == 1 and "the boxes are for an image of 40x20, this one has 20x40" in bad[0].reason
 
 
-def test_colors_number_segments_and_void_and_crowds_are_ignored(coco):
+def test_colors_are_segment_ids_and_void_and_crowds_are_ignored(coco):
     task, records, bad = layouts.entries(f"coco:{coco}/panoptic_train2017")
     mask = records["000000000009.jpg"].labels[task.name]
     assert task.name == "coco_segmentation" and not bad
     assert (mask[:5] == 2).all() and (mask[5:10] == 0).all() and (mask[10:] == -1).all()
 
 
-def test_segment_that_is_not_named_is_quarantined(coco):
+def test_segment_without_annotation_is_quarantined(coco):
     path = coco / "annotations" / "panoptic_train2017.json"
     path.write_text(path.read_text().replace("70000", "70001"))
     _, records, bad = layouts.entries(f"coco:{coco}/panoptic_train2017")
-    assert not records and "a segment 70000 that its annotation does not name" in bad[0].reason
+    assert not records and "segment 70000 is not in its annotation" in bad[0].reason
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,7 @@ def test_segment_that_is_not_named_is_quarantined(coco):
         ),
     ],
 )
-def test_objects365_of_both_versions(tmp_path, json_name, file_name, place):
+def test_both_versions_of_objects365_are_read(tmp_path, json_name, file_name, place):
     layouts.write_jpeg(tmp_path / place, 20, 40)
     images = [IMAGES[1] | {"file_name": file_name}]
     write_json(tmp_path / "annotations" / f"{json_name}.json", images, [one for one in BOXES if one["image_id"] == 25])
@@ -90,18 +92,18 @@ def test_objects365_of_both_versions(tmp_path, json_name, file_name, place):
     assert task.name == "objects365" and not bad and record.labels["objects365"]["classes"].tolist() == [1, 0]
 
 
-def test_what_is_missing_says_where_to_get_it(coco):
-    for where, says in {
+def test_missing_dataset_says_where_to_get_it(coco):
+    for where, message in {
         f"coco:{coco}/instances_val2017": "get train2017.zip",
         f"coco:{coco}/captions_train2017": "expected instances_SPLIT or panoptic_SPLIT",
         f"coco:{coco}/nowhere/instances_val2017": "cocodataset.org",
         f"objects365:{coco}/train": "objects365.org",
     }.items():
-        with pytest.raises(UserError, match=says):
+        with pytest.raises(UserError, match=message):
             open_source(where)
     (coco / "annotations" / "instances_train2017.json").write_text('{"images": []}')
     with pytest.raises(UserError, match="has no 'annotations'"):
         open_source(f"coco:{coco}/instances_train2017")
     (coco / "annotations" / "instances_train2017.json").write_text('{"images": [')
-    with pytest.raises(UserError, match="is no JSON"):
+    with pytest.raises(UserError, match="is not valid JSON"):
         open_source(f"coco:{coco}/instances_train2017")

@@ -1,4 +1,4 @@
-"""Bytes become records that TensorFlow decodes, as Pillow sees them; or they are quarantined with a reason."""
+"""Decoding makes records whose pixels TensorFlow and Pillow agree on, or quarantines the file with a reason."""
 
 import base64
 import hashlib
@@ -30,12 +30,12 @@ def encoded(image, kind, **arguments):
 
 
 def dark():
-    """A second frame; Pillow's images remember how they were saved, so each file has its own."""
+    """Returns a new black frame for each file, because Pillow's images remember how they were saved."""
     return Image.new("RGB", PICTURE.size)
 
 
 def pixels(record):
-    """The pixels as training will see them."""
+    """Returns the pixels as training decodes them."""
     assert isinstance(record, Record), record
     image = tf.io.decode_image(record.encoded, channels=3, expand_animations=False).numpy()
     assert image.shape == (record.height, record.width, 3) and image.dtype == np.uint8
@@ -46,7 +46,7 @@ def difference(one, other):
     return np.abs(one.astype(int) - other)
 
 
-# Eight by eight pixels, orange and blue, by the encoders of libjpeg-turbo that Pillow does not offer.
+# Images of 8x8 pixels, orange and blue, by encoders of libjpeg-turbo that Pillow does not offer.
 RARE = {
     "arithmetic": (
         "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAMCAgMCAgMDAwMEAwMEBQgFBQQEBQoHBwYIDAoMDAsKCwsNDhIQDQ4RDgsLEBYQERMU"
@@ -70,7 +70,7 @@ RARE = {name: base64.b64decode(text) for name, text in RARE.items()}
 
 
 def png_chunks(header, *chunks):
-    """Returns a PNG of chunks that Pillow does not write: header is width, height, depth, color."""
+    """Returns a PNG with chunks that Pillow does not write; header is (width, height, bit depth, color type)."""
     width, height, depth, color = header
     ihdr = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([depth, color, 0, 0, 0])
 
@@ -105,19 +105,19 @@ PLAIN = {
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_plain_jpeg_and_png_stay_byte_for_byte_and_look_alike_to_tensorflow(name):
+def test_plain_jpeg_and_png_keep_their_bytes_and_decode_alike_in_tensorflow(name):
     record = to_record(name, PLAIN[name])
     assert record.encoded == PLAIN[name] and not record.reencoded and record.name == name
     assert record.id == hashlib.sha256(PLAIN[name]).hexdigest()[:16]
     assert record.format == ("PNG" if "png" in name else "JPEG")
     want = np.asarray(Image.open(io.BytesIO(PLAIN[name])).convert("RGB"))
-    apart = difference(pixels(record), want)  # TensorFlow takes libjpeg's fast transform
+    apart = difference(pixels(record), want)  # TensorFlow uses libjpeg's fast transform
     assert apart.max() <= (0 if record.format == "PNG" else 16) and apart.mean() < 1.5
 
 
 @pytest.mark.parametrize("name", [name for name in PLAIN if name.endswith("jpg") and "png" not in name])
 @pytest.mark.parametrize("ratio", [2, 4, 8])
-def test_a_jpeg_of_any_kind_is_decoded_to_fewer_pixels_too(name, ratio):
+def test_jpeg_of_any_kind_decodes_at_a_reduced_size(name, ratio):
     record = to_record(name, PLAIN[name], look=lambda record: decode(record, ratio))
     assert record.encoded == PLAIN[name] and not record.reencoded
     height, width = record.height // ratio, record.width // ratio
@@ -137,7 +137,7 @@ STAMPED[:5] = (1, 2, 3)
 ONE_TRANSPARENT = np.where((STAMPED == (1, 2, 3)).all(-1, keepdims=True), 255, STAMPED)
 GRAY_HOLE = np.array([[0, 9], [9, 200]], np.uint8)
 
-# The file, what it shows, and how far off it may be.
+# {name: (file, expected pixels, largest error)}
 OTHERS = {
     "palette.png": (encoded(PALETTE, "PNG"), QUANTIZED, 0),
     "alpha.png": (encoded(Image.fromarray(RGBA), "PNG"), HOLED, 0),
@@ -184,7 +184,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_other_images_become_rgb_png_of_what_they_show(name):
+def test_other_images_become_rgb_png_of_the_same_pixels(name):
     data, want, bound = OTHERS[name]
     record = to_record(name, data)
     assert isinstance(record, Record) and record.reencoded and record.format == "PNG"
@@ -220,9 +220,9 @@ def test_image_is_turned_upright(kind, orientation):
 
 BROKEN = {
     "empty.jpg": (b"", "is empty"),
-    "text.jpg": (b"this is no image", "is no JPEG"),
-    "page.png": (b"<html></html>", "is no JPEG"),
-    "script.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is no JPEG"),
+    "text.jpg": (b"this is no image", "is not a JPEG"),
+    "page.png": (b"<html></html>", "is not a JPEG"),
+    "script.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not a JPEG"),
     "cut.jpg": (PLAIN["rgb.jpg"][:-40], "damaged JPEG: OSError: .*truncated"),
     "cut progressive.jpg": (PLAIN["progressive.jpg"][:-40], "damaged JPEG: OSError: .*truncated"),
     "half.png": (PLAIN["rgb.png"][: len(PLAIN["rgb.png"]) // 2], "damaged PNG"),
@@ -237,7 +237,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_broken_bytes_are_quarantined_with_a_reason_that_is_always_the_same(name):
+def test_broken_bytes_are_quarantined_with_a_reproducible_reason(name):
     data, reason = BROKEN[name]
     found = to_record(name, data)
     assert isinstance(found, Quarantined) and found.name == name and found == to_record(name, data)
@@ -268,30 +268,30 @@ def test_decompression_bomb_is_quarantined_by_its_header(kind):
     assert found.reason == "30000x30000 = 900000000 pixels, more than the limit of 178956970"
 
 
-@pytest.mark.parametrize(("side", "says"), [(10_000, "more than the limit of 1000"), (60_000, "exceeds limit of")])
-def test_decompression_bomb_in_a_frame_is_quarantined_without_a_warning(side, says):
+@pytest.mark.parametrize(("side", "message"), [(10_000, "more than the limit of 1000"), (60_000, "exceeds limit of")])
+def test_decompression_bomb_in_a_frame_is_quarantined_without_a_warning(side, message):
     data = bytearray(OTHERS["palette.gif"][0])
     frame = data.index(b",", 13 + 3 * 2 ** ((data[10] & 7) + 1)) + 5  # its width and height
     data[frame : frame + 4] = side.to_bytes(2, "little") * 2
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = to_record("a", bytes(data), 1000)
-    assert says in found.reason and str(side**2) in found.reason
+    assert message in found.reason and str(side**2) in found.reason
 
 
 @pytest.mark.parametrize("name", ["rgb.jpg", "rgb.png", "palette.gif", "plain.tif", "animation.webp"])
-def test_limit_of_pixels_is_the_last_number_that_passes(name):
+def test_limit_of_pixels_is_inclusive(name):
     data = PLAIN[name] if name in PLAIN else OTHERS[name][0]
     assert isinstance(to_record(name, data, 24 * 40), Record)
     assert to_record(name, data, 24 * 40 - 1).reason == "40x24 = 960 pixels, more than the limit of 959"
 
 
-def test_what_pillow_reads_and_tensorflow_never_will_is_quarantined():
+def test_image_that_pillow_reads_but_tensorflow_does_not_is_quarantined():
     line = Image.new("1", (1_000_001, 1))  # libpng's limit is a million
     found = to_record("a", encoded(line, "PNG"))
     assert isinstance(found, Quarantined) and "1000001x1" in found.reason
 
 
 @given(st.lists(st.integers(), max_size=40))
-def test_threads_keep_the_order(items):
+def test_in_order_keeps_the_order_of_items(items):
     assert list(in_order(lambda item: item + 1, iter(items))) == [item + 1 for item in items]

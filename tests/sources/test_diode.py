@@ -1,4 +1,4 @@
-"""DIODE in miniature: its folders and arrays; the signs of its axes follow from its own depths."""
+"""Reads a miniature of DIODE: its folders and arrays; the signs of its axes follow from its own depth maps."""
 
 import itertools
 
@@ -14,7 +14,7 @@ SIZE = (24, 32)
 
 
 def surface(seed):
-    """A wavy wall in our frame: its depth, and its normals, which face the camera."""
+    """Returns the depth [H, W] of a wavy wall in our frame, and its normals [H, W, 3], which face the camera."""
     rng = np.random.default_rng(seed)
     y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in SIZE), indexing="ij")
     a, b, c = rng.uniform(0.2, 1, 3)
@@ -38,7 +38,7 @@ def write(folder, seed, signs):
 
 
 @pytest.mark.parametrize("signs", SIGNS)
-def test_normals_become_ours_whatever_the_signs_of_the_axes(tmp_path, signs):
+def test_normals_are_in_our_frame_whatever_the_signs_of_diodes_axes(tmp_path, signs):
     written = [write(tmp_path, seed, signs) for seed in range(3)]
     task, records, bad = layouts.entries(f"diode:{tmp_path}/train/outdoor")
     assert task.name == "diode_normals" and not bad
@@ -48,9 +48,11 @@ def test_normals_become_ours_whatever_the_signs_of_the_axes(tmp_path, signs):
         assert not found[:4].any() and (found[4:, :, 2] < 0).all()
 
 
-def test_what_does_not_fit_is_quarantined(tmp_path):
+def test_map_that_does_not_fit_its_image_is_quarantined(tmp_path):
     (first, _), (second, _), (third, _) = (write(tmp_path, seed, (1, 1, 1)) for seed in range(3))
-    np.save(str(second).replace(".png", "_normal.npy"), np.zeros((*SIZE, 3)))  # none is valid: a record without a label
+    np.save(
+        str(second).replace(".png", "_normal.npy"), np.zeros((*SIZE, 3))
+    )  # no valid vector: a record without a label
     source = open_source(f"diode:{tmp_path}/train/outdoor", 10)
     np.save(str(first).replace(".png", "_normal.npy"), np.zeros((5, 5, 3)))
     (third.parent / third.name.replace(".png", "_normal.npy")).write_bytes(b"rubbish")
@@ -59,7 +61,7 @@ def test_what_does_not_fit_is_quarantined(tmp_path):
     assert source.tasks[0].encode(entries[1].labels["diode_normals"]) == {}
 
 
-def test_images_without_normals_are_no_part_and_none_at_all_says_where_to_get_them(tmp_path):
+def test_images_without_normals_are_left_out_and_a_missing_part_says_where_to_get_it(tmp_path):
     path, _ = write(tmp_path, 0, (1, 1, 1))
     layouts.write_png(path.with_name("more.png"), np.zeros((*SIZE, 3)))
     assert open_source(f"diode:{tmp_path}/train/outdoor").count == 1
@@ -69,8 +71,8 @@ def test_images_without_normals_are_no_part_and_none_at_all_says_where_to_get_th
             open_source(f"diode:{tmp_path}/{where}")
 
 
-def test_depth_that_tells_nothing_is_refused(tmp_path):
+def test_depth_that_does_not_determine_the_signs_is_refused(tmp_path):
     path, _ = write(tmp_path, 0, (1, 1, 1))
     np.save(str(path).replace(".png", "_depth.npy"), np.full((*SIZE, 1), 3.0))
-    with pytest.raises(UserError, match="do not tell"):
+    with pytest.raises(UserError, match=r"1 images do not determine the signs of the normals' axes; get train\.tar"):
         open_source(f"diode:{tmp_path}/train/outdoor")

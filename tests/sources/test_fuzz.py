@@ -1,4 +1,4 @@
-"""No damage is more than a quarantine: of images, and of the records themselves. Bounded in time."""
+"""Fuzzes images and records: damage leads to a quarantine or a problem of one line, never to a crash."""
 
 import io
 import json
@@ -20,7 +20,7 @@ from must_tf.sources.images import read_image
 
 pytestmark = pytest.mark.slow
 
-UNSHRUNK = (Phase.generate,)  # a verification takes too long for a failure to be made small
+UNSHRUNK = (Phase.generate,)  # no shrinking, because a verification takes too long
 
 PICTURE = Image.fromarray(toy.random_image(np.random.default_rng(0), 24, 40))
 TURNED = Image.Exif()
@@ -61,7 +61,7 @@ FILES = {
 
 @st.composite
 def damaged(draw, content):
-    """Flips, cuts, inserts and repeats bytes, mostly near the start, where the headers are."""
+    """Changes, removes, inserts and repeats bytes, mostly near the start, where the headers are."""
     content = bytearray(content)
     for _ in range(draw(st.integers(1, 6))):
         if not content:
@@ -95,7 +95,7 @@ def test_damaged_image_becomes_a_record_that_decodes_or_is_quarantined(tmp_path_
     assert entry == read_image(path, max_pixels=1_000_000)
     if isinstance(entry, Quarantined):
         assert entry.name == str(path) and entry.reason and "\n" not in entry.reason
-        assert not re.search(r"\b0x[0-9a-f]{6}", entry.reason), "an address is another one in each run"
+        assert not re.search(r"\b0x[0-9a-f]{6}", entry.reason), "an address differs in each run"
     else:
         image = tf.io.decode_image(entry.encoded, channels=3, expand_animations=False)
         assert image.shape == (entry.height, entry.width, 3)
@@ -114,22 +114,22 @@ def test_noise_after_any_magic_is_quarantined(tmp_path_factory, content, magic):
 
 @pytest.fixture(scope="module")
 def shard(tmp_path_factory):
-    """The folder and the first shard of a dataset of one shard with few records of all kinds, and its bytes."""
+    """Returns the folder, the shard and the shard's bytes of a dataset of one shard with a few records of all kinds."""
     folder = tmp_path_factory.mktemp("data") / "toy"
     toy.write_dataset(folder, toy.toy_records(6)[2:], num_shards=1)
     path = Path(open_dataset(folder).paths[0])
     return folder, path, path.read_bytes()
 
 
-def tell_bytes(folder, size):
-    """Makes the manifest say that its only shard has this size."""
+def set_shard_bytes(folder, size):
+    """Sets the size of the only shard in the manifest."""
     (entry,) = json.loads((folder / "manifest.json").read_text())["shards"]
     toy.change_manifest(folder, shards=[{**entry, "bytes": size}])
 
 
 def read_whole(folder, path):
-    """Reads a dataset by all that reads one, once its manifest fits the size on disk."""
-    tell_bytes(folder, path.stat().st_size)
+    """Reads a dataset by all of its readers, after its manifest got the size on disk."""
+    set_shard_bytes(folder, path.stat().st_size)
     findings = verify(open_dataset(folder))
     assert findings.problems and all("\n" not in problem for problem in findings.problems)
     for part in open_source(folder).shards:
@@ -143,7 +143,7 @@ def test_damaged_shard_gives_problems(shard, data):
     new = data.draw(damaged(content).filter(lambda new: new != content))
     path.write_bytes(new)
     if len(new) != len(content) and data.draw(st.booleans()):
-        tell_bytes(folder, len(content))
+        set_shard_bytes(folder, len(content))
         with pytest.raises(UserError, match=path.name):
             open_dataset(folder)
     read_whole(folder, path)
@@ -156,6 +156,6 @@ def test_damage_under_sound_checksums_gives_problems(shard, data):
     path.write_bytes(content)
     frames = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for frame in 4 * frames:  # many a verification, which costs more than a record
+        for frame in 4 * frames:  # several records per verification, which is slower than a record
             writer.write(data.draw(damaged(frame)))
     read_whole(folder, path)

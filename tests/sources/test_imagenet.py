@@ -1,4 +1,4 @@
-"""ImageNet in miniature: a folder a class."""
+"""Reads a miniature of ImageNet: one folder per class."""
 
 import layouts
 import pytest
@@ -18,7 +18,7 @@ def imagenet(tmp_path):
     return tmp_path
 
 
-def test_class_is_the_folders(imagenet):
+def test_image_has_the_class_of_its_folder(imagenet):
     task, records, bad = layouts.entries(f"imagenet:{imagenet}/train")
     assert task.name == "imagenet" and task.class_names == CLASSES and len(records) == 9 and not bad
     assert all(CLASSES[record.labels["imagenet"]] in name for name, record in records.items())
@@ -30,15 +30,18 @@ def test_every_shard_has_images_of_every_class(imagenet):
     assert all({entry.labels["imagenet"] for entry in shard()} == {0, 1, 2} for shard in source.shards)
 
 
-def test_any_folders_are_classes_of_a_task_that_is_named_as_theirs(imagenet, monkeypatch):
+def test_folders_of_your_own_are_the_classes_of_a_task_with_the_datasets_name(imagenet, monkeypatch):
     imagenet.rename(imagenet.parent / "jft")
     monkeypatch.chdir(imagenet.parent)
     for where in (f"classes:{imagenet.parent}/jft/train", "classes:jft/train"):
         task, records, bad = layouts.entries(where)
         assert task.name == "jft" and task.class_names == CLASSES and len(records) == 9 and not bad
     (imagenet.parent / "jft").rename(imagenet.parent / "j-f t")
-    for where, says in (("j-f t/train", "'j-f t' is no name of a task"), ("nowhere/train", "lay the images out as")):
-        with pytest.raises(UserError, match=says):
+    for where, message in (
+        ("j-f t/train", "'j-f t' cannot be the name of a task"),
+        ("nowhere/train", "lay the images out as"),
+    ):
+        with pytest.raises(UserError, match=message):
             open_source(f"classes:{imagenet.parent}/{where}")
 
 
@@ -48,7 +51,7 @@ def test_damaged_image_is_quarantined(imagenet):
     assert len(records) == 8 and "damaged JPEG" in bad[0].reason
 
 
-def test_what_is_missing_says_where_to_get_it(imagenet):
+def test_missing_dataset_says_where_to_get_it(imagenet):
     (imagenet / "empty").mkdir()
     for where in ("val", "empty", "nowhere/train"):
         with pytest.raises(UserError, match="get ILSVRC2012_img_train"):

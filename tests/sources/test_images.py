@@ -1,4 +1,4 @@
-"""Which files are found, under which names, and what becomes of those that cannot be read."""
+"""Finding image files, naming them, and quarantining those that cannot be read."""
 
 import builtins
 import json
@@ -22,7 +22,7 @@ from must_tf.sources.images import find_images, open_images, printable, read_ima
 
 
 def picture(path, seed=0):
-    """Writes a small image, another for each seed."""
+    """Writes a small image that depends on the seed, and returns its path."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_bytes(toy.png(toy.random_image(np.random.default_rng(seed), 8, 8)))
     return str(path)
@@ -35,23 +35,23 @@ def found_in(folder):
 # Folders
 
 
-def test_folder_is_searched_to_its_bottom_and_sorted(tmp_path):
+def test_folder_is_searched_recursively_and_sorted(tmp_path):
     names = ["b.JPG", "a/with space.png", "a/ünï—写真.jpeg", "a/line\nbreak.png", "a/b/c.gif", "z.webp", "a.jpg/in.tif"]
     for name in [*names, "notes.txt", "a/mask.npy", "a/png"]:
         picture(tmp_path / name)
     assert find_images(tmp_path) == sorted(str(tmp_path / name) for name in names)
 
 
-def test_files_with_other_suffixes_are_told(tmp_path, capsys):
+def test_files_with_other_suffixes_are_counted_on_stderr(tmp_path, capsys):
     for name in ("a.png", "b.HEIC", "c/d.heic", "c/notes"):
         picture(tmp_path / name)
     assert open_images(tmp_path, 10).count == 1
-    assert capsys.readouterr().err == f"{tmp_path}: 3 files left out by their suffix: 2 .heic, 1 without one\n"
+    assert capsys.readouterr().err == f"{tmp_path}: 3 files left out by their suffix: 2 .heic, 1 without a suffix\n"
     assert open_images(tmp_path / "a.png", 10).count == 1
     assert not capsys.readouterr().err
 
 
-def test_links_in_circles_end(tmp_path):
+def test_circular_links_end(tmp_path):
     picture(tmp_path / "a/x.png")
     picture(tmp_path / "b/y.png")
     for link, target in {"a/up": "..", "a/b": "../b", "b/a": "../a", "self": "self", "self.png": "self.png"}.items():
@@ -62,7 +62,7 @@ def test_links_in_circles_end(tmp_path):
     assert [str(Path(name).relative_to(tmp_path)) for name in pattern] == ["a/x.png", "b/y.png", "self.png"]
 
 
-def test_file_by_several_paths_is_one_image_under_its_real_path(tmp_path):
+def test_file_with_several_paths_is_one_image_under_its_real_path(tmp_path):
     outside, folder = tmp_path / "outside", tmp_path / "folder"
     for name in ("deep/1.png", "2.png"):
         picture(outside / name)
@@ -75,7 +75,7 @@ def test_file_by_several_paths_is_one_image_under_its_real_path(tmp_path):
     assert found_in(folder) == ["b/1.png", "c/2.png", "real.png"]
 
 
-def test_what_cannot_be_read_is_named_to_be_quarantined(tmp_path):
+def test_unreadable_files_are_quarantined_with_their_reasons(tmp_path):
     good = picture(tmp_path / "good.png")
     (tmp_path / "nowhere.png").symlink_to("gone")
     os.mkfifo(tmp_path / "pipe.png")
@@ -108,7 +108,7 @@ def test_folder_that_cannot_be_listed_is_quarantined_and_the_rest_read(tmp_path,
 # Lists and globs
 
 
-def test_list_names_paths_of_any_bytes_once_each(tmp_path, monkeypatch):
+def test_list_may_have_paths_of_any_bytes_and_each_file_counts_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = [picture(tmp_path / name) for name in ("a.png", "b c.png", "ü.png", os.fsdecode(b"\xff.png"), "x\x0b.png")]
     (tmp_path / "link.png").symlink_to("a.png")
@@ -119,7 +119,7 @@ def test_list_names_paths_of_any_bytes_once_each(tmp_path, monkeypatch):
     assert sum(isinstance(entry, Record) for entry in map(read_image, find_images(path))) == 5
 
 
-def test_list_may_name_folders_and_nonsense_which_are_quarantined(tmp_path):
+def test_folders_and_impossible_paths_in_a_list_are_quarantined(tmp_path):
     folder = tmp_path / "x.jpg"
     folder.mkdir()
     (tmp_path / "list.txt").write_bytes(os.fsencode(f"{folder}\na\0b.png\n"))
@@ -142,7 +142,7 @@ def test_list_may_name_folders_and_nonsense_which_are_quarantined(tmp_path):
         "h [1].png": ["h [1].png"],
     }.items(),
 )
-def test_glob_finds_what_glob_finds(tmp_path, monkeypatch, pattern, want):
+def test_glob_matches_like_the_standard_librarys(tmp_path, monkeypatch, pattern, want):
     for name in ("a.png", "b.png", "d/c.png", "d/e/f.jpg", "d/e/g.png", "d/.hidden.png", ".d/h.png", "d/i.png"):
         picture(tmp_path / name)
     if "[1]" in pattern:
@@ -152,12 +152,12 @@ def test_glob_finds_what_glob_finds(tmp_path, monkeypatch, pattern, want):
     assert find_images(tmp_path / pattern) == [str(tmp_path / name) for name in want]
 
 
-def test_one_file_is_a_collection_too(tmp_path):
+def test_single_file_is_a_collection(tmp_path):
     assert find_images(tmp_path / picture(tmp_path / "[a].png")) == [str(tmp_path / "[a].png")]
 
 
 @pytest.mark.parametrize(
-    ("where", "says"),
+    ("where", "message"),
     {
         "nowhere": "no such folder or file",
         "*.jpg": "no such folder or file",
@@ -166,17 +166,17 @@ def test_one_file_is_a_collection_too(tmp_path):
         "empty.txt": "lists no path",
     }.items(),
 )
-def test_nothing_found_is_refused_by_name_in_one_line(tmp_path, where, says):
+def test_source_without_images_is_refused_by_name_in_one_line(tmp_path, where, message):
     (tmp_path / "empty.txt").write_text("\n\n")
     with pytest.raises(UserError) as caught:
         find_images(tmp_path / where)
-    assert str(caught.value).startswith(f"{tmp_path / where}: {says}") and "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{tmp_path / where}: {message}") and "\n" not in str(caught.value)
 
 
 # Files
 
 
-def test_file_that_may_not_be_read_is_quarantined(tmp_path, monkeypatch):
+def test_file_without_read_permission_is_quarantined(tmp_path, monkeypatch):
     path = picture(tmp_path / "a.png")
 
     def refuse(*args, **kwargs):
@@ -187,7 +187,7 @@ def test_file_that_may_not_be_read_is_quarantined(tmp_path, monkeypatch):
     assert read_image(path) == Quarantined(path, "cannot be read: Permission denied")
 
 
-def test_file_that_went_after_it_was_listed_is_quarantined(tmp_path):
+def test_file_deleted_after_listing_is_quarantined(tmp_path):
     names = [picture(tmp_path / f"{i}.png", i) for i in range(3)]
     source = open_images(tmp_path, 10)
     Path(names[1]).unlink()
@@ -223,7 +223,7 @@ def test_printable_name_is_one_line_that_json_and_a_terminal_take(name):
     try:
         os.fsencode(name)
     except UnicodeEncodeError:
-        return  # no file's name
+        return  # not a possible file name
     text = printable(name)
     assert text.encode().decode() == json.loads(json.dumps(text)) == text
     assert len(text.splitlines()) <= 1
@@ -232,11 +232,11 @@ def test_printable_name_is_one_line_that_json_and_a_terminal_take(name):
 @pytest.mark.parametrize(
     "name", [b"a b.png", b"a\nb'c\\d.png", b"\xff\xfe.png", b"\xc2\x85.png", b"$'a'.png", "é".encode()]
 )
-def test_shell_reads_a_name_as_it_is_printed(name):
+def test_shell_reads_a_printable_name_back(name):
     text = printable(os.fsdecode(name))
     quoted = text if text.startswith("$'") else shlex.quote(text)
-    said = subprocess.run(["bash", "-c", f"printf %s {quoted}"], capture_output=True, check=True).stdout
-    assert said == name
+    printed = subprocess.run(["bash", "-c", f"printf %s {quoted}"], capture_output=True, check=True).stdout
+    assert printed == name
 
 
 def test_file_of_any_name_becomes_a_record_with_a_printable_name(tmp_path):
@@ -254,7 +254,7 @@ def test_file_of_any_name_becomes_a_record_with_a_printable_name(tmp_path):
 # Collections
 
 
-def test_shards_are_even_and_picklable_and_read_alike_everywhere(tmp_path):
+def test_shards_are_even_picklable_and_reproducible(tmp_path):
     names = sorted(picture(tmp_path / f"{i}.png", i) for i in range(7))
     source = open_images(tmp_path, 3)
     assert source.count == 7 and source.tasks == () and source.teachers == {}
@@ -272,7 +272,7 @@ def test_listing_changes_with_the_names(tmp_path):
     assert before != open_images(tmp_path, 3).listing
 
 
-def test_abandoned_shard_ends(tmp_path):
+def test_shard_that_is_closed_early_ends(tmp_path):
     for i in range(30):
         picture(tmp_path / f"{i}.png", i)
     entries = open_images(tmp_path, 30).shards[0]()
@@ -281,7 +281,7 @@ def test_abandoned_shard_ends(tmp_path):
 
 
 @given(st.lists(st.text(max_size=3)), st.integers(1, 12))
-def test_split_keeps_every_item_in_order_in_runs_of_like_length(items, count):
+def test_split_evenly_keeps_the_order_and_balances_the_lengths(items, count):
     runs = split_evenly(items, count)
     assert [item for run in runs for item in run] == items and len(runs) == count
     assert max(map(len, runs)) - min(map(len, runs)) <= 1
@@ -298,8 +298,8 @@ for entry in read_images(find_images(".")):
 """
 
 
-def test_real_permissions_are_told_of_files_and_folders():
-    with tempfile.TemporaryDirectory() as name:  # where anybody may look, unlike in tmp_path
+def test_files_and_folders_without_permission_are_quarantined():
+    with tempfile.TemporaryDirectory() as name:  # readable by every user, unlike tmp_path
         folder = Path(name)
         for path in ("good.png", "closed.png", "locked/in.png"):
             picture(folder / path)

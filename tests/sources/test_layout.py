@@ -1,4 +1,4 @@
-"""A slice of a layout: TFDS's syntax, always the same images, a sample of the whole."""
+"""Slices of a layout in TFDS's syntax: reproducible, disjoint, and samples of the whole."""
 
 import pickle
 
@@ -28,7 +28,7 @@ def names(where, images_per_shard=7):
 
 
 @pytest.mark.parametrize("cut", ["90%", "80%", "25", "-6", "-10%"])
-def test_two_slices_are_the_whole_and_share_nothing(photos, cut):
+def test_two_complementary_slices_make_up_the_whole_and_share_nothing(photos, cut):
     first, second = names(f"{photos}[:{cut}]"), names(f"{photos}[{cut}:]")
     assert len(first) == {"90%": 27, "80%": 24, "25": 25, "-6": 24, "-10%": 27}[cut]
     assert sorted(first + second) == sorted(names(photos)) and not set(first) & set(second)
@@ -44,13 +44,13 @@ def test_slice_has_images_of_every_class_in_every_shard(photos):
         assert all(CLASSES[entry.labels["photos"]] in entry.name for entry in entries)
 
 
-def test_listing_tells_which_images_are_in_it(photos):
+def test_listing_depends_on_the_images_of_the_slice(photos):
     slices = ("", "[:90%]", "[90%:]", "[:27]", "[:50%]")
-    listings = [open_source(photos + one).listing for one in slices]
+    listings = [open_source(photos + slice_).listing for slice_ in slices]
     assert len(set(listings)) == 4 and listings[1] == listings[3]
 
 
 @pytest.mark.parametrize("wrong", ["[5:5]", "[:31]", "[-31:]", "[200%:]"])
-def test_slice_that_is_none_is_refused(photos, wrong):
-    with pytest.raises(UserError, match="no slice of 30 images; expected one such as"):
+def test_empty_slice_and_slice_beyond_the_images_are_refused(photos, wrong):
+    with pytest.raises(UserError, match="not a slice of 30 images; expected one such as"):
         open_source(photos + wrong)

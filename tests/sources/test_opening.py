@@ -1,4 +1,4 @@
-"""What a user names decides what is opened; a wrong name is told in one line."""
+"""The name decides how a source is opened; a wrong name is an error of one line."""
 
 import numpy as np
 import pytest
@@ -20,14 +20,14 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["", "/*.png", "/**", "/list.txt", "/[01].png", "/2.png"])
-def test_folders_globs_lists_and_files_are_images(folder, where):
+def test_folders_globs_lists_and_files_open_as_images(folder, where):
     source = open_source(f"{folder}{where}", images_per_shard=2)
     entries = [entry for shard in source.shards for entry in shard()]
     assert sum(isinstance(entry, Record) for entry in entries) == {"/[01].png": 2, "/2.png": 1}.get(where, 3)
     assert source.count == len(entries)
 
 
-def test_manifest_of_another_program_makes_no_dataset(folder):
+def test_folder_with_a_manifest_of_another_program_opens_as_images(folder):
     (folder / "manifest.json").write_text('{"name": "my site", "icons": []}')
     assert open_source(folder).count == 3 and not may_have_labels(folder)
     (folder / "manifest.json").write_text('{"schema": 1, "sha')
@@ -40,7 +40,7 @@ def test_limit_of_pixels_holds_for_each_image(folder):
     assert [entry.reason for entry in shard()] == ["8x8 = 64 pixels, more than the limit of 63"] * 3
 
 
-def test_what_exists_under_a_name_is_opened_whatever_its_prefix(folder, monkeypatch):
+def test_existing_folder_is_opened_even_if_its_name_looks_like_a_prefix(folder, monkeypatch):
     (folder / "tfds:x").mkdir()
     (folder / "0.png").rename(folder / "tfds:x/0.png")
     monkeypatch.chdir(folder)
@@ -48,18 +48,18 @@ def test_what_exists_under_a_name_is_opened_whatever_its_prefix(folder, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("where", "says"),
+    ("where", "message"),
     {
         "": "no name given",
-        "tfrecords:x": "no kind of images 'tfrecords:'; did you mean 'tfrecord:'",
-        "s3://bucket/x": "no kind of images 's3:'",
+        "tfrecords:x": "unknown prefix 'tfrecords:'; did you mean 'tfrecord:'",
+        "s3://bucket/x": "unknown prefix 's3:'",
         "nowhere": "no such folder",
         "tfrecord:nowhere/*": "no such file",
     }.items(),
 )
-def test_unknown_name_is_refused_in_one_line(tmp_path, monkeypatch, where, says):
+def test_unknown_name_is_refused_in_one_line(tmp_path, monkeypatch, where, message):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=says) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         open_source(where)
     assert "\n" not in str(caught.value)
 
@@ -84,22 +84,22 @@ def test_unknown_name_is_refused_in_one_line(tmp_path, monkeypatch, where, says)
 )
 def test_missing_dataset_says_where_to_get_it_and_how_to_lay_it_out(tmp_path, monkeypatch, where, get, layout):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(constants, "DATA_DIR", str(tmp_path))  # what TFDS_DATA_DIR sets, once a process
+    monkeypatch.setattr(constants, "DATA_DIR", str(tmp_path))  # TFDS reads TFDS_DATA_DIR only once per process
     with pytest.raises(UserError) as caught:
         open_source(where)
-    said = str(caught.value)
-    assert said.startswith(where.rpartition("/")[0] if where.startswith("tfds:") else where)
-    assert get in said and layout in said and "\n" not in said
+    message = str(caught.value)
+    assert message.startswith(where.rpartition("/")[0] if where.startswith("tfds:") else where)
+    assert get in message and layout in message and "\n" not in message
 
 
 @pytest.mark.parametrize("arguments", [{"images_per_shard": 0}, {"max_pixels": 0}], ids=str)
-def test_senseless_numbers_are_refused(folder, arguments):
+def test_numbers_below_one_are_refused(folder, arguments):
     ((name, value),) = arguments.items()
     with pytest.raises(UserError, match=f"{name}: .*got {value}"):
         open_source(folder, **arguments)
 
 
-def test_what_cannot_have_labels_is_known_by_its_name(folder, toy_data, tmp_path):
+def test_may_have_labels_decides_by_the_name(folder, toy_data, tmp_path):
     without = (folder, folder / "list.txt", f"{folder}/*.png", "photos/**/*.jpg", f"tfrecord:{folder}/*")
     assert not any(may_have_labels(where) for where in without)
     assert all(

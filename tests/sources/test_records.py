@@ -1,4 +1,4 @@
-"""Records of ours come back as they were written, with their labels; damage is quarantined."""
+"""Our records are read as they were written, with their labels; damaged records are quarantined."""
 
 import json
 import pickle
@@ -14,7 +14,7 @@ from must_tf.records import Quarantined, Record, open_dataset, serialize
 from must_tf.sources import open_source
 
 
-def test_records_come_shard_by_shard_with_their_labels(toy_data):
+def test_records_are_read_shard_by_shard_with_their_labels(toy_data):
     source = open_source(toy_data, images_per_shard=3)
     dataset = open_dataset(toy_data)
     assert source.count == 22 and source.tasks == dataset.manifest.tasks and len(source.shards) == 2
@@ -25,7 +25,7 @@ def test_records_come_shard_by_shard_with_their_labels(toy_data):
     assert shards[1][0].name == f"{dataset.paths[1]}: record 0"
 
 
-def test_teachers_come_along(data):
+def test_teachers_of_the_manifest_are_kept(data):
     toy.change_manifest(data, teachers={"a": {"path": "b"}})
     assert open_source(data).teachers == {"a": {"path": "b"}}
 
@@ -39,7 +39,7 @@ def test_listing_changes_with_the_bytes(tmp_path):
     assert len(listings) == 2
 
 
-def test_copies_stay(tmp_path):
+def test_copies_of_an_image_are_kept(tmp_path):
     image = toy.random_image(np.random.default_rng(0), 8, 8)
     toy.write_dataset(tmp_path / "data", [toy.record(image, {"scene": 1})] * 4, num_shards=1)
     (shard,) = open_source(tmp_path / "data").shards
@@ -58,7 +58,7 @@ def test_rest_of_a_damaged_shard_is_quarantined(data):
     assert [entries[number].name for number in bad] == [f"{path}: record {number}" for number in bad]
 
 
-def test_record_without_the_keys_is_quarantined_alone(data):
+def test_only_records_without_the_keys_are_quarantined(data):
     path = open_dataset(data).paths[0]
     frames = list(tf.data.TFRecordDataset(path).as_numpy_iterator())
     frames[1], frames[3] = b"", b"\xff no example"
@@ -71,7 +71,10 @@ def test_record_without_the_keys_is_quarantined_alone(data):
     entries = list(open_source(data).shards[0]())
     assert [number for number, entry in enumerate(entries) if isinstance(entry, Quarantined)] == [1, 3]
     assert len(entries) == len(frames)
-    assert all("\n" not in entries[number].reason and "no record" in entries[number].reason for number in (1, 3))
+    assert all(
+        "\n" not in entries[number].reason and "is not a record of these tasks" in entries[number].reason
+        for number in (1, 3)
+    )
 
 
 def test_record_whose_image_tensorflow_cannot_decode_is_quarantined(tmp_path):
@@ -82,7 +85,7 @@ def test_record_whose_image_tensorflow_cannot_decode_is_quarantined(tmp_path):
     whole, cut, other = open_source(tmp_path / "data").shards[0]()
     assert whole.seen.shape == (8, 8, 3)
     assert isinstance(cut, Quarantined) and "record 1" in cut.name and cut.reason.startswith("cannot be decoded: ")
-    assert other.reason == "cannot be decoded: [8, 10, 3] at 1/1 of 9x10 pixels"
+    assert other.reason == "cannot be decoded: shape [8, 10, 3] at 1/1 of 9x10 pixels"
 
 
 def test_unfinished_dataset_is_refused(data):

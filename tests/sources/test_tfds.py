@@ -1,4 +1,4 @@
-"""What TensorFlow Datasets has prepared is read as it is encoded; what it has not is refused, not downloaded."""
+"""Prepared TFDS datasets are read with their encoded bytes; others are refused and never downloaded."""
 
 import io
 import itertools
@@ -23,7 +23,7 @@ def image(number):
 
 
 def prepare(data_dir, name, feature, make, splits):
-    """Writes a dataset as TFDS prepares it: two shards a split, and the metadata."""
+    """Writes a dataset as TFDS prepares it: two shards per split, and the metadata."""
     folder = data_dir / name / "1.2.3"
     folder.mkdir(parents=True)
     features = tfds.features.FeaturesDict({"image": feature, "label": tfds.features.ClassLabel(num_classes=2)})
@@ -59,7 +59,7 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def here(data_dir, monkeypatch):
-    monkeypatch.setattr(constants, "DATA_DIR", str(data_dir))  # what TFDS_DATA_DIR sets, once a process
+    monkeypatch.setattr(constants, "DATA_DIR", str(data_dir))  # TFDS reads TFDS_DATA_DIR only once per process
 
 
 @pytest.mark.parametrize("name", ["tiny_photos", "tiny_photos:1.2.3", "tiny_photos:1.*.*", "mnist"])
@@ -77,7 +77,7 @@ def test_split_is_read_evenly_and_byte_for_byte(name):
     assert again == records
 
 
-def test_slice_of_a_split_is_a_collection():
+def test_slice_of_a_split_has_the_same_images_as_the_whole():
     records = [record for shard in open_source("tfds:tiny_photos/train[2:7]", 3).shards for record in shard()]
     whole = [record for shard in open_source("tfds:tiny_photos/train").shards for record in shard()]
     assert [record.id for record in records] == [record.id for record in whole[2:7]]
@@ -93,30 +93,30 @@ def test_splits_can_be_added():
         open_source("tfds:tiny_photos/train+tset[:2]")
 
 
-def test_listing_knows_the_split():
+def test_listing_depends_on_the_split():
     listings = [open_source(f"tfds:tiny_photos/{split}").listing for split in ("train", "test", "train[:5]", "train")]
     assert len(set(listings)) == 3 and listings[0] == listings[3]
 
 
 @pytest.mark.parametrize(
-    ("spec", "says"),
+    ("spec", "message"),
     {
         "tiny_photos": "expected tfds:NAME",
         "": "expected tfds:NAME",
         "tiny_photos/": "expected tfds:NAME",
         "tiny_photos/trian": "no split 'trian'; did you mean 'train'",
         "tiny_photos/train[a:b]": "slice",
-        "tiny_photos/train[3:3]": "holds no image",
+        "tiny_photos/train[3:3]": "has no image",
         "tiny_photos:9.9.9/train": "not prepared in .*tfds",
         "tiny_sounds/train": "no image feature 'image'; its features: image, label",
         "tiny_depths/train": "its images are float32; expected uint8 or uint16",
-        "tiny_arrays/train": "prepare it with `tfds build tiny_arrays --file_format=tfrecord`",
+        "tiny_arrays/train": "stored as array_record; prepare it with `tfds build tiny_arrays --file_format=tfrecord`",
         "cifar10/train": "not prepared in .*; run `tfds build cifar10`, or set TFDS_DATA_DIR",
         "cifra10/train": "not prepared in .*; did you mean 'cifar10'",
         "no name at all/train": "tfds:no name at all: ",
     }.items(),
 )
-def test_what_is_not_there_is_refused_in_one_line(spec, says):
-    with pytest.raises(UserError, match=says) as caught:
+def test_dataset_that_cannot_be_read_is_refused_in_one_line(spec, message):
+    with pytest.raises(UserError, match=message) as caught:
         open_source(f"tfds:{spec}")
     assert "\n" not in str(caught.value)

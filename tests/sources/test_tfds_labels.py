@@ -1,7 +1,7 @@
-"""The datasets of TFDS that come with labels: made up by TFDS, and in miniature, written with its own features.
+"""Labels of TFDS datasets: in miniatures written with TFDS's own features, and for some with TFDS's mock data.
 
-TFDS cannot make up the others: sides, classes and flags of its boxes are of different numbers, which its own encoder
-refuses, and its masks are not of their images' sizes.
+The mock data cannot serve for the others. It gives a box different numbers of sides, classes and flags, which TFDS's
+own encoder refuses, and its masks do not have the sizes of their images.
 """
 
 import json
@@ -25,7 +25,7 @@ RNG = np.random.default_rng(0)
 
 
 def prepare(data_dir, name, split, examples, count=None):
-    """Writes a split of a dataset as TFDS prepares it, in one shard; its metadata may tell of more examples."""
+    """Writes a split of a dataset as TFDS prepares it, in one shard; the metadata may claim another `count`."""
     builder = tfds.builder(name, data_dir=data_dir)
     folder = builder.data_dir
     tf.io.gfile.makedirs(str(folder))
@@ -33,7 +33,7 @@ def prepare(data_dir, name, split, examples, count=None):
         data_dir=folder, dataset_name=builder.name, split=split, filetype_suffix="tfrecord"
     )
     features = builder.info.features
-    if name == "cifar100":  # whose builder reads the names from what it downloads, as COCO's does
+    if name == "cifar100":  # its builder reads the names from its download, as COCO's does
         features["label"].names = [f"class {i}" for i in range(100)]
     if name.startswith("coco/"):
         features["objects"]["label"].names = [f"class {i}" for i in range(80)]
@@ -44,7 +44,7 @@ def prepare(data_dir, name, split, examples, count=None):
         name=split, shard_lengths=[count or len(examples)], num_bytes=1, filename_template=template
     )
     tfds.folder_dataset.write_metadata(data_dir=folder, features=features, split_infos=[info], check_data=False)
-    if builder.builder_config:  # which `write_metadata` does not know
+    if builder.builder_config:  # `write_metadata` does not write it
         path = Path(folder, "dataset_info.json")
         path.write_text(json.dumps(json.loads(path.read_text()) | {"configName": builder.builder_config.name}))
     return folder
@@ -57,7 +57,7 @@ def image(height, width):
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfds")
-    twin = image(32, 32)  # CIFAR has copies: they are part of the benchmark
+    twin = image(32, 32)  # CIFAR has copies of images; they are part of the benchmark
     pictures = [(image(32, 32), 99), (twin, 0), (twin, 7)]
     small = [{"id": str(i), "image": one, "label": label, "coarse_label": 0} for i, (one, label) in enumerate(pictures)]
     prepare(folder, "cifar100", "train", small)
@@ -95,10 +95,10 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def here(data_dir, monkeypatch):
-    monkeypatch.setattr(constants, "DATA_DIR", str(data_dir))  # what TFDS_DATA_DIR sets, once a process
+    monkeypatch.setattr(constants, "DATA_DIR", str(data_dir))  # TFDS reads TFDS_DATA_DIR only once per process
 
 
-def test_classes_of_cifar100_with_their_names_and_every_copy():
+def test_cifar100_has_its_class_names_and_every_copy():
     task, records, bad = layouts.entries("tfds:cifar100/train")
     source = open_source("tfds:cifar100/train", 2)
     found = [entry.labels["cifar100"] for shard in source.shards for entry in shard()]
@@ -106,7 +106,7 @@ def test_classes_of_cifar100_with_their_names_and_every_copy():
     assert task.num_classes == 100 and task.class_names[99] == "class 99"
 
 
-def test_nyu_is_in_meters_and_what_the_sensor_missed_is_invalid():
+def test_nyu_depth_is_in_meters_and_missing_measurements_are_invalid():
     task, records, bad = layouts.entries("tfds:nyu_depth_v2/validation")
     (record,) = records.values()
     depth = record.labels["nyu_depth"]
@@ -124,7 +124,7 @@ def parsed_features(task, depth):
     return sizes | {key: tf.constant(value if isinstance(value, bytes) else value[0]) for key, value in values.items()}
 
 
-def test_boxes_of_voc_are_those_of_the_devkit():
+def test_boxes_of_voc_equal_those_of_the_devkit():
     task, records, bad = layouts.entries("tfds:voc/2007/test")
     labels = [record.labels["voc_detection"] for record in records.values()]
     full, empty = sorted(labels, key=lambda label: -len(label["boxes"]))
@@ -134,7 +134,7 @@ def test_boxes_of_voc_are_those_of_the_devkit():
     assert full["ignore"].tolist() == [0, DIFFICULT]
 
 
-def test_boxes_of_coco_and_its_crowds_are_ignored():
+def test_boxes_of_coco_are_read_and_crowds_are_ignored():
     task, records, bad = layouts.entries("tfds:coco/2017/validation")
     (record,) = records.values()
     label = record.labels["coco_detection"]
@@ -143,19 +143,19 @@ def test_boxes_of_coco_and_its_crowds_are_ignored():
     assert label["classes"].tolist() == [3, 7] and label["ignore"].tolist() == [0, CROWD]
 
 
-def test_things_of_ade20k_are_red_and_the_rest_is_ignored():
+def test_classes_of_ade20k_are_read_from_red_and_other_pixels_are_ignored():
     task, records, bad = layouts.entries("tfds:scene_parse150/train", 10)
     (record,) = records.values()
     mask = record.labels["ade20k_things"]
     assert task.class_names == ADE20K_THINGS and len(set(ADE20K_THINGS)) == 100
     assert (mask[:10] == 0).all() and (mask[10:20] == 99).all() and (mask[20:] == -1).all()
-    assert "class 101 of 100" in bad[0].reason and "(50, 99) on an image of 50x100" in bad[1].reason
+    assert "class 101 found, expected 0 to 100" in bad[0].reason and "(50, 99) on an image of 50x100" in bad[1].reason
 
 
-def test_split_whose_labels_were_never_published_is_images_alone():
+def test_split_whose_labels_were_never_published_has_images_alone():
     source = open_source("tfds:voc/2012/test")
     (record,) = [entry for shard in source.shards for entry in shard()]
-    assert source.tasks == () and record.labels == {}  # and not "nothing is there"
+    assert source.tasks == () and record.labels == {}  # no label, which is not the same as a label without boxes
 
 
 def test_added_splits_have_their_labels():
@@ -163,29 +163,29 @@ def test_added_splits_have_their_labels():
     assert task == DETECTION and sorted(len(record.labels[task.name]["boxes"]) for record in records.values()) == [0, 2]
 
 
-def test_splits_with_labels_and_without_are_not_added(tmp_path, monkeypatch):
+def test_adding_splits_with_and_without_labels_is_refused(tmp_path, monkeypatch):
     path = Path(prepare(tmp_path, "voc/2012", "test", [], count=2), "dataset_info.json")
     info = json.loads(path.read_text())
     path.write_text(json.dumps(info | {"splits": [*info["splits"], info["splits"][0] | {"name": "train"}]}))
     monkeypatch.setattr(constants, "DATA_DIR", str(tmp_path))
     assert open_source("tfds:voc/2012/train").tasks == (DETECTION,)
-    with pytest.raises(UserError, match=r"voc/2012/train\+test\[:50%\]: test has no labels, unlike the others"):
+    with pytest.raises(UserError, match=r"voc/2012/train\+test\[:50%\]: test has no labels, unlike the other splits"):
         open_source("tfds:voc/2012/train+test[:50%]")
 
 
 @pytest.mark.parametrize("name", ["cifar100", "imagenet2012", "nyu_depth_v2"])
-def test_what_tfds_makes_up_becomes_records(name, tmp_path, monkeypatch):
+def test_mock_data_of_tfds_becomes_records(name, tmp_path, monkeypatch):
     folder = prepare(tmp_path, name, "train", [], count=6)
     monkeypatch.setattr(constants, "DATA_DIR", str(tmp_path))
     source = open_source(f"tfds:{name}/train", 3)
     (task,) = source.tasks
-    # The mock puts its own folder in the place of any other: here it is the very one that is read.
+    # The mock replaces the folder of every dataset by its own; here it is the same folder.
     with tfds.testing.mock_data(num_examples=3, data_dir=str(folder)):
         entries = [entry for shard in source.shards for entry in shard()]
     assert len(entries) == 6 and all(isinstance(entry, Record) for entry in entries), entries
     assert all(serialize(entry, [task]) and entry.labels[task.name] is not None for entry in entries)
 
 
-def test_set_that_is_not_prepared_says_how_to_get_it():
+def test_dataset_that_is_not_prepared_says_how_to_get_it():
     with pytest.raises(UserError, match="tfds build imagenet2012"):
         open_source("tfds:imagenet2012/train")

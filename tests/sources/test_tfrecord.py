@@ -1,4 +1,4 @@
-"""TFRecords of Model Garden's kind are read for their images; damage in them is never silent."""
+"""The images of TFRecords in Model Garden's format are read; damaged records are quarantined."""
 
 import io
 import pickle
@@ -41,7 +41,7 @@ def write(path, frames):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three files of 4, 3 and 5 records."""
+    """Returns a folder with three files of 4, 3 and 5 records."""
     for file, count in enumerate((4, 3, 5)):
         frames = [example(jpeg(10 * file + i)) for i in range(count)]
         write(tmp_path / f"train-{file:05d}-of-00003.tfrecord", frames)
@@ -52,7 +52,7 @@ def entries(source):
     return [list(shard()) for shard in source.shards]
 
 
-def test_each_file_is_a_shard_of_its_images_byte_for_byte(folder):
+def test_each_file_is_a_shard_whose_images_keep_their_bytes(folder):
     source = open_source(f"tfrecord:{folder}/train-*")
     shards = entries(pickle.loads(pickle.dumps(source)))
     assert [len(shard) for shard in shards] == [4, 3, 5] and source.tasks == () and source.teachers == {}
@@ -94,7 +94,7 @@ def test_rest_of_a_damaged_file_is_quarantined(folder, damage):
     assert "\n" not in shard[2].reason and "Op:" not in shard[2].reason
 
 
-def test_as_many_are_quarantined_as_were_lost(tmp_path):
+def test_number_of_quarantined_records_is_the_number_lost(tmp_path):
     path = tmp_path / "a"
     write(path, [example(jpeg(number)) for number in range(20)])
     whole = path.read_bytes()
@@ -105,38 +105,38 @@ def test_as_many_are_quarantined_as_were_lost(tmp_path):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 8]) + whole[place + 1 :])
         return sum(isinstance(entry, Quarantined) for shard in source.shards for entry in shard())
 
-    assert lost(start + 300) == 15  # in an image: the lengths tell
-    assert lost(start + 7) == pytest.approx(15, abs=2)  # in a length: as many as there is room for
+    assert lost(start + 300) == 15  # damage in an image: the lengths are intact
+    assert lost(start + 7) == pytest.approx(15, abs=2)  # damage in a length: estimated from the remaining bytes
 
 
-def test_records_without_an_image_that_can_be_read_are_quarantined_one_by_one(tmp_path):
+def test_records_without_a_readable_image_are_quarantined_one_by_one(tmp_path):
     frames = [example(jpeg(0)), b"\xff\xff no example", tf.train.Example().SerializeToString(), example(b"")]
     write(tmp_path / "a", [*frames, example(jpeg(0)[:-60]), example(jpeg(0)), example(jpeg(1))])
     (shard,) = entries(open_source(f"tfrecord:{tmp_path}/a"))
     reasons = [getattr(entry, "reason", None) for entry in shard]
     assert reasons[0] is None and reasons[6] is None
-    assert reasons[1] == reasons[2] == "is no tf.train.Example with image/encoded"
+    assert reasons[1] == reasons[2] == "is not a tf.train.Example with image/encoded"
     assert reasons[3] == "is empty" and "truncated" in reasons[4].lower()
     assert reasons[5] == f"duplicate of {tmp_path}/a: record 0 (139)"
 
 
 @pytest.mark.parametrize(
-    ("frames", "says"),
+    ("frames", "message"),
     [
         ([], "without a record"),
         (["other"], r"have no image/encoded \(they have other\)"),
         ([b"\xff\xff"], "no feature of bytes"),
-        (None, "is no TFRecord, or damaged from the start"),
+        (None, "is not a TFRecord, or damaged from the start"),
     ],
 )
-def test_files_of_another_kind_are_refused_in_one_line(tmp_path, frames, says):
+def test_files_of_another_format_are_refused_in_one_line(tmp_path, frames, message):
     if frames == ["other"]:
         made = tf.train.Example()
         made.features.feature["other"].bytes_list.value.append(b"x")
         frames = [made.SerializeToString()]
     path = tmp_path / "a.tfrecord"
     write(path, frames) if frames is not None else path.write_bytes(b"plain text, not a record at all")
-    with pytest.raises(UserError, match=says) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         open_source(f"tfrecord:{path}")
     assert "\n" not in str(caught.value)
 

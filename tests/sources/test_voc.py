@@ -1,4 +1,4 @@
-"""PASCAL VOC in miniature, in the devkit's folders, XML and palette PNGs."""
+"""Reads a miniature of PASCAL VOC: the devkit's folders, XML and palette PNGs."""
 
 import pickle
 
@@ -62,22 +62,22 @@ def test_boxes_become_edges_difficult_ones_are_ignored_and_parts_are_left_out(vo
     other = records["2007_000001.jpg"].labels[task.name]
     np.testing.assert_allclose(other["boxes"], [[5 / 50, 10 / 100, 25 / 50, 50.5 / 100]])
     assert other["ignore"].tolist() == [0]
-    assert len(records["2007_000002.jpg"].labels[task.name]["boxes"]) == 0  # nothing is there: a label too
+    assert len(records["2007_000002.jpg"].labels[task.name]["boxes"]) == 0  # an image without objects has a label, too
 
 
-def test_lists_of_one_class_name_the_same_images(voc):
+def test_lists_of_one_class_are_read_as_lists_of_images(voc):
     _, records, _ = layouts.entries(f"voc:{voc}/Main/dog_trainval")
     assert sorted(records) == ["2007_000000.jpg", "2007_000001.jpg"]
 
 
-def test_masks_are_indices_and_borders_are_ignored(voc):
+def test_masks_are_palette_indices_and_borders_are_ignored(voc):
     task, records, bad = layouts.entries(f"voc:{voc}/Segmentation/train")
     mask = records["2007_000003.jpg"].labels[task.name]
     assert not bad and task.class_names[15] == "person" and task.ignore == 255
     assert (mask[10:20, 10:20] == 15).all() and (mask[20:22] == 255).all() and (mask[:10] == 0).all()
 
 
-def test_damage_is_quarantined_with_its_reason(voc):
+def test_damaged_annotations_are_quarantined_with_their_reasons(voc):
     annotate(voc, "2007_000000", 50, 100, ("person", 0, (1, 1, 104, 50)))
     (voc / "Annotations" / "2007_000001.xml").write_text("<annotation><object>")
     annotate(voc, "2007_000002", 50, 100, ("unicorn", 0, (1, 1, 4, 5)))
@@ -85,8 +85,8 @@ def test_damage_is_quarantined_with_its_reason(voc):
     list_of(voc, "Main", "trainval", [f"2007_00000{i}" for i in range(6)])
     _, records, bad = layouts.entries(f"voc:{voc}/Main/trainval", images_per_shard=100)
     assert not records
-    says = ["4 pixels beyond", "its label cannot be read", "'unicorn'", "could not convert"]
-    assert [part in entry.reason for part, entry in zip(says, bad, strict=False)] == [True] * 4
+    message = ["4 pixels beyond", "its label cannot be read", "'unicorn'", "could not convert"]
+    assert [part in entry.reason for part, entry in zip(message, bad, strict=False)] == [True] * 4
     assert len(bad) == 6 and "cannot be read" in bad[5].reason
 
 
@@ -97,28 +97,28 @@ def test_masks_that_do_not_fit_are_quarantined(voc):
     list_of(voc, "Segmentation", "train", [f"2007_00000{i}" for i in range(4)])
     _, records, bad = layouts.entries(f"voc:{voc}/Segmentation/train", images_per_shard=100)
     assert not records
-    says = ["50x100", "is RGB", "class 21 of 21", "its label cannot be read"]
-    assert [part in entry.reason for part, entry in zip(says, bad, strict=True)] == [True] * 4
+    message = ["50x100", "has mode RGB", "class 21 found, expected 0 to 20", "its label cannot be read"]
+    assert [part in entry.reason for part, entry in zip(message, bad, strict=True)] == [True] * 4
 
 
-def test_copies_of_an_image_stay(voc):
+def test_copies_of_an_image_are_kept(voc):
     source = (voc / "JPEGImages" / "2007_000000.jpg").read_bytes()
     (voc / "JPEGImages" / "2007_000001.jpg").write_bytes(source)
     _, records, bad = layouts.entries(f"voc:{voc}/Main/trainval", images_per_shard=100)
     assert len(records) == 3 and not bad
 
 
-def test_shards_are_a_function_of_their_arguments(voc):
+def test_pickled_shards_read_the_same_images(voc):
     source = open_source(f"voc:{voc}/Main/trainval", 2)
     first, second = (
-        [entry for shard in one.shards for entry in shard()] for one in (source, pickle.loads(pickle.dumps(source)))
+        [entry for shard in some.shards for entry in shard()] for some in (source, pickle.loads(pickle.dumps(source)))
     )
     assert [entry.encoded for entry in first] == [entry.encoded for entry in second]
     assert source.listing != open_source(f"voc:{voc}/Main/dog_trainval").listing
 
 
 @pytest.mark.parametrize(
-    ("where", "says"),
+    ("where", "message"),
     {
         "voc:{}/nowhere/Main/trainval": "host.robots.ox.ac.uk",
         "voc:{}/Main/trian": "no .*trian.txt; get",
@@ -127,14 +127,14 @@ def test_shards_are_a_function_of_their_arguments(voc):
         "vocc:{}/Main/trainval": "did you mean 'voc:'",
     }.items(),
 )
-def test_what_is_missing_says_where_to_get_it_in_one_line(voc, where, says):
-    with pytest.raises(UserError, match=says) as caught:
+def test_missing_dataset_says_where_to_get_it_in_one_line(voc, where, message):
+    with pytest.raises(UserError, match=message) as caught:
         open_source(where.format(voc))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("lost", ["JPEGImages", "Annotations"])
-def test_folder_that_is_missing_is_told_before_any_image_is_read(voc, lost):
+def test_missing_folder_is_an_error_before_any_image_is_read(voc, lost):
     (voc / lost).rename(voc / "elsewhere")
     with pytest.raises(UserError, match=f"no .*{lost}; get VOCtrainval"):
         open_source(f"voc:{voc}/Main/trainval")

@@ -1,7 +1,7 @@
-"""Rooms: an embedded dataset of rendered rooms with exact labels for every task.
+"""Rooms: a synthetic dataset of rendered rooms with exact labels for every task, made on your machine.
 
-`render(WORLDS["classification"], seed=0, index=0, size=96)` gives a picture, its class, the instance and the
-part of the scene at each pixel, depth and normals. None of these names needs TensorFlow.
+`render(WORLDS["classification"], seed=0, index=0, size=96)` returns an image, its class, and for each pixel the
+instance, the part of the scene, the depth and the normal. None of these names needs TensorFlow.
 """
 
 from must_tf.sources.rooms.catalog import CATALOG, PARTS

@@ -1,4 +1,4 @@
-"""What may stand in a room: each category of object, its part of the scene, and how it stands."""
+"""The catalog of objects in a room: each category with its builder, its part of the scene, and where it may stand."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from must_tf.sources.rooms.shapes import Mesh
 
 STRUCTURE = ("floor", "wall", "ceiling", "window", "door", "rug", "picture")
 PARTS: tuple[str, ...] = (*STRUCTURE, "seat", "table", "storage", "decoration", "vessel", "equipment")
-"""The classes of scene parsing: what the room is made of, and the super-categories of objects."""
+"""The classes of scene parsing: the structure of the room, and the super-categories of objects."""
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,11 @@ class Category:
     """A kind of object.
 
     Attributes:
-      part: its super-category, one of PARTS.
-      build: returns another instance at each call, standing on z = 0 with its front toward -y.
-      small: may stand on a support.
-      support: has a flat top on which a small object may stand.
-      against_wall: often stands with its back to a wall.
+      part: super-category, one of PARTS.
+      build: returns a new random instance at each call, standing on z = 0 with its front toward -y.
+      small: whether it may stand on a support.
+      support: whether it has a flat top on which a small object may stand.
+      against_wall: whether it often stands with its back to a wall.
     """
 
     part: str
@@ -64,7 +64,7 @@ CATALOG: dict[str, Category] = {
 
 
 def build(category: str, rng: np.random.Generator) -> Mesh:
-    """Returns a new instance, stretched a little, its footprint centered on the origin at z = 0."""
+    """Returns a new instance, slightly stretched at random, standing on z = 0 with its footprint around the origin."""
     mesh = CATALOG[category].build(rng).scaled(rng.uniform(0.9, 1.12, 3))
     low, high = mesh.vertices.min(0), mesh.vertices.max(0)
     return mesh.moved((*(-(low + high)[:2] / 2), -low[2]))

@@ -1,4 +1,4 @@
-"""The rooms as datasets: which split shows which world and has labels of which tasks."""
+"""Renders the splits of the rooms dataset as records: the world, the tasks and the number of images of each split."""
 
 import dataclasses
 import functools
@@ -24,24 +24,24 @@ from must_tf.storage import locked
 from must_tf.tasks import Classification, Depth, Detection, Normals, Segmentation, Task
 from must_tf.tasks.depth import METRIC
 
-LICENSE = "CC0-1.0"  # of the images: our own work, given freely
+LICENSE = "CC0-1.0"  # license of the images, which are our own work
 
-# At 64 to 96 pixels: small anchors, a short head.
+# For images of 64 to 96 pixels: small anchors and a short head.
 _BOXES: dict[str, Any] = {"anchor_size": 3.0, "anchor_scales": 1, "num_convs": 1, "max_boxes": 20, "max_outputs": 50}
 
 _KINDS = ("classification", "detection", "segmentation", "depth", "normals")
-_TAUGHT, _NEW = tuple(TEACHER_CATEGORIES), tuple(DOWNSTREAM_CATEGORIES)
+_TEACHER, _DOWNSTREAM = tuple(TEACHER_CATEGORIES), tuple(DOWNSTREAM_CATEGORIES)
 
 TEACHER_TASKS: dict[str, Task] = {
-    "classification": Classification("classification", _TAUGHT),
-    "detection": Detection("detection", _TAUGHT, **_BOXES),
-    "segmentation": Segmentation("segmentation", ("background", *_TAUGHT)),
+    "classification": Classification("classification", _TEACHER),
+    "detection": Detection("detection", _TEACHER, **_BOXES),
+    "segmentation": Segmentation("segmentation", ("background", *_TEACHER)),
     "depth": Depth("depth"),
 }
 DOWNSTREAM_TASKS: dict[str, Task] = {
-    "classification": Classification("classification", _NEW),
-    "detection": Detection("detection", _NEW, **_BOXES),
-    "segmentation_a": Segmentation("segmentation_a", ("background", *_NEW)),
+    "classification": Classification("classification", _DOWNSTREAM),
+    "detection": Detection("detection", _DOWNSTREAM, **_BOXES),
+    "segmentation_a": Segmentation("segmentation_a", ("background", *_DOWNSTREAM)),
     "segmentation_b": Segmentation("segmentation_b", PARTS),
     "depth": Depth("depth"),
     "normals": Normals("normals"),
@@ -54,8 +54,8 @@ class Split:
 
     Attributes:
       world: a key of `WORLDS`.
-      tasks: whose labels the records hold; none for the unlabeled set.
-      count: images, at scale 1.
+      tasks: tasks whose labels the records have; none for the unlabeled set.
+      count: number of images at scale 1.
       seed: added to the seed of the command, so that train and test sets differ.
     """
 
@@ -83,15 +83,18 @@ SPLITS: dict[str, Split] = {
 def make_rooms(
     split: str, out: str | os.PathLike, size: int = 96, count: int | None = None, seed: int = 0, processes: int = 1
 ) -> Manifest:
-    """Renders one split into `OUT/SPLIT`; a second call finishes what a first one left.
+    """Renders one split into `OUT/SPLIT`; a second call resumes where the first one stopped.
 
     Args:
       split: a key of `SPLITS`.
       out: folder of all splits.
       size: height and width of the images in pixels.
-      count: images; those of the split at scale 1 where None.
+      count: number of images; the split's count at scale 1 where None.
       seed: the same seed gives the same bytes, whatever the number of processes.
-      processes: how many render at once.
+      processes: number of processes that render in parallel.
+
+    Raises:
+      UserError: an unknown split, or a size or count that is too small.
     """
     if split not in SPLITS:
         raise UserError(f"rooms: no split {split!r}; {nearest(split, SPLITS)}")
@@ -100,7 +103,7 @@ def make_rooms(
     known = SPLITS[split]
     count = known.count if count is None else count
     if count < 1:
-        raise UserError(f"rooms: {count} images asked for, expected 1 or more")
+        raise UserError(f"rooms: count {count} received, expected 1 or more images")
     name, _, part = split.partition("/")
     source = {"rooms": known.world, "size": size, "count": count, "seed": seed + known.seed}
     plan = Plan(Path(out, split), f"rooms_{name}", part, known.tasks, max(1, round(count / 250)), source)
@@ -109,7 +112,7 @@ def make_rooms(
 
 
 def _written(plan: Plan, processes: int) -> Manifest:
-    """Writes the shards that are still to be written."""
+    """Writes the missing shards and returns the manifest."""
     todo, count = pending(plan), plan.source["count"]
     if not todo and (plan.folder / FILE).exists():
         return read_manifest(plan.folder)
@@ -128,7 +131,7 @@ def _written(plan: Plan, processes: int) -> Manifest:
 
 
 def _make_shard(plan: Plan, index: int) -> int:
-    """Renders the images of one shard; returns how many."""
+    """Renders and writes one shard; returns its number of images."""
     return write_shard(plan, index, _records(plan, index)).count
 
 
@@ -140,7 +143,7 @@ def _records(plan: Plan, index: int) -> Iterator[Record]:
 
 
 def to_record(sample: Sample, tasks: tuple[Task, ...]) -> Record:
-    """Makes a record of a rendered sample, with the exact labels of the tasks; the image as JPEG of quality 95."""
+    """Returns a record of a rendered sample: the image as a JPEG of quality 95, and the exact labels of the tasks."""
     buffer = io.BytesIO()
     Image.fromarray(sample.image).save(buffer, "JPEG", quality=95)
     height, width = sample.image.shape[:2]
@@ -169,11 +172,11 @@ def _label(sample: Sample, task: Task) -> Any:
         return sample.normals
     if isinstance(task, Depth):
         return sample.depth if task.convention == METRIC else 1 / np.where(sample.depth > 0, sample.depth, np.nan)
-    raise UserError(f"rooms: no labels of task {task.name!r} ({task.kind}); they have those of {', '.join(_KINDS)}")
+    raise UserError(f"rooms: no labels for task {task.name!r} of kind {task.kind}; expected one of {', '.join(_KINDS)}")
 
 
 def _boxes(sample: Sample, names: tuple[str, ...], min_pixels: int = 12) -> dict[str, np.ndarray]:
-    """The tight box of the visible pixels of each object that has enough of them."""
+    """Returns the tight boxes of objects with at least `min_pixels` visible pixels, as a label of detection."""
     height, width = sample.instances.shape
     boxes, classes = [], []
     for i, name in enumerate(sample.objects, start=1):

@@ -1,4 +1,4 @@
-"""Builders of furniture: each call returns another piece of its category, in the object frame of `shapes`."""
+"""Builders of furniture meshes: each call returns a new random piece, in the object frame of `shapes`."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ def _legs(rng: np.random.Generator, width: float, depth: float, height: float, t
 
 
 def _seat_back(rng: np.random.Generator, width: float, height: float, y: float, z: float) -> list[Mesh]:
-    """A back that starts at height z: a panel, upright slats or cross bars."""
+    """The back of a seat, from height z upward: a panel, upright slats or cross bars."""
     style = rng.integers(3)
     if style == 0:
         return [box((width, 0.04, height), (0, y, z))]
@@ -83,7 +83,7 @@ def table(rng: np.random.Generator) -> Mesh:
 
 
 def _upholstered(rng: np.random.Generator, width: float, cushions: int) -> Mesh:
-    """A low seat between two arms before a broad back."""
+    """A low seat between two arms, in front of a broad back."""
     depth, seat, arm = rng.uniform(0.75, 0.95), rng.uniform(0.36, 0.44), rng.uniform(0.12, 0.22)
     back, foot = rng.uniform(0.35, 0.5), rng.uniform(0.03, 0.12)
     pieces = [
@@ -99,7 +99,7 @@ def _upholstered(rng: np.random.Generator, width: float, cushions: int) -> Mesh:
         middle = (i - (cushions - 1) / 2) * inner
         pieces.append(box((inner - 0.02, depth - 0.22, 0.14), (middle, -0.1, seat - 0.12), SECOND))
         if rng.random() < 0.6:
-            pillow = box((0.8 * inner, 0.13, 0.32)).turned("x", -0.25)
+            pillow = box((0.8 * inner, 0.13, 0.32)).rotated("x", -0.25)
             pieces.append(Mesh(pillow.vertices, pillow.faces, np.full(12, SECOND)).moved((middle, 0.16, seat + 0.02)))
     return join(pieces)
 

@@ -1,4 +1,4 @@
-"""Materials and light: the colors and textures of what is hit, and how much light falls on it."""
+"""Materials and lamps: random colors, textures and lights, and the color of a surface point."""
 
 import colorsys
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ from must_tf.sources.rooms.worlds import Light, World
 
 @dataclass(frozen=True)
 class Material:
-    """How a surface looks.
+    """The material of a surface.
 
     Attributes:
-      texture: a name in TEXTURES.
-      frame: [3, 3], from the world to periods of the texture.
-      origin: [3], where the texture starts, in the world.
+      texture: a key of TEXTURES.
+      frame: [3, 3], from the world's frame to periods of the texture.
+      origin: [3], offset of the texture in periods.
       colors: [2, 3], linear RGB, the first and the second color of the texture.
       gloss: strength of the highlight.
-      glow: light that it gives, as a share of its color.
+      glow: emitted light, as a share of the color.
     """
 
     texture: str
@@ -33,7 +33,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Lamp:
-    """A point of light: where [3], and its color [3], linear RGB."""
+    """A point light: its position [3], and its color [3] in linear RGB."""
 
     position: np.ndarray
     color: np.ndarray
@@ -50,12 +50,12 @@ def random_material(
     """Draws a material.
 
     Args:
-      rng: the source of chance.
+      rng: the random generator.
       world: the colors and textures to draw from.
       frame: [3, 3], from the world's frame to the object's.
-      size: of the object in meters; it has two to seven periods of its texture.
+      size: size of the object in meters; it spans two to seven periods of its texture.
       saturation: factor on the world's saturation.
-      brightness: instead of the world's.
+      brightness: range of brightness; the world's where None.
     """
     hue, vivid = rng.random(), saturation * rng.uniform(*world.saturation)
     value = rng.uniform(*(brightness or world.brightness))
@@ -75,7 +75,7 @@ def random_material(
 
 
 def glowing(rng: np.random.Generator, frame: np.ndarray, warm: bool) -> Material:
-    """Draws a surface that shines: warm as a lamp shade, or of any color, as a screen."""
+    """Draws a luminous material: warm like a lamp shade, or of any color like a screen."""
     hue = rng.uniform(0.08, 0.14) if warm else rng.random()
     color = _linear(hue, rng.uniform(0.1, 0.5), 1.0)
     colors = np.stack([color, color * rng.uniform(0.5, 0.9)])
@@ -83,7 +83,7 @@ def glowing(rng: np.random.Generator, frame: np.ndarray, warm: bool) -> Material
 
 
 def random_lamps(rng: np.random.Generator, light: Light, room: np.ndarray) -> list[Lamp]:
-    """Draws the lamps of a room of size [3]; together they are as bright as white light of 1."""
+    """Draws the lamps of a room of size [3]; their colors add up to a mean of 1."""
     lamps = []
     for _ in range(rng.integers(light.count[0], light.count[1] + 1)):
         place = np.array([*rng.uniform(-0.4, 0.4, 2), rng.uniform(*light.height)])
@@ -96,13 +96,13 @@ def random_lamps(rng: np.random.Generator, light: Light, room: np.ndarray) -> li
 
 
 def albedo(materials: Sequence[Material], index: np.ndarray, points: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """Returns the linear color of surfaces.
+    """Returns the color of surface points in linear RGB.
 
     Args:
-      materials: of the scene.
+      materials: materials of the scene.
       index: int [N], the material at each point.
-      points: [N, 3], in the world.
-      normals: [N, 3], in the world.
+      points: [N, 3], in the world's frame.
+      normals: [N, 3], in the world's frame.
 
     Returns:
       [N, 3] in [0, 1].
@@ -125,5 +125,5 @@ def albedo(materials: Sequence[Material], index: np.ndarray, points: np.ndarray,
 
 
 def _linear(hue: float, saturation: float, value: float) -> np.ndarray:
-    """Linear RGB [3] of a color given as one sees it."""
+    """Returns the linear RGB [3] of a color given by hue, saturation and value with gamma 2.2."""
     return np.power(colorsys.hsv_to_rgb(hue % 1, saturation, value), 2.2)

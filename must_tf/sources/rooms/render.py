@@ -1,4 +1,4 @@
-"""Rays from a camera into a scene: a picture, and labels that are exact at the center of every pixel."""
+"""Renders a scene by ray tracing: an image, and labels that are exact at the center of each pixel."""
 
 import itertools
 import zlib
@@ -13,12 +13,12 @@ from must_tf.sources.rooms.scene import Scene, compose
 from must_tf.sources.rooms.worlds import World
 
 MIN_MAIN = 0.04
-"""The least share of a picture's pixels that show its main object."""
+"""The smallest share of an image's pixels that show its main object."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture and its labels.
+    """An image and its labels.
 
     Attributes:
       image: uint8 [size, size, 3], sRGB.
@@ -27,9 +27,9 @@ class Sample:
         z away from the camera, so a wall that faces the camera is (0, 0, -1); zeros = nothing hit.
       instances: int32 [size, size]; 0 = structure of the room, k = k-th object.
       parts: uint8 [size, size], index into PARTS.
-      objects: category of instance k at objects[k - 1]; some may be out of sight.
-      main: the instance that gives the picture its class.
-      focal: focal length in pixels; the optical axis meets the picture in its middle.
+      objects: category of instance k at objects[k - 1]; some may be hidden.
+      main: the instance whose category is the class of the image.
+      focal: focal length in pixels; the principal point is the center of the image.
     """
 
     image: np.ndarray
@@ -43,12 +43,12 @@ class Sample:
 
 
 def render(world: World, seed: int, index: int, size: int) -> Sample:
-    """Returns picture `index` of a world; it depends on the arguments alone.
+    """Returns image `index` of a world; it depends on the arguments alone.
 
     Args:
       world: the distribution over scenes.
-      seed: one endless series of pictures.
-      index: of the picture in the series.
+      seed: seed of an endless series of images.
+      index: number of the image in the series.
       size: height and width in pixels.
     """
     source = [seed, zlib.crc32(world.name.encode()), index]
@@ -64,16 +64,16 @@ def render(world: World, seed: int, index: int, size: int) -> Sample:
 
 @dataclass(frozen=True)
 class _View:
-    """What the rays of a picture hit.
+    """The hits of the camera rays of an image.
 
     Attributes:
-      size: of the picture.
-      focal: in pixels.
-      engine: an EmbreeScene, which answers further rays.
-      triangle: int [size²], -1 = nothing.
-      depth: float [size²], meters along the optical axis, 0 = nothing.
-      points: float32 [size², 3], in the world.
-      normals: float32 [size², 3], in the world, toward the viewer.
+      size: height and width of the image.
+      focal: focal length in pixels.
+      engine: the EmbreeScene, for further rays.
+      triangle: int [size²], the triangle that was hit; -1 = nothing hit.
+      depth: float [size²], meters along the optical axis; 0 = nothing hit.
+      points: float32 [size², 3], in the world's frame.
+      normals: float32 [size², 3], in the world's frame, toward the viewer.
     """
 
     size: int
@@ -85,7 +85,7 @@ class _View:
     normals: np.ndarray
 
     def label(self, of_triangle: np.ndarray) -> np.ndarray:
-        """A label of triangles [F] as a label of pixels [size²]; 0 where nothing is hit."""
+        """Returns the labels of pixels [size²] from the labels of triangles [F]; 0 where nothing is hit."""
         return np.where(self.triangle >= 0, of_triangle[self.triangle], 0)
 
 
@@ -98,7 +98,7 @@ def _trace(scene: Scene, size: int) -> _View:
     rays = np.stack([*np.meshgrid(grid, grid), np.ones((size, size))], -1).reshape(-1, 3) @ scene.camera.axes
     origins = np.broadcast_to(scene.camera.position, rays.shape)
     triangle = engine.run(origins.astype(np.float32), rays.astype(np.float32)).astype(np.int64)
-    # The planes of the triangles give the depth in double precision; a ray's length along the axis is 1.
+    # The depth is computed in double precision from the planes of the triangles; rays have length 1 along the axis.
     normals = scene.normals[triangle]
     slope = _dot(normals, rays)
     depth = _dot(corners[triangle, 0] - origins, normals) / np.where(slope == 0, 1, slope)
@@ -110,12 +110,12 @@ def _trace(scene: Scene, size: int) -> _View:
 
 
 def _engine(triangles: np.ndarray) -> Any:
-    """An EmbreeScene of triangles [F, 3, 3]; imported here, so that the worlds can be read without it."""
+    """Returns an EmbreeScene of triangles [F, 3, 3]; embreex is imported here, so that other uses do not need it."""
     try:
         from embreex.mesh_construction import TriangleMesh
         from embreex.rtcore_scene import EmbreeScene
     except ImportError as error:
-        raise UserError("the rooms need embreex, which is missing: pip install 'must_tf[rooms]'") from error
+        raise UserError("rooms: embreex is not installed; pip install 'must_tf[rooms]'") from error
     engine = EmbreeScene()
     TriangleMesh(scene=engine, vertices=triangles.astype(np.float32))
     return engine
@@ -143,33 +143,33 @@ def _light(scene: Scene, view: _View) -> np.ndarray:
     gloss = np.array([m.gloss for m in scene.materials], np.float32)[index]
     glow = np.array([m.glow for m in scene.materials], np.float32)[index]
     whole = np.mean([lamp.color for lamp in scene.lamps], axis=0, dtype=np.float32) * 0.5 + 0.5
-    # Light from everywhere is a little stronger from above: sides of one box differ even in shadow.
+    # Ambient light is a little stronger from above, so that the sides of a box differ even in shadow.
     light = scene.ambient * (0.85 + 0.15 * normals[:, 2:] + 0.1 * normals[:, :1]) * whole
     shine = np.zeros_like(color)
     for lamp in scene.lamps:
         start = points + 2e-3 * normals
         path = lamp.position.astype(np.float32) - start
         square = _dot(path, path)
-        ahead = path / np.sqrt(square)[:, None]
+        to_lamp = path / np.sqrt(square)[:, None]
         shadow = view.engine.run(start, path, np.float32(0.999)) >= 0
         tone = lamp.color.astype(np.float32)
         strength = (1 - scene.ambient) * 2.4 / (1 + 0.25 * square) * ~shadow
-        light = light + (strength * _dot(normals, ahead).clip(0))[:, None] * tone
+        light = light + (strength * _dot(normals, to_lamp).clip(0))[:, None] * tone
         glossy = np.flatnonzero(gloss * strength)
         sight = scene.camera.position.astype(np.float32) - points[glossy]
-        half = ahead[glossy] + sight / np.sqrt(_dot(sight, sight))[:, None]
+        half = to_lamp[glossy] + sight / np.sqrt(_dot(sight, sight))[:, None]
         cosine = _dot(normals[glossy], half).clip(0) / np.sqrt(_dot(half, half) + 1e-12)
         shine[glossy] += ((strength * gloss)[glossy] * cosine**40)[:, None] * tone
     return color * (light + glow[:, None]) + shine
 
 
 def _dot(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Row by row, [N, 3] and [N, 3] to [N]."""
+    """Returns the dot products of rows, [N, 3] and [N, 3] to [N]."""
     return np.einsum("ni,ni->n", one, other)
 
 
 def _develop(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A camera: exposure, vignette, a shoulder for highlights, gamma, noise; to uint8 [size, size, 3]."""
+    """Simulates a camera: exposure, vignette, highlight compression, gamma and noise; to uint8 [size, size, 3]."""
     size = len(light)
     exposure = rng.uniform(0.28, 0.6) / float(np.mean(light))
     radius = np.square((np.arange(size) + 0.5) / size * 2 - 1)

@@ -1,4 +1,4 @@
-"""A scene: one mesh with its labels, its materials, its lamps and a camera; and how a world composes one."""
+"""Composes a random scene of a world: triangles with their labels, materials, lamps and a camera."""
 
 from dataclasses import dataclass
 
@@ -14,18 +14,18 @@ from must_tf.sources.rooms.worlds import World
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that a picture shows, in the world's frame: meters, z up, the floor at z = 0.
+    """A scene in the world's frame: meters, z up, the floor at z = 0.
 
     Attributes:
-      triangles: float [F, 3, 3], the corners of each; all have an area.
-      normals: float [F, 3], of unit length, on either side.
+      triangles: float [F, 3, 3], the corners of each triangle; no triangle has area 0.
+      normals: float [F, 3], of unit length, toward either side.
       material: int [F], index into `materials`.
       instance: int [F]; 0 = structure of the room, k = k-th object.
       part: int [F], index into PARTS.
-      materials: of all surfaces.
+      materials: materials of all surfaces.
       lamps: the lights.
-      ambient: the share of light that comes from everywhere.
-      camera: where the picture is taken from.
+      ambient: share of ambient light.
+      camera: the camera of the image.
       objects: category of instance k at objects[k - 1].
       main: the instance that the camera is aimed at.
     """
@@ -44,7 +44,7 @@ class Scene:
 
 
 class _Builder:
-    """Gathers meshes into the arrays of a scene."""
+    """Collects meshes into the arrays of a scene."""
 
     def __init__(self) -> None:
         self.triangles: list[np.ndarray] = []
@@ -52,7 +52,7 @@ class _Builder:
         self.materials: list[Material] = []
 
     def add(self, mesh: Mesh, part: str, instance: int, materials: list[Material]) -> None:
-        """Adds a mesh; its slots are numbers of `materials`, its `part` one of `PARTS`."""
+        """Adds a mesh whose slots index into `materials`; `part` is one of `PARTS`."""
         labels = np.empty((len(mesh.faces), 3), np.int64)
         labels[:, 0] = mesh.slots + len(self.materials)
         labels[:, 1] = instance
@@ -66,10 +66,10 @@ def compose(world: World, rng: np.random.Generator, category: str, effort: int =
     """Draws a scene of a world.
 
     Args:
-      world: the distribution.
-      rng: the source of chance.
-      category: of the main object.
-      effort: how hard to make the main object visible: the camera comes closer with each step.
+      world: the distribution over scenes.
+      rng: the random generator.
+      category: category of the main object.
+      effort: number of earlier attempts that hid the main object; the camera comes closer with each.
     """
     weights = np.array([view.weight for view in world.views])
     view = world.views[rng.choice(len(weights), p=weights / weights.sum())]
@@ -81,7 +81,7 @@ def compose(world: World, rng: np.random.Generator, category: str, effort: int =
     for surface in structure.surfaces(world, rng, room, lamps):
         builder.add(surface.mesh, surface.part, 0, [surface.material])
     for instance, solid in enumerate(solids, 1):
-        builder.add(solid.mesh, CATALOG[solid.category].part, instance, _dress(world, rng, solid))
+        builder.add(solid.mesh, CATALOG[solid.category].part, instance, _materials(world, rng, solid))
     labels, triangles = np.concatenate(builder.labels), np.concatenate(builder.triangles)
     planes = normals(triangles)
     whole = planes.any(1)
@@ -100,8 +100,8 @@ def compose(world: World, rng: np.random.Generator, category: str, effort: int =
     )
 
 
-def _dress(world: World, rng: np.random.Generator, solid: Solid) -> list[Material]:
-    """The materials of an object, one a slot."""
+def _materials(world: World, rng: np.random.Generator, solid: Solid) -> list[Material]:
+    """Draws the materials of an object, one per slot."""
     frame = solid.turn.T
     size = float((solid.high - solid.low).max())
     materials = [random_material(rng, world, frame, size) for _ in range(GLOW)]

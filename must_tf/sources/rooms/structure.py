@@ -1,4 +1,4 @@
-"""The room itself: floor, walls and ceiling; windows, doors, pictures, a rug and the lamps."""
+"""Builds the structure of a room: floor, walls, ceiling, windows, doors, pictures, a rug and the light fittings."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -21,7 +21,7 @@ class Surface(NamedTuple):
 
 
 def surfaces(world: World, rng: np.random.Generator, room: np.ndarray, lamps: list[Lamp]) -> Iterator[Surface]:
-    """Yields what a room of size [3] is made of, its floor centered on the origin."""
+    """Yields the surfaces of a room of size [3], whose floor is centered on the origin."""
 
     def material(size: float, saturation: float, brightness: tuple[float, float], turn: float = 0.0) -> Material:
         return random_material(rng, world, rotation("z", -turn), size, saturation, brightness)
@@ -53,14 +53,14 @@ def _rug(rng: np.random.Generator, room: np.ndarray) -> Mesh:
 
 
 def _wall(world: World, rng: np.random.Generator, room: np.ndarray, wall: int) -> Iterator[Surface]:
-    """At most one opening in the left half and one in the right half of a wall."""
+    """Yields a window, door or picture for each half of a wall, or nothing."""
     turn = wall * np.pi / 2
     width, away = (room[0], room[1] / 2) if wall % 2 == 0 else (room[1], room[0] / 2)
     frame = rotation("z", -turn)
 
     def fixed(size: tuple[float, float, float], x: float, z: float) -> Mesh:
-        """A panel on the wall."""
-        return box(size, (x, away - size[1] / 2, z)).turned("z", turn)
+        """Returns a panel on the wall."""
+        return box(size, (x, away - size[1] / 2, z)).rotated("z", turn)
 
     for half in (-1, 1):
         if rng.random() > world.openings:
@@ -90,7 +90,7 @@ def _wall(world: World, rng: np.random.Generator, room: np.ndarray, wall: int) -
 
 
 def _fitting(rng: np.random.Generator, room: np.ndarray, lamp: Lamp) -> Iterator[Surface]:
-    """A globe above a high lamp, with the rod that it hangs from; a low lamp stays out of sight."""
+    """Yields a globe above a high lamp and the rod that it hangs from; a low lamp is invisible."""
     x, y, z = lamp.position
     if z < 0.75 * room[2]:
         return

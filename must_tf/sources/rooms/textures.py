@@ -1,8 +1,8 @@
-"""Procedural textures: where on a surface its second color shows, and how much of it.
+"""Procedural textures: the weight of a surface's second color at each point.
 
-A texture is a function of `points` [N, 3], the place in the solid, and `uv` [N, 2], the place on the flat
-side that looks the same way; both in periods of the pattern. It returns the weight of the second color,
-[N] in [0, 1].
+A texture is a function of `points` [N, 3], the position in the solid, and `uv` [N, 2], the position on the side of
+the solid's bounding box that the surface faces; both in periods of the pattern. It returns the weight of the second
+color, [N] in [0, 1].
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ _PER_UNIT = 8
 
 
 def _noise_volume() -> np.ndarray:
-    """Smooth periodic noise [64, 64, 64] in [0, 1]: white noise, low-passed, its histogram flat."""
+    """Returns smooth periodic noise [64, 64, 64] in [0, 1]: low-pass filtered white noise with a flat histogram."""
     white = np.random.default_rng(0).normal(size=(_CELLS,) * 3)
     frequency = np.fft.fftfreq(_CELLS) * _CELLS
     radius = np.sqrt(sum(np.square(f) for f in np.meshgrid(*[frequency] * 3, indexing="ij")))
@@ -28,13 +28,13 @@ _NOISE = _noise_volume()
 
 
 def _noise(points: np.ndarray) -> np.ndarray:
-    """The noise at points [N, 3], [N] in [0, 1]; features of about one unit."""
+    """Returns the noise at points [N, 3], [N] in [0, 1]; its features have a size of about one unit."""
     x, y, z = np.moveaxis(np.floor(points * _PER_UNIT).astype(np.int32) % _CELLS, -1, 0)
     return _NOISE[x, y, z]
 
 
 def _random_cell(*cells: np.ndarray) -> np.ndarray:
-    """A number in [0, 1) for each cell of a grid."""
+    """Returns a pseudo-random number in [0, 1) for each cell of a grid."""
     mixed = sum(cell * factor for cell, factor in zip(cells, (12.9898, 78.233, 37.719), strict=False))
     return np.modf(np.abs(np.sin(mixed) * 43758.5453))[0]
 
@@ -68,7 +68,7 @@ def wood(points: np.ndarray, uv: np.ndarray) -> np.ndarray:
 
 
 def gradient(points: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """One color slowly into the other and back."""
+    """A slow transition between the two colors."""
     return 0.5 + 0.5 * np.sin(2 * points.sum(1))
 
 
@@ -93,13 +93,13 @@ def marble(points: np.ndarray, uv: np.ndarray) -> np.ndarray:
 
 
 def zigzag(points: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """Bands that turn back and forth."""
+    """Zigzag bands."""
     wave = 2 * np.abs(uv[:, 0] % 1 - 0.5)
     return ((uv[:, 1] * 2 + wave) % 1 < 0.5).astype(float)
 
 
 def terrazzo(points: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """Chips of several shades in a ground."""
+    """Chips of several shades in a plain ground."""
     return np.where(_noise(4 * points) > 0.72, 0.4 + 0.6 * _noise(9 * points), 0.05)
 
 

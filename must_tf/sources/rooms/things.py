@@ -1,6 +1,6 @@
-"""Builders of smaller things: each call returns another one of its category, in the object frame of `shapes`.
+"""Builders of meshes of smaller objects: each call returns a new random one, in the object frame of `shapes`.
 
-What is small in life is built larger here, so that it may stand on the floor.
+Objects that are small in reality are built larger here, so that they can stand on the floor.
 """
 
 import itertools
@@ -25,7 +25,7 @@ from must_tf.sources.rooms.shapes import (
 
 
 def lamp(rng: np.random.Generator) -> Mesh:
-    """A foot, a pole and a shade that shines."""
+    """A foot, a pole and a luminous shade."""
     height, shade = rng.uniform(0.9, 1.5), rng.uniform(0.25, 0.4)
     low, high = rng.uniform(0.16, 0.26), rng.uniform(0.08, 0.2)
     cover = [(low, height - shade), (high, height), (0, height)]
@@ -51,7 +51,7 @@ def plant(rng: np.random.Generator) -> Mesh:
         t = np.linspace(0, 1, 5)
         along = np.stack([reach * t, rise * np.sin(1.9 * t)], -1)
         wide = 0.07 * np.sin(np.pi * (0.12 + 0.85 * t))
-        pieces.append(_leaf(along, wide).turned("z", angle).moved((0, 0, 0.85 * height)))
+        pieces.append(_leaf(along, wide).rotated("z", angle).moved((0, 0, 0.85 * height)))
     return join(pieces)
 
 
@@ -93,8 +93,8 @@ def crate(rng: np.random.Generator) -> Mesh:
     for axis, size, span in ((0, width, depth), (1, depth, width)):
         for sign in (-1, 1):
             panel = box((span, wall, height), (0, -size / 2, 0))
-            flap = box((span, wall, 0.45 * depth)).turned("x", rng.uniform(0.7, 1.9)).moved((0, -size / 2, height))
-            pieces.append(join([panel, flap]).turned("z", axis * np.pi / 2 + (sign > 0) * np.pi + np.pi / 2))
+            flap = box((span, wall, 0.45 * depth)).rotated("x", rng.uniform(0.7, 1.9)).moved((0, -size / 2, height))
+            pieces.append(join([panel, flap]).rotated("z", axis * np.pi / 2 + (sign > 0) * np.pi + np.pi / 2))
     return join(pieces)
 
 
@@ -152,7 +152,7 @@ def bucket(rng: np.random.Generator) -> Mesh:
     pail = [(0, 0), (foot, 0), (radius, height), (0.93 * radius, height), (0.9 * foot, 0.05), (0, 0.05)]
     rim = lathe([(1.06 * radius, height - 0.05), (1.06 * radius, height)], slot=SECOND)
     bow = arc((radius, lift * radius), 0, np.pi, 10, (0, 0, height - 0.02))
-    return join([lathe(pail, sides=16), rim, tube(bow, 0.013, ACCENT, 5).turned("z", rng.uniform(0, np.pi))])
+    return join([lathe(pail, sides=16), rim, tube(bow, 0.013, ACCENT, 5).rotated("z", rng.uniform(0, np.pi))])
 
 
 def clock(rng: np.random.Generator) -> Mesh:
@@ -163,13 +163,13 @@ def clock(rng: np.random.Generator) -> Mesh:
     pieces = [rim, dial]
     for length, angle in ((0.72, rng.uniform(0, 2 * np.pi)), (0.48, rng.uniform(0, 2 * np.pi))):
         hand = box((length * radius, 0.03, 0.012), (length * radius / 2, 0, deep / 2 + 0.012), ACCENT)
-        pieces.append(hand.turned("z", angle))
-    pieces = [join(pieces).turned("x", np.pi / 2)]
+        pieces.append(hand.rotated("z", angle))
+    pieces = [join(pieces).rotated("x", np.pi / 2)]
     for side in (-1, 1):
         leg = [(side * 0.75 * radius, 0, -1.15 * radius), (side * 0.5 * radius, 0, 0)]
         bell = np.array([(0.36, 0), (0.28, 0.2), (0, 0.28)]) * radius
         pieces.append(tube(leg, 0.022, ACCENT))
-        pieces.append(lathe(bell, (0, 0, radius), ACCENT).turned("y", side * 0.6))
+        pieces.append(lathe(bell, (0, 0, radius), ACCENT).rotated("y", side * 0.6))
     mesh = join(pieces)
     return mesh.moved((0, 0, -mesh.vertices[:, 2].min()))
 
@@ -195,10 +195,10 @@ def fan(rng: np.random.Generator) -> Mesh:
     spokes = [tube([front, end], 0.006, ACCENT, 3) for end in arc(round_, 0, 5.2, 6, front)]
     turn = np.linspace(0, 2 * np.pi, 7)[:-1]
     leaf = np.stack([0.45 * np.cos(turn), 0.5 + 0.4 * np.sin(turn)], -1) * 0.95 * radius
-    wing = plate(leaf, 0.008, slot=SECOND).turned("z", 0.5)
-    wings = [wing.turned("y", i * 2 * np.pi / blades) for i in range(blades)]
-    hub = cylinder(0.2 * radius, 0.16, (0, 0, -0.06)).turned("x", -np.pi / 2)
-    head = join([*ring, *spokes, *wings, hub]).turned("x", rng.uniform(-0.25, 0.05))
+    wing = plate(leaf, 0.008, slot=SECOND).rotated("z", 0.5)
+    wings = [wing.rotated("y", i * 2 * np.pi / blades) for i in range(blades)]
+    hub = cylinder(0.2 * radius, 0.16, (0, 0, -0.06)).rotated("x", -np.pi / 2)
+    head = join([*ring, *spokes, *wings, hub]).rotated("x", rng.uniform(-0.25, 0.05))
     foot = lathe([(0, 0), (0.65 * radius, 0), (0.6 * radius, 0.04), (0, 0.06)])
     stand = cylinder(0.025, pole + radius, (0, 0.06, 0), slot=BODY, sides=8)
     return join([foot, stand, head.moved((0, 0, pole + radius + 0.03))])
@@ -213,7 +213,7 @@ def guitar(rng: np.random.Generator) -> Mesh:
     taper = 1 - 0.16 * np.sin(angles)
     outline = np.stack([np.cos(angles) * waist * taper * wide / 2, (1 + np.sin(angles)) * length / 2], -1)
     front = -thick / 2
-    hole = cylinder(0.055, 0.006, slot=ACCENT).turned("x", np.pi / 2).moved((0, front, 0.6 * length))
+    hole = cylinder(0.055, 0.006, slot=ACCENT).rotated("x", np.pi / 2).moved((0, front, 0.6 * length))
     pieces = [
         plate(outline, thick),
         hole,
@@ -221,7 +221,7 @@ def guitar(rng: np.random.Generator) -> Mesh:
         box((0.055, 0.03, neck + 0.3 * length), (0, front, 0.7 * length), SECOND),
         box((0.1, 0.035, 0.15), (0, front, length + neck), SECOND),
     ]
-    return join(pieces).turned("x", -0.12)
+    return join(pieces).rotated("x", -0.12)
 
 
 def ladder(rng: np.random.Generator) -> Mesh:

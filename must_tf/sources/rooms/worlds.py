@@ -1,7 +1,7 @@
-"""The worlds: distributions over scenes, as data.
+"""The worlds of the rooms dataset: distributions over scenes, as data.
 
-The teachers' worlds share categories, textures and light, and differ in what they show. The downstream worlds
-share none of their categories and none of their textures, and are lit as no teacher's world is.
+The teachers' worlds share categories, textures and light, and differ in their views. The downstream worlds have other
+categories, other textures and other light than the teachers' worlds.
 """
 
 from dataclasses import dataclass, replace
@@ -20,15 +20,15 @@ DOWNSTREAM_CATEGORIES = (
 
 @dataclass(frozen=True)
 class View:
-    """A way to look at a room.
+    """A distribution over cameras and numbers of objects.
 
     Attributes:
-      objects: fewest and most objects, the main one included.
-      fill: the share of the picture's width and height that the main object spans.
-      elevation: of the camera above the main object, in degrees.
-      fov: the angle that the picture spans, in degrees.
-      room: length of a wall, in meters.
-      weight: how often this view is taken, relative to the other views of its world.
+      objects: smallest and largest number of objects, including the main object.
+      fill: share of the image's width and height that the main object spans.
+      elevation: elevation of the camera above the main object, in degrees.
+      fov: field of view in degrees.
+      room: length of a wall in meters.
+      weight: how often this view is drawn, relative to the other views of its world.
     """
 
     objects: tuple[int, int]
@@ -41,14 +41,14 @@ class View:
 
 @dataclass(frozen=True)
 class Light:
-    """How a room is lit.
+    """A distribution over the lights of a room.
 
     Attributes:
-      count: fewest and most lamps.
-      height: of the lamps, as a share of the room's height.
+      count: smallest and largest number of lamps.
+      height: height of the lamps, as a share of the room's height.
       warmth: color temperature, from -1 (blue sky) to 1 (candle).
       tint: saturation of an added random hue.
-      ambient: the share of light that casts no shadow.
+      ambient: share of ambient light, which casts no shadow.
     """
 
     count: tuple[int, int] = (1, 2)
@@ -63,14 +63,14 @@ class World:
     """A distribution over scenes.
 
     Attributes:
-      name: part of the source of chance, so that two worlds differ at the same seed.
-      categories: of its objects; the main object's is drawn uniformly.
-      textures: names in `textures.TEXTURES`; what shines by itself is smooth in every world.
-      views: a mixture of ways to look.
-      lights: a mixture of lights, equally often.
-      saturation: of the colors of objects; the room itself is paler.
-      brightness: of the colors of objects and of the room.
-      openings: how often a wall has a window, a door or a picture.
+      name: a part of the seed, so that two worlds differ at the same seed.
+      categories: categories of the objects; that of the main object is drawn uniformly.
+      textures: keys of `textures.TEXTURES`; luminous surfaces are smooth in every world.
+      views: the views, drawn by their weights.
+      lights: the lights, drawn uniformly.
+      saturation: saturation of the colors of objects; the room itself is paler.
+      brightness: brightness of the colors of objects and of the room.
+      openings: probability that a half of a wall has a window, a door or a picture.
     """
 
     name: str
@@ -100,7 +100,7 @@ _DOWNSTREAM = World(
     textures=("bricks", "dots", "marble", "zigzag", "terrazzo", "terrazzo", "weave"),
     views=(_CLOSE,),
     lights=(
-        # Low and warm, from a side; colored; cold, with several shadows.
+        # Low and warm from one side; colored; cold with several shadows.
         Light(count=(1, 1), height=(0.25, 0.55), warmth=(0.6, 1.0), ambient=(0.15, 0.35)),
         Light(count=(1, 1), warmth=(0.0, 0.0), tint=(0.35, 0.6), ambient=(0.25, 0.45)),
         Light(count=(2, 3), height=(0.5, 0.75), warmth=(-1.0, -0.4), tint=(0.0, 0.3), ambient=(0.2, 0.4)),

@@ -1,4 +1,4 @@
-"""The paper's runs: full-size configs from records that hold all classes; shrunk ones are trained."""
+"""Configs of the paper's runs: full-size configs are built from records with all classes, reduced ones are trained."""
 
 import dataclasses
 import re
@@ -25,13 +25,13 @@ CONFIGS += [("downstream", name) for name in downstream.TASKS]
 
 
 def full_size(name):
-    """The task of a name with as many classes as the real one."""
+    """Returns the task of a name with the published number of classes."""
     return common.make_task(name, [f"class {i}" for i in range(common.CLASSES.get(name, 0))])
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """A folder with all of the datasets, of one image each."""
+    """Returns a folder with all datasets, with one image each."""
     root = tmp_path_factory.mktemp("prepared")
     one = [toy.record(np.zeros((8, 8, 3), np.uint8))]
     for name, folder in common.FOLDERS.items():
@@ -41,7 +41,7 @@ def prepared(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("file", "name"), CONFIGS)
-def test_config_is_of_the_papers_size(prepared, monkeypatch, file, name):
+def test_config_has_the_papers_size(prepared, monkeypatch, file, name):
     monkeypatch.chdir(prepared)
     experiment = load_config(f"imagenet/{file}.py:{name}")
     assert experiment.trunk.backbone == ("efficientnet-b7" if name.startswith("table7") else "resnet-152")
@@ -63,7 +63,7 @@ def test_config_can_be_planned_without_records(prepared, tmp_path, monkeypatch, 
     assert load_config(f"imagenet/{file}.py:{name},plan") == experiment
 
 
-def test_weights_of_the_student_are_those_of_the_papers_rule(prepared, monkeypatch):
+def test_loss_weights_of_the_student_follow_the_papers_rule(prepared, monkeypatch):
     monkeypatch.chdir(prepared)
     experiment = load_config("imagenet/student.py:table2_must")
     names = [task.name for task in experiment.tasks]
@@ -73,7 +73,7 @@ def test_weights_of_the_student_are_those_of_the_papers_rule(prepared, monkeypat
     assert experiment.steps == 90 * 1_281_167 // 256
 
 
-def test_table_3_adds_a_task_at_a_time(prepared, monkeypatch):
+def test_table_3_adds_one_task_at_a_time(prepared, monkeypatch):
     monkeypatch.chdir(prepared)
     rows = ("table2_supervised", "table3_depth", "table3_depth_segmentation", "table2_must")
     tasks = [tuple(task.name for task in load_config(f"imagenet/student.py:{row}").tasks) for row in rows]
@@ -88,7 +88,7 @@ def test_table_7_starts_from_a_run_of_the_same_trunk(prepared, monkeypatch):
     assert trunks[0] == trunks[1]
 
 
-def test_card_of_midas_is_one_of_inverse_depth():
+def test_card_of_midas_is_for_inverse_depth():
     card = read_card(Path(common.__file__).with_name("cards") / "midas.yaml")
     task = common.make_task("depth", ())
     assert (card.task, card.convention, card.inverse) == (task.kind, task.convention, True)
@@ -96,22 +96,22 @@ def test_card_of_midas_is_one_of_inverse_depth():
 
 
 def commands(module):
-    """The `must label` commands of a docstring as words, with its shell's variables in their places."""
+    """Returns the `must label` commands in a module's docstring as lists of words, with shell variables substituted."""
     lines = [line.strip() for line in (module.__doc__ or "").replace("\\\n", " ").splitlines()]
     variables = dict(line.split("=", 1) for line in lines if re.match("[A-Z0-9]+=", line))
     return [shlex.split(Template(line).substitute(variables)) for line in lines if line.startswith("must label --")]
 
 
 def test_docstrings_have_the_command_of_every_folder():
-    told = [command for module in (teacher, student, downstream) for command in commands(module)]
+    documented = [command for module in (teacher, student, downstream) for command in commands(module)]
     for name, folder in common.FOLDERS.items():
         wanted = set(shlex.split(folder.command(f"data/imagenet/{name}")))
-        assert sum(parts(command) == parts(wanted) for command in told) == 1, (name, wanted)
-    assert len(told) == len(common.FOLDERS)
+        assert sum(parts(command) == parts(wanted) for command in documented) == 1, (name, wanted)
+    assert len(documented) == len(common.FOLDERS)
 
 
 def parts(command):
-    """What a command says, whatever the order of its teachers."""
+    """Returns a command's words in a form that does not depend on the order of its teachers."""
     return {frozenset(re.split("=|,(?=[a-z0-9_]+=)", word)) for word in command}
 
 
@@ -126,7 +126,7 @@ def test_downstream_holds_out_a_part_of_the_training_set(prepared, monkeypatch, 
     assert load_config(f"imagenet/downstream.py:{name}", whole).validation == ""
 
 
-def test_runlocal_is_the_same_as_an_override_and_after_the_argument(tmp_path, monkeypatch):
+def test_runlocal_as_an_override_equals_runlocal_after_the_argument(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for file, names in (("student", student.RUNS), ("teacher", teacher.TEACHERS), ("downstream", downstream.TASKS)):
         first = next(iter(names))
@@ -140,7 +140,7 @@ def test_runlocal_is_the_same_as_an_override_and_after_the_argument(tmp_path, mo
         load_config("plain.py", {"runlocal": "true"})
 
 
-def test_missing_records_come_with_the_command_that_makes_them(tmp_path, monkeypatch):
+def test_missing_records_are_an_error_with_the_command_that_makes_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for config, command in {
         "downstream.py:cifar100": "must label '--images=tfds:cifar100/train[:90%]' --out=data/imagenet/cifar100_train ",
@@ -151,14 +151,14 @@ def test_missing_records_come_with_the_command_that_makes_them(tmp_path, monkeyp
         assert command in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_what_is_wrong_is_said_in_one_line(tmp_path, monkeypatch):
+def test_wrong_argument_is_an_error_of_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for argument, says in {
+    for argument, message in {
         "table2_must": "data/imagenet/must: no records; make them",
         "table2_mist": "did you mean 'table2_must'",
         "table2_must,local": "expected runlocal",
     }.items():
-        with pytest.raises(UserError, match=says):
+        with pytest.raises(UserError, match=message):
             load_config(f"imagenet/student.py:{argument}")
 
 
@@ -175,7 +175,7 @@ def test_runlocal_trains(tmp_path, monkeypatch):
     trained_locally(tmp_path, monkeypatch, "student", "table3_depth")
 
 
-def test_downstream_task_is_swept(tmp_path, monkeypatch):
+def test_downstream_task_can_be_swept(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     experiment = load_config("imagenet/downstream.py:cifar100", {"runlocal": "true"})
     table = transfer([experiment], {"random": ""}, tmp_path / "transfer", sweep=Sweep((1e-3, 1e-2), (1,)))
@@ -190,7 +190,7 @@ def test_every_runlocal_trains(tmp_path, monkeypatch, file, name):
 
 
 def planned():
-    """The rows that the docstrings give: (file, name, what stands behind the name)."""
+    """Yields the rows of the tables in the docstrings: (file, name, cells)."""
     for file, module, names in (
         ("teacher", teacher, teacher.TEACHERS),
         ("student", student, student.RUNS),
@@ -201,18 +201,18 @@ def planned():
         yield from ((file, row[0], row[1:]) for row in rows if row[0] in names)
 
 
-def test_docstrings_say_what_each_of_the_paper_s_runs_takes():
-    told = {name for _, name, _ in planned()}
-    assert told == {*teacher.TEACHERS, *student.RUNS, *downstream.TASKS}
+def test_docstrings_have_time_and_memory_of_every_run():
+    documented = {name for _, name, _ in planned()}
+    assert documented == {*teacher.TEACHERS, *student.RUNS, *downstream.TASKS}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("file", "name", "told"), planned())
-def test_what_docstrings_say_is_what_plan_computes(file, name, told):
+@pytest.mark.parametrize(("file", "name", "documented"), planned())
+def test_time_and_memory_in_docstrings_equal_those_of_plan(file, name, documented):
     few, many = plan(load_config(f"imagenet/{file}.py:{name},plan"), (8, 256)).rows
     parts = few.problem.partition("accumulate=")[2].replace(" would, in ", ":").removesuffix(" GiB")
     expected = [f"{few.hours:.2f}", f"{few.memory:.1f}", parts or "-", f"{many.hours:.2f}", f"{many.memory:.1f}"]
-    assert told == [text.replace("nan", "-") for text in expected]
+    assert documented == [text.replace("nan", "-") for text in expected]
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from must_tf.teachers import read_card
 
 @pytest.fixture
 def cards(tmp_path):
-    """The cards with the class names beside them, as `prepare` leaves them."""
+    """Returns a folder with the cards and the class names, as `prepare` writes it."""
     shutil.copytree(CARDS, tmp_path / "cards")
     (tmp_path / "cards" / "imagenet.txt").write_text("\n".join(f"class {i}" for i in range(1000)))
     return tmp_path / "cards"
@@ -23,13 +23,13 @@ def test_every_model_has_a_card_of_its_task_with_license_and_source(cards, task)
     assert "unknown" not in (card.license, card.source)
 
 
-def test_the_detectors_anchors_are_as_many_as_its_boxes(cards):
+def test_number_of_anchors_is_the_detectors_number_of_boxes(cards):
     card = read_card(cards / "detection.yaml")
     assert len(card.class_names) == 23
     assert make_anchors(card.anchors, card.input_size, "card").shape == (1917, 4)
 
 
-def test_class_names_are_first_synonyms_and_equal_ones_differ():
+def test_class_names_are_first_synonyms_and_unique():
     script = """
     0: 'tench, Tinca tinca',
     1: 'great white shark, white shark, ' +
@@ -44,6 +44,6 @@ def test_class_names_are_first_synonyms_and_equal_ones_differ():
     assert class_names(script) == [*expected, "crane (6)"]
 
 
-def test_a_gap_in_the_class_names_is_an_error():
-    with pytest.raises(UserError, match="2 received where 1"):
+def test_gap_in_the_class_names_is_an_error():
+    with pytest.raises(UserError, match="entry 2 received, expected 1"):
         class_names("    0: 'a',\n    2: 'b',\n")

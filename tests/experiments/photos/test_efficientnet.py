@@ -6,7 +6,7 @@ from must_tf.experiments.photos import efficientnet
 
 
 def tensors_of(model, rng):
-    """Random weights for a model, as PyTorch lays them out: the inverse of what `load` does."""
+    """Returns random weights for a model in PyTorch's layout, the inverse of `load`."""
     found = {}
     for layer in model.layers:
         kinds = ["weight", "bias", "running_mean", "running_var"]
@@ -33,11 +33,11 @@ def load(tensors, monkeypatch):
     return efficientnet.load("x.pth")
 
 
-def test_the_published_network_has_as_many_weights(network):
+def test_network_has_as_many_weights_as_the_published_one(network):
     assert sum(np.prod(weight.shape) for weight in network.trainable_weights) == 4_652_008
 
 
-def test_kernels_reach_the_layers_in_the_order_of_keras(tensors, monkeypatch):
+def test_weights_are_converted_to_keras_layout(tensors, monkeypatch):
     model = load(tensors, monkeypatch)
     stem, depthwise = model.get_layer("conv_stem"), model.get_layer("blocks.3._depthwise_conv")
     np.testing.assert_array_equal(stem.get_weights()[0][1, 2, 0, 5], tensors["_conv_stem.weight"][5, 0, 1, 2])
@@ -49,11 +49,11 @@ def test_kernels_reach_the_layers_in_the_order_of_keras(tensors, monkeypatch):
 
 
 @pytest.mark.parametrize("missing", ["_fc.bias", "_blocks.3._bn1.running_mean"])
-def test_a_missing_tensor_is_named(tensors, monkeypatch, missing):
+def test_missing_tensor_is_named(tensors, monkeypatch, missing):
     with pytest.raises(UserError, match=missing):
         load({name: value for name, value in tensors.items() if name != missing}, monkeypatch)
 
 
-def test_a_tensor_too_many_is_named(tensors, monkeypatch):
+def test_unknown_tensor_is_named(tensors, monkeypatch):
     with pytest.raises(UserError, match="_more"):
         load(tensors | {"_more.weight": np.zeros(1)}, monkeypatch)

@@ -16,7 +16,7 @@ def package(name, client="npm", data=GOOD):
 
 @pytest.fixture
 def clients(tmp_path, monkeypatch):
-    """A PATH with nothing but an npm that packs what it is asked for, fails by name, and counts its calls."""
+    """Sets PATH to a folder with a fake npm only: it packs a package, fails for some names, and logs its calls."""
     folder = tmp_path / "bin"
     folder.mkdir()
     npm = folder / "npm"
@@ -36,28 +36,28 @@ def clients(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_what_fails_is_named_in_one_line_each_and_the_rest_is_fetched(clients, capsys):
+def test_failures_are_reported_in_one_line_each_and_the_rest_is_fetched(clients, capsys):
     wanted = [package("wrong"), package("gone"), package("empty"), package("missing", "apt-get"), package("good")]
     found = fetch_all(wanted, clients / "cache")
     assert list(found) == ["good"] and found["good"].read_bytes() == GOOD
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5
-    for name, words in {
+    for name, message in {
         "wrong": "SHA-256",
         "gone": "404 Not Found",
         "empty": "left 0 files",
         "missing": "apt-get is not installed",
     }.items():
         (line,) = (line for line in lines if f"package {name}" in line)
-        assert words in line and line.startswith("photos: without a test")
+        assert message in line and line.startswith("photos: without a test")
 
 
-def test_nothing_but_the_checked_file_stays_in_the_cache(clients):
+def test_cache_has_checked_files_only(clients):
     fetch_all([package("wrong"), package("good")], clients / "cache")
     assert [path.name for path in (clients / "cache").rglob("*") if path.is_file()] == ["good.tgz"]
 
 
-def test_a_cached_file_is_used_and_a_damaged_one_is_fetched_again(clients):
+def test_cached_file_is_used_and_a_damaged_one_is_fetched_again(clients):
     for damage, calls in ((None, 1), (None, 1), (b"damaged", 2)):
         if damage:
             (clients / "cache" / "packages" / "good.tgz").write_bytes(damage)
@@ -66,12 +66,12 @@ def test_a_cached_file_is_used_and_a_damaged_one_is_fetched_again(clients):
         assert len((clients / "calls").read_text().splitlines()) == calls
 
 
-def test_packages_are_told_apart_and_have_digests():
+def test_packages_have_distinct_names_and_digests():
     assert len({entry.name for entry in PACKAGES}) == len({entry.file for entry in PACKAGES}) == len(PACKAGES)
     assert all(len(entry.sha256) == 16 and int(entry.sha256, 16) for entry in PACKAGES)
 
 
-def test_an_unknown_package_is_a_users_mistake(capsys):
+def test_unknown_package_is_a_user_error(capsys):
     with pytest.raises(SystemExit) as ended:
         run.run(["--only=fetch", "--packages=foolbx"])
     assert ended.value.code == 2
@@ -79,13 +79,13 @@ def test_an_unknown_package_is_a_users_mistake(capsys):
 
 
 @pytest.mark.slow
-def test_a_small_package_comes_from_its_registry(tmp_path, monkeypatch, capsys):
+def test_small_package_is_fetched_from_its_registry(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MUST_TF_CACHE", str(tmp_path))
     with pytest.raises(SystemExit) as ended:
         run.run(["--only=fetch", "--packages=foolbox"])
     assert not ended.value.code
-    said = capsys.readouterr().out
-    if "photos: without" in said:
-        pytest.skip(said.splitlines()[0])
-    assert "1 of 1 packages" in said
+    printed = capsys.readouterr().out
+    if "photos: without" in printed:
+        pytest.skip(printed.splitlines()[0])
+    assert "1 of 1 packages" in printed
     assert [path.name for path in (tmp_path / "packages").iterdir()] == ["foolbox-3.3.4-py3-none-any.whl"]

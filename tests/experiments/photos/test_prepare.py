@@ -25,7 +25,7 @@ def wheel(path, files):
 
 @pytest.fixture
 def packages(tmp_path):
-    """What the registries hold, made small."""
+    """Returns miniatures of packages, {name: file}."""
     photographs = {f"skimage/data/{name}.png": png(i) for i, name in enumerate(("astronaut", "chelsea", "page"))}
     disparity = io.BytesIO()
     np.savez(disparity, np.ones((20, 30), "f4"))
@@ -41,11 +41,11 @@ def listed(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def test_photographs_models_and_truths_go_to_folders_of_their_own(packages, tmp_path):
+def test_photographs_models_and_known_labels_are_written_to_their_folders(packages, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     assert prepare(packages, out) == ("segmentation",)
-    # The stereo pair is a truth, so it is no photograph to learn from; a page of text is none at all.
+    # The stereo pair has known depth, so it is not among the photographs; neither is a page of text.
     assert listed(out / "photos") == ["scikit-image/astronaut.png", "scikit-image/chelsea.png"]
     assert (out / "photos" / "scikit-image" / "chelsea.png").read_bytes() == png(1)
     assert listed(out / "models") == ["u2netp.onnx", "u2netp.onnx.card.yaml"]
@@ -54,7 +54,7 @@ def test_photographs_models_and_truths_go_to_folders_of_their_own(packages, tmp_
     assert (out / "truth" / "classification.json").read_text().split() == ["{", '"imagenet_03_990.jpg":', "990", "}"]
 
 
-def test_a_second_call_finds_it_done(packages, tmp_path):
+def test_second_call_needs_no_package(packages, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     prepare(packages, out)
@@ -63,7 +63,7 @@ def test_a_second_call_finds_it_done(packages, tmp_path):
     assert prepare(packages, out) == ("segmentation",)
 
 
-def test_files_of_npms_tarballs_are_read(tmp_path):
+def test_files_of_npm_tarballs_are_read(tmp_path):
     with tarfile.open(tmp_path / "x.tgz", "w:gz") as ball:
         for name, data in (("package/a.txt", b"one"), ("package/b.txt", b"two")):
             member = tarfile.TarInfo(name)

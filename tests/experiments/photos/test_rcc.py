@@ -10,7 +10,7 @@ FILES = {"images/one.webp": b"first" * 50, "images/two.txt": b"", "README": "ün
 
 
 def archive(files, version=3, compressed=(), flags=0):
-    """Builds an archive as Qt's rcc does: the nodes of a folder stand one after another."""
+    """Returns an archive as Qt's rcc builds it, with the nodes of a folder's children next to each other."""
     names, payloads, nodes = b"", b"", []
 
     def name(text):
@@ -60,12 +60,12 @@ def read(tmp_path, data):
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])
-def test_files_come_back_whole_under_their_paths_raw_and_compressed(tmp_path, version):
+def test_raw_and_compressed_files_are_read_by_their_paths(tmp_path, version):
     assert read(tmp_path, archive(FILES, version, compressed=["images/one.webp"])) == FILES
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
+    ("data", "message"),
     [
         (b"PK\x03\x04 no archive of Qt", "b'qres'"),
         (archive(FILES)[:40], "damaged"),
@@ -74,15 +74,15 @@ def test_files_come_back_whole_under_their_paths_raw_and_compressed(tmp_path, ve
         (archive(FILES, flags=4), "zstd"),
     ],
 )
-def test_what_cannot_be_read_is_told_in_one_line_with_the_file(tmp_path, data, words):
-    with pytest.raises(UserError, match=words) as error:
+def test_unreadable_archive_is_an_error_of_one_line_with_the_file(tmp_path, data, message):
+    with pytest.raises(UserError, match=message) as error:
         read(tmp_path, data)
     assert "x.rcc" in str(error.value) and "\n" not in str(error.value)
 
 
-def test_folders_in_folders_without_an_end_are_refused(tmp_path):
+def test_endlessly_nested_folders_are_refused(tmp_path):
     loop = struct.pack(">IHII", 0, 2, 1, 0) + b"\0" * 8  # the root's only child is the root
-    with pytest.raises(UserError, match="without an end"):
+    with pytest.raises(UserError, match="folders are nested more than 64 deep"):
         read(
             tmp_path,
             b"qres" + struct.pack(">IIII", 3, 24, 24 + len(loop), 24 + len(loop)) + b"\0" * 4 + loop + b"\0" * 8,

@@ -12,17 +12,17 @@ def out(tmp_path):
     return tmp_path
 
 
-def test_every_stage_comes_after_what_it_needs_and_has_a_product_of_its_own(out):
+def test_every_stage_can_run_and_has_its_own_product(out):
     stages = run.plan(out, tuple(MODELS), 1.0)
     assert len({stage.name for stage in stages}) == len({stage.product for stage in stages}) == len(stages)
     done: set[str] = set()
     while len(done) < len(stages):
         ready = {stage.name for stage in stages if stage.name not in done and done.issuperset(stage.needs)}
-        assert ready, "a stage waits for ever"
+        assert ready, "a stage waits forever"
         done |= ready
 
 
-def test_all_five_tasks_are_labeled_and_four_are_measured(out):
+def test_all_five_tasks_are_labeled_and_four_are_evaluated(out):
     stages = {stage.name: stage for stage in run.plan(out, tuple(MODELS), 1.0)}
     listed = next(word for word in stages["label_labeled"].command if word.startswith("--teachers="))
     assert {pair.split("=")[0] for pair in listed.removeprefix("--teachers=").split(",")} == {
@@ -35,28 +35,28 @@ def test_all_five_tasks_are_labeled_and_four_are_measured(out):
     }
 
 
-def test_a_model_that_could_not_be_had_is_left_out_and_the_rest_goes_on(out):
+def test_missing_model_is_left_out_and_the_others_are_used(out):
     stages = run.plan(out, ("segmentation",), 1.0)
     label = next(stage for stage in stages if stage.name == "label_labeled")
     assert "detection=" not in " ".join(label.command) and "segmentation=onnx:" in " ".join(label.command)
 
 
-def test_licenses_of_the_photographs_go_into_the_dataset(out):
+def test_licenses_of_the_photographs_are_passed_to_the_dataset(out):
     label = next(stage for stage in run.plan(out, (), 1.0) if stage.name == "label_labeled")
     license = next(word for word in label.command if word.startswith("--license="))
-    for said in ("gcompris-qt-data: GPL-3", "opencv-doc: Apache-2.0", "scikit-image: BSD-3-Clause"):
-        assert said in license
+    for part in ("gcompris-qt-data: GPL-3", "opencv-doc: Apache-2.0", "scikit-image: BSD-3-Clause"):
+        assert part in license
 
 
 @pytest.mark.parametrize("task", ["depth", "normals"])
-def test_teachers_of_our_own_learn_on_the_rooms_that_the_stages_render(out, task):
+def test_trained_teachers_read_the_rooms_that_the_stages_render(out, task):
     products = {stage.product for stage in run.plan(out, (), 1.0)}
     config = get_config(task)
     assert f"{config.train[0]}/manifest.json" in products and f"{config.validation}/manifest.json" in products
     assert [t.name for t in config.tasks] == [task]
 
 
-def test_a_folder_of_another_run_is_refused_in_one_line(tmp_path, capsys, monkeypatch):
+def test_folder_of_another_run_is_refused_in_one_line(tmp_path, capsys, monkeypatch):
     (tmp_path / "photos.json").write_text('{"scale": 0.5, "packages": []}')
     monkeypatch.setattr(run, "fetch_all", lambda wanted, cache: {})
     with pytest.raises(SystemExit) as ended:

@@ -12,7 +12,7 @@ MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
 
 class Opcodes:
-    """Pickles by hand what PyTorch pickles, for there is no PyTorch here."""
+    """Writes the pickle opcodes that PyTorch writes, because PyTorch is not installed here."""
 
     def __init__(self):
         self.data = b"\x80\x02"
@@ -68,7 +68,7 @@ def test_tensors_are_views_of_storages_with_offset_and_strides(tmp_path):
     assert found["scalar"] == 7 and found["scalar"].dtype == np.int64
 
 
-def test_a_tensor_beyond_its_storage_is_refused(tmp_path):
+def test_tensor_beyond_its_storage_is_refused(tmp_path):
     tensors = {"x": ("1", "FloatStorage", 4, 2, (3,), (1,))}
     path = torch_file(tmp_path / "x.pth", tensors, {"1": np.zeros(4, "<f4")})
     with pytest.raises(UserError, match="beyond its storage"):
@@ -84,18 +84,18 @@ class Hostile:
 
 
 @pytest.mark.parametrize("place", range(5))
-def test_a_hostile_pickle_runs_nothing_wherever_it_stands(tmp_path, place):
+def test_hostile_pickle_runs_nothing_at_any_place(tmp_path, place):
     parts = [MAGIC, PROTOCOL, {}, {}, []]
     parts[place] = Hostile(tmp_path / "ran")
     (tmp_path / "x.pth").write_bytes(b"".join(pickle.dumps(part, 2) for part in parts))
-    with pytest.raises(UserError, match=r"x\.pth.*no part of a tensor"):
+    with pytest.raises(UserError, match=r"x\.pth.*not part of a tensor"):
         read_tensors(tmp_path / "x.pth")
     assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", pickle.dumps(MAGIC, 2), pickle.dumps("other", 2)])
-def test_another_kind_of_file_is_told_in_one_line(tmp_path, data):
+def test_file_of_another_format_is_refused_in_one_line(tmp_path, data):
     (tmp_path / "x.pth").write_bytes(data)
-    with pytest.raises(UserError, match=r"x\.pth: not read") as error:
+    with pytest.raises(UserError, match=r"x\.pth: cannot be read") as error:
         read_tensors(tmp_path / "x.pth")
     assert "\n" not in str(error.value)

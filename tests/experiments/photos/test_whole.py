@@ -9,7 +9,7 @@ from must_tf.records import open_dataset, verify
 
 
 @pytest.mark.slow
-def test_the_whole_run_labels_measures_and_trains_with_what_the_registries_gave(tmp_path):
+def test_whole_run_labels_evaluates_and_trains_with_the_packages_that_could_be_fetched(tmp_path):
     command = [sys.executable, "-m", "must_tf.experiments.photos.run", f"--out={tmp_path / 'photos'}", "--scale=0.01"]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1800, check=False)
     missing = [line for line in ended.stdout.splitlines() if line.startswith("photos: without")]

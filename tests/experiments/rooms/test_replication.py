@@ -66,6 +66,6 @@ def test_no_test_set_is_trained_or_chosen_on():
     ("module", "argument"),
     [(pretraining, "mst"), (pretraining, "must,x"), (finetuning, "nomals"), (downstream, "nomals"), (teacher, "dept")],
 )
-def test_argument_that_names_nothing_is_told_in_one_line(module, argument):
+def test_unknown_argument_is_refused(module, argument):
     with pytest.raises(UserError, match="config argument"):
         module.get_config(argument)

@@ -7,7 +7,7 @@ from must_tf.experiments.rooms import sizes
 from must_tf.sources.rooms import dataset
 
 
-def test_every_size_is_scored_and_a_second_call_gives_the_same(tmp_path, monkeypatch, capsys):
+def test_every_size_is_evaluated_and_a_second_call_trains_nothing(tmp_path, monkeypatch, capsys):
     small = {key: dataclasses.replace(split, count=4) for key, split in dataset.SPLITS.items()}
     monkeypatch.setattr(dataset, "SPLITS", small)
     monkeypatch.setattr(sizes, "SCORED", (32, 64))
@@ -28,7 +28,7 @@ def test_every_size_is_scored_and_a_second_call_gives_the_same(tmp_path, monkeyp
     assert sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("weights.data*")) == written
 
 
-def test_table_gives_mean_and_standard_error_in_percent():
+def test_table_has_mean_and_standard_error_in_percent():
     scores = {str(size): [0.1, 0.2, 0.3] for size in sizes.SCORED}
     header, row = sizes.text({"96": scores}).splitlines()
     assert header.split()[:2] == ["trained", "at"] and header.count("at ") == 1 + len(sizes.SCORED)

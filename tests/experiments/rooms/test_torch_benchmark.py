@@ -17,28 +17,28 @@ SMALL = Trunk("resnet-10", 0.25, 3, 7, 16)
 
 
 def kernel(values):
-    """A kernel [height, width, in, out] or [in, out] of TensorFlow, as PyTorch holds it."""
+    """Returns a TensorFlow kernel [height, width, in, out] or [in, out] in PyTorch's layout."""
     axes = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}[len(values.shape)]
     return torch.from_numpy(values.numpy().transpose(axes))
 
 
 def fill(module, variables):
-    """Gives a module's parameters, in their order, the values of variables."""
+    """Copies the values of variables to a module's parameters, in their order."""
     with torch.no_grad():
         for values, variable in zip(module.parameters(), variables, strict=True):
             values.copy_(kernel(variable))
 
 
-def first(images):
+def channels_first(images):
     return torch.from_numpy(np.asarray(images).transpose(0, 3, 1, 2).copy())
 
 
-def last(values):
+def channels_last(values):
     return values.detach().numpy().transpose(0, 2, 3, 1)
 
 
 @pytest.mark.parametrize("name", ["resnet-10", "resnet-50"])
-def test_the_backbones_give_the_same_numbers_where_sizes_are_odd(name):
+def test_backbones_agree_on_odd_sizes(name):
     trunk = Trunk(name, 0.25)
     ours, theirs = garden.backbone(trunk), torch_student.Backbone(trunk)
     blocks = {layer.name: layer for layer in ours.layers if "block" in layer.name and layer.trainable_variables}
@@ -48,12 +48,12 @@ def test_the_backbones_give_the_same_numbers_where_sizes_are_odd(name):
     for block, layer in zip(modules, blocks.values(), strict=True):
         fill(block, layer.trainable_variables)
     images = np.random.default_rng(0).normal(size=[2, 65, 65, 3]).astype(np.float32)
-    found, expected = theirs(first(images)), ours(images, training=True)
+    found, expected = theirs(channels_first(images)), ours(images, training=True)
     for level, values in expected.items():
-        np.testing.assert_allclose(last(found[level]), values, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(channels_last(found[level]), values, rtol=1e-3, atol=1e-3)
 
 
-def test_the_pyramids_give_the_same_numbers():
+def test_pyramids_agree():
     generator = np.random.default_rng(0)
     sides = {"2": 40, "3": 20, "4": 10, "5": 5}
     backbone = garden.backbone(SMALL)
@@ -64,10 +64,10 @@ def test_the_pyramids_give_the_same_numbers():
             fill(module, ours.get_layer(f"{kind}_{level}").trainable_variables)
     levels = {level: generator.normal(size=[2, n, n, channels[level]]).astype(np.float32) for level, n in sides.items()}
     expected = ours(levels, training=True)
-    found = theirs({level: first(values) for level, values in levels.items()})
+    found = theirs({level: channels_first(values) for level, values in levels.items()})
     assert set(found) == set(expected)
     for level, values in expected.items():
-        np.testing.assert_allclose(last(found[level]), values, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(channels_last(found[level]), values, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("task", [Segmentation("a", ("x", "y", "z")), Classification("b", ("x", "y"))])
@@ -78,7 +78,7 @@ def test_students_have_the_same_parameters(task):
     assert shapes == sorted(tuple(kernel(v).shape) for v in ours.trainable_variables)
 
 
-def test_a_step_lowers_the_loss_on_both_sides():
+def test_steps_lower_the_loss_in_both_frameworks():
     task, trunk = Segmentation("a", ("x", "y", "z")), Trunk("resnet-10", 0.25, 2, 5, 16)
     data = torch_benchmark.random_batch(task, 64, 2)
     data[1]["mask"][:] = 1
@@ -90,7 +90,7 @@ def test_a_step_lowers_the_loss_on_both_sides():
 
 
 @pytest.mark.slow
-def test_the_benchmark_prints_and_writes_ratios(tmp_path, capsys):
+def test_benchmark_prints_and_writes_ratios(tmp_path, capsys):
     out = tmp_path / "benchmark.json"
     torch_benchmark.main(str(out), "resnet-10", "16", "64", "2", "2")
     found = json.loads(out.read_text())

@@ -21,13 +21,13 @@ def test_every_instance_is_a_finite_solid_that_stands_on_the_floor(category: str
 
 
 @pytest.mark.parametrize("category", CATALOG)
-def test_no_two_instances_are_alike(category: str) -> None:
+def test_instances_differ(category: str) -> None:
     rng = np.random.default_rng(0)
     sizes = {tuple(np.ptp(build(category, rng).vertices, axis=0)) for _ in range(5)}
     assert len(sizes) == 5
 
 
-def test_every_object_belongs_to_a_part_of_its_own_kind() -> None:
+def test_parts_of_objects_and_of_the_structure_are_disjoint_and_complete() -> None:
     used = {category.part for category in CATALOG.values()}
     assert used == set(PARTS) - set(STRUCTURE)
     assert len(set(PARTS)) == len(PARTS)

@@ -19,7 +19,7 @@ def _apart(one: Solid, other: Solid) -> bool:
 
 
 @pytest.mark.parametrize("name", ["detection", "downstream_detection"])
-def test_solids_stay_in_the_room_and_out_of_each_other(name: str) -> None:
+def test_objects_are_inside_the_room_and_do_not_overlap(name: str) -> None:
     for _, solids in _layouts(WORLDS[name]):
         for solid in solids:
             assert (np.abs([solid.low, solid.high])[:, :2] <= ROOM[:2] / 2).all()
@@ -28,7 +28,7 @@ def test_solids_stay_in_the_room_and_out_of_each_other(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["detection", "downstream_detection"])
-def test_what_does_not_stand_on_the_floor_stands_on_something(name: str) -> None:
+def test_objects_stand_on_the_floor_or_on_another_object(name: str) -> None:
     for _, solids in _layouts(WORLDS[name]):
         tops = [solid.high[2] for solid in solids]
         for solid in solids:
@@ -36,10 +36,10 @@ def test_what_does_not_stand_on_the_floor_stands_on_something(name: str) -> None
 
 
 @pytest.mark.parametrize("name", ["detection", "downstream_detection"])
-def test_the_camera_is_in_the_room_and_in_nothing_else_and_its_axes_are_a_frame(name: str) -> None:
+def test_camera_is_inside_the_room_and_outside_of_objects_with_orthonormal_axes(name: str) -> None:
     for camera, solids in _layouts(WORLDS[name]):
         assert (np.abs(camera.position[:2]) < ROOM[:2] / 2).all() and 0 < camera.position[2] < ROOM[2]
         assert not any(((camera.position > s.low) & (camera.position < s.high)).all() for s in solids)
         np.testing.assert_allclose(camera.axes @ camera.axes.T, np.eye(3), atol=1e-9)
         assert np.linalg.det(camera.axes) == pytest.approx(1)
-        assert camera.axes[1, 2] < 0  # the picture is upright
+        assert camera.axes[1, 2] < 0  # the image is upright

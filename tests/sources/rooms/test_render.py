@@ -24,7 +24,7 @@ def _fingerprint(index: int) -> str:
     return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 
 
-def test_a_picture_depends_on_its_arguments_alone() -> None:
+def test_sample_depends_on_its_arguments_alone() -> None:
     forward = [_fingerprint(index) for index in range(4)]
     backward = [_fingerprint(index) for index in reversed(range(4))]
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -33,7 +33,7 @@ def test_a_picture_depends_on_its_arguments_alone() -> None:
     assert len(set(forward)) == 4
 
 
-def test_seeds_and_worlds_give_different_pictures() -> None:
+def test_seeds_and_worlds_give_different_images() -> None:
     pictures = [render(WORLDS[name], seed, 0, 32).image for name in ("detection", "segmentation") for seed in (0, 1)]
     assert len({picture.tobytes() for picture in pictures}) == 4
 
@@ -47,19 +47,19 @@ def test_shapes_and_types(samples: list[Sample]) -> None:
         assert (sample.parts.shape, sample.parts.dtype) == ((SIZE, SIZE), np.uint8)
 
 
-def test_a_room_is_closed_and_nothing_touches_the_lens(samples: list[Sample]) -> None:
+def test_every_ray_hits_a_surface_at_a_plausible_depth(samples: list[Sample]) -> None:
     for sample in samples:
         assert sample.depth.min() > 0.1 and sample.depth.max() < 15
 
 
-def test_pictures_are_neither_dark_nor_blown_out(samples: list[Sample]) -> None:
+def test_images_are_neither_dark_nor_overexposed(samples: list[Sample]) -> None:
     for sample in samples:
         assert 60 < sample.image.mean() < 215
         assert sample.image.std() > 10
         assert (sample.image == 255).all(-1).mean() < 0.25
 
 
-def test_the_main_object_is_in_sight(samples: list[Sample]) -> None:
+def test_main_object_is_visible(samples: list[Sample]) -> None:
     for sample in samples:
         assert 1 <= sample.main <= len(sample.objects)
         assert (sample.instances == sample.main).mean() >= MIN_MAIN
@@ -82,7 +82,7 @@ def test_normals_have_unit_length_and_face_the_camera(samples: list[Sample]) -> 
         assert (np.sum(_rays(sample) * sample.normals, axis=-1) <= 1e-6).all()
 
 
-def test_normals_agree_with_the_plane_that_depth_describes(samples: list[Sample]) -> None:
+def test_normals_agree_with_planes_fitted_to_the_depth(samples: list[Sample]) -> None:
     compared = 0
     for sample in samples:
         points = _rays(sample) * sample.depth[..., None].astype(float)
@@ -114,6 +114,6 @@ def _main_category(index: int) -> str:
 
 
 def _rays(sample: Sample) -> np.ndarray:
-    """The ray of each pixel in the camera's frame, [SIZE, SIZE, 3], of length 1 along the optical axis."""
+    """Returns the ray of each pixel in the camera's frame, [SIZE, SIZE, 3], of length 1 along the optical axis."""
     grid = (np.arange(SIZE) + 0.5 - SIZE / 2) / sample.focal
     return np.stack([*np.meshgrid(grid, grid), np.ones((SIZE, SIZE))], -1)

@@ -13,8 +13,8 @@ SOLIDS = {
 
 
 @pytest.mark.parametrize("name", SOLIDS)
-def test_the_surface_of_a_solid_encloses_its_volume(name: str) -> None:
-    # By Gauss's theorem, with normals turned outward, the flux of x/3 through a closed surface is its volume.
+def test_surface_of_a_solid_encloses_its_volume(name: str) -> None:
+    # By Gauss's theorem, the flux of x/3 through a closed surface with outward normals is its volume.
     mesh, volume = SOLIDS[name]
     triangles = mesh.vertices[mesh.faces]
     a, b, c = (triangles - mesh.vertices.mean(0)).transpose(1, 0, 2)
@@ -22,11 +22,11 @@ def test_the_surface_of_a_solid_encloses_its_volume(name: str) -> None:
     assert flux.sum() == pytest.approx(volume, rel=0.01)
 
 
-def test_normals_have_unit_length_or_are_zero_where_there_is_no_area() -> None:
+def test_normals_have_unit_length_or_are_zero_for_triangles_of_area_zero() -> None:
     triangles = np.array([[[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 0, 0], [1, 0, 0], [2, 0, 0]]], float)
     np.testing.assert_allclose(normals(triangles), [[0, 0, 1], [0, 0, 0]])
 
 
 @pytest.mark.parametrize(("axis", "start", "end"), [("x", 1, 2), ("y", 2, 0), ("z", 0, 1)])
-def test_a_quarter_turn_takes_one_axis_to_the_next(axis: str, start: int, end: int) -> None:
+def test_quarter_turn_maps_one_axis_to_the_next(axis: str, start: int, end: int) -> None:
     np.testing.assert_allclose(rotation(axis, np.pi / 2) @ np.eye(3)[start], np.eye(3)[end], atol=1e-12)

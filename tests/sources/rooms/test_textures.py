@@ -5,7 +5,7 @@ from must_tf.sources.rooms.textures import TEXTURES
 
 
 @pytest.mark.parametrize("name", TEXTURES)
-def test_a_texture_is_a_weight_that_varies_and_depends_on_the_place_alone(name: str) -> None:
+def test_texture_is_a_varying_weight_that_depends_on_the_position_alone(name: str) -> None:
     points = np.random.default_rng(0).uniform(-20, 20, (4000, 3)).astype(np.float32)
     weights = TEXTURES[name](points, points[:, :2])
     assert weights.shape == (4000,)

@@ -8,7 +8,7 @@ DOWNSTREAM = [world for name, world in WORLDS.items() if name.startswith("downst
 
 
 @pytest.mark.parametrize("kind", ["categories", "textures", "lights"])
-def test_teachers_and_downstream_tasks_share_nothing(kind: str) -> None:
+def test_teachers_and_downstream_worlds_share_nothing(kind: str) -> None:
     seen = {item for world in TEACHER for item in getattr(world, kind)}
     new = {item for world in DOWNSTREAM for item in getattr(world, kind)}
     assert seen and new and not seen & new
@@ -20,6 +20,6 @@ def test_every_category_and_texture_is_used() -> None:
 
 
 @pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)
-def test_a_world_is_known_by_its_name_and_names_no_category_twice(world: World) -> None:
+def test_world_has_its_own_name_and_distinct_categories(world: World) -> None:
     assert WORLDS[world.name] is world
     assert len(set(world.categories)) == len(world.categories)

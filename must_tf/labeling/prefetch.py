@@ -1,4 +1,4 @@
-"""Work done in a thread before its results are wanted."""
+"""Prefetches an iterator in a background thread."""
 
 import queue
 import threading
@@ -10,36 +10,36 @@ T = TypeVar("T")
 _END = object()
 
 
-def ahead(items: Iterable[T], count: int) -> Iterator[T]:
-    """Yields the items in order; a thread draws up to `count` of them before they are wanted.
+def prefetch(items: Iterable[T], count: int) -> Iterator[T]:
+    """Yields the items in order, while a thread fetches up to `count` of them in advance.
 
-    An error of the items is raised where the item would have come. A consumer that stops early stops the thread.
+    An error raised by `items` is raised again in the place of its item. The thread ends when the consumer stops early.
     """
-    waiting: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(count)
+    fetched: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(count)
     stopped = threading.Event()
 
     def put(item: Any, error: BaseException | None = None) -> None:
         while not stopped.is_set():
             try:
-                return waiting.put((item, error), timeout=0.1)
+                return fetched.put((item, error), timeout=0.1)
             except queue.Full:
                 continue
 
-    def draw() -> None:
+    def fetch() -> None:
         try:
             for item in items:
                 put(item)
                 if stopped.is_set():
                     return
             put(_END)
-        except BaseException as error:  # raised again where the consumer is
+        except BaseException as error:  # raised again in the consumer's thread
             put(_END, error)
 
-    thread = threading.Thread(target=draw, daemon=True)
+    thread = threading.Thread(target=fetch, daemon=True)
     thread.start()
     try:
         while True:
-            item, error = waiting.get()
+            item, error = fetched.get()
             if error is not None:
                 raise error
             if item is _END:
