@@ -12,15 +12,15 @@ import tensorflow as tf
 from must_tf.errors import UserError
 from must_tf.storage import bring_back, put_folder, read_json, sha256, write_json
 
-RunState = Mapping[str, Any]  # all that a run changes: variables, and objects with `.variables`, by key in checkpoints
+RunState = Mapping[str, Any]  # all that a run changes: variables, and objects that hold some, by key in checkpoints
 
 _STATE, _PREFIX = "state.json", "step-"
 
 
 def variables_in(state: RunState) -> list[tf.Variable]:
-    """Returns all variables of a run's state, in a fixed order."""
-    parts = [[part] if isinstance(part, tf.Variable) else list(part.variables) for part in state.values()]
-    return [variable for variables in parts for variable in variables]
+    """Returns all variables that a checkpoint of this state stores, in a fixed order."""
+    found = tf.train.TrackableView(tf.train.Checkpoint(**state)).descendants()
+    return [value for value in found if isinstance(value, tf.Variable)]
 
 
 class Checkpoints:
@@ -90,7 +90,9 @@ class Checkpoints:
                 return _step(folder), read_json(folder / _STATE)["state"]
             print(f"{folder}: {damage}; skipped")
         if damage:
-            raise UserError(f"{self.folder}: no checkpoint is whole; bring one back, or delete it all to begin again")
+            raise UserError(
+                f"{self.folder}: no checkpoint is whole; bring one back, or delete the folder to start again"
+            )
         return None
 
     def drop_after(self, step: int) -> None:

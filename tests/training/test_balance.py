@@ -107,7 +107,7 @@ def test_task_with_a_given_weight_keeps_it_and_learns_none():
     made = balancer(weights={"b": 3.0})
     found, by_variance, _ = terms(made, {"a": 2.0, "b": 2.0})
     assert found == {"a": 2.0, "b": 6.0} and len(by_variance) == 1
-    assert made.variables_by_task["b"] == [] and made.variables["a"][0].name == "log_variance:0"
+    assert made.variables_by_task["b"] == [] and made.variables_by_task["a"][0].name == "log_variance:0"
 
 
 def test_checkpoint_holds_the_log_variances_by_task(tmp_path):
