@@ -40,10 +40,11 @@ from must_tf.storage import locked, read_json, write_json
 from must_tf.student import Student
 from must_tf.tasks.task import POOLED
 from must_tf.training import Experiment, load_config, load_student, save_student
+from must_tf.training.assembly import build_optimizer, make_student, seed_process
+from must_tf.training.checkpoints import Checkpoints
 from must_tf.training.checks import check_values, claim
 from must_tf.training.monitor import Monitor
-from must_tf.training.schedule import clip, make_optimizer
-from must_tf.training.state import Checkpoints
+from must_tf.training.schedule import clip
 from must_tf.training.stopping import Stop
 
 SETTINGS = "simclr.json"
@@ -225,26 +226,13 @@ class Learner:
     """A student, the projection of its C5, and the optimizer of both."""
 
     def __init__(self, experiment: Experiment, temperature: float):
-        if experiment.deterministic:
-            tf.config.experimental.enable_op_determinism()
-        tf_keras.utils.set_random_seed(experiment.seed)
-        tf_keras.backend.reset_uids()  # as in `Trainer`: names of layers order sums
+        seed_process(experiment)
         self.temperature, self.clip_norm = temperature, experiment.optimizer.clip_norm
-        self.student = Student(experiment.tasks, experiment.trunk, experiment.policy)
-        width = self.student.backbone.output["5"].shape[-1]
-        self.projection = tf_keras.Sequential(
-            [
-                tf_keras.layers.Dense(width, use_bias=False),
-                tf_keras.layers.BatchNormalization(),
-                tf_keras.layers.ReLU(),
-                tf_keras.layers.Dense(_OUTPUTS),
-            ]
-        )
-        self.projection.build([None, width])
+        self.student = make_student(experiment)
+        self.projection = _projection(self.student.backbone.output["5"].shape[-1])
         self.variables = [*self.student.backbone.trainable_variables, *self.projection.trainable_variables]
-        self.optimizer = make_optimizer(experiment.optimizer, experiment.steps)
-        self.optimizer.build(self.variables)
-        self.objects = {"student": self.student, "projection": self.projection, "optimizer": self.optimizer}
+        self.optimizer = build_optimizer(experiment, self.variables)
+        self.state = {"student": self.student, "projection": self.projection, "optimizer": self.optimizer}
 
     @tf.function
     def step(self, views: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -266,14 +254,24 @@ class Learner:
         return {"loss": loss, "found": found, "gradient_norm": norm, "applied": tf.cast(finite, tf.float32)}
 
 
+def _projection(width: int) -> tf_keras.Sequential:
+    """Returns the layers between C5's mean [batch, width] and what the loss compares."""
+    layers = tf_keras.layers
+    projection = tf_keras.Sequential(
+        [layers.Dense(width, use_bias=False), layers.BatchNormalization(), layers.ReLU(), layers.Dense(_OUTPUTS)]
+    )
+    projection.build([None, width])
+    return projection
+
+
 def _train(
     learner: Learner, datasets: Sequence[Dataset], experiment: Experiment, settings: Settings, workdir: Path
 ) -> None:
     """Makes the run's steps, or those that are left, and saves the student."""
-    checkpoints = Checkpoints(workdir / "checkpoints", experiment.keep_checkpoints, learner.objects)
+    checkpoints = Checkpoints(workdir / "checkpoints", experiment.keep_checkpoints, learner.state)
     done, state = checkpoints.restore() or (0, {})
     if done:
-        print(f"{workdir}: taken up at step {done}")
+        print(f"{workdir}: resumed at step {done}")
     monitor = Monitor(workdir, done, state.get("monitor"))
     progress, note = Progress("simclr", experiment.steps, "steps", done), ""
     batches = progress.waiting(view_batches(datasets, experiment, settings, done))
@@ -292,7 +290,7 @@ def _train(
                 note = f"  loss {means['loss']:.3f}, {means['found']:.0%} found"
             if saves or stop.requested:
                 checkpoints.save(done, {"monitor": monitor.state()})
-            stop.leave(f"{workdir}: stopped after step {done}; the same command takes it up again")
+            stop.leave(f"{workdir}: stopped after step {done}; the same command resumes the run")
             progress.update(1, f"{progress.rate * experiment.batch_size:.0f} images/s{note}")
     if experiment.optimizer.ema:
         learner.optimizer.finalize_variable_values(learner.variables)

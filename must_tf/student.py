@@ -1,4 +1,4 @@
-"""The student: one trunk (Model Garden's backbone and FPN), one head a task."""
+"""The student model: one trunk (Model Garden's backbone and FPN) with one head per task."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -21,22 +21,22 @@ _DEVIATION = (58.395, 57.12, 57.375)
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """All that it takes to build a student anew: its trunk and its tasks."""
+    """All that it takes to build a student again: its trunk and its tasks."""
 
     trunk: Trunk
     tasks: tuple[Task, ...]
 
 
 class Student(tf_keras.Model):
-    """A trunk with one head a task, all of them after one forward pass of the trunk.
+    """A trunk with one head per task; one forward pass of the trunk serves all heads.
 
     Images are RGB, uint8 or float in [0, 255], [batch, H, W, 3], H and W multiples of 32; the student normalizes them.
-    A student whose tasks read nothing but C5 has no pyramid.
+    A student whose tasks read only C5 has no pyramid.
 
     Args:
-      tasks: names must be unique; several tasks of one kind are welcome.
+      tasks: their names must be unique; several may be of one kind.
       trunk: the architecture of backbone and pyramid.
-      policy: `float32`, `mixed_bfloat16` or `mixed_float16`; weights are float32 in any case.
+      policy: `float32`, `mixed_bfloat16` or `mixed_float16`; weights are float32 with each of them.
     """
 
     def __init__(self, tasks: Sequence[Task], trunk: Trunk | None = None, policy: str = "float32"):
@@ -74,10 +74,10 @@ class Student(tf_keras.Model):
         Args:
           images: [batch, H, W, 3].
           training: whether batch norms are in training mode.
-          targets: by task, for heads that look at the target in training.
+          targets: by task, where a loss is computed of the predictions: for the heads that see the target.
         """
         taps = self._taps(images, training)
-        return {name: self._predict(task, taps, training, targets) for name, task in self.tasks.items()}
+        return {name: self._predict(task, taps, training, targets or {}) for name, task in self.tasks.items()}
 
     @tf.function(reduce_retracing=True)
     def infer(self, images: tf.Tensor) -> dict[str, dict[str, tf.Tensor]]:
@@ -90,12 +90,24 @@ class Student(tf_keras.Model):
         """Returns the terms of each task's loss, by task."""
         return {name: task.loss(targets[name], predictions[name]) for name, task in self.tasks.items()}
 
-    def losses_by_task(self, targets: Mapping[str, Target], predictions: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-        """Returns each task's loss of a whole batch, float32 [] by task."""
-        return {name: reduce_terms(terms) for name, terms in self.loss_terms(targets, predictions).items()}
+    def losses_by_task(
+        self,
+        targets: Mapping[str, Target],
+        predictions: Mapping[str, Any],
+        divided_by: Mapping[str, Mapping[str, tf.Tensor]] | None = None,
+    ) -> dict[str, tf.Tensor]:
+        """Returns each task's loss, float32 [] by task.
+
+        Args:
+          targets: of a batch, or of a part of it, by task.
+          predictions: of the same images.
+          divided_by: what `tasks.loss.divisors` returned for the batch, by task; by default the part is all of it.
+        """
+        terms = self.loss_terms(targets, predictions)
+        return {name: reduce_terms(terms[name], (divided_by or {}).get(name)) for name in terms}
 
     def compile(self, optimizer: Any = "sgd", loss_weights: Mapping[str, float] | None = None, **kwargs: Any) -> None:
-        """Sets the optimizer (of tf_keras) and each task's weight in the sum of the losses (1 where none is given)."""
+        """Sets the optimizer (of tf_keras) and each task's weight in the sum of the losses (by default 1)."""
         unknown = set(loss_weights or {}) - set(self.tasks)
         if unknown:
             raise UserError(f"loss_weights: no task is named {sorted(unknown)}; tasks: {sorted(self.tasks)}")
@@ -114,9 +126,9 @@ class Student(tf_keras.Model):
         return {"loss": total, "gradient_norm": tf.linalg.global_norm(gradients)} | shares
 
     def test_step(self, data: tuple[tf.Tensor, Mapping[str, Target]]) -> dict[str, tf.Tensor]:
-        """The losses on (images, targets by task), without a step."""
+        """Returns the losses on (images, targets by task), without a step."""
         images, targets = data
-        losses = self.losses_by_task(targets, self(images))
+        losses = self.losses_by_task(targets, self(images, targets=targets))
         total = tf.add_n([self.task_weights[name] * loss for name, loss in losses.items()])
         return {"loss": total} | {f"loss/{name}": loss for name, loss in losses.items()}
 
@@ -130,16 +142,12 @@ class Student(tf_keras.Model):
             taps[FUSED] = fuse(taps[PYRAMID])
         return taps
 
-    def _predict(
-        self, task: Task, taps: Mapping[str, Any], training: bool, targets: Mapping[str, Target] | None
-    ) -> Any:
-        """Calls a task's head with what the task declares that it reads."""
+    def _predict(self, task: Task, taps: Mapping[str, Any], training: bool, targets: Mapping[str, Target]) -> Any:
+        """Calls a task's head with what the task declares that it reads: its taps, and the target where it sees it."""
         own = {tap: taps[tap] for tap in task.taps}
         features = own if len(own) > 1 else next(iter(own.values()))
-        if not task.head_sees_target:
-            return self.heads[task.name](features, training=training)
-        target = targets[task.name] if training and targets else None
-        return self.heads[task.name](features, training=training, target=target)
+        seen = {"target": targets.get(task.name)} if task.head_sees_target else {}
+        return self.heads[task.name](features, training=training, **seen)
 
     def _features(self, images: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
         height, width = images.shape[1:3]

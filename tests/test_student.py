@@ -1,3 +1,6 @@
+import dataclasses
+from typing import ClassVar
+
 import h5py
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from must_tf.pipeline import training_batches
 from must_tf.records import open_dataset
 from must_tf.student import Student, fuse
 from must_tf.tasks import Classification, Segmentation
+from must_tf.tasks.task import FUSED, POOLED, PYRAMID
 from must_tf.training import load_student, save_student
 from must_tf.trunk import Trunk
 
@@ -129,6 +133,63 @@ def test_keras_fit_trains_on_batches_of_tensorflow_data(toy_data):
     moved = [np.any(a != b) for a, b in zip(before, student.trainable_variables, strict=True)]
     assert all(moved)
     assert student.evaluate(batches.take(1), verbose=0, return_dict=True)["loss"] > 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Taps(Classification):
+    """A head on several taps, which sees the target."""
+
+    taps: ClassVar[tuple[str, ...]] = (POOLED, PYRAMID, FUSED)
+    head_sees_target: ClassVar[bool] = True
+
+    def head(self, trunk):
+        return TapsHead(self.num_classes)
+
+
+class TapsHead(tf_keras.layers.Layer):
+    def __init__(self, classes):
+        super().__init__()
+        self.dense = tf_keras.layers.Dense(classes)
+
+    def call(self, features, training=False, target=None):
+        maps = [features[POOLED], features[FUSED], *features[PYRAMID].values()]
+        logits = self.dense(tf.concat([tf.reduce_mean(values, [1, 2]) for values in maps], -1))
+        return logits if target is None else logits + 100 * target["probs"]
+
+
+@pytest.fixture(scope="module")
+def taps():
+    return Student([Taps("scene", ("a", "b", "c")), Classification("other", ("x", "y"))], toy.TRUNK)
+
+
+def test_head_of_several_taps_gets_them_by_tap(taps):
+    features = taps.features(images())
+    fused = fuse({level: features[f"P{level}"] for level in "345"})
+    maps = [features["C5"], fused, *(features[f"P{level}"] for level in "345")]
+    kernel, bias = taps.heads["scene"].variables
+    want = tf.concat([tf.reduce_mean(values, [1, 2]) for values in maps], -1) @ kernel + bias
+    np.testing.assert_allclose(taps(images())["scene"], want, rtol=1e-4, atol=1e-5)
+
+
+def test_head_sees_the_target_where_a_loss_is_computed_and_nowhere_else(taps):
+    probs = tf.one_hot([0, 2], 3)
+    targets = {"scene": {"probs": probs, "hard": tf.ones(2, tf.bool)}}
+    for training in (False, True):
+        seen = taps(images(), training=training, targets=targets)
+        assert (tf.argmax(seen["scene"], 1).numpy() == [0, 2]).all() and tf.reduce_max(seen["scene"]) > 50
+    plain = taps(images())
+    np.testing.assert_allclose(taps(images(), targets=targets)["scene"] - plain["scene"], 100 * probs, atol=1e-3)
+    np.testing.assert_array_equal(taps(images(), targets=targets)["other"], plain["other"])
+    assert tf.reduce_max(taps.infer(images())["scene"]["probs"]) < 1
+
+
+def test_fit_and_evaluate_show_the_target_to_heads_that_see_it(taps):
+    scene = {"probs": tf.one_hot([0, 2], 3), "hard": tf.ones(2, tf.bool)}
+    other = {"probs": tf.one_hot([0, 1], 2), "hard": tf.ones(2, tf.bool)}
+    batches = tf.data.Dataset.from_tensors((images(), {"scene": scene, "other": other}))
+    taps.compile(tf_keras.optimizers.SGD(0.0))
+    assert taps.fit(batches, verbose=0).history["loss/scene"][0] < 1e-3
+    assert taps.evaluate(batches, verbose=0, return_dict=True)["loss/scene"] < 1e-3
 
 
 def test_weights_file_holds_every_weight(student, tmp_path):

@@ -25,7 +25,7 @@ from must_tf.export import endpoints, litert, onnx, savedmodel
 from must_tf.export.parity import Runner
 from must_tf.student import Student
 from must_tf.tasks import Segmentation
-from must_tf.training.step import trunk_variables
+from must_tf.training.variables import trunk_variables
 from must_tf.trunk import Trunk
 
 BATCH = 4

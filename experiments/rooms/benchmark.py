@@ -34,7 +34,8 @@ from must_tf.training import Balance, Combine
 from must_tf.training.balance import Balancer
 from must_tf.training.combine import Combiner
 from must_tf.training.schedule import clip, make_optimizer
-from must_tf.training.step import Step, trunk_variables, variables_of
+from must_tf.training.step import Step
+from must_tf.training.variables import trunk_variables, variables_of
 
 SIZE, BATCH, POLICY = (64, 64), 32, "mixed_bfloat16"
 TASKS: tuple[Task, ...] = (*TEACHER_TASKS.values(), Normals("normals"))

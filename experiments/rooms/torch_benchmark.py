@@ -39,7 +39,8 @@ from must_tf.training import Balance, Combine
 from must_tf.training.balance import Balancer
 from must_tf.training.combine import Combiner
 from must_tf.training.schedule import make_optimizer
-from must_tf.training.step import Step, trunk_variables, variables_of
+from must_tf.training.step import Step
+from must_tf.training.variables import trunk_variables, variables_of
 from must_tf.trunk import Trunk
 
 TASKS = ("segmentation", "classification")

@@ -1,6 +1,6 @@
 """A loss as named terms, each a sum over images and what it is divided by, so that its mean over a batch is exact."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -14,7 +14,8 @@ class Term(NamedTuple):
 
     Attributes:
       sums: float32 [batch], what each image adds to the sum; 0 where it has no label, never NaN.
-      counts: float32 [batch], what each image adds to the divisor (images, valid pixels, positives).
+      counts: float32 [batch], what each image adds to the divisor (images, valid pixels, positives). They depend on
+        the target, and on no prediction; where the head sees the target they may depend on what it made of it.
       weight: of the term in the loss.
       extra: is added to the divisor once.
     """
@@ -33,14 +34,20 @@ def mean_over_images(values: tf.Tensor) -> dict[str, Term]:
     return {"loss": Term(values, tf.ones_like(values))}
 
 
-def divisors(terms: Terms, add_up: Callable[[tf.Tensor], tf.Tensor] = tf.identity) -> dict[str, tf.Tensor]:
+def sum_counts(terms: Terms) -> dict[str, tf.Tensor]:
+    """Returns the sum of each term's counts over the images of a part of a batch, float32 []."""
+    return {name: tf.reduce_sum(term.counts) for name, term in terms.items()}
+
+
+def divisors(terms: Terms, counts: Mapping[str, tf.Tensor] | None = None) -> dict[str, tf.Tensor]:
     """Returns what each term is divided by, float32 []; no gradient goes through it.
 
     Args:
       terms: of a part of a batch.
-      add_up: returns the sum of a value [] over all parts of the batch.
+      counts: what `sum_counts` returned, added up over all parts; by default the part is all of the batch.
     """
-    return {name: tf.stop_gradient(add_up(tf.reduce_sum(term.counts)) + term.extra) for name, term in terms.items()}
+    counts = sum_counts(terms) if counts is None else counts
+    return {name: tf.stop_gradient(counts[name] + term.extra) for name, term in terms.items()}
 
 
 def reduce_terms(terms: Terms, divided_by: Mapping[str, tf.Tensor] | None = None) -> tf.Tensor:

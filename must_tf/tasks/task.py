@@ -58,7 +58,7 @@ class Task(abc.ABC):
     thresholds: ClassVar[tuple[str, ...]] = ()  # fields that say which scores make a pseudo label
     ranking: ClassVar[Ranking | None] = None  # which outputs are a ranked list
     left_out: ClassVar[Mapping[str, str]] = {}  # what its head is not exported to, and why; see `export.endpoints`
-    head_sees_target: ClassVar[bool] = False  # whether the head is called with `target=` too, in training
+    head_sees_target: ClassVar[bool] = False  # whether the head is called with `target=` too; see `head`
     loss_is_sum: ClassVar[bool] = True  # whether each image's part in the loss is its own; see `loss`
     has_frame: ClassVar[bool] = True  # whether outputs lie in the image, so that `to_image_frame` moves them
     reader: ClassVar[type[Reader] | None] = None  # of foreign models' outputs; None: only students are teachers
@@ -125,8 +125,9 @@ class Task(abc.ABC):
     def head(self, trunk: Trunk) -> tf_keras.layers.Layer:
         """Makes the layer that turns features of such a trunk into the raw prediction, float32.
 
-        It is called with the features of its tap (of several taps with a dict of them by name) and `training=`; where
-        `head_sees_target`, in training also with `target=`, and else with `target=None`.
+        It is called with the features of its tap (of several taps with a dict of them by name) and `training=`. Where
+        `head_sees_target`, it is also called with `target=`: the target where a loss is computed of the prediction, and
+        None where the prediction is decoded.
         """
 
     @abc.abstractmethod

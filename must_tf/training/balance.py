@@ -1,4 +1,4 @@
-"""The weights wᵢ in the sum of the losses L = Σ wᵢ Lᵢ."""
+"""Loss balancing: the weights wᵢ of the tasks in the sum of their losses L = Σ wᵢ Lᵢ."""
 
 from collections.abc import Iterable, Mapping
 
@@ -54,7 +54,7 @@ class Balancer(tf.Module):
         return terms
 
     @property
-    def variables(self) -> dict[str, list[tf.Variable]]:
+    def variables_by_task(self) -> dict[str, list[tf.Variable]]:
         """The variables that each task's term trains: its log variance, or none."""
         return {name: [self.log_variances[name]] if name in self.log_variances else [] for name in self._fixed}
 

@@ -1,4 +1,4 @@
-"""What is checked before a run begins: the values of its config, its devices, its data, and its workdir."""
+"""Checks before a run starts: the values of its config, its devices, its data and its workdir."""
 
 import hashlib
 import json
@@ -47,13 +47,27 @@ def check_values(experiment: Experiment) -> None:
     if not experiment.train:
         raise UserError("train: no folder given, expected one folder of records or more")
     check_best(experiment.best, {task.name: task for task in experiment.tasks})
+    for task in experiment.tasks:
+        if experiment.combine.rule == "attittud" and task.name == experiment.combine.target and not task.loss_is_sum:
+            raise UserError(
+                f"combine.target: {task.name!r} received; attittud needs losses of single images, which a {task.kind} "
+                "does not have; take another target or combine.rule"
+            )
 
 
 def check_devices(experiment: Experiment, replicas: int, workers: int) -> None:
     """Raises a `UserError` where a batch cannot be divided among the devices, or a setting does not work on them."""
+    accumulate = experiment.optimizer.accumulate
+    parts = replicas * accumulate
+    for task in experiment.tasks:
+        if parts > 1 and not task.loss_is_sum:
+            raise UserError(
+                f"tasks: the loss of {task.name!r} ({task.kind}) needs the whole batch at once, received {replicas} "
+                f"device(s) and optimizer.accumulate={accumulate}; train on one device with optimizer.accumulate=1"
+            )
     for what, number in (
         ("streams", experiment.streams),
-        ("parts of all replicas (their number times optimizer.accumulate)", replicas * experiment.optimizer.accumulate),
+        ("parts of all replicas (their number times optimizer.accumulate)", parts),
     ):
         if experiment.batch_size % number:
             raise UserError(f"batch_size: {experiment.batch_size} cannot be divided by {number} {what}")
@@ -62,7 +76,7 @@ def check_devices(experiment: Experiment, replicas: int, workers: int) -> None:
     on_cpus = replicas > workers and experiment.strategy != "tpu" and not tf.config.list_logical_devices("GPU")
     if experiment.trunk.sync_norm and on_cpus:
         raise UserError("trunk.sync_norm: does not work on several CPU devices of one process; take GPUs or workers")
-    if experiment.trunk.sync_norm and replicas > 1 and experiment.optimizer.accumulate > 1:
+    if experiment.trunk.sync_norm and replicas > 1 and accumulate > 1:
         raise UserError("trunk.sync_norm: cannot go with optimizer.accumulate on several devices; leave one out")
 
 
@@ -88,7 +102,9 @@ def check_data(before: Mapping[str, str], now: Mapping[str, str]) -> None:
     """Raises a `UserError` where the records are others than when the run began; see `fingerprints`."""
     for folder, digest in before.items():
         if now.get(folder, digest) != digest:
-            raise UserError(f"{folder}: holds other records than when the run began; bring these back, or begin anew")
+            raise UserError(
+                f"{folder}: holds other records than when the run began; bring those back, or give another --workdir"
+            )
 
 
 def claim(workdir: Path, experiment: Experiment, writes: bool = True, seconds: float = 60) -> None:
@@ -116,8 +132,8 @@ def claim(workdir: Path, experiment: Experiment, writes: bool = True, seconds: f
     before, now = (json.loads(json.dumps(to_dict(one))) for one in (former, experiment))
     differing = [name for name in now if before.get(name) != now[name]]
     if differing:
-        told = next(differences(before.get(differing[0]), now[differing[0]], differing[0]))
+        first = next(differences(before.get(differing[0]), now[differing[0]], differing[0]))
         raise UserError(
-            f"{workdir}: was started with another {', '.join(differing)} ({told}); "
-            "give another --workdir (where a run may start from this one's trunk, by --init_from), or the former config"
+            f"{workdir}: was started with another {', '.join(differing)} ({first}); give the config of before, or "
+            "another --workdir (a run there may start from this one's trunk, by --init_from)"
         )

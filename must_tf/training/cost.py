@@ -1,4 +1,4 @@
-"""What a step of training takes: its graph is traced as in training, for one image, and counted; it is not run."""
+"""Counts the operations and the memory of a training step: its graph is traced for one image, and not run."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,13 +9,10 @@ import tensorflow as tf
 from must_tf.geometry import stretch
 from must_tf.records import Record, serialize
 from must_tf.records.schema import parse_encoded
-from must_tf.student import Student
 from must_tf.tasks import Task
-from must_tf.training.balance import Balancer
-from must_tf.training.combine import Combiner
+from must_tf.training.assembly import assemble
 from must_tf.training.config import Experiment
-from must_tf.training.schedule import make_optimizer
-from must_tf.training.step import Step, trunk_variables, variables_of
+from must_tf.training.step import Step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +25,7 @@ class Cost:
       forward: operations of the forward pass.
       step: operations of the whole step.
       activations: bytes of what the backward pass reads of the forward pass.
-      copies: bytes of the weights in the type that is computed in, however many images there are.
+      copies: bytes of the weights in the type that is computed in; the same for any number of images.
     """
 
     forward: int
@@ -38,21 +35,16 @@ class Cost:
 
 
 def make_step(experiment: Experiment) -> Step:
-    """Makes the step of training, with a batch in one part."""
-    student = Student(experiment.tasks, experiment.trunk, experiment.policy)
-    config = experiment.optimizer
-    balancer = Balancer(experiment.balance, student.tasks, experiment.batch_size, config.learning_rate)
-    combiner = Combiner(experiment.combine, list(student.tasks), trunk_variables(student), experiment.seed)
-    optimizer = make_optimizer(config, experiment.steps)
-    optimizer.build(variables_of(student, balancer))
-    return Step(student, optimizer, balancer, combiner, config.clip_norm, scaled=experiment.policy == "mixed_float16")
+    """Makes the step of training, with a batch in one part and without XLA, so that its graph can be counted."""
+    optimizer = dataclasses.replace(experiment.optimizer, accumulate=1)
+    return assemble(dataclasses.replace(experiment, optimizer=optimizer, jit_compile=False)).step
 
 
 def cost_of(step: Step, tasks: Sequence[Task], size: tuple[int, int]) -> Cost:
     """Counts the graph of a step of one image of this size.
 
-    A tensor of the forward pass counts once, in its type, where an operation of the backward pass reads it: so
-    TensorFlow keeps them. XLA computes some of them again, and needs less.
+    A tensor of the forward pass counts once, in its type, where an operation of the backward pass reads it, as
+    TensorFlow keeps it. XLA computes some of them again, and needs less.
     """
     images = tf.TensorSpec([1, *size, 3], tf.uint8)
     graph = step.__call__.get_concrete_function((images, targets_like(tasks, size))).graph

@@ -1,4 +1,4 @@
-"""Weights to begin with: the trunk of a finished run, of an export, or of a Model Garden checkpoint."""
+"""Loads the weights that a run starts from (`init_from`): the trunk of an export, a finished run, or a checkpoint."""
 
 import dataclasses
 import os
@@ -21,8 +21,8 @@ _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 def load_trunk(student: Student, where: str | os.PathLike) -> list[str]:
     """Loads backbone and pyramid into a student, and prints what was loaded, what was not, and why.
 
-    A backbone comes whole or not at all. A pyramid that the file lacks, or that does not fit, stays as it is. The
-    images need no change for Model Garden's checkpoints: its normalization is the student's own.
+    A backbone is loaded whole, or it is an error. A pyramid that the file lacks, or that does not fit, stays as it is.
+    Model Garden's checkpoints fit the student's images: both normalize them alike.
 
     Args:
       where: an export, a finished workdir, or a checkpoint of Model Garden's trainer: its prefix (`.../ckpt-1000`)
@@ -49,7 +49,7 @@ def load_trunk(student: Student, where: str | os.PathLike) -> list[str]:
         if problems and name == "backbone":
             raise UserError(
                 f"{where}: backbone does not fit {student.architecture.trunk.backbone}: {problems[0]}"
-                f" (and {len(problems) - 1} more); make trunk.backbone and trunk.width those of the file"
+                f" (and {len(problems) - 1} more); set trunk.backbone and trunk.width to those of the file"
             )
         if problems:
             lines.append(f"{name}: not loaded, {len(problems)} of {len(part.variables)} variables do not fit:")
@@ -94,7 +94,7 @@ def check_trunk(want: Trunk, have: Trunk, where: str | os.PathLike) -> None:
     for field in dataclasses.fields(Trunk):
         ours, theirs = getattr(want, field.name), getattr(have, field.name)
         if ours != theirs and field.name not in ("norm_momentum", "sync_norm"):
-            raise UserError(f"{where}: its trunk.{field.name} is {theirs!r}, the config's {ours!r}; make them the same")
+            raise UserError(f"{where}: its trunk.{field.name} is {theirs!r}, the config's {ours!r}; make them equal")
 
 
 def _keys(prefix: str, reader: Any, trunk: dict[str, Any]) -> dict[int, str]:

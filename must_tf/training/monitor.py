@@ -1,4 +1,4 @@
-"""What a run says of itself: metrics.jsonl, bad_batches.jsonl and TensorBoard."""
+"""Logs of a run: metrics.jsonl, bad_batches.jsonl and TensorBoard."""
 
 import json
 import math
@@ -16,16 +16,16 @@ FILE, BAD = "metrics.jsonl", "bad_batches.jsonl"
 
 
 class Monitor:
-    """Gathers the values of each step, and writes their means now and then.
+    """Gathers the values of each step, and writes their means at each log.
 
-    What goes into the files is the same whether a run was killed on its way or not; what depends on the clock goes to
-    TensorBoard alone.
+    The files are the same whether a run was killed in between or not. So what depends on the clock goes to TensorBoard
+    only.
 
     Args:
       workdir: gets the files, and the folder `tensorboard`; None writes nothing.
-      step: steps done; what an earlier run wrote beyond it is dropped, for it will be written again.
+      step: steps done; lines of later steps are dropped, because the run writes them again.
       state: what `state` returned at this step.
-      rollbacks: how often the run went back so far; bad batches of earlier attempts stay on record.
+      rollbacks: how often the run went back so far; bad batches from before it went back stay in the file.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Monitor:
             self.writer = tf.summary.create_file_writer(str(self.workdir / "tensorboard"))
 
     def add(self, values: Mapping[str, tf.Tensor]) -> None:
-        """Takes the values of one step; they are not read before `bad` or `write`."""
+        """Adds the values of one step; they are read by `bad` and `write`, so that the step is not waited for."""
         self._values.append(values)
 
     def state(self) -> dict[str, Any]:
@@ -59,7 +59,7 @@ class Monitor:
         """Returns the steps since the last call that were not applied, and the length of the longest row of such steps.
 
         The row may have begun before the last call. A float16 step that was not applied because the loss scale was too
-        high is none of them.
+        high is not counted.
 
         Args:
           step: the last one.
@@ -70,7 +70,7 @@ class Monitor:
         return [first + i for i, row in enumerate(rows) if row and i >= told], max(rows[told:], default=0)
 
     def record_bad(self, step: int, images: Sequence[str]) -> None:
-        """Writes down the images of a batch that gave no finite loss or gradient."""
+        """Writes the images of a batch whose loss or gradient was not finite to bad_batches.jsonl."""
         if self.workdir:
             _append(self.workdir / BAD, {"step": step, "rollbacks": self.rollbacks, "images": list(images)})
 
@@ -79,8 +79,8 @@ class Monitor:
 
         Args:
           step: the last one.
-          facts: other values, for the files too.
-          clock: values that depend on the machine, for TensorBoard alone.
+          facts: other values, for the files and TensorBoard.
+          clock: values that depend on the machine, for TensorBoard only.
         """
         steps = [_floats(values) for values in self._values]
         self._bad, self._values, self._told = self.row, [], 0
@@ -88,7 +88,7 @@ class Monitor:
         known: dict[str, list[float]] = {}
         for values in good:
             for name, value in values.items():
-                if name != "applied" and not math.isnan(value):  # as the cosine with a task that was absent
+                if name != "applied" and not math.isnan(value):  # such as the cosine with an absent task
                     known.setdefault(name, []).append(value)
         means = {name: float(np.mean(values)) for name, values in known.items()}
         if len(good) < len(steps):
@@ -119,7 +119,7 @@ class Monitor:
         rows, row = [], self._bad
         for values in self._values:
             losses = [float(value) for name, value in values.items() if name.startswith("loss/")]
-            lost = not all(map(math.isfinite, losses))  # which no scale has touched
+            lost = not all(map(math.isfinite, losses))  # these are from before the loss scale
             bad = not float(values["applied"]) and (lost or float(values.get("loss_scale", 1.0)) <= 1.0)
             row = row + 1 if bad else 0
             rows.append(row)

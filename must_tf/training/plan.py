@@ -1,4 +1,4 @@
-"""What a run will take, computed before it starts: parameters, operations, memory and time; nothing is written."""
+"""Forecasts what a run takes before it starts: parameters, operations, memory and time; writes nothing."""
 
 import dataclasses
 import math
@@ -43,7 +43,7 @@ _V100 = {"float32": 15.7, "mixed_float16": 125.0}  # NVIDIA's data sheet of the 
 _A100 = {"float32": 156.0, "mixed_bfloat16": 312.0, "mixed_float16": 312.0}  # of the A100, SXM; TensorFlow takes TF32
 _H100 = {"float32": 494.7, "mixed_bfloat16": 989.4, "mixed_float16": 989.4}  # of the H100, SXM; as above; no sparsity
 
-# A device of TensorFlow each; of a TPU v3, that is a core.
+# One device of TensorFlow each; of a TPU v3, that is one core.
 ACCELERATORS: dict[str, Accelerator] = {
     # cloud.google.com/tpu/docs/v3: 123 TFLOP/s and 32 GiB a chip of two cores. By default XLA rounds the factors of
     # float32 products to bfloat16.
@@ -59,17 +59,17 @@ CPU = "cpu"  # this machine, measured by a short probe
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What the run takes on so many accelerators.
+    """What the run takes on a number of accelerators.
 
     Attributes:
       accelerators: how many.
       images: of a batch on each; a fraction where there are fewer than accelerators.
-      seconds: a step.
-      hours: the run.
-      images_per_second: to be read, on all together.
-      memory: GiB on each.
-      problem: why the run cannot be so, and the remedy; empty where it can. Where it cannot be divided so at all, the
-        figures are NaN.
+      seconds: per step.
+      hours: for the run.
+      images_per_second: that all accelerators together read.
+      memory: GiB on each of them.
+      problem: why the run is impossible so, and the remedy; else empty. Where the batch cannot be divided, the figures
+        are NaN.
     """
 
     accelerators: int
@@ -133,7 +133,7 @@ def plan(
 
     Args:
       experiment: all that decides the run; its `init_from` and `strategy` are not looked at.
-      accelerators: numbers of devices, a row each.
+      accelerators: numbers of devices, one row each.
       accelerator: one of `ACCELERATORS`, or `cpu`: this machine, measured for less than a second.
       utilization: share of the peak, in (0, 1].
 
@@ -150,7 +150,7 @@ def plan(
     costs = [cost_of(step, experiment.tasks, size) for size in experiment.view_sizes]
     forward = sum(cost.forward for cost in costs) / len(costs)
     operations = sum(cost.step for cost in costs) / len(costs)
-    if experiment.conflicts_every and experiment.combine.rule == "sum":  # such a step goes back once a task, at most
+    if experiment.conflicts_every and experiment.combine.rule == "sum":  # one backward pass per task, at most
         operations += (len(experiment.tasks) - 1) * (operations - forward) / experiment.conflicts_every
     forecast = Forecast(
         experiment,
@@ -212,7 +212,7 @@ def _weights(step: Step) -> int:
 
 
 def _gradients(step: Step, experiment: Experiment) -> int:
-    """Returns the bytes of gradients; those of the trunk come once a task where rule or measurement compares them."""
+    """Returns the bytes of gradients; those of the trunk come once per task where rule or measurement compares them."""
     by_task = experiment.combine.rule != "sum" or experiment.conflicts_every > 0
     again = (len(experiment.tasks) - 1) * _count(step.trunk) if by_task else 0
     return _FLOAT32 * (_count(step.variables_in_order) + again)
@@ -269,7 +269,7 @@ def _problem(forecast: Forecast, images: int) -> str:
         needed = _memory(forecast, images, parts)
         if images % parts == 0 and needed <= limit:
             return f"does not fit; optimizer.accumulate={parts} would, in {needed:.1f} GiB"
-    return "does not fit, one image at a time either; take a smaller input_size or trunk, or more memory"
+    return "does not fit, not even one image at a time; take a smaller input_size or trunk, or more memory"
 
 
 # The page

@@ -38,7 +38,7 @@ def learning_rate(optimizer: Optimizer, steps: int) -> tf_keras.optimizers.sched
 
 
 class Times(tf_keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule times a variable [], which whoever made it may change and must store."""
+    """A schedule times a variable [], which its maker may change and must store."""
 
     def __init__(self, schedule: tf_keras.optimizers.schedules.LearningRateSchedule, factor: tf.Variable):
         self.schedule, self.factor = schedule, factor
@@ -53,7 +53,7 @@ class Times(tf_keras.optimizers.schedules.LearningRateSchedule):
 
 
 class SGD(tf_keras.optimizers.SGD):
-    """SGD as tf_keras has it; one operation moves momentum and variable, and reads and writes each but once."""
+    """SGD as tf_keras has it; one operation updates momentum and variable, and reads and writes each only once."""
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
         """Moves one variable."""

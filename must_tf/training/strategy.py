@@ -1,4 +1,4 @@
-"""Devices: one, all of a machine, several machines, or TPUs."""
+"""Devices to train on (one, all of a machine, several machines, TPUs), and what is computed across their replicas."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ import tensorflow as tf
 from must_tf.errors import UserError, first_line, nearest
 
 MULTIWORKER = "multiworker"
-LOST = (tf.errors.AbortedError, tf.errors.UnavailableError)  # what a worker meets when another one is gone
+LOST = (tf.errors.AbortedError, tf.errors.UnavailableError)  # what a worker's step raises when another one is gone
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
@@ -20,7 +20,7 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     Args:
       name: `one` (TensorFlow's default device), `mirrored` (all GPUs of this machine, or its logical CPUs),
         `multiworker` (the workers that the variable TF_CONFIG names; one process each, started by the user) or `tpu`
-        (those of this machine, a TPU VM, or of the one that the variable TPU_NAME names). No TPU was at hand to try it.
+        (those of this machine, a TPU VM, or of the one that the variable TPU_NAME names). `tpu` has not been tried yet.
 
     Raises:
       UserError: an unknown name, or no such devices.
@@ -50,17 +50,55 @@ def over_replicas(operation: tf.distribute.ReduceOp, values: Any) -> Any:
     return values if replica.num_replicas_in_sync == 1 else replica.all_reduce(operation, values)
 
 
-def rejoin(error: Exception) -> NoReturn:
-    """Starts this process anew, to meet the other workers again, and the run at its last checkpoint.
+def mean_over_replicas(values: Any) -> Any:
+    """Returns the means over all replicas of tensors in any structure; to be called within a replica."""
+    return over_replicas(tf.distribute.ReduceOp.MEAN, values)
 
-    TensorFlow's collective operations cannot go on in a process that has seen another worker leave.
+
+def sum_over_replicas(values: Any) -> Any:
+    """Returns the sums over all replicas of tensors in any structure; to be called within a replica."""
+    return over_replicas(tf.distribute.ReduceOp.SUM, values)
+
+
+def any_of_replicas(values: Any) -> Any:
+    """Returns whether bools [] in any structure are true in any replica; to be called within a replica."""
+    shares = mean_over_replicas(tf.nest.map_structure(lambda value: tf.cast(value, tf.float32), values))
+    return tf.nest.map_structure(lambda share: share > 0, shares)
+
+
+def first_replica(strategy: tf.distribute.Strategy, values: Any) -> Any:
+    """Returns the first replica's part of values in any structure, for values that are the same in all replicas."""
+    return tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0], values)
+
+
+def distribute(strategy: tf.distribute.Strategy, batch: Any) -> Any:
+    """Divides a worker's batch, tensors [batch, ...] in any structure, among the worker's replicas."""
+    worker, workers = worker_of(strategy)
+    replicas = strategy.num_replicas_in_sync // workers
+    if replicas == 1:
+        return batch
+    size = len(tf.nest.flatten(batch)[0]) // replicas
+
+    def share(context: tf.distribute.InputContext) -> Any:
+        start = size * (context.replica_id_in_sync_group - worker * replicas)
+        return tf.nest.map_structure(lambda values: values[start : start + size], batch)
+
+    return strategy.experimental_distribute_values_from_function(share)
+
+
+def rejoin(error: Exception) -> NoReturn:
+    """Starts this process again, to meet the other workers and to resume the run at its last checkpoint.
+
+    TensorFlow's collective operations do not work any more in a process that has lost another worker.
 
     Args:
       error: one of `LOST`.
     """
     print(f"another worker was lost ({first_line(error)}); joining again", file=sys.stderr, flush=True)
     time.sleep(1)
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:], "--resume"])  # the last word, after a --noresume
+    os.execv(
+        sys.executable, [sys.executable, *sys.orig_argv[1:], "--resume"]
+    )  # comes last, so it wins over a --noresume
 
 
 def _local_devices() -> list[str]:

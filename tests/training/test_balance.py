@@ -53,7 +53,7 @@ def terms(made, losses, absent=()):
         tape.watch(losses)
         found = made.terms(losses, {name: tf.constant(name not in absent) for name in losses})
         total = tf.add_n(list(found.values()))
-    variables = [variable for one in made.variables.values() for variable in one]
+    variables = [variable for one in made.variables_by_task.values() for variable in one]
     by_loss, by_variance = (
         tape.gradient(total, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         for sources in (losses, variables)
@@ -69,14 +69,14 @@ def test_terms_of_given_weights_are_the_weighted_losses_and_train_nothing(rule):
     found, _, by_loss = terms(made, {"a": 3.0, "b": 8.0})
     assert found == {"a": 6.0, "b": 4.0}
     assert by_loss == made.weights() == {"a": 2.0, "b": 0.5}
-    assert made.variables == {"a": [], "b": []}
+    assert made.variables_by_task == {"a": [], "b": []}
 
 
 def test_log_variance_does_not_move_where_it_is_the_losss_logarithm():
     made = balancer()
     losses = {"a": 0.03, "b": 40.0}
     for name, loss in losses.items():
-        made.variables[name][0].assign(np.log(loss))
+        made.variables_by_task[name][0].assign(np.log(loss))
     found, by_variance, _ = terms(made, losses)
     np.testing.assert_allclose(by_variance, 0, atol=1e-6)
     assert found == pytest.approx({name: 1 + np.log(loss) for name, loss in losses.items()}, rel=1e-5)
@@ -87,9 +87,9 @@ def test_gradient_descent_takes_the_log_variance_there():
     losses = {"a": 0.2, "b": 5.0}
     for _ in range(200):
         _, by_variance, _ = terms(made, losses)
-        for (variable,), gradient in zip(made.variables.values(), by_variance, strict=True):
+        for (variable,), gradient in zip(made.variables_by_task.values(), by_variance, strict=True):
             variable.assign_sub(0.1 * gradient)
-    found = [float(variable) for (variable,) in made.variables.values()]
+    found = [float(variable) for (variable,) in made.variables_by_task.values()]
     np.testing.assert_allclose(found, np.log([0.2, 5.0]), atol=1e-4)
     weights = made.weights()
     assert {name: float(weight) for name, weight in weights.items()} == pytest.approx({"a": 5.0, "b": 0.2}, rel=1e-3)
@@ -107,12 +107,12 @@ def test_task_with_a_given_weight_keeps_it_and_learns_none():
     made = balancer(weights={"b": 3.0})
     found, by_variance, _ = terms(made, {"a": 2.0, "b": 2.0})
     assert found == {"a": 2.0, "b": 6.0} and len(by_variance) == 1
-    assert made.variables["b"] == [] and made.variables["a"][0].name == "log_variance:0"
+    assert made.variables_by_task["b"] == [] and made.variables_by_task["a"][0].name == "log_variance:0"
 
 
 def test_checkpoint_holds_the_log_variances_by_task(tmp_path):
     made, restored = balancer(), balancer(tasks=("b", "a"))
-    made.variables["a"][0].assign(1.5)
+    made.variables_by_task["a"][0].assign(1.5)
     where = tf.train.Checkpoint(balancer=made).write(str(tmp_path / "checkpoint"))
     tf.train.Checkpoint(balancer=restored).read(where).assert_consumed()
-    assert {name: float(one[0]) for name, one in restored.variables.items()} == {"a": 1.5, "b": 0.0}
+    assert {name: float(one[0]) for name, one in restored.variables_by_task.items()} == {"a": 1.5, "b": 0.0}

@@ -15,8 +15,8 @@ import toy
 from must_tf.errors import UserError
 from must_tf.pipeline import Mixing
 from must_tf.training import Balance, Combine, Guard, Optimizer, Trainer, load_student, read_metrics, train
+from must_tf.training.checkpoints import Checkpoints, variables_in
 from must_tf.training.monitor import read_bad_batches
-from must_tf.training.state import Checkpoints
 
 STEPS = 6
 TASKS = (toy.SCENE, toy.DEPTH)
@@ -65,8 +65,8 @@ def whole(trainer, tmp_path_factory):
 
 
 def state_at_the_end(trainer, workdir):
-    assert Checkpoints(workdir / "checkpoints", 2, trainer.objects).restore()[0] == STEPS
-    return [variable.numpy() for variable in trainer._variables()]
+    assert Checkpoints(workdir / "checkpoints", 2, trainer.state).restore()[0] == STEPS
+    return [variable.numpy() for variable in variables_in(trainer.state)]
 
 
 def assert_same_run(trainer, workdir, whole):
@@ -159,9 +159,9 @@ def test_signal_ends_the_run_after_the_step_with_a_checkpoint_of_it(
     with pytest.raises(SystemExit) as end:
         trainer.run(tmp_path / "r")
     assert end.value.code == 128 + signal_
-    assert "stopped after step 5; the same command takes it up again" in capsys.readouterr().out
+    assert "stopped after step 5; the same command resumes the run" in capsys.readouterr().out
     trainer.run(tmp_path / "r")
-    assert "taken up at step 5" in capsys.readouterr().out
+    assert "resumed at step 5" in capsys.readouterr().out
     assert_same_run(trainer, tmp_path / "r", whole)
 
 
@@ -204,7 +204,7 @@ def test_damaged_checkpoint_is_left_out(trainer, whole, monkeypatch, tmp_path, c
     file.write_bytes(file.read_bytes()[:-100])
     trainer.run(tmp_path / "r")
     said = capsys.readouterr().out
-    assert "is damaged; left out" in said and "taken up at step 3" in said
+    assert "is damaged; skipped" in said and "resumed at step 3" in said
     assert_same_run(trainer, tmp_path / "r", whole)
 
 
@@ -263,7 +263,8 @@ class TestNotFinite:
         states = []
 
         def is_bad(done):
-            states.append([v.numpy() for v in trainer._variables() if v is not trainer.step.optimizer.iterations])
+            iterations = trainer.step.optimizer.iterations
+            states.append([v.numpy() for v in variables_in(trainer.state) if v is not iterations])
             return done == 3
 
         poisoned(is_bad)

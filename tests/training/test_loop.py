@@ -26,13 +26,13 @@ from must_tf.training import (
     finetune,
     load_student,
     load_trunk,
-    loop,
     read_architecture,
     read_metrics,
+    run,
     train,
 )
+from must_tf.training.checkpoints import Checkpoints, variables_in
 from must_tf.training.checks import check_labels, claim
-from must_tf.training.state import Checkpoints
 
 
 class Killed(Exception):
@@ -91,7 +91,7 @@ def same_metrics(one, other):
 
 
 def state(trainer):
-    return [variable.numpy() for variable in trainer._variables()]
+    return [variable.numpy() for variable in variables_in(trainer.state)]
 
 
 @pytest.mark.parametrize("step", [2, 3])
@@ -232,7 +232,7 @@ def test_waiting_for_data_is_told_once_with_what_would_help(toy_data, monkeypatc
     class Waiting(Progress):
         wait_share, lasted = 0.25, 31.0
 
-    monkeypatch.setattr(loop, "Progress", Waiting)
+    monkeypatch.setattr(run, "Progress", Waiting)
     train(toy.experiment(toy_data, tasks=[toy.SCENE], steps=3), tmp_path / "r")
     said = capsys.readouterr().err
     assert said.count("25% of the time goes into waiting for data: more CPU cores") == 1
@@ -363,7 +363,7 @@ def test_moving_average_lies_between_start_and_end(toy_data, before_steps, tmp_p
     before_steps(trainer, lambda _: path.append([v.numpy() for v in trainer.student.trainable_variables]))
     ends = [variable.numpy() for variable in trainer.run(tmp_path / "r").trainable_variables]
     assert toy.same_weights(load_student(tmp_path / "r"), trainer.student)
-    Checkpoints(tmp_path / "r" / "checkpoints", 5, trainer.objects).restore()  # of the last step, before the averages
+    Checkpoints(tmp_path / "r" / "checkpoints", 5, trainer.state).restore()  # of the last step, before the averages
     path.append([variable.numpy() for variable in trainer.student.trainable_variables])
     weights = [0.75**3] + [0.25 * 0.75 ** (3 - i) for i in (1, 2, 3)]
     for end, *states in zip(ends, *path, strict=True):

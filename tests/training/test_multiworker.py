@@ -122,6 +122,6 @@ def test_whichever_worker_is_asked_to_stop_all_save_before_it_leaves(start, tmp_
     log = (tmp_path / "broken-0.log").read_text()
     assert codes == [0, 0], log[-2000:]
     assert taken_up == sorted(set(taken_up)) and taken_up[-1] < steps
-    assert all(f"taken up at step {step}\n" in log for step in taken_up[1:])
+    assert all(f"resumed at step {step}\n" in log for step in taken_up[1:])
     assert toy.same_weights(load_student(broken), load_student(whole))
     assert (broken / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()

@@ -2,15 +2,26 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import toy
+import toy_losses
 
 from must_tf.pipeline import training_batches
 from must_tf.records import open_dataset
 from must_tf.student import Student
 from must_tf.training import Balance, Combine, Optimizer
+from must_tf.training.assembly import assemble
 from must_tf.training.balance import Balancer
 from must_tf.training.combine import Combiner
+from must_tf.training.cost import cost_of
 from must_tf.training.schedule import make_optimizer
-from must_tf.training.step import Step, _slots, head_variables, trunk_variables, variables_of
+from must_tf.training.step import Step
+from must_tf.training.variables import (
+    head_variables,
+    moving_statistics,
+    optimizer_slots,
+    trunk_variables,
+    updated_by_task,
+    variables_of,
+)
 
 TASKS = (toy.SCENE, toy.DEPTH, toy.STUFF)
 
@@ -70,8 +81,8 @@ def same(one, other):
 
 
 def belongings(step, name):
-    statistics = [variable for task, variable in step._statistics() if task == name]
-    return [variable for task, variable in step._belongings() if task == name] + statistics
+    updated = updated_by_task(step.student, step.balancer, step.optimizer)
+    return [variable for task, variable in (*updated, *moving_statistics(step.student)) if task == name]
 
 
 @pytest.mark.parametrize("balance", ["fixed", "uncertainty"])
@@ -92,7 +103,7 @@ def test_belongings_are_weights_averages_momenta_and_statistics(make_step, stude
     count = len(head_variables(student, step.balancer)["depth"])
     statistics = len(student.heads["depth"].non_trainable_variables)
     assert count == len(student.heads["depth"].trainable_variables) + 1
-    assert len(_slots(step.optimizer, len(step.variables_in_order))) == 3  # two moments, one average
+    assert len(optimizer_slots(step.optimizer, len(step.variables_in_order))) == 3  # two moments, one average
     assert len(belongings(step, "depth")) == 4 * count + statistics
 
 
@@ -101,7 +112,7 @@ def test_step_that_is_not_finite_changes_nothing_but_the_count(make_step, batch,
     step(batch)
     images, targets = batch
     depth = {key: v * np.inf if v.dtype.is_floating else v for key, v in targets["depth"].items()}
-    kept = [v for v in (*student.variables, *step.optimizer.variables, *step.balancer.variables["depth"])
+    kept = [v for v in (*student.variables, *step.optimizer.variables, *step.balancer.variables_by_task["depth"])
             if v is not step.optimizer.iterations]  # fmt: skip
     before = snapshot(kept)
     values = step((images, targets | {"depth": depth}))
@@ -201,6 +212,18 @@ def test_batch_without_the_target_leaves_the_basis_as_it_was(make_step, batch):
     assert same(before, snapshot(step.combiner.basis)) and any(part.any() for part in before)
 
 
+@pytest.mark.parametrize("combine", [Combine(), Combine("attittud", target="scene", rank=2, samples=3)])
+def test_step_shows_the_target_to_a_head_that_sees_it(batch, combine):
+    """Its loss can be computed of nothing else; see `toy_losses`."""
+    experiment = toy.experiment("nowhere", tasks=[toy_losses.SEEING, toy.DEPTH], combine=combine)
+    step = assemble(experiment).step
+    if step.combiner.refresh_every:
+        step.refresh(batch, 3)
+        assert any(np.any(part) for part in step.combiner.basis)
+    assert float(step(batch)["loss/scene"]) > 0
+    assert cost_of(step, experiment.tasks, toy.VIEW).step > 0
+
+
 @pytest.mark.parametrize("combine", [Combine("pcgrad"), Combine("attittud", target="depth", rank=2, samples=3)])
 def test_gradients_that_are_operated_on_leave_those_of_the_heads_alone(make_step, batch, combine):
     heads = []
@@ -220,18 +243,18 @@ def test_loss_scale_halves_where_a_gradient_overflows_and_the_step_is_not_made(m
         type(student), "losses_by_task", lambda *args: {name: 1e6 * loss for name, loss in steep(*args).items()}
     )
     step = make_step(Optimizer("sgd", 0.01), scaled=True)
-    step.loss_scale.assign(np.float32(3e38))
+    step.loss_scale.value.assign(np.float32(3e38))
     before = snapshot(step.variables_in_order)
     values = step(batch)
-    assert float(values["applied"]) == 0 and float(step.loss_scale) == np.float32(1.5e38)
+    assert float(values["applied"]) == 0 and float(step.loss_scale.value) == np.float32(1.5e38)
     assert same(before, snapshot(step.variables_in_order))
 
 
 def test_scaled_step_is_the_step_without_a_scale(make_step, batch):
     step = make_step(Optimizer("sgd", 0.01), scaled=True)
-    step.loss_scale.assign(1024.0)
+    step.loss_scale.value.assign(1024.0)
     scaled = step(batch)
-    assert float(scaled["applied"]) == 1 and int(step.good_steps) == 1
+    assert float(scaled["applied"]) == 1 and int(step.loss_scale.good_steps) == 1
     after = snapshot(step.variables_in_order)
     plain = make_step(Optimizer("sgd", 0.01))
     assert float(plain(batch)["loss"]) == pytest.approx(float(scaled["loss"]), rel=1e-5)
@@ -243,17 +266,17 @@ def test_loss_scale_stays_where_the_loss_itself_is_not_finite(make_step, batch):
     step = make_step(Optimizer("sgd", 0.01), scaled=True)
     images, targets = batch
     depth = {key: v * np.inf if v.dtype.is_floating else v for key, v in targets["depth"].items()}
-    before = float(step.loss_scale)
+    before = float(step.loss_scale.value)
     values = step((images, targets | {"depth": depth}))
-    assert float(values["applied"]) == 0 and float(step.loss_scale) == before
+    assert float(values["applied"]) == 0 and float(step.loss_scale.value) == before
 
 
 def test_loss_scale_doubles_after_many_good_steps(make_step, batch):
     step = make_step(Optimizer("sgd", 0.001), scaled=True)
-    step.loss_scale.assign(8.0)
-    step.good_steps.assign(1999)
+    step.loss_scale.value.assign(8.0)
+    step.loss_scale.good_steps.assign(1999)
     step(batch)
-    assert float(step.loss_scale) == 16 and int(step.good_steps) == 0
+    assert float(step.loss_scale.value) == 16 and int(step.loss_scale.good_steps) == 0
 
 
 @pytest.mark.slow

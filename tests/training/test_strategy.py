@@ -4,6 +4,7 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ import tensorflow as tf
 import toy
 
 from must_tf.errors import UserError
-from must_tf.training import Optimizer, load_student, read_metrics
-from must_tf.training.checks import check_devices
+from must_tf.tasks import Classification
+from must_tf.training import Combine, Optimizer, load_student, read_metrics
+from must_tf.training.checks import check_devices, check_values
 from must_tf.training.strategy import make_strategy, worker_of
 
 SCRIPT = """
@@ -105,7 +107,7 @@ def test_two_devices_train_one_student(toy_data, tmp_path, rule):
     assert [v.shape for v in student.variables] == [v.shape for v in best.variables]
     assert all(bool(tf.reduce_all(tf.math.is_finite(variable))) for variable in student.variables)
     if rule == "sum":
-        assert "taken up at step " in done.stdout
+        assert "resumed at step " in done.stdout
         for one, other in zip(load_student(tmp_path / "r-killed").variables, student.variables, strict=True):
             # Each device has statistics of its own, of which the checkpoint holds the mean.
             np.testing.assert_allclose(one, other, rtol=0, atol=0 if one.trainable else 1e-6)
@@ -129,6 +131,33 @@ def test_shared_statistics_do_not_go_with_accumulation_on_several_devices(toy_da
     check_devices(experiment, replicas=1, workers=1)
     with pytest.raises(UserError, match=r"trunk.sync_norm: cannot go with optimizer.accumulate"):
         check_devices(experiment, replicas=2, workers=2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Contrast(Classification):
+    """A kind whose loss compares the images of a batch."""
+
+    loss_is_sum: ClassVar[bool] = False
+
+
+def test_loss_that_compares_images_is_refused_where_batches_are_divided(toy_data):
+    def check(replicas, accumulate):
+        tasks, optimizer = [toy.DEPTH, Contrast("alike", ("a", "b"))], Optimizer("sgd", accumulate=accumulate)
+        check_devices(toy.experiment(toy_data, tasks=tasks, optimizer=optimizer), replicas, workers=1)
+
+    check(1, 1)
+    for replicas, accumulate in ((1, 2), (2, 1)):
+        with pytest.raises(UserError, match=r"loss of 'alike' \(contrast\) needs the whole batch") as error:
+            check(replicas, accumulate)
+        assert f"{replicas} device(s) and optimizer.accumulate={accumulate};" in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+def test_loss_that_compares_images_is_no_target_of_attittud(toy_data):
+    tasks = [toy.DEPTH, Contrast("alike", ("a", "b"))]
+    check_values(toy.experiment(toy_data, tasks=tasks, combine=Combine("attittud", target="depth")))
+    with pytest.raises(UserError, match=r"combine.target: 'alike' received; attittud needs losses of single images"):
+        check_values(toy.experiment(toy_data, tasks=tasks, combine=Combine("attittud", target="alike")))
 
 
 def test_one_device_is_one_worker():

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from must_tf.errors import UserError
-from must_tf.training.state import Checkpoints
+from must_tf.training.checkpoints import Checkpoints
 
 
 @pytest.fixture
@@ -89,14 +89,14 @@ def test_damaged_checkpoint_is_named_and_the_one_before_it_used(checkpoints, val
     assert checkpoints.restore() == (1, {"note": 0.1})
     assert value.numpy().tolist() == [1.0, -1.0]
     said = capsys.readouterr().out
-    assert "step-00000002" in said and "left out" in said
+    assert "step-00000002" in said and "skipped" in said
 
 
 def test_damage_of_all_is_an_error_and_no_new_start(checkpoints, value):
     save(checkpoints, value, 1, 2)
     for data in checkpoints.folder.glob("*/weights.data*"):
         data.unlink()
-    with pytest.raises(UserError, match="no checkpoint is whole; bring one back, or delete it all"):
+    with pytest.raises(UserError, match="no checkpoint is whole; bring one back, or delete the folder"):
         checkpoints.restore()
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: whole or not there, verified before use."""
+"""Checkpoints of a run: written whole or not at all, and verified by SHA-256 before use."""
 
 import os
 import shutil
@@ -12,36 +12,42 @@ import tensorflow as tf
 from must_tf.errors import UserError
 from must_tf.storage import bring_back, put_folder, read_json, sha256, write_json
 
+RunState = Mapping[str, Any]  # all that a run changes: variables, and objects that hold some, by key in checkpoints
+
 _STATE, _PREFIX = "state.json", "step-"
+
+
+def variables_in(state: RunState) -> list[tf.Variable]:
+    """Returns all variables that a checkpoint of this state stores, in a fixed order."""
+    found = tf.train.TrackableView(tf.train.Checkpoint(**state)).descendants()
+    return [value for value in found if isinstance(value, tf.Variable)]
 
 
 class Checkpoints:
     """The checkpoints of one run, one folder each: `step-00000500/{weights.*, state.json}`.
 
-    A folder is renamed to its final name when all of it is on the disk; `state.json` holds the SHA-256 of the other
-    files, so that what a disk lost later is found before it is used.
+    A folder gets its final name when all of it is on the disk. `state.json` holds the SHA-256 of the other files, so
+    that damage is found before they are used.
 
     Args:
       folder: holds the checkpoints.
-      keep: how many of the newest stay, of those on schedule; the very newest stays in any case.
-      objects: by name, what is stored.
-      writes: whether this process writes; of several workers one does, and the others only take part in the reading
-        of variables that all of them share.
-      every: steps between those on schedule; between them there may be others, of a run that was asked to stop.
+      keep: how many of the newest stay, of those on schedule; the newest of all stays in any case.
+      state: what is stored, by key; see `RunState`.
+      writes: whether this process writes. Of several workers one does; the others only take part in reading variables
+        that all of them share.
+      every: steps between those on schedule. A run that was asked to stop leaves one off schedule.
     """
 
-    def __init__(
-        self, folder: str | os.PathLike, keep: int, objects: Mapping[str, Any], writes: bool = True, every: int = 1
-    ):
+    def __init__(self, folder: str | os.PathLike, keep: int, state: RunState, writes: bool = True, every: int = 1):
         self.folder, self.keep, self.writes, self.every = Path(folder), max(keep, 1), writes, every
-        self.checkpoint = tf.train.Checkpoint(**objects)
+        self.checkpoint = tf.train.Checkpoint(**state)
 
     def save(self, step: int, state: Mapping[str, Any]) -> None:
         """Writes a checkpoint; one of the same step is replaced.
 
         Args:
           step: steps that were made.
-          state: JSON values that go with it.
+          state: JSON values that are stored beside it.
         """
         if not self.writes:
             with tempfile.TemporaryDirectory() as elsewhere:
@@ -61,10 +67,10 @@ class Checkpoints:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def restore(self, on_schedule: bool = False) -> tuple[int, dict[str, Any]] | None:
-        """Restores the newest checkpoint that verifies; one that is damaged is named and left out.
+        """Restores the newest checkpoint that is whole; one that is damaged is skipped, and named.
 
         Args:
-          on_schedule: of those alone that a run without a break has too.
+          on_schedule: only of those that a run has that was never stopped.
 
         Returns:
           Its step and state; None where there is none.
@@ -82,9 +88,11 @@ class Checkpoints:
             if not damage:
                 self.checkpoint.read(str(folder / "weights")).assert_existing_objects_matched()
                 return _step(folder), read_json(folder / _STATE)["state"]
-            print(f"{folder}: {damage}; left out")
+            print(f"{folder}: {damage}; skipped")
         if damage:
-            raise UserError(f"{self.folder}: no checkpoint is whole; bring one back, or delete it all to begin again")
+            raise UserError(
+                f"{self.folder}: no checkpoint is whole; bring one back, or delete the folder to start again"
+            )
         return None
 
     def drop_after(self, step: int) -> None:
@@ -94,7 +102,7 @@ class Checkpoints:
                 shutil.rmtree(folder)
 
     def remove(self) -> None:
-        """Deletes all of them."""
+        """Deletes all checkpoints."""
         if self.writes:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -104,7 +112,7 @@ class Checkpoints:
         for folder in folders:
             if folder not in kept:
                 shutil.rmtree(folder)
-        for leftover in self.folder.glob(f".{_PREFIX}*.tmp"):  # of a run that was killed as it wrote
+        for leftover in self.folder.glob(f".{_PREFIX}*.tmp"):  # of a run that was killed while it wrote
             shutil.rmtree(leftover)
 
     def _on_schedule(self, folder: Path) -> bool:
@@ -119,7 +127,7 @@ def _step(folder: Path) -> int:
 
 
 def _damage(folder: Path) -> str:
-    """Says what is wrong with a checkpoint; nothing where all is well."""
+    """Returns what is wrong with a checkpoint; empty where it is whole."""
     try:
         files = read_json(folder / _STATE)["files"]
     except (UserError, KeyError) as error:

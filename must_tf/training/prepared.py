@@ -1,0 +1,92 @@
+"""What all runs of an experiment share: devices, data, and a student with its training step."""
+
+from collections.abc import Iterator
+
+from must_tf.pipeline import batch_ids, training_batches
+from must_tf.records import open_dataset
+from must_tf.student import Student
+from must_tf.training.assembly import assemble, make_student, seed_process
+from must_tf.training.checkpoints import variables_in
+from must_tf.training.checks import check_devices, check_labels, check_values
+from must_tf.training.config import Experiment
+from must_tf.training.initial import load_trunk
+from must_tf.training.step import Batch
+from must_tf.training.strategy import distribute, make_strategy, worker_of
+from must_tf.training.variables import moving_averages
+
+
+class Prepared:
+    """A student with its optimizer and its traced step, and the data that it trains on.
+
+    Attributes:
+      experiment: the config.
+      strategy: the devices.
+      worker: number of this worker; worker 0 writes the run's files.
+      workers: how many there are.
+      datasets: that it trains on.
+      validation: the dataset that it is evaluated on, or None.
+      student: what is trained; on several devices, with variables on each.
+      on_one_device: the student itself, or a copy of it that `single` updates.
+      step: the training step.
+      rate_factor: float32 [], on the learning rate.
+      state: all that a run changes, by key in checkpoints.
+    """
+
+    def __init__(self, experiment: Experiment):
+        check_values(experiment)
+        self.experiment = experiment
+        self.strategy = make_strategy(experiment.strategy)  # before any operation: workers meet at the start
+        self.worker, self.workers = worker_of(self.strategy)
+        check_devices(experiment, self.strategy.num_replicas_in_sync, self.workers)
+        self.datasets = [open_dataset(folder) for folder in experiment.train]
+        self.validation = open_dataset(experiment.validation) if experiment.validation else None
+        check_labels(experiment.tasks, self.datasets, self.validation, experiment.best)
+        seed_process(experiment)
+        with self.strategy.scope():
+            assembly = assemble(experiment)
+        self.student, self.step, self.rate_factor = assembly.student, assembly.step, assembly.rate_factor
+        self.state = assembly.state
+        self._initial = [variable.numpy() for variable in variables_in(self.state)]
+        self.on_one_device = self.student if self.strategy.num_replicas_in_sync == 1 else make_student(experiment)
+
+    def reset(self, init_from: str) -> None:
+        """Goes back to the start: weights of the seed, or of `init_from`, and all other state as it was at first."""
+        for variable, value in zip(variables_in(self.state), self._initial, strict=True):
+            variable.assign(value)
+        if not init_from:
+            return
+        load_trunk(self.student, init_from)
+        for average, variable in zip(moving_averages(self.step.optimizer), self.step.variables_in_order, strict=False):
+            average.assign(variable)
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """Yields this worker's batches from a step on, each as the step takes it."""
+        experiment = self.experiment
+        own = experiment.streams // self.workers
+        dataset = training_batches(
+            self.datasets,
+            experiment.tasks,
+            experiment.view_sizes,
+            experiment.batch_size,
+            experiment.seed,
+            experiment.augment,
+            start=start,
+            mixing=experiment.mixing,
+            streams=experiment.streams,
+            worker_streams=range(own * self.worker, own * (self.worker + 1)),
+        )
+        return (distribute(self.strategy, batch) for batch in dataset)
+
+    def ids(self, step: int) -> list[str]:
+        """Returns the ids of the images of a step's batch."""
+        experiment = self.experiment
+        return batch_ids(
+            self.datasets, experiment.batch_size, experiment.seed, step - 1, experiment.mixing, experiment.streams
+        )
+
+    def single(self) -> Student:
+        """Returns the student as it is now, on one device."""
+        if self.on_one_device is not self.student:
+            for own, variable in zip(self.on_one_device.variables, self.student.variables, strict=True):
+                own.assign(variable.read_value())
+        return self.on_one_device

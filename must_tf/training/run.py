@@ -1,0 +1,187 @@
+"""One training run: from its last checkpoint to its end, with logs, evaluations, checkpoints and rollbacks."""
+
+import json
+from pathlib import Path
+
+import tensorflow as tf
+
+from must_tf.errors import Diverged
+from must_tf.progress import Progress
+from must_tf.saving import save_student
+from must_tf.training.checkpoints import Checkpoints
+from must_tf.training.checks import check_data, fingerprints
+from must_tf.training.config import Experiment, to_dict
+from must_tf.training.monitor import BAD, Monitor
+from must_tf.training.prepared import Prepared
+from must_tf.training.step import Batch
+from must_tf.training.stopping import Stop
+from must_tf.training.strategy import LOST
+from must_tf.training.validation import averaged, draw, keep_best, score
+
+_MUCH_WAITING = 0.1  # share of the time
+_SETTLED = 30  # seconds until that share means something
+
+
+class Run:
+    """One run of a prepared experiment.
+
+    Args:
+      prepared: student, step and data.
+      workdir: gets the run's files.
+      experiment: the config; its `init_from` may be another than that of `prepared`.
+    """
+
+    def __init__(self, prepared: Prepared, workdir: Path, experiment: Experiment):
+        self.prepared, self.workdir, self.experiment = prepared, workdir, experiment
+        self.writes = prepared.worker == 0
+        validation = [prepared.validation] if prepared.validation else []
+        self.data = fingerprints([*prepared.datasets, *validation])
+        self.checkpoints = Checkpoints(
+            workdir / "checkpoints",
+            experiment.keep_checkpoints,
+            prepared.state,
+            writes=self.writes,
+            every=experiment.checkpoint_every,
+        )
+        self.rollbacks = 0
+        self.monitor: Monitor
+        self._losses, self._warned = "", False  # of the progress line
+
+    def make(self) -> None:
+        """Trains to the end."""
+        done = self._restore()
+        if done:
+            print(f"{self.workdir}: resumed at step {done}")
+        with Stop(self.prepared.workers) as stop:
+            try:
+                while done < self.experiment.steps:
+                    done = self._steps(done, stop)
+            except LOST:
+                stop.leave(f"{self.workdir}: stopped, as another worker left; the same command resumes the run")
+                raise
+        self._finish()
+
+    def _restore(self, on_schedule: bool = False) -> int:
+        """Goes to the newest whole checkpoint, or to the start; returns how many steps are done there."""
+        found = self.checkpoints.restore(on_schedule)
+        if found is None:
+            self.prepared.reset(self.experiment.init_from)
+        done, state = found or (0, {})
+        check_data(state.get("data", {}), self.data)
+        self.rollbacks = max(self.rollbacks, state.get("rollbacks", 0))
+        self.monitor = Monitor(self.workdir if self.writes else None, done, state.get("monitor"), self.rollbacks)
+        if not done:
+            self.monitor.text("config", f"```json\n{json.dumps(to_dict(self.experiment), indent=1)}\n```")
+        return done
+
+    def _steps(self, done: int, stop: Stop) -> int:
+        """Makes steps to the end of the run, or until it goes back; returns how many are done then."""
+        experiment = self.experiment
+        progress = Progress("train", experiment.steps, "steps", done)
+        batches = progress.waiting(self.prepared.batches(done))
+        while done < experiment.steps:
+            values = self._step(next(batches), done, stop)
+            done += 1
+            stopping = stop.agreed(values)
+            self.monitor.add(values)
+            log, save = (self._is_due(every, done) for every in (experiment.log_every, experiment.checkpoint_every))
+            # Not where it stops: a run that is not stopped does not look there, and must come to the same end.
+            if (log or save) and self._bad_in_a_row(done) >= experiment.guard.in_a_row:
+                return self._go_back()
+            if log:
+                self._log(done, progress)
+            if done == experiment.steps or ((save or stopping) and not self.monitor.row):  # in a row it may go back
+                self._save(done)
+            if stopping:
+                stop.leave(f"{self.workdir}: stopped after step {done}; the same command resumes the run")
+            self._show(progress)
+        return done
+
+    def _step(self, batch: Batch, done: int, stop: Stop) -> dict[str, tf.Tensor]:
+        """Makes the step after `done` steps, and a new basis for the combiner before it where one is due."""
+        step, every = self.prepared.step, self.experiment.conflicts_every
+        if step.combiner.refresh_every and done % step.combiner.refresh_every == 0:
+            step.refresh(batch, self.experiment.combine.samples)
+        return step(batch, conflicts=every > 0 and (done + 1) % every == 0, stop=stop.request())
+
+    def _is_due(self, every: int, step: int) -> bool:
+        """Whether something is due after a step that is done so often, and at the end; 0 is never."""
+        return every > 0 and (step % every == 0 or step == self.experiment.steps)
+
+    def _bad_in_a_row(self, step: int) -> int:
+        """Records the bad steps since the last look; returns the length of their longest row."""
+        bad, row = self.monitor.bad(step)
+        for number in bad:
+            self.monitor.record_bad(number, self.prepared.ids(number))
+        return row
+
+    def _go_back(self) -> int:
+        """Goes back to the last checkpoint on schedule, with a lower learning rate; returns the steps done there."""
+        guard = self.experiment.guard
+        if self.rollbacks >= guard.rollbacks:
+            raise Diverged(
+                f"{self.workdir}: no finite loss or gradient in {guard.in_a_row} steps in a row, after going back "
+                f"{self.rollbacks} times; lower optimizer.learning_rate or set optimizer.clip_norm, in another "
+                f"--workdir; the images are in {self.workdir / BAD}"
+            )
+        self.rollbacks += 1
+        done = self._restore(on_schedule=True)
+        factor = self.prepared.rate_factor
+        factor.assign(guard.rate_factor**self.rollbacks)
+        print(
+            f"{self.workdir}: {guard.in_a_row} steps in a row without a finite loss or gradient; back to step {done} "
+            f"with {factor.numpy():g} times the learning rate"
+        )
+        self.checkpoints.drop_after(done)
+        self._save(done)
+        return done
+
+    def _log(self, step: int, progress: Progress) -> None:
+        """Writes the means since the last log, and the scores where an evaluation is due."""
+        facts = {"learning_rate": float(self.prepared.step.optimizer.learning_rate.numpy())}
+        if self._is_due(self.experiment.evaluate_every, step):
+            facts |= self._evaluate(step)
+        clock = {"data_wait": progress.wait_share, "images_per_second": progress.rate * self.experiment.batch_size}
+        means = self.monitor.write(step, facts, clock)
+        losses = [f"{name.removeprefix('loss/')} {means[name]:.3f}" for name in means if name.startswith("loss/")]
+        self._losses = f"  loss {means.get('loss', float('nan')):.3f} ({', '.join(losses)})" if losses else ""
+
+    def _evaluate(self, step: int) -> dict[str, float]:
+        """Draws predictions, scores the student on the validation set where there is one, and keeps the best so far."""
+        prepared, experiment = self.prepared, self.experiment
+        with averaged(prepared.step.optimizer, prepared.step.variables_in_order):
+            student, dataset = prepared.single(), prepared.validation
+            if not self.writes:
+                return {}
+            self.monitor.pictures(step, draw(student, dataset or prepared.datasets[0], experiment.input_size))
+            if dataset is None:
+                return {}
+            scores = score(student, dataset, experiment.input_size, min(experiment.batch_size, 32))
+            if experiment.best:
+                keep_best(student, self.workdir, experiment.best, step, scores)
+        return {f"validation/{name}": value for name, value in scores.items()}
+
+    def _save(self, step: int) -> None:
+        state = {"monitor": self.monitor.state(), "rollbacks": self.rollbacks, "data": self.data}
+        self.checkpoints.save(step, state)
+
+    def _show(self, progress: Progress) -> None:
+        """Counts a step in the progress line; says once where data come too slowly."""
+        progress.update(1, f"{progress.rate * self.experiment.batch_size:.0f} images/s{self._losses}")
+        if progress.wait_share > _MUCH_WAITING and progress.lasted > _SETTLED and not self._warned:
+            self._warned = True
+            progress.say(
+                f"{progress.wait_share:.0%} of the time goes into waiting for data: more CPU cores, records of "
+                "smaller images, or a weaker `augment` would help"
+            )
+
+    def _finish(self) -> None:
+        """Takes the averages as weights, where there are any, and writes the finished student."""
+        step = self.prepared.step
+        if self.experiment.optimizer.ema:
+            step.optimizer.finalize_variable_values(step.variables_in_order)
+        student = self.prepared.single()
+        if self.writes:
+            save_student(student, self.workdir)
+        if not self.experiment.keep_checkpoints:
+            self.checkpoints.remove()

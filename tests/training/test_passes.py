@@ -1,0 +1,128 @@
+"""The loss of a batch is one mean over all its images, in however many parts and on however many devices."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import toy
+import toy_losses
+
+from must_tf.tasks.loss import reduce_terms
+from must_tf.training import Balance, Combine, Optimizer
+from must_tf.training.assembly import assemble
+from must_tf.training.cost import _needed
+from must_tf.training.strategy import distribute  # noqa: F401 (of the script below)
+
+RULES = {
+    "sum": {},
+    "pcgrad": {"combine": Combine("pcgrad"), "balance": Balance("uncertainty")},
+}
+
+
+def made(accumulate, rule="sum", task=toy_losses.PIXELS):
+    """A step of plain gradient descent, with weights that are always the same."""
+    optimizer = Optimizer("sgd", 0.1, momentum=0.0, weight_decay=0.0, accumulate=accumulate)
+    assembly = assemble(toy.experiment("nowhere", tasks=[task, toy.DEPTH], optimizer=optimizer, **RULES[rule]))
+    rng = np.random.default_rng(0)
+    for variable in assembly.student.trainable_variables:
+        variable.assign(variable + 0 if "gamma" in variable.name else rng.normal(0, 0.1, variable.shape))
+    return assembly
+
+
+def batch():
+    images, targets = toy_losses.uneven_batch()
+    rng = np.random.default_rng(1)
+    depth = [toy.view_target(toy.DEPTH, toy.random_label(toy.DEPTH, rng, 64, 64), 64, 64) for _ in range(len(images))]
+    return images, targets | {"depth": toy.batch(depth)}
+
+
+def stepped(assembly):
+    """The step's values, and how each variable moved."""
+    variables = assembly.step.variables_in_order
+    before = [variable.numpy() for variable in variables]
+    values = {name: float(value) for name, value in assembly.step(batch()).items()}
+    return values, [variable.numpy() - start for variable, start in zip(variables, before, strict=True)]
+
+
+def assert_same_step(one, other):
+    assert one[0] == pytest.approx(other[0], rel=1e-4)
+    for mine, theirs in zip(one[1], other[1], strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-5 * max(1, np.abs(theirs).max()))
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return {rule: stepped(made(1, rule)) for rule in RULES}
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("accumulate", [2, 4])
+def test_parts_with_different_counts_give_the_gradient_of_the_whole_batch(whole, rule, accumulate):
+    assert_same_step(stepped(made(accumulate, rule)), whole[rule])
+
+
+def test_loss_is_divided_by_the_counts_of_all_images(whole):
+    """And the mean of the parts' own means is far from it."""
+    task, (images, targets) = toy_losses.PIXELS, batch()
+    student = made(1).student
+    prediction = student(images, training=True)["stuff"]
+    terms = task.loss(targets["stuff"], prediction)
+    parts = [reduce_terms(task.loss({"mask": targets["stuff"]["mask"][i : i + 1]}, prediction[:1])) for i in range(4)]
+    by_hand = sum(
+        term.weight * tf.reduce_sum(term.sums) / (tf.reduce_sum(term.counts) + term.extra) for term in terms.values()
+    )
+    assert whole["sum"][0]["loss/stuff"] == pytest.approx(float(by_hand), rel=1e-4)
+    assert abs(np.mean(parts) / float(by_hand) - 1) > 0.05
+    assert terms["entropy"].counts.numpy().tolist() == [1, 40, 900, 4096]
+
+
+def test_first_pass_for_the_counts_is_pruned():
+    """Its convolutions stand in the graph, and nothing that the step returns or changes needs them."""
+    step = made(2).step
+    graph = step.__call__.get_concrete_function(batch()).graph
+    convolutions = [op for op in graph.get_operations() if op.type.startswith("Conv2D")]
+    assert convolutions and not set(convolutions) & _needed(graph)  # those of the parts are in the loop's own graph
+
+
+def test_counts_that_a_head_decides_are_those_of_the_batch_and_statistics_move_once():
+    ends, statistics = [], []
+    for accumulate, task in ((1, toy_losses.SEEING), (2, toy_losses.SEEING), (2, toy.SCENE)):
+        assembly = made(accumulate, task=task)
+        values, _ = stepped(assembly)
+        ends.append(values)
+        statistics.append([variable.numpy() for variable in assembly.student.backbone.non_trainable_variables])
+    assert ends[0] == pytest.approx(ends[1], rel=1e-4)
+    for seeing, other in zip(*statistics[1:], strict=True):
+        np.testing.assert_allclose(seeing, other, rtol=1e-4, atol=1e-6)
+    assert any(np.any(np.abs(a - b) > 1e-3) for a, b in zip(*statistics[:2], strict=True))  # two parts move them twice
+
+
+DEVICES = """
+import sys
+import tensorflow as tf
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+sys.path.insert(0, sys.argv[1])
+import test_passes as own
+
+whole = own.stepped(own.made(1))
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+for accumulate in (1, 2):
+    with strategy.scope():
+        assembly = own.made(accumulate)
+    batch = own.batch()
+    own.batch = lambda: own.distribute(strategy, batch)
+    own.assert_same_step(own.stepped(assembly), whole)
+    own.batch = lambda: batch
+"""
+
+
+def test_two_devices_with_different_counts_give_the_gradient_of_one():
+    environment = {"PYTHONPATH": str(Path(toy.__file__).parent), "TF_CPP_MIN_LOG_LEVEL": "3", "PATH": ""}
+    argv = [sys.executable, "-c", DEVICES, str(Path(__file__).parent)]
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
