@@ -36,7 +36,7 @@ def datasets(workdir: str | os.PathLike) -> list[Entry]:
     """
     found = []
     for folder, manifest in _manifests(workdir):
-        entry = {"folder": folder, "images": None, "labels": {}, "license": UNKNOWN}
+        entry: Entry = {"folder": folder, "images": None, "labels": {}, "license": UNKNOWN}
         if manifest:
             license = manifest.source.get("license") or UNKNOWN
             entry |= {"images": manifest.count, "labels": manifest.counts, "license": license}
