@@ -1,36 +1,26 @@
-"""Finished students as files for other runtimes, each compared with the student in a process of its own."""
+"""Exports finished students to other runtimes; a new process compares each file with the student."""
 
 import itertools
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
-from must_tf.errors import UserError, nearest
-from must_tf.export import card, child, endpoints, keras, lineage, litert, model_garden, onnx, savedmodel, tf_keras
-from must_tf.export.images import find_records
-from must_tf.export.parity import Bound, Parity, measure, table
+from tf_keras import backend
+
+from must_tf.export import card, child, endpoints, lineage
+from must_tf.export.format import Card, Format
+from must_tf.export.formats import FORMATS, File, check_formats, plan_files
+from must_tf.export.images import Images
+from must_tf.export.parity import Parity, measure, table
 from must_tf.export.reference import Reference
 from must_tf.export.verify import verify
+from must_tf.geometry import Size
+from must_tf.integrity import read_card
 from must_tf.pipeline.batches import check_size
 from must_tf.saving import load_student, write_architecture
-from must_tf.student import Student
 
-__all__ = ["FORMATS", "Parity", "export", "summary", "table", "verify"]
-
-# A format is a module with `PARTS`, `path(part)`, `write(student, part, where, facts)`, `load(where) -> Runner` and
-# `SNIPPET`; it may have `require()` (are its packages there), `bound(part)` and `sizes(facts)` (that it can run).
-FORMATS: dict[str, ModuleType] = {
-    "savedmodel": savedmodel,
-    "onnx": onnx,
-    "keras": keras,
-    "tf_keras": tf_keras,
-    "garden": model_garden,
-    "litert": litert,
-}
-
-Size = tuple[int, int]
+__all__ = ["FORMATS", "Format", "Parity", "export", "notes", "summary", "table", "verify"]
 
 
 def export(
@@ -46,21 +36,22 @@ def export(
     litert_records: str = "",
     litert_images: int = 100,
 ) -> list[Parity]:
-    """Writes the finished student of a workdir in each format, and checks every file in its own runtime.
+    """Writes the finished student of a workdir in each format, and compares every file with it in its own runtime.
 
-    Leaves a folder a format, `architecture.json`, `card.json` and `README.md`: all of them, or no folder. An export of
-    the same weights that is there already is left as it is.
+    Leaves one folder per format, `architecture.json`, `card.json` and `README.md`: all of them, or no folder. An export
+    of the same weights that is there already is left as it is. Heads are left out of the files that their tasks declare
+    (`Task.left_out`); `notes` says which.
 
     Args:
       workdir: of a finished `must train`.
       out: folder for the export.
       formats: which of `FORMATS`.
-      sizes: heights and widths at which files are compared with the student; the training size, and one that
-        differs and is not square, where none are given.
+      sizes: heights and widths at which files are compared with the student; by default the training size, and one
+        that differs and is not square.
       batches: numbers of images at which they are compared.
-      normalize: whether files take images in [0, 255] and normalize them; else they take normalized ones.
-      allow_licenses: of data and teachers; any where none are given.
-      litert_size: height and width of LiteRT's files; by default the training size.
+      normalize: whether files take images in [0, 255] and normalize them; else they take normalized images.
+      allow_licenses: of data and teachers; by default any.
+      litert_size: height and width of the files of LiteRT; by default the training size.
       litert_records: folder of records that int8 is calibrated on; by default those of the training.
       litert_images: how many of them.
 
@@ -70,15 +61,18 @@ def export(
     Raises:
       UserError: no finished student, an unknown format or one that is not installed, something else in `out`, a
         license that is not allowed, or a file that cannot be loaded or is further off than its bound.
+      TypeError: a task has other outputs than it declares.
     """
     out = Path(out).absolute()
-    _check_formats(formats)
+    check_formats(formats)
+    backend.reset_uids()  # names of layers, which stand in files, count the layers made before
     student = load_student(workdir)
-    facts = card.describe(student, workdir, normalize)
+    planned = plan_files(student, formats)
+    facts = card.describe(student, workdir, normalize, planned)
     if allow_licenses is not None:
         lineage.require_allowed(workdir, facts["lineage"], allow_licenses)
-    records = find_records([entry["folder"] for entry in facts["data"]])
-    facts["images"] = f"the first records of {records}" if records else "made images: no records were at hand"
+    records, place = lineage.find_records(workdir)
+    facts["images"] = f"the first records of {records}" if records else "made images: no records were found"
     if "litert" in formats:
         check_size(fixed := litert_size or facts["input_size"])
         facts["litert"] = {"size": list(fixed), "records": litert_records or records, "images": litert_images}
@@ -90,9 +84,11 @@ def export(
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         write_architecture(student.architecture, temporary)
-        written = [entry for name in formats for entry in _write(student, FORMATS[name], temporary, facts)]
-        parities = _compare(Reference(student, records), written, temporary, facts, sizes, batches)
-        card.write(temporary, facts, {name: FORMATS[name].SNIPPET for name in formats}, parities)
+        written = [file for file in planned if not file.empty]
+        for file in written:
+            file.format.write(student, file.part, temporary / file.path, facts, Images(litert_records or place))
+        parities = _compare(Reference(student, Images(place)), written, temporary, facts, sizes, batches)
+        card.write(temporary, facts, {name: FORMATS[name].snippet for name in formats}, parities)
         temporary.rename(out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -106,53 +102,36 @@ def summary(out: str | os.PathLike) -> str:
     return table([Parity(**entry) for entry in found["parity"]], sizes)
 
 
-def _write(student: Student, module: ModuleType, folder: Path, facts: card.Card) -> list[tuple[ModuleType, str]]:
-    """Writes all parts of a format that a student has anything for; returns (format, part) of each."""
-    parts = [part for part in module.PARTS if _endpoint(part) in facts["outputs"]]
-    for part in parts:
-        module.write(student, part, folder / module.path(part), facts)
-    return [(module, part) for part in parts]
+def notes(out: str | os.PathLike) -> list[str]:
+    """Returns what an export lacks, in one line each: tasks left out of files, and data that were not found."""
+    found = read_card(out)
+    return card.left_out(found) + card.not_found(found)
 
 
 def _compare(
     reference: Reference,
-    written: Sequence[tuple[ModuleType, str]],
+    written: Sequence[File],
     folder: Path,
-    facts: card.Card,
+    facts: Card,
     sizes: Sequence[Size],
     batches: Sequence[int],
 ) -> list[Parity]:
     """Compares what was written with the student; a new process loads and runs it."""
     checks = [
-        (module, part, probe)
-        for module, part in written
-        for probe in itertools.product(batches, module.sizes(facts) if hasattr(module, "sizes") else sizes)
+        (file, probe) for file in written for probe in itertools.product(batches, file.format.sizes(facts) or sizes)
     ]
-    probes = list(dict.fromkeys(probe for _, _, probe in checks))
+    probes = list(dict.fromkeys(probe for _, probe in checks))
     images = [endpoints.as_input(reference.images(*probe), facts["normalization"]) for probe in probes]
-    jobs = [child.Job(m.__name__, str(folder / m.path(part)), probes.index(probe)) for m, part, probe in checks]
+    jobs = [child.Job(file.format.name, str(folder / file.path), probes.index(probe)) for file, probe in checks]
+    rankings = endpoints.rankings(reference.student)
     measured = []
-    for (module, part, probe), given in zip(checks, child.run(jobs, images), strict=True):
-        bound = module.bound(part) if hasattr(module, "bound") else Bound()
-        measured += measure(module.path(part), *probe, reference.outputs(_endpoint(part), *probe), given, bound)
+    for (file, probe), given in zip(checks, child.run(jobs, images), strict=True):
+        names = [name for name in facts["outputs"][file.endpoint] if name.rpartition("/")[0] not in file.left_out]
+        wanted = reference.outputs(file.endpoint, names, *probe)
+        measured += measure(file.path, *probe, wanted, given, file.format.bound(file.part), rankings)
     return measured
 
 
-def _endpoint(part: str) -> str:
-    """What a part computes stands before a dot: `heads.int8` computes `heads`."""
-    return part.partition(".")[0]
-
-
-def _check_formats(formats: Sequence[str]) -> None:
-    for name in formats:
-        if name not in FORMATS:
-            raise UserError(f"format {name!r} is unknown; {nearest(name, FORMATS)}")
-        if hasattr(FORMATS[name], "require"):
-            FORMATS[name].require()
-    if not formats:
-        raise UserError(f"no format was given; known: {', '.join(sorted(FORMATS))}")
-
-
-def _default_sizes(facts: card.Card) -> list[Size]:
+def _default_sizes(facts: Card) -> list[Size]:
     height, width = facts["input_size"]
     return [(height, width), (height + 32, width if width != height + 32 else width + 32)]

@@ -1,19 +1,20 @@
-"""What an export is: facts for card.json, for ONNX's metadata and for the README."""
+"""The model card of an export as data: facts for card.json and for the README."""
 
 import dataclasses
 import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import must_tf
-from must_tf import former, storage
+from must_tf import storage
 from must_tf.errors import UserError
 from must_tf.export import endpoints, lineage, readme
+from must_tf.export.format import Card
+from must_tf.export.formats import File
 from must_tf.export.parity import Parity
-from must_tf.export.verify import CARD, SCHEMA, describe_files, verify
-from must_tf.saving import CONFIG
+from must_tf.export.verify import verify
+from must_tf.integrity import CARD, SCHEMA, describe_files, is_under
 from must_tf.student import Student
 from must_tf.tasks import to_json
 from must_tf.training.monitor import FILE as METRICS
@@ -22,15 +23,10 @@ from must_tf.training.monitor import read_metrics
 README = "README.md"
 _SAME = ("weights_sha256", "trunk", "tasks", "normalization", "litert")  # of two exports that may stand for each other
 
-Card = dict[str, Any]
 
-
-def describe(student: Student, workdir: str | os.PathLike, normalize: bool = True) -> Card:
+def describe(student: Student, workdir: str | os.PathLike, normalize: bool, files: Sequence[File]) -> Card:
     """Returns what can be said of an export before a file is written, as JSON values."""
     trunk = student.architecture.trunk
-    config = Path(workdir, CONFIG)
-    settings = former.config(storage.read_json(config)) if config.exists() else {}
-    outputs = {part: endpoints.shapes(endpoints.outputs(student, part, normalize)) for part in endpoints.PARTS}
     card = {
         "schema": SCHEMA,
         "must_tf": must_tf.__version__,
@@ -40,28 +36,32 @@ def describe(student: Student, workdir: str | os.PathLike, normalize: bool = Tru
         "levels": [] if student.decoder is None else list(trunk.levels),
         "tasks": [to_json(task) for task in student.tasks.values()],
         **endpoints.contract(normalize),
-        "input_size": list(settings.get("input_size", (224, 224))),
-        "outputs": {part: shapes for part, shapes in outputs.items() if shapes},
-        "data": lineage.datasets(settings),
-        "teachers": lineage.teachers(settings),
+        "input_size": list(lineage.read_config(workdir).get("input_size", (224, 224))),
+        "outputs": _outputs(student, files),
+        "left_out": _left_out(files),
+        "data": lineage.datasets(workdir),
+        "teachers": lineage.teachers(workdir),
         "lineage": lineage.licenses(workdir),
         "metrics": _metrics(workdir),
     }
     return json.loads(json.dumps(card))  # tuples become lists, as they are in a card that was read
 
 
-def metadata(card: Card) -> dict[str, str]:
-    """Returns what an ONNX file says of itself: lines of text, and JSON where a value has parts."""
-    classes = {task["name"]: task["class_names"] for task in card["tasks"] if "class_names" in task}
-    parts = {"tasks": {task["name"]: task["kind"] for task in card["tasks"]}, "classes": classes}
-    parts |= {key: card[key] for key in ("levels", "trunk", "normalization")}
-    lines = {key: card[key] for key in ("must_tf", "name", "weights_sha256", "input")}
-    return lines | {key: json.dumps(value) for key, value in parts.items()} | {"license": "; ".join(licenses(card))}
+def left_out(card: Card) -> list[str]:
+    """Returns a line on each task that is left out of files, and on each file that is not written: which, and why."""
+    entries = card.get("left_out", [])  # 0.1.0 wrote none
+    lines = [f"task {entry['task']} is left out of {', '.join(entry['files'])}: {entry['reason']}" for entry in entries]
+    concerned = dict.fromkeys(file for entry in entries for file in entry["files"])
+    absent = [file for file in concerned if not any(is_under(name, file) for name in card["files"])]
+    return lines + [f"{file} is not written: no task is left for it" for file in absent]
 
 
-def licenses(card: Card) -> list[str]:
-    """Returns a line on each license that the weights come under."""
-    return [f"{entry['what']}: {entry['license']}" for entry in card["lineage"]]
+def not_found(card: Card) -> list[str]:
+    """Returns a line on each source of the weights that was not found: what, and what is unknown because of it."""
+    missing = [entry for entry in card["lineage"] if "missing" in entry]
+    return [
+        f"{entry['what']}: {entry['missing']}; the card has its license as {entry['license']!r}" for entry in missing
+    ]
 
 
 def write(folder: Path, card: Card, snippets: Mapping[str, str], parities: Sequence[Parity]) -> None:
@@ -79,7 +79,8 @@ def write(folder: Path, card: Card, snippets: Mapping[str, str], parities: Seque
         "parity": [dataclasses.asdict(parity) for parity in parities],
     }
     storage.write_json(folder / CARD, card)
-    storage.write_bytes(folder / README, readme.render(card, snippets, licenses(card)).encode())
+    text = readme.render(card, snippets, lineage.lines(card["lineage"]), left_out(card))
+    storage.write_bytes(folder / README, text.encode())
 
 
 def existing(out: Path, card: Card, formats: Sequence[str]) -> list[Parity]:
@@ -94,6 +95,21 @@ def existing(out: Path, card: Card, formats: Sequence[str]) -> list[Parity]:
     if not set(formats) <= set(found["formats"]):
         raise UserError(f"{out}: holds {found['formats']}, not {list(formats)}; choose another --out, or delete it")
     return [Parity(**entry | {"size": tuple(entry["size"])}) for entry in found["parity"]]
+
+
+def _outputs(student: Student, files: Sequence[File]) -> dict[str, endpoints.Shapes]:
+    """Returns the shapes of the outputs of all endpoints that some file has."""
+    used = [part for part in endpoints.PARTS if any(file.endpoint == part and not file.empty for file in files)]
+    return {part: endpoints.shapes(student, part) for part in used}
+
+
+def _left_out(files: Sequence[File]) -> list[dict[str, object]]:
+    """Returns {task, files, reason} of all that tasks are left out of."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for file in files:
+        for task, reason in file.left_out.items():
+            found.setdefault((task, reason), []).append(file.path)
+    return [{"task": task, "files": paths, "reason": reason} for (task, reason), paths in found.items()]
 
 
 def _metrics(workdir: str | os.PathLike) -> dict[str, float]:

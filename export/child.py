@@ -1,6 +1,5 @@
 """Runs exported files in a process of its own, so that nothing but what the files hold can take part."""
 
-import importlib
 import json
 import os
 import subprocess
@@ -13,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from must_tf.errors import UserError
+from must_tf.export.formats import FORMATS
 
 _REQUEST = "request.json"
 
@@ -21,21 +21,21 @@ class Job(NamedTuple):
     """One file on one batch of images.
 
     Attributes:
-      module: full name of the format's module; its `load` is called, once for jobs of one file that follow each other.
+      format: name of the format; the file is loaded once for jobs of one file that follow each other.
       file: what `load` takes.
       images: which batch.
     """
 
-    module: str
+    format: str
     file: str
     images: int
 
 
 def run(jobs: Sequence[Job], images: Sequence[np.ndarray]) -> Iterator[Mapping[str, np.ndarray]]:
-    """Does all jobs in a new process, on the CPU; yields the outputs by name of each.
+    """Does all jobs in a new process, on the CPU; yields the outputs of each job by name.
 
     Raises:
-      UserError: a file cannot be loaded or run; the last line of what the process said is given.
+      UserError: a file cannot be loaded or run; its message is the last line of the process.
     """
     with tempfile.TemporaryDirectory(prefix="must-export-") as folder:
         Path(folder, _REQUEST).write_text(json.dumps(jobs))
@@ -56,8 +56,7 @@ def main(folder: str) -> None:
     loaded = ""
     for i, job in enumerate(Job(*fields) for fields in json.loads(Path(folder, _REQUEST).read_text())):
         if job.file != loaded:
-            load, loaded = importlib.import_module(job.module).load, job.file
-            function = load(Path(job.file))
+            function, loaded = FORMATS[job.format].load(Path(job.file)), job.file
         outputs = function(np.load(_images(folder, job.images)))
         temporary = Path(folder, "outputs.npz")
         np.savez(temporary, **outputs)

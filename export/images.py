@@ -1,43 +1,40 @@
-"""Images that exported files are compared and calibrated on: photographs of the run's own records where they are."""
+"""Images that exported files are compared and calibrated on: of the run's own records where they are found."""
 
-import os
-from collections.abc import Sequence
-from pathlib import Path
+import dataclasses
 
 import numpy as np
 import tensorflow as tf
 
+from must_tf.geometry import Size
 from must_tf.records import open_dataset
-from must_tf.records.manifest import FILE as MANIFEST
 
 
-def find_records(folders: Sequence[str | os.PathLike]) -> str:
-    """Returns the first of these folders that is a dataset with images, or nothing."""
-    for folder in folders:
-        if Path(folder, MANIFEST).is_file() and open_dataset(folder).manifest.count:
-            return str(folder)
-    return ""
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """Images that are always the same: the first ones of a dataset, or made ones.
 
-
-def probe_images(records: str, batch: int, size: tuple[int, int]) -> np.ndarray:
-    """Returns images, float32 [batch, height, width, 3] in [0, 255]: the first ones of the records, or made ones.
-
-    Args:
-      records: folder of a dataset; empty: images are made.
-      batch: how many; where the dataset has fewer, they come again.
-      size: height and width that the images are stretched to.
+    Attributes:
+      folder: of the dataset; empty: images are made.
     """
-    return record_images(records, batch, size) if records else made_images(batch, size)
+
+    folder: str = ""
+
+    def take(self, count: int, size: Size) -> np.ndarray:
+        """Returns images stretched to height and width, float32 [count, height, width, 3] in [0, 255].
+
+        Where the dataset has fewer, its images are repeated.
+        """
+        if not self.folder:
+            return made_images(count, size)
+        records = zip(open_dataset(self.folder).records(), range(count), strict=False)
+        encoded = [record.encoded for record, _ in records]
+        return np.stack([_decode(encoded[i % len(encoded)], size) for i in range(count)])
 
 
-def record_images(folder: str, count: int, size: tuple[int, int]) -> np.ndarray:
-    """Returns the first images of a dataset, stretched, float32 [count, height, width, 3], whole numbers."""
-    encoded = [record.encoded for record, _ in zip(open_dataset(folder).records(), range(count), strict=False)]
-    images = [_decode(encoded[i % len(encoded)], size) for i in range(count)]
-    return np.stack(images)
+MADE = Images()
 
 
-def made_images(batch: int, size: tuple[int, int], seed: int = 0) -> np.ndarray:
+def made_images(batch: int, size: Size, seed: int = 0) -> np.ndarray:
     """Makes images: smooth colors with a few rectangles, float32 [batch, height, width, 3] in [0, 255]."""
     rng = np.random.default_rng([seed, batch, *size])
     smooth = tf.image.resize(rng.uniform(0, 255, [batch, 5, 5, 3]), size, method="bicubic").numpy()
@@ -48,6 +45,6 @@ def made_images(batch: int, size: tuple[int, int], seed: int = 0) -> np.ndarray:
     return np.clip(smooth, 0, 255).astype(np.float32)
 
 
-def _decode(encoded: bytes, size: tuple[int, int]) -> np.ndarray:
+def _decode(encoded: bytes, size: Size) -> np.ndarray:
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     return np.clip(np.rint(tf.image.resize(image, size, antialias=True)), 0, 255).astype(np.float32)

@@ -1,16 +1,13 @@
-"""A `.keras` file of Keras 3's own layers: loads without must_tf, on TensorFlow, JAX and PyTorch."""
+"""Format `keras`: a `.keras` file of Keras 3; loads without must_tf, on TensorFlow, JAX and PyTorch."""
 
-from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
-from must_tf.export import card, plain
-from must_tf.export.parity import Runner
-from must_tf.student import Student
+from must_tf.export.keras_file import KerasFile
 
-PARTS = plain.PARTS
-SNIPPET = """
+_SNIPPET = """
 ## Load it: Keras 3, on any backend
 
 ```python
@@ -28,24 +25,13 @@ With must_tf: `must_tf.load_backbone(FOLDER, keras=3)`, where FOLDER is that of 
 """
 
 
-def path(part: str) -> str:
-    """Returns where a part lies in an export."""
-    return f"keras/{part}.keras"
+class Keras(KerasFile):
+    """A `.keras` file of Keras 3's own layers."""
 
+    name = "keras"
+    snippet = _SNIPPET
+    keras = keras
 
-def write(student: Student, part: str, file: Path, facts: card.Card) -> None:
-    """Writes the backbone; the file has no place for facts, which stand in the card beside it."""
-    assert part in PARTS
-    file.parent.mkdir(parents=True, exist_ok=True)
-    plain.build(keras, student, facts["normalization"]["inside"]).save(file)
-
-
-def load(file: Path) -> Runner:
-    """Returns a `.keras` file as Keras 3 loads it."""
-    model = keras.saving.load_model(file, compile=False, safe_mode=True)
-
-    def run(images: np.ndarray) -> dict[str, np.ndarray]:
-        outputs = model(images, training=False)
-        return {name: keras.ops.convert_to_numpy(values) for name, values in outputs.items()}
-
-    return run
+    def to_numpy(self, values: Any) -> np.ndarray:
+        """Turns a tensor of any backend of Keras 3 into an array."""
+        return keras.ops.convert_to_numpy(values)

@@ -1,4 +1,4 @@
-"""Where a student's weights come from: data, teachers, and the licenses of both."""
+"""Lineage of a student's weights: data, teachers, and the licenses of both."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -7,25 +7,58 @@ from typing import Any
 
 from must_tf import former, storage
 from must_tf.errors import UserError
+from must_tf.integrity import CARD
+from must_tf.parsing import read_json
 from must_tf.records.manifest import FILE as MANIFEST
-from must_tf.records.manifest import read_manifest
-from must_tf.saving import CONFIG, STUDENT
+from must_tf.records.manifest import Manifest, read_manifest
+from must_tf.saving import CONFIG, STUDENT, locate
 
 UNKNOWN = "unknown"
 WEIGHTS = Path(STUDENT, "weights.data-00000-of-00001")
+_GONE = "not found"
 
 Entry = dict[str, Any]
 
 
-def datasets(config: dict[str, Any]) -> list[Entry]:
-    """Returns what is known of each folder that a run was trained on: images, labels by task and origin, license."""
-    return [_dataset(str(folder)) for folder in config.get("train", ())]
+def read_config(workdir: str | os.PathLike) -> dict[str, Any]:
+    """Returns the config of a run as JSON values; empty where there is none."""
+    path = Path(workdir, CONFIG)
+    config = former.config(read_json(path)) if path.exists() else {}
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: damaged: it holds no fields; bring the original file back")
+    return config
 
 
-def teachers(config: dict[str, Any]) -> list[Entry]:
-    """Returns id, task, format, SHA-256, threshold and license of the teachers of all datasets that are still there."""
+def datasets(workdir: str | os.PathLike) -> list[Entry]:
+    """Returns what is known of each folder that a run was trained on: images, labels by task and origin, license.
+
+    Folders have the names of the run's config. `images` is None where a folder is not found, see `saving.locate`.
+    """
+    found = []
+    for folder, manifest in _manifests(workdir):
+        entry: Entry = {"folder": folder, "images": None, "labels": {}, "license": UNKNOWN}
+        if manifest:
+            license = manifest.source.get("license") or UNKNOWN
+            entry |= {"images": manifest.count, "labels": manifest.counts, "license": license}
+        found.append(entry)
+    return found
+
+
+def find_records(workdir: str | os.PathLike) -> tuple[str, str]:
+    """Returns the first folder with images that a run was trained on: its name in the config, and where it is.
+
+    Both are empty where none is found.
+    """
+    for entry in datasets(workdir):
+        if entry["images"]:
+            return entry["folder"], str(locate(entry["folder"], workdir, MANIFEST))
+    return "", ""
+
+
+def teachers(workdir: str | os.PathLike) -> list[Entry]:
+    """Returns id, task, format, SHA-256, threshold and license of the teachers of all datasets that are found."""
     found: dict[str, Entry] = {}
-    for _, name, entry in _teachers(config):
+    for _, name, entry in _teachers(workdir):
         task = entry.get("task", {})
         found[name] = {"id": name, "task": task.get("name", UNKNOWN), "format": entry.get("format", UNKNOWN)}
         found[name] |= {"sha256": entry.get("sha256", UNKNOWN), "min_score": task.get("min_score")}
@@ -36,10 +69,16 @@ def teachers(config: dict[str, Any]) -> list[Entry]:
 def licenses(workdir: str | os.PathLike) -> list[Entry]:
     """Returns {what, license} of all that a run's weights were made of, through teachers that are students of ours.
 
-    A license that nobody stated is `unknown`; so is that of a run whose data are not where it found them.
+    A license that nobody stated is `unknown`. Where something is not found, `missing` says what.
     """
     found = {entry["what"]: entry for entry in _walk(Path(workdir), set())}
     return list(found.values())
+
+
+def lines(lineage: Sequence[Entry]) -> list[str]:
+    """Returns one line on each license that the weights come under; see `licenses`."""
+    missing = [f" ({entry['missing']})" if "missing" in entry else "" for entry in lineage]
+    return [f"{entry['what']}: {entry['license']}{said}" for entry, said in zip(lineage, missing, strict=True)]
 
 
 def require_allowed(workdir: str | os.PathLike, lineage: Sequence[Entry], allowed: Sequence[str]) -> None:
@@ -51,8 +90,9 @@ def require_allowed(workdir: str | os.PathLike, lineage: Sequence[Entry], allowe
     known = {license.strip().lower() for license in allowed}
     for entry in lineage:
         if entry["license"].lower() not in known:
+            missing = f" ({entry['missing']})" if "missing" in entry else ""
             raise UserError(
-                f"{workdir}: license {entry['license']!r} of {entry['what']} is not allowed "
+                f"{workdir}: license {entry['license']!r} of {entry['what']}{missing} is not allowed "
                 f"(--allow_licenses={','.join(allowed)}); allow it, or train without it"
             )
 
@@ -62,50 +102,52 @@ def _walk(workdir: Path, seen: set[Path]) -> Iterator[Entry]:
     if workdir in seen:
         return
     seen.add(workdir)
-    config = former.config(storage.read_json(workdir / CONFIG)) if (workdir / CONFIG).exists() else {}
-    folders = datasets(config)
+    folders = datasets(workdir)
     if not folders:
-        yield {"what": f"the data of {workdir.name}", "license": UNKNOWN}
+        yield {"what": f"the data of {workdir.name}", "license": UNKNOWN, "missing": f"{CONFIG} names none"}
     for entry in folders:
-        yield {"what": f"data {entry['folder']}", "license": entry["license"]}
-    for _, name, entry in _teachers(config):
-        license, source = entry.get("license") or UNKNOWN, Path(entry.get("path", ""))
-        if entry.get("format") == "student" and _holds(source, entry.get("sha256")):
-            yield from _walk(source, seen)
-        else:
-            task = entry.get("task", {}).get("name", UNKNOWN)
-            yield {"what": f"teacher {name} of task {task}", "license": license}
-    if config.get("init_from"):
-        yield from _init(Path(config["init_from"]), seen)
+        missing = {"missing": _GONE} if entry["images"] is None else {}
+        yield {"what": f"data {entry['folder']}", "license": entry["license"]} | missing
+    for dataset, name, entry in _teachers(workdir):
+        yield from _teacher(dataset, name, entry, seen)
+    if init := read_config(workdir).get("init_from"):
+        yield from _init(init, workdir, seen)
 
 
-def _init(init: Path, seen: set[Path]) -> Iterator[Entry]:
-    """Yields the lineage of the weights that a run started from: a run's, an export's, or unknown."""
-    if (init / CONFIG).exists():
-        yield from _walk(init, seen)
-    elif (init / "card.json").exists():
-        yield from former.card(storage.read_json(init / "card.json")).get("lineage", ())
+def _teacher(dataset: Path, name: str, entry: Entry, seen: set[Path]) -> Iterator[Entry]:
+    """Yields the lineage of a teacher that is a student of ours; of others, and where its run is gone, its license."""
+    task = entry.get("task", {}).get("name", UNKNOWN)
+    said = {"what": f"teacher {name} of task {task}", "license": entry.get("license") or UNKNOWN}
+    if entry.get("format") != "student":
+        yield said
+        return
+    run = locate(entry.get("path", ""), dataset, WEIGHTS)
+    if run and storage.sha256(run / WEIGHTS) == entry.get("sha256"):
+        yield from _walk(run, seen)
     else:
-        yield {"what": f"initial weights {init}", "license": UNKNOWN}
+        yield said | {"missing": "its run has other weights now" if run else f"its run is {_GONE}"}
 
 
-def _holds(workdir: Path, sha256: str | None) -> bool:
-    """Whether a workdir still has the weights of this digest."""
-    weights = workdir / WEIGHTS
-    return weights.is_file() and storage.sha256(weights) == sha256
+def _init(init: str, workdir: Path, seen: set[Path]) -> Iterator[Entry]:
+    """Yields the lineage of the weights that a run started from: those of a run, of an export, or unknown."""
+    if run := locate(init, workdir, CONFIG):
+        yield from _walk(run, seen)
+    elif export := locate(init, workdir, CARD):
+        yield from former.card(read_json(export / CARD)).get("lineage", ())
+    else:
+        yield {"what": f"initial weights {init}", "license": UNKNOWN, "missing": "no run and no export"}
 
 
-def _dataset(folder: str) -> Entry:
-    if not Path(folder, MANIFEST).exists():
-        return {"folder": folder, "images": None, "labels": {}, "license": UNKNOWN}
-    manifest = read_manifest(folder, whole=False)
-    license = manifest.source.get("license") or UNKNOWN
-    return {"folder": folder, "images": manifest.count, "labels": manifest.counts, "license": license}
+def _manifests(workdir: str | os.PathLike) -> Iterator[tuple[str, Manifest | None]]:
+    """Yields (name in the config, manifest) of each folder that a run was trained on; None where it is not found."""
+    for folder in read_config(workdir).get("train", ()):
+        place = locate(folder, workdir, MANIFEST)
+        yield str(folder), read_manifest(place, whole=False) if place else None
 
 
-def _teachers(config: dict[str, Any]) -> Iterator[tuple[str, str, Entry]]:
-    """Yields (dataset, id, what its manifest says) of each teacher whose labels are in it."""
-    for folder in config.get("train", ()):
-        if Path(folder, MANIFEST).exists():
-            for name, entry in read_manifest(folder, whole=False).teachers.items():
-                yield str(folder), name, entry
+def _teachers(workdir: str | os.PathLike) -> Iterator[tuple[Path, str, Entry]]:
+    """Yields (dataset, id, entry of its manifest) of each teacher whose labels are in data of a run."""
+    for folder in read_config(workdir).get("train", ()):
+        if place := locate(folder, workdir, MANIFEST):
+            for name, entry in read_manifest(place, whole=False).teachers.items():
+                yield place, name, entry

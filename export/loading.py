@@ -1,18 +1,16 @@
-"""The backbone of an export as a model to fine-tune."""
+"""Loads the backbone of an export as a Keras model to fine-tune."""
 
 import functools
 import os
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import keras as keras_3
 import tf_keras as keras_2
 
 from must_tf.errors import UserError
-from must_tf.export import keras as in_keras
-from must_tf.export import tf_keras as in_tf_keras
 from must_tf.export.endpoints import BACKBONE
+from must_tf.export.formats import FORMATS
 from must_tf.export.verify import verify
 
 __all__ = ["load_backbone"]
@@ -34,8 +32,7 @@ def load_backbone(where: str | os.PathLike, keras: int | None = None) -> Any:
     """
     if keras not in (None, 2, 3):
         raise UserError(f"keras: {keras!r}; expected 3 for Keras 3, or None for tf_keras")
-    written_by: ModuleType = in_keras if keras == 3 else in_tf_keras
-    file = written_by.path(BACKBONE)
+    file = FORMATS["keras" if keras == 3 else "tf_keras"].path(BACKBONE)
     verify(where, file.partition("/")[0])
     if keras == 3:
         return _for_kerashub(_guarded(keras_3.saving.load_model(Path(where, file), safe_mode=True)))

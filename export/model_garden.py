@@ -1,4 +1,4 @@
-"""A checkpoint that Model Garden's own trainers start from, with the model config that fits it."""
+"""Format `garden`: a checkpoint that Model Garden's own trainers start from, with the model config that fits it."""
 
 from pathlib import Path
 from typing import Any
@@ -8,16 +8,17 @@ import tensorflow as tf
 import yaml
 
 from must_tf.errors import UserError
-from must_tf.export import card, endpoints
+from must_tf.export import endpoints
+from must_tf.export.format import Card, Format
+from must_tf.export.images import MADE, Images
 from must_tf.export.parity import Runner
 from must_tf.saving import parts, read_architecture
 from must_tf.student import Student
 from must_tf.trunk import Trunk
 
-PARTS = (endpoints.BACKBONE,)
 CONFIG = "config.yaml"
 _CHECKPOINT = "ckpt"
-SNIPPET = """
+_SNIPPET = """
 ## Load it: Model Garden
 
 `garden/config.yaml` has what a RetinaNet or a segmentation experiment of Model Garden must say to start from
@@ -30,25 +31,37 @@ python -m official.vision.train --experiment=retinanet_resnetfpn_coco --mode=tra
 """
 
 
-def path(part: str) -> str:
-    """Returns where the only part lies in an export."""
-    del part
-    return "garden"
+class ModelGarden(Format):
+    """A checkpoint of backbone and decoder, `ckpt-1`, and `config.yaml`."""
 
+    name = "garden"
+    parts = (endpoints.BACKBONE,)
+    snippet = _SNIPPET
 
-def write(student: Student, part: str, folder: Path, facts: card.Card) -> None:
-    """Writes `ckpt-1`, with backbone and decoder, and `config.yaml`.
+    def path(self, part: str) -> str:
+        """Returns where the only part lies in an export."""
+        del part
+        return "garden"
 
-    Args:
-      student: whose trunk it is.
-      part: `backbone`.
-      folder: for the checkpoint; as a directory it is a value of `task.init_checkpoint`.
-      facts: give the size in the config.
-    """
-    del part
-    text = yaml.safe_dump({"task": config(student, facts["input_size"])}, sort_keys=False)
-    tf.train.Checkpoint(**_trunk(student)).save(str(folder / _CHECKPOINT))
-    (folder / CONFIG).write_text(f"# What a task of Model Garden must say to start from this checkpoint.\n{text}")
+    def write(self, student: Student, part: str, where: Path, facts: Card, images: Images = MADE) -> None:
+        """Writes checkpoint and config; the folder is a value of `task.init_checkpoint`."""
+        text = yaml.safe_dump({"task": config(student, facts["input_size"])}, sort_keys=False)
+        prefix = tf.train.Checkpoint(**_trunk(student)).save(str(where / _CHECKPOINT))
+        name = Path(prefix).name
+        (where / "checkpoint").write_text(f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n')
+        (where / CONFIG).write_text(f"# What a task of Model Garden must say to start from this checkpoint.\n{text}")
+
+    def load(self, where: Path) -> Runner:
+        """Returns the trunk of a new student, with the weights that Model Garden's tasks read from a checkpoint."""
+        architecture = read_architecture(where.parent)
+        student = Student(architecture.tasks, architecture.trunk)
+        checkpoint = tf.train.Checkpoint(**_trunk(student))
+        checkpoint.read(tf.train.latest_checkpoint(str(where))).expect_partial().assert_existing_objects_matched()
+
+        def run(images: np.ndarray) -> dict[str, np.ndarray]:
+            return {name: values.numpy() for name, values in student.features(tf.constant(images)).items()}
+
+        return run
 
 
 def config(student: Student, input_size: list[int]) -> dict[str, Any]:
@@ -70,19 +83,6 @@ def config(student: Student, input_size: list[int]) -> dict[str, Any]:
         model |= {"min_level": trunk.min_level, "max_level": trunk.max_level}
         model["decoder"] = {"type": "fpn", "fpn": {"num_filters": trunk.num_filters}}
     return {"init_checkpoint": "garden", "init_checkpoint_modules": modules, "model": model}
-
-
-def load(folder: Path) -> Runner:
-    """Returns the trunk of a new student, with the weights that Model Garden's tasks read from a checkpoint."""
-    architecture = read_architecture(folder.parent)
-    student = Student(architecture.tasks, architecture.trunk)
-    checkpoint = tf.train.Checkpoint(**_trunk(student))
-    checkpoint.read(tf.train.latest_checkpoint(str(folder))).expect_partial().assert_existing_objects_matched()
-
-    def run(images: np.ndarray) -> dict[str, np.ndarray]:
-        return {name: values.numpy() for name, values in student.features(tf.constant(images)).items()}
-
-    return run
 
 
 def _trunk(student: Student) -> dict[str, Any]:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from must_tf.errors import UserError
+from must_tf.geometry import Size
+from must_tf.tasks import Ranking
 
 LARGEST, MEAN = "largest", "mean"
-_COLUMNS = ("boxes", "classes", "scores")  # of a list of boxes; class -1 is padding
-_SAME_BOX = 1e-3  # rows of one class nearer than this, in corners and score, are the same box
-_TIED = 1e-5  # scores nearer than this may change places
-_MAX_UNPAIRED = 0.05  # share of the boxes, beside the tied ones
+_SAME_ROW = 1e-3  # rows whose values are nearer than this are pairs; relative where the largest value is above 1
+_TIED = 1e-5  # rows whose scores are nearer than this may change places
+_MAX_UNPAIRED = 0.05  # share of the rows, beside the tied ones
 _FAR = float("inf")
 
 Runner = Callable[[np.ndarray], dict[str, np.ndarray]]
@@ -42,14 +43,14 @@ class Parity:
       batch: how many images.
       largest: the largest |file - student|, divided by the largest |student| of the output.
       mean: the sum of |file - student|, divided by the sum of |student|.
-      compared: how many values the errors are over; 0 where the student found no box.
+      compared: how many values the errors are over; 0 where a ranked list has no rows.
       bound: of the file.
       of: which error is bounded.
     """
 
     file: str
     output: str
-    size: tuple[int, int]
+    size: Size
     batch: int
     largest: float
     mean: float
@@ -58,11 +59,22 @@ class Parity:
     of: str
 
 
-def measure(file: str, batch: int, size: tuple[int, int], wanted: Arrays, given: Arrays, bound: Bound) -> list[Parity]:
-    """Compares a file's outputs of a batch of images with the student's.
+def measure(
+    file: str, batch: int, size: Size, wanted: Arrays, given: Arrays, bound: Bound, rankings: Sequence[Ranking] = ()
+) -> list[Parity]:
+    """Compares the outputs of a file for a batch of images with those of the student.
+
+    Args:
+      file: path in the export.
+      batch: how many images.
+      size: height and width of the images.
+      wanted: outputs of the student.
+      given: outputs of the file.
+      bound: how far they may be apart.
+      rankings: see `compare`.
 
     Raises:
-      UserError: an output is further off than the bound, or the student's own is not finite.
+      UserError: an output is further off than the bound, or an output of the student is not finite.
     """
     for name, values in wanted.items():
         if not np.isfinite(values).all():
@@ -70,7 +82,7 @@ def measure(file: str, batch: int, size: tuple[int, int], wanted: Arrays, given:
                 f"{file}: the student itself gives {name} that is not finite at {size[0]}x{size[1]}, batch {batch}; "
                 "nothing can be compared with it; train it further, or with a lower rate"
             )
-    errors = compare(wanted, given)
+    errors = compare(wanted, given, rankings)
     found = [Parity(file, name, size, batch, *errors[name], bound.value, bound.of) for name in errors]
     for parity in found:
         error = getattr(parity, bound.of)
@@ -82,22 +94,26 @@ def measure(file: str, batch: int, size: tuple[int, int], wanted: Arrays, given:
     return found
 
 
-def compare(wanted: Arrays, given: Arrays) -> dict[str, tuple[float, float, int]]:
+def compare(wanted: Arrays, given: Arrays, rankings: Sequence[Ranking] = ()) -> dict[str, tuple[float, float, int]]:
     """Returns each output's (largest error, mean error, over how many values); infinite where names or shapes differ.
 
-    Boxes are a ranked list out of many candidates; of two with scores that are nearly tied, rounding decides which
-    comes first, and which one suppresses the other. So boxes are paired, not compared by position: a pair is of one
-    class, and alike in corners and score. The error is that of the pairs; it is infinite where more boxes have no
-    partner than are tied with another one, and 5 % on top.
+    Ranked lists are compared by pairs of rows. Of two rows whose scores are nearly tied, rounding decides which comes
+    first, and which of two boxes suppresses the other. So a row of the student is paired with the row of the file that
+    is nearest in all columns; whole numbers must be equal. The error is that of the pairs. It is infinite where more
+    rows have no partner than are tied with another one, and 5 % on top.
+
+    Args:
+      wanted: outputs of the student by name.
+      given: outputs of the file by name.
+      rankings: which outputs are ranked lists, by their names here.
     """
     found = dict.fromkeys(set(wanted) ^ set(given), (_FAR, _FAR, 0))
     wanted, given = dict(wanted), dict(given)
-    for task in {name.rpartition("/")[0] for name in wanted}:
-        keys = [f"{task}/{column}" for column in _COLUMNS]
-        if all(key in wanted and key in given and wanted[key].shape == given[key].shape for key in keys):
-            pairs = _pair([wanted[key] for key in keys], [given[key] for key in keys])
-            for key, (ours, theirs) in zip(keys, pairs, strict=True):
-                wanted[key], given[key] = ours, theirs
+    for ranking in rankings:
+        names = ranking.columns
+        if all(name in wanted and name in given and wanted[name].shape == given[name].shape for name in names):
+            for name, (ours, theirs) in _pair(ranking, wanted, given).items():
+                wanted[name], given[name] = ours, theirs
     return {name: _relative(wanted[name], given[name]) for name in wanted if name in given} | found
 
 
@@ -128,30 +144,53 @@ def _relative(wanted: np.ndarray, given: np.ndarray) -> tuple[float, float, int]
     return float(largest), float(distance.sum() / max(size.sum(), tiny)), wanted.size
 
 
-def _pair(wanted: Sequence[np.ndarray], given: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Pairs the rows of (boxes, classes, scores); returns each column's rows that have a partner, on both sides.
+def _pair(ranking: Ranking, wanted: Arrays, given: Arrays) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Pairs the rows of a ranked list; returns each column's rows that have a partner, on both sides.
 
-    Where too many rows have none, what comes back differs in shape.
+    Where too many rows have none, what is returned differs in shape.
     """
-    left, right, rows, tied = [], [], 0, 0
-    for image in range(len(wanted[1])):
-        columns = [[column[image][side[1][image] >= 0] for column in side] for side in (wanted, given)]
-        ours, theirs = (np.column_stack(side) for side in columns)  # ymin, xmin, ymax, xmax, class, score
-        free = np.ones(len(theirs), bool)
+    weights = _weights([wanted[name] for name in ranking.columns])
+    left, right, rows, tied = [], [], 0, 0  # indices (image, row) of pairs on both sides
+    for image in range(len(wanted[ranking.valid])):
+        ours, theirs = (np.flatnonzero(side[ranking.valid][image] >= 0) for side in (wanted, given))
+        pairs = _nearest(
+            *(_rows(ranking, side, image, kept) * weights for side, kept in ((wanted, ours), (given, theirs)))
+        )
+        left += [(image, ours[i]) for i, _ in pairs]
+        right += [(image, theirs[j]) for _, j in pairs]
         rows += max(len(ours), len(theirs))
-        tied += _count_tied(ours[:, 5])
-        for row in ours:
-            distance = np.abs(theirs - row).max(-1, initial=0.0)
-            distance[~free] = np.inf
-            if len(distance) and distance.min() <= _SAME_BOX:
-                best = int(distance.argmin())
-                free[best] = False
-                left.append(row)
-                right.append(theirs[best])
+        tied += _count_tied(wanted[ranking.score][image][ours])
     if rows - len(left) > tied + _MAX_UNPAIRED * rows:
-        return [(np.zeros(rows), np.zeros(len(left))) for _ in wanted]
-    ours, theirs = np.reshape(left, [-1, 6]), np.reshape(right, [-1, 6])
-    return [(ours[:, i], theirs[:, i]) for i in (slice(4), 4, 5)]
+        return {name: (np.zeros(rows), np.zeros(len(left))) for name in ranking.columns}
+    at = [tuple(np.reshape(np.array(side, int), [-1, 2]).T) for side in (left, right)]
+    return {name: (wanted[name][at[0]], given[name][at[1]]) for name in ranking.columns}
+
+
+def _weights(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns what the values of a row are multiplied by before they are compared, [values of a row]."""
+    factors = [
+        1.0 if np.issubdtype(column.dtype, np.integer) else 1 / max(1.0, np.abs(column).max(initial=0.0))
+        for column in columns
+    ]
+    return np.repeat(factors, [int(np.prod(column.shape[2:])) for column in columns])
+
+
+def _rows(ranking: Ranking, side: Arrays, image: int, kept: np.ndarray) -> np.ndarray:
+    """Returns the rows of one image as float64 [rows, values of a row]."""
+    columns = [side[name][image][kept] for name in ranking.columns]
+    return np.concatenate([column.reshape(len(kept), -1).astype(np.float64) for column in columns], 1)
+
+
+def _nearest(ours: np.ndarray, theirs: np.ndarray) -> list[tuple[int, int]]:
+    """Returns pairs (row of ours, row of theirs) that are alike; each row is in one pair at most."""
+    free, pairs = np.ones(len(theirs), bool), []
+    for i, row in enumerate(ours):
+        distance = np.where(free, np.abs(theirs - row).max(-1, initial=0.0), np.inf)
+        if len(distance) and distance.min() <= _SAME_ROW:
+            best = int(distance.argmin())
+            free[best] = False
+            pairs.append((i, best))
+    return pairs
 
 
 def _count_tied(scores: np.ndarray) -> int:

@@ -1,17 +1,13 @@
 """A student's trunk as a model of a Keras's own layers: nothing that takes must_tf or Model Garden to load."""
 
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import tf_keras
 
-from must_tf import student as students
 from must_tf.errors import UserError
-from must_tf.export import endpoints
-from must_tf.student import Student
-
-PARTS = (endpoints.BACKBONE,)  # of the formats that are made here
+from must_tf.garden import Block, residual_block
+from must_tf.student import DEVIATION, MEAN, Student
 
 _DTYPE = "float32"  # whatever the global policy is where the model is made
 _FIELDS: dict[str, tuple[str, ...]] = {
@@ -93,7 +89,7 @@ def _foreign(source: Any) -> UserError:
 
 
 def _rescaling() -> dict[str, list[float]]:
-    pairs = list(zip(students._MEAN, students._DEVIATION, strict=True))
+    pairs = list(zip(MEAN, DEVIATION, strict=True))
     return {
         "scale": [1 / deviation for _, deviation in pairs],
         "offset": [-mean / deviation for mean, deviation in pairs],
@@ -109,9 +105,9 @@ def _backbone(copy: _Copy, backbone: tf_keras.Model, x: Any) -> dict[str, Any]:
         if source.input is not last:
             raise _foreign(source)
         last, kind = source.output, type(source).__name__
-        if kind in _BLOCKS:
+        if found := residual_block(source):
             stage, block = max(stage, 2), block + 1
-            x = _BLOCKS[kind](copy, source, f"stage{stage}_block{block}", x)
+            x = _residual(copy, found, f"stage{stage}_block{block}", x)
         elif kind != "Activation" or source.get_config()["activation"] != "linear":
             short = _SHORT.get(kind) or source.get_config().get("activation", kind)
             x = copy.like(source, f"stage{stage}_{short}")(x)
@@ -121,24 +117,18 @@ def _backbone(copy: _Copy, backbone: tf_keras.Model, x: Any) -> dict[str, Any]:
     return levels
 
 
-def _residual(copy: _Copy, source: Any, name: str, inputs: Any) -> Any:
-    """Model Garden's `ResidualBlock` (two convolutions) and `BottleneckBlock` (three)."""
-    count = 3 if hasattr(source, "_conv3") else 2
+def _residual(copy: _Copy, block: Block, name: str, inputs: Any) -> Any:
+    """A residual block of a ResNet: two or three convolutions, and a sum with the shortcut."""
     x = shortcut = inputs
-    if source.get_config()["use_projection"]:
-        shortcut = copy.like(source._shortcut, f"{name}_shortcut")(shortcut)
-        shortcut = copy.like(source._norm0, f"{name}_norm0")(shortcut)
-    activation = source.get_config()["activation"]
-    for i in range(1, count + 1):
-        x = copy.like(getattr(source, f"_conv{i}"), f"{name}_conv{i}")(x)
-        x = copy.like(getattr(source, f"_norm{i}"), f"{name}_norm{i}")(x)
-        if i < count:
-            x = copy.new("Activation", f"{name}_{activation}{i}", activation=activation)(x)
-    x = copy.new("Add", f"{name}_add")([x, shortcut])
-    return copy.new("Activation", f"{name}_{activation}{count}", activation=activation)(x)
-
-
-_BLOCKS: dict[str, Callable[[_Copy, Any, str, Any], Any]] = {"ResidualBlock": _residual, "BottleneckBlock": _residual}
+    if block.shortcut:
+        conv, norm = block.shortcut
+        shortcut = copy.like(norm, f"{name}_norm0")(copy.like(conv, f"{name}_shortcut")(shortcut))
+    for i, (conv, norm) in enumerate(block.layers, 1):
+        x = copy.like(norm, f"{name}_norm{i}")(copy.like(conv, f"{name}_conv{i}")(x))
+        if i == len(block.layers):
+            x = copy.new("Add", f"{name}_add")([x, shortcut])
+        x = copy.new("Activation", f"{name}_{block.activation}{i}", activation=block.activation)(x)
+    return x
 
 
 def _pyramid(copy: _Copy, decoder: tf_keras.Model, levels: dict[str, Any], wanted: range) -> dict[str, Any]:

@@ -1,6 +1,5 @@
-"""The model card for people, in Markdown."""
+"""README.md of an export: the model card for people, in Markdown."""
 
-import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -8,13 +7,14 @@ from must_tf.export.parity import Parity, table
 from must_tf.tasks import from_json
 
 
-def render(card: dict[str, Any], snippets: Mapping[str, str], licenses: Sequence[str]) -> str:
+def render(card: dict[str, Any], snippets: Mapping[str, str], licenses: Sequence[str], left_out: Sequence[str]) -> str:
     """Returns the README of an export.
 
     Args:
       card: what card.json holds.
       snippets: by format, how to load it; {height}, {width}, {pixels}, {features} are filled in.
       licenses: lines on the licenses that the weights come under.
+      left_out: lines on what is not in the files.
     """
     trunk = card["trunk"]
     pyramid = f", pyramid {_names(f'P{level}' for level in card['levels'])} of {trunk['num_filters']} channels"
@@ -32,6 +32,7 @@ def render(card: dict[str, Any], snippets: Mapping[str, str], licenses: Sequence
             "## Outputs\n",
             "Sides that do not divide are rounded up.\n",
             *_table(("part", "name", "shape"), _output_rows(card["outputs"])),
+            *(["Not in the files:\n", *(f"- {line}" for line in left_out), ""] if left_out else []),
             *(text.strip().format(**_words(card)) + "\n" for text in snippets.values()),
             "## Training data\n",
             *_table(("folder", "images", "labels by task and origin", "license"), map(_data_row, card["data"])),
@@ -41,9 +42,9 @@ def render(card: dict[str, Any], snippets: Mapping[str, str], licenses: Sequence
             *_table(("metric", "last value"), [(name, f"{value:.4g}") for name, value in card["metrics"].items()]),
             "## Parity\n",
             "Each file was loaded by its own runtime in a new process and compared with the student, on "
-            f"{card['images']}. Largest: |difference| over the largest |value|; mean: the sum of |difference| over "
-            "that of |value|. card.json has every output, size and batch. Boxes are compared in pairs: near-tied "
-            "ones may change places.\n",
+            f"{card['images']}. Largest: the largest |difference| over the largest |value|. Mean: the sum of "
+            "|difference| over the sum of |value|. card.json has every output, size and batch. Rows of ranked lists "
+            "(boxes) are compared in pairs, because rows whose scores are nearly equal may change places.\n",
             f"```\n{table([Parity(**entry) for entry in card['parity']], sizes)}\n```\n",
             "## Files\n",
             "`must_tf.export.verify(FOLDER)` compares sizes and SHA-256 with those of card.json.\n",
@@ -62,16 +63,15 @@ def _words(card: dict[str, Any]) -> dict[str, Any]:
     words["pixels"] = "RGB in [0, 255]" if card["normalization"]["inside"] else "normalized RGB, as above"
     if "litert" in card:
         words["litert_height"], words["litert_width"] = card["litert"]["size"]
-        words["litert_calibration"] = (
-            f"{card['litert']['images']} images of {card['litert']['records'] or 'our making'}"
-        )
+        count, records = card["litert"]["images"], card["litert"]["records"]
+        words["litert_calibration"] = f"{count} images of {records}" if records else f"{count} made images"
     return words
 
 
 def _task_row(task: dict[str, Any]) -> tuple[str, ...]:
     names = task.get("class_names", ())
     few = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    said = (inspect.getdoc(from_json(task).decode_predictions) or "").splitlines()[0]
+    said = "; ".join(f"`{output.name}`: {output.meaning}" for output in from_json(task).outputs)
     return task["name"], task["kind"], f"{len(names)}: {few}" if names else "", said
 
 
@@ -85,7 +85,7 @@ def _output_rows(outputs: dict[str, dict[str, list[int | str]]]) -> list[tuple[s
 
 def _data_row(entry: dict[str, Any]) -> tuple[str, ...]:
     counts = [f"{task}: {origin} {n:,}" for task, by in entry["labels"].items() for origin, n in by.items()]
-    images = "not there any more" if entry["images"] is None else f"{entry['images']:,}"
+    images = "not found" if entry["images"] is None else f"{entry['images']:,}"
     return entry["folder"], images, ", ".join(counts), entry["license"]
 
 

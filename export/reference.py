@@ -1,16 +1,16 @@
-"""What files are compared with: the student's own outputs, in full precision, each computed once."""
+"""The outputs that files are compared with: those of the student, in full precision, each computed once."""
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from must_tf.export import endpoints
-from must_tf.export.images import probe_images
+from must_tf.export.endpoints import BACKBONE, SIGNATURE, STUDENT, outputs
+from must_tf.export.images import Images
 from must_tf.export.parity import Arrays
+from must_tf.geometry import Size
 from must_tf.student import Student
 
 
@@ -19,25 +19,25 @@ class Reference:
 
     Args:
       student: takes images in [0, 255].
-      records: folder of the dataset whose images are taken; empty: images are made.
+      images: which images.
     """
 
-    def __init__(self, student: Student, records: str):
-        self.student, self.records = student, records
+    def __init__(self, student: Student, images: Images):
+        self.student = student
         self._functions: dict[str, Any] = {}
-        self.images = functools.cache(self._images)
-        self.outputs = functools.cache(self._outputs)
+        self.images = functools.cache(images.take)
+        self._all = functools.cache(self._run)
 
-    def _images(self, batch: int, size: tuple[int, int]) -> np.ndarray:
-        """Returns images, float32 [batch, height, width, 3] in [0, 255]."""
-        return probe_images(self.records, batch, size)
+    def outputs(self, endpoint: str, names: Iterable[str], batch: int, size: Size) -> Arrays:
+        """Returns outputs of an endpoint, those of these names, for so many images of this height and width."""
+        found = self._all(BACKBONE if endpoint == BACKBONE else STUDENT, batch, size)
+        return {name: found[name] for name in names}
 
-    def _outputs(self, part: str, batch: int, size: tuple[int, int]) -> Arrays:
-        """Returns the outputs of a part by name."""
-        if part not in self._functions:
-            self._functions[part] = tf.function(endpoints.outputs(self.student, part), endpoints.SIGNATURE)
+    def _run(self, endpoint: str, batch: int, size: Size) -> Arrays:
+        if endpoint not in self._functions:
+            self._functions[endpoint] = tf.function(outputs(self.student, endpoint), SIGNATURE)
         with _full_precision():
-            found = self._functions[part](tf.constant(self.images(batch, size)))
+            found = self._functions[endpoint](tf.constant(self.images(batch, size)))
         return {name: values.numpy() for name, values in found.items()}
 
 

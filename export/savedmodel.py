@@ -1,17 +1,18 @@
-"""TensorFlow's SavedModel: `tf.saved_model.load`, TF Serving, and `keras.layers.TFSMLayer` in Keras 3."""
+"""Format `savedmodel`: for `tf.saved_model.load`, TF Serving, and `keras.layers.TFSMLayer` of Keras 3."""
 
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from must_tf.export import card, endpoints
+from must_tf.export import endpoints, reproducible
+from must_tf.export.format import Card, Format
+from must_tf.export.images import MADE, Images
 from must_tf.export.parity import Runner
 from must_tf.saving import parts
 from must_tf.student import Student
 
-PARTS = (endpoints.BACKBONE, endpoints.STUDENT)
-SNIPPET = """
+_SNIPPET = """
 ## Load it: SavedModel in Keras 3
 
 The backbone as a layer that can be fine-tuned. Without `call_training_endpoint` the batch norms' moving statistics
@@ -46,9 +47,35 @@ features = student.features(tf.constant(images))  # {features}
 """
 
 
-def path(part: str) -> str:
-    """Returns where a part lies in an export."""
-    return f"savedmodel/{part}"
+class SavedModel(Format):
+    """A SavedModel of backbone and student, which can be fine-tuned."""
+
+    name = "savedmodel"
+    parts = (endpoints.BACKBONE, endpoints.STUDENT)
+    snippet = _SNIPPET
+
+    def path(self, part: str) -> str:
+        """Returns where a part lies in an export."""
+        return f"savedmodel/{part}"
+
+    def write(self, student: Student, part: str, where: Path, facts: Card, images: Images = MADE) -> None:
+        """Writes one part as a SavedModel; it has no place for facts, which stand in the card beside it."""
+        module = served(student, part, facts["normalization"]["inside"])
+        signatures = {"serving_default": module.serve}
+        if facts["normalization"]["inside"]:
+            signatures["serving_uint8"] = module.serve_uint8
+        tf.saved_model.save(module, str(where), signatures=signatures)
+        reproducible.clean_saved_model(where)
+
+    def load(self, where: Path) -> Runner:
+        """Returns a SavedModel's signatures, as TensorFlow loads it: `serving_uint8` for uint8 images."""
+        signatures = tf.saved_model.load(str(where)).signatures
+
+        def run(images: np.ndarray) -> dict[str, np.ndarray]:
+            name = "serving_uint8" if images.dtype == np.uint8 else "serving_default"
+            return {name: values.numpy() for name, values in signatures[name](images=tf.constant(images)).items()}
+
+        return run
 
 
 def served(student: Student, part: str, normalize: bool = True) -> tf.Module:
@@ -60,14 +87,16 @@ def served(student: Student, part: str, normalize: bool = True) -> tf.Module:
     Args:
       student: what to serve; its variables are shared, not copied.
       part: `backbone`, which leaves out the heads, or `student`.
-      normalize: see `endpoints.outputs`; without it there is no endpoint for uint8.
+      normalize: see `endpoints.outputs`; if not, there is no endpoint for uint8.
     """
     module = weights(student, part)
-    module.features = tf.function(endpoints.outputs(student, endpoints.BACKBONE, normalize), endpoints.SIGNATURE)
+    module.features = tf.function(
+        endpoints.outputs(student, endpoints.BACKBONE, normalize=normalize), endpoints.SIGNATURE
+    )
     module.features_train = tf.function(endpoints.training_features(student, normalize), endpoints.SIGNATURE)
     module.serve = module.features
     if part == endpoints.STUDENT:
-        module.serve = tf.function(endpoints.outputs(student, part, normalize), endpoints.SIGNATURE)
+        module.serve = tf.function(endpoints.outputs(student, part, SavedModel.name, normalize), endpoints.SIGNATURE)
     if normalize:
         pixels = [tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")]
         module.serve_uint8 = tf.function(lambda images: module.serve(tf.cast(images, tf.float32)), pixels)
@@ -101,23 +130,3 @@ def _variable_tree(layer: tf.Module) -> tf.Module:
         return copies[id(node)]
 
     return copy(layer)
-
-
-def write(student: Student, part: str, folder: Path, facts: card.Card) -> None:
-    """Writes one part as a SavedModel; it has no place for facts, which stand in the card beside it."""
-    module = served(student, part, facts["normalization"]["inside"])
-    signatures = {"serving_default": module.serve}
-    if facts["normalization"]["inside"]:
-        signatures["serving_uint8"] = module.serve_uint8
-    tf.saved_model.save(module, str(folder), signatures=signatures)
-
-
-def load(folder: Path) -> Runner:
-    """Returns a SavedModel's signatures, as TensorFlow loads it: `serving_uint8` for uint8 images."""
-    signatures = tf.saved_model.load(str(folder)).signatures
-
-    def run(images: np.ndarray) -> dict[str, np.ndarray]:
-        name = "serving_uint8" if images.dtype == np.uint8 else "serving_default"
-        return {name: values.numpy() for name, values in signatures[name](images=tf.constant(images)).items()}
-
-    return run

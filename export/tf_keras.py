@@ -1,16 +1,13 @@
-"""A `.keras` file of tf_keras's (Keras 2's) own layers: loads without must_tf and without Model Garden."""
+"""Format `tf_keras`: a `.keras` file of tf_keras (Keras 2); loads without must_tf and without Model Garden."""
 
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tf_keras
 
-from must_tf.export import card, plain
-from must_tf.export.parity import Runner
-from must_tf.student import Student
+from must_tf.export.keras_file import KerasFile
 
-PARTS = plain.PARTS
-SNIPPET = """
+_SNIPPET = """
 ## Load it: tf_keras (Keras 2)
 
 ```python
@@ -28,23 +25,13 @@ With must_tf: `must_tf.load_backbone(FOLDER)`, where FOLDER is that of this file
 """
 
 
-def path(part: str) -> str:
-    """Returns where a part lies in an export."""
-    return f"tf_keras/{part}.keras"
+class TfKeras(KerasFile):
+    """A `.keras` file of tf_keras's own layers."""
 
+    name = "tf_keras"
+    snippet = _SNIPPET
+    keras = tf_keras
 
-def write(student: Student, part: str, file: Path, facts: card.Card) -> None:
-    """Writes the backbone; the file has no place for facts, which stand in the card beside it."""
-    assert part in PARTS
-    file.parent.mkdir(parents=True, exist_ok=True)
-    plain.build(tf_keras, student, facts["normalization"]["inside"]).save(file)
-
-
-def load(file: Path) -> Runner:
-    """Returns a `.keras` file as tf_keras loads it."""
-    model = tf_keras.models.load_model(file, compile=False)
-
-    def run(images: np.ndarray) -> dict[str, np.ndarray]:
-        return {name: values.numpy() for name, values in model(images, training=False).items()}
-
-    return run
+    def to_numpy(self, values: Any) -> np.ndarray:
+        """Turns a tensor of TensorFlow into an array."""
+        return values.numpy()

@@ -1,9 +1,10 @@
-"""The only door to Model Garden: no other file imports `official.*`.
+"""The only door to Model Garden: no other file imports `official.*`, or touches private names of its objects.
 
 Everything behind it is tf_keras. A Keras 3 object must never enter: mixed models lose weights without a word.
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from official.vision.modeling.backbones.resnet import RESNET_SPECS, ResNet
 from official.vision.modeling.decoders.fpn import FPN
 from official.vision.modeling.heads.dense_prediction_heads import RetinaNetHead
 from official.vision.modeling.heads.segmentation_heads import SegmentationHead
+from official.vision.modeling.layers.nn_blocks import BottleneckBlock, ResidualBlock
 from official.vision.ops import box_ops
 from official.vision.ops.iou_similarity import iou
 
@@ -25,6 +27,7 @@ from must_tf.trunk import Trunk
 
 __all__ = [
     "BACKBONES",
+    "Block",
     "PixelHead",
     "backbone",
     "box_head",
@@ -34,6 +37,7 @@ __all__ = [
     "fpn",
     "iou",
     "precision",
+    "residual_block",
 ]
 
 _LEVELS = ("2", "3", "4", "5")
@@ -84,6 +88,33 @@ def fpn(backbone: tf_keras.Model, trunk: Trunk) -> tf_keras.Model:
         name="decoder",
         **_norms(trunk),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """The layers that a residual block of a ResNet consists of.
+
+    Attributes:
+      layers: (convolution, batch norm) pairs, one after the other. An activation follows each pair; the last one comes
+        after the sum with the shortcut.
+      shortcut: convolution and batch norm of the shortcut; None where the shortcut is the block's input.
+      activation: its name.
+    """
+
+    layers: tuple[tuple[tf_keras.layers.Layer, tf_keras.layers.Layer], ...]
+    shortcut: tuple[tf_keras.layers.Layer, tf_keras.layers.Layer] | None
+    activation: str
+
+
+def residual_block(layer: tf_keras.layers.Layer) -> Block | None:
+    """Returns what a layer of a backbone consists of; None where it is no block of a ResNet."""
+    if type(layer) not in (ResidualBlock, BottleneckBlock):
+        return None
+    count = 3 if type(layer) is BottleneckBlock else 2
+    pairs = tuple((getattr(layer, f"_conv{i}"), getattr(layer, f"_norm{i}")) for i in range(1, count + 1))
+    config = layer.get_config()
+    shortcut = (layer._shortcut, layer._norm0) if config["use_projection"] else None
+    return Block(pairs, shortcut, config["activation"])
 
 
 def _norms(trunk: Trunk) -> dict[str, Any]:

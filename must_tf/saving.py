@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from must_tf import parsing
 from must_tf.errors import UserError
 from must_tf.geometry import Size
 from must_tf.storage import put_folder, read_json, write_json
@@ -64,6 +65,25 @@ def read_input_size(workdir: str | os.PathLike) -> Size:
     return height, width
 
 
+def locate(folder: str | os.PathLike, near: str | os.PathLike, file: str | os.PathLike) -> Path | None:
+    """Finds a folder that a config or a manifest names by a path relative to where a command ran.
+
+    Parents of what the command wrote come first: so what is found does not depend on the current folder, and data and
+    runs may be moved together.
+
+    Args:
+      folder: its name; nothing is found where it is empty.
+      near: the workdir or dataset that names it.
+      file: name of a file that must be in it.
+
+    Returns:
+      The first such folder relative to `near`, to one of its parents, or to the current folder; None where none is.
+    """
+    near = Path(near).absolute()
+    places = [*(place / folder for place in (near, *near.parents)), Path(folder)] if str(folder) else []
+    return next((place for place in places if (place / file).is_file()), None)
+
+
 def write_architecture(architecture: Architecture, folder: str | os.PathLike) -> None:
     """Writes what it takes to build a student anew."""
     tasks = [to_json(task) for task in architecture.tasks]
@@ -75,7 +95,10 @@ def read_architecture(where: str | os.PathLike) -> Architecture:
     if not Path(where).is_dir():
         raise UserError(f"{where}: no such folder; expected an export, or the workdir of a finished run")
     for folder in (Path(where, STUDENT), Path(where)):
-        if (folder / _FILE).exists():
-            value = read_json(folder / _FILE)
-            return Architecture(Trunk(**value["trunk"]), tuple(from_json(task) for task in value["tasks"]))
+        if (path := folder / _FILE).exists():
+            value = parsing.read_json(path)
+            if not isinstance(value, dict) or not isinstance(value.get("tasks"), list):
+                raise UserError(f"{path}: damaged: it has no list of tasks; export again, or train to the end again")
+            tasks = tuple(from_json(task, path) for task in value["tasks"])
+            return Architecture(parsing.parse(Trunk, value.get("trunk"), path, "trunk"), tasks)
     raise UserError(f"{where}: neither an export nor a finished run (no {_FILE}); train or export first")

@@ -15,8 +15,8 @@ from must_tf.tasks.task import FUSED, POOLED, PYRAMID, TAPS, Target
 from must_tf.trunk import Trunk
 
 # Mean and deviation of ImageNet's channels, on the scale of [0, 255]: Model Garden's own, for every backbone.
-_MEAN = (123.675, 116.28, 103.53)
-_DEVIATION = (58.395, 57.12, 57.375)
+MEAN = (123.675, 116.28, 103.53)
+DEVIATION = (58.395, 57.12, 57.375)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +153,7 @@ class Student(tf_keras.Model):
         height, width = images.shape[1:3]
         if (height or 0) % 32 or (width or 0) % 32:
             raise UserError(f"images of {height}x{width} pixels; height and width must be multiples of 32")
-        levels = self.backbone((tf.cast(images, tf.float32) - _MEAN) / _DEVIATION, training=training)
+        levels = self.backbone((tf.cast(images, tf.float32) - MEAN) / DEVIATION, training=training)
         features = {POOLED: levels["5"]}
         if self.decoder is not None:
             pyramid = self.decoder(levels, training=training)

@@ -1,9 +1,14 @@
 """Exports the student of a finished run, and checks every file against it in its own runtime.
 
---formats: savedmodel (TensorFlow, TF Serving, TFSMLayer of Keras 3), onnx (backbone.onnx, heads.onnx without boxes,
-student.onnx with them), keras and tf_keras (the backbone, to fine-tune), garden (a checkpoint that Model Garden's
-trainers start from), litert (float32, float16 and int8, at one size). The model card is OUT/README.md, and
-OUT/card.json for programs.
+Formats (--formats):
+  savedmodel  backbone and student, for TensorFlow, TF Serving and TFSMLayer of Keras 3
+  onnx        backbone.onnx, heads.onnx (without boxes) and student.onnx (with boxes)
+  keras       the backbone as a .keras file of Keras 3, to fine-tune
+  tf_keras    the backbone as a .keras file of tf_keras, to fine-tune
+  garden      a checkpoint that Model Garden's trainers start from
+  litert      backbone and heads in float32, float16 and int8, at one size
+
+The model card is OUT/README.md, and OUT/card.json for programs.
 """
 
 from absl import flags
@@ -12,22 +17,33 @@ from must_tf.cli import app
 from must_tf.errors import UserError
 
 FLAGS = flags.FlagValues()
-_WORKDIR = flags.DEFINE_string("workdir", None, "Of a finished run.", flag_values=FLAGS)
-_FORMATS = flags.DEFINE_list("formats", ["savedmodel", "onnx"], "Which formats.", flag_values=FLAGS)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Workdir of a finished run.", flag_values=FLAGS)
+_FORMATS = flags.DEFINE_list("formats", ["savedmodel", "onnx"], "Formats, separated by commas.", flag_values=FLAGS)
 _OUT = flags.DEFINE_string("out", None, "Folder for the export.", flag_values=FLAGS)
 _NORMALIZE = flags.DEFINE_bool(
-    "normalize", True, "Files take RGB in [0, 255]; with --nonormalize, normalized images.", flag_values=FLAGS
+    "normalize",
+    True,
+    "Whether files take RGB in [0, 255] and normalize it; with --nonormalize they take normalized images.",
+    flag_values=FLAGS,
 )
 _ALLOW = flags.DEFINE_list(
-    "allow_licenses", None, "Refuse where data or a teacher has a license that is none of these.", flag_values=FLAGS
+    "allow_licenses",
+    None,
+    "Licenses of data and teachers that are allowed; any other is refused. By default all are allowed.",
+    flag_values=FLAGS,
 )
 _LITERT_SIZE = flags.DEFINE_string(
-    "litert_size", None, "HxW of the files of litert; the training size by default.", flag_values=FLAGS
+    "litert_size", None, "HEIGHTxWIDTH of the files of litert; by default the training size.", flag_values=FLAGS
 )
 _LITERT_RECORDS = flags.DEFINE_string(
-    "litert_records", "", "Records that int8 is calibrated on; those of the training by default.", flag_values=FLAGS
+    "litert_records",
+    "",
+    "Folder of records that int8 is calibrated on; by default those of the training.",
+    flag_values=FLAGS,
 )
-_LITERT_IMAGES = flags.DEFINE_integer("litert_images", 100, "How many of them.", lower_bound=1, flag_values=FLAGS)
+_LITERT_IMAGES = flags.DEFINE_integer(
+    "litert_images", 100, "How many images int8 is calibrated on.", lower_bound=1, flag_values=FLAGS
+)
 flags.mark_flags_as_required(["workdir", "out"], flag_values=FLAGS)
 
 
@@ -37,9 +53,9 @@ def run(argv: list[str]) -> None:
 
 
 def main() -> None:
-    """Exports, and prints how far each file is from the student, and its size."""
+    """Exports; prints how far each file is from the student, its size, and in one line each what is left out."""
     size = _size(_LITERT_SIZE.value)
-    from must_tf.export import export, summary
+    from must_tf.export import export, notes, summary
     from must_tf.quiet import quiet
 
     with quiet():
@@ -54,6 +70,8 @@ def main() -> None:
             litert_images=_LITERT_IMAGES.value,
         )
     print(summary(_OUT.value))
+    for line in notes(_OUT.value):
+        print(line)
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
 from must_tf.errors import UserError
+from must_tf.integrity import check_weights
 from must_tf.saving import STUDENT, parts, read_architecture
 from must_tf.student import Student
 from must_tf.trunk import Trunk
@@ -73,7 +74,17 @@ def is_checkpoint(where: str | os.PathLike) -> bool:
 
 
 def weights_prefix(where: str | os.PathLike) -> str:
-    """Returns the name that the files of the weights begin with: of an export, a finished workdir or a checkpoint."""
+    """Returns the name that the files of the weights begin with: of an export, a finished workdir or a checkpoint.
+
+    Raises:
+      UserError: there are none, or they are not those that the export's card lists.
+    """
+    prefix = _find_prefix(where)
+    check_weights(prefix)
+    return prefix
+
+
+def _find_prefix(where: str | os.PathLike) -> str:
     if Path(f"{where}.index").exists():
         return str(where)
     if Path(where, "checkpoint").exists():

@@ -9,7 +9,7 @@ import toy
 from must_tf.errors import UserError
 from must_tf.evaluation import Sweep, read_cells, transfer
 from must_tf.evaluation.cells import Setting
-from must_tf.export import export, model_garden
+from must_tf.export import FORMATS, export
 from must_tf.report import transfer_table
 from must_tf.storage import locked
 from must_tf.training import load_student
@@ -102,7 +102,7 @@ def test_setting_that_diverges_is_a_cell_without_a_score_and_the_others_are_made
 
 def test_run_its_export_and_its_checkpoint_of_model_garden_are_the_same_start(experiment, toy_run, done, tmp_path):
     export(toy_run, tmp_path / "export", ["savedmodel"], sizes=[toy.VIEW], batches=[1])
-    model_garden.write(load_student(toy_run), "backbone", tmp_path / "garden", {"input_size": list(toy.VIEW)})
+    FORMATS["garden"].write(load_student(toy_run), "backbone", tmp_path / "garden", {"input_size": list(toy.VIEW)})
     inits = {name: str(tmp_path / name) for name in ("export", "garden")}
     transfer([experiment], inits, tmp_path / "out", (0,), Sweep((0.1,), (3,)))
     (swept,) = [c for c in read_cells(done[0]) if (c.init, c.setting, c.seed) == ("mine", Setting(0.1, 3), 0)]

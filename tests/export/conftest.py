@@ -40,6 +40,12 @@ def finished_run(workdir, tasks, max_level=5, train=()):
     return student
 
 
+@pytest.fixture
+def finish():
+    """`finished_run`, for tests with tasks of their own."""
+    return finished_run
+
+
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
     """A finished run of all five kinds of task: (workdir, student)."""

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from must_tf.errors import UserError
-from must_tf.export import card, export
+from must_tf.export import card, export, notes
 
 
 def test_the_snippets_of_the_readme_run(everywhere, monkeypatch):
@@ -34,7 +34,7 @@ def test_the_last_metrics_of_the_run_stand_in_the_card(run, tmp_path):
     (tmp_path / "student").symlink_to(workdir / "student")
     lines = [{"step": 5, "loss": 3.0, "depth/delta1": 0.5}, {"step": 10, "loss": 2.0, "note": "text"}]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert card.describe(student, tmp_path)["metrics"] == {"step": 10, "loss": 2.0, "depth/delta1": 0.5}
+    assert card.describe(student, tmp_path, True, [])["metrics"] == {"step": 10, "loss": 2.0, "depth/delta1": 0.5}
 
 
 def test_the_card_names_every_output_class_and_file(exported):
@@ -56,3 +56,24 @@ def test_an_export_of_fewer_formats_is_there_already_but_one_made_otherwise_is_n
         export(classifier, out, ["litert"], litert_size=(96, 96))
     with pytest.raises(UserError, match="made otherwise: normalization differ"):
         export(classifier, out, ["onnx"], normalize=False)
+
+
+def test_a_task_that_is_left_out_and_a_file_that_is_not_written_are_said_in_one_line_each(detector, tmp_path):
+    out = tmp_path / "out"
+    export(detector, out, formats=["onnx"], sizes=[(64, 64)], batches=[1])
+    reason = "boxes need non-maximum suppression, which is in student files alone"
+    lines = [
+        f"task things is left out of onnx/heads.onnx: {reason}",
+        "onnx/heads.onnx is not written: no task is left for it",
+    ]
+    said = json.loads((out / "card.json").read_text())
+    assert notes(out)[:2] == lines
+    assert said["left_out"] == [{"task": "things", "files": ["onnx/heads.onnx"], "reason": reason}]
+    assert "heads" not in said["outputs"]
+    assert all(f"- {line}" in (out / "README.md").read_text() for line in lines)
+
+
+def test_data_that_are_not_found_are_said(exported):
+    (line,) = [line for line in notes(exported[0]) if "config.json" in line]
+    assert line == "the data of five: config.json names none; the card has its license as 'unknown'"
+    assert "the data of five: unknown (config.json names none)" in (exported[0] / "README.md").read_text()

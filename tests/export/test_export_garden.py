@@ -7,7 +7,7 @@ from official.vision.configs import retinanet as retinanet_config
 from official.vision.configs import semantic_segmentation as segmentation_config
 from official.vision.tasks import retinanet, semantic_segmentation  # noqa: F401  registers the tasks
 
-from must_tf.export import model_garden
+from must_tf.export import FORMATS, model_garden
 
 CONFIGS = {
     "retinanet": lambda: retinanet_config.RetinaNetTask(model=retinanet_config.RetinaNet(num_classes=4)),
@@ -21,7 +21,7 @@ CONFIGS = {
 def folder(run, tmp_path_factory):
     """A checkpoint for Model Garden, of the student with all tasks."""
     out = tmp_path_factory.mktemp("garden") / "garden"
-    model_garden.write(run[1], "backbone", out, {"input_size": [64, 64]})
+    FORMATS["garden"].write(run[1], "backbone", out, {"input_size": [64, 64]})
     return out
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from must_tf.errors import UserError
-from must_tf.export import keras as format_keras
-from must_tf.export import plain
+from must_tf.export import FORMATS, plain
 from must_tf.export.images import made_images
 from must_tf.student import Student
 from must_tf.tasks import Classification, Depth
 from must_tf.trunk import Trunk
 
+KERAS = FORMATS["keras"]
 FACTS = {"normalization": {"inside": True}}
 SIZES = ((64, 64), (96, 160))
 LOADER = """
@@ -37,8 +37,8 @@ def assert_close(given, wanted):
 
 @pytest.fixture(scope="module")
 def file(run, tmp_path_factory):
-    file = tmp_path_factory.mktemp("keras") / format_keras.path("backbone")
-    format_keras.write(run[1], "backbone", file, FACTS)
+    file = tmp_path_factory.mktemp("keras") / KERAS.path("backbone")
+    KERAS.write(run[1], "backbone", file, FACTS)
     return file
 
 
@@ -48,7 +48,7 @@ def test_outputs_are_the_students_for_uint8_and_float(run, file, size, batch):
     images = np.rint(made_images(batch, size))
     wanted = run[1].features(images)
     for dtype in (np.uint8, np.float32):
-        assert_close(format_keras.load(file)(images.astype(dtype)), wanted)
+        assert_close(KERAS.load(file)(images.astype(dtype)), wanted)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from must_tf.errors import UserError
-from must_tf.export import export, litert
+from must_tf.export import FORMATS, export, litert
 
 
 def test_each_precision_is_there_smaller_and_within_its_bound(everywhere):
@@ -15,7 +15,7 @@ def test_each_precision_is_there_smaller_and_within_its_bound(everywhere):
         sizes = [(out / f"litert/{part}.{precision}.tflite").stat().st_size for precision in litert.PRECISIONS]
         assert sizes[1] < 0.6 * sizes[0] and sizes[2] < 0.4 * sizes[0]
     found = {parity.file: parity for parity in parities if parity.file.startswith("litert")}
-    assert len(found) == len(litert.PARTS)
+    assert len(found) == len(FORMATS["litert"].parts)
     for file, parity in found.items():
         precision = file.split(".")[1]
         assert (parity.of, parity.bound) == {"float16": ("mean", 0.005), "int8": ("mean", 0.2)}.get(
@@ -32,7 +32,7 @@ def test_int8_computes_in_int8_and_takes_and_gives_floats(everywhere):
 
 
 def test_size_and_calibration_are_what_was_asked_for_and_stand_in_the_card(classifier, toy_data, tmp_path, monkeypatch):
-    monkeypatch.setattr(litert, "PARTS", ("heads.int8",))
+    monkeypatch.setattr(litert.LiteRT, "parts", ("heads.int8",))
     out = tmp_path / "out"
     parities = export(classifier, out, ["litert"], litert_size=(64, 96), litert_records=str(toy_data), litert_images=3)
     assert {parity.size for parity in parities} == {(64, 96)}

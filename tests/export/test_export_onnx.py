@@ -6,13 +6,13 @@ import onnx as onnx_format
 import pytest
 
 from must_tf.errors import UserError
-from must_tf.export import export, onnx
+from must_tf.export import FORMATS, export
 from must_tf.export.images import made_images
 
 
 @pytest.fixture(scope="module")
 def models(exported):
-    return {part: onnx_format.load(exported[0] / "onnx" / f"{part}.onnx") for part in onnx.PARTS}
+    return {part: onnx_format.load(exported[0] / "onnx" / f"{part}.onnx") for part in FORMATS["onnx"].parts}
 
 
 def axes(value):
@@ -55,7 +55,7 @@ def test_non_maximum_suppression_is_inside(models):
 
 
 def test_an_image_gives_the_same_in_any_batch(exported):
-    run = onnx.load(exported[0] / "onnx" / "student.onnx")
+    run = FORMATS["onnx"].load(exported[0] / "onnx" / "student.onnx")
     images = made_images(5, (96, 128))
     together = run(images)
     for i in (0, 4):

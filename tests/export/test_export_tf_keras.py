@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from must_tf.export import tf_keras as format_tf_keras
+from must_tf.export import FORMATS
 from must_tf.export.images import made_images
 
+TF_KERAS = FORMATS["tf_keras"]
 FACTS = {"normalization": {"inside": True}}
 LOADER = """
 import sys
@@ -30,8 +31,8 @@ def assert_close(given, wanted):
 
 @pytest.fixture(scope="module")
 def file(run, tmp_path_factory):
-    file = tmp_path_factory.mktemp("tf_keras") / format_tf_keras.path("backbone")
-    format_tf_keras.write(run[1], "backbone", file, FACTS)
+    file = tmp_path_factory.mktemp("tf_keras") / TF_KERAS.path("backbone")
+    TF_KERAS.write(run[1], "backbone", file, FACTS)
     return file
 
 
@@ -40,7 +41,7 @@ def file(run, tmp_path_factory):
 def test_outputs_are_the_students_for_uint8_and_float(run, file, size, batch):
     images = np.rint(made_images(batch, size))
     for dtype in (np.uint8, np.float32):
-        assert_close(format_tf_keras.load(file)(images.astype(dtype)), run[1].features(images))
+        assert_close(TF_KERAS.load(file)(images.astype(dtype)), run[1].features(images))
 
 
 def test_every_weight_is_stored(run, file, tmp_path):

@@ -53,9 +53,17 @@ def test_what_is_gone_or_has_other_weights_now_is_unknown(tmp_path):
     student = run_on(tmp_path / "student", pseudo, tmp_path / "gone", init_from=str(tmp_path / "ckpt"))
     assert lineage.licenses(student) == [
         {"what": f"data {pseudo}", "license": "MIT"},
-        {"what": f"data {tmp_path / 'gone'}", "license": "unknown"},
-        {"what": "teacher teacher-1 of task scene", "license": "unknown"},
-        {"what": f"initial weights {tmp_path / 'ckpt'}", "license": "unknown"},
+        {"what": f"data {tmp_path / 'gone'}", "license": "unknown", "missing": "not found"},
+        {
+            "what": "teacher teacher-1 of task scene",
+            "license": "unknown",
+            "missing": "its run has other weights now",
+        },
+        {
+            "what": f"initial weights {tmp_path / 'ckpt'}",
+            "license": "unknown",
+            "missing": "no run and no export",
+        },
     ]
 
 
@@ -80,9 +88,44 @@ def test_a_license_that_is_not_allowed_stops_the_export_and_is_named(classifier,
 def test_data_and_teachers_of_a_run_are_described(tmp_path):
     sha256, task = "ab" * 32, {"name": "scene", "min_score": 0.3}
     data = dataset(tmp_path / "data", "MIT", unet={"format": "onnx", "sha256": sha256, "task": task})
-    config = {"train": [str(data)]}
-    assert lineage.datasets(config) == [
+    run = run_on(tmp_path / "run", data)
+    assert lineage.datasets(run) == [
         {"folder": str(data), "images": 2, "labels": {"scene": {"human": 2}}, "license": "MIT"}
     ]
     expected = {"id": "unet", "task": "scene", "format": "onnx", "sha256": sha256, "min_score": 0.3}
-    assert lineage.teachers(config) == [expected | {"license": "unknown"}]
+    assert lineage.teachers(run) == [expected | {"license": "unknown"}]
+
+
+def test_relative_folders_are_found_from_any_working_directory(tmp_path, monkeypatch):
+    """A run of `must train --workdir=runs/student` in `here` on `data/pseudo`, whose teacher is `runs/teacher`."""
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    dataset(here / "data" / "human", "MIT")
+    teacher = student_teacher(run_on(here / "runs" / "teacher", "data/human"))
+    dataset(here / "data" / "pseudo", "CC0-1.0", teacher=teacher | {"path": "runs/teacher"})
+    run = run_on(here / "runs" / "student", "data/pseudo", init_from="runs/teacher")
+    dataset(elsewhere / "data" / "human", "another of the same name")
+    found = []
+    for folder in (here, elsewhere, tmp_path):
+        monkeypatch.chdir(folder)
+        found.append((lineage.licenses(run), lineage.datasets(run), lineage.find_records(run)))
+    assert found[0] == found[1] == found[2]
+    licenses, (data,), records = found[0]
+    assert licenses == [
+        {"what": "data data/pseudo", "license": "CC0-1.0"},
+        {"what": "data data/human", "license": "MIT"},
+    ]
+    assert (data["folder"], data["images"]) == ("data/pseudo", 2)
+    assert records == ("data/pseudo", str(here / "data" / "pseudo"))
+
+
+def test_what_is_not_found_is_named_where_a_license_is_not_allowed(tmp_path):
+    run = run_on(tmp_path / "run", "gone")
+    with pytest.raises(UserError, match=r"license 'unknown' of data gone \(not found\) is not allowed"):
+        lineage.require_allowed(run, lineage.licenses(run), ["MIT"])
+
+
+def test_a_config_without_fields_is_one_line(tmp_path):
+    run = run_on(tmp_path / "run")
+    (run / "config.json").write_text("[1]")
+    with pytest.raises(UserError, match=r"config\.json: damaged"):
+        lineage.licenses(run)

@@ -2,8 +2,11 @@ import numpy as np
 import pytest
 
 from must_tf.errors import UserError
-from must_tf.export.images import find_records, made_images, probe_images
+from must_tf.export.images import Images, made_images
 from must_tf.export.parity import Bound, Parity, compare, measure
+from must_tf.tasks import Ranking
+
+BOXES = [Ranking(("t/boxes", "t/classes", "t/scores"), "t/scores", "t/classes")]
 
 
 @pytest.fixture
@@ -43,33 +46,33 @@ def test_an_output_too_many_is_infinitely_far():
 def test_boxes_in_another_order_are_the_same_boxes(boxes):
     order = np.random.default_rng(1).permutation(100)
     shuffled = {name: values[:, order] for name, values in boxes.items()}
-    assert {name: error for name, (error, _, _) in compare(boxes, shuffled).items()} == dict.fromkeys(boxes, 0.0)
-    assert compare(boxes, shuffled)["t/classes"][2] == 160  # padding does not count
+    assert {name: error for name, (error, _, _) in compare(boxes, shuffled, BOXES).items()} == dict.fromkeys(boxes, 0.0)
+    assert compare(boxes, shuffled, BOXES)["t/classes"][2] == 160  # padding does not count
 
 
 def test_boxes_that_moved_are_measured(boxes):
     moved = boxes | {"t/boxes": boxes["t/boxes"] + np.float32(5e-4)}
-    assert compare(boxes, moved)["t/boxes"][0] == pytest.approx(5e-4, rel=0.1)
+    assert compare(boxes, moved, BOXES)["t/boxes"][0] == pytest.approx(5e-4, rel=0.1)
 
 
 def test_a_box_in_a_hundred_may_have_no_partner_but_not_ten(boxes):
     for count, fits in ((1, True), (10, False)):
         other = {name: values.copy() for name, values in boxes.items()}
         other["t/classes"][:, :count] += 3
-        errors = [error for error, _, _ in compare(boxes, other).values()]
+        errors = [error for error, _, _ in compare(boxes, other, BOXES).values()]
         assert errors == ([0.0] * 3 if fits else [np.inf] * 3)
 
 
 def test_which_of_tied_boxes_survive_is_no_error_but_a_tie_excuses_no_other_box(boxes):
     tied = boxes | {"t/scores": np.where(boxes["t/classes"] < 0, 0, 0.5).astype(np.float32)}
     survivors = tied | {"t/boxes": np.where(np.arange(100)[:, None] % 2, tied["t/boxes"], 1 - tied["t/boxes"])}
-    assert compare(tied, survivors)["t/boxes"] == (0.0, 0.0, 4 * 80)
-    assert compare(boxes, boxes | {"t/boxes": survivors["t/boxes"]})["t/boxes"][0] == np.inf
+    assert compare(tied, survivors, BOXES)["t/boxes"] == (0.0, 0.0, 4 * 80)
+    assert compare(boxes, boxes | {"t/boxes": survivors["t/boxes"]}, BOXES)["t/boxes"][0] == np.inf
 
 
 def test_no_boxes_anywhere_is_zero_error_over_zero_values(boxes):
     empty = {name: np.zeros_like(values) - (name == "t/classes") for name, values in boxes.items()}
-    assert set(compare(empty, empty).values()) == {(0.0, 0.0, 0)}
+    assert set(compare(empty, empty, BOXES).values()) == {(0.0, 0.0, 0)}
 
 
 def test_the_mean_error_is_that_of_all_values_and_the_largest_that_of_one():
@@ -96,10 +99,48 @@ def test_made_images_are_the_same_each_time_and_span_the_range():
     assert 0 <= images.min() < 50 and 200 < images.max() <= 255
 
 
-def test_images_of_the_records_are_taken_where_there_are_any(toy_data, tmp_path):
-    assert find_records([tmp_path, toy_data]) == str(toy_data) and find_records([tmp_path]) == ""
-    images = probe_images(str(toy_data), 30, (32, 64))  # of 22
+def test_images_of_the_records_are_taken_where_there_are_any(toy_data):
+    images = Images(str(toy_data)).take(30, (32, 64))  # of 22
     np.testing.assert_array_equal(images[22:], images[:8])
     assert images.shape == (30, 32, 64, 3) and images.dtype == np.float32
     np.testing.assert_array_equal(images, np.rint(images))
-    np.testing.assert_array_equal(probe_images("", 1, (32, 64)), made_images(1, (32, 64)))
+    np.testing.assert_array_equal(Images().take(2, (32, 64)), made_images(2, (32, 64)))
+
+
+MASKS = Ranking(("o/mask", "o/kind", "o/quality", "o/points"), "o/quality", "o/kind")
+
+
+def objects(rng):
+    """A ranked list with other columns: masks [batch, N, 7, 7], points [batch, N, 5, 2] in pixels; half is padding."""
+    kinds = np.where(np.arange(40) < 20, rng.integers(0, 2000, [2, 40]), -1)
+    return {
+        "o/mask": rng.uniform(0, 1, [2, 40, 7, 7]).astype(np.float32),
+        "o/kind": kinds.astype(np.int64),
+        "o/quality": -np.sort(-rng.uniform(0, 1, [2, 40]), axis=1).astype(np.float32),
+        "o/points": rng.uniform(0, 640, [2, 40, 5, 2]).astype(np.float32),
+    }
+
+
+def test_a_ranked_list_of_any_columns_is_compared_by_pairs_of_rows():
+    wanted = objects(np.random.default_rng(0))
+    order = np.random.default_rng(1).permutation(40)
+    given = {name: values[:, order] for name, values in wanted.items()}
+    given["o/points"] = given["o/points"] + np.float32(0.01)  # pixels
+    found = compare(wanted, given, [MASKS])
+    assert {name: entry[2] for name, entry in found.items()} == {
+        "o/mask": 40 * 49,
+        "o/kind": 40,
+        "o/quality": 40,
+        "o/points": 40 * 10,
+    }
+    assert found["o/mask"][0] == found["o/kind"][0] == 0
+    assert found["o/points"][0] == pytest.approx(0.01 / 640, rel=0.1)
+    assert compare(wanted, given)["o/mask"][0] > 0.5  # by position they are others
+
+
+def test_rows_with_another_whole_number_or_another_mask_are_no_pairs():
+    wanted = objects(np.random.default_rng(0))
+    for name in ("o/kind", "o/mask"):
+        given = wanted | {name: np.where(wanted["o/kind"].reshape(2, 40, *[1] * (wanted[name].ndim - 2)) >= 0, 1, 0)}
+        given[name] = (wanted[name] + given[name]).astype(wanted[name].dtype)
+        assert compare(wanted, given, [MASKS])[name][0] == np.inf

@@ -9,7 +9,7 @@ import pytest
 import toy
 from PIL import Image
 
-from must_tf.export import FORMATS, endpoints, export, onnx, savedmodel
+from must_tf.export import FORMATS, endpoints, export
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +29,14 @@ def student(classifier):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_same_jpeg_gives_the_students_features_in_each_format(everywhere, student, pixels, name):
-    part = FORMATS[name].PARTS[0]
+    part = FORMATS[name].parts[0]
     run = FORMATS[name].load(everywhere[0] / FORMATS[name].path(part))
     wanted = student.features(pixels)["C5"].numpy()
     np.testing.assert_allclose(run(pixels.astype(np.float32))["C5"], wanted, atol=1e-4 * np.abs(wanted).max())
 
 
 def test_a_savedmodel_takes_uint8_under_a_signature_of_its_own(everywhere, student, pixels):
-    run = savedmodel.load(everywhere[0] / "savedmodel" / "student")
+    run = FORMATS["savedmodel"].load(everywhere[0] / "savedmodel" / "student")
     for images in (pixels, pixels.astype(np.float32)):
         np.testing.assert_allclose(run(images)["scene/probs"], student.infer(pixels)["scene"]["probs"], atol=1e-5)
 
@@ -49,7 +49,7 @@ def test_without_normalization_files_take_normalized_images_and_say_so(classifie
     props = onnx_format.load(out / "onnx" / "backbone.onnx").metadata_props
     said = {entry.key: entry.value for entry in props}
     assert json.loads(said["normalization"]) == card["normalization"] and said["input"] == card["input"]
-    run, wanted = onnx.load(out / "onnx" / "backbone.onnx"), student.features(pixels)["C5"].numpy()
+    run, wanted = FORMATS["onnx"].load(out / "onnx" / "backbone.onnx"), student.features(pixels)["C5"].numpy()
     given = endpoints.as_input(pixels, card["normalization"])
     assert np.abs(given).max() < 3
     np.testing.assert_allclose(run(given)["C5"], wanted, atol=1e-4 * np.abs(wanted).max())

@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 
+from must_tf import integrity
 from must_tf.errors import UserError
 from must_tf.export import verify
 
@@ -68,7 +69,11 @@ def test_a_card_that_is_none_is_one_line(copy, fields):
 )
 def test_an_architecture_that_is_none_is_one_line(copy, fields):
     change(copy / "architecture.json", **fields)
-    with pytest.raises(UserError, match=r"architecture\.json is damaged"):
+    with pytest.raises(UserError, match=r"architecture\.json: has \d+ bytes of"):
+        verify(copy)
+    listed = json.loads((copy / "card.json").read_text())["files"] | integrity.describe_files(copy)
+    change(copy / "card.json", files={name: listed[name] for name in listed if name.endswith("architecture.json")})
+    with pytest.raises(UserError, match=r"architecture\.json: "):  # even where its SHA-256 is that of the card
         verify(copy)
 
 
