@@ -19,7 +19,8 @@ _STATE, _PREFIX = "state.json", "step-"
 
 def variables_in(state: RunState) -> list[tf.Variable]:
     """Returns all variables that a checkpoint of this state stores, in a fixed order."""
-    found = tf.train.TrackableView(tf.train.Checkpoint(**state)).descendants()
+    root = tf.train.Checkpoint(**state)  # of which the view holds but a weak reference
+    found = tf.train.TrackableView(root).descendants()
     return [value for value in found if isinstance(value, tf.Variable)]
 
 
