@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -60,12 +61,10 @@ def refuses(path, op, match, signature=None):
 
 def edit(path, change):
     """Changes the protocol buffer of a model."""
-    file = os.path.join(path, "saved_model.pb")
-    with open(file, "rb") as stream:
-        model = saved_model_pb2.SavedModel.FromString(stream.read())
+    file = Path(path, "saved_model.pb")
+    model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
     change(model.meta_graphs[0])
-    with open(file, "wb") as stream:
-        stream.write(model.SerializeToString())
+    file.write_bytes(model.SerializeToString())
 
 
 def test_every_op_of_the_installed_tensorflow_has_been_decided_on():
@@ -77,11 +76,15 @@ def test_every_op_of_the_installed_tensorflow_has_been_decided_on():
     assert names >= trusted_ops.TRUSTED
 
 
-@pytest.mark.parametrize(
-    "op",
-    ["WriteFile", "ReadFile", "PyFunc", "EagerPyFunc", "SaveV2", "CacheDatasetV2", "DebugIdentityV2", "Copy"]
-    + ["ImmutableConst", "RpcCall", "XlaCallModule", "Abort", "TFRecordDataset", "WriteSummary", "DecodeProtoV2"],
+_TOUCHING = (
+    "WriteFile ReadFile PyFunc EagerPyFunc SaveV2 CacheDatasetV2 DebugIdentityV2 Copy ImmutableConst RpcCall Abort"
 )
+_TOUCHING += (
+    " XlaCallModule TFRecordDataset WriteSummary DecodeProtoV2 RecordInput SnapshotDatasetV2 PrintV2 RemoteCall"
+)
+
+
+@pytest.mark.parametrize("op", _TOUCHING.split())
 def test_op_that_touches_more_than_tensors_is_not_trusted(op):
     assert op not in trusted_ops.TRUSTED
     assert trusted_ops.reason(op)
@@ -393,7 +396,7 @@ class TestGraph:
                 builder.add_meta_graph_and_variables(
                     session,
                     ["serve"],
-                    {"serving_default": signature},
+                    {"serving_default": define({"images": images}, {"found": found})},
                     assets_collection=v1.get_collection(v1.GraphKeys.ASSET_FILEPATHS),
                     main_op=main(v1.tables_initializer()),
                 )
