@@ -232,10 +232,12 @@ class _Graph:
         for text in self._graph.collection_def["local_variables"].bytes_list.value:
             yield _parse(f"savedmodel:{self._path}", variable_pb2.VariableDef, text).initializer_name
 
-    def _assets(self) -> Iterator[Any]:
-        yield from self._graph.asset_file_def
-        for packed in self._graph.collection_def["saved_model_assets"].any_list.value:
-            yield _parse(f"savedmodel:{self._path}", meta_graph_pb2.AssetFileDef, packed.value)
+    def _assets(self) -> Iterable[Any]:
+        """Returns the files that the loader gives to tensors; the last one counts of those for one tensor."""
+        if self._graph.asset_file_def:
+            return self._graph.asset_file_def
+        packed = self._graph.collection_def["saved_model_assets"].any_list.value
+        return [_parse(f"savedmodel:{self._path}", meta_graph_pb2.AssetFileDef, one.value) for one in packed]
 
 
 def _names(infos: Any) -> Iterator[str]:
