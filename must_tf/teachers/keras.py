@@ -7,11 +7,14 @@ from typing import Any
 
 from must_tf.errors import UserError
 from must_tf.teachers.graph import KerasModel
+from must_tf.teachers.keras_config import check_config
 from must_tf.teachers.model import require_file
+
+_MOST_BYTES = 2**28  # of a model's configuration
 
 
 class KerasFile(KerasModel):
-    """A Keras model in a file. No code that a file may hold (Lambda layers) is run."""
+    """A Keras model in a file, which is loaded if it only holds layers of Keras: see `keras_config`."""
 
     format = "keras"
 
@@ -37,28 +40,35 @@ def _load(path: str, legacy: bool) -> Any:
 
 
 def _version(path: str) -> str:
-    """Returns the version of Keras that wrote a file."""
-    if Path(path).suffix == ".keras":
-        try:
-            with zipfile.ZipFile(path) as archive:
-                return str(json.loads(archive.read("metadata.json"))["keras_version"])
-        except (zipfile.BadZipFile, KeyError, ValueError, TypeError):
-            raise UserError(f"keras:{path}: not a .keras file; expected what model.save('NAME.keras') writes") from None
+    """Returns the version of Keras that wrote a file, whose configuration has been checked."""
+    read = _read_archive if Path(path).suffix == ".keras" else _read_hdf5
+    version, config = read(path)
+    check_config(f"keras:{path}", config)
+    return version
+
+
+def _read_archive(path: str) -> tuple[str, Any]:
+    """Returns version and configuration of a .keras file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            metadata, config = (_read_json(archive, name) for name in ("metadata.json", "config.json"))
+            return str(metadata["keras_version"]), config
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, RecursionError):
+        raise UserError(f"keras:{path}: not a .keras file; expected what model.save('NAME.keras') writes") from None
+
+
+def _read_json(archive: zipfile.ZipFile, name: str) -> Any:
+    if archive.getinfo(name).file_size > _MOST_BYTES:
+        raise ValueError(f"{name} has more than {_MOST_BYTES} bytes")
+    return json.loads(archive.read(name))
+
+
+def _read_hdf5(path: str) -> tuple[str, Any]:
+    """Returns version and configuration of a .h5 file."""
     import h5py
 
     try:
         with h5py.File(path) as file:
-            if "Lambda" in _layer_kinds(json.loads(file.attrs["model_config"])):
-                raise UserError(f"keras:{path}: holds a Lambda layer, which is code; save the model without it")
-            return str(file.attrs["keras_version"])
-    except (OSError, KeyError, ValueError):
+            return str(file.attrs["keras_version"]), json.loads(file.attrs["model_config"])
+    except (OSError, KeyError, ValueError, TypeError, RecursionError):
         raise UserError(f"keras:{path}: not a whole model (weights alone?); expected what model.save writes") from None
-
-
-def _layer_kinds(config: Any) -> set[str]:
-    """Returns the class names in a model's configuration."""
-    if isinstance(config, list):
-        return set().union(*(_layer_kinds(value) for value in config))
-    if not isinstance(config, dict):
-        return set()
-    return {str(config.get("class_name"))}.union(*(_layer_kinds(value) for value in config.values()))

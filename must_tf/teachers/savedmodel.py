@@ -1,53 +1,47 @@
 """`savedmodel:DIR`: a signature of a TensorFlow SavedModel."""
 
-from pathlib import Path
+from collections.abc import Iterable
 
 import tensorflow as tf
 
-from must_tf.errors import UserError, nearest
+from must_tf.errors import UserError
 from must_tf.tasks.reader import Slot
+from must_tf.teachers import program
 from must_tf.teachers.card import Card
 from must_tf.teachers.graph import GraphModel, slot
 from must_tf.teachers.spec import TeacherSpec
 
-USUAL = "serving_default"
-
 
 class SavedModel(GraphModel):
-    """A SavedModel.
+    """A SavedModel. It is a program, and is loaded if `program.check` finds that it only computes.
 
     Args:
       path: its folder.
       signature: the name of the function to run; None takes the usual one, else the first.
+      allow_ops: names of ops that it may run beside the trusted ones.
     """
 
     format = "savedmodel"
     packages = ("tensorflow",)
 
-    def __init__(self, path: str, signature: str | None):
-        if not Path(path, "saved_model.pb").is_file():
-            raise UserError(f"savedmodel:{path}: no saved_model.pb in it; expected the folder of a SavedModel")
+    def __init__(self, path: str, signature: str | None, allow_ops: Iterable[str] = ()):
+        chosen = program.check(path, signature, allow_ops)
+        if signature is None and chosen != program.USUAL:
+            self.known = {"signature": chosen}
         self.path = path
         try:
             self._model = tf.saved_model.load(path)  # owns the variables
+            self._function = self._model.signatures[chosen]
         except Exception as error:  # of its parser, its ops and its files; they have no common base but this
             reason = " ".join(str(error).split())[:300]
             raise UserError(f"savedmodel:{path}: TensorFlow {tf.__version__} cannot load it: {reason}") from error
-        known = dict(self._model.signatures)
-        if signature is None:
-            signature = USUAL if USUAL in known or not known else min(known)
-            self.known = {} if signature == USUAL else {"signature": signature}
-        if signature not in known:
-            have = nearest(signature, known) if known else "it has none: save it with signatures="
-            raise UserError(f"savedmodel:{path}: no signature {signature!r}; {have}")
-        self._function = known[signature]
         arguments = self._function.structured_input_signature[1]
         self.inputs = tuple(slot(name, spec) for name, spec in sorted(arguments.items()))
 
     @classmethod
     def open(cls, spec: TeacherSpec, card: Card | None) -> "SavedModel":
-        """Opens the signature that the card names."""
-        return cls(spec.path, card.signature if card else None)
+        """Opens the signature that the card names, with the ops that the user allows."""
+        return cls(spec.path, card.signature if card else None, spec.allow_ops)
 
     def outputs(self) -> tuple[Slot, ...]:
         """Returns what the signature gives."""

@@ -47,7 +47,7 @@ def test_what_is_no_model_is_named(tmp_path):
         ("text.keras", "not a .keras file"),
         ("broken.keras", "not a .keras file"),
         ("list.keras", "not a .keras file"),
-        ("empty.keras", "cannot load it"),
+        ("empty.keras", "not a .keras file"),
         ("weights.h5", "not a whole model"),
         ("broken.h5", "not a whole model"),
     ):

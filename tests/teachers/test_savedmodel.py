@@ -35,11 +35,14 @@ def test_what_is_no_saved_model_is_named(tmp_path):
 
 
 def test_damaged_file_is_named(tmp_path):
-    tf.saved_model.save(Doubler(), str(tmp_path / "m"))
-    (tmp_path / "m" / "saved_model.pb").write_bytes(b"damaged")
+    tf.saved_model.save(Doubler(), str(tmp_path / "m"), Doubler().double.get_concrete_function())
+    (tmp_path / "m" / "variables" / "variables.index").write_bytes(b"damaged")
     with pytest.raises(UserError, match=r"savedmodel:.*m: TensorFlow .* cannot load it") as error:
         SavedModel(str(tmp_path / "m"), None)
     assert "\n" not in str(error.value)
+    (tmp_path / "m" / "saved_model.pb").write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"savedmodel:.*m: saved_model.pb is damaged"):
+        SavedModel(str(tmp_path / "m"), None)
 
 
 def test_output_with_any_number_of_axes_is_described(tmp_path):
