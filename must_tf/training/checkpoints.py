@@ -19,9 +19,8 @@ _STATE, _PREFIX = "state.json", "step-"
 
 def variables_in(state: RunState) -> list[tf.Variable]:
     """Returns all variables that a checkpoint of this state stores, in a fixed order."""
-    root = tf.train.Checkpoint(**state)  # of which the view holds but a weak reference
-    found = tf.train.TrackableView(root).descendants()
-    return [value for value in found if isinstance(value, tf.Variable)]
+    root = tf.train.Checkpoint(**state)  # a name of its own: a view holds it by a weak reference
+    return [value for value in tf.train.TrackableView(root).descendants() if isinstance(value, tf.Variable)]
 
 
 class Checkpoints:
