@@ -14,7 +14,6 @@ import reprlib
 import types
 import typing
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import yaml
@@ -119,6 +118,11 @@ def read_json(path: str | os.PathLike) -> Any:
     return load_json(read_text(path), path)
 
 
+def read_object(path: str | os.PathLike) -> dict[str, Any]:
+    """Reads a JSON file that holds an object, as `read_json`; any other value is a `UserError` too."""
+    return load_object(read_text(path), path)
+
+
 def read_yaml(path: str | os.PathLike) -> Any:
     """Reads a YAML or, by its suffix, a JSON file; see `load_yaml` and `load_json`."""
     if str(path).endswith(".json"):
@@ -134,6 +138,14 @@ def load_json(text: str | bytes, where: Where) -> Any:
         more than 64 bits, a text that no file could hold.
     """
     return _checked(decode_json(text, where), where)
+
+
+def load_object(text: str, where: Where) -> dict[str, Any]:
+    """Returns the object of a JSON text, as `load_json`; any other value is a `UserError` too."""
+    value = load_json(text, where)
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: {short(value)} received; expected names with values")
+    return value
 
 
 def decode_json(text: str | bytes, where: Where) -> Any:

@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 
 from must_tf.errors import UserError
 from must_tf.parsing import (
-    FrozenDict, decode_json, frozen, load_json, load_yaml, parse, plain_name, read_json, read_text, read_yaml, short,
+    FrozenDict,
+    decode_json,
+    frozen,
+    load_json,
+    load_yaml,
+    parse,
+    plain_name,
+    read_json,
+    read_text,
+    read_yaml,
+    short,
     words,
 )  # fmt: skip
 
@@ -95,7 +105,7 @@ def test_json_that_is_wrong_is_one_line_that_names_the_file(text, said):
         ("!!null [1]", "not valid YAML"),
         ("? [1, 2]\n: 3", "not valid YAML: .*unhashable key"),
         ("a: 0x" + "f" * 17, "64 bits at most"),
-        ("a: 1" + ":59" * 100_000, "line 1: '1:59.* expected a number of 100 digits at most"),
+        ("a: 1" + ":59" * 10_000, "line 1: '1:59.* expected a number of 100 digits at most"),
         ('"\\ud800"', "UTF-8"),
         ("a: \x07", "not valid YAML"),
         ("a: *b", "not valid YAML"),
@@ -322,6 +332,6 @@ def test_plain_names(name):
      "x" * 201, "ß" * 101, "a:b", "a*", 3, None, ["a"]],
 )  # fmt: skip
 def test_name_that_could_be_a_path_is_refused(name):
-    with pytest.raises(UserError, match="f: .* received; expected the name of a task") as error:
+    with pytest.raises(UserError, match=r"f: .* received; expected the name of a task") as error:
         plain_name(name, "a task", "f")
     assert "\n" not in str(error.value)
