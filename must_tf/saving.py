@@ -3,15 +3,16 @@
 import dataclasses
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from must_tf import parsing
 from must_tf.errors import UserError
 from must_tf.geometry import Size
-from must_tf.storage import put_folder, read_json, write_json
+from must_tf.parsing import parse, read_object, short
+from must_tf.storage import put_folder, sha256, write_json
 from must_tf.student import Architecture, Student
 from must_tf.tasks import from_json, to_json
 from must_tf.trunk import Trunk
@@ -19,15 +20,21 @@ from must_tf.trunk import Trunk
 CONFIG = "config.json"  # of a workdir
 STUDENT = "student"  # the folder of a workdir that holds the finished student
 _FILE = "architecture.json"
+_DIGESTS = "sha256"  # its field with the SHA-256 of the files beside it
 
 
 def save_student(student: Student, workdir: str | os.PathLike) -> Path:
-    """Writes a finished student to `WORKDIR/student`: its architecture and all its weights; whole or not at all."""
+    """Writes a finished student to `WORKDIR/student`: all its weights and its architecture; whole or not at all.
+
+    The SHA-256 of the files of the weights stand in the architecture.
+    """
     folder = Path(workdir, STUDENT)
     temporary = folder.with_name(f".{STUDENT}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    write_architecture(student.architecture, temporary)
+    temporary.mkdir(parents=True)
     tf.train.Checkpoint(**parts(student)).write(str(temporary / "weights"))
+    digests = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
+    write_architecture(student.architecture, temporary, digests)
     put_folder(temporary, folder)
     return folder
 
@@ -45,7 +52,38 @@ def read_student_weights(student: Student, workdir: str | os.PathLike) -> None:
     prefix = Path(workdir, STUDENT, "weights")
     if not prefix.with_suffix(".index").exists():
         raise UserError(f"{workdir}: holds no finished student; run `must train --workdir={workdir}` to its end")
+    check_student(workdir)
     tf.train.Checkpoint(**parts(student)).read(str(prefix)).assert_existing_objects_matched()
+
+
+def check_student(workdir: str | os.PathLike) -> None:
+    """Raises a `UserError` where the weights of a workdir's finished student are not those that were written.
+
+    Version 0.1.0 wrote no SHA-256 of them: there is nothing to compare.
+    """
+    path = Path(workdir, STUDENT, _FILE)
+    digests = read_object(path).get(_DIGESTS, {}) if path.exists() else {}
+    check_digests(path.parent, parse(dict[str, str], digests, path, _DIGESTS))
+
+
+def check_digests(folder: str | os.PathLike, digests: Mapping[str, str]) -> None:
+    """Raises a `UserError` where files of a folder are missing, damaged or exchanged.
+
+    Args:
+      folder: holds the files.
+      digests: {path of a file in the folder: its SHA-256}.
+    """
+    for name, digest in digests.items():
+        path = Path(folder, name)
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise UserError(f"{folder}: SHA-256 of {short(name)} received; expected files of this folder")
+        if not path.is_file():
+            raise UserError(f"{path}: is missing; bring it back, or make its folder again")
+        if sha256(path) != digest:
+            raise UserError(
+                f"{path}: was damaged or exchanged (its SHA-256 is not the one that was written with it); bring the "
+                "file back, or make its folder again"
+            )
 
 
 def parts(student: Student) -> dict[str, Any]:
@@ -57,12 +95,7 @@ def parts(student: Student) -> dict[str, Any]:
 def read_input_size(workdir: str | os.PathLike) -> Size:
     """Reads height and width of a run's views from its config."""
     path = Path(workdir, CONFIG)
-    config = read_json(path)
-    try:
-        height, width = (int(side) for side in config["input_size"])
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"{path}: no input_size of two integers; name the workdir of a finished run") from None
-    return height, width
+    return parse(tuple[int, int], read_object(path).get("input_size"), path, "input_size")
 
 
 def locate(folder: str | os.PathLike, near: str | os.PathLike, file: str | os.PathLike) -> Path | None:
@@ -84,10 +117,19 @@ def locate(folder: str | os.PathLike, near: str | os.PathLike, file: str | os.Pa
     return next((place for place in places if (place / file).is_file()), None)
 
 
-def write_architecture(architecture: Architecture, folder: str | os.PathLike) -> None:
-    """Writes what it takes to build a student anew."""
+def write_architecture(
+    architecture: Architecture, folder: str | os.PathLike, digests: Mapping[str, str] | None = None
+) -> None:
+    """Writes what it takes to build a student anew.
+
+    Args:
+      architecture: of the student.
+      folder: gets the file.
+      digests: SHA-256 of the files of weights beside it, by their names.
+    """
     tasks = [to_json(task) for task in architecture.tasks]
-    write_json(Path(folder, _FILE), {"trunk": dataclasses.asdict(architecture.trunk), "tasks": tasks})
+    value = {"trunk": dataclasses.asdict(architecture.trunk), "tasks": tasks}
+    write_json(Path(folder, _FILE), value | ({_DIGESTS: dict(digests)} if digests else {}))
 
 
 def read_architecture(where: str | os.PathLike) -> Architecture:
@@ -95,10 +137,11 @@ def read_architecture(where: str | os.PathLike) -> Architecture:
     if not Path(where).is_dir():
         raise UserError(f"{where}: no such folder; expected an export, or the workdir of a finished run")
     for folder in (Path(where, STUDENT), Path(where)):
-        if (path := folder / _FILE).exists():
-            value = parsing.read_json(path)
-            if not isinstance(value, dict) or not isinstance(value.get("tasks"), list):
-                raise UserError(f"{path}: damaged: it has no list of tasks; export again, or train to the end again")
-            tasks = tuple(from_json(task, path) for task in value["tasks"])
-            return Architecture(parsing.parse(Trunk, value.get("trunk"), path, "trunk"), tasks)
+        path = folder / _FILE
+        if path.exists():
+            value = read_object(path)
+            tasks = parse(tuple, value.get("tasks"), path, "tasks")
+            return Architecture(
+                parse(Trunk, value.get("trunk"), path, "trunk"), tuple(from_json(task, path) for task in tasks)
+            )
     raise UserError(f"{where}: neither an export nor a finished run (no {_FILE}); train or export first")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from must_tf.errors import UserError
+from must_tf.parsing import read_json as read_json
 
 LOCK = ".lock"
 _TEMPORARY = ".{name}.{process}.tmp"  # the process by its host too: several may share a disk
@@ -130,16 +131,6 @@ def without_nan(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [without_nan(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def read_json(path: str | os.PathLike) -> Any:
-    """Reads a JSON file; a missing or a broken one is a `UserError` that names it."""
-    try:
-        return json.loads(Path(path).read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error}); write it again with the command that made it") from None
 
 
 def sha256(path: str | os.PathLike) -> str:

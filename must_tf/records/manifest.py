@@ -1,18 +1,20 @@
 """A dataset's manifest: what the records hold, where each label comes from, what was left out."""
 
 import dataclasses
-import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from must_tf import former
 from must_tf.errors import UserError
+from must_tf.parsing import load_json, parse, plain_name, read_text, short
 from must_tf.records.schema import VERSION
-from must_tf.storage import read_json, write_json
+from must_tf.storage import write_json
 from must_tf.tasks import Task, from_json, to_json
 
 FILE = "manifest.json"
+_MOST_BYTES = 2**28  # of a manifest: of many millions of images, and the reasons why some were left out
 
 
 @dataclasses.dataclass
@@ -39,6 +41,15 @@ class Shard:
     quarantined: list[dict[str, str]] = dataclasses.field(default_factory=list)
     empty: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        plain_name(self.name, "a shard", "shards")
+        counts = [self.count, self.bytes, self.reencoded]
+        counts += [count for of in (self.labels, self.empty) for origins in of.values() for count in origins.values()]
+        if min(counts) < 0:
+            raise UserError(f"shard {self.name!r}: {min(counts)} received; expected counts of 0 or more")
+        if any(set(entry) != {"name", "reason"} for entry in self.quarantined):
+            raise UserError(f"shard {self.name!r}: expected a name and a reason of each quarantined input")
+
 
 @dataclasses.dataclass
 class Manifest:
@@ -61,6 +72,15 @@ class Manifest:
     source: dict[str, Any]
     shards: list[Shard]
     schema: int = VERSION
+
+    def __post_init__(self) -> None:
+        plain_name(self.name, "a dataset", "name")
+        plain_name(self.split, "a split", "split")
+        names = {task.name for task in self.tasks}
+        for shard in self.shards:
+            for name in (*shard.labels, *shard.empty):
+                if name not in names:
+                    raise UserError(f"shard {shard.name!r}: labels of {short(name)}, which is no task of the dataset")
 
     @property
     def count(self) -> int:
@@ -107,8 +127,8 @@ def is_dataset(folder: str | os.PathLike) -> bool:
     if not path.exists():
         return False
     try:
-        value = json.loads(path.read_text())
-    except ValueError:
+        value = _read(path)
+    except UserError:
         return True  # damaged
     return isinstance(value, dict) and {"schema", "shards"} <= set(value)
 
@@ -128,21 +148,41 @@ def read_manifest(folder: str | os.PathLike, whole: bool = True) -> Manifest:
         raise UserError(f"{folder}: no such folder; expected a dataset made by `must label` or `must rooms`")
     if not path.exists():
         raise UserError(f"{folder}: no {FILE}; the dataset was not finished: run the command that makes it again")
-    value = former.manifest(read_json(path))
+    value = former.manifest(_read(path))
+    schema = value.get("schema") if isinstance(value, dict) else None
+    if schema != VERSION:
+        raise UserError(f"{path}: schema {short(schema)}, this version reads {VERSION}; make the dataset again")
     try:
-        if value["schema"] != VERSION:
-            raise UserError(f"{path}: schema {value['schema']!r}, this version reads {VERSION}; make the dataset again")
-        shards = [Shard(**shard) for shard in value["shards"]]
-        fields = {field: value[field] for field in ("name", "split", "teachers", "source")}
-        manifest = Manifest(tasks=tuple(from_json(task) for task in value["tasks"]), shards=shards, **fields)
-        _check_types(manifest)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"{path}: damaged ({type(error).__name__}: {error}); delete it and run the command that made it again"
-        ) from None
+        manifest = _manifest(value, path)
+    except UserError as error:
+        raise UserError(f"{error}; the manifest is damaged: delete it and run the command that made it again") from None
     for shard in manifest.shards if whole else ():
         _check_size(path.parent / shard.name, shard.bytes)
     return manifest
+
+
+def _read(path: Path) -> Any:
+    return load_json(read_text(path, most_bytes=_MOST_BYTES), path)
+
+
+def _manifest(value: Mapping[str, Any], path: Path) -> Manifest:
+    """Returns a manifest of which every value is of its type, so that nothing that reads it can fail."""
+    fields = {field.name for field in dataclasses.fields(Manifest)}
+    known = {name: part for name, part in value.items() if name in fields}  # and not the sums for other readers
+    tasks = [from_json(task, path) for task in parse(tuple, known.get("tasks"), path, "tasks")]
+    manifest = parse(Manifest, known | {"tasks": tasks}, path)
+    parse(str, manifest.source.get("license", ""), path, "source.license")
+    for name, told in manifest.teachers.items():
+        for field, kind in _OF_TEACHERS.items():
+            if field in told:
+                parse(kind, told[field], path, f"teachers.{short(name)}.{field}")
+    return manifest
+
+
+_OF_TEACHERS: dict[str, Any] = {  # what reports read of what a teacher says of itself; the rest is the format's own
+    "task": Mapping[str, Any], "format": str, "path": str, "sha256": str, "license": str,
+    "input_size": tuple[int, ...] | None,
+}  # fmt: skip
 
 
 def _check_size(path: Path, expected: int) -> None:
@@ -150,19 +190,3 @@ def _check_size(path: Path, expected: int) -> None:
     if size != expected:
         found = "is missing" if size is None else f"has {size} bytes of {expected}"
         raise UserError(f"{path}: {found}; delete {path.name}, and run the command that made it again")
-
-
-def _check_types(manifest: Manifest) -> None:
-    """Raises where a value is not of its type, so that nothing after it can fail."""
-    numbers = [n for shard in manifest.shards for n in (shard.count, shard.bytes, shard.reencoded)]
-    counts = [n for sums in (manifest.counts, manifest.empty) for origins in sums.values() for n in origins.values()]
-    if not all(type(number) is int and number >= 0 for number in numbers + counts):
-        raise ValueError("a count that is no whole number")
-    texts = [manifest.name, manifest.split, *(shard.name for shard in manifest.shards)]
-    texts += [text for entry in manifest.quarantined for text in (entry["name"], entry["reason"])]
-    texts += [name for task in manifest.tasks for name in (task.name, *getattr(task, "class_names", ()))]
-    if not all(isinstance(text, str) for text in texts):
-        raise ValueError("a name that is no text")
-    told = [value for teacher in manifest.teachers.values() for value in (teacher, teacher.get("task", {}))]
-    if not all(isinstance(value, dict) for value in told):
-        raise ValueError("a teacher that is no record of one")

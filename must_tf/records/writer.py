@@ -14,9 +14,10 @@ from typing import Any
 import tensorflow as tf
 
 from must_tf.errors import UserError, differences
+from must_tf.parsing import parse, plain_name, read_object
 from must_tf.records.manifest import FILE, Manifest, Shard, read_manifest
 from must_tf.records.schema import Quarantined, Record, origin_key, specs, to_bytes, to_example
-from must_tf.storage import LOCK, read_json, replacing, sha256, write_json
+from must_tf.storage import LOCK, replacing, sha256, write_json
 from must_tf.tasks import Task, to_json
 
 _PLAN = ".plan.json"
@@ -41,6 +42,12 @@ class Plan:
     tasks: tuple[Task, ...]
     num_shards: int
     source: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        plain_name(self.name, "a dataset", self.folder)
+        plain_name(self.split, "a split", self.folder)
+        for task in self.tasks:
+            plain_name(task.name, "a task", self.folder)
 
     def shard(self, index: int) -> Path:
         """Returns the path of a shard."""
@@ -70,7 +77,7 @@ def check_folder(folder: Path, arguments: Mapping[str, Any], some: bool = False)
       UserError: names what differs.
     """
     if (folder / _PLAN).exists():
-        before = read_json(folder / _PLAN)
+        before = read_object(folder / _PLAN)
         compared = {key: value for key, value in before.items() if key in arguments or not some}
         found = list(differences(compared, dict(arguments)))
         if found:
@@ -139,7 +146,11 @@ def _sorted(counts: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]
 
 def written(plan: Plan, index: int) -> Shard:
     """Returns what the manifest will say of a shard that is there, in a dataset that is not finished."""
-    return Shard(**read_json(_note(plan.shard(index))))
+    note = _note(plan.shard(index))
+    try:
+        return parse(Shard, read_object(note), note)
+    except UserError as error:
+        raise UserError(f"{error}; delete it, and run the same command again") from None
 
 
 def finish(plan: Plan, teachers: dict[str, dict[str, Any]] | None = None) -> Manifest:

@@ -12,9 +12,9 @@ from must_tf.errors import UserError, differences
 from must_tf.pipeline import check_size
 from must_tf.records import Dataset
 from must_tf.saving import CONFIG
-from must_tf.storage import read_json, write_json
+from must_tf.storage import write_json
 from must_tf.tasks import Task
-from must_tf.training.config import Experiment, from_dict, to_dict
+from must_tf.training.config import Experiment, read_config, to_dict
 from must_tf.training.validation import check_best
 
 
@@ -125,10 +125,7 @@ def claim(workdir: Path, experiment: Experiment, writes: bool = True, seconds: f
         if time.monotonic() > end:
             raise UserError(f"{path}: worker 0 has not written it; give --workdir a folder that all workers share")
         time.sleep(0.1)
-    try:
-        former = from_dict(read_json(path))
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+    former = read_config(path)
     before, now = (json.loads(json.dumps(to_dict(one))) for one in (former, experiment))
     differing = [name for name in now if before.get(name) != now[name]]
     if differing:

@@ -6,15 +6,15 @@ import importlib
 import inspect
 import os
 import runpy
-import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from must_tf import former
 from must_tf.errors import UserError, nearest
 from must_tf.geometry import Size
+from must_tf.parsing import FrozenDict, parse, read_json
 from must_tf.pipeline.augment import Augment
 from must_tf.pipeline.mixing import Mixing
 from must_tf.tasks import Task, from_json, to_json
@@ -178,17 +178,6 @@ class Experiment:
         return tuple(squares) or (self.input_size,)
 
 
-_PARTS: dict[str, Any] = {
-    "trunk": Trunk,
-    "optimizer": Optimizer,
-    "balance": Balance,
-    "combine": Combine,
-    "mixing": Mixing,
-    "augment": Augment,
-    "guard": Guard,
-}
-
-
 def load_config(where: str, overrides: Mapping[str, str] | None = None, scale: float = 1.0) -> Experiment:
     """Runs a config file and returns its experiment.
 
@@ -215,9 +204,9 @@ def load_config(where: str, overrides: Mapping[str, str] | None = None, scale: f
     experiment = module["get_config"](*([argument] if argument else []))
     if not isinstance(experiment, Experiment):
         raise UserError(f"{file}: get_config() returned {type(experiment).__name__}, expected an Experiment")
-    experiment = scaled(experiment, scale)
+    experiment = scaled(from_dict(to_dict(experiment), file), scale)  # what begins can be taken up again
     for key, value in overrides.items():
-        experiment = _override(experiment, key.split("."), value, key)
+        experiment = _override(experiment, key.split("."), value, f"--config.{key}")
     return experiment
 
 
@@ -238,28 +227,26 @@ def to_dict(experiment: Experiment) -> dict[str, Any]:
     return dataclasses.asdict(experiment) | {"tasks": [to_json(task) for task in experiment.tasks]}
 
 
-def from_dict(value: Mapping[str, Any]) -> Experiment:
-    """The inverse of `to_dict`. What is missing, as in the config of an older version, has its default."""
+def from_dict(value: Any, where: str | os.PathLike = "config") -> Experiment:
+    """The inverse of `to_dict`. What is missing, as in the config of an older version, has its default.
+
+    Args:
+      value: JSON values.
+      where: what they are from, for messages.
+
+    Raises:
+      UserError: an unknown field, or a value of another type; see `parse`.
+    """
     value = former.config(value)
-    fields: dict[str, Any] = _tuples(value) | {"tasks": tuple(from_json(task) for task in value["tasks"])}
-    for name in _PARTS.keys() & fields.keys():
-        fields[name] = _make(_PARTS[name], fields[name])
-    return _make(Experiment, fields)
+    if isinstance(value, Mapping) and "tasks" in value:
+        tasks = [from_json(task, where) for task in parse(tuple, value["tasks"], where, "tasks")]
+        value = {**value, "tasks": tasks}
+    return parse(Experiment, value, where)
 
 
-def _make(kind: type, fields: Mapping[str, Any]) -> Any:
-    known = {field.name for field in dataclasses.fields(kind)}
-    for name in fields:
-        if name not in known:
-            raise UserError(f"a config has the unknown field {name!r}; another version of must_tf wrote it")
-    return kind(**fields)
-
-
-def _tuples(value: Any) -> Any:
-    """Makes tuples of the lists that JSON has in their place."""
-    if isinstance(value, Mapping):
-        return {key: _tuples(part) for key, part in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
+def read_config(path: str | os.PathLike) -> Experiment:
+    """Reads a run's `config.json`; see `from_dict`."""
+    return from_dict(read_json(path), path)
 
 
 def _find(path: str) -> Path:
@@ -271,67 +258,49 @@ def _find(path: str) -> Path:
     raise UserError(f"{path}: no such config; {nearest(path, known)}")
 
 
-def _override(node: Any, keys: list[str], text: str, whole: str) -> Any:
-    """Returns `node` with the field at `keys` replaced by what `text` says."""
+def _override(node: Any, keys: Sequence[str], text: str, flag: str) -> Any:
+    """Returns `node` with the field at `keys` replaced by what the text of a flag says."""
     key, *rest = keys
-    if isinstance(node, tuple) and all(isinstance(task, Task) for task in node):
-        names = {task.name: i for i, task in enumerate(node)}
-        if key not in names or not rest:
-            raise UserError(f"--config.{whole}: no task {key!r}; {nearest(key, names)}")
-        changed = _override(node[names[key]], rest, text, whole)
-        return (*node[: names[key]], changed, *node[names[key] + 1 :])
-    types = typing.get_type_hints(type(node)) if dataclasses.is_dataclass(node) else {}
-    fields = {field.name for field in dataclasses.fields(node)} if dataclasses.is_dataclass(node) else set()
-    if key not in fields:
-        raise UserError(f"--config.{whole}: no field {key!r}; {nearest(key, fields)}")
+    kinds = typing.get_type_hints(type(node))
+    known = {field.name for field in dataclasses.fields(node)}
+    if key not in known:
+        raise UserError(f"{flag}: no field {key!r}; {nearest(key, known)}")
     value = getattr(node, key)
-    if not rest:
-        value = _literal(text, whole, types[key])
+    if key == "tasks" and isinstance(node, Experiment):
+        value = _override_task(value, rest, text, flag)
+    elif not rest:
+        value = _read(kinds[key], text, flag)
     elif isinstance(value, Mapping):
-        value = {**value, ".".join(rest): _literal(text, whole, typing.get_args(types[key])[1])}
+        value = FrozenDict({**value, ".".join(rest): _read(typing.get_args(kinds[key])[1], text, flag)})
+    elif dataclasses.is_dataclass(value):
+        value = _override(value, rest, text, flag)
     else:
-        value = _override(value, rest, text, whole)
-    return dataclasses.replace(node, **{key: value})
+        raise UserError(f"{flag}: {key!r} has no fields; give --config.{key}=VALUE")
+    try:
+        return dataclasses.replace(node, **{key: value})
+    except UserError as error:  # a value that does not go with the others
+        raise UserError(f"{flag}: {error}") from None
 
 
-def _literal(text: str, whole: str, wanted: Any) -> Any:
-    """Reads a value of the wanted type; several folders are a list with commas between."""
-    if wanted is str:
+def _override_task(tasks: tuple[Task, ...], keys: Sequence[str], text: str, flag: str) -> tuple[Task, ...]:
+    known = {task.name: task for task in tasks}
+    if not keys or keys[0] not in known:
+        hint = nearest(keys[0], known) if keys else "give --config.tasks.NAME.FIELD=VALUE"
+        raise UserError(f"{flag}: no task {'.'.join(keys)!r}; {hint}")
+    if len(keys) == 1:
+        raise UserError(f"{flag}: {text!r} received; give --config.tasks.{keys[0]}.FIELD=VALUE")
+    changed = _override(known[keys[0]], keys[1:], text, flag)
+    return tuple(changed if task is known[keys[0]] else task for task in tasks)
+
+
+def _read(kind: Any, text: str, flag: str) -> Any:
+    """Reads a value as Python writes it; texts need no quotes, and several of them have commas between."""
+    if kind is str:
         return text
-    if wanted == tuple[str, ...]:
+    if kind == tuple[str, ...]:
         return tuple(text.split(","))
     try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = None
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not _fits(value, wanted):
-        raise UserError(f"--config.{whole}: {text!r} received, expected {_words(wanted)}")
-    return value
-
-
-def _words(wanted: Any) -> str:
-    """Returns how a value of a type is given."""
-    parts = typing.get_args(wanted)
-    if typing.get_origin(wanted) is tuple and isinstance(parts[0], type):
-        count = "" if parts[-1] is ... else f"{len(parts)} "
-        return f"{count}values of type {parts[0].__name__}, with commas between"
-    return f"a value of type {wanted if parts else wanted.__name__}"
-
-
-def _fits(value: Any, wanted: Any) -> bool:
-    """Whether a value is of a type, which may be one as `tuple[float, float]`; an int will do for a float."""
-    base, parts = typing.get_origin(wanted) or wanted, typing.get_args(wanted)
-    if base is tuple:
-        if not isinstance(value, tuple):
-            return False
-        parts = parts[:1] * len(value) if parts[-1] is ... else parts
-        return len(value) == len(parts) and all(map(_fits, value, parts))
-    if base is Mapping:
-        return isinstance(value, dict) and all(_fits(part, parts[1]) for part in value.values())
-    if base is types.UnionType:
-        return any(_fits(value, part) for part in parts)
-    if isinstance(value, bool):
-        return base is bool
-    return isinstance(value, (int, float) if base is float else base)
+        value = {"true": True, "false": False}[text.lower()] if kind is bool else ast.literal_eval(text)
+    except (LookupError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        value = text
+    return parse(kind, value, flag)

@@ -11,7 +11,7 @@ from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectG
 
 from must_tf.errors import UserError
 from must_tf.integrity import check_weights
-from must_tf.saving import STUDENT, parts, read_architecture
+from must_tf.saving import STUDENT, check_student, parts, read_architecture
 from must_tf.student import Student
 from must_tf.trunk import Trunk
 
@@ -96,6 +96,7 @@ def _find_prefix(where: str | os.PathLike) -> str:
         raise UserError(f"{where}: no checkpoint; give its prefix, without .index or .data-00000-of-00001")
     for prefix in (Path(where, STUDENT, "weights"), Path(where, _EXPORTED)):
         if prefix.with_suffix(".index").exists():
+            check_student(where)
             return str(prefix)
     raise UserError(f"{where}: holds no weights of a trunk; export with --formats=savedmodel, or train to the end")
 

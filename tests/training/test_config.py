@@ -4,6 +4,7 @@ import pytest
 import toy
 
 from must_tf.errors import UserError
+from must_tf.parsing import FrozenDict
 from must_tf.pipeline import Augment
 from must_tf.training import Balance, Experiment, Optimizer, load_config
 from must_tf.training.config import from_dict, to_dict
@@ -58,7 +59,9 @@ def test_installed_experiments_are_found_by_name():
         ("augment.scale", "(0.5, 2)", (0.5, 2)),
         ("balance.weights.depth", "2.5", 2.5),
         ("balance.weights.depth", "2", 2.0),
-        ("balance.weights", "{'depth': 3}", {"depth": 3}),
+        ("balance.weights", "{'depth': 3}", FrozenDict(depth=3.0)),
+        ("trunk.sync_norm", "true", True),
+        ("optimizer", "{'name': 'adamw'}", Optimizer("adamw")),
         ("balance.recipes.stuff", "(256, 0.1)", (256, 0.1)),
     ],
 )
@@ -167,6 +170,6 @@ def test_experiment_of_an_older_version_has_the_defaults_of_what_is_new():
     assert from_dict(value) == experiment
     for place in (value, value["optimizer"]):
         place["pace"] = 1
-        with pytest.raises(UserError, match="unknown field 'pace'; another version"):
+        with pytest.raises(UserError, match="pace' is unknown"):
             from_dict(value)
         del place["pace"]

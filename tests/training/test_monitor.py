@@ -3,6 +3,7 @@ import json
 import pytest
 import tensorflow as tf
 
+from must_tf.errors import UserError
 from must_tf.training.monitor import Monitor, read_bad_batches, read_metrics
 
 
@@ -104,3 +105,20 @@ def test_worker_that_does_not_write_leaves_no_file(tmp_path, monkeypatch):
     monitor.record_bad(1, ["a"])
     assert monitor.write(1, {}, {}) == {"loss": 1.0}
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"step": 2, "lo', "line 2: not valid JSON"),
+        ("[1]", r"line 2: \[1\] received; expected names with values"),
+        ('{"loss": 1}', "line 2: step: None received; expected a whole number"),
+        ('{"step": "2"}', "line 2: step: '2' received"),
+    ],
+)
+def test_damaged_line_is_named_by_file_and_number(tmp_path, line, said):
+    (tmp_path / "metrics.jsonl").write_text(f'{{"step": 1}}\n{line}\n{{"step": 3}}\n{{"st')
+    with pytest.raises(UserError, match=rf"metrics\.jsonl: {said}"):
+        read_metrics(tmp_path)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"st')
+    assert read_metrics(tmp_path) == [{"step": 1}]
