@@ -14,13 +14,12 @@ import reprlib
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import yaml
 
 from must_tf.errors import UserError, nearest
 
-T = TypeVar("T")
 Where = str | os.PathLike  # what values are from, for messages: a file or a flag
 
 _MOST_BYTES = 2**26  # of a JSON file: a manifest of ten thousand shards has a tenth of it
@@ -266,7 +265,7 @@ def _checked(value: Any, where: Where, level: int = 0) -> Any:
 # Types
 
 
-def parse(kind: type[T] | Any, value: Any, where: Where, field: str = "") -> T:
+def parse(kind: Any, value: Any, where: Where, field: str = "") -> Any:
     """Returns JSON values as a value of a type.
 
     Types are those of dataclass fields: dataclasses, `str`, `int`, `float`, `bool`, None, `tuple`, `list`, `dict`,
@@ -301,7 +300,7 @@ def parse(kind: type[T] | Any, value: Any, where: Where, field: str = "") -> T:
     if not (_is_one_of(value, parts) if origin is typing.Literal else _is_a(value, kind)):
         quotes = kind is str and isinstance(value, int | float)
         raise _error(where, field, f"{short(value)} received; expected {words(kind)}{': put it in quotes' * quotes}")
-    return typing.cast(T, float(value) if kind is float else value)
+    return float(value) if kind is float else value
 
 
 def _is_one_of(value: Any, known: tuple) -> bool:
