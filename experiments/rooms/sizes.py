@@ -1,8 +1,8 @@
-"""Whether training at several input sizes helps at sizes never seen: python -m must_tf.experiments.rooms.sizes.
+"""Does training at several input sizes help at sizes never seen? python -m must_tf.experiments.rooms.sizes.
 
-The demo's teacher of masks, trained on views of 96 pixels alone, and on views of 64, 96 and 128 pixels, one size a
-batch, with as many steps; both scored on held-out rooms of the same world at five sizes. Prints a table, and writes
-JSON. Rooms are rendered at 128 pixels. Whatever was made before stays: the same command goes on.
+Trains the demo's teacher of masks on views of 96 pixels alone, and on views of 64, 96 and 128 pixels, one size per
+batch, with as many steps. Scores both on held-out rooms of the same world at five sizes. Prints a table, and writes
+JSON. Rooms are rendered at 128 pixels. What was made before stays: the same command goes on where it was.
 """
 
 import dataclasses
@@ -10,13 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from must_tf import storage
+from must_tf.evaluation.statistics import Mean
 from must_tf.experiments.rooms.teacher import get_config
 from must_tf.inference import evaluate
 from must_tf.records import open_dataset
-from must_tf.report.means import Mean
 from must_tf.report.text import text_table
+from must_tf.report.words import words
 from must_tf.sources.rooms.dataset import make_rooms
+from must_tf.storage import write_json
 from must_tf.training import Experiment, load_student, train
 
 TASK = "segmentation"
@@ -37,7 +38,7 @@ def main(out: str = "sizes_benchmark.json", folder: str = "runs/sizes", seeds: s
             for size in SCORED:
                 scores[str(size)].append(evaluate(student, data, (size, size))[TASK]["mIoU"])
     print(text(results))
-    storage.write_json(out, results)
+    write_json(out, results)
     print(f"{out}: the same as JSON")
 
 
@@ -50,7 +51,7 @@ def experiment(folder: str, sizes: tuple[int, ...], seed: int) -> Experiment:
 def text(results: dict[str, Any]) -> str:
     """Returns the table: mIoU in percent, mean and standard error over the seeds, by sizes trained on and scored at."""
     rows = [
-        [name, *(Mean.of(scores[str(size)]).times(100).words() for size in SCORED)] for name, scores in results.items()
+        [name, *(words(Mean.of(scores[str(size)]).times(100)) for size in SCORED)] for name, scores in results.items()
     ]
     return "\n".join(text_table(["trained at", *(f"at {size}" for size in SCORED)], rows, 1))
 

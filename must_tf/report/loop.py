@@ -7,18 +7,20 @@ import shlex
 from collections.abc import Sequence
 
 from must_tf.errors import UserError
+from must_tf.evaluation.lines import Lines, read_lines
+from must_tf.evaluation.table import TransferTable, read_table
 from must_tf.records import Dataset, open_dataset, verify
 from must_tf.report import statistics
 from must_tf.report.conflicts import conflicts_section
 from must_tf.report.curves import curves_section
-from must_tf.report.lines import Lines, lines_text, read_lines
+from must_tf.report.lines import lines_text
 from must_tf.report.lines_section import lines_section
 from must_tf.report.markup import Html, element, join
 from must_tf.report.page import Section, write_page
 from must_tf.report.pictures import picture_table, spread
 from must_tf.report.predictions import predict
 from must_tf.report.text import write_text
-from must_tf.report.transfer import Transfer, read_transfer, transfer_text
+from must_tf.report.transfer import transfer_text
 from must_tf.report.transfer_section import made_by, transfer_section
 
 _PICTURES = 6  # images of a dataset
@@ -53,7 +55,7 @@ def report(
     Raises:
       UserError: nothing to report, or a file that is missing or broken.
     """
-    tables, lines = [read_transfer(path) for path in _jsons(transfer)], [read_lines(path) for path in _jsons(curves)]
+    tables, lines = [read_table(path) for path in _jsons(transfer)], [read_lines(path) for path in _jsons(curves)]
     opened = [open_dataset(folder) for folder in datasets]
     sections = [transfer_section(table, _anchor("transfer", i)) for i, table in enumerate(tables)]
     sections += [lines_section(drawn, _anchor("lines", i)) for i, drawn in enumerate(lines)]
@@ -97,9 +99,10 @@ def _jsons(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _write_text(path: Path, title: str, tables: Sequence[Transfer], lines: Sequence[Lines]) -> None:
-    texts = [*((table.value, transfer_text(table)) for table in tables), *((d.value, lines_text(d)) for d in lines)]
-    write_text(path, title, [(value["title"], value["note"], said, value["command"]) for value, said in texts])
+def _write_text(path: Path, title: str, tables: Sequence[TransferTable], lines: Sequence[Lines]) -> None:
+    parts = [(table.title, table.note, transfer_text(table), table.command) for table in tables]
+    parts += [(drawn.title, drawn.note, lines_text(drawn), drawn.command) for drawn in lines]
+    write_text(path, title, parts)
 
 
 def _anchor(name: str, index: int) -> str:
