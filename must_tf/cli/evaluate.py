@@ -1,6 +1,6 @@
 """Scores the heads of a finished run on a dataset, by the metrics of each task's field. Prints text, writes JSON.
 
-Shares are printed in percent and stored as fractions. Other scores have their unit. ↓: lower is better.
+Shares are printed in percent and stored as fractions; other scores have their unit.
 """
 
 from pathlib import Path
@@ -37,7 +37,7 @@ def main() -> None:
     from must_tf.inference import evaluate
     from must_tf.parsing import read_json
     from must_tf.records import open_dataset
-    from must_tf.report.words import metric_name, score_words
+    from must_tf.report.words import LOWER, metric_name, score_words
     from must_tf.saving import CONFIG, read_input_size
     from must_tf.storage import without_nan, write_json
     from must_tf.training import load_student
@@ -59,11 +59,7 @@ def main() -> None:
     write_json(out, without_nan(result))
     for name, values in scores.items():
         declared = {score.name: score for score in student.tasks[name].scores}
-        print(
-            f"{name}: "
-            + "  ".join(
-                f"{metric_name(declared[metric])} {score_words(value, declared[metric])}"
-                for metric, value in values.items()
-            )
-        )
+        said = [f"{metric_name(declared[key])} {score_words(value, declared[key])}" for key, value in values.items()]
+        print(f"{name}: {'  '.join(said)}")
+    print(f"{LOWER}: lower is better")
     print(f"{out}: the same as JSON")

@@ -56,8 +56,7 @@ class Mean:
 
 def difference(scores: Scores, others: Scores) -> Mean:
     """Returns the mean of score minus other, over the seeds that have both; an empty list has no seed."""
-    pairs = zip(scores, others, strict=bool(scores and others))
-    return Mean.of(None if one is None or other is None else round(one - other, 12) for one, other in pairs)
+    return Mean.of(round(one - other, 12) for one, other in _pairs(scores, others))
 
 
 def relative_gain(scores: Scores, others: Scores, sign: int) -> Mean:
@@ -68,9 +67,14 @@ def relative_gain(scores: Scores, others: Scores, sign: int) -> Mean:
       others: what they are compared with.
       sign: 1 where higher is better, -1 where lower is: a positive gain is always the better one.
     """
-    pairs = zip(scores, others, strict=bool(scores and others))
-    base = abs(Mean.of(None if one is None else other for one, other in pairs).value)
+    base = abs(Mean.of(other for _, other in _pairs(scores, others)).value)
     return difference(scores, others).times(sign * 100 / base if base else math.nan)
+
+
+def _pairs(scores: Scores, others: Scores) -> list[tuple[float, float]]:
+    """Returns the scores of the seeds that have both."""
+    pairs = zip(scores, others, strict=len(scores) > 0 and len(others) > 0)
+    return [(one, other) for one, other in pairs if one is not None and other is not None]
 
 
 def verdict(found: Mean, sign: int = 1) -> str:

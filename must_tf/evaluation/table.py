@@ -234,7 +234,8 @@ def _problems(table: TransferTable) -> Iterator[str]:
     for field in ("reference", "candidate"):
         if getattr(table, field) not in table.inits:
             yield f"{field}: {getattr(table, field)!r} received; expected one of inits, {list(table.inits)}"
-    for field, values in (("seeds", table.seeds), ("tasks", table.tasks)):
+    sweep = {"sweep.learning_rates": table.sweep.learning_rates, "sweep.steps": table.sweep.steps}
+    for field, values in (sweep | {"seeds": table.seeds, "tasks": table.tasks}).items():
         if not values:
             yield f"{field}: none received; expected one or more"
     for i, task in enumerate(table.tasks):

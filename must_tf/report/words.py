@@ -62,11 +62,11 @@ def score_words(value: float, measure: Score) -> str:
 
 
 def words(mean: Mean, sign: bool = False, unit: str = "", digits: int = 1) -> str:
-    """Returns a mean, ± its error where there is one; `sign` marks positive values too."""
+    """Returns a mean, ± its error where there is one, in a unit; `sign` marks positive values too."""
     if not mean.known:
         return ABSENT
-    text = _digits(mean.value, digits, sign) + unit
-    return f"{text} ± {_digits(mean.error, digits)}" if math.isfinite(mean.error) else text
+    error = f" ± {_digits(mean.error, digits)}" if math.isfinite(mean.error) else ""
+    return _digits(mean.value, digits, sign) + error + unit
 
 
 def amount(images: float) -> str:

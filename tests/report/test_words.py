@@ -23,16 +23,15 @@ def test_amounts_have_three_digits():
 
 
 def test_each_score_has_the_unit_of_its_metric():
-    assert [score_words(*one) for one in ((0.847, TOP1), (0.0412, RMSE), (23.46, ANGLE), (0.371, Score("AbsRel", "")))] == [
-        "84.7%", "0.0412 m", "23.5°", "0.371",
-    ]  # fmt: skip
+    scores = ((0.847, TOP1), (0.0412, RMSE), (23.46, ANGLE), (0.371, Score("AbsRel", "")))
+    assert [score_words(*score) for score in scores] == ["84.7%", "0.0412 m", "23.5°", "0.371"]
     assert score_words(math.nan, RMSE) == "–" and score_words(0.0, RMSE) == "0.0 m"
 
 
 def test_scores_of_one_metric_have_as_many_digits_and_differences_their_unit():
     means = [Mean.of([12.3, 12.5]), Mean.of([0.456])]
     form = Format.of(RMSE, means)
-    assert [form.score(mean) for mean in means] == ["12.4 m ± 0.1", "0.5 m"]
+    assert [form.score(mean) for mean in means] == ["12.4 ± 0.1 m", "0.5 m"]
     assert form.difference(Mean.of([-0.25])) == "−0.2 m"
     assert Format.of(TOP1, means).difference(Mean.of([0.087])) == "+8.7 pp"
     assert Format.of(TOP1, means, with_percent=False).difference(Mean.of([0.087])) == "+8.7"
