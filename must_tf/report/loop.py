@@ -1,4 +1,4 @@
-"""The page of the whole loop: transfer, curves, labels, predictions, training, counts."""
+"""The page of `must report`: transfer tables, curves, labels, predictions, training, counts."""
 
 import dataclasses
 import os
@@ -24,7 +24,7 @@ from must_tf.report.transfer import transfer_text
 from must_tf.report.transfer_section import made_by, transfer_section
 
 _PICTURES = 6  # images of a dataset
-_VERIFIED = 5000  # records up to which a dataset is read whole; of larger ones the manifest's counts are told
+_VERIFIED = 5000  # records up to which a dataset is read whole; of larger ones the manifest's counts are shown
 
 Path = str | os.PathLike
 
@@ -39,7 +39,7 @@ def report(
     curves: Sequence[Path] = (),
     text: Path | None = None,
 ) -> None:
-    """Writes the page of the whole loop; a section that nothing was given for is left out.
+    """Writes the page of the whole loop; a section for which nothing was given is left out.
 
     Args:
       out: the HTML file; it needs nothing else, and opens offline.
@@ -126,7 +126,7 @@ def _predictions(workdir: Path, datasets: Sequence[Dataset]) -> Section:
         records = spread(dataset, _PICTURES)
         if records:
             student, predicted = predict(workdir, records)
-            caption = f"One forward pass of the student an image; images of {_name(dataset)}."
+            caption = f"One forward pass of the student per image; images of {_name(dataset)}."
             body = picture_table(predicted, list(student.tasks.values()), caption)
             return Section("predictions", "The student’s predictions", body)
     raise UserError(f"{workdir}: no image for the student to predict on; name a dataset too")
