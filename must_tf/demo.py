@@ -1,15 +1,20 @@
-"""The whole of MuST on the embedded rooms: every stage is a command of its own that a user could type.
+"""Runs all of MuST on the rendered rooms: every stage is a `must` command that a user could type.
 
-Stages run as many at once as there are cores. A killed demo takes up where it was.
+As many stages run at once as there are cores. A killed demo goes on where it was.
 """
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from must_tf import storage
 from must_tf.errors import UserError
+from must_tf.parsing import read_json
 from must_tf.stages import Stage, run_stages
+from must_tf.storage import write_json
+
+if TYPE_CHECKING:
+    from must_tf.evaluation import TransferTable
 
 TEACHERS = ("classification", "detection", "segmentation", "depth")
 DOWNSTREAM = ("classification", "detection", "segmentation_a", "segmentation_b", "depth", "normals")
@@ -49,7 +54,7 @@ def plan(scale: float, seed: int = 0) -> list[Stage]:
     return stages
 
 
-def run(out: str | os.PathLike, scale: float = 1.0, seed: int = 0, processes: int | None = None) -> dict:
+def run(out: str | os.PathLike, scale: float = 1.0, seed: int = 0, processes: int | None = None) -> "TransferTable":
     """Runs the demo, or what is left of it.
 
     Args:
@@ -63,20 +68,20 @@ def run(out: str | os.PathLike, scale: float = 1.0, seed: int = 0, processes: in
     """
     out = Path(out)
     settings = {"scale": scale, "seed": seed}
-    if (out / "demo.json").exists() and storage.read_json(out / "demo.json") != settings:
-        before = storage.read_json(out / "demo.json")
+    before = read_json(out / "demo.json") if (out / "demo.json").exists() else settings
+    if before != settings:
         raise UserError(f"{out}: holds a demo of {before}, now {settings}; give another --out, or delete it")
-    storage.write_json(out / "demo.json", settings)
+    write_json(out / "demo.json", settings)
     stages = plan(scale, seed)
     run_stages(stages, out, processes or os.cpu_count() or 1)
     table = gather(out, scale, seed)
-    storage.write_json(out / "transfer.json", table)
+    write_json(out / "transfer.json", table.to_json())
     return table
 
 
-def gather(out: Path, scale: float, seed: int) -> dict:
+def gather(out: Path, scale: float, seed: int) -> "TransferTable":
     """Puts the scores of all transfers into one table."""
-    from must_tf.evaluation.cells import read_cells, tabulate
+    from must_tf.evaluation import read_cells, tabulate
 
     folders = [_folder(out / "runs", task, part) for task in DOWNSTREAM for part in ("baselines", "must")]
     cells = [cell for folder in folders for cell in read_cells(folder)]

@@ -1,4 +1,4 @@
-"""What a student says of images: labels by its rules, and scores on a dataset."""
+"""Runs a student: labels of one image by its rules for pseudo labels, and metrics over a dataset."""
 
 from typing import Any
 

@@ -122,6 +122,11 @@ def read_object(path: str | os.PathLike) -> dict[str, Any]:
     return load_object(read_text(path), path)
 
 
+def read_jsonl(path: str | os.PathLike) -> list[Any]:
+    """Reads a file with one JSON value per line; errors name the line."""
+    return [load_json(line, f"{path}:{number}") for number, line in enumerate(read_text(path).splitlines(), 1)]
+
+
 def read_yaml(path: str | os.PathLike) -> Any:
     """Reads a YAML or, by its suffix, a JSON file; see `load_yaml` and `load_json`."""
     if str(path).endswith(".json"):

@@ -1,4 +1,4 @@
-"""The paper's tables on rooms: every stage that they need, as commands.
+"""Runs every stage that the paper's tables on rooms need, as commands.
 
     python -m must_tf.experiments.rooms.replication --out=replication
 

@@ -13,13 +13,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from must_tf import storage
+from must_tf.evaluation.statistics import Mean
 from must_tf.experiments.rooms.teacher import get_config
 from must_tf.inference import evaluate
 from must_tf.records import open_dataset
-from must_tf.report.means import Mean
 from must_tf.report.text import text_table
+from must_tf.report.words import words
 from must_tf.sources.rooms.dataset import make_rooms
+from must_tf.storage import write_json
 from must_tf.training import Experiment, load_student, train
 
 TASK = "segmentation"
@@ -40,7 +41,7 @@ def main(out: str = "sizes_benchmark.json", folder: str = "runs/sizes", seeds: s
             for size in SCORED:
                 scores[str(size)].append(evaluate(student, data, (size, size))[TASK]["mIoU"])
     print(text(results))
-    storage.write_json(out, results)
+    write_json(out, results)
     print(f"{out}: the same as JSON")
 
 
@@ -53,7 +54,7 @@ def experiment(folder: str, sizes: tuple[int, ...], seed: int) -> Experiment:
 def text(results: dict[str, Any]) -> str:
     """Returns a table of mIoU in percent (mean ± standard error over seeds), by training sizes and evaluation size."""
     rows = [
-        [name, *(Mean.of(scores[str(size)]).times(100).words() for size in SCORED)] for name, scores in results.items()
+        [name, *(words(Mean.of(scores[str(size)]).times(100)) for size in SCORED)] for name, scores in results.items()
     ]
     return "\n".join(text_table(["trained at", *(f"at {size}" for size in SCORED)], rows, 1))
 

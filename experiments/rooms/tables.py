@@ -1,32 +1,37 @@
-"""The tables and curves of the replication, out of the JSON files of its stages alone.
+"""The tables and curves of the replication, made from the JSON files of its stages alone.
 
     python -m must_tf.experiments.rooms.tables --out=replication --results=experiments/rooms/results/replication
 
-Copies what `replication.py` has made so far (cells of the protocol, scores of teachers and students, minutes) into
---results, and makes there the tables and curves that `must report` draws; without --out it makes them of what is there:
+Gathers what `replication.py` has made so far (cells of the protocol, scores of teachers and students, minutes) into
+--results, and makes there the tables and curves that `must report` draws. Without --out it makes them of what is there:
 
     must report --transfer=results/replication/tables --curves=results/replication/curves --out=report.html \\
-        --workdirs=results/replication/runs/must-0 --text=RESULTS.md \\
+        --workdirs=results/replication/runs/must-0 --text=TABLES.md \\
         --datasets=results/replication/shown/teachers,results/replication/shown/student
 """
 
 import dataclasses
 import itertools
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
-from must_tf import storage
 from must_tf.cli import app
 from must_tf.demo import DOWNSTREAM
-from must_tf.evaluation.cells import Cell, read_cells, tabulate
+from must_tf.evaluation.cells import CELLS, Cell, read_cells, write_cells
+from must_tf.evaluation.lines import Axis, Lines, Panel
+from must_tf.evaluation.table import Cost, TransferTable
+from must_tf.evaluation.tabulation import tabulate
 from must_tf.experiments.rooms import replication
 from must_tf.experiments.rooms.pretraining import BATCH_SIZE, STEPS
+from must_tf.parsing import read_json, read_jsonl
 from must_tf.sources.rooms.dataset import TEACHER_TASKS
 from must_tf.stages import TIMES
+from must_tf.storage import write_bytes, write_json
 
 FLAGS = flags.FlagValues()
 _OUT = flags.DEFINE_string("out", "", "Folder of the stages.", flag_values=FLAGS)
@@ -34,7 +39,8 @@ _RESULTS = flags.DEFINE_string("results", None, "Folder of the JSON files.", fla
 flags.mark_flag_as_required("results", flag_values=FLAGS)
 
 TABLES_IN, CURVES_IN = "tables", "curves"
-_METRICS = {name: task.main_score.name for name, task in TEACHER_TASKS.items()}
+HELD_OUT = "held_out.jsonl"
+SWEEPS = {300: "transfer"} | {count: f"few_{count}" for count in replication.FEW}  # folders, by labeled images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,27 +121,31 @@ TABLES: dict[str, Table] = {
 
 
 def collect(out: Path, results: Path) -> None:
-    """Copies the files of stages: cells to `cells`, `cells_30`, ...; scores to `held_out`; minutes; a run's curves."""
-    for path in sorted(out.glob("*/*/*/*/lr*.json")):
-        kind = path.relative_to(out).parts[0].replace("transfer", "cells").replace("few", "cells")
-        _copy(path, results / kind / path.relative_to(path.parents[2]))
-    for path in sorted(out.glob("held_out/*/*.json")):
-        _copy(path, results / path.relative_to(out))
+    """Gathers the files of stages: cells by sweep, scores on held-out rooms, minutes, the curves of a run.
+
+    What an earlier call gathered stays, unless there is another value for it now.
+    """
+    for folder in SWEEPS.values():
+        workdirs = [path for path in sorted((out / folder).glob("*")) if any(path.glob("*/*/lr*.json"))]
+        cells = [cell for workdir in workdirs for cell in read_cells(workdir)]
+        if cells:
+            known = read_cells(results / folder) if (results / folder / CELLS).exists() else []
+            write_cells(results / folder, [*known, *cells])
+    scores = _held_out(results) | {_judged(value): value for value in map(read_json, out.glob("held_out/*/*.json"))}
+    if scores:
+        lines = [json.dumps(scores[key]) + "\n" for key in sorted(scores)]
+        write_bytes(results / HELD_OUT, "".join(lines).encode())
     for path in [*out.glob("runs/must-0/metrics.jsonl"), *out.glob("runs/must-0/config.json"), *out.glob(TIMES)]:
-        _copy(path, results / path.relative_to(out))
-
-
-def _copy(path: Path, place: Path) -> None:
-    storage.write_bytes(place, path.read_bytes())
+        write_bytes(results / path.relative_to(out), path.read_bytes())
 
 
 def make(results: Path) -> list[Path]:
     """Makes the tables and curves out of the files of a folder; returns them. What has no cell yet is left out."""
-    cells = _read(results / "cells")
-    made = _tables(cells, storage.read_json(results / TIMES) if (results / TIMES).exists() else {})
+    cells = _read(results / SWEEPS[300])
+    made = _tables(cells, read_json(results / TIMES) if (results / TIMES).exists() else {})
     curves = {"unlabeled": _unlabeled(cells), "few": _few(results, cells), "sizes": _sizes(results)}
     return [_write(results / TABLES_IN / f"{name}.json", table) for name, table in made.items()] + [
-        _write(results / CURVES_IN / f"{name}.json", curve) for name, curve in curves.items() if _drawn(curve)
+        _write(results / CURVES_IN / f"{name}.json", curve) for name, curve in curves.items() if curve.drawn
     ]
 
 
@@ -145,16 +155,24 @@ def _read(folder: Path) -> list[Cell]:
     return [cell for cell in read_cells(folder) if (cell.learning_rate, cell.steps) in sweep]
 
 
-def _write(path: Path, value: Any) -> Path:
-    storage.write_json(path, value)
+def _held_out(results: Path) -> dict[tuple[str, str, int], Any]:
+    """Returns what `must evaluate` found on held-out rooms, by task, run and input size."""
+    lines = read_jsonl(results / HELD_OUT) if (results / HELD_OUT).exists() else []
+    return {_judged(value): value for value in lines}
+
+
+def _judged(value: Mapping[str, Any]) -> tuple[str, str, int]:
+    """Returns task, run and input size of a result of `must evaluate` on one task."""
+    (task,) = value["scores"]
+    return task, Path(value["workdir"]).name, value["size"][0]
+
+
+def _write(path: Path, made: TransferTable | Lines) -> Path:
+    write_json(path, made.to_json())
     return path
 
 
-def _drawn(curve: dict[str, Any]) -> bool:
-    return any(panel["lines"] for panel in curve["panels"])
-
-
-def _tables(cells: Sequence[Cell], minutes: dict[str, float]) -> dict[str, Any]:
+def _tables(cells: Sequence[Cell], minutes: Mapping[str, float]) -> dict[str, TransferTable]:
     there = {cell.init for cell in cells}
     made = {}
     for name, table in TABLES.items():
@@ -163,13 +181,9 @@ def _tables(cells: Sequence[Cell], minutes: dict[str, float]) -> dict[str, Any]:
             continue
         groups = [group for group, inits in replication.GROUPS.items() if set(inits) & set(table.inits)]
         words = (table.title, _command(groups[-1]), table.note)
-        cost = {
-            init: {"images": STEPS * BATCH_SIZE, "minutes": minutes[f"{init}-0"]}
-            for init in table.inits
-            if f"{init}-0" in minutes
-        }
-        row = tabulate(cells, table.inits, table.reference, table.candidate, DOWNSTREAM, *words)
-        made[name] = row | {"pretraining": cost}
+        cost = {init: Cost(STEPS * BATCH_SIZE, minutes[f"{init}-0"]) for init in table.inits if f"{init}-0" in minutes}
+        compared = (table.inits, table.reference, table.candidate, DOWNSTREAM)
+        made[name] = tabulate(cells, *compared, *words, pretraining=cost)
     return made
 
 
@@ -177,71 +191,74 @@ def _command(until: str) -> str:
     return f"python -m must_tf.experiments.rooms.replication --out=replication --until={until}"
 
 
-def _unlabeled(cells: Sequence[Cell]) -> dict[str, Any]:
+def _unlabeled(cells: Sequence[Cell]) -> Lines:
     """Table 6 as a curve."""
     counts = (500, 2000, 8000)
     panels = []
     for task in DOWNSTREAM:
         points = [_scores(cells, task, f"pseudo_{count}") for count in counts]
-        panels.append((task, {"pseudo labels alone": points}))
-    return _curve("Transfer by the number of unlabeled images", "unlabeled images", counts, panels, "unlabeled", cells)
+        panels.append(_panel(task, {"pseudo labels alone": points}, cells))
+    return _curve("Transfer by the number of unlabeled images", "unlabeled images", counts, panels, "unlabeled")
 
 
-def _few(results: Path, cells: Sequence[Cell]) -> dict[str, Any]:
+def _few(results: Path, cells: Sequence[Cell]) -> Lines:
     """Transfer by the number of labeled images downstream."""
+    by_count = {
+        count: _read(results / SWEEPS[count]) for count in replication.FEW if (results / SWEEPS[count]).exists()
+    }
     counts = (*replication.FEW, 300)
-    by_count = {300: cells}
-    for count in replication.FEW:
-        folder = results / f"cells_{count}"
-        by_count[count] = _read(folder) if folder.exists() else []
     panels = []
     for task in DOWNSTREAM:
-        lines = {init: [_scores(by_count[n], task, init) for n in counts] for init in replication.GROUPS["must"]}
-        panels.append((task, lines if any(by_count[n] for n in replication.FEW) else {}))
-    return _curve("Transfer by the number of labeled images", "labeled images", counts, panels, "few", cells)
+        lines = {
+            init: [_scores((by_count | {300: cells}).get(count, ()), task, init) for count in counts]
+            for init in replication.GROUPS["must"]
+        }
+        panels.append(_panel(task, lines if by_count else {}, cells))
+    return _curve("Transfer by the number of labeled images", "labeled images", counts, panels, "few")
 
 
-def _sizes(results: Path) -> dict[str, Any]:
+def _sizes(results: Path) -> Lines:
     """Scores of teachers, of their students and of MuST's on the teachers' own tasks, by input size."""
-    panels = []
+    found, panels = _held_out(results), []
     for task in replication.TEACHERS:
-        lines = {}
+        measure, lines = TEACHER_TASKS[task].main_score, {}
         for name, run in replication.judged(task).items():
-            paths = [results / "held_out" / task / f"{run}-{size}.json" for size in replication.VIEW_SIZES]
-            scores = [storage.read_json(path)["scores"][task] if path.exists() else None for path in paths]
-            if any(scores):
-                lines[name] = [[score[_METRICS[task]]] if score else None for score in scores]
-        panels.append((f"{task}, {_METRICS[task]}", lines))
+            values = [found.get((task, f"{run}-0", size)) for size in replication.VIEW_SIZES]
+            lines[name] = [(value["scores"][task][measure.name],) if value else None for value in values]
+        panels.append(Panel(f"{task}, {measure.name}", _known(lines), measure.unit, measure.better))
     title = "On the teachers' own tasks: teacher, its student, MuST; by input size (trained at 96)"
-    return _curve(title, "input size in pixels", replication.VIEW_SIZES, panels, "students", ())
+    return _curve(title, "input size in pixels", replication.VIEW_SIZES, panels, "students")
 
 
-def _scores(cells: Sequence[Cell], task: str, init: str) -> list[float] | None:
-    """Returns the test scores of the seeds at the chosen setting; None where there is no cell."""
+Points = Sequence[tuple[float, ...] | None]
+
+
+def _scores(cells: Sequence[Cell], task: str, init: str) -> tuple[float, ...] | None:
+    """Returns the test scores of the seeds at the chosen setting; None where there is none."""
     if not any((cell.task, cell.init) == (task, init) for cell in cells):
         return None
-    (row,) = tabulate(cells, (init,), init, init, (task,))["tasks"]
-    return [score for score in row["scores"].get(init, ()) if score is not None] or None
+    (row,) = tabulate(cells, (init,), init, init, (task,)).tasks
+    return tuple(score for score in row.of(init) if score is not None) or None
 
 
-def _curve(
-    title: str, x: str, values: Sequence[int], panels: Sequence[Any], until: str, cells: Sequence[Cell]
-) -> dict[str, Any]:
-    metrics = {cell.task: cell.metric for cell in cells}
-    drawn = [
-        {
-            "name": f"{name}, {metrics[name]}" if name in metrics else name,
-            "lines": {init: points for init, points in lines.items() if any(points)},
-        }
-        for name, lines in panels
-    ]
-    log = max(values) / min(values) > 4
-    axis = {"name": x, "values": list(values), "log": log}
-    return {"title": title, "command": _command(until), "note": "", "x": axis, "panels": drawn}
+def _panel(task: str, lines: Mapping[str, Points], cells: Sequence[Cell]) -> Panel:
+    for cell in cells:
+        if cell.task == task:
+            return Panel(f"{task}, {cell.metric}", _known(lines), cell.unit, cell.better)
+    return Panel(task, _known(lines))
+
+
+def _known(lines: Mapping[str, Points]) -> dict[str, tuple[tuple[float, ...] | None, ...]]:
+    return {init: tuple(points) for init, points in lines.items() if any(points)}
+
+
+def _curve(title: str, x: str, values: Sequence[int], panels: Sequence[Panel], until: str) -> Lines:
+    axis = Axis(x, tuple(values), max(values) / min(values) > 4)
+    return Lines(title, _command(until), "", axis, tuple(panels))
 
 
 def main() -> None:
-    """Copies and makes."""
+    """Gathers the files of the stages, and makes tables and curves of them."""
     results = Path(_RESULTS.value)
     if _OUT.value:
         collect(Path(_OUT.value), results)

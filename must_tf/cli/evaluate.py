@@ -1,4 +1,7 @@
-"""Scores the heads of a finished run on a dataset, by the metrics of each task's field; prints text, writes JSON."""
+"""Scores the heads of a finished run on a dataset, by the metrics of each task's field. Prints text, writes JSON.
+
+Shares are printed in percent and stored as fractions; other scores have their unit.
+"""
 
 from pathlib import Path
 
@@ -7,7 +10,7 @@ from absl import flags
 from must_tf.cli import app
 
 FLAGS = flags.FlagValues()
-_WORKDIR = flags.DEFINE_string("workdir", None, "Of a finished run.", flag_values=FLAGS)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.", flag_values=FLAGS)
 _DATA = flags.DEFINE_string(
     "data", None, "Folder of records; the config's `test` or `validation` by default.", flag_values=FLAGS
 )
@@ -30,15 +33,17 @@ def run(argv: list[str]) -> None:
 
 def main() -> None:
     """Scores."""
-    from must_tf import storage
     from must_tf.errors import UserError
     from must_tf.inference import evaluate
+    from must_tf.parsing import read_json
     from must_tf.records import open_dataset
+    from must_tf.report.words import LOWER, metric_name, score_words
     from must_tf.saving import CONFIG, read_input_size
+    from must_tf.storage import without_nan, write_json
     from must_tf.training import load_student
 
     student = load_student(_WORKDIR.value)
-    config = storage.read_json(Path(_WORKDIR.value, CONFIG))
+    config = read_json(Path(_WORKDIR.value, CONFIG))
     data = _DATA.value or config.get("test") or config.get("validation")
     if not data:
         raise UserError("--data: not given, and the config has no `test` or `validation`; expected a folder of records")
@@ -50,8 +55,11 @@ def main() -> None:
     height, width = size[0], size[-1]
     scores = evaluate(student, open_dataset(data), (height, width), _TASKS.value or None, _BATCH.value)
     out = _OUT.value or Path(_WORKDIR.value, "evaluation.json")
-    told = {"workdir": _WORKDIR.value, "data": data, "size": [height, width], "scores": scores}
-    storage.write_json(out, storage.without_nan(told))
-    for task, values in scores.items():
-        print(f"{task}: " + "  ".join(f"{name} {value:.4f}" for name, value in values.items()))
+    result = {"workdir": _WORKDIR.value, "data": data, "size": [height, width], "scores": scores}
+    write_json(out, without_nan(result))
+    for name, values in scores.items():
+        declared = {score.name: score for score in student.tasks[name].scores}
+        said = [f"{metric_name(declared[key])} {score_words(value, declared[key])}" for key, value in values.items()]
+        print(f"{name}: {'  '.join(said)}")
+    print(f"{LOWER}: lower is better")
     print(f"{out}: the same as JSON")

@@ -1,4 +1,4 @@
-"""Verifies a dataset to the last byte, prints what it holds and how far its labels agree, and writes a page.
+"""Verifies a dataset to the last byte, prints what it holds and how well its labels agree, and writes a page.
 
 `must inspect DIR`: the page shows drawn labels, with filters by class and by score, and opens offline. Exit code 1
 where something is wrong with the data.

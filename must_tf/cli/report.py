@@ -1,4 +1,4 @@
-"""Writes one HTML page that opens offline: tables, curves, pictures; the tables as plain text too."""
+"""Writes one HTML page that opens offline: tables, curves, pictures. It also writes the tables as plain text."""
 
 from absl import flags
 
@@ -6,8 +6,10 @@ from must_tf.cli import app
 
 FLAGS = flags.FlagValues()
 _DATASETS = flags.DEFINE_list("datasets", [], "Folders of records to count and draw.", flag_values=FLAGS)
-_WORKDIRS = flags.DEFINE_list("workdirs", [], "Runs whose curves to draw.", flag_values=FLAGS)
-_STUDENT = flags.DEFINE_string("student", None, "Workdir whose predictions to draw.", flag_values=FLAGS)
+_WORKDIRS = flags.DEFINE_list("workdirs", [], "Folders of runs whose curves to draw.", flag_values=FLAGS)
+_STUDENT = flags.DEFINE_string(
+    "student", None, "Folder of a finished run whose predictions to draw.", flag_values=FLAGS
+)
 _TRANSFER = flags.DEFINE_list("transfer", [], "JSONs of transfer tables, or folders of them.", flag_values=FLAGS)
 _CURVES = flags.DEFINE_list("curves", [], "JSONs of scores against a quantity, or folders of them.", flag_values=FLAGS)
 _TEXT = flags.DEFINE_string(

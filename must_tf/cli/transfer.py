@@ -3,8 +3,9 @@
 --init_from=random=,mine=runs/student-{seed},theirs=exports/other : an empty path is a random start, and {seed} becomes
 the seed of the fine-tuning. --config may be given several times, one task each; any field of all of them can be
 changed, as in `must train`. With several --learning_rates or --steps, the first seed tries them all. The setting that
-is best on the config's `validation` set is taken for the other seeds; scores are those on its `test` set. Each
-fine-tuning leaves a JSON in --workdir; a killed command goes on where it was.
+is best on the config's `validation` set is taken for the other seeds; scores are those on its `test` set. Which
+direction of a score is better is declared by its task. Each fine-tuning leaves a JSON file in --workdir; a killed
+command goes on where it was.
 """
 
 import shlex
@@ -16,7 +17,7 @@ from must_tf.cli import app
 FLAGS = flags.FlagValues()
 _CONFIG = flags.DEFINE_multi_string("config", None, "FILE.py or FILE.py:ARGUMENT, with one task.", flag_values=FLAGS)
 _INIT_FROM = flags.DEFINE_list("init_from", None, "NAME=PATH, with commas between.", flag_values=FLAGS)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where the cells and transfer.json are.", flag_values=FLAGS)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the cells and of transfer.json.", flag_values=FLAGS)
 _SEEDS = flags.DEFINE_list("seeds", ["0"], "Seeds, with commas between.", flag_values=FLAGS)
 _RATES = flags.DEFINE_list("learning_rates", [], "To be tried; that of the config by default.", flag_values=FLAGS)
 _STEPS = flags.DEFINE_list("steps", [], "To be tried; those of the config by default.", flag_values=FLAGS)

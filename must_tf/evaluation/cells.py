@@ -1,23 +1,36 @@
-"""Cells of the transfer protocol as JSON files, and the table that is made of them alone.
+"""Cells of the transfer protocol: one fine-tuning each, with its scores, in a JSON file or as a line of cells.jsonl.
 
-A cell is one fine-tuning: a task, an initialization, a learning rate, a number of steps and a seed. It lies in
-`FOLDER/TASK/INIT/lr0.1-steps300-seed0.json`.
+While `must transfer` runs, each cell is a file of its own, `WORKDIR/TASK/INIT/lr0.1-steps300-seed0.json`. It appears
+when it is whole, so a kill loses no finished cell, and several processes can make different tasks of one workdir.
+`write_cells` gathers the cells of a sweep into one file. `read_cells` reads both.
 """
 
 import dataclasses
+import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from must_tf.errors import UserError
-from must_tf.storage import read_json, without_nan, write_json
+from must_tf.parsing import parse, read_json, read_jsonl
+from must_tf.storage import without_nan, write_bytes, write_json
+from must_tf.tasks.metric import Score
+
+CELLS = "cells.jsonl"
+_FILES = "*/*/lr*-steps*-seed*.json"
+_MAKER = "delete it, and make it again with `must transfer`"
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What the protocol sweeps for each initialization."""
+    """What the protocol sweeps for each initialization.
+
+    Attributes:
+      learning_rate: at its peak.
+      steps: of fine-tuning.
+    """
 
     learning_rate: float
     steps: int
@@ -25,24 +38,26 @@ class Setting:
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One fine-tuning and what came of it.
+    """One fine-tuning and its scores.
 
     Attributes:
       task: its name.
-      metric: by which settings are chosen and scores reported; higher is better.
+      metric: the score by which settings are chosen and initializations are compared.
       init: name of the initialization.
       learning_rate: at its peak.
       steps: of fine-tuning.
       seed: of weights, order and augmentation.
-      batch_size: images a step.
-      train_images: how many differ.
-      validation: metrics on the validation set; empty where there is none, or where the training diverged. In the file,
-        null is what is no number.
+      batch_size: images per step.
+      train_images: how many different images there are for training.
+      validation: metrics on the validation set by name; empty where there is no such set, or where the training
+        diverged. In the file, null stands for a value that is no number.
       validation_images: how many.
       test: metrics on the test set; empty where the training diverged.
       test_images: how many.
       minutes: of training and evaluation, on the machine that made the cell; not those before a kill.
       weights: of the initialization, the first 16 hex digits of their SHA-256; empty for a random start.
+      unit: of the metric, see `must_tf.tasks.Score`.
+      better: which direction of the metric is better.
     """
 
     task: str
@@ -59,6 +74,8 @@ class Cell:
     test_images: int
     minutes: float
     weights: str
+    unit: str = "share"  # version 0.1.0 wrote neither this nor `better`
+    better: Literal["higher", "lower"] = "higher"
 
     @property
     def setting(self) -> Setting:
@@ -66,162 +83,80 @@ class Cell:
         return Setting(self.learning_rate, self.steps)
 
     @property
+    def measure(self) -> Score:
+        """What the numbers of its metric mean."""
+        return Score(self.metric, self.unit, self.better)
+
+    @property
     def score(self) -> float | None:
         """The metric on the test set; None where the training diverged, or where it is no number."""
-        return _score(self.test, self.metric)
+        return _finite(self.test.get(self.metric))
 
     def write(self, folder: str | os.PathLike) -> None:
-        """Writes the cell to its place in a folder, whole or not at all."""
+        """Writes the cell to its place in a workdir, whole or not at all."""
         path = cell_path(folder, self.task, self.init, self.setting, self.seed)
         write_json(path, without_nan(dataclasses.asdict(self)))
 
 
 def cell_path(folder: str | os.PathLike, task: str, init: str, setting: Setting, seed: int) -> Path:
-    """Returns where a cell is."""
+    """Returns the path of a cell in a workdir."""
     return Path(folder, task, init, f"lr{setting.learning_rate:g}-steps{setting.steps}-seed{seed}.json")
 
 
 def read_cell(path: str | os.PathLike) -> Cell:
-    """Reads a cell; a file that is none is a `UserError`."""
-    value = read_json(path)
-    fields = {field.name for field in dataclasses.fields(Cell)}
-    if not isinstance(value, dict) or set(value) != fields:
-        raise UserError(f"{path}: no cell of `must transfer`; delete it, and run the command again")
-    return Cell(**value)
+    """Reads the file of a cell; a file that holds no cell is a `UserError`."""
+    return _parse(read_json(path), path)
 
 
 def read_cells(folder: str | os.PathLike) -> list[Cell]:
-    """Reads all cells of a folder, in the order of their paths; a `UserError` where there is none."""
-    paths = sorted(Path(folder).glob("*/*/lr*-steps*-seed*.json"))
-    if not paths:
+    """Reads all cells of a workdir or of a folder with a cells.jsonl, in the order of tasks, initializations, settings.
+
+    Raises:
+      UserError: there is no cell, or something that is no cell.
+    """
+    gathered, files = Path(folder, CELLS), Path(folder).glob(_FILES)
+    lines = read_jsonl(gathered) if gathered.exists() else []
+    cells = [_parse(value, f"{gathered}:{number}") for number, value in enumerate(lines, 1)] + [*map(read_cell, files)]
+    if not cells:
         raise UserError(f"{folder}: holds no cells; make them with `must transfer --workdir={folder}`")
-    return [read_cell(path) for path in paths]
+    return _ordered(cells)
+
+
+def write_cells(folder: str | os.PathLike, cells: Iterable[Cell]) -> Path:
+    """Writes a folder's cells.jsonl, one cell per line, in order; whole or not at all. Returns its path."""
+    path = Path(folder, CELLS)
+    lines = [json.dumps(without_nan(dataclasses.asdict(cell))) + "\n" for cell in _ordered(cells)]
+    write_bytes(path, "".join(lines).encode())
+    return path
 
 
 def choose(cells: Sequence[Cell]) -> Setting:
-    """Returns the setting with the highest score on validation, of the sweep of one task and initialization.
+    """Returns the setting with the best score on validation, of the sweep of one task and initialization.
 
     Of equal ones it is the one with fewer steps, then with the lower learning rate; one that diverged comes last. A
     sweep of one setting needs no validation set.
     """
     ranked = sorted(cells, key=lambda cell: (cell.steps, cell.learning_rate))
-    if len(ranked) == 1:
-        return ranked[0].setting
 
-    def score(cell: Cell) -> float:
-        value = _score(cell.validation, cell.metric)
-        return -math.inf if value is None else value
+    def goodness(cell: Cell) -> float:
+        value = _finite(cell.validation.get(cell.metric))
+        return -math.inf if value is None else cell.measure.sign * value
 
-    return max(ranked, key=score).setting
+    return max(ranked, key=goodness).setting
 
 
-def _score(metrics: Mapping[str, float | None], name: str) -> float | None:
-    value = metrics.get(name)
+def _ordered(cells: Iterable[Cell]) -> list[Cell]:
+    """Returns the cells in order; of several of one name, the last one."""
+    by_name = {(c.task, c.init, c.learning_rate, c.steps, c.seed): c for c in cells}
+    return [by_name[name] for name in sorted(by_name)]
+
+
+def _parse(value: object, where: str | os.PathLike) -> Cell:
+    try:
+        return parse(Cell, value, where)
+    except UserError as error:
+        raise UserError(f"{error}; {_MAKER}") from None
+
+
+def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
-
-
-def tabulate(
-    cells: Iterable[Cell],
-    inits: Sequence[str],
-    reference: str,
-    candidate: str,
-    tasks: Sequence[str] = (),
-    title: str = "Transfer",
-    command: str = "",
-    note: str = "",
-    swept: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Makes the table of some initializations; what is not there yet is left out, and so is an unfinished sweep.
-
-    Args:
-      cells: of any tasks and initializations; all those of a task say what its sweep is.
-      inits: the columns, in order.
-      reference: the initialization that others are compared with.
-      candidate: the initialization that the table is about.
-      tasks: the rows, in order; all in the order of the cells where empty.
-      title: of the table.
-      command: that made the cells.
-      note: what a reader should know.
-      swept: the table of the sweep, where it was made elsewhere: the setting of each task and initialization is the one
-        that was chosen there, and the cells are of no sweep.
-
-    Returns:
-      {"title", "command", "note", "reference", "candidate", "inits", "seeds", "sweep": {"learning_rates", "steps"},
-      "tasks": [...]}. A task is {"name", "metric", "settings" (how many were tried), "batch_size", "train_images",
-      "validation_images", "test_images", "scores": {init: [score or None, a seed each]}, "chosen": {init: setting},
-      "cost": {init: {"images", "minutes"}}}; the cost is that of the whole sweep and of all seeds.
-
-    Raises:
-      UserError: not one cell is there, or an initialization is not among `inits`.
-    """
-    if not {reference, candidate} <= set(inits):
-        raise UserError(f"table {title!r}: reference {reference!r} or candidate {candidate!r} is not in {list(inits)}")
-    cells = list(cells)
-    wanted = [cell for cell in cells if cell.init in inits and cell.task in (tasks or (cell.task,))]
-    if not wanted:
-        raise UserError(f"table {title!r}: no cell of {', '.join(inits)} is there; run `must transfer` first")
-    names = list(tasks or dict.fromkeys(cell.task for cell in wanted))
-    seeds = _seeds(wanted)
-    before = {row["name"]: row for row in swept["tasks"]} if swept else {}
-    rows = [_row([c for c in cells if c.task == name], inits, seeds, before.get(name)) for name in names]
-    return {
-        "title": title,
-        "command": command,
-        "note": note,
-        "reference": reference,
-        "candidate": candidate,
-        "inits": list(inits),
-        "seeds": seeds,
-        "sweep": swept["sweep"]
-        if swept
-        else {
-            "learning_rates": sorted({cell.learning_rate for cell in wanted}),
-            "steps": sorted({cell.steps for cell in wanted}),
-        },
-        "tasks": [row for row in rows if row],
-    }
-
-
-def _seeds(cells: Sequence[Cell]) -> list[int]:
-    """Returns the seeds, the one of the sweep first: that with the most settings, of several the lowest."""
-    seeds = sorted({cell.seed for cell in cells})
-    swept = max(seeds, key=lambda seed: len({cell.setting for cell in cells if cell.seed == seed}))
-    return [swept, *(seed for seed in seeds if seed != swept)]
-
-
-def _row(
-    cells: Sequence[Cell], inits: Sequence[str], seeds: Sequence[int], before: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """Returns a task's row, with the settings of the row `before`, if any; nothing where the task has no cell."""
-    if not any(cell.init in inits for cell in cells):
-        return {}
-    first, scores, chosen, cost = cells[0], {}, {}, {}
-    first_seed = _seeds(cells)[0]
-    swept = {cell.setting for cell in cells if cell.seed == first_seed}
-    for init in inits:
-        own = [cell for cell in cells if cell.init == init]
-        sweep = [cell for cell in own if cell.seed == first_seed]
-        if before and init in before["chosen"]:
-            setting = Setting(**before["chosen"][init])
-            own = [cell for cell in own if cell.setting == setting]
-        elif not before and {cell.setting for cell in sweep} == swept:
-            setting = choose(sweep)
-        else:
-            continue  # what would be chosen is not known yet
-        by_seed = {cell.seed: cell.score for cell in own if cell.setting == setting}
-        scores[init] = [by_seed.get(seed) for seed in seeds]
-        chosen[init] = dataclasses.asdict(setting)
-        cost[init] = {
-            "images": sum(cell.steps * cell.batch_size for cell in own),
-            "minutes": round(sum(cell.minutes for cell in own), 2),
-        }
-    names = ("batch_size", "train_images", "validation_images", "test_images")
-    return {
-        "name": first.task,
-        "metric": first.metric,
-        "settings": before["settings"] if before else len(swept),
-        **{name: getattr(first, name) for name in names},
-        "scores": scores,
-        "chosen": chosen,
-        "cost": cost,
-    }

@@ -1,27 +1,29 @@
-"""The transfer protocol: downstream tasks, several initializations, the same sweep and the same budget for each.
+"""The transfer protocol: fine-tunes tasks from several initializations, with the same sweep and budget for each.
 
-End-to-end fine-tuning. With the first seed all settings of the sweep are tried; the one with the best score on the
-validation set is taken for the other seeds too; scores on the test set are reported. Every fine-tuning is a cell with a
-JSON of its own: a killed command takes up where it was, and cells that are there are not made again.
+Fine-tuning is end to end. With the first seed all settings of the sweep are tried. The one with the best score on the
+validation set is taken for the other seeds too. Scores on the test set are reported. Every fine-tuning is a cell with a
+JSON file of its own: a killed command goes on where it was, and cells that are there are not made again.
 """
 
 import dataclasses
 import functools
 import hashlib
-import itertools
 import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from must_tf.errors import Diverged, UserError
-from must_tf.evaluation.cells import Cell, Setting, cell_path, choose, read_cell, read_cells, tabulate
+from must_tf.evaluation.cells import Cell, Setting, cell_path, choose, read_cell, read_cells
+from must_tf.evaluation.table import Sweep, TransferTable
+from must_tf.evaluation.tabulation import tabulate
 from must_tf.inference import evaluate
+from must_tf.parsing import plain_name, read_json
 from must_tf.records import Dataset, open_dataset
-from must_tf.storage import locked, read_json, sha256, write_json
+from must_tf.storage import locked, sha256, write_json
 from must_tf.student import Student
+from must_tf.tasks import Score
 from must_tf.training import Experiment, Trainer, read_architecture
 from must_tf.training.checks import check_data, claim, fingerprints
 from must_tf.training.config import with_steps
@@ -30,24 +32,6 @@ from must_tf.training.initial import check_trunk, is_checkpoint, weights_prefix
 FILE = "transfer.json"
 DATA = "data.json"  # what the records of a task were when its first cell was made
 SEED = "{seed}"  # in the path of an initialization, it becomes the cell's
-
-
-@dataclasses.dataclass(frozen=True)
-class Sweep:
-    """What is tried for each initialization: every learning rate with every number of steps.
-
-    Attributes:
-      learning_rates: at their peak; that of the experiment alone where empty.
-      steps: numbers of steps, the warm-up in proportion; that of the experiment alone where empty.
-    """
-
-    learning_rates: tuple[float, ...] = ()
-    steps: tuple[int, ...] = ()
-
-    def settings(self, experiment: Experiment) -> list[Setting]:
-        """Returns the sweep's settings, in order."""
-        rates = self.learning_rates or (experiment.optimizer.learning_rate,)
-        return [Setting(*pair) for pair in itertools.product(rates, self.steps or (experiment.steps,))]
 
 
 def transfer(
@@ -59,15 +43,15 @@ def transfer(
     reference: str = "",
     command: str = "",
     settings_of: str | os.PathLike | None = None,
-) -> dict[str, Any]:
+) -> TransferTable:
     """Fine-tunes each task from each initialization, and compares their scores.
 
     Args:
-      experiments: one a task, with a `test` set to report on and, for a sweep, a `validation` set to choose on; their
+      experiments: one per task, with a `test` set to report on and, for a sweep, a `validation` set to choose on; their
         trunk is replaced by that of the initializations.
       inits: by name, an export, a finished workdir or a Model Garden checkpoint; an empty string is a random start.
         `{seed}` in a path becomes the seed of the cell: pre-training repeated too.
-      workdir: gets a JSON a cell (see `cells`) and, after each task, `transfer.json`, the table of those so far.
+      workdir: gets one JSON file per cell (see `cells`) and, after each task, `transfer.json`, the table so far.
       seeds: of weights, order and augmentation; the first one's cells are swept.
       sweep: what is tried.
       reference: the initialization that the others are compared with; the first one where empty.
@@ -76,8 +60,8 @@ def transfer(
         setting that was chosen for it there, as for final figures on training and validation set together.
 
     Returns:
-      The table of these initializations (see `cells.tabulate`), with all tasks that the workdir has cells of; the last
-      initialization is its candidate.
+      The table of these initializations, with all tasks that the workdir has cells of; the last initialization is its
+      candidate.
 
     Raises:
       UserError: what is asked for cannot be run, or another process is at work on the task in this workdir.
@@ -87,11 +71,10 @@ def transfer(
     names = [experiment.tasks[0].name for experiment in experiments]
     swept = _swept(settings_of, names, inits, reference) if settings_of else None
     asked = {
-        (name, init): _chosen(swept, name, init) if swept else sweep.settings(experiment)
+        (name, init): _chosen(swept, name, init) if swept else _settings(sweep, experiment)
         for name, experiment in zip(names, experiments, strict=True)
         for init in inits
     }
-    table: dict[str, Any] = {}
     protocols = [_Protocol(experiment, inits, workdir, seeds) for experiment in experiments]
     for name, protocol in zip(names, protocols, strict=True):
         protocol.run({init: asked[name, init] for init in inits}, seeds)
@@ -101,12 +84,12 @@ def transfer(
             if cell.task not in names or (cell.setting in asked.get((cell.task, cell.init), ()) and cell.seed in seeds)
         ]
         table = tabulate(cells, list(inits), reference, list(inits)[-1], command=command, swept=swept)
-        write_json(workdir / FILE, table)
+        write_json(workdir / FILE, table.to_json())
     return table
 
 
 class _Protocol:
-    """One task's cells."""
+    """Makes the cells of one task."""
 
     def __init__(self, experiment: Experiment, inits: Mapping[str, str], workdir: Path, seeds: Sequence[int]):
         (self.task,) = experiment.tasks
@@ -127,7 +110,7 @@ class _Protocol:
         self.data = fingerprints([*train, self.test, *([self.validation] if self.validation else [])])
 
     def run(self, settings: Mapping[str, Sequence[Setting]], seeds: Sequence[int]) -> None:
-        """Makes the cells that are not there, of each initialization those of its settings."""
+        """Makes the cells that are not there yet, for each initialization those of its settings."""
         folder = self.workdir / self.task.name
         with locked(folder):
             claim(folder, self.experiment)
@@ -145,7 +128,7 @@ class _Protocol:
                     self._make(inits, setting, seed)
 
     def _make(self, inits: Iterable[str], setting: Setting, seed: int) -> None:
-        """Makes the cells of one setting and seed, one traced step for all initializations."""
+        """Makes the cells of one setting and seed; all initializations share one traced step."""
         inits = list(inits)
         todo = [init for init in inits if not self._is_there(init, setting, seed)]
         for init in set(inits) - set(todo):  # a kill after the cell was written leaves its run
@@ -169,6 +152,8 @@ class _Protocol:
                 **dataclasses.asdict(setting),
                 task=self.task.name,
                 metric=self.task.main_score.name,
+                unit=self.task.main_score.unit,
+                better=self.task.main_score.better,
                 init=init,
                 seed=seed,
                 batch_size=experiment.batch_size,
@@ -197,22 +182,28 @@ class _Protocol:
         return self._path(init, setting, seed).with_suffix("")
 
     def _is_there(self, init: str, setting: Setting, seed: int) -> bool:
-        """Whether a cell is there; one that other weights made is refused."""
+        """Returns whether a cell is there; one that other weights or another metric made is refused."""
         path, place = self._path(init, setting, seed), self._place(init, seed)
-        if path.exists() and read_cell(path).weights != self.fingerprint(place):
+        if not path.exists():
+            return False
+        cell = read_cell(path)
+        if cell.weights != self.fingerprint(place):
             raise UserError(
                 f"{path}: was made from other weights than those of {place or 'a random start'}; give the "
                 f"initialization another name than {init!r}, or delete {path.parent}"
             )
-        return path.exists()
+        if cell.measure != self.task.main_score:
+            raise UserError(
+                f"{path}: its metric is {_said(cell.measure)}, that of the task is {_said(self.task.main_score)}; "
+                f"delete {path.parent.parent}, and run the command again"
+            )
+        return True
 
 
-def _swept(
-    workdir: str | os.PathLike, names: Sequence[str], inits: Mapping[str, str], reference: str
-) -> dict[str, Any]:
+def _swept(workdir: str | os.PathLike, names: Sequence[str], inits: Mapping[str, str], reference: str) -> TransferTable:
     """Returns the table of an earlier transfer, in which each of these tasks has a setting for each initialization."""
     table = tabulate(read_cells(workdir), list(inits), reference, reference)
-    chosen = {row["name"]: row["chosen"] for row in table["tasks"]}
+    chosen = {row.name: row.chosen for row in table.tasks}
     for name in names:
         for init in inits:
             if init not in chosen.get(name, {}):
@@ -220,13 +211,20 @@ def _swept(
     return table
 
 
-def _chosen(swept: Mapping[str, Any], name: str, init: str) -> list[Setting]:
-    (row,) = [row for row in swept["tasks"] if row["name"] == name]
-    return [Setting(**row["chosen"][init])]
+def _chosen(swept: TransferTable, name: str, init: str) -> list[Setting]:
+    return [row.chosen[init] for row in swept.tasks if row.name == name]
+
+
+def _settings(sweep: Sweep, experiment: Experiment) -> list[Setting]:
+    return sweep.settings(experiment.optimizer.learning_rate, experiment.steps)
+
+
+def _said(score: Score) -> str:
+    return f"{score.name} ({score.unit or 'no unit'}, {score.better} is better)"
 
 
 def _fingerprint(place: str) -> str:
-    """Returns the first hex digits of the SHA-256 of an initialization's weights; nothing of a random start."""
+    """Returns the first hex digits of the SHA-256 of an initialization's weights; empty for a random start."""
     if not place:
         return ""
     prefix = Path(weights_prefix(place))
@@ -243,16 +241,15 @@ def _check(
     if reference not in inits:
         raise UserError(f"transfer: reference {reference!r} received, expected one of {sorted(inits)}")
     for init in inits:
-        if not init or init != Path(init).name:
-            raise UserError(f"transfer: {init!r} cannot be the name of an initialization; it becomes that of a folder")
-    names = [task.name for experiment in experiments for task in experiment.tasks]
+        plain_name(init, "an initialization", "transfer")
+    names = [plain_name(task.name, "a task", "transfer") for experiment in experiments for task in experiment.tasks]
     if any(len(experiment.tasks) != 1 for experiment in experiments) or len(set(names)) < len(names) or not names:
-        raise UserError(f"transfer: one task a config expected, each once; received {', '.join(names) or 'none'}")
+        raise UserError(f"transfer: {', '.join(names) or 'no task'} received; expected one task per config, each once")
     for experiment in experiments:
         name = experiment.tasks[0].name
         if not experiment.test:
             raise UserError(f"transfer: {name} has no `test` set; give one as --config.test=FOLDER")
-        if len(sweep.settings(experiment)) > 1 and experiment.validation in ("", experiment.test):
+        if len(_settings(sweep, experiment)) > 1 and experiment.validation in ("", experiment.test):
             raise UserError(
                 f"transfer: {name} needs a `validation` set to choose a setting on, and not the test set; give one as "
                 "--config.validation=FOLDER"

@@ -1,4 +1,4 @@
-"""Static HTML pages from JSON and drawn labels."""
+"""Draws static HTML pages and plain text from typed tables, JSON and drawn labels; computes nothing."""
 
 from must_tf.report.dataset import inspect, summary
 from must_tf.report.loop import report

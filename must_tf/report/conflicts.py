@@ -1,4 +1,4 @@
-"""Whether the tasks of a run agree: cosines between their gradients of the trunk, and their shares of it."""
+"""Whether the tasks of a run agree: cosines between their gradients in the trunk, and their shares of its gradient."""
 
 import math
 import os
@@ -101,7 +101,7 @@ def _verdict(means: Mapping[Pair, float]) -> str:
 
 
 def _pair_charts(entries: Entries, means: Mapping[Pair, float]) -> Html | None:
-    """Returns a chart a pair on one scale, the lowest mean first; none of pairs that were hardly measured."""
+    """Returns one chart per pair on one scale, the lowest mean first; pairs that were hardly measured have none."""
     points = {pair: _over_steps(entries, pair) for pair in sorted(means, key=lambda pair: (_last(means[pair]), pair))}
     shown = [(pair, *found) for pair, found in points.items() if len(found[0]) >= _FEW][:_MOST]
     if not shown:
@@ -124,13 +124,13 @@ def _share_charts(entries: Entries, tasks: Sequence[str]) -> Html | None:
 
 
 def _over_steps(entries: Entries, pair: Pair) -> tuple[list[float], list[float]]:
-    """Returns the steps and cosines of a pair, less those of batches where a task had no gradient and so no angle."""
+    """Returns the steps and cosines of a pair, without those where a task had no gradient and so no angle."""
     met = [entry for entry in entries if all(entry.get(f"share/{task}") != 0 for task in pair)]
     return series(met, _cosine(pair))
 
 
 def _pairs(workdir: Path, entries: Entries) -> list[Pair]:
-    """Returns the pairs of tasks between which cosines are told."""
+    """Returns the pairs of tasks that have cosines."""
     pairs = []
     for name in dict.fromkeys(name for entry in entries for name in entry if name.split("/")[0] == "cosine"):
         _, *pair = name.split("/")

@@ -1,4 +1,4 @@
-"""Training curves: small charts of the losses, of what evaluation on the way found, and of weights that are learned."""
+"""Training curves: small charts of the losses, of the scores on the validation set, and of learned weights."""
 
 import contextlib
 import math
@@ -9,9 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from must_tf.errors import UserError
+from must_tf.parsing import read_json
 from must_tf.report.markup import Html, element, join
 from must_tf.report.page import Section
 from must_tf.report.scale import label, log_ticks, ticks
+from must_tf.report.words import LOWER
+from must_tf.saving import CONFIG
+from must_tf.tasks import Score, from_json
 from must_tf.training.monitor import BAD, FILE, read_bad_batches, read_metrics
 
 _WIDTH, _HEIGHT = 300, 170
@@ -115,17 +119,17 @@ def charts(figures: Iterable[Html]) -> Html:
 
 
 def _run(workdir: Path) -> Html:
-    entries = read_run(workdir)
+    entries, measures = read_run(workdir), _measures(workdir)
     names = dict.fromkeys(["loss", *(name for entry in entries for name in entry)])
     drawn: dict[str, list[Html]] = {}
     for name in names:
         group, _, rest = name.partition("/")
         steps, values = series(entries, name)
-        if steps and group in _TITLES and (rest or group == "loss"):
-            # Scores keep an even axis, which is what they are compared on.
-            bounds = (min(values), max(values)) if group == "validation" else None
+        if steps and group == "validation" and rest:
+            drawn.setdefault(group, []).append(_score_curve(rest, steps, values, measures.get(rest)))
+        elif steps and group in _TITLES and (rest or group == "loss"):
             title = name if group == "loss" else rest.replace("/", " ")
-            drawn.setdefault(group, []).append(curve(title, steps, values, bounds))
+            drawn.setdefault(group, []).append(curve(title, steps, values))
     if "loss" not in drawn:
         raise UserError(f"{workdir / FILE}: no loss in it; train with `must train --workdir={workdir}` first")
     last = f"{entries[-1]['step']:,.0f} steps; the number beside a name is the last value."
@@ -135,6 +139,24 @@ def _run(workdir: Path) -> Html:
         _setbacks(workdir, entries),
         [join(_heading(_TITLES[group]), charts(drawn[group])) for group in _TITLES if group in drawn],
     )
+
+
+def _measures(workdir: Path) -> dict[str, Score]:
+    """Returns what the tasks of a run's config declare of their scores, by `TASK/METRIC`; nothing without a config."""
+    config = read_json(workdir / CONFIG) if (workdir / CONFIG).exists() else {}
+    tasks = [from_json(task, workdir / CONFIG) for task in config.get("tasks", ())] if isinstance(config, dict) else []
+    return {f"{task.name}/{score.name}": score for task in tasks for score in task.scores}
+
+
+def _score_curve(name: str, steps: Sequence[float], values: Sequence[float], measure: Score | None) -> Html:
+    """Returns the chart of a score `TASK/METRIC` in the unit that its task declares; it says where lower is better."""
+    title = name.replace("/", " ")
+    if measure and measure.unit:
+        title += f", {'%' if measure.unit == 'share' else measure.unit}"
+    if measure and measure.better == "lower":
+        title += f" {LOWER} lower is better"
+    values = [100 * value for value in values] if measure and measure.unit == "share" else values
+    return curve(title, steps, values, (min(values), max(values)))  # an even axis, on which scores are compared
 
 
 def _setbacks(workdir: Path, entries: Sequence[Mapping[str, float]]) -> Html | None:

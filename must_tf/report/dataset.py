@@ -61,7 +61,7 @@ def inspect(
 def write_dataset_page(
     out: str | os.PathLike, dataset: Dataset, findings: Findings, grades: Sequence[Grade], gallery: Gallery
 ) -> None:
-    """Writes the page of a dataset: what it is, what is wrong with it, its labels drawn, counted and graded."""
+    """Writes the page of a dataset: its problems, its labels drawn, counted and graded."""
     manifest = dataset.manifest
     lead = join(
         element("p", "A dataset of images with labels of ", _names(dataset), ".", class_="lead"),
@@ -110,7 +110,7 @@ def _task_lines(task: Task, findings: Findings) -> list[str]:
     by = ", ".join(f"{count:,} by {origin}" for origin, count in origins.items())
     size = findings.label_bytes[task.name] / labels
     share = labels / max(findings.records, 1)
-    lines = [f"  {task.name} ({task.kind}): {by}; {share:.1%} of records; {size:,.0f} bytes a label"]
+    lines = [f"  {task.name} ({task.kind}): {by}; {share:.1%} of records; {size:,.0f} bytes per label"]
     sums = findings.statistics[task.name]
     names, words = statistics.class_sums(task, sums, labels)
     if names:
@@ -119,7 +119,7 @@ def _task_lines(task: Task, findings: Findings) -> list[str]:
         lines.append("    classes: " + ", ".join(f"{name} {value}" for name, value in shown) + more)
     means = [f"{name} {value / labels:.3g}" for name, value in sums.items() if name not in names]
     if means:
-        lines.append("    an image: " + ", ".join(means))
+        lines.append("    per image: " + ", ".join(means))
     lines += [f"    {quantity}: {_shares(counts)}" for quantity, counts in findings.histograms[task.name].items()]
     return lines
 

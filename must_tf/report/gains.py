@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from must_tf.evaluation.statistics import Mean
 from must_tf.report.markup import Html, element
-from must_tf.report.means import Mean
 from must_tf.report.scale import label, ticks
+from must_tf.report.words import words
 
 _ROW, _FOOT = 24, 16
 _NAME = 3, 11  # least and most width of the names, in units of their size
@@ -12,13 +13,13 @@ _CLOSE = 0.2  # of the axis's length: marks as close as that to one with a label
 
 
 def gain_chart(tasks: Sequence[str], gains: Mapping[str, Sequence[Mean]], accent: str) -> Html:
-    """Returns a panel of bars a task, all on one scale: in it a bar an initialization, with its number beside it.
+    """Returns one panel per task, all on one scale, with one bar per initialization and its number beside it.
 
-    Widths are shares of the panel's and heights are pixels, so that the text keeps its size in any window.
+    Widths are shares of the panel's width and heights are pixels, so that the text keeps its size in any window.
 
     Args:
       tasks: names of the panels.
-      gains: {initialization: percent of each task}; one that is not known has no bar.
+      gains: {initialization: gain of each task in percent, positive where better}; an unknown one has no bar.
       accent: the initialization whose bars stand out.
     """
     known = [gain for row in gains.values() for gain in row if gain.known]
@@ -37,14 +38,14 @@ def gain_chart(tasks: Sequence[str], gains: Mapping[str, Sequence[Mean]], accent
 
 
 def _row(task: str, init: str, gain: Mean, marks: Sequence[float], x: Callable[[float], str], accent: bool) -> Html:
-    words = gain.words(sign=True, unit="%")
+    said = words(gain, sign=True, unit="%")
     grid = [_vertical(x(mark), _ROW, "zero" if mark == 0 else "grid") for mark in marks]
     middle = _ROW / 2
     drawn = []
     if gain.known:
         low, high = sorted((gain.value, 0.0))
         wide = float(x(high)[:-1]) - float(x(low)[:-1])
-        title = element("title", f"{task}, {init}: {words}")
+        title = element("title", f"{task}, {init}: {said}")
         drawn.append(
             element(
                 "rect",
@@ -62,10 +63,10 @@ def _row(task: str, init: str, gain: Mean, marks: Sequence[float], x: Callable[[
             element("line", x1=x(end), x2=x(end), y1=middle - 3, y2=middle + 3, class_="whisker")
             for end in (gain.low, gain.high)
         ]
-    chart = element("svg", grid, drawn, width="100%", height=_ROW, role="img", aria_label=f"{task}, {init}: {words}")
+    chart = element("svg", grid, drawn, width="100%", height=_ROW, role="img", aria_label=f"{task}, {init}: {said}")
     breakable = init.replace("_", "_\u200b")
     name = element("span", element("b" if accent else "span", breakable), class_="init")
-    return element("div", name, chart, element("span", words, class_="gain"), class_="row")
+    return element("div", name, chart, element("span", said, class_="gain"), class_="row")
 
 
 def _foot(marks: Sequence[float], x: Callable[[float], str]) -> Html:

@@ -1,12 +1,13 @@
-"""Scores against a quantity on the page: small charts side by side, a line an initialization."""
+"""Scores against a quantity on the page: small charts side by side, one line per initialization."""
 
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 
-from must_tf.report.lines import Lines, Panel
+from must_tf.evaluation.lines import Lines, Panel
+from must_tf.evaluation.statistics import Mean
+from must_tf.report.lines import all_shares, panel_format, panel_name, x_words
 from must_tf.report.markup import Html, element, join
-from must_tf.report.means import Mean
 from must_tf.report.page import Section, number, table
 from must_tf.report.scale import label, ticks
 from must_tf.report.transfer_section import made_by
@@ -32,18 +33,19 @@ def lines_section(lines: Lines, anchor: str) -> Section:
     """Returns the section with the charts, and their numbers folded away."""
     styles = line_styles(lines.inits)
     keys = [element("li", _key(*style), init) for init, style in styles.items()]
-    panels = [_panel(lines, panel, styles) for panel in lines.panels]
+    panels = [_panel(lines, panel, styles) for panel in lines.drawn]
     errors = f", mean ± standard error of {lines.seeds} seeds" if lines.seeds > 1 else ", 1 seed"
-    legend = f"Scores in percent{errors}, against {lines.name}{' (log scale)' if lines.log else ''}."
+    unit = "in percent" if all_shares(lines) else "each in its own unit"
+    legend = f"Scores {unit}{errors}, against {lines.x.name}{' (log scale)' if lines.x.log else ''}."
     body = join(
-        element("p", lines.value["note"], class_="note") if lines.value["note"] else None,
+        element("p", lines.note, class_="note") if lines.note else None,
         element("p", legend, class_="note"),
         element("ul", keys, class_="legend"),
         element("div", panels, class_="curves lines"),
         _numbers(lines),
-        made_by(lines.value["command"]),
+        made_by(lines.command),
     )
-    return Section(anchor, lines.value["title"], body)
+    return Section(anchor, lines.title, body)
 
 
 def line_styles(inits: list[str]) -> dict[str, tuple[str, str]]:
@@ -57,14 +59,15 @@ def line_styles(inits: list[str]) -> dict[str, tuple[str, str]]:
 
 def _panel(lines: Lines, panel: Panel, styles: Styles) -> Html:
     """Returns one chart; a line has a gap where it has no score."""
-    means = {init: [lines.mean(panel, init, i) for i in range(len(lines.xs))] for init in styles}
-    known = [mean for line in means.values() for mean in line if mean.known]
+    form, xs = panel_format(lines, panel), lines.x.values
+    means = {init: [panel.mean(init, i) for i in range(len(xs))] for init in styles}
+    known = [mean.times(form.factor) for line in means.values() for mean in line if mean.known]
     low, high = min((mean.low for mean in known), default=0), max((mean.high for mean in known), default=100)
     marks = ticks(low, high, 4)
-    first, last = (math.log(end) if lines.log else end for end in (lines.xs[0], lines.xs[-1]))
+    first, last = (math.log(end) if lines.x.log else end for end in (xs[0], xs[-1]))
 
     def x(value: float) -> float:
-        share = ((math.log(value) if lines.log else value) - first) / (last - first) if last > first else 0.5
+        share = ((math.log(value) if lines.x.log else value) - first) / (last - first) if last > first else 0.5
         return _LEFT + 2 * _DODGE + (_WIDTH - _LEFT - _RIGHT - 4 * _DODGE) * share
 
     def y(value: float) -> float:
@@ -82,20 +85,20 @@ def _panel(lines: Lines, panel: Panel, styles: Styles) -> Html:
     for j, init in sorted(enumerate(styles), key=lambda item: styles[item[1]][0] == "accent"):
         shift = min(_DODGE / len(styles), 4) * (j - (len(styles) - 1) / 2)
         points = [
-            (f"{init} at {lines.x_words(i)}: {mean.words()}", round(x(lines.xs[i]) + shift, 1), mean)
+            (f"{init} at {x_words(lines, i)}: {form.score(mean)}", round(x(xs[i]) + shift, 1), mean.times(form.factor))
             for i, mean in enumerate(means[init])
         ]
         drawn.append(_line(points, y, *styles[init]))
     words = "; ".join(
-        f"{init}: " + ", ".join(f"{mean.words()} at {lines.x_words(i)}" for i, mean in enumerate(means[init]))
-        for init in panel["lines"]
+        f"{init}: " + ", ".join(f"{form.score(mean)} at {x_words(lines, i)}" for i, mean in enumerate(means[init]))
+        for init in panel.lines
     )
     middle = _LEFT + (_WIDTH - _LEFT - _RIGHT) / 2
-    name = element("text", lines.name, x=middle, y=_HEIGHT - 6, text_anchor="middle", class_="tick")
+    name = element("text", lines.x.name, x=middle, y=_HEIGHT - 6, text_anchor="middle", class_="tick")
     box = f"0 0 {_WIDTH} {_HEIGHT}"
-    aria = f"{panel['name']} against {lines.name}. {words}"
+    aria = f"{panel_name(panel)} against {lines.x.name}. {words}"
     chart = element("svg", grid, list(_feet(lines, x)), name, drawn, viewBox=box, role="img", aria_label=aria)
-    return element("figure", element("figcaption", element("b", panel["name"])), chart)
+    return element("figure", element("figcaption", element("b", panel_name(panel))), chart)
 
 
 def _line(points: list[tuple[str, float, Mean]], y: Callable[[float], float], color: str, shape: str) -> Html:
@@ -117,7 +120,7 @@ def _line(points: list[tuple[str, float, Mean]], y: Callable[[float], float], co
 
 def _feet(lines: Lines, x: Callable[[float], float]) -> Iterator[Html]:
     """Yields the values under the axis, less those that would run into the one before, or into the last."""
-    places = [(x(value), label(value)) for value in lines.xs]
+    places = [(x(value), label(value)) for value in lines.x.values]
     last, right = places[-1], -math.inf
     for place in places:
         half = _CHARACTER * len(place[1]) / 2
@@ -134,10 +137,11 @@ def _key(color: str, shape: str) -> Html:
 
 
 def _numbers(lines: Lines) -> Html:
-    rows = [
-        [panel["name"], number(lines.x_words(i)), *(number(lines.mean(panel, n, i).words()) for n in lines.inits)]
-        for panel in lines.panels
-        for i in range(len(lines.xs))
-    ]
-    whole = table(["", lines.name, *lines.inits], rows, class_="scores")
+    rows = []
+    for panel in lines.drawn:
+        form = panel_format(lines, panel)
+        for i in range(len(lines.x.values)):
+            scores = [number(form.score(panel.mean(init, i))) for init in lines.inits]
+            rows.append([panel_name(panel), number(x_words(lines, i)), *scores])
+    whole = table(["", lines.x.name, *lines.inits], rows, class_="scores")
     return element("details", element("summary", "The numbers"), whole)

@@ -1,4 +1,4 @@
-"""The page of the whole loop: transfer, curves, labels, predictions, training, counts."""
+"""The page of `must report`: transfer tables, curves, labels, predictions, training, counts."""
 
 import dataclasses
 import os
@@ -7,22 +7,24 @@ import shlex
 from collections.abc import Sequence
 
 from must_tf.errors import UserError
+from must_tf.evaluation.lines import Lines, read_lines
+from must_tf.evaluation.table import TransferTable, read_table
 from must_tf.records import Dataset, open_dataset, verify
 from must_tf.report import statistics
 from must_tf.report.conflicts import conflicts_section
 from must_tf.report.curves import curves_section
-from must_tf.report.lines import Lines, lines_text, read_lines
+from must_tf.report.lines import lines_text
 from must_tf.report.lines_section import lines_section
 from must_tf.report.markup import Html, element, join
 from must_tf.report.page import Section, write_page
 from must_tf.report.pictures import picture_table, spread
 from must_tf.report.predictions import predict
 from must_tf.report.text import write_text
-from must_tf.report.transfer import Transfer, read_transfer, transfer_text
+from must_tf.report.transfer import transfer_text
 from must_tf.report.transfer_section import made_by, transfer_section
 
 _PICTURES = 6  # images of a dataset
-_VERIFIED = 5000  # records up to which a dataset is read whole; of larger ones the manifest's counts are told
+_VERIFIED = 5000  # records up to which a dataset is read whole; of larger ones the manifest's counts are shown
 
 Path = str | os.PathLike
 
@@ -37,7 +39,7 @@ def report(
     curves: Sequence[Path] = (),
     text: Path | None = None,
 ) -> None:
-    """Writes the page of the whole loop; a section that nothing was given for is left out.
+    """Writes the page of the whole loop; a section for which nothing was given is left out.
 
     Args:
       out: the HTML file; it needs nothing else, and opens offline.
@@ -53,7 +55,7 @@ def report(
     Raises:
       UserError: nothing to report, or a file that is missing or broken.
     """
-    tables, lines = [read_transfer(path) for path in _jsons(transfer)], [read_lines(path) for path in _jsons(curves)]
+    tables, lines = [read_table(path) for path in _jsons(transfer)], [read_lines(path) for path in _jsons(curves)]
     opened = [open_dataset(folder) for folder in datasets]
     sections = [transfer_section(table, _anchor("transfer", i)) for i, table in enumerate(tables)]
     sections += [lines_section(drawn, _anchor("lines", i)) for i, drawn in enumerate(lines)]
@@ -97,9 +99,10 @@ def _jsons(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _write_text(path: Path, title: str, tables: Sequence[Transfer], lines: Sequence[Lines]) -> None:
-    texts = [*((table.value, transfer_text(table)) for table in tables), *((d.value, lines_text(d)) for d in lines)]
-    write_text(path, title, [(value["title"], value["note"], said, value["command"]) for value, said in texts])
+def _write_text(path: Path, title: str, tables: Sequence[TransferTable], lines: Sequence[Lines]) -> None:
+    parts = [(table.title, table.note, transfer_text(table), table.command) for table in tables]
+    parts += [(drawn.title, drawn.note, lines_text(drawn), drawn.command) for drawn in lines]
+    write_text(path, title, parts)
 
 
 def _anchor(name: str, index: int) -> str:
@@ -123,7 +126,7 @@ def _predictions(workdir: Path, datasets: Sequence[Dataset]) -> Section:
         records = spread(dataset, _PICTURES)
         if records:
             student, predicted = predict(workdir, records)
-            caption = f"One forward pass of the student an image; images of {_name(dataset)}."
+            caption = f"One forward pass of the student per image; images of {_name(dataset)}."
             body = picture_table(predicted, list(student.tasks.values()), caption)
             return Section("predictions", "The student’s predictions", body)
     raise UserError(f"{workdir}: no image for the student to predict on; name a dataset too")

@@ -1,4 +1,4 @@
-"""Markup as values: text is escaped wherever it stands, markup is not, so that no caller has to think of it."""
+"""HTML elements as values: text is always escaped and markup never, so that no caller has to care."""
 
 import html
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ def element(tag: str, *children: Any, **attributes: Any) -> Html:
 
 
 def join(*children: Any) -> Html:
-    """Puts markup, text, numbers and iterables of them in a row; None is nothing."""
+    """Concatenates markup, text, numbers and iterables of them; None adds nothing."""
     return Html("".join(_render(child) for child in children))
 
 

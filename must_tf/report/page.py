@@ -1,4 +1,4 @@
-"""The page around the sections: one file that needs nothing from outside."""
+"""Writes an HTML page of sections: one file that needs nothing from outside."""
 
 import base64
 import dataclasses

@@ -42,7 +42,7 @@ def even(total: int, count: int) -> np.ndarray:
 def scale(record: Record, tasks: Sequence[Task]) -> tuple[np.ndarray, dict[str, Label]]:
     """Brings a record to the size of a picture.
 
-    It goes the way of a training example, so that every kind of label moves by its own rules.
+    It is resized as a training example is, so that every kind of label moves by its own rules.
 
     Returns:
       The image, uint8 [H, W, 3], and the label of each task that has one.
@@ -61,7 +61,7 @@ def scale(record: Record, tasks: Sequence[Task]) -> tuple[np.ndarray, dict[str, 
 
 
 def picture_table(records: Iterable[Record], tasks: Sequence[Task], caption: str) -> Html:
-    """Returns a table of a row an image: the image, then the drawn label of each task with its origin."""
+    """Returns a table with one row per image: the image, then the drawn label of each task with its origin."""
     return rows_table((picture_row(record, tasks) for record in records), tasks, caption)
 
 
@@ -89,7 +89,7 @@ def _encode(image: np.ndarray, format: str, **options: Any) -> bytes:
 
 
 def picture_row(record: Record, tasks: Sequence[Task], found: str | None = None) -> list[Html]:
-    """Returns the cells of an image and its drawn labels; `found` is what a script finds it by."""
+    """Returns the cells of an image and its drawn labels; a script finds the image by `found`."""
     image, labels = scale(record, tasks)
     size = f"{record.width} × {record.height}"
     cells = [_figure(image, True, f"image {record.id}, {size} pixels", None, size, found)]

@@ -1,4 +1,4 @@
-"""What a student says of images, as records, so that predictions are drawn as labels are."""
+"""Predictions of a student as records, so that they are drawn as labels are."""
 
 import dataclasses
 import os
@@ -20,7 +20,7 @@ def predict(workdir: str | os.PathLike, records: Iterable[Record]) -> tuple[Stud
     size = read_input_size(workdir)
     student = load_student(workdir)
     name = Path(workdir).resolve().name
-    said = [(record, inference.predict(student, record.encoded, size)) for record in records]
+    predicted = [(record, inference.predict(student, record.encoded, size)) for record in records]
     return student, [
-        dataclasses.replace(record, labels=labels, origins=dict.fromkeys(labels, name)) for record, labels in said
+        dataclasses.replace(record, labels=labels, origins=dict.fromkeys(labels, name)) for record, labels in predicted
     ]

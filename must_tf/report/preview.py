@@ -1,4 +1,4 @@
-"""The page of a preview: what teachers say of a few images, before anything is written."""
+"""The page of a preview: labels by teachers of a few images, before anything is written."""
 
 import os
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a dataset holds, in numbers."""
+"""Tables and bars that count what a dataset holds: images, labels, classes, teachers, problems."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -20,7 +20,7 @@ def overview(dataset: Dataset, findings: Findings | None) -> Html:
         figures.append(("image size" + "s" * (len(findings.sizes) > 1), _sizes(findings.sizes)))
     size = sum(shard.bytes for shard in manifest.shards)
     if findings and findings.records and findings.image_bytes:
-        figures.append(("bytes an image, without labels", f"{findings.image_bytes / findings.records:,.0f}"))
+        figures.append(("bytes per image, without labels", f"{findings.image_bytes / findings.records:,.0f}"))
     figures += [
         ("tasks", len(manifest.tasks)),
         ("shard" + "s" * (len(manifest.shards) != 1), f"{len(manifest.shards):,}"),
@@ -46,7 +46,7 @@ def origins(dataset: Dataset, findings: Findings | None) -> Html:
             size = findings.label_bytes.get(task.name, 0)
             numbers.append(f"{size / total:,.0f}" if total else "–")
         rows.append([task.name, f"{task.kind} ({kind})" if kind else task.kind, *map(number, numbers), by or "–"])
-    header = ["task", "kind", "classes", "labels", "coverage", *(["bytes a label"] if findings else []), "by origin"]
+    header = ["task", "kind", "classes", "labels", "coverage", *(["bytes per label"] if findings else []), "by origin"]
     caption = "Labels by task and origin; coverage is the share of records with such a label."
     return table(header, rows, caption)
 
@@ -67,15 +67,15 @@ def histograms(dataset: Dataset, findings: Findings) -> Html:
 def teachers(dataset: Dataset) -> Html | None:
     """Returns the table of the teachers, if there are any."""
     rows = []
-    for name, told in sorted(dataset.manifest.teachers.items()):
-        task = told.get("task", {})
-        size = " × ".join(str(n) for n in told.get("input_size", ())) or "–"
-        digest = told.get("sha256", "")
+    for name, entry in sorted(dataset.manifest.teachers.items()):
+        task = entry.get("task", {})
+        size = " × ".join(str(n) for n in entry.get("input_size", ())) or "–"
+        digest = entry.get("sha256", "")
         short = element("code", digest[:_HASH] or "–", title=digest or None)
         scores = ", ".join(f"{key} {value:g}" for key, value in thresholds(task).items()) or "–"
         what = f"{task.get('name', '–')} ({task.get('kind', '–')})"
-        path = element("code", told.get("path", "–"))
-        cells = [what, told.get("format", "–"), path, short, size, scores, told.get("license", "unknown")]
+        path = element("code", entry.get("path", "–"))
+        cells = [what, entry.get("format", "–"), path, short, size, scores, entry.get("license", "unknown")]
         rows.append([name, *cells])
     header = ["teacher", "task", "format", "file", "SHA-256", "input size", "thresholds", "license"]
     return table(header, rows, "Teachers of the pseudo labels.") if rows else None
@@ -92,7 +92,7 @@ def quarantine(dataset: Dataset) -> Html | None:
 
 
 def problems(findings: Findings) -> Html:
-    """Returns what the verification says, loud where something is wrong."""
+    """Returns what the verification found; problems stand out."""
     if not findings.problems:
         line = f"Verified: no problem in {findings.records:,} records (hashes, counts, every image and label)."
         return element("p", line, class_="sound")
@@ -120,7 +120,7 @@ def bars(rows: Iterable[tuple[str, float, str]], caption: Any) -> Html:
 
 
 def _histogram(task: Task, sums: Mapping[str, float], labels: int) -> Html:
-    """Sums over classes become bars; what is not a class is told as a mean."""
+    """Sums over classes become bars; what is no class is given as a mean."""
     names, words = class_sums(task, sums, labels)
     means = [f"{name} {sums[name] / labels:.3g}" for name in sums if name not in names]
     shown = [(name, sums[name], value) for name, value in zip(names[:_MOST], words, strict=False)]

@@ -2,27 +2,29 @@
 
 from typing import Any
 
+from must_tf.evaluation.statistics import HELPS, HURTS
+from must_tf.evaluation.table import Row, TaskRow, TransferTable
 from must_tf.report.gains import gain_chart
 from must_tf.report.markup import Html, element, join
-from must_tf.report.means import ABSENT, HELPS, HURTS, by_chance
 from must_tf.report.page import Section, number, table
-from must_tf.report.transfer import RANDOM, Task, Transfer
+from must_tf.report.wording import RANDOM, Wording
+from must_tf.report.words import ABSENT, metric_name
 
 _CLASSES = {HELPS: "won", HURTS: "hurts"}
 
 
-def transfer_section(transfer: Transfer, anchor: str = "transfer") -> Section:
+def transfer_section(transfer: TransferTable, anchor: str = "transfer") -> Section:
     """Returns the section with the tables and the chart of the gains."""
-    value = transfer.value
-    tables = _plain(transfer) if transfer.plain else join(_scores(transfer), _differences(transfer))
+    said = Wording(transfer)
+    tables = _plain(said) if transfer.is_plain else join(_scores(said), _differences(said))
     body = join(
-        element("p", transfer.verdict(), ".", class_="verdict"),
-        element("p", value["note"], class_="note") if value["note"] else None,
+        element("p", said.verdict, ".", class_="verdict"),
+        element("p", transfer.note, class_="note") if transfer.note else None,
         tables,
-        _gains(transfer),
-        made_by(value["command"]),
+        _gains(said),
+        made_by(transfer.command),
     )
-    return Section(anchor, value["title"], body)
+    return Section(anchor, transfer.title, body)
 
 
 def made_by(command: str) -> Html | None:
@@ -30,94 +32,99 @@ def made_by(command: str) -> Html | None:
     return element("p", "Made by ", element("code", command), class_="command") if command else None
 
 
-def _plain(transfer: Transfer) -> Html:
+def _plain(said: Wording) -> Html:
     """Returns the one table of one seed with one setting."""
-    candidate, reference = transfer.candidate, transfer.reference
+    transfer, candidate, reference = said.table, said.table.candidate, said.table.reference
     header = ["task", "metric", "images", *transfer.inits, "gain", f"{candidate} ahead"]
     rows = []
     for task in transfer.tasks:
-        ahead = transfer.ahead(task, reference)
-        known = transfer.difference(task, candidate).known
+        ahead = task.ahead(candidate, reference)
+        known = task.difference(candidate, reference).known
         mark = element("td", ("yes" if ahead else "no") if known else ABSENT, class_="won" if ahead else "lost")
-        images = number(f"{task['train_images']:,} / {task['test_images']:,}")
-        gain = number(transfer.gain(task, candidate).words(sign=True, unit="%"))
-        scores = [_score(transfer, task, init) for init in transfer.inits]
-        rows.append([task["name"], element("td", task["metric"]), images, *scores, gain, mark])
+        images = number(f"{task.train_images:,} / {task.test_images:,}")
+        scores = [_score(said, task, init) for init in transfer.inits]
+        gain = number(said.gain(task, candidate))
+        rows.append([task.name, element("td", metric_name(task.measure)), images, *scores, gain, mark])
     caption = (
-        f"{_caption(transfer)} Below a score: images seen / minutes of fine-tuning. Images: training / test. "
-        f"Gain: of {candidate} over {reference}, relative."
+        f"{_caption(said)} Below a score: images seen / minutes of fine-tuning. Images: training / test. "
+        f"Gain: of {candidate} over {reference}, relative{said.gain_note}."
     )
     return table(header, rows, caption, class_="scores plain")
 
 
-def _scores(transfer: Transfer) -> Html:
+def _scores(said: Wording) -> Html:
+    transfer = said.table
     rows: list[list[Any]] = []
-    for task in transfer.rows:
-        below = [] if task is transfer.average else [_small(task["metric"]), _small(transfer.images(task))]
-        rows.append([join(task["name"], below), *(_score(transfer, task, init) for init in transfer.inits)])
-    rows.append(["fine-tuning, all tasks", *(_cost(transfer.whole_cost(i)) for i in transfer.inits)])
-    if transfer.value.get("pretraining"):
-        rows.append(["pre-training", *(_cost(transfer.pretraining(i)) for i in transfer.inits)])
+    for row in transfer.rows:
+        below = [_small(metric_name(row.measure)), _small(said.images(row))] if isinstance(row, TaskRow) else []
+        rows.append([join(row.name, below), *(_score(said, row, init) for init in transfer.inits)])
+    costs = [said.cost(transfer.whole_cost(init)) for init in transfer.inits]
+    rows.append(["fine-tuning, all tasks", *map(_cost, costs)])
+    if transfer.pretraining:
+        costs = [said.cost(transfer.pretraining.get(init)) for init in transfer.inits]
+        rows.append(["pre-training", *map(_cost, costs)])
     chosen = "; then the learning rate × steps that validation chose" if transfer.settings > 1 else ""
     caption = (
-        f"{_caption(transfer)} Below a score: images seen / minutes of all its fine-tuning{chosen}. "
+        f"{_caption(said)} Below a score: images seen / minutes of all its fine-tuning{chosen}. "
         "Below a task: images for training / validation / test."
     )
     return table(["task", *transfer.inits], rows, caption, class_="scores")
 
 
-def _score(transfer: Transfer, task: Task, init: str) -> Html:
+def _score(said: Wording, row: Row, init: str) -> Html:
     """Returns the cell of a score, its cost below it."""
-    score = element("b" if init in transfer.best(task) else "span", transfer.score(task, init))
-    if "cost" not in task or init not in task["cost"]:
+    score = element("b" if init in row.best else "span", said.score(row, init))
+    if not isinstance(row, TaskRow) or init not in row.cost:
         return number(score)
-    chosen = transfer.settings > 1 and init in task["chosen"]
-    below = [_in_minutes(transfer.cost(task, init)), *([transfer.chosen(task, init)] if chosen else [])]
+    chosen = said.table.settings > 1 and init in row.chosen
+    below = [_in_minutes(said.cost(row.cost[init])), *([said.chosen(row, init)] if chosen else [])]
     return number(join(score, [_small(line) for line in below]))
 
 
-def _differences(transfer: Transfer) -> Html | None:
+def _differences(said: Wording) -> Html | None:
+    transfer = said.table
     if not transfer.others:
         return None
-    seeds = len(transfer.value["seeds"])
-    rows = [[task["name"], *(_difference(transfer, task, init) for init in transfer.others)] for task in transfer.rows]
+    rows = [[row.name, *(_difference(said, row, init) for init in transfer.others)] for row in transfer.rows]
     key = "of one seed there is no verdict"
-    if seeds > 1:
-        key = f"helps, hurts: by more than 2 standard errors ({by_chance(seeds)})"
-    caption = f"Difference to {transfer.reference}, paired by seed, in points; {key}."
+    if len(transfer.seeds) > 1:
+        key = f"helps, hurts: by more than 2 standard errors ({said.by_chance})"
+    caption = f"Difference to {transfer.reference}, paired by seed, {said.difference_unit}; {key}."
     return table(["task", *transfer.others], rows, caption, class_="scores")
 
 
-def _difference(transfer: Transfer, task: Task, init: str) -> Html:
-    verdict = transfer.verdict_of(task, init)
+def _difference(said: Wording, row: Row, init: str) -> Html:
+    verdict = row.verdict(init, said.table.reference)
     below = element("small", verdict, class_=_CLASSES.get(verdict, "lost")) if verdict else None
-    return number(join(transfer.points(task, init), below))
+    return number(join(said.difference(row, init), below))
 
 
-def _gains(transfer: Transfer) -> Html | None:
+def _gains(said: Wording) -> Html | None:
     """Returns the chart; a random start is left out of it beside others, because its bars would dwarf theirs."""
+    transfer = said.table
     shown = [init for init in transfer.others if init != RANDOM] or transfer.others
     if not shown:
         return None
-    gains = {init: [transfer.gain(task, init) for task in transfer.tasks] for init in shown}
-    chart = gain_chart([task["name"] for task in transfer.tasks], gains, transfer.candidate)
-    errors = ", ± a standard error" if len(transfer.value["seeds"]) > 1 else ""
+    gains = {init: [task.gain(init, transfer.reference) for task in transfer.tasks] for init in shown}
+    chart = gain_chart([task.name for task in transfer.tasks], gains, transfer.candidate)
+    errors = ", ± a standard error" if len(transfer.seeds) > 1 else ""
     left_out = f"; {RANDOM} is left out" if RANDOM in transfer.others and RANDOM not in shown else ""
-    legend = f"Relative gain over {transfer.reference}, paired by seed{errors}{left_out}."
+    legend = f"Relative gain over {transfer.reference}, paired by seed{errors}{left_out}{said.gain_note}."
     return element("figure", element("figcaption", legend), chart, class_="chart")
 
 
-def _cost(words: str) -> Html:
-    return number(_small(_in_minutes(words)))
+def _cost(cost: str) -> Html:
+    return number(_small(_in_minutes(cost)))
 
 
 def _in_minutes(cost: str) -> str:
     return cost if cost == ABSENT else f"{cost} min"
 
 
-def _caption(transfer: Transfer) -> str:
-    recipe = transfer.recipe[0].upper() + transfer.recipe[1:]
-    return f"{recipe}. Scores on the test images, in percent; the best of a row is bold."
+def _caption(said: Wording) -> str:
+    recipe = said.recipe[0].upper() + said.recipe[1:]
+    unit = "in percent" if said.all_shares else "each in its own unit"
+    return f"{recipe}. Scores on the test images, {unit}{said.score_note}; the best of a row is bold."
 
 
 def _small(text: str) -> Html:

@@ -1,4 +1,4 @@
-"""Evaluation on the way: the tasks' metrics on a validation set, pictures, and the best student so far."""
+"""Validation during training: metrics and pictures of a validation set, and the best student so far."""
 
 import contextlib
 import itertools
@@ -12,11 +12,12 @@ import tf_keras
 
 from must_tf.errors import UserError, nearest
 from must_tf.inference import evaluate, predict
+from must_tf.parsing import read_json
 from must_tf.records import Dataset
 from must_tf.saving import CONFIG, save_student
-from must_tf.storage import read_json, write_json
+from must_tf.storage import write_json
 from must_tf.student import Student
-from must_tf.tasks import Task
+from must_tf.tasks import Score, Task
 
 BEST = "best"  # the folder of a workdir that is the workdir of its best student
 _FILE = "best.json"
@@ -24,12 +25,30 @@ _PICTURES = 4
 
 
 def check_best(best: str, tasks: Mapping[str, Task]) -> None:
-    """Raises a `UserError` unless `best` is empty or names a metric of a task, as `TASK/METRIC` or `-TASK/METRIC`."""
-    name, slash, metric = best.removeprefix("-").partition("/")
-    if best and (not slash or name not in tasks):
-        raise UserError(f"best: {best!r} received, expected TASK/METRIC; {nearest(name, tasks)}")
-    if best and metric not in (known := tasks[name].metrics().result()):
-        raise UserError(f"best: task {name!r} has no metric {metric!r}; {nearest(metric, known)}")
+    """Raises a `UserError` unless `best` is empty, or names a score of a task as `TASK/METRIC`."""
+    if best:
+        parse_best(best, tasks)
+
+
+def parse_best(best: str, tasks: Mapping[str, Task]) -> tuple[str, Score]:
+    """Returns the name `TASK/METRIC` of a score, and what its task declares of it.
+
+    Version 0.1.0 wrote a minus before it where lower is better. It is accepted where the task declares the same.
+
+    Raises:
+      UserError: no task or score has such a name, or the minus contradicts what the task declares.
+    """
+    name = best.removeprefix("-")
+    task, slash, metric = name.partition("/")
+    if not slash or task not in tasks:
+        raise UserError(f"best: {best!r} received; expected TASK/METRIC; {nearest(task, tasks)}")
+    known = {score.name: score for score in tasks[task].scores}
+    if metric not in known:
+        raise UserError(f"best: task {task!r} has no metric {metric!r}; {nearest(metric, known)}")
+    score = known[metric]
+    if best != name and score.better == "higher":
+        raise UserError(f"best: {best!r} received, but of {metric} higher is better; give {name!r}")
+    return name, score
 
 
 def keep_best(student: Student, workdir: str | os.PathLike, best: str, step: int, scores: Mapping[str, float]) -> bool:
@@ -38,17 +57,17 @@ def keep_best(student: Student, workdir: str | os.PathLike, best: str, step: int
     Args:
       student: to be kept.
       workdir: of the run.
-      best: `TASK/METRIC`, or `-TASK/METRIC` where lower is better.
-      step: at which it is.
+      best: `TASK/METRIC`; its task declares which direction is better.
+      step: at which the student is.
       scores: by `TASK/METRIC`.
     """
     folder = Path(workdir, BEST)
-    name = best.removeprefix("-")
+    name, declared = parse_best(best, student.tasks)
     if name not in scores:
         raise UserError(f"best: the validation set has no labels for {name!r}; known: {', '.join(sorted(scores))}")
-    value, sign = scores[name], -1 if best.startswith("-") else 1
+    value = scores[name]
     before = read_json(folder / _FILE) if (folder / _FILE).exists() else None
-    if not np.isfinite(value) or (before and sign * value <= sign * before["value"]):
+    if not np.isfinite(value) or (before and declared.sign * value <= declared.sign * before["value"]):
         return False
     write_json(folder / CONFIG, read_json(Path(workdir, CONFIG)))
     save_student(student, folder)
@@ -67,17 +86,17 @@ def draw(student: Student, dataset: Dataset, view_size: tuple[int, int]) -> dict
     pictures: dict[str, list[np.ndarray]] = {}
     for record in itertools.islice(dataset.records(), _PICTURES):
         image = tf.io.decode_image(record.encoded, channels=3, expand_animations=False).numpy()
-        said = predict(student, record.encoded, view_size)
+        predicted = predict(student, record.encoded, view_size)
         for name, task in student.tasks.items():
             if name in record.labels:
                 pictures.setdefault(f"{name}/label", []).append(task.draw(image, record.labels[name]))
-            pictures.setdefault(f"{name}/prediction", []).append(task.draw(image, said[name]))
+            pictures.setdefault(f"{name}/prediction", []).append(task.draw(image, predicted[name]))
     return pictures
 
 
 @contextlib.contextmanager
 def averaged(optimizer: tf_keras.optimizers.Optimizer, variables: list[tf.Variable]) -> Iterator[None]:
-    """Puts the moving averages in the place of the weights for a while, where the optimizer keeps any."""
+    """Puts the optimizer's moving averages, if it keeps any, in the place of the weights within the block."""
     averages = getattr(optimizer, "_model_variables_moving_average", None) or []
     before = [variable.read_value() for variable in variables] if averages else []
     for variable, average in zip(variables, averages, strict=False):

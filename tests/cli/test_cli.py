@@ -1,5 +1,6 @@
 import importlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -137,7 +138,12 @@ def test_train_evaluate_label_inspect(must, config, images, tmp_path):
 
     code, out, _ = must("evaluate", f"--workdir={run}")
     scores = json.loads((run / "evaluation.json").read_text())["scores"]
-    assert code == 0 and set(scores) == {"scene", "depth"} and "scene: top1" in out
+    assert code == 0 and set(scores) == {"scene", "depth"}
+    lines = out.splitlines()
+    assert f"scene: top1 {100 * scores['scene']['top1']:.1f}%" in lines
+    (depth,) = [line for line in lines if line.startswith("depth: ")]
+    assert re.fullmatch(r"depth: delta1 [\d.]+%  AbsRel ↓ [\d.,]+  RMSE ↓ [\d.,]+ m", depth)
+    assert "↓: lower is better" in lines
 
     labeled = tmp_path / "labeled"
     teachers = f"scene=student:{run},depth=student:{run}"

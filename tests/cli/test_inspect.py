@@ -49,7 +49,7 @@ def test_statistics_are_printed(must, data, tmp_path):
     assert code == 0 and (tmp_path / "page.html").exists() and not (data / "report.html").exists()
     for words in ("classes: ", "score: ", "boxes an image: ", "share of ignored pixels: ", "depth in meters: "):
         assert words in out
-    for words in ("degrees from up: ", "% of records", "bytes a label"):
+    for words in ("degrees from up: ", "% of records", "bytes per label"):
         assert words in out
 
 

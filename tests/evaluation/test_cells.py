@@ -5,7 +5,7 @@ import math
 import pytest
 
 from must_tf.errors import UserError
-from must_tf.evaluation.cells import Cell, Setting, cell_path, choose, read_cell, read_cells, tabulate
+from must_tf.evaluation.cells import Cell, Setting, cell_path, choose, read_cell, read_cells, write_cells
 
 ONE = Cell(
     task="depth",
@@ -30,20 +30,59 @@ def cell(validation, test=0.4, **fields):
 
 
 def test_cell_comes_back_as_it_was(tmp_path):
+    error = dataclasses.replace(ONE, metric="abs_rel", unit="", better="lower")
     ONE.write(tmp_path)
     path = cell_path(tmp_path, "depth", "mine", Setting(0.1, 300), 0)
     assert path.relative_to(tmp_path).as_posix() == "depth/mine/lr0.1-steps300-seed0.json"
     assert read_cell(path) == ONE and read_cells(tmp_path) == [ONE]
+    error.write(tmp_path)
+    assert read_cells(tmp_path) == [error]
+
+
+def test_cell_of_version_0_1_0_is_a_share_of_which_higher_is_better(tmp_path):
+    ONE.write(tmp_path)
+    (path,) = tmp_path.rglob("lr*.json")
+    value = json.loads(path.read_text())
+    del value["unit"], value["better"]
+    path.write_text(json.dumps(value))
+    assert read_cells(tmp_path) == [ONE]
+
+
+def test_cells_of_a_sweep_are_one_file_of_one_line_each(tmp_path):
+    cells = [cell(0.5, task=task, steps=steps) for task in ("normals", "depth") for steps in (300, 100, 1000)]
+    cells += [cell(math.nan, learning_rate=rate, seed=1) for rate in (0.05, 2.0, 10.0)]
+    path = write_cells(tmp_path / "one", cells)
+    assert path.read_text().count("\n") == 9 and "NaN" not in path.read_text()
+    read = read_cells(tmp_path / "one")
+    assert [(c.task, c.learning_rate, c.steps) for c in read] == sorted(
+        (c.task, c.learning_rate, c.steps) for c in cells
+    )
+    write_cells(tmp_path / "again", reversed(cells))
+    assert (tmp_path / "again" / "cells.jsonl").read_bytes() == path.read_bytes()
+    for one in cells:
+        one.write(tmp_path / "workdir")
+    assert read_cells(tmp_path / "workdir") == read
+
+
+def test_a_workdir_may_hold_both_and_its_files_have_the_last_word(tmp_path):
+    write_cells(tmp_path, [ONE, cell(0.1, seed=1)])
+    cell(0.2, seed=1).write(tmp_path)
+    assert [c.validation["delta1"] for c in read_cells(tmp_path)] == [0.5, 0.2]
 
 
 def test_file_that_is_no_cell_and_a_folder_without_any_are_told(tmp_path):
     with pytest.raises(UserError, match="holds no cells"):
         read_cells(tmp_path)
+    write_cells(tmp_path, [ONE, dataclasses.replace(ONE, seed=1)])
+    cut = (tmp_path / "cells.jsonl").read_text()[:-20]
+    (tmp_path / "cells.jsonl").write_text(cut)
+    with pytest.raises(UserError, match=r"cells\.jsonl:2: not valid JSON"):
+        read_cells(tmp_path)
     path = tmp_path / "a" / "b" / "lr1-steps1-seed0.json"
     path.parent.mkdir(parents=True)
     path.write_text('{"task": "depth"}')
-    with pytest.raises(UserError, match=r"seed0\.json: no cell"):
-        read_cells(tmp_path)
+    with pytest.raises(UserError, match=r"seed0\.json: field 'metric' is missing; delete it"):
+        read_cell(path)
 
 
 def test_best_on_validation_is_chosen_whatever_it_scores_on_test():
@@ -51,16 +90,16 @@ def test_best_on_validation_is_chosen_whatever_it_scores_on_test():
     assert choose([ONE, better]) == choose([better, ONE]) == better.setting
 
 
+def test_of_a_metric_of_which_lower_is_better_the_lowest_is_chosen():
+    cells = [cell(value, learning_rate=value, unit="m", better="lower") for value in (0.3, 0.1, 0.2)]
+    assert choose(cells) == Setting(0.1, 300)
+    diverged = dataclasses.replace(cells[0], steps=1, validation={})
+    assert choose([diverged, *cells]) == Setting(0.1, 300)
+
+
 def test_of_equal_ones_the_cheaper_is_chosen():
     cells = [cell(0.5, steps=300), cell(0.5, steps=100, learning_rate=0.3), cell(0.5, steps=100)]
     assert choose(cells) == choose(cells[::-1]) == Setting(0.1, 100)
-
-
-def test_each_task_has_a_first_seed_and_a_sweep_of_its_own():
-    table = tabulate([ONE, cell(0.5, seed=1, task="normals", batch_size=64)], ["mine"], "mine", "mine")
-    assert [(row["batch_size"], row["settings"], row["scores"]["mine"]) for row in table["tasks"]] == [
-        (16, 1, [0.4, None]), (64, 1, [None, 0.4])
-    ]  # fmt: skip
 
 
 def test_cell_with_a_metric_that_is_no_number_is_json_that_all_can_read(tmp_path):
@@ -70,65 +109,10 @@ def test_cell_with_a_metric_that_is_no_number_is_json_that_all_can_read(tmp_path
     assert read_cell(path).score is None and choose([read_cell(path), ONE]) == ONE.setting
 
 
-def test_setting_that_diverged_is_chosen_last_and_has_no_score():
-    diverged = dataclasses.replace(ONE, steps=100, validation={}, test={})
-    assert choose([diverged, cell(0.0)]) == ONE.setting
-    table = tabulate([diverged], ["mine"], "mine", "mine")
-    assert table["tasks"][0]["scores"] == {"mine": [None]}
-
-
 def test_sweep_of_one_needs_no_validation():
     assert choose([dataclasses.replace(ONE, validation={})]) == ONE.setting
-
-
-def test_table_reports_test_scores_at_the_chosen_setting_and_the_cost_of_all():
-    cells = [
-        cell(0.5, test=0.41, init="random"),
-        cell(0.6, test=0.42, init="random", learning_rate=0.3),
-        cell(0.1, test=0.44, init="random", learning_rate=0.3, seed=1),
-        cell(0.9, test=0.99, init="random", seed=1),  # of a setting that was not chosen
-        cell(0.7, test=0.5),
-        cell(0.6, test=0.3, learning_rate=0.3),
-        cell(0.5, init="other"),
-    ]
-    table = tabulate(cells, ("random", "mine"), "random", "mine")
-    (row,) = table["tasks"]
-    assert table["seeds"] == [0, 1]
-    assert row["scores"] == {"random": [0.42, 0.44], "mine": [0.5, None]}
-    assert row["chosen"]["random"] == {"learning_rate": 0.3, "steps": 300}
-    assert row["cost"]["random"] == {"images": 4 * 300 * 16, "minutes": 6.0}
-
-
-def test_table_leaves_out_what_is_not_there_and_keeps_the_order_asked_for():
-    cells = [cell(0.5, init=init, task=task) for init in ("a", "b") for task in ("depth", "normals")]
-    table = tabulate([*cells, cell(0.5, init="c", task="boxes")], ("b", "a", "gone"), "b", "a", ("normals", "depth"))
-    assert [row["name"] for row in table["tasks"]] == ["normals", "depth"]
-    assert all(list(row["scores"]) == ["b", "a"] for row in table["tasks"])
-
-
-def test_unfinished_sweep_is_left_out_and_so_is_no_other():
-    whole = [cell(0.5, init="a"), cell(0.6, init="a", learning_rate=0.3)]
-    part = cell(0.9, init="b")
-    table = tabulate([*whole, part], ("a", "b"), "a", "b")
-    assert set(table["tasks"][0]["scores"]) == {"a"}
-    finished = cell(0.1, init="b", learning_rate=0.3)
-    assert set(tabulate([*whole, part, finished], ("a", "b"), "a", "b")["tasks"][0]["scores"]) == {"a", "b"}
-    assert not tabulate([*whole, part], ("b",), "b", "b")["tasks"][0]["scores"]
-
-
-def test_seed_of_the_sweep_comes_first_whatever_its_number():
-    swept = [cell(0.5, test=0.1, seed=2), cell(0.6, test=0.2, seed=2, learning_rate=0.3)]
-    table = tabulate([*swept, cell(0.4, test=0.3, seed=0, learning_rate=0.3)], ("mine",), "mine", "mine")
-    assert table["seeds"] == [2, 0] and table["tasks"][0]["scores"] == {"mine": [0.2, 0.3]}
 
 
 def test_setting_without_a_finite_score_is_not_chosen():
     lost = cell(float("nan"), steps=100)
     assert choose([lost, ONE]) == choose([ONE, lost]) == ONE.setting
-
-
-def test_table_of_nothing_is_told():
-    with pytest.raises(UserError, match="no cell of x, y"):
-        tabulate([ONE], ("x", "y"), "x", "y")
-    with pytest.raises(UserError, match="'z' is not in"):
-        tabulate([ONE], ("mine",), "mine", "z")

@@ -12,6 +12,7 @@ from must_tf.evaluation.cells import Setting
 from must_tf.export import FORMATS, export
 from must_tf.report import transfer_table
 from must_tf.storage import locked
+from must_tf.tasks import Depth, Score
 from must_tf.training import load_student
 from must_tf.training.config import Guard
 
@@ -43,13 +44,13 @@ def files(workdir):
 
 def test_table_has_a_score_of_each_init_and_seed(done):
     workdir, table = done
-    (row,) = table["tasks"]
-    assert (row["name"], row["metric"]) == ("scene", "top1")
-    assert (row["train_images"], row["validation_images"], row["test_images"]) == (22, 5, 22)
-    assert {name: len(scores) for name, scores in row["scores"].items()} == {"random": 2, "mine": 2}
-    assert all(0 <= score <= 1 for scores in row["scores"].values() for score in scores)
-    assert (table["reference"], table["candidate"], table["command"]) == ("random", "mine", "must transfer")
-    assert json.loads((workdir / "transfer.json").read_text()) == table
+    (row,) = table.tasks
+    assert (row.name, row.metric) == ("scene", "top1")
+    assert (row.train_images, row.validation_images, row.test_images) == (22, 5, 22)
+    assert {name: len(scores) for name, scores in row.scores.items()} == {"random": 2, "mine": 2}
+    assert all(0 <= score <= 1 for scores in row.scores.values() for score in scores)
+    assert (table.reference, table.candidate, table.command) == ("random", "mine", "must transfer")
+    assert json.loads((workdir / "transfer.json").read_text()) == table.to_json()
 
 
 def test_first_seed_tries_every_setting_and_the_others_take_the_best_on_validation(done):
@@ -62,7 +63,7 @@ def test_first_seed_tries_every_setting_and_the_others_take_the_best_on_validati
         (taken,) = [cell for cell in own if cell.seed == 1]
         best = max(cell.validation["top1"] for cell in swept)
         assert {cell.setting: cell.validation["top1"] for cell in swept}[taken.setting] == best
-        assert table["tasks"][0]["chosen"][init] == dataclasses.asdict(taken.setting)
+        assert table.tasks[0].chosen[init] == taken.setting
 
 
 def test_nothing_but_json_is_left(done):
@@ -88,15 +89,15 @@ def test_cells_do_not_depend_on_their_order(done, experiment, inits, tmp_path):
 def test_sweep_can_follow_a_single_setting(experiment, inits, tmp_path):
     transfer([experiment], inits, tmp_path, (0,), Sweep((0.1,), (2,)))
     table = transfer([experiment], inits, tmp_path, (0,), Sweep((0.1,), (2, 3)))
-    assert set(table["tasks"][0]["chosen"]) == set(inits) and len(read_cells(tmp_path)) == 4
+    assert set(table.tasks[0].chosen) == set(inits) and len(read_cells(tmp_path)) == 4
 
 
 def test_setting_that_diverges_is_a_cell_without_a_score_and_the_others_are_made(experiment, inits, done, tmp_path):
     guarded = dataclasses.replace(experiment, guard=Guard(in_a_row=1))
-    scores = transfer([guarded], inits, tmp_path, (0,), Sweep((1e38, 0.1), (3,)))["tasks"][0]["scores"]
+    scores = transfer([guarded], inits, tmp_path, (0,), Sweep((1e38, 0.1), (3,))).tasks[0].scores
     assert {cell.score for cell in read_cells(tmp_path) if cell.learning_rate == 1e38} == {None}
     swept = {(cell.init, cell.setting, cell.seed): cell.score for cell in read_cells(done[0])}
-    assert scores == {init: [swept[init, Setting(0.1, 3), 0]] for init in inits}
+    assert scores == {init: (swept[init, Setting(0.1, 3), 0],) for init in inits}
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".json"]
 
 
@@ -113,8 +114,8 @@ def test_run_its_export_and_its_checkpoint_of_model_garden_are_the_same_start(ex
 def test_cells_of_an_earlier_sweep_have_no_say(done, experiment, inits, tmp_path):
     transfer([experiment], {"random": ""}, tmp_path, (0,), Sweep((0.3,), (2,)))
     table = transfer([experiment], inits, tmp_path, (0,), Sweep((0.1,), (3,)))
-    assert set(table["tasks"][0]["scores"]) == set(inits) and table["tasks"][0]["settings"] == 1
-    assert table["sweep"] == {"learning_rates": [0.1], "steps": [3]}
+    assert set(table.tasks[0].scores) == set(inits) and table.tasks[0].settings == 1
+    assert table.sweep == Sweep((0.1,), (3,))
 
 
 def test_workdir_is_for_one_process_and_leftovers_of_a_kill_are_taken_away(done, experiment, inits, tmp_path):
@@ -141,10 +142,10 @@ def test_killed_transfer_is_taken_up(experiment, inits, done, tmp_path, monkeypa
     one = Sweep((0.1,), (3,))
     with pytest.raises(KeyboardInterrupt):
         transfer([experiment], inits, tmp_path, (0,), one)
-    scores = transfer([experiment], inits, tmp_path, (0,), one)["tasks"][0]["scores"]
+    scores = transfer([experiment], inits, tmp_path, (0,), one).tasks[0].scores
     assert len(calls) == 6
     swept = {(cell.init, cell.setting, cell.seed): cell.test["top1"] for cell in read_cells(done[0])}
-    assert scores == {init: [swept[init, cell.setting, 0]] for cell in read_cells(tmp_path) for init in [cell.init]}
+    assert scores == {init: (swept[init, cell.setting, 0],) for cell in read_cells(tmp_path) for init in [cell.init]}
 
 
 def test_seed_in_a_path_is_that_of_the_cell(experiment, toy_run, tmp_path):
@@ -152,7 +153,7 @@ def test_seed_in_a_path_is_that_of_the_cell(experiment, toy_run, tmp_path):
         (tmp_path / f"run-{seed}").symlink_to(toy_run)
     inits = {"mine": str(tmp_path / "run-{seed}")}
     table = transfer([experiment], inits, tmp_path / "out", (0, 1))
-    assert len(table["tasks"][0]["scores"]["mine"]) == 2
+    assert len(table.tasks[0].scores["mine"]) == 2
     (tmp_path / "run-1").unlink()
     with pytest.raises(UserError, match="run-1"):
         transfer([experiment], inits, tmp_path / "out", (0, 1))
@@ -175,15 +176,15 @@ def test_final_figures_are_made_with_the_setting_that_each_was_given(done, exper
     cells = read_cells(tmp_path / "final")
     assert {(c.init, c.learning_rate, c.steps) for c in cells} == {("random", 0.01, 2), ("mine", 0.1, 3)}
     assert len(cells) == 4 and {c.train_images for c in cells} == {27}
-    (row,) = table["tasks"]
-    assert row["settings"] == 4 and table["sweep"] == done[1]["sweep"] and set(row["scores"]) == set(inits)
+    (row,) = table.tasks
+    assert row.settings == 4 and table.sweep == done[1].sweep and set(row.scores) == set(inits)
     assert "best of 4 settings" in transfer_table(table)
     for folder in (workdir, tmp_path / "final"):  # a task that an earlier call has made
         shutil.copytree(folder / "scene", folder / "other")
         for path in (folder / "other").rglob("lr*.json"):
             path.write_text(path.read_text().replace('"task": "scene"', '"task": "other"'))
     table = transfer([whole], inits, tmp_path / "final", (0, 1), settings_of=workdir)
-    assert [set(row["scores"]) for row in table["tasks"]] == [set(inits)] * 2
+    assert [set(row.scores) for row in table.tasks] == [set(inits)] * 2
     with pytest.raises(UserError, match="no setting was chosen for 'other' on scene"):
         transfer([whole], {"random": "", "other": ""}, tmp_path / "x", (0,), settings_of=workdir)
 
@@ -213,11 +214,44 @@ def test_weights_of_another_trunk_or_of_a_later_seed_are_missed_before_the_first
         transfer([experiment], {"mine": str(toy_run), "other": str(tmp_path / "other")}, tmp_path / "out")
 
 
+def test_where_lower_is_better_the_lowest_is_chosen_starred_and_ahead(experiment, inits, tmp_path, monkeypatch):
+    monkeypatch.setattr(Depth, "scores", (Score("RMSE", "m", "lower"), Score("delta1")))
+    depth = dataclasses.replace(experiment, tasks=(toy.DEPTH,))
+    table = transfer([depth], inits, tmp_path, (0,), Sweep((1e-4, 0.03), (2,)))
+    cells = read_cells(tmp_path)
+    (row,) = table.tasks
+    assert {(cell.metric, cell.unit, cell.better) for cell in cells} == {("RMSE", "m", "lower")}
+    for init in inits:
+        swept = [cell for cell in cells if cell.init == init]
+        best = min(swept, key=lambda cell: cell.validation["RMSE"])
+        assert row.chosen[init] == best.setting and row.scores[init] == (best.test["RMSE"],)
+        assert len({cell.validation["RMSE"] for cell in swept}) == 2
+    better = min(inits, key=lambda init: row.scores[init])
+    text = transfer_table(table)
+    (line,) = [line for line in text.splitlines() if line.startswith("depth  RMSE")]
+    assert row.best == {better} and line.count(" m") == 2 and "%" not in line
+    assert line.index("*") < line.rindex(" m") if better == "random" else line.endswith("*")
+    assert f"on {int(better == 'mine')} of 1 tasks" in text.splitlines()[-1]
+    monkeypatch.undo()
+    with pytest.raises(UserError, match=r"its metric is RMSE \(m, lower is better\), that of the task is delta1"):
+        transfer([depth], inits, tmp_path, (0,), Sweep((1e-4, 0.03), (2,)))
+
+
+def test_names_that_are_paths_write_nothing_outside_the_workdir(experiment, tmp_path):
+    evil = dataclasses.replace(experiment, tasks=(dataclasses.replace(toy.SCENE, name="../../evil"),))
+    with pytest.raises(UserError, match=r"transfer: '\.\./\.\./evil' received; expected the name of a task"):
+        transfer([evil], {"random": ""}, tmp_path / "a" / "b")
+    for init in ("..", "/tmp", "a/b"):
+        with pytest.raises(UserError, match="expected the name of an initialization"):
+            transfer([experiment], {init: ""}, tmp_path / "a" / "b")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_cannot_be_run_is_refused_in_one_line(experiment, toy_data, tmp_path):
     both = toy.experiment(toy_data, test=str(toy_data))
     for experiments, words in (
-        ([both], "one task a config"),
-        ([], "one task a config"),
+        ([both], "one task per config"),
+        ([], "no task received"),
         ([experiment, experiment], "each once"),
         ([dataclasses.replace(experiment, test="")], "no `test` set"),
         ([dataclasses.replace(experiment, validation="")], "needs a `validation` set"),
@@ -225,7 +259,5 @@ def test_what_cannot_be_run_is_refused_in_one_line(experiment, toy_data, tmp_pat
     ):
         with pytest.raises(UserError, match=words):
             transfer(experiments, {"random": ""}, tmp_path, sweep=SWEEP)
-    with pytest.raises(UserError, match="name of an initialization"):
-        transfer([experiment], {"a/b": ""}, tmp_path)
     with pytest.raises(UserError, match="reference 'other'"):
         transfer([experiment], {"random": ""}, tmp_path, reference="other")

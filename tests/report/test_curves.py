@@ -70,6 +70,18 @@ def test_scores_and_learned_weights_have_charts_of_their_own(told):
     assert "<h4>" not in told(LOSSES)
 
 
+def test_scores_have_the_unit_and_the_direction_that_their_task_declares(told, tmp_path):
+    tasks = [{"kind": "depth", "name": "depth"}, {"kind": "normals", "name": "normals"}]
+    (tmp_path / "config.json").write_text(json.dumps({"tasks": tasks}))
+    scores = {"depth/delta1": 0.41, "depth/RMSE": 0.97, "normals/mean_angle": 23.4, "other/top1": 0.5}
+    body = told([LOSSES[0] | {f"validation/{name}": value for name, value in scores.items()}, *LOSSES[1:]])
+    assert names(body)[1:] == [
+        "depth delta1, %", "depth RMSE, m ↓ lower is better", "normals mean_angle, ° ↓ lower is better", "other top1"
+    ]  # fmt: skip
+    for value in ("41", "0.97", "23.4", "0.5"):
+        assert f'<span class="last">{value}</span>' in body
+
+
 def test_scores_keep_an_even_axis(told):
     entries = [entry | {"validation/a/AP": 0.01 * 10**i} for i, entry in enumerate(LOSSES)]
     assert "log scale" not in told(entries).split("On the validation set")[1]

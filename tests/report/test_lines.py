@@ -4,9 +4,9 @@ import re
 import numpy as np
 import pytest
 
-from must_tf.errors import UserError
+from must_tf.evaluation.lines import parse_lines
 from must_tf.report import report
-from must_tf.report.lines import Lines, lines_text, read_lines
+from must_tf.report.lines import lines_text
 from must_tf.report.lines_section import line_styles
 
 
@@ -24,7 +24,7 @@ def marks(page, init):
 
 def test_page_and_text_say_the_same_numbers(lines, tmp_path, read_page):
     cells = page_of(lines, tmp_path, read_page).cells
-    text = lines_text(Lines(lines))
+    text = lines_text(parse_lines(lines))
     assert "in %, mean ± standard error of 2 seeds" in text
     numbers = re.findall(r"\d+\.\d(?: ± \d+\.\d)?", text)
     assert len(numbers) == 2 + 3 + 3 and set(numbers) <= set(cells)
@@ -93,33 +93,20 @@ def test_six_lines_have_six_looks_and_must_stands_out():
 def test_a_panel_without_a_line_is_left_out(lines, tmp_path, read_page):
     lines["panels"][0]["lines"] = {}
     source = page_of(lines, tmp_path, read_page).source
-    assert source.count("<figure>") == 1 and "classification, top1" not in source + lines_text(Lines(lines))
+    assert source.count("<figure>") == 1 and "classification, top1" not in source + lines_text(parse_lines(lines))
 
 
-@pytest.mark.parametrize(
-    ("damage", "words"),
-    [
-        (lambda lines: lines.pop("x"), "x is None; an object expected"),
-        (lambda lines: lines["x"].update(log=1), "x.log is 1; true or false expected"),
-        (lambda lines: lines["x"].update(values=[3, 2, 1]), "x.values is [3, 2, 1]; ascending numbers"),
-        (lambda lines: lines["x"].update(values=[0, 2, 4]), "x.values is [0, 2, 4]; numbers above 0"),
-        (lambda lines: lines.update(panels=[]), "panels is []; at least one panel with a line"),
-        (lambda lines: lines["panels"][1].pop("lines"), "panels[1].lines is None; an object expected"),
-        (
-            lambda lines: lines["panels"][1]["lines"].update(must=[[1]]),
-            "panels[1].lines.must is [[1]]; a list of scores",
-        ),
-        (
-            lambda lines: lines["panels"][1]["lines"]["must"].__setitem__(2, "x"),
-            "panels[1].lines.must[2] is 'x'; a list",
-        ),
-    ],
-)
-def test_a_broken_file_is_named_in_one_line_with_its_command(lines, damage, words, tmp_path):
-    damage(lines)
-    path = tmp_path / "lines.json"
-    path.write_text(json.dumps(lines))
-    with pytest.raises(UserError) as error:
-        read_lines(path)
-    assert str(error.value).startswith(f"{path}: {words}") and "\n" not in str(error.value)
-    assert "make the file again with `python -m sizes" in str(error.value)
+def test_each_panel_has_the_unit_and_the_direction_of_its_scores(lines, tmp_path, read_page):
+    lines["panels"][1] = {
+        "name": "depth, RMSE",
+        "unit": "m",
+        "better": "lower",
+        "lines": {"must": [[1.0, 1.02], [0.8], None]},
+    }
+    page, text = page_of(lines, tmp_path, read_page), lines_text(parse_lines(lines))
+    assert text.startswith("each score in its own unit, mean") and "depth, RMSE ↓, lower is better\n" in text
+    assert "1.01 ± 0.01 m" in text and "41.0 ± 1.0%" in text
+    assert "<b>depth, RMSE ↓, lower is better</b>" in page.source and "in percent" not in page.source
+    assert {"1.01 ± 0.01 m", "0.80 m", "41.0 ± 1.0%"} <= set(page.cells)
+    places = np.array(marks(page, "must"))[-2:]
+    assert places[1, 1] > places[0, 1]  # 0.8 stands below 1.01

@@ -38,10 +38,12 @@ def test_best_is_replaced_by_a_better_one_only(student, workdir):
     assert kept(workdir) == {"step": 5, "metric": name, "value": 0.6}
 
 
-def test_minus_keeps_the_lowest(student, workdir):
-    assert keep_best(student, workdir, "-depth/AbsRel", 1, {"depth/AbsRel": 0.5})
-    assert not keep_best(student, workdir, "-depth/AbsRel", 2, {"depth/AbsRel": 0.6})
-    assert keep_best(student, workdir, "-depth/AbsRel", 3, {"depth/AbsRel": 0.4})
+@pytest.mark.parametrize("best", ["depth/AbsRel", "-depth/AbsRel"])
+def test_the_lowest_is_kept_where_the_task_declares_that_lower_is_better(student, workdir, best):
+    assert keep_best(student, workdir, best, 1, {"depth/AbsRel": 0.5})
+    assert not keep_best(student, workdir, best, 2, {"depth/AbsRel": 0.6})
+    assert keep_best(student, workdir, best, 3, {"depth/AbsRel": 0.4})
+    assert kept(workdir) == {"step": 3, "metric": "depth/AbsRel", "value": 0.4}
 
 
 def test_best_is_a_finished_workdir_of_its_own(student, workdir):
@@ -56,14 +58,20 @@ def test_metric_that_was_not_measured_is_refused(student, workdir):
 
 
 @pytest.mark.parametrize(
-    ("best", "said"), [("scene", "expected TASK/METRIC"), ("scen/top1", "'scene'"), ("scene/top", "'top1'")]
+    ("best", "said"),
+    [
+        ("scene", "expected TASK/METRIC"),
+        ("scen/top1", "'scene'"),
+        ("scene/top", "'top1'"),
+        ("-depth/delta1", "of delta1 higher is better; give 'depth/delta1'"),
+    ],
 )
 def test_metric_that_is_none_is_refused(best, said):
     with pytest.raises(UserError, match=said):
         check_best(best, TASKS)
 
 
-@pytest.mark.parametrize("best", ["", "scene/top1", "-depth/AbsRel"])
+@pytest.mark.parametrize("best", ["", "scene/top1", "depth/AbsRel", "-depth/AbsRel"])
 def test_metric_that_is_one_is_taken(best):
     check_best(best, TASKS)
 

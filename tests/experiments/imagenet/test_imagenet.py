@@ -179,8 +179,8 @@ def test_downstream_task_can_be_swept(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     experiment = load_config("imagenet/downstream.py:cifar100", {"runlocal": "true"})
     table = transfer([experiment], {"random": ""}, tmp_path / "transfer", sweep=Sweep((1e-3, 1e-2), (1,)))
-    (task,) = table["tasks"]
-    assert (task["name"], task["settings"], task["validation_images"]) == ("cifar100", 2, 8)
+    (task,) = table.tasks
+    assert (task.name, task.settings, task.validation_images) == ("cifar100", 2, 8)
 
 
 @pytest.mark.slow

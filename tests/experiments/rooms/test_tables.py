@@ -1,14 +1,17 @@
 import dataclasses
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-from must_tf import storage
 from must_tf.errors import UserError
-from must_tf.evaluation.cells import Cell
+from must_tf.evaluation.cells import Cell, read_cells
+from must_tf.evaluation.table import Cost, read_table
 from must_tf.experiments.rooms import tables
+from must_tf.parsing import read_json
 from must_tf.report import report, transfer_table
+from must_tf.storage import write_json
 
 ONE = Cell("depth", "delta1", "must", 0.2, 300, 0, 16, 300, {"delta1": 0.5}, 300, {"delta1": 0.6}, 1000, 1.0, "")
 
@@ -19,8 +22,9 @@ def results(tmp_path):
     for init, group in (("must", "must"), ("supervised", "must"), ("bootstrap", "bootstrap"), ("pseudo_500", "x")):
         dataclasses.replace(ONE, init=init).write(out / "transfer" / f"depth_{group}")
     dataclasses.replace(ONE, test={"delta1": 0.2}).write(out / "few_30" / "depth_must")
-    storage.write_json(out / "held_out" / "depth" / "must-96.json", {"scores": {"depth": {"delta1": 0.7}}})
-    storage.write_json(out / "minutes.json", {"must-0": 12.0})
+    judged = {"workdir": "runs/must-0", "data": "x", "size": [96, 96], "scores": {"depth": {"delta1": 0.7}}}
+    write_json(out / "held_out" / "depth" / "must-96.json", judged)
+    write_json(out / "minutes.json", {"must-0": 12.0})
     tables.collect(out, results)
     tables.make(results)
     return results
@@ -29,14 +33,14 @@ def results(tmp_path):
 def test_tables_and_curves_are_made_of_what_is_there(results):
     assert {path.stem for path in (results / "tables").glob("*.json")} == {"table7"}
     assert {path.stem for path in (results / "curves").glob("*.json")} == {"unlabeled", "few", "sizes"}
-    table = storage.read_json(results / "tables" / "table7.json")
-    assert table["pretraining"] == {"must": {"images": 64_000, "minutes": 12.0}}
+    table = read_table(results / "tables" / "table7.json")
+    assert table.pretraining == {"must": Cost(64_000, 12.0)}
     assert "60.0" in transfer_table(table)
 
 
 def test_curves_have_a_point_where_there_is_a_score(results):
     def lines(name, panel):
-        return {p["name"]: p["lines"] for p in storage.read_json(results / "curves" / f"{name}.json")["panels"]}[panel]
+        return {p["name"]: p["lines"] for p in read_json(results / "curves" / f"{name}.json")["panels"]}[panel]
 
     assert lines("few", "depth, delta1") == {"must": [[0.2], None, [0.6]], "supervised": [None, None, [0.6]]}
     assert lines("unlabeled", "depth, delta1") == {"pseudo labels alone": [[0.6], None, None]}
@@ -44,13 +48,25 @@ def test_curves_have_a_point_where_there_is_a_score(results):
 
 
 def test_tables_are_made_again_from_the_results_alone(results):
-    before = {path: path.read_bytes() for path in results.rglob("*.json")}
+    before = {path: path.read_bytes() for path in results.rglob("*.json*")}
     tables.make(results)
-    assert before == {path: path.read_bytes() for path in results.rglob("*.json")}
+    assert before == {path: path.read_bytes() for path in results.rglob("*.json*")}
+
+
+def test_each_sweep_is_one_file_and_what_was_gathered_before_stays(results, tmp_path):
+    files = {path.relative_to(results).as_posix() for path in results.rglob("*.jsonl")}
+    assert files == {"transfer/cells.jsonl", "few_30/cells.jsonl", "held_out.jsonl"}
+    again = tmp_path / "again"
+    dataclasses.replace(ONE, test={"delta1": 0.1}).write(again / "transfer" / "depth_must")
+    dataclasses.replace(ONE, init="new").write(again / "transfer" / "depth_must")
+    tables.collect(again, results)
+    scores = {cell.init: cell.score for cell in read_cells(results / "transfer")}
+    assert scores == {"bootstrap": 0.6, "must": 0.1, "new": 0.6, "pseudo_500": 0.6, "supervised": 0.6}
+    assert (results / "held_out.jsonl").read_text().count("\n") == 1
 
 
 def test_report_takes_the_folders(results, tmp_path):
-    page, text = tmp_path / "report.html", tmp_path / "RESULTS.md"
+    page, text = tmp_path / "report.html", tmp_path / "TABLES.md"
     report(page, transfer=[results / "tables"], curves=[results / "curves"], text=text)
     assert page.read_text().count("Table 7: MuST from") >= 1
     assert text.read_text().index("Table 7") < text.read_text().index("by input size")
@@ -62,15 +78,30 @@ def test_report_takes_the_folders(results, tmp_path):
 
 def test_what_is_published_is_what_the_published_cells_say(tmp_path):
     published = Path(tables.__file__).parent
-    results, text = tmp_path / "results", tmp_path / "RESULTS.md"
+    results, text = tmp_path / "results", tmp_path / "TABLES.md"
     shutil.copytree(published / "results" / "replication", results)
-    shutil.copy(published / "RESULTS.md", text)
     for path in tables.make(results):
         kept = published / "results" / "replication" / path.relative_to(results)
         assert path.read_bytes() == kept.read_bytes(), path
     page, folders = tmp_path / "report.html", [results / "shown" / name for name in ("teachers", "student")]
     transfer, curves, workdirs = [results / "tables"], [results / "curves"], [results / "runs" / "must-0"]
-    report(page, folders, workdirs, transfer=transfer, curves=curves, text=text)
-    assert text.read_text() == (published / "RESULTS.md").read_text()
+    report(page, folders, workdirs, transfer=transfer, curves=curves, text=text, title="MuST on rooms")
+    assert text.read_text() == (published / "TABLES.md").read_text()
     for section in ("Table 2:", "Labels", "Training", "Do the tasks agree?", "must-0.depth-", "teacher_depth-0-"):
         assert section in page.read_text()
+
+
+def test_links_from_the_prose_to_the_tables_lead_somewhere():
+    published = Path(tables.__file__).parent
+    prose, text = ((published / name).read_text() for name in ("RESULTS.md", "TABLES.md"))
+
+    def anchors(page):
+        headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+        return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+    links = re.findall(r"\]\(([^)]+)\)", prose)
+    assert len(links) > 20
+    for link in links:
+        path, _, anchor = link.partition("#")
+        assert (published / path).exists(), link
+        assert not anchor or anchor in anchors(text if path else prose), link
