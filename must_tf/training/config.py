@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import difflib
 import importlib
 import inspect
 import os
@@ -254,8 +255,10 @@ def _find(path: str) -> Path:
     for candidate in (Path(path), Path(installed, path), Path(installed, path.removeprefix("experiments" + os.sep))):
         if candidate.is_file():
             return candidate
-    known = sorted(str(file.relative_to(installed)) for file in Path(installed).rglob("*.py") if file.name[0] != "_")
-    raise UserError(f"{path}: no such config; {nearest(path, known)}")
+    files = [file for file in Path(installed).rglob("*.py") if "def get_config(" in file.read_text()]
+    known = sorted(file.relative_to(installed).as_posix() for file in files)
+    closest = difflib.get_close_matches(path, known, len(known), cutoff=0)
+    raise UserError(f"{path}: no such config; did you mean {closest[0]!r}? The nearest first: {', '.join(closest)}")
 
 
 def _override(node: Any, keys: Sequence[str], text: str, flag: str) -> Any:

@@ -139,8 +139,9 @@ def test_impossible_values_are_refused(config):
 
 
 def test_missing_config_names_the_nearest():
-    with pytest.raises(UserError, match=r"rooms/studnt\.py: no such config; did you mean 'rooms/student\.py'"):
+    with pytest.raises(UserError, match=r"rooms/studnt\.py: no such config; did you mean 'rooms/student\.py'") as error:
         load_config("rooms/studnt.py")
+    assert "rooms/downstream.py" in str(error.value) and "benchmark" not in str(error.value)  # which is no config
 
 
 @pytest.mark.parametrize(("source", "said"), [("x = 1", "defines no get_config"), ("get_config = dict", "an Exp")])
