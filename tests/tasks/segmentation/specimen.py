@@ -16,8 +16,9 @@ class _Segmentation(Specimen):
     tasks = (STUFF, Segmentation("fine", tuple(f"class {i}" for i in range(300))))
 
     def random_label(self, task, rng, height, width):
+        invalid = holes(rng, height, width)
         unknown = rng.choice([-1, task.num_classes, task.ignore], (height, width))
-        return np.where(holes(rng, height, width), unknown, rng.integers(0, task.num_classes, (height, width)))
+        return np.where(invalid, unknown, rng.integers(0, task.num_classes, (height, width)))
 
     def hard_label(self, task, rng):
         return self.random_label(task, rng, *VIEW)
