@@ -32,9 +32,9 @@ from must_tf.geometry import Geometry, Size
 from must_tf.pipeline.augment import Augment, Change, change_colors, random_changes
 from must_tf.pipeline.decode import decode_view
 from must_tf.pipeline.stream import records
-from must_tf.progress import Progress
 from must_tf.records import Dataset, open_dataset
 from must_tf.records.schema import parse_encoded
+from must_tf.runtime.progress import Progress
 from must_tf.saving import CONFIG, STUDENT
 from must_tf.storage import locked, read_json, write_json
 from must_tf.student import Student

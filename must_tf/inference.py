@@ -8,8 +8,8 @@ import tensorflow as tf
 from must_tf.errors import UserError, nearest
 from must_tf.geometry import Size, fit, move_image
 from must_tf.pipeline import evaluation_batches
-from must_tf.progress import Progress
 from must_tf.records import Dataset
+from must_tf.runtime.progress import Progress
 from must_tf.student import Student
 from must_tf.tasks.task import Label
 

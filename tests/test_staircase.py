@@ -69,7 +69,7 @@ def imported(name, everywhere=True):
 
 
 def part_of(name):
-    return (name.split(".") + [""])[1]
+    return ([*name.split("."), ""])[1]
 
 
 def test_every_part_has_its_floor():

@@ -23,7 +23,7 @@ from sklearn.datasets import load_sample_images
 
 from must_tf import storage
 from must_tf.labeling import label
-from must_tf.progress import peak_memory_gb
+from must_tf.runtime.progress import peak_memory_gb
 from must_tf.teachers import Teacher, TeacherSpec, load_teacher
 
 _OUT = flags.DEFINE_string("out", "benchmark.json", "JSON file for the results.")

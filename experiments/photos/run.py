@@ -15,7 +15,7 @@ from absl import flags
 
 from must_tf import storage
 from must_tf.cli import app
-from must_tf.demo import Stage, run_stages
+from must_tf.cli.stages import Stage, run_stages
 from must_tf.errors import UserError, nearest
 from must_tf.experiments.photos import packages
 from must_tf.experiments.photos.fetch import cache_folder, fetch_all

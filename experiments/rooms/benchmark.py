@@ -25,8 +25,8 @@ import tf_keras
 from must_tf import garden, storage
 from must_tf.experiments.rooms.trunk import OPTIMIZER, TRUNK
 from must_tf.pipeline import training_batches
-from must_tf.progress import Progress
 from must_tf.records import open_dataset
+from must_tf.runtime.progress import Progress
 from must_tf.sources.rooms.dataset import TEACHER_TASKS, make_rooms
 from must_tf.student import Student, fuse
 from must_tf.tasks import Normals, Task

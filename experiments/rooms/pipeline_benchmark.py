@@ -23,8 +23,8 @@ from PIL import Image
 
 from must_tf import storage
 from must_tf.pipeline import Augment, training_batches
-from must_tf.progress import peak_memory_gb
 from must_tf.records import HUMAN, Dataset, Manifest, Record, Shard, serialize
+from must_tf.runtime.progress import peak_memory_gb
 from must_tf.tasks import Classification
 
 SIZE, BATCH = (224, 224), 32

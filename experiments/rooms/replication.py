@@ -12,9 +12,9 @@ from pathlib import Path
 from absl import flags
 
 from must_tf.cli import app
-from must_tf.demo import DOWNSTREAM
+from must_tf.cli.demo_stages import DOWNSTREAM
+from must_tf.cli.stages import Stage, run_stages
 from must_tf.experiments.rooms.pretraining import RUNS
-from must_tf.stages import Stage, run_stages
 
 FLAGS = flags.FlagValues()
 _OUT = flags.DEFINE_string("out", "replication", "Folder of all stages.", flag_values=FLAGS)

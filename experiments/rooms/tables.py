@@ -21,7 +21,8 @@ from typing import Any
 from absl import flags
 
 from must_tf.cli import app
-from must_tf.demo import DOWNSTREAM
+from must_tf.cli.demo_stages import DOWNSTREAM
+from must_tf.cli.stages import TIMES
 from must_tf.evaluation.cells import CELLS, Cell, read_cells, write_cells
 from must_tf.evaluation.lines import Axis, Lines, Panel
 from must_tf.evaluation.table import Cost, TransferTable
@@ -30,7 +31,6 @@ from must_tf.experiments.rooms import replication
 from must_tf.experiments.rooms.pretraining import BATCH_SIZE, STEPS
 from must_tf.parsing import read_json, read_jsonl
 from must_tf.sources.rooms.dataset import TEACHER_TASKS
-from must_tf.stages import TIMES
 from must_tf.storage import write_bytes, write_json
 
 FLAGS = flags.FlagValues()

@@ -25,13 +25,13 @@ def run(argv: list[str]) -> None:
 
 def main() -> None:
     """Runs the stages, prints the table, writes the page."""
-    from must_tf import demo
+    from must_tf.cli import demo_stages
     from must_tf.report import report, transfer_table
 
     out = Path(_OUT.value)
-    table = demo.run(out, _SCALE.value, _SEED.value, _PROCESSES.value)
+    table = demo_stages.run(out, _SCALE.value, _SEED.value, _PROCESSES.value)
     labeled = [out / "data" / "labeled" / name for name in ("classification", "unlabeled")]
-    runs = [out / "runs" / name for name in (*(f"teacher_{task}" for task in demo.TEACHERS), "student")]
+    runs = [out / "runs" / name for name in (*(f"teacher_{task}" for task in demo_stages.TEACHERS), "student")]
     report(out / "report.html", labeled, runs, out / "runs" / "student", [out / "transfer.json"], title="MuST on rooms")
     print(transfer_table(table))
     print(f"{out / 'report.html'}: the page")

@@ -56,7 +56,7 @@ def main() -> None:
     """Exports; prints how far each file is from the student, its size, and in one line each what is left out."""
     size = _size(_LITERT_SIZE.value)
     from must_tf.export import export, notes, summary
-    from must_tf.quiet import quiet
+    from must_tf.runtime.quiet import quiet
 
     with quiet():
         export(

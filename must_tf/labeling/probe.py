@@ -11,8 +11,8 @@ import numpy as np
 
 from must_tf.errors import UserError
 from must_tf.labeling.shard import label_records
-from must_tf.progress import peak_memory_gb
 from must_tf.records import Quarantined, Record, serialize
+from must_tf.runtime.progress import peak_memory_gb
 from must_tf.sources import Source
 from must_tf.sources.decoding import Look, decode
 from must_tf.sources.source import Entry

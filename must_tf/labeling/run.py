@@ -9,7 +9,6 @@ from must_tf import storage
 from must_tf.errors import UserError
 from must_tf.labeling.runners import Runner
 from must_tf.labeling.shard import Job, run_job
-from must_tf.progress import Progress
 from must_tf.records import (
     HUMAN,
     Manifest,
@@ -23,6 +22,7 @@ from must_tf.records import (
     written,
 )
 from must_tf.records.manifest import FILE
+from must_tf.runtime.progress import Progress
 from must_tf.sources import MAX_PIXELS, Source, may_have_labels, open_source
 from must_tf.sources.source import DUPLICATE, EARLIER
 from must_tf.tasks import Task

@@ -16,8 +16,8 @@ from typing import Any
 
 from must_tf.errors import UserError, first_line
 from must_tf.labeling.shard import Job, run_job
-from must_tf.processes import end_with_parent
 from must_tf.records import Shard, written
+from must_tf.runtime.processes import end_with_parent
 
 Runner = Callable[[Sequence[Job]], Iterator[Shard]]
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from must_tf.errors import UserError
 from must_tf.labeling.prefetch import prefetch
-from must_tf.progress import Progress
 from must_tf.records import HUMAN, Plan, Quarantined, Record, Shard, write_shard
+from must_tf.runtime.progress import Progress
 from must_tf.sources.decoding import decode
 from must_tf.sources.source import Entry
 from must_tf.teachers import Teacher

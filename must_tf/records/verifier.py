@@ -17,10 +17,10 @@ from google.protobuf.message import DecodeError
 
 from must_tf import storage
 from must_tf.errors import first_line
-from must_tf.progress import Progress
 from must_tf.records.manifest import Manifest, Shard
 from must_tf.records.reader import Dataset
 from must_tf.records.schema import HUMAN, Record, origin_key, specs
+from must_tf.runtime.progress import Progress
 from must_tf.tasks import Task
 
 _THREADS = 4  # that decode

@@ -8,13 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 from must_tf.labeling.grade import Grade, Grader, flip_grade
-from must_tf.progress import Progress
 from must_tf.records import Dataset, Findings, Record, open_dataset, verify
 from must_tf.report import statistics
 from must_tf.report.gallery import Gallery
 from must_tf.report.markup import Html, element, join
 from must_tf.report.page import Section, number, table, write_page
 from must_tf.report.pictures import even
+from must_tf.runtime.progress import Progress
 from must_tf.tasks import Task
 from must_tf.teachers import Teacher
 

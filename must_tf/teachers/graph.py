@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from must_tf.quiet import quiet
+from must_tf.runtime.quiet import quiet
 from must_tf.tasks.reader import Slot
 from must_tf.teachers.model import Model
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from must_tf.errors import Diverged
-from must_tf.progress import Progress
+from must_tf.runtime.progress import Progress
 from must_tf.saving import save_student
 from must_tf.training.checkpoints import Checkpoints
 from must_tf.training.checks import check_data, fingerprints

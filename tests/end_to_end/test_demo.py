@@ -1,12 +1,12 @@
 import json
 
-from must_tf import demo
+from must_tf.cli import demo_stages
 from must_tf.records import open_dataset, verify
 from must_tf.training import read_metrics
 
 
 def test_every_stage_comes_after_what_it_needs_and_has_a_product_of_its_own():
-    stages = demo.plan(1.0)
+    stages = demo_stages.plan(1.0)
     seen = set()
     for stage in stages:
         seen.add(stage.name)
@@ -20,7 +20,7 @@ def test_every_stage_comes_after_what_it_needs_and_has_a_product_of_its_own():
 
 def test_the_table_holds_a_score_for_each_task_and_each_start(small_demo):
     table = json.loads((small_demo / "transfer.json").read_text())
-    assert [task["name"] for task in table["tasks"]] == list(demo.DOWNSTREAM)
+    assert [task["name"] for task in table["tasks"]] == list(demo_stages.DOWNSTREAM)
     for task in table["tasks"]:
         assert set(task["scores"]) == {"random", "classification", "must"}
         assert all(0 <= score <= 1 for scores in task["scores"].values() for score in scores)
@@ -42,7 +42,7 @@ def test_shared_images_keep_their_human_classes_and_get_every_other_label(small_
 def test_no_label_of_a_downstream_task_and_no_normal_reaches_the_student(small_demo):
     for name in ("classification", "unlabeled"):
         tasks = {task.name for task in open_dataset(small_demo / "data" / "labeled" / name).manifest.tasks}
-        assert tasks == set(demo.TEACHERS)
+        assert tasks == set(demo_stages.TEACHERS)
 
 
 def test_a_finished_demo_runs_no_stage_again(small_demo, must):

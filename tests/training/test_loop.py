@@ -15,8 +15,8 @@ import tf_keras
 import toy
 
 from must_tf.errors import UserError
-from must_tf.progress import Progress
 from must_tf.records import open_dataset
+from must_tf.runtime.progress import Progress
 from must_tf.student import Student
 from must_tf.tasks import Depth, Segmentation
 from must_tf.training import (

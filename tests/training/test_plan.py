@@ -28,7 +28,7 @@ MEASURE = """
 import json
 import tensorflow as tf
 import test_plan
-from must_tf.progress import peak_memory_gb
+from must_tf.runtime.progress import peak_memory_gb
 from must_tf.training.cost import make_step, targets_like
 
 experiment = test_plan.large()

@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 
 from must_tf.errors import UserError, nearest
-from must_tf.progress import Progress
 from must_tf.records import HUMAN, Manifest, Plan, Record, finish, pending, read_manifest, write_shard
 from must_tf.records.manifest import FILE
+from must_tf.runtime.progress import Progress
 from must_tf.sources.rooms.catalog import PARTS
 from must_tf.sources.rooms.render import Sample, render
 from must_tf.sources.rooms.worlds import DOWNSTREAM_CATEGORIES, TEACHER_CATEGORIES, WORLDS

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from must_tf.progress import Progress
+from must_tf.runtime.progress import Progress
 
 
 def test_line_has_done_total_rate_eta_and_note(capsys):

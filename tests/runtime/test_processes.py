@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from must_tf.processes import end_with_parent
+from must_tf.runtime.processes import end_with_parent
 
 COMMAND = """
 import multiprocessing, os, time
-from must_tf.processes import end_with_parent
+from must_tf.runtime.processes import end_with_parent
 
 def child():
     end_with_parent()

@@ -19,7 +19,7 @@ from typing import Any
 
 from must_tf import storage
 from must_tf.errors import UserError
-from must_tf.processes import end_with_parent
+from must_tf.runtime.processes import end_with_parent
 
 TIMES = "minutes.json"
 _UNFINISHED = "unfinished.json"

@@ -3,8 +3,8 @@ import os
 import pytest
 
 from must_tf import storage
+from must_tf.cli.stages import Stage, run_stages
 from must_tf.errors import UserError
-from must_tf.stages import Stage, run_stages
 
 
 def python(name, code, *needs):

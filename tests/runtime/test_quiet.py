@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from must_tf.quiet import quiet
+from must_tf.runtime.quiet import quiet
 
 
 def test_log_messages_are_suppressed_and_other_output_is_printed_even_after_an_error(capfd):

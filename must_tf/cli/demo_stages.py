@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from must_tf.cli.stages import Stage, run_stages
 from must_tf.errors import UserError
 from must_tf.parsing import read_json
-from must_tf.stages import Stage, run_stages
 from must_tf.storage import write_json
 
 if TYPE_CHECKING:

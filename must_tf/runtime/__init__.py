@@ -1,0 +1,1 @@
+"""What running programs need: a progress line, quiet libraries, child processes that end with their parent."""
