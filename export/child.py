@@ -1,4 +1,4 @@
-"""Runs exported files in a process of its own, so that nothing but what the files hold can take part."""
+"""Runs exported files in a new process, so that only what the files hold takes part."""
 
 import json
 import os
@@ -47,12 +47,14 @@ def run(jobs: Sequence[Job], images: Sequence[np.ndarray]) -> Iterator[Mapping[s
         for i, job in enumerate(jobs):
             if not _outputs(folder, i).exists():
                 said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-                raise UserError(f"{Path(job.file).name}: a new process cannot run it: {said[:300]}; it was not kept")
+                raise UserError(
+                    f"{Path(job.file).name}: a new process cannot run it: {said[:300]}; the file was not kept"
+                )
             yield dict(np.load(_outputs(folder, i)))
 
 
 def main(folder: str) -> None:
-    """What the new process does: reads the request, and leaves the outputs beside it."""
+    """Runs in the new process: reads the request, and writes the outputs beside it."""
     loaded = ""
     for i, job in enumerate(Job(*fields) for fields in json.loads(Path(folder, _REQUEST).read_text())):
         if job.file != loaded:

@@ -138,19 +138,18 @@ def _task_shapes(task: Task, found: Probed) -> Shapes:
 
 def _shape(name: str, axes: Axes, found: Probed, owner: str) -> list[int | str]:
     """Checks one output's sizes against the names of its axes."""
-    (_, first), *_ = found
+    fixed = found[0][1][name][1:]
     for (batch, height, width), given in found:
         sides = {"height": height, "width": width}
-        wanted: list[int] = [batch]
-        for axis, size in zip(axes, first[name][1:], strict=False):
+        wanted = [batch]
+        for axis, size in zip(axes, fixed, strict=False):
             side = _SIDE.fullmatch(axis)
             wanted.append(math.ceil(sides[side[1]] / int(side[2] or 1)) if side else size)
-        if given[name] != wanted:
+        if given[name] != wanted or len(fixed) != len(axes):
             raise TypeError(
                 f"{owner}: output {name!r} has shape {given[name]} for {batch} images of {height}x{width}; its "
                 f"declared axes are {['batch', *axes]}"
             )
-    fixed = first[name][1:]
     return ["batch", *(axis if _SIDE.fullmatch(axis) else size for axis, size in zip(axes, fixed, strict=True))]
 
 

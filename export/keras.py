@@ -21,7 +21,8 @@ for layer in backbone.layers:  # stage1 (stem) ... stage5, fpn
     layer.trainable = not layer.name.startswith(("stage1", "stage2"))
 ```
 
-With must_tf: `must_tf.load_backbone(FOLDER, keras=3)`, where FOLDER is that of this file; it can be given to KerasHub.
+With must_tf: `must_tf.load_backbone(FOLDER, keras=3)`, which KerasHub takes as a backbone. FOLDER is the folder of this
+README.
 """
 
 

@@ -18,14 +18,14 @@ from must_tf.geometry import Size
 from must_tf.student import Student
 
 PRECISIONS = ("float32", "float16", "int8")
-# The largest error of a rounded network is that of one pixel at the border of two classes; the mean says what a user
-# gets. float16 keeps 11 bits, so errors are near 1/2000 of the values, a layer; an int8 file off by a fifth is no use.
+# In a rounded network the largest error is that of one pixel at the border of two classes, so the mean is bounded.
+# float16 keeps 11 bits: each layer adds an error of about 1/2000 of its values. An int8 file off by a fifth is useless.
 BOUNDS = {"float16": Bound(0.005, MEAN), "int8": Bound(0.2, MEAN)}
 _SNIPPET = """
 ## Load it: LiteRT
 
-One image of {litert_height}x{litert_width} at a time. `int8` computes in whole numbers, and takes and gives float32
-too; it was calibrated on {litert_calibration}.
+Each call takes one image of {litert_height}x{litert_width}. All files take and give float32; `int8` computes in whole
+numbers inside, and was calibrated on {litert_calibration}.
 
 ```python
 import numpy as np

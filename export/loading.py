@@ -19,8 +19,8 @@ __all__ = ["load_backbone"]
 def load_backbone(where: str | os.PathLike, keras: int | None = None) -> Any:
     """Loads the backbone of an export: a trainable model of plain layers, [batch, H, W, 3] → {`C5`, `P3`, ...}.
 
-    Layers are named by stage: `stage1_...` (stem) to `stage5_...`, then `fpn_...`. A model of Keras 3 has what KerasHub
-    asks of a backbone, too: `pyramid_outputs` (P3, ...), `image_shape`, `min_level` and `max_level`.
+    Layers are named by stage: `stage1_...` (stem) to `stage5_...`, then `fpn_...`. A model of Keras 3 also has the
+    attributes of a backbone of KerasHub: `pyramid_outputs` (P3, ...), `image_shape`, `min_level` and `max_level`.
 
     Args:
       where: folder of the export.
@@ -40,7 +40,7 @@ def load_backbone(where: str | os.PathLike, keras: int | None = None) -> Any:
 
 
 def _guarded(model: Any) -> Any:
-    """Makes a model say what is wrong with the size of its images, rather than fail in a sum of the pyramid."""
+    """Makes a model check the size of its images, which else fails in a sum of the pyramid."""
     for name in ("call", "compute_output_spec"):  # Keras 3 runs the second one on what `Input` gives
         if hasattr(model, name):
             setattr(model, name, _checked(getattr(model, name)))

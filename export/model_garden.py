@@ -21,8 +21,8 @@ _CHECKPOINT = "ckpt"
 _SNIPPET = """
 ## Load it: Model Garden
 
-`garden/config.yaml` has what a RetinaNet or a segmentation experiment of Model Garden must say to start from
-`garden/`; its parsers normalize images by themselves, as this backbone expects.
+`garden/config.yaml` has the fields that a RetinaNet or segmentation experiment of Model Garden needs to start from
+`garden/`. Model Garden's parsers normalize images as this backbone expects.
 
 ```
 python -m official.vision.train --experiment=retinanet_resnetfpn_coco --mode=train --model_dir=DIR \\
@@ -49,7 +49,9 @@ class ModelGarden(Format):
         prefix = tf.train.Checkpoint(**_trunk(student)).save(str(where / _CHECKPOINT))
         name = Path(prefix).name
         (where / "checkpoint").write_text(f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n')
-        (where / CONFIG).write_text(f"# What a task of Model Garden must say to start from this checkpoint.\n{text}")
+        (where / CONFIG).write_text(
+            f"# Fields that a task of Model Garden needs to start from this checkpoint.\n{text}"
+        )
 
     def load(self, where: Path) -> Runner:
         """Returns the trunk of a new student, with the weights that Model Garden's tasks read from a checkpoint."""
@@ -65,7 +67,7 @@ class ModelGarden(Format):
 
 
 def config(student: Student, input_size: list[int]) -> dict[str, Any]:
-    """Returns the fields of a task's config that must be as they are here."""
+    """Returns the fields that the config of a task of Model Garden needs."""
     trunk = student.architecture.trunk
     model: dict[str, Any] = {
         "input_size": [*input_size, 3],
@@ -90,7 +92,7 @@ def _trunk(student: Student) -> dict[str, Any]:
 
 
 def _backbone(trunk: Trunk) -> dict[str, Any]:
-    """Returns the config of a backbone; those of other families are cut, or activated unlike their decoder."""
+    """Returns the config of a ResNet; other families are refused, as ours are cut above level 5 or activated otherwise."""
     family, _, depth = trunk.backbone.partition("-")
     if family != "resnet":
         raise UserError(f"format garden: the student's backbone is {trunk.backbone}; this format has ResNets only")

@@ -22,8 +22,9 @@ OPSET = 17  # tf2onnx 1.17 refuses 19 and later
 _SNIPPET = """
 ## Load it: ONNX Runtime
 
-`onnx/backbone.onnx` gives {features}; `onnx/heads.onnx` all tasks but boxes; `onnx/student.onnx` all tasks, with box
-decoding and non-maximum suppression inside. They take float32.
+`onnx/backbone.onnx` gives {features}. `onnx/student.onnx` gives the outputs of the tasks, with box decoding and
+non-maximum suppression inside. `onnx/heads.onnx` gives those that need neither. All take float32. What is left out of a
+file stands under "Outputs" above.
 
 ```python
 import numpy as np

@@ -1,4 +1,4 @@
-"""How far an exported file is from the student that it was made of."""
+"""Measures how far the outputs of an exported file are from those of its student."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -150,7 +150,7 @@ def _pair(ranking: Ranking, wanted: Arrays, given: Arrays) -> dict[str, tuple[np
     Where too many rows have none, what is returned differs in shape.
     """
     weights = _weights([wanted[name] for name in ranking.columns])
-    left, right, rows, tied = [], [], 0, 0  # indices (image, row) of pairs on both sides
+    left, right, rows, tied = [], [], 0, 0  # of pairs, (image, row) on both sides
     for image in range(len(wanted[ranking.valid])):
         ours, theirs = (np.flatnonzero(side[ranking.valid][image] >= 0) for side in (wanted, given))
         pairs = _nearest(
@@ -178,7 +178,8 @@ def _weights(columns: Sequence[np.ndarray]) -> np.ndarray:
 def _rows(ranking: Ranking, side: Arrays, image: int, kept: np.ndarray) -> np.ndarray:
     """Returns the rows of one image as float64 [rows, values of a row]."""
     columns = [side[name][image][kept] for name in ranking.columns]
-    return np.concatenate([column.reshape(len(kept), -1).astype(np.float64) for column in columns], 1)
+    flat = [column.reshape(len(kept), int(np.prod(column.shape[1:]))) for column in columns]
+    return np.concatenate(flat, 1, dtype=np.float64)
 
 
 def _nearest(ours: np.ndarray, theirs: np.ndarray) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""A student's trunk as a model of a Keras's own layers: nothing that takes must_tf or Model Garden to load."""
+"""Rebuilds a student's trunk from plain Keras layers, so that it loads without must_tf and Model Garden."""
 
 from types import ModuleType
 from typing import Any
@@ -50,7 +50,7 @@ def build(keras: ModuleType, student: Student, normalize: bool = True) -> Any:
 
 
 class _Copy:
-    """Makes layers in another Keras that compute what the student's do."""
+    """Makes layers of another Keras that compute the same as the student's layers."""
 
     def __init__(self, keras: ModuleType):
         self.layers = keras.layers
@@ -61,7 +61,7 @@ class _Copy:
         return getattr(self.layers, kind)(name=name, dtype=_DTYPE, **config)
 
     def like(self, source: tf_keras.layers.Layer, name: str) -> Any:
-        """Makes a layer with the settings of one of the student's, whose weights it will have."""
+        """Makes a layer with the settings of a layer of the student; `weights` copies its weights later."""
         kind = type(source).__name__
         if kind not in _FIELDS:
             raise _foreign(source)
@@ -72,7 +72,7 @@ class _Copy:
         return layer
 
     def weights(self, parts: list[tf_keras.Model]) -> None:
-        """Gives the layers the student's weights, once each is built; not one may be left over."""
+        """Copies the student's weights into the layers, once these are built; every weight must have a place."""
         for source, layer in self.pairs:
             layer.set_weights(source.get_weights())
         copied = {id(weight) for source, _ in self.pairs for weight in source.weights}
@@ -97,7 +97,7 @@ def _rescaling() -> dict[str, list[float]]:
 
 
 def _backbone(copy: _Copy, backbone: tf_keras.Model, x: Any) -> dict[str, Any]:
-    """Returns the output of each level: those of a chain of layers and blocks."""
+    """Returns the output of each level of a backbone that is a chain of layers and blocks."""
     names = {id(tensor): level for level, tensor in backbone.output.items()}
     levels: dict[str, Any] = {}
     stage, block, last = 1, 0, backbone.input

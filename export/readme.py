@@ -57,7 +57,7 @@ def render(card: dict[str, Any], snippets: Mapping[str, str], licenses: Sequence
 
 
 def _words(card: dict[str, Any]) -> dict[str, Any]:
-    """Returns what snippets are filled in with."""
+    """Returns the values that fill in the snippets."""
     height, width = card["input_size"]
     words = {"height": height, "width": width, "features": _names(card["outputs"]["backbone"])}
     words["pixels"] = "RGB in [0, 255]" if card["normalization"]["inside"] else "normalized RGB, as above"

@@ -15,8 +15,8 @@ from must_tf.student import Student
 _SNIPPET = """
 ## Load it: SavedModel in Keras 3
 
-The backbone as a layer that can be fine-tuned. Without `call_training_endpoint` the batch norms' moving statistics
-would stay as they are.
+The backbone is a layer that can be fine-tuned. `call_training_endpoint` makes the moving statistics of batch norms
+follow the new data.
 
 ```python
 import keras
@@ -29,11 +29,12 @@ backbone = keras.layers.TFSMLayer(
 features = backbone(images)  # {features}
 ```
 
-With must_tf: `must finetune --init_from=FOLDER`, or `load_trunk(student, FOLDER)`, where FOLDER is that of this file.
+With must_tf: `must finetune --init_from=FOLDER`, or `load_trunk(student, FOLDER)`. FOLDER is the folder of this README.
 
 ## Load it: SavedModel in TensorFlow
 
-`serving_default` takes float32; the signature `serving_uint8` takes uint8 images. TF Serving serves both.
+The signature `serving_default` takes float32 images. `serving_uint8` takes uint8 images; it is there if images are
+normalized inside. TF Serving serves both.
 
 ```python
 import numpy as np
@@ -79,7 +80,7 @@ class SavedModel(Format):
 
 
 def served(student: Student, part: str, normalize: bool = True) -> tf.Module:
-    """Returns a student's functions, and the weights behind them under the names that `load_trunk` looks for.
+    """Returns a module of a student's functions and their weights, under the names that `load_trunk` expects.
 
     Endpoints: `serve` (what the part serves) and `serve_uint8`, the same for uint8 images; `features` (inference) and
     `features_train` (batch norms in training mode; their moving statistics follow).

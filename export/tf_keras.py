@@ -21,7 +21,7 @@ for layer in backbone.layers:  # stage1 (stem) ... stage5, fpn
     layer.trainable = not layer.name.startswith(("stage1", "stage2"))
 ```
 
-With must_tf: `must_tf.load_backbone(FOLDER)`, where FOLDER is that of this file.
+With must_tf: `must_tf.load_backbone(FOLDER)`. FOLDER is the folder of this README.
 """
 
 

@@ -1,4 +1,4 @@
-"""How fast exported files are, as ratios within one run: python -m must_tf.experiments.export.benchmark.
+"""Measures how fast exported files are, as ratios in one run: python -m must_tf.experiments.export.benchmark.
 
 Writes the backbone and pyramid of a student, ResNet-50 at 224 px by default; prints, and writes as JSON:
 
@@ -7,7 +7,7 @@ Writes the backbone and pyramid of a student, ResNet-50 at 224 px by default; pr
 3. ONNX of ours over ONNX exported from PyTorch of the same network, where torch is installed;
 4. the first call of each, with what comes before it: loading.
 
-Every ratio is the median of the rounds' ratios; rounds of the two take turns.
+Every ratio is the median of the rounds' ratios; the two take turns, round by round.
 """
 
 import importlib.util
@@ -21,7 +21,8 @@ import numpy as np
 import tf_keras
 
 from must_tf import storage
-from must_tf.export import endpoints, litert, onnx, savedmodel
+from must_tf.export import FORMATS, endpoints
+from must_tf.export.onnx import OPSET
 from must_tf.export.parity import Runner
 from must_tf.student import Student
 from must_tf.tasks import Segmentation
@@ -48,27 +49,32 @@ def measure(student: Student, folder: Path, side: int, rounds: int) -> dict[str,
     facts = {
         **endpoints.contract(True),
         "litert": {"size": [side, side], "records": "", "images": 8},
-        "outputs": {"backbone": endpoints.shapes(endpoints.outputs(student, "backbone"))},
+        "outputs": {"backbone": endpoints.shapes(student, "backbone")},
         **dict.fromkeys(("must_tf", "name", "weights_sha256", "trunk", "levels"), ""),
         "tasks": [],
         "lineage": [],
     }
     images = np.random.default_rng(0).uniform(0, 255, [BATCH, side, side, 3]).astype(np.float32)
     first, runners = {}, {}
-    parts = [(savedmodel, "backbone"), (onnx, "backbone"), (litert, "backbone.float32"), (litert, "backbone.int8")]
-    for module, part in parts:
-        name = module.path(part)
-        module.write(student, part, folder / name, facts)
+    parts = [
+        ("savedmodel", "backbone"),
+        ("onnx", "backbone"),
+        ("litert", "backbone.float32"),
+        ("litert", "backbone.int8"),
+    ]
+    for format, part in ((FORMATS[name], part) for name, part in parts):
+        path = format.path(part)
+        format.write(student, part, folder / path, facts)
         started = time.perf_counter()
-        runners[name] = module.load(folder / name)
+        runners[path] = format.load(folder / path)
         loaded = time.perf_counter()
-        runners[name](images[:1])
-        first[name] = {"load_ms": 1000 * (loaded - started), "call_ms": 1000 * (time.perf_counter() - loaded)}
-    paths = [module.path(part) for module, part in parts]
+        runners[path](images[:1])
+        first[path] = {"load_ms": 1000 * (loaded - started), "call_ms": 1000 * (time.perf_counter() - loaded)}
+    saved, onnx, real, whole = runners.values()
     return {
         "first": first,
-        "onnx_over_savedmodel": compare(runners[paths[1]], runners[paths[0]], images, rounds),
-        "int8_over_float32": compare(runners[paths[3]], runners[paths[2]], images[:1], rounds),
+        "onnx_over_savedmodel": compare(onnx, saved, images, rounds),
+        "int8_over_float32": compare(whole, real, images[:1], rounds),
         "ours_over_torch": against_torch(student, folder, images, rounds),
     }
 
@@ -99,9 +105,10 @@ def against_torch(student: Student, folder: Path, images: np.ndarray, rounds: in
         input_names=["images"],
         output_names=["C5", *(f"P{level}" for level in trunk.levels)],
         dynamic_axes={"images": axes},
-        opset_version=onnx.OPSET,
+        opset_version=OPSET,
         dynamo=False,  # the newer exporter needs a package more
     )
+    onnx = FORMATS["onnx"]
     run_ours, run_theirs = onnx.load(folder / onnx.path("backbone")), onnx.load(file)
     result = compare(run_ours, lambda _: run_theirs(example), images, rounds)
     return result | {"parameters": parameters, "torch": torch.__version__}
@@ -117,7 +124,7 @@ def compare(one: Runner, other: Runner, images: np.ndarray, rounds: int) -> Resu
 
 
 def text(results: dict[str, Result]) -> str:
-    """Returns a line a measurement."""
+    """Returns one line per measurement."""
     names = {
         "onnx_over_savedmodel": "ONNX Runtime over SavedModel, CPU",
         "int8_over_float32": "LiteRT int8 over float32",
