@@ -51,16 +51,14 @@ def check_config(where: str, config: Any) -> None:
         kind, inner = str(one["class_name"]), one.get("config")
         inner = inner if isinstance(inner, dict) else {}
         if kind in _REFUSED:
-            raise UserError(f"{where}: holds a {kind} layer, {_REFUSED[kind]}")
+            raise UserError(f"{where}: holds a {kind.removesuffix('Layer')} layer, {_REFUSED[kind]}")
         if not _is_known_module(one.get("module")):
             raise UserError(
                 f"{where}: needs {kind!r} of the module {one['module']!r}, which is not Keras's; save the model with "
                 "layers of Keras alone, or export it as a SavedModel"
             )
         if isinstance(inner.get("vocabulary"), str):
-            raise UserError(
-                f"{where}: a {kind} layer reads the file {inner['vocabulary']!r}; save the model without it"
-            )
+            raise UserError(f"{where}: its {kind} layer reads the file {inner['vocabulary']!r}; save it with the words")
         if kind in ("TFOpLambda", "SlicingOpLambda") and not _computes(inner.get("function")):
             raise UserError(
                 f"{where}: calls tf.{inner.get('function')}, of which it is not known that it only computes; save the "

@@ -49,10 +49,8 @@ def check(path: str, signature: str | None, allow: Iterable[str] = ()) -> str:
     if called or loaded:
         parts = {f"its signature {signature!r}": called, "what TensorFlow runs to load it": loaded}
         uses = "; ".join(f"{part} uses {_explain(sorted(ops))}" for part, ops in parts.items() if ops)
-        raise UserError(
-            f"{where}: {uses}; a SavedModel is a program: allow it with "
-            f"--allow_ops={','.join(sorted(called | loaded))} if you trust where it comes from"
-        )
+        remedy = f"allow it with --allow_ops={','.join(sorted(called | loaded))} if you trust where it comes from"
+        raise UserError(_one_line(f"{where}: {uses}; a SavedModel is a program: {remedy}"))
     return signature
 
 
@@ -94,13 +92,18 @@ def _choose(where: str, signature: str | None, known: set[str]) -> str:
         signature = USUAL if USUAL in known or not known else min(known)
     if signature not in known:
         have = nearest(signature, known) if known else "it has none: save it with signatures="
-        raise UserError(f"{where}: no signature {signature!r}; {have}")
+        raise UserError(_one_line(f"{where}: no signature {signature!r}; {have}"))
     return signature
 
 
 def _explain(ops: list[str]) -> str:
     said = [f"{op}, which {trusted_ops.reason(op) or 'must_tf does not know'}" for op in ops[:3]]
     return ", and ".join([*said, *([f"{len(ops) - 3} more"] if len(ops) > 3 else [])])
+
+
+def _one_line(text: str) -> str:
+    """Returns text with names out of a file, which may hold anything."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 class _Program(Protocol):

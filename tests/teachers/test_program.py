@@ -59,9 +59,8 @@ def save(tmp_path):
 
 def refuses(path, op, match, signature=None):
     """Checks that a model is refused in one line that names an op."""
-    with pytest.raises(UserError, match=match) as error:
+    with pytest.raises(UserError, match=f"{match}.*; a SavedModel is a program: .*--allow_ops={op} if") as error:
         SavedModel(path, signature)
-    assert f"a SavedModel is a program: allow it with --allow_ops={op} if" in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -176,10 +175,10 @@ def test_op_of_another_library_is_refused(save):
     def rename(graph):
         for function in graph.graph_def.library.function:
             for node in function.node_def:
-                node.op = node.op.replace("Relu", "VendorRelu")
+                node.op = node.op.replace("Relu", "Vendor\nRelu")
 
     edit(path, rename)
-    refuses(path, "VendorRelu", "VendorRelu, which must_tf does not know")
+    refuses(path, "Vendor[?]Relu", "Vendor[?]Relu, which must_tf does not know")
 
 
 def test_function_that_nothing_calls_does_not_matter(save, write, trace):
