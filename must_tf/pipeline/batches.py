@@ -14,6 +14,7 @@ from must_tf.geometry import Size
 from must_tf.pipeline.augment import Augment, Change, augmented_example, random_changes, whole_example
 from must_tf.pipeline.mixing import Mixing
 from must_tf.pipeline.stream import records
+from must_tf.records import framing
 from must_tf.records.reader import Dataset
 from must_tf.records.schema import parse, parse_encoded
 from must_tf.tasks import Task
@@ -119,7 +120,7 @@ def evaluation_batches(dataset: Dataset, tasks: Sequence[Task], view_size: Size,
     """
     check_size(view_size)
     tasks = tuple(tasks)
-    examples = tf.data.TFRecordDataset(dataset.paths).map(
+    examples = framing.read_all(dataset.paths).map(
         lambda serialized: whole_example(parse(serialized, tasks), tasks, view_size),
         num_parallel_calls=tf.data.AUTOTUNE,
     )

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from must_tf.errors import UserError
 from must_tf.pipeline.mixing import DrawOrder, Mixing, shares
+from must_tf.records import framing
 from must_tf.records.manifest import Shard
 from must_tf.records.reader import Dataset
 
@@ -149,7 +150,7 @@ def epochs(paths: Sequence[str], counts: Sequence[int], seed: tf.Tensor, start: 
             left_out = tf.maximum(begin - starts[index], 0)
             first_block, in_block = left_out // block, left_out % block
             files = tf.data.Dataset.from_tensor_slices(tf.gather(all_paths, order[edges[index] : edges[index + 1]]))
-            records = files.interleave(tf.data.TFRecordDataset, cycle_length=_GROUP).skip(first_block * block)
+            records = files.interleave(framing.read, cycle_length=_GROUP).skip(first_block * block)
             group_seed = fold_in(epoch_seed, index)
 
             def shuffled(i: tf.Tensor, part: tf.Tensor) -> tf.Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from must_tf.errors import UserError, nearest
+from must_tf.records import framing
 from must_tf.records.manifest import Manifest, read_manifest
 from must_tf.records.schema import Record, deserialize
 from must_tf.tasks import Task
@@ -49,9 +50,10 @@ class Dataset:
 
     def records(self, shards: Sequence[int] | None = None) -> Iterator[Record]:
         """Yields the records in order, in numpy; those of all shards, or of the shards with these numbers."""
-        paths = self.paths if shards is None else [self.paths[i] for i in shards]
-        for serialized in tf.data.TFRecordDataset(paths):
-            yield deserialize(serialized.numpy(), self.manifest.tasks)
+        for path in self.paths if shards is None else [self.paths[i] for i in shards]:
+            framing.check(path)
+            for serialized in tf.data.TFRecordDataset(path):
+                yield deserialize(serialized.numpy(), self.manifest.tasks)
 
 
 def open_dataset(folder: str | os.PathLike, whole: bool = True) -> Dataset:

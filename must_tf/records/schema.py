@@ -125,9 +125,7 @@ def parse_encoded(serialized: tf.Tensor, tasks: Sequence[Task]) -> dict[str, Any
     Returns:
       `encoded`: string; `size`: int32 [2], height and width; `id`, `targets` and `origins` as of `parse`.
     """
-    parsed = tf.io.parse_single_example(serialized, specs(tasks))
-    for key in ("image/height", "image/width"):
-        parsed[key] = tf.cast(parsed[key], tf.int32)
+    parsed = _checked(tf.io.parse_single_example(serialized, specs(tasks)))
     return {
         "encoded": parsed["image/encoded"],
         "size": tf.stack([parsed["image/height"], parsed["image/width"]]),
@@ -138,8 +136,12 @@ def parse_encoded(serialized: tf.Tensor, tasks: Sequence[Task]) -> dict[str, Any
 
 
 def deserialize(serialized: bytes, tasks: Sequence[Task]) -> Record:
-    """The inverse of `serialize`, in numpy."""
-    parsed = tf.io.parse_single_example(serialized, specs(tasks))
+    """The inverse of `serialize`, in numpy.
+
+    Raises:
+      OpError: it is no record of these tasks, or its image or a map has not the size that the record says.
+    """
+    parsed = _checked(tf.io.parse_single_example(serialized, specs(tasks)))
     record = Record(
         encoded=parsed["image/encoded"].numpy(),
         format=parsed["image/format"].numpy().decode(),
@@ -147,14 +149,48 @@ def deserialize(serialized: bytes, tasks: Sequence[Task]) -> Record:
         width=int(parsed["image/width"]),
         id=parsed["image/id"].numpy().decode(),
     )
-    for key in ("image/height", "image/width"):
-        parsed[key] = tf.cast(parsed[key], tf.int32)
     for task in tasks:
         origin = parsed[origin_key(task)].numpy().decode()
         label = task.label(_numpy(task.decode(parsed)))
         if origin and label is not None:
             record.labels[task.name], record.origins[task.name] = label, origin
     return record
+
+
+def _checked(parsed: dict[str, Any]) -> dict[str, Any]:
+    """Returns a record whose image and maps say themselves that they have its size: none is decoded to learn it.
+
+    A label's feature `NAME/.../encoded` is a map, a PNG of the size of its image.
+    """
+    told = tf.stack([parsed["image/height"], parsed["image/width"]])
+    sizes = [_encoded_size(parsed["image/encoded"])]
+    for key, encoded in parsed.items():
+        if key.endswith("/encoded") and key != "image/encoded":
+            absent = tf.equal(encoded, "")
+            sizes.append(tf.cond(absent, lambda: told, lambda encoded=encoded: _encoded_size(encoded)))
+    sound = tf.reduce_all(tf.equal(tf.stack(sizes), told))
+    if not tf.executing_eagerly():
+        tf.debugging.Assert(
+            sound, ["Decode: sizes of an image and its maps, and the size that the record says", *sizes, told]
+        )
+    elif not sound:
+        of = ", ".join("x".join(map(str, size.numpy())) for size in sizes)
+        said = "x".join(map(str, told.numpy()))
+        raise tf.errors.InvalidArgumentError(None, None, f"Decode: image and maps of {of}; the record says {said}")
+    return parsed | {key: tf.cast(parsed[key], tf.int32) for key in ("image/height", "image/width")}
+
+
+def _encoded_size(encoded: tf.Tensor) -> tf.Tensor:
+    """Returns height and width that the header of a JPEG or a PNG says, int64 [2]."""
+
+    def of_png() -> tf.Tensor:
+        header = tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False, fixed_length=8)
+        return tf.cast(header[::-1], tf.int64)
+
+    def of_jpeg() -> tf.Tensor:
+        return tf.cast(tf.image.extract_jpeg_shape(encoded)[:2], tf.int64)
+
+    return tf.cond(tf.io.is_jpeg(encoded), of_jpeg, of_png)
 
 
 def _numpy(target: Mapping[str, tf.Tensor]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 
 from must_tf import storage
 from must_tf.errors import first_line
+from must_tf.records import framing
 from must_tf.records.manifest import Manifest, Shard
 from must_tf.records.reader import Dataset
 from must_tf.records.schema import HUMAN, Record, origin_key, specs
@@ -200,18 +201,22 @@ def _sum(total: dict[str, Any], more: Mapping[str, float]) -> None:
 
 
 def _examine_all(path: str, decoder: "_Decoder", problems: list[str]) -> Iterator[_Examined]:
-    """Examines a shard's records on several threads, in order; a checksum that fails ends it, and is a problem."""
+    """Examines a shard's records on several threads, in order; what cannot be read ends it, and is a problem."""
     pending: collections.deque[Future[_Examined]] = collections.deque()
     count = 0
+    flaw = framing.flaw(path)
+    readable = tf.data.TFRecordDataset(path) if flaw is None else tf.data.TFRecordDataset(path).take(flaw.index)
     with ThreadPoolExecutor(_THREADS) as pool:
         try:
-            for serialized in tf.data.TFRecordDataset(path).as_numpy_iterator():
+            for serialized in readable.as_numpy_iterator():
                 pending.append(pool.submit(_examine, serialized, decoder))
                 count += 1
                 if len(pending) > 2 * _THREADS:
                     yield pending.popleft().result()
         except tf.errors.OpError as error:
             problems.append(f"record {count} and all after it cannot be read: {first_line(error)}")
+        if flaw and count == flaw.index:
+            problems.append(f"{flaw}; it and all after it cannot be read")
         while pending:
             yield pending.popleft().result()
 

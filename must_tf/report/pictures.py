@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from must_tf.geometry import move_image, stretch
-from must_tf.records import Dataset, Record, deserialize, parse, serialize
+from must_tf.records import Dataset, Record, deserialize, framing, parse, serialize
 from must_tf.report.markup import Html, element
 from must_tf.report.page import table
 from must_tf.tasks import Task
@@ -25,7 +25,7 @@ def spread(dataset: Dataset, count: int) -> list[Record]:
     for path, shard in zip(dataset.paths, dataset.manifest.shards, strict=True):
         for index in wanted[(wanted >= start) & (wanted < start + shard.count)] - start:
             try:
-                for serialized in tf.data.TFRecordDataset(path).skip(index).take(1):
+                for serialized in framing.read_all([path]).skip(index).take(1):
                     records.append(deserialize(serialized.numpy(), dataset.manifest.tasks))
                     tf.io.decode_image(records[-1].encoded)
             except tf.errors.OpError:

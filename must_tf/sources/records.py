@@ -9,12 +9,10 @@ from pathlib import Path
 import tensorflow as tf
 
 from must_tf.errors import first_line
-from must_tf.records import Quarantined, deserialize, open_dataset
+from must_tf.records import Quarantined, deserialize, framing, open_dataset
 from must_tf.sources.decoding import Look, Undecodable, decode, in_order
 from must_tf.sources.source import EARLIER, Entry, Source, fingerprint
 from must_tf.tasks import Task
-
-_FRAMING = 16  # bytes around each record of a TFRecord: its length, and two checksums
 
 
 def open_records(folder: str | os.PathLike) -> Source:
@@ -60,36 +58,40 @@ def _entry(frame: tuple[str, bytes | Quarantined], tasks: Sequence[Task], look: 
 def read_frames(path: str) -> Iterator[tuple[str, bytes | Quarantined]]:
     """Yields (name, bytes) of each record in a TFRecord file.
 
-    Where a checksum fails, that record and each record after it are quarantined. Their number follows from the lengths
-    in the file; where these are damaged too, it is estimated from the remaining bytes.
+    Where a checksum fails or a length goes beyond the file, the record and each after it is quarantined: as many as the
+    lengths in the file tell or, where these are damaged too, as many as there is room for.
     """
-    frames = tf.data.TFRecordDataset(path).as_numpy_iterator()
+    flaw = framing.flaw(path)
+    readable = tf.data.TFRecordDataset(path) if flaw is None else tf.data.TFRecordDataset(path).take(flaw.index)
+    frames = readable.as_numpy_iterator()
     for index in itertools.count():
+        reason = str(flaw.problem) if flaw else ""
         try:
             frame = next(frames)
         except StopIteration:
-            return
+            if flaw is None:
+                return
         except tf.errors.OpError as error:
-            for lost in range(index, index + _left(path, index)):
-                name = f"{path}: record {lost}"
-                yield name, Quarantined(name, first_line(error))
-            return
-        yield f"{path}: record {index}", frame
+            reason = first_line(error)
+        else:
+            yield f"{path}: record {index}", frame
+            continue
+        for lost in range(index, index + _left(path, index)):
+            name = f"{path}: record {lost}"
+            yield name, Quarantined(name, reason)
+        return
 
 
 def _left(path: str, index: int) -> int:
-    """Returns how many records a damaged file has from `index` on, at least one: by their lengths, or by the mean."""
-    size, start, count = Path(path).stat().st_size, 0, 0
-    with open(path, "rb") as file:
-        place = 0
-        while place < size:
-            file.seek(place)
-            header = file.read(8)
-            length = int.from_bytes(header, "little") + _FRAMING
-            if count >= index and (len(header) < 8 or place + length > size):  # damaged, or cut short
-                left = round((size - start) * index / start) if start else 1
-                return max(1, count - index + 1, left)
-            place, count = place + length, count + 1
-            if count == index:
-                start = place
+    """Returns how many records a damaged file has from one on, at least one: by their lengths, or by their mean."""
+    start, count = 0, 0
+    for length in framing.lengths(path):
+        if isinstance(length, framing.Flaw):
+            if count < index:
+                break
+            left = round((Path(path).stat().st_size - start) * index / start) if start else 1
+            return max(1, count - index + 1, left)
+        count += 1
+        if count <= index:
+            start += length + framing.OVERHEAD
     return max(1, count - index)

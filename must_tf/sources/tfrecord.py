@@ -8,14 +8,13 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from must_tf.errors import UserError
-from must_tf.records import Quarantined
+from must_tf.records import Quarantined, framing
 from must_tf.sources.decoding import Look, decode, in_order, to_record
 from must_tf.sources.records import read_frames
 from must_tf.sources.source import Entry, Source, fingerprint, without_copies
 
 _IMAGE = "image/encoded"
 _NAMES = ("image/source_id", "image/filename")
-_FRAME = 16  # bytes that a TFRecord adds to each record
 _SAMPLE = 100
 
 
@@ -79,5 +78,5 @@ def _sample(path: str) -> list[int]:
         if not sizes and _IMAGE not in (values := _texts(frame)):
             has = ", ".join(sorted(values)) or "no feature of bytes"
             raise UserError(f"{path}: its records have no {_IMAGE} (they have {has}); expected Model Garden's keys")
-        sizes.append(len(frame) + _FRAME)
+        sizes.append(len(frame) + framing.OVERHEAD)
     return sizes

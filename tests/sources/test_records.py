@@ -85,7 +85,7 @@ def test_record_whose_image_tensorflow_cannot_decode_is_quarantined(tmp_path):
     whole, cut, other = open_source(tmp_path / "data").shards[0]()
     assert whole.seen.shape == (8, 8, 3)
     assert isinstance(cut, Quarantined) and "record 1" in cut.name and cut.reason.startswith("cannot be decoded: ")
-    assert other.reason == "cannot be decoded: shape [8, 10, 3] at 1/1 of 9x10 pixels"
+    assert other.reason == "is no record of these tasks: Decode: image and maps of 8x10; the record says 9x10"
 
 
 def test_unfinished_dataset_is_refused(data):

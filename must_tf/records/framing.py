@@ -1,0 +1,103 @@
+"""Checks the lengths in TFRecord files before TensorFlow reads them.
+
+A TFRecord is a row of frames: the length of a record in 8 bytes, a checksum of it in 4, the record, and a checksum of
+that in 4. TensorFlow allocates what the length says: one that goes beyond the file ends the process.
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import tensorflow as tf
+
+from must_tf.errors import UserError
+
+OVERHEAD = 16  # bytes that a frame has beside its record
+_LENGTH = 8  # bytes
+_MOST_BYTES = 2**31 - 1  # of a record: no tf.train.Example has more
+
+_sound: set[tuple[str, int, int]] = set()  # paths, sizes and times of files that this process has checked
+
+
+@dataclasses.dataclass(frozen=True)
+class Flaw:
+    """The first frame of a file that cannot be one.
+
+    Attributes:
+      index: number of its record; the records before it can be read.
+      offset: byte of the file at which it begins.
+      problem: what is wrong with it, in one line.
+    """
+
+    index: int
+    offset: int
+    problem: str
+
+    def __str__(self) -> str:
+        return f"record {self.index}, at byte {self.offset}, {self.problem}"
+
+
+def lengths(path: str | os.PathLike) -> Iterator[int | Flaw]:
+    """Yields the length of each record of a TFRecord file; a frame that cannot be one comes as a `Flaw`, and ends it.
+
+    Reads the lengths alone, in bounded memory.
+    """
+    with open(path, "rb") as file:
+        size, offset, index = os.fstat(file.fileno()).st_size, 0, 0
+        while offset < size:
+            file.seek(offset)
+            header = file.read(_LENGTH)
+            length = int.from_bytes(header, "little")
+            end = offset + length + OVERHEAD
+            if len(header) < _LENGTH or end > size:
+                yield Flaw(index, offset, f"is cut short or damaged: it says {length} bytes, the file has {size}")
+                return
+            if length > _MOST_BYTES:
+                yield Flaw(index, offset, f"says {length} bytes; no record has more than {_MOST_BYTES}")
+                return
+            yield length
+            offset, index = end, index + 1
+
+
+def flaw(path: str | os.PathLike) -> Flaw | None:
+    """Returns the first frame of a TFRecord file that cannot be one; a file that did not change is read once."""
+    told = Path(path).stat()
+    key = (os.fspath(path), told.st_size, told.st_mtime_ns)
+    if key in _sound:
+        return None
+    found = next((one for one in lengths(path) if isinstance(one, Flaw)), None)
+    if found is None:
+        _sound.add(key)
+    return found
+
+
+def check(path: str | os.PathLike) -> None:
+    """Raises a `UserError` where a TFRecord file has a frame that cannot be one."""
+    found = flaw(path)
+    if found:
+        raise UserError(f"{path}: {found}; make the file again")
+
+
+def read(path: tf.Tensor) -> tf.data.Dataset:
+    """Returns the serialized records of a TFRecord file, whose lengths are checked when it is opened.
+
+    Where they are wrong, the dataset fails with an `InvalidArgumentError` that names the file and the record.
+
+    Args:
+      path: string, a scalar.
+    """
+    return tf.data.TFRecordDataset(tf.ensure_shape(tf.numpy_function(_checked, [path], tf.string), []))
+
+
+def read_all(paths: Sequence[str]) -> tf.data.Dataset:
+    """Returns the serialized records of TFRecord files, one after another; see `read`."""
+    return tf.data.Dataset.from_tensor_slices(list(paths)).flat_map(read)
+
+
+def _checked(path: bytes) -> bytes:
+    try:
+        check(path.decode())
+    except UserError as error:
+        raise ValueError(f"TFRecord {error}") from None  # TensorFlow tells it on as an InvalidArgumentError
+    return path
