@@ -19,7 +19,7 @@ _NOT_GIVEN = re.compile(r"flag (--\w+)=None: Flag --\w+ must have a value")  # a
 _OF_READING = re.compile(r"[Dd]ecode|[Pp]arse|TFRecord")  # shapes that do not fit are defects of the program
 _OF_PLACES = (
     errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST,
-    errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE,
+    errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.EFBIG, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP,
 )  # fmt: skip
 _RENAMED = {  # flags of version 0.1.0, and what they are called now
     "licence": "license",
