@@ -110,7 +110,7 @@ def test_what_is_missing_says_where_to_get_it(coco):
 @pytest.mark.parametrize(
     ("images", "annotations", "said"),
     [
-        ([{"id": 9}], [], "KeyError: .*file_name"),
+        ([{"id": 9}], [], "KeyError: .*height"),
         ([{**IMAGES[0], "file_name": "../../private.jpg"}], [], "ValueError: .*private.*outside of"),
         ([{**IMAGES[0], "file_name": "/etc/passwd"}], [], "ValueError: .*passwd.*outside of"),
         ([{**IMAGES[0], "file_name": 3}], [], "TypeError"),
