@@ -46,6 +46,7 @@ setup(
     },
     install_requires=[
         "absl-py>=1.4,<2",
+        "filelock>=4.2,<5",
         "h5py>=3,<4",
         "keras>=3.15,<4",
         "numpy>=1.26,<2.4",

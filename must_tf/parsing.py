@@ -13,7 +13,7 @@ import re
 import reprlib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import yaml
@@ -141,7 +141,7 @@ def load_json(text: str | bytes, where: Where) -> Any:
       UserError: names `where` it is from: no JSON, a name that occurs twice, values nested too deep, a whole number of
         more than 64 bits, a text that no file could hold.
     """
-    return _checked(decode_json(text, where), where)
+    return _checked(decode_json(text, where, _without_copies), where)
 
 
 def load_object(text: str, where: Where) -> dict[str, Any]:
@@ -152,10 +152,16 @@ def load_object(text: str, where: Where) -> dict[str, Any]:
     return value
 
 
-def decode_json(text: str | bytes, where: Where) -> Any:
-    """Returns the values of a JSON text, as `load_json`, without a look at each: for large files of data."""
+def decode_json(text: str | bytes, where: Where, make_object: Callable[[list], Any] | None = None) -> Any:
+    """Returns the values of a JSON text, without the checks of `load_json` that look at each: for large files of data.
+
+    Args:
+      text: to be decoded.
+      where: it is from, for messages.
+      make_object: makes an object of a list of its names and values.
+    """
     try:
-        return json.loads(text, object_pairs_hook=_without_copies)
+        return json.loads(text, object_pairs_hook=make_object)
     except RecursionError:
         raise UserError(f"{where}: {_TOO_DEEP}") from None
     except ValueError as error:

@@ -1,7 +1,6 @@
 """Files that appear under their final name only when they are whole."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import math
@@ -10,12 +9,15 @@ import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+import filelock
 
 from must_tf.errors import UserError
 from must_tf.parsing import read_json as read_json
 
 LOCK = ".lock"
+_PATIENCE = 0.1  # seconds: a lock that is let go at this very moment can be had
 _TEMPORARY = ".{name}.{process}.tmp"  # the process by its host too: several may share a disk
 
 
@@ -23,42 +25,43 @@ _TEMPORARY = ".{name}.{process}.tmp"  # the process by its host too: several may
 def locked(folder: str | os.PathLike) -> Iterator[None]:
     """Makes a folder, where there is none, and holds it for this process; a kill sets it free.
 
-    Removes the temporary files that killed processes left in it.
+    Removes the temporary files that killed processes left in it, and at the end the lock's own file.
 
     Raises:
       UserError: another process holds it.
     """
     path = Path(folder, LOCK)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _open_locked(path) as file:
-        if file is None:
-            raise UserError(f"{folder}: another run is at work there; wait for its end, or give another folder")
+    lock = filelock.FileLock(path, timeout=_PATIENCE, poll_interval=_PATIENCE / 5, fallback_to_soft=False)
+    try:
+        with naming(path):
+            lock.acquire()
+    except filelock.Timeout:
+        raise UserError(f"{folder}: another run is at work there; wait for its end, or give another folder") from None
+    try:
         for left in path.parent.glob(_TEMPORARY.format(name="*", process="*")):
             if left.is_file():
                 left.unlink()
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # while it is held: who has it open meanwhile sees that it is gone
+        lock.release()
 
 
 @contextlib.contextmanager
-def _open_locked(path: Path) -> Iterator[IO | None]:
-    """Yields a file that this process alone holds, or None."""
-    while True:
-        with open(path, "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield None
-                return
-            try:
-                current = os.path.samestat(os.fstat(file.fileno()), path.stat())
-            except FileNotFoundError:
-                current = False
-            if current:  # not one whose former holder has taken it away meanwhile
-                yield file
-                return
+def naming(path: str | os.PathLike, temporary: str | os.PathLike | None = None) -> Iterator[None]:
+    """Gives errors of the operating system the name of a file where they have none: a full disk says only that.
+
+    Args:
+      path: of the file.
+      temporary: the name that it has so far, which is not told.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename in (None, temporary and os.fspath(temporary)):
+            error.filename = os.fspath(path)
+        raise
 
 
 @contextlib.contextmanager
@@ -71,9 +74,10 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(_TEMPORARY.format(name=path.name, process=f"{socket.gethostname()}-{os.getpid()}"))
     try:
-        yield temporary
-        _sync(temporary)
-        temporary.replace(path)
+        with naming(path, temporary):
+            yield temporary
+            _sync(temporary)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -106,11 +110,12 @@ def _former(folder: Path) -> Path:
 
 
 def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with naming(path):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:

@@ -11,10 +11,16 @@ import shutil
 import hypothesis
 import pytest
 
+# MUST_TF_EXAMPLES=5000 tries so many random inputs in each property test, other ones each time; see tests/test_fuzz.py.
+_EXAMPLES = int(os.environ.get("MUST_TF_EXAMPLES", "0"))
 hypothesis.settings.register_profile(
-    "quick", max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
+    "chosen",
+    max_examples=_EXAMPLES or 20,
+    deadline=None,
+    derandomize=not _EXAMPLES,
+    suppress_health_check=list(hypothesis.HealthCheck),
 )
-hypothesis.settings.load_profile("quick")
+hypothesis.settings.load_profile("chosen")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,7 @@
+import errno
+import fcntl
 import hashlib
+import os
 import subprocess
 import sys
 
@@ -51,14 +54,14 @@ def test_folder_is_held_by_one_at_a_time_and_free_after_an_error(tmp_path):
 
 def test_lock_whose_file_was_taken_away_meanwhile_is_not_taken_for_one(tmp_path, monkeypatch):
     """Its former holder may remove the file between the opening and the locking."""
-    flock, removed = storage.fcntl.flock, []
+    flock, removed = fcntl.flock, []
 
     def late(file, how):
         if not removed:
             removed.append((tmp_path / ".lock").unlink())
         flock(file, how)
 
-    monkeypatch.setattr(storage.fcntl, "flock", late)
+    monkeypatch.setattr(fcntl, "flock", late)
     with storage.locked(tmp_path), pytest.raises(UserError, match="another run"), storage.locked(tmp_path):
         pass
     assert removed
@@ -74,3 +77,41 @@ def test_what_a_killed_writer_left_is_gone_when_the_next_one_has_the_folder(tmp_
     with storage.locked(tmp_path):
         storage.write_bytes(tmp_path / "whole", b"1")
     assert [path.name for path in tmp_path.iterdir()] == ["whole"]
+
+
+def test_folder_is_free_once_its_holder_was_killed(tmp_path):
+    script = (
+        "import sys, time; from must_tf.storage import locked\n"
+        "with locked(sys.argv[1]): print('held', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "new")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match="another run"), storage.locked(tmp_path / "new"):
+            pass
+        holder.kill()
+    with storage.locked(tmp_path / "new"):
+        pass
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_full_disk_says_which_file(tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        storage.write_bytes(tmp_path / "a.json", b"1")
+    assert error.value.filename == str(tmp_path / "a.json") and list(tmp_path.iterdir()) == []
+
+
+def test_file_that_may_not_grow_is_named_and_nothing_of_it_stays(tmp_path):
+    script = (
+        "import resource, sys; from must_tf.storage import write_bytes\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try: write_bytes(sys.argv[1], bytes(10_000))\n"
+        "except OSError as error: print(error.filename)"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "large")]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == f"{tmp_path / 'large'}\n"
+    assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,7 @@ _NOT_GIVEN = re.compile(r"flag (--\w+)=None: Flag --\w+ must have a value")  # a
 _OF_READING = re.compile(r"[Dd]ecode|[Pp]arse|TFRecord")  # shapes that do not fit are defects of the program
 _OF_PLACES = (
     errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST,
-    errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE,
+    errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.EFBIG, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP,
 )  # fmt: skip
 _RENAMED = {  # flags of version 0.1.0, and what they are called now
     "licence": "license",
@@ -81,6 +81,12 @@ def _mendable(error: Exception) -> str:
     if tensorflow and isinstance(error, tensorflow.errors.ResourceExhaustedError):
         return f"{first_line(error)}; no room on the disk or in memory: mend it, and run the same command again"
     unread = tensorflow and isinstance(error, tensorflow.errors.InvalidArgumentError) and _OF_READING.search(str(error))
+    if (
+        tensorflow
+        and isinstance(error, UnicodeDecodeError)
+        and _OF_READING.search(error.object.decode(errors="replace"))
+    ):
+        return "a record cannot be read (it is no tf.train.Example); `must inspect FOLDER` names the shard"
     if unread or (tensorflow and isinstance(error, tensorflow.errors.DataLossError)):
         return f"a record cannot be read ({first_line(error)}); `must inspect FOLDER` names the shard"
     return ""

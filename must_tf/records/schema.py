@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from must_tf.tasks import Task
@@ -174,9 +175,11 @@ def _checked(parsed: dict[str, Any]) -> dict[str, Any]:
             sound, ["Decode: sizes of an image and its maps, and the size that the record says", *sizes, told]
         )
     elif not sound:
-        of = ", ".join("x".join(map(str, size.numpy())) for size in sizes)
+        wrong = next("x".join(map(str, size)) for size in map(np.asarray, sizes) if (size != np.asarray(told)).any())
         said = "x".join(map(str, told.numpy()))
-        raise tf.errors.InvalidArgumentError(None, None, f"Decode: image and maps of {of}; the record says {said}")
+        raise tf.errors.InvalidArgumentError(
+            None, None, f"Decode: an image or a map of {wrong}; the record says {said}"
+        )
     return parsed | {key: tf.cast(parsed[key], tf.int32) for key in ("image/height", "image/width")}
 
 

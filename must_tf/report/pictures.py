@@ -28,7 +28,7 @@ def spread(dataset: Dataset, count: int) -> list[Record]:
                 for serialized in framing.read_all([path]).skip(index).take(1):
                     records.append(deserialize(serialized.numpy(), dataset.manifest.tasks))
                     tf.io.decode_image(records[-1].encoded)
-            except tf.errors.OpError:
+            except (tf.errors.OpError, UnicodeDecodeError):  # TensorFlow's message may be no UTF-8
                 continue  # the verification names it
         start += shard.count
     return records

@@ -4,8 +4,9 @@ An annotation file is loaded as a whole. That takes some 2 GB of memory for COCO
 Objects365. Afterwards only a few numbers per box are kept.
 """
 
-import json
+import contextlib
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from must_tf.errors import UserError
+from must_tf.parsing import decode_json, short
 from must_tf.records import Record
 from must_tf.sources.layout import Layout, existing, pixel_boxes, require_image_size, split_spec
 from must_tf.tasks import Detection, Segmentation
@@ -45,20 +47,11 @@ def find_coco(spec: str) -> Layout:
     path = existing(folder / "annotations" / f"{name}.json", f"coco:{spec}", _GET_COCO)
     images = existing(folder / split, f"coco:{spec}", _GET_COCO)
     content = _load(path)
-    if kind == "instances":
-        return _boxes(content, "coco_detection", lambda name: images / name)
-    masks = existing(folder / "annotations" / name, f"coco:{spec}", _GET_COCO)
-    names, index = _classes(content)
-    files = {image["id"]: str(images / image["file_name"]) for image in content["images"]}
-    items = []
-    for one in sorted(content["annotations"], key=lambda one: one["image_id"]):
-        segments = tuple(
-            (segment["id"], _IGNORE if segment.get("iscrowd") else index[segment["category_id"]])
-            for segment in one["segments_info"]
-        )
-        items.append((files[one["image_id"]], (str(masks / one["file_name"]), segments)))
-    task = Segmentation("coco_segmentation", names)
-    return Layout(items, task, read_panoptic)
+    with _naming(path):
+        if kind == "instances":
+            return _boxes(content, "coco_detection", lambda name: _inside(images, name))
+        masks = existing(folder / "annotations" / name, f"coco:{spec}", _GET_COCO)
+        return _segments(content, images, masks)
 
 
 def find_objects365(spec: str) -> Layout:
@@ -77,7 +70,9 @@ def find_objects365(spec: str) -> Layout:
         parts = PurePosixPath(name).parts  # in version 2: images/v1/patch8/objects365_v1_00420917.jpg
         return images.joinpath(*parts[-2:]) if parts[-2:-1] and parts[-2].startswith("patch") else images / parts[-1]
 
-    return _boxes(_load(path), "objects365", place)
+    content = _load(path)
+    with _naming(path):
+        return _boxes(content, "objects365", place)
 
 
 Found = tuple[tuple[float, ...], tuple[int, ...], tuple[int, ...], tuple[int, int]]
@@ -131,6 +126,26 @@ def _boxes(content: dict[str, Any], name: str, place: Any) -> Layout:
     return Layout(items, Detection(name, names), read_boxes)
 
 
+def _segments(content: dict[str, Any], images: Path, masks: Path) -> Layout:
+    names, index = _classes(content)
+    files = {image["id"]: str(_inside(images, image["file_name"])) for image in content["images"]}
+    items = []
+    for one in sorted(content["annotations"], key=lambda one: one["image_id"]):
+        segments = tuple(
+            (segment["id"], _IGNORE if segment.get("iscrowd") else index[segment["category_id"]])
+            for segment in one["segments_info"]
+        )
+        items.append((files[one["image_id"]], (str(_inside(masks, one["file_name"])), segments)))
+    return Layout(items, Segmentation("coco_segmentation", names), read_panoptic)
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """Returns the path of a file in a folder; a name that leads out of it is a `ValueError`."""
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        raise ValueError(f"file_name {short(name)}, outside of {folder}")
+    return folder / name
+
+
 def _classes(content: dict[str, Any]) -> tuple[tuple[str, ...], dict[int, int]]:
     """Returns the names of the categories in the order of their ids, and {id: class}; classes count from 0."""
     categories = sorted(content["categories"], key=lambda one: one["id"])
@@ -138,12 +153,21 @@ def _classes(content: dict[str, Any]) -> tuple[tuple[str, ...], dict[int, int]]:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    """Returns the content of an annotation file, or raises a `UserError` that names what is missing."""
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise UserError(f"{path}: is not valid JSON ({error}); get it again") from None
-    missing = [key for key in ("images", "annotations", "categories") if key not in content]
-    if missing:
-        raise UserError(f"{path}: has no {missing[0]!r}; expected an annotation file in COCO's format")
+    """Returns an annotation file's content; a `UserError` says what it lacks."""
+    content = decode_json(path.read_bytes(), path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: {short(content)} received; expected an annotation file of COCO's kind")
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content.get(key), list):
+            raise UserError(f"{path}: has no list {key!r}; expected an annotation file of COCO's kind")
     return content
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Makes a `UserError` that names the annotation file out of an entry that is not as those of COCO are."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        said = f"{type(error).__name__}: {short(str(error))}"
+        raise UserError(f"{path}: an entry is not as those of COCO are ({said}); get the file again") from None

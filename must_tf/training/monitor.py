@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from must_tf.parsing import load_object, parse, read_text
-from must_tf.storage import write_bytes
+from must_tf.storage import naming, write_bytes
 
 FILE, BAD = "metrics.jsonl", "bad_batches.jsonl"
 _MOST_BYTES = 2**30  # of a file: a run of a million steps that writes each of them
@@ -162,7 +162,7 @@ def _keep(path: Path, required: Sequence[str], wanted: Callable[[dict[str, Any]]
 
 
 def _append(path: Path, line: Mapping[str, Any]) -> None:
-    with open(path, "a") as file:
+    with naming(path), open(path, "a") as file:
         file.write(json.dumps(line) + "\n")
 
 

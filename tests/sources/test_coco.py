@@ -102,8 +102,35 @@ def test_missing_dataset_says_where_to_get_it(coco):
         with pytest.raises(UserError, match=message):
             open_source(where)
     (coco / "annotations" / "instances_train2017.json").write_text('{"images": []}')
-    with pytest.raises(UserError, match="has no 'annotations'"):
+    with pytest.raises(UserError, match="has no list 'annotations'"):
         open_source(f"coco:{coco}/instances_train2017")
     (coco / "annotations" / "instances_train2017.json").write_text('{"images": [')
-    with pytest.raises(UserError, match="is not valid JSON"):
+    with pytest.raises(UserError, match="not valid JSON"):
+        open_source(f"coco:{coco}/instances_train2017")
+
+
+@pytest.mark.parametrize(
+    ("images", "annotations", "said"),
+    [
+        ([{"id": 9}], [], "KeyError: .*height"),
+        ([{**IMAGES[0], "file_name": "../../private.jpg"}], [], "ValueError: .*private.*outside of"),
+        ([{**IMAGES[0], "file_name": "/etc/passwd"}], [], "ValueError: .*passwd.*outside of"),
+        ([{**IMAGES[0], "file_name": 3}], [], "TypeError"),
+        ([3], [], "TypeError"),
+        (IMAGES, [{"image_id": 9, "bbox": [1, 2, 3, 4]}], "KeyError: .*category_id"),
+        (IMAGES, [{"image_id": 9, "category_id": 2, "bbox": [1, 2, 3, 4]}], "KeyError: '2'"),
+        (IMAGES, [{"image_id": 9, "category_id": 1, "bbox": ["a", 2, 3, 4]}], "ValueError"),
+        (IMAGES, [{"image_id": 9, "category_id": 1, "bbox": [10**400, 2, 3, 4]}], "OverflowError"),
+        (IMAGES, [{"image_id": [9], "category_id": 1, "bbox": [1, 2, 3, 4]}], "TypeError"),
+    ],
+)
+def test_entry_that_is_none_of_coco_is_refused_naming_the_file(coco, images, annotations, said):
+    write_json(coco / "annotations" / "instances_train2017.json", images, annotations)
+    with pytest.raises(UserError, match=rf"instances_train2017\.json: an entry is not as those of COCO are \({said}"):
+        open_source(f"coco:{coco}/instances_train2017")
+
+
+def test_file_that_is_nested_without_an_end_is_refused(coco):
+    (coco / "annotations" / "instances_train2017.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="nested too deep"):
         open_source(f"coco:{coco}/instances_train2017")

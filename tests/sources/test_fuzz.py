@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import toy
+from damage import damaged
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -57,32 +58,6 @@ FILES = {
     "packed tiff": encoded(PICTURE, "TIFF", compression="tiff_lzw", exif=TURNED),
     "float tiff": encoded(PICTURE.convert("F"), "TIFF"),
 }
-
-
-@st.composite
-def damaged(draw, content):
-    """Changes, removes, inserts and repeats bytes, mostly near the start, where the headers are."""
-    content = bytearray(content)
-    for _ in range(draw(st.integers(1, 6))):
-        if not content:
-            break
-        end = len(content) - 1
-        place = draw(st.one_of(st.integers(0, min(end, 64)), st.integers(0, end)))
-        kind = draw(st.sampled_from(["byte", "bytes", "insert", "remove", "cut", "repeat"]))
-        if kind == "byte":
-            content[place] = draw(st.sampled_from([0, 1, 127, 128, 254, 255]) | st.integers(0, 255))
-        elif kind == "bytes":
-            new = draw(st.binary(min_size=1, max_size=8))
-            content[place : place + len(new)] = new
-        elif kind == "insert":
-            content[place:place] = draw(st.binary(min_size=1, max_size=20))
-        elif kind == "remove":
-            del content[place : place + draw(st.integers(1, 40))]
-        elif kind == "repeat":
-            content[place:place] = content[place : place + draw(st.integers(1, 60))]
-        elif draw(st.booleans()):
-            del content[place:]
-    return bytes(content)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -90,7 +90,7 @@ def test_rest_of_a_damaged_file_is_quarantined(folder, damage):
     assert [type(entry) for entry in shard[:3]] == [Record, Record, Quarantined]
     assert len(shard) == (3 if damage == "cut" else len(lengths)) and isinstance(shard[-1], Quarantined)
     assert shard[2].name == f"{path}: record 2"
-    assert shard[2].reason.startswith("truncated record" if damage == "cut" else "corrupted record")
+    assert shard[2].reason.startswith("is cut short" if damage == "cut" else "corrupted record")
     assert "\n" not in shard[2].reason and "Op:" not in shard[2].reason
 
 
