@@ -86,7 +86,7 @@ def _help(own_flags: flags.FlagValues) -> str:
     paragraphs = []
     for name in own_flags:
         flag = own_flags[name]
-        default = "" if flag.boolean or not flag.default else f" (default: {flag.default_as_str[1:-1]})"
+        default = "" if flag.boolean or not flag.default else f" (default: {f'{flag.default_as_str}'[1:-1]})"
         text = " ".join(f"--{'[no]' if flag.boolean else ''}{name}: {flag.help}{default}".split())
         paragraphs.append(textwrap.fill(text, 100, subsequent_indent="    ", break_on_hyphens=False))
     return textwrap.indent("\n".join([*paragraphs, "--flagfile: File with flags, one per line."]), "  ")
