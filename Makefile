@@ -1,4 +1,4 @@
-# Every target makes the environment .venv and installs into it first. VENV and PYTHON can be set: make demo VENV=DIR.
+# Every target but `clean` makes the environment .venv and installs into it first. VENV and PYTHON can be given.
 VENV ?= .venv
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)
