@@ -1,4 +1,4 @@
-# `make demo` and `make test` do all: they make .venv, install into it, and run. VENV and PYTHON may be given.
+# Every target but `clean` makes the environment .venv and installs into it first. VENV and PYTHON can be given.
 VENV ?= .venv
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)

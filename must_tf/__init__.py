@@ -1,6 +1,6 @@
 """Multi-Task Self-Training: one general backbone out of unlabeled images and a few teachers.
 
-The names here are imported when they are first used: `import must_tf` loads no TensorFlow.
+Each public name is imported on first use, so that `import must_tf` loads no TensorFlow.
 """
 
 import importlib

@@ -1,1 +1,1 @@
-"""The command line: one absl app a verb."""
+"""The command line `must VERB --flags`: one absl app per verb."""

@@ -1,4 +1,4 @@
-"""`must VERB --flags`: picks the verb, and imports no other."""
+"""Entry point of the command `must`: runs the verb that is given, and imports no other."""
 
 import importlib
 import os
@@ -9,21 +9,21 @@ from must_tf.cli import app
 from must_tf.errors import nearest
 
 VERBS = {
-    "demo": "the whole loop on the embedded rooms, in minutes",
-    "rooms": "render the embedded dataset",
-    "label": "teachers + images → records",
-    "inspect": "verify a dataset and draw its labels",
-    "train": "records → student (or teacher)",
-    "export": "student → SavedModel, ONNX",
-    "finetune": "a trunk + records of a task of yours → model",
-    "transfer": "one task from several initializations, compared",
-    "evaluate": "a model's scores on a dataset",
-    "report": "one HTML page: tables, curves, pictures",
+    "demo": "run the whole loop on rendered rooms, in minutes",
+    "rooms": "render the embedded dataset, with exact labels",
+    "label": "run teachers over images, and write records",
+    "inspect": "verify a dataset, and draw its labels",
+    "train": "train a student, or a teacher, on records",
+    "export": "write a student as SavedModel, ONNX, Keras, Model Garden, LiteRT",
+    "finetune": "train a task of your own from a pre-trained trunk",
+    "transfer": "compare initializations on downstream tasks",
+    "evaluate": "score a student on a dataset",
+    "report": "write one HTML page: tables, curves, pictures",
 }
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Runs one verb; silent where nobody reads on, as in `must train --help | head`."""
+    """Runs one verb. A closed pipe, as in `must train --help | head`, is no error."""
     try:
         _run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
@@ -37,7 +37,7 @@ def _run(argv: list[str]) -> None:
         width = max(map(len, VERBS))
         print("must VERB --flags: Multi-Task Self-Training\n")
         print("\n".join(f"  must {verb:{width}}  {text}" for verb, text in VERBS.items()))
-        print("\n`must VERB --help` shows a verb's flags.")
+        print("\n`must VERB --help` shows the flags of a verb.")
         return
     if argv[0] == "--version":
         print(f"must_tf {__version__}")

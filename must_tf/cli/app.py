@@ -1,4 +1,4 @@
-"""What all verbs share: flags, help, errors in one line, exit codes."""
+"""Runs the program of one verb: parses its flags, prints its help, turns errors into one line and an exit code."""
 
 import errno
 import logging as standard_logging
@@ -6,6 +6,7 @@ import math
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -16,12 +17,12 @@ from must_tf.errors import UserError, first_line
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
 
 _NOT_GIVEN = re.compile(r"flag (--\w+)=None: Flag --\w+ must have a value")  # absl's words
-_OF_READING = re.compile(r"[Dd]ecode|[Pp]arse|TFRecord")  # shapes that do not fit are defects of the program
+_OF_READING = re.compile(r"[Dd]ecode|[Pp]arse|TFRecord")  # wrong shapes are defects of the program
 _OF_PLACES = (
     errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST,
     errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.EFBIG, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP,
 )  # fmt: skip
-_RENAMED = {  # flags of version 0.1.0, and what they are called now
+_RENAMED = {  # flags of version 0.1.0, and their names now
     "licence": "license",
     "allow_licences": "allow_licenses",
     "normalise": "normalize",
@@ -40,12 +41,19 @@ Number = TypeVar("Number", int, float)
 def run(program: str, doc: str, own_flags: flags.FlagValues, main: Callable[[], None], argv: Sequence[str]) -> None:
     """Parses the flags of a program, such as `must train`, and runs it.
 
-    Exit code 0 is success, 2 is a user's mistake, told in one line.
+    The exit code is 0 for success and 2 for a user's mistake, which is reported in one line.
+
+    Args:
+      program: its name.
+      doc: its help text; the flags' own texts follow.
+      own_flags: its flags.
+      main: what it does once the flags are parsed.
+      argv: its arguments.
     """
     logging.set_verbosity(logging.WARNING)
     standard_logging.getLogger("tensorflow").setLevel(standard_logging.ERROR)
     if {"--help", "-h", "--helpfull"} & set(argv):
-        print(f"{program}: {doc.strip()}\n\nflags:\n{own_flags.get_help(prefix='  ')}")
+        print(f"{program}: {doc.strip()}\n\nFlags:\n{_help(own_flags)}")
         return
 
     def parse(arguments: Sequence[str]) -> list[str]:
@@ -54,6 +62,7 @@ def run(program: str, doc: str, own_flags: flags.FlagValues, main: Callable[[], 
         rest = own_flags(arguments)
         if len(rest) > 1:
             raise UserError(f"{rest[1]!r} received; expected flags only, as --name=value; see `{program} --help`")
+        _refuse_infinite(own_flags)
         return rest
 
     try:
@@ -64,7 +73,7 @@ def run(program: str, doc: str, own_flags: flags.FlagValues, main: Callable[[], 
         missing = _NOT_GIVEN.findall(str(error))
         fail(f"not given: {', '.join(missing)}; see `{program} --help`" if missing else f"{error}".replace("\n", " "))
     except KeyboardInterrupt:
-        fail("interrupted; the same command takes it up again", code=130)
+        fail("interrupted; the same command continues the work", code=130)
     except Exception as error:
         mendable = _mendable(error)
         if not mendable:
@@ -72,14 +81,33 @@ def run(program: str, doc: str, own_flags: flags.FlagValues, main: Callable[[], 
         fail(mendable)
 
 
+def _help(own_flags: flags.FlagValues) -> str:
+    """Returns a paragraph per flag, in the order of their definition: its name, its text and its default."""
+    paragraphs = []
+    for name in own_flags:
+        flag = own_flags[name]
+        default = "" if flag.boolean or not flag.default else f" (default: {f'{flag.default_as_str}'[1:-1]})"
+        text = " ".join(f"--{'[no]' if flag.boolean else ''}{name}: {flag.help}{default}".split())
+        paragraphs.append(textwrap.fill(text, 100, subsequent_indent="    ", break_on_hyphens=False))
+    return textwrap.indent("\n".join([*paragraphs, "--flagfile: File with flags, one per line."]), "  ")
+
+
+def _refuse_infinite(own_flags: flags.FlagValues) -> None:
+    """Raises a `UserError` for the first number that is NaN or infinite, which absl's bounds let through."""
+    for name in own_flags:
+        value = own_flags[name].value
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"--{name}: {value} received, expected a finite number")
+
+
 def _mendable(error: Exception) -> str:
-    """Returns the line for errors of disks and damaged records, which users can mend; nothing for defects."""
+    """Returns one line for errors that users can mend, of disks and damaged records; for defects an empty text."""
     tensorflow = sys.modules.get("tensorflow")
     if isinstance(error, OSError) and error.errno in _OF_PLACES:
         place = error.filename2 or error.filename or "a file"
-        return f"{place}: {error.strerror}; mend it, and the same command takes the work up again"
+        return f"{place}: {error.strerror}; mend it, and the same command continues the work"
     if tensorflow and isinstance(error, tensorflow.errors.ResourceExhaustedError):
-        return f"{first_line(error)}; no room on the disk or in memory: mend it, and run the same command again"
+        return f"{first_line(error)}; no room on the disk or in memory: make room, and run the same command again"
     unread = tensorflow and isinstance(error, tensorflow.errors.InvalidArgumentError) and _OF_READING.search(str(error))
     if (
         tensorflow
@@ -99,7 +127,7 @@ def fail(message: str, code: int = 2) -> None:
 
 
 def refuse_former(argv: Sequence[str]) -> None:
-    """Ends the program with the new name where a flag has one of an older version."""
+    """Ends the program if a flag has a name of an older version; the line says its name now."""
     for argument in argv:
         name = argument.lstrip("-").partition("=")[0]
         if argument.startswith("-") and name in _RENAMED:
@@ -107,7 +135,7 @@ def refuse_former(argv: Sequence[str]) -> None:
 
 
 def split_fields(argv: Sequence[str], prefix: str = "--config.") -> tuple[list[str], dict[str, str]]:
-    """Takes the `--config.FIELD=VALUE` out of the arguments; returns the others, and {FIELD: VALUE}."""
+    """Splits arguments into those without the prefix, and {FIELD: VALUE} of `--config.FIELD=VALUE`."""
     refuse_former(argv)
     rest, overrides = [], {}
     for argument in argv:
@@ -122,7 +150,11 @@ def split_fields(argv: Sequence[str], prefix: str = "--config.") -> tuple[list[s
 
 
 def numbers(flag: flags.FlagHolder, kind: type[Number], lowest: float) -> tuple[Number, ...]:
-    """Returns the numbers of a list flag; one that is none, or is below `lowest`, is a `UserError`."""
+    """Returns the numbers of a list flag.
+
+    Raises:
+      UserError: a value is not a number of this kind, or is below `lowest`.
+    """
     name = "whole numbers" if kind is int else "numbers"
     wrong = UserError(f"--{flag.name}: {','.join(flag.value)!r} received, expected {name} of {lowest:g} or more")
     try:

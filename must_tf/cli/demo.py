@@ -1,6 +1,8 @@
-"""All of MuST on the embedded rooms: render, train teachers, label, train the student, export, fine-tune, compare.
+"""Runs all of MuST on rendered rooms: renders them, trains teachers, labels, trains a student, exports, compares.
 
-Prints the transfer table and writes OUT/report.html. A killed demo is taken up by the same command.
+It prints the transfer table and writes OUT/report.html. The same command continues a killed demo.
+
+    must demo --out=demo
 """
 
 from pathlib import Path
@@ -10,12 +12,18 @@ from absl import flags
 from must_tf.cli import app
 
 FLAGS = flags.FlagValues()
-_OUT = flags.DEFINE_string("out", "demo", "Folder of the demo.", flag_values=FLAGS)
+_OUT = flags.DEFINE_string("out", "demo", "Folder for everything that the demo writes.", flag_values=FLAGS)
 _SCALE = flags.DEFINE_float(
-    "scale", 1.0, "Factor on images and steps; 1 is about 12 minutes on two cores.", 1e-3, flag_values=FLAGS
+    "scale",
+    1.0,
+    "Factor on the numbers of images and steps; 1 takes about 12 minutes on two cores.",
+    1e-3,
+    flag_values=FLAGS,
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Of rooms, weights and order.", 0, flag_values=FLAGS)
-_PROCESSES = flags.DEFINE_integer("processes", None, "Stages at once; the cores by default.", 1, flag_values=FLAGS)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of rooms, weights and order of images.", 0, flag_values=FLAGS)
+_PROCESSES = flags.DEFINE_integer(
+    "processes", None, "How many stages run at once; by default one per core.", 1, flag_values=FLAGS
+)
 
 
 def run(argv: list[str]) -> None:

@@ -1,6 +1,9 @@
-"""Scores the heads of a finished run on a dataset, by the metrics of each task's field. Prints text, writes JSON.
+"""Scores the heads of a finished run on a dataset, by the standard metrics of each task.
 
-Shares are printed in percent and stored as fractions; other scores have their unit.
+It prints the scores and writes them as JSON. Shares are printed in percent and stored as fractions. Other scores have
+their unit. An arrow marks metrics of which lower is better.
+
+    must evaluate --workdir=runs/student --data=data/test
 """
 
 from pathlib import Path
@@ -12,17 +15,22 @@ from must_tf.cli import app
 FLAGS = flags.FlagValues()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.", flag_values=FLAGS)
 _DATA = flags.DEFINE_string(
-    "data", None, "Folder of records; the config's `test` or `validation` by default.", flag_values=FLAGS
+    "data", None, "Folder of records; by default the config's `test`, else its `validation`.", flag_values=FLAGS
 )
-_TASKS = flags.DEFINE_list("tasks", None, "Which tasks; all that both have by default.", flag_values=FLAGS)
+_TASKS = flags.DEFINE_list(
+    "tasks",
+    None,
+    "Names of tasks, separated by commas; by default all tasks that both the student and the records have.",
+    flag_values=FLAGS,
+)
 _SIZE = flags.DEFINE_list(
     "size",
     None,
-    "Height and width that the student sees, or one number for both; the config's by default.",
+    "HEIGHT,WIDTH to which images are resized, or one number for both; by default the config's.",
     flag_values=FLAGS,
 )
-_BATCH = flags.DEFINE_integer("batch_size", 32, "Images at once.", 1, flag_values=FLAGS)
-_OUT = flags.DEFINE_string("out", None, "JSON file; WORKDIR/evaluation.json by default.", flag_values=FLAGS)
+_BATCH = flags.DEFINE_integer("batch_size", 32, "Images per batch.", 1, flag_values=FLAGS)
+_OUT = flags.DEFINE_string("out", None, "JSON file to write; by default WORKDIR/evaluation.json.", flag_values=FLAGS)
 flags.mark_flag_as_required("workdir", flag_values=FLAGS)
 
 
@@ -32,7 +40,7 @@ def run(argv: list[str]) -> None:
 
 
 def main() -> None:
-    """Scores."""
+    """Evaluates the student, prints its scores and writes them."""
     from must_tf.errors import UserError
     from must_tf.inference import evaluate
     from must_tf.parsing import read_json

@@ -1,4 +1,6 @@
-"""Exports the student of a finished run, and checks every file against it in its own runtime.
+"""Exports the student of a finished run, and compares every file with it in the file's own runtime.
+
+    must export --workdir=runs/student --formats=savedmodel,onnx,keras --out=exports/student
 
 Formats (--formats):
   savedmodel  backbone and student, for TensorFlow, TF Serving and TFSMLayer of Keras 3
@@ -8,7 +10,8 @@ Formats (--formats):
   garden      a checkpoint that Model Garden's trainers start from
   litert      backbone and heads in float32, float16 and int8, at one size
 
-The model card is OUT/README.md, and OUT/card.json for programs.
+A head that a file cannot hold is left out of it. The command and the model card say which, and why. The model card is
+OUT/README.md for people, and OUT/card.json for programs.
 """
 
 from absl import flags
@@ -17,32 +20,33 @@ from must_tf.cli import app
 from must_tf.errors import UserError
 
 FLAGS = flags.FlagValues()
-_WORKDIR = flags.DEFINE_string("workdir", None, "Workdir of a finished run.", flag_values=FLAGS)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.", flag_values=FLAGS)
 _FORMATS = flags.DEFINE_list("formats", ["savedmodel", "onnx"], "Formats, separated by commas.", flag_values=FLAGS)
 _OUT = flags.DEFINE_string("out", None, "Folder for the export.", flag_values=FLAGS)
 _NORMALIZE = flags.DEFINE_bool(
     "normalize",
     True,
-    "Whether files take RGB in [0, 255] and normalize it; with --nonormalize they take normalized images.",
+    "Whether files take RGB in [0, 255] and normalize it. With --nonormalize they take normalized images.",
     flag_values=FLAGS,
 )
 _ALLOW = flags.DEFINE_list(
     "allow_licenses",
     None,
-    "Licenses of data and teachers that are allowed; any other is refused. By default all are allowed.",
+    "Allowed licenses of data and teachers, separated by commas; an export with any other is refused. By default all "
+    "are allowed.",
     flag_values=FLAGS,
 )
 _LITERT_SIZE = flags.DEFINE_string(
-    "litert_size", None, "HEIGHTxWIDTH of the files of litert; by default the training size.", flag_values=FLAGS
+    "litert_size", None, "HEIGHTxWIDTH of the litert files; by default the training size.", flag_values=FLAGS
 )
 _LITERT_RECORDS = flags.DEFINE_string(
     "litert_records",
     "",
-    "Folder of records that int8 is calibrated on; by default those of the training.",
+    "Folder of records to calibrate int8 on; by default those of the training.",
     flag_values=FLAGS,
 )
 _LITERT_IMAGES = flags.DEFINE_integer(
-    "litert_images", 100, "How many images int8 is calibrated on.", lower_bound=1, flag_values=FLAGS
+    "litert_images", 100, "Number of images to calibrate int8 on.", lower_bound=1, flag_values=FLAGS
 )
 flags.mark_flags_as_required(["workdir", "out"], flag_values=FLAGS)
 
@@ -53,7 +57,7 @@ def run(argv: list[str]) -> None:
 
 
 def main() -> None:
-    """Exports; prints how far each file is from the student, its size, and in one line each what is left out."""
+    """Exports; prints size and deviation of each file, and a line for each thing that is left out."""
     size = _size(_LITERT_SIZE.value)
     from must_tf.export import export, notes, summary
     from must_tf.runtime.quiet import quiet

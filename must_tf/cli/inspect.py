@@ -1,7 +1,9 @@
-"""Verifies a dataset to the last byte, prints what it holds and how well its labels agree, and writes a page.
+"""Verifies every byte of a dataset, prints statistics of its labels and how well they agree, and writes a page.
 
-`must inspect DIR`: the page shows drawn labels, with filters by class and by score, and opens offline. Exit code 1
-where something is wrong with the data.
+The page shows drawn labels, with filters by class and score. It opens offline. The exit code is 1 if anything is wrong
+with the data.
+
+    must inspect data/photos
 """
 
 import sys
@@ -13,20 +15,23 @@ from must_tf.cli import app
 from must_tf.cli.teacher_flags import define_allow_ops, teachers_of
 
 FLAGS = flags.FlagValues()
-_DATA = flags.DEFINE_string("data", None, "Folder of records; `must inspect DIR` is the same.", flag_values=FLAGS)
-_OUT = flags.DEFINE_string("out", None, "The page; DATA/report.html by default.", flag_values=FLAGS)
-_PICTURES = flags.DEFINE_integer("pictures", 24, "Images to draw.", 0, flag_values=FLAGS)
+_DATA = flags.DEFINE_string("data", None, "Folder of records; `must inspect DIR` means the same.", flag_values=FLAGS)
+_OUT = flags.DEFINE_string("out", None, "HTML file to write; by default DATA/report.html.", flag_values=FLAGS)
+_PICTURES = flags.DEFINE_integer("pictures", 24, "Number of images to draw.", 0, flag_values=FLAGS)
 _TEACHERS = flags.DEFINE_list(
-    "teachers", [], "TASK=FORMAT:PATH: compare a teacher with itself on mirrored pictures.", flag_values=FLAGS
+    "teachers",
+    [],
+    "TASK=FORMAT:PATH, separated by commas: teachers to compare with themselves on mirror images.",
+    flag_values=FLAGS,
 )
 _CARDS = flags.DEFINE_list(
     "cards",
     [],
-    "TASK=FILE: the teachers' cards; or --cards.TASK.FIELD=VALUE, as for `must label`.",
+    "TASK=FILE, separated by commas: cards of the teachers; or --cards.TASK.FIELD=VALUE, as for `must label`.",
     flag_values=FLAGS,
 )
 _THRESHOLDS = flags.DEFINE_list(
-    "thresholds", [], "TASK.FIELD=VALUE: thresholds of the teachers, as for `must label`.", flag_values=FLAGS
+    "thresholds", [], "TASK.THRESHOLD=VALUE, separated by commas, as for `must label`.", flag_values=FLAGS
 )
 _ALLOW_OPS = define_allow_ops(FLAGS)
 flags.mark_flag_as_required("data", flag_values=FLAGS)
@@ -55,7 +60,7 @@ def main(fields: dict[str, str]) -> None:
 
 
 def _with_folder(argv: list[str]) -> list[str]:
-    """Turns a folder that stands alone into `--data`; a second one is left, as an error."""
+    """Turns the first argument that is no flag into `--data`; a second one stays, and is refused as an error."""
     before = ""
     for index, argument in enumerate(argv):
         value = before.startswith("-") and "=" not in before

@@ -1,8 +1,14 @@
 """Runs teachers over images and writes records with their labels, shard by shard.
 
-A killed run is taken up by the same command. Images that cannot be read are quarantined, and listed with their
-reasons in the manifest; libjpeg and libtiff may say a line of their own of a damaged image. Before a long run:
-`--describe` drafts the card of a model, `--preview` shows labels, `--plan` measures hours and sizes.
+    must label --images=photos --teachers=depth=onnx:midas.onnx --out=data/photos
+
+The same command continues a killed run. Images that cannot be read are quarantined: the manifest lists them with their
+reasons. (libjpeg and libtiff may print a line of their own about a damaged image.)
+
+Before a long run:
+  --describe  drafts the card of a model
+  --preview   draws the labels of a few images
+  --plan      measures hours, sizes and memory
 """
 
 import functools
@@ -17,66 +23,86 @@ FLAGS = flags.FlagValues()
 _IMAGES = flags.DEFINE_string(
     "images",
     None,
-    "Folder (recursive), glob, list file (.txt), folder of records, tfrecord:GLOB, tfds:NAME/SPLIT, or a labeled "
-    "dataset: voc:, ade20k:, diode:, coco:, objects365:, imagenet:, classes:FOLDER/SPLIT (a folder a class), or a "
-    "slice of it, as ade20k:FOLDER/training[:90%].",
+    "Folder (searched recursively), glob, list file (.txt), folder of records, tfrecord:GLOB, tfds:NAME/SPLIT, or a "
+    "labeled dataset: voc:, ade20k:, diode:, coco:, objects365:, imagenet:, classes:FOLDER/SPLIT (one folder per "
+    "class). Of a labeled dataset a slice may be given, such as ade20k:FOLDER/training[:90%].",
     flag_values=FLAGS,
 )
 _TEACHERS = flags.DEFINE_list(
     "teachers",
     None,
-    "TASK=FORMAT:PATH, with commas between; none turns a labeled dataset into records.",
+    "TASK=FORMAT:PATH, separated by commas. Without teachers, a labeled dataset becomes records as it is.",
     flag_values=FLAGS,
 )
 _CARDS = flags.DEFINE_list(
     "cards",
     [],
-    "TASK=FILE, with commas between; by default PATH.card.yaml beside the model. --cards.TASK.FIELD=VALUE gives one "
-    "field, in YAML, in place of the file's; such fields may be all of a card.",
+    "TASK=FILE, separated by commas; by default the card is PATH.card.yaml beside the model. "
+    "--cards.TASK.FIELD=VALUE sets one field, in YAML, and overrides the file; such flags can replace the whole file.",
     flag_values=FLAGS,
 )
 _THRESHOLDS = flags.DEFINE_list(
     "thresholds",
     [],
-    "TASK.min_score=VALUE, with commas between: the score that makes a label, in place of the card's or the student's "
-    "own; TASK.doubtful_score: boxes between the two are ignored in training. `must evaluate` says which is best.",
+    "TASK.min_score=VALUE, separated by commas: lowest score that makes a label; by default that of the card or of "
+    "the student. Boxes with scores from TASK.doubtful_score to TASK.min_score are ignored in training. For boxes, "
+    "`must evaluate` prints the min_score with the best F1.",
     flag_values=FLAGS,
 )
 _ALLOW_OPS = define_allow_ops(FLAGS)
 _OUT = flags.DEFINE_string("out", None, "Folder for the dataset.", flag_values=FLAGS)
-_BATCH = flags.DEFINE_integer("batch_size", 32, "Images that a teacher sees at once.", 1, flag_values=FLAGS)
-_SHARD = flags.DEFINE_integer("images_per_shard", 1000, "About how many records a file holds.", 1, flag_values=FLAGS)
-_MAX_BAD = flags.DEFINE_float("max_bad", 0.05, "Share of images that may be quarantined.", 0, 1, flag_values=FLAGS)
+_BATCH = flags.DEFINE_integer("batch_size", 32, "Images per call of a teacher.", 1, flag_values=FLAGS)
+_SHARD = flags.DEFINE_integer("images_per_shard", 1000, "Approximate number of records per file.", 1, flag_values=FLAGS)
+_MAX_BAD = flags.DEFINE_float(
+    "max_bad", 0.05, "Largest share of images that may be quarantined; more stop the run.", 0, 1, flag_values=FLAGS
+)
 _ALLOW_EMPTY = flags.DEFINE_bool(
     "allow_empty",
     False,
-    "Take it where a teacher gives no label, or finds nothing in any image; else that is an error.",
+    "Accept a teacher that gives no label, or finds nothing in any image; by default that is an error.",
     flag_values=FLAGS,
 )
 _MAX_PIXELS = flags.DEFINE_integer(
-    "max_pixels", None, "An image with more is quarantined, not decoded; 179 million by default.", 1, flag_values=FLAGS
+    "max_pixels",
+    None,
+    "An image with more pixels is quarantined, not decoded; by default 179 million.",
+    1,
+    flag_values=FLAGS,
 )
 _LICENSE = flags.DEFINE_string(
     "license",
     "",
-    "Of the images, for the manifest and for the card of what learns from it; of records, theirs by default.",
+    "License of the images, for the manifest and for the model cards of what is trained on them; by default that of "
+    "the records, if these are the images.",
     flag_values=FLAGS,
 )
-_RUNNER = flags.DEFINE_enum("runner", "local", ["local", "beam"], "Where shards are labeled.", flag_values=FLAGS)
+_RUNNER = flags.DEFINE_enum(
+    "runner", "local", ["local", "beam"], "Where shards are labeled; beam is Apache Beam.", flag_values=FLAGS
+)
 _PROCESSES = flags.DEFINE_integer(
-    "processes", 0, "Of the local runner; 0 is one a GPU, and one without a GPU.", 0, flag_values=FLAGS
+    "processes",
+    0,
+    "Number of processes of the local runner; 0 means one per GPU, or one without a GPU.",
+    0,
+    flag_values=FLAGS,
 )
 _BEAM = flags.DEFINE_multi_string(
-    "beam_options", [], "Of Beam's pipeline, with spaces between: '--runner=FlinkRunner ...'.", flag_values=FLAGS
+    "beam_options",
+    [],
+    "Options of Beam's pipeline, separated by spaces, such as '--runner=FlinkRunner ...'",
+    flag_values=FLAGS,
 )
 _PLAN = flags.DEFINE_bool(
-    "plan", False, "Measure a few batches, print hours, GB and memory; no more.", flag_values=FLAGS
+    "plan", False, "Only measure a few batches, and print hours, GB and memory.", flag_values=FLAGS
 )
 _PREVIEW = flags.DEFINE_integer(
-    "preview", 0, "Draw labels of so many images into OUT.html; no more.", 0, flag_values=FLAGS
+    "preview", 0, "Only draw the labels of this many images, into OUT.html.", 0, flag_values=FLAGS
 )
 _DESCRIBE = flags.DEFINE_string(
-    "describe", None, "FORMAT:PATH: print a model's inputs and outputs and draft its card; no more.", flag_values=FLAGS
+    "describe",
+    None,
+    "FORMAT:PATH: only print a model's inputs and outputs, and a draft of its card.",
+    flag_values=FLAGS,
 )
 
 
@@ -87,7 +113,7 @@ def run(argv: list[str]) -> None:
 
 
 def main(fields: dict[str, str]) -> None:
-    """Labels, or looks ahead."""
+    """Labels, or makes one of the dry runs."""
     if _DESCRIBE.value:
         from must_tf.teachers import TeacherSpec, describe_model
 
@@ -99,11 +125,11 @@ def main(fields: dict[str, str]) -> None:
     if _PLAN.value and _PREVIEW.value:
         raise UserError("--plan, --preview: both received; expected one at a time")
     if _BEAM.value and _RUNNER.value != "beam":
-        raise UserError("--beam_options: received without --runner=beam, and nothing else takes them")
+        raise UserError("--beam_options: received without --runner=beam; give both, or neither")
     if _PROCESSES.value and _RUNNER.value == "beam":
-        raise UserError("--processes: is of --runner=local; to Beam, say how many in --beam_options")
+        raise UserError("--processes: received with --runner=beam; set the number of workers in --beam_options")
     if _PLAN.value or _PREVIEW.value:
-        _look_ahead(_teachers(fields))
+        _dry_run(_teachers(fields))
     else:
         _label(_teachers(fields))
 
@@ -135,7 +161,7 @@ def _label(load) -> None:
             print(f"    {entry['name']}: {entry['reason']}")
 
 
-def _look_ahead(load) -> None:
+def _dry_run(load) -> None:
     from must_tf.labeling import estimate, local_path, preview, require_labels, united_tasks
     from must_tf.report import preview_page
     from must_tf.sources import MAX_PIXELS, open_source
@@ -149,7 +175,7 @@ def _look_ahead(load) -> None:
     if _PLAN.value:
         print(estimate(source, teachers, tasks, _BATCH.value))
         if _RUNNER.value == "beam":
-            print("each worker of Beam takes as much memory; the time is at best this, divided by their number")
+            print("each worker of Beam takes as much memory; the time is at best divided by their number")
         elif processes > 1:
             print(f"{processes} processes take {processes} times the memory, and at best 1/{processes} of the time")
         return
@@ -161,25 +187,25 @@ def _look_ahead(load) -> None:
 
 
 def _teachers(texts_of_fields: dict[str, str]):
-    """Returns what loads the teachers, once the flags have been found good; nothing where there are no teachers."""
+    """Checks the flags of teachers, and returns the function that loads them; without teachers, an empty tuple."""
     load = teachers_of(_TEACHERS.value or [], _CARDS.value, _THRESHOLDS.value, texts_of_fields, _ALLOW_OPS.value)
     return load if _TEACHERS.value else ()
 
 
 def _runner():
-    """Returns the runner that the flags ask for; None is this process."""
+    """Returns the runner that the flags ask for; None means this process."""
     from must_tf.labeling import runners
 
     if _RUNNER.value == "beam":
         options = [option for text in _BEAM.value for option in text.split()]
-        runners.make_pipeline(options)  # what is wrong with it is told before anything is loaded
+        runners.make_pipeline(options)  # reports wrong options before anything is loaded
         return functools.partial(runners.with_beam, options=options)
     processes, gpus = _processes()
     return functools.partial(runners.in_processes, processes=processes, num_gpus=gpus) if processes > 1 else None
 
 
 def _processes() -> tuple[int, int]:
-    """Returns how many processes the local runner is to have, and how many GPUs they share."""
+    """Returns the number of processes of the local runner, and the number of GPUs that they share."""
     from must_tf.labeling import runners
 
     gpus = runners.share_gpus()

@@ -1,26 +1,42 @@
-"""Writes one HTML page that opens offline: tables, curves, pictures. It also writes the tables as plain text."""
+"""Writes one HTML page that opens offline: tables, curves, pictures. It can also write the tables as plain text.
+
+Each flag adds its part to the page; all of them are optional.
+
+    must report --workdirs=runs/student --transfer=transfer/transfer.json --out=report.html
+"""
 
 from absl import flags
 
 from must_tf.cli import app
 
 FLAGS = flags.FlagValues()
-_DATASETS = flags.DEFINE_list("datasets", [], "Folders of records to count and draw.", flag_values=FLAGS)
-_WORKDIRS = flags.DEFINE_list("workdirs", [], "Folders of runs whose curves to draw.", flag_values=FLAGS)
-_STUDENT = flags.DEFINE_string(
-    "student", None, "Folder of a finished run whose predictions to draw.", flag_values=FLAGS
+_DATASETS = flags.DEFINE_list(
+    "datasets", [], "Folders of records whose labels are counted and drawn, separated by commas.", flag_values=FLAGS
 )
-_TRANSFER = flags.DEFINE_list("transfer", [], "JSONs of transfer tables, or folders of them.", flag_values=FLAGS)
-_CURVES = flags.DEFINE_list("curves", [], "JSONs of scores against a quantity, or folders of them.", flag_values=FLAGS)
+_WORKDIRS = flags.DEFINE_list(
+    "workdirs", [], "Folders of runs whose curves are drawn, separated by commas.", flag_values=FLAGS
+)
+_STUDENT = flags.DEFINE_string(
+    "student", None, "Folder of a finished run whose predictions are drawn.", flag_values=FLAGS
+)
+_TRANSFER = flags.DEFINE_list(
+    "transfer", [], "JSON files of transfer tables, or folders of such files, separated by commas.", flag_values=FLAGS
+)
+_CURVES = flags.DEFINE_list(
+    "curves",
+    [],
+    "JSON files of scores against a quantity, or folders of such files, separated by commas.",
+    flag_values=FLAGS,
+)
 _TEXT = flags.DEFINE_string(
     "text",
     None,
-    "Markdown file for the tables and the curves as plain text; of one that exists only what stands between the lines "
+    "Markdown file for tables and curves as plain text. In a file that exists, only the part between the lines "
     "<!-- tables --> and <!-- /tables --> is replaced.",
     flag_values=FLAGS,
 )
-_TITLE = flags.DEFINE_string("title", "Multi-Task Self-Training", "Of the page.", flag_values=FLAGS)
-_OUT = flags.DEFINE_string("out", "report.html", "The page.", flag_values=FLAGS)
+_TITLE = flags.DEFINE_string("title", "Multi-Task Self-Training", "Title of the page.", flag_values=FLAGS)
+_OUT = flags.DEFINE_string("out", "report.html", "HTML file to write.", flag_values=FLAGS)
 
 
 def run(argv: list[str]) -> None:

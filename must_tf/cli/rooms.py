@@ -1,8 +1,10 @@
-"""Renders the embedded dataset: rooms with exact labels of all tasks.
+"""Renders the embedded dataset: images of rooms with exact labels for all tasks.
 
-One labeled set a teacher, an unlabeled set, a set with the class of each image's main object (`shared`), and
-training, validation and test sets of six downstream tasks, whose categories, textures and light no teacher saw. Fewer
-images of a split are the first ones of more.
+Its splits are one labeled set per teacher, an unlabeled set, a set with the class of each image's main object
+(`shared`), and training, validation and test sets of six downstream tasks. No teacher saw the categories, textures and
+light of the downstream tasks. A smaller split holds the first images of a larger one.
+
+    must rooms --splits=depth/train,depth/test --out=data/rooms
 """
 
 import os
@@ -12,18 +14,20 @@ from absl import flags
 from must_tf.cli import app
 
 FLAGS = flags.FlagValues()
-_OUT = flags.DEFINE_string("out", "data/rooms", "Folder of the splits.", flag_values=FLAGS)
+_OUT = flags.DEFINE_string("out", "data/rooms", "Folder for the splits.", flag_values=FLAGS)
 _SPLITS = flags.DEFINE_list(
     "splits",
     None,
-    "Which splits, as shared/train,unlabeled/train,detection/train,downstream_depth/test; all by default.",
+    "Splits, separated by commas, such as shared/train,unlabeled/train,downstream_depth/test; by default all.",
     flag_values=FLAGS,
 )
-_SIZE = flags.DEFINE_integer("size", 96, "Height and width in pixels.", flag_values=FLAGS)
+_SIZE = flags.DEFINE_integer("size", 96, "Height and width of the images in pixels.", flag_values=FLAGS)
 _SCALE = flags.DEFINE_float("scale", 1.0, "Factor on the number of images.", 0.0, flag_values=FLAGS)
-_COUNT = flags.DEFINE_integer("count", None, "Images a split, instead of --scale.", 1, flag_values=FLAGS)
-_SEED = flags.DEFINE_integer("seed", 0, "The same seed gives the same bytes.", 0, flag_values=FLAGS)
-_PROCESSES = flags.DEFINE_integer("processes", os.cpu_count(), "How many render at once.", 1, flag_values=FLAGS)
+_COUNT = flags.DEFINE_integer("count", None, "Number of images per split, instead of --scale.", 1, flag_values=FLAGS)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the rooms; the same seed gives the same bytes.", 0, flag_values=FLAGS)
+_PROCESSES = flags.DEFINE_integer(
+    "processes", os.cpu_count(), "Number of processes that render at once.", 1, flag_values=FLAGS
+)
 
 
 def run(argv: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Flags that say which teachers to load: --teachers, --cards, --thresholds, --allow_ops and --cards.TASK.FIELD."""
+"""Parses the flags of teachers: --teachers, --cards, --cards.TASK.FIELD, --thresholds and --allow_ops."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,8 +16,8 @@ def define_allow_ops(flag_values: flags.FlagValues) -> flags.FlagHolder:
     return flags.DEFINE_list(
         "allow_ops",
         [],
-        "A SavedModel is a program, which may read and write files: it is refused where it uses operations that do "
-        "more than compute. This allows the operations that are named, with commas between.",
+        "Operations that SavedModels may use although they do more than compute, separated by commas. A SavedModel is "
+        "a program, and may read and write files: by default one that uses such operations is refused.",
         flag_values=flag_values,
     )
 
@@ -29,14 +29,14 @@ def parse_teachers(
     fields: Mapping[str, Mapping[str, Any]] | None = None,
     allow_ops: Sequence[str] = (),
 ) -> list[TeacherSpec]:
-    """Returns the teachers of `TASK=FORMAT:PATH`, one per task.
+    """Parses `TASK=FORMAT:PATH` into teachers, one per task.
 
     Args:
-      texts: of the teachers.
-      cards: file by task, as `parse_cards` gives them.
-      thresholds: by task, as `parse_thresholds` gives them.
-      fields: of cards, by task, as `parse_fields` gives them.
-      allow_ops: of all teachers, see `TeacherSpec`.
+      texts: one per teacher.
+      cards: {task: file}, see `parse_cards`.
+      thresholds: {task: {threshold: value}}, see `parse_thresholds`.
+      fields: {task: {field of its card: value}}, see `parse_fields`.
+      allow_ops: for all teachers, see `TeacherSpec`.
 
     Raises:
       UserError: a text of another form; two teachers for a task; a card or thresholds for a task without one; what
@@ -70,7 +70,7 @@ def parse_teachers(
 
 
 def parse_cards(texts: Iterable[str]) -> dict[str, str]:
-    """Returns {task: file of its teacher's card} of `TASK=FILE`."""
+    """Parses `TASK=FILE` into {task: file of its teacher's card}."""
     cards: dict[str, str] = {}
     for text in texts:
         task, _, file = text.partition("=")
@@ -81,7 +81,7 @@ def parse_cards(texts: Iterable[str]) -> dict[str, str]:
 
 
 def parse_fields(texts: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Returns {task: {field of its teacher's card: value}} of {`TASK.FIELD`: value in YAML}."""
+    """Parses {`TASK.FIELD`: value in YAML} into {task: {field of its teacher's card: value}}."""
     fields: dict[str, dict[str, Any]] = {}
     for place, text in texts.items():
         task, _, field = place.rpartition(".")
@@ -95,7 +95,7 @@ def parse_fields(texts: Mapping[str, str]) -> dict[str, dict[str, Any]]:
 
 
 def parse_thresholds(texts: Iterable[str]) -> dict[str, dict[str, float]]:
-    """Returns {task: {threshold: value}} of `TASK.THRESHOLD=VALUE`."""
+    """Parses `TASK.THRESHOLD=VALUE` into {task: {threshold: value}}."""
     thresholds: dict[str, dict[str, float]] = {}
     for text in texts:
         place, _, value = text.partition("=")
@@ -117,10 +117,10 @@ def teachers_of(
     fields: Mapping[str, str],
     allow_ops: Sequence[str] = (),
 ) -> Callable[[], Any]:
-    """Returns what loads the teachers of these flags.
+    """Checks the flags of teachers, and returns the function that loads them.
 
     Raises:
-      UserError: at once, where one of the flags is not as it should be.
+      UserError: a flag is wrong; nothing has been loaded yet.
     """
     specs = parse_teachers(
         texts, parse_cards(cards), parse_thresholds(thresholds), parse_fields(fields), allow_ops=allow_ops

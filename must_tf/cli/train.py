@@ -1,7 +1,13 @@
-"""Trains a student, or a teacher (a student with one task), from a config; takes a killed run up again.
+"""Trains a student, or a teacher (a student with one task), from a config. The same command continues a killed run.
 
-Any field of the config can be changed: --config.steps=100 --config.optimizer.learning_rate=0.3
---config.train=DIR,DIR --config.tasks.TASK.FIELD=VALUE.
+    must train --config=rooms/student.py --workdir=runs/student
+
+Any field of the config can be changed by a flag:
+
+    --config.steps=100
+    --config.optimizer.learning_rate=0.3
+    --config.train=DIR,DIR
+    --config.tasks.TASK.FIELD=VALUE
 """
 
 from absl import flags
@@ -10,40 +16,43 @@ from must_tf.cli import app
 from must_tf.errors import UserError
 
 FLAGS = flags.FlagValues()
-_CONFIG = flags.DEFINE_string("config", None, "FILE.py or FILE.py:ARGUMENT.", flag_values=FLAGS)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run's files are.", flag_values=FLAGS)
+_CONFIG = flags.DEFINE_string(
+    "config", None, "Config of the experiment: FILE.py, or FILE.py:ARGUMENT.", flag_values=FLAGS
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the files of the run.", flag_values=FLAGS)
 _INIT_FROM = flags.DEFINE_string(
     "init_from",
     None,
-    "Start a new run from these weights: an export, a finished workdir or a Model Garden checkpoint.",
+    "Weights to start a new run from: an export, the folder of a finished run, or a Model Garden checkpoint.",
     flag_values=FLAGS,
 )
 _RESUME = flags.DEFINE_boolean(
     "resume",
     True,
-    "Take up the run that is in the workdir; --noresume refuses a workdir with a run.",
+    "Continue the run that is in the workdir; --noresume refuses a workdir with a run.",
     flag_values=FLAGS,
 )
 _SCALE = flags.DEFINE_float(
-    "scale", 1.0, "Factor on the steps, to try an experiment in seconds.", 1e-4, flag_values=FLAGS
+    "scale", 1.0, "Factor on the number of steps, to try an experiment in seconds.", 1e-4, flag_values=FLAGS
 )
 _PLAN = flags.DEFINE_bool(
     "plan",
     False,
-    "Compute operations, memory and hours of the run from its config, and print them; no more.",
+    "Only compute operations, memory and hours of the run from its config, and print them.",
     flag_values=FLAGS,
 )
 _ACCELERATORS = flags.DEFINE_list(
-    "accelerators", ["1"], "Of --plan: numbers of devices, with commas between, such as 8,256.", flag_values=FLAGS
+    "accelerators", ["1"], "For --plan: numbers of devices, separated by commas, such as 8,256.", flag_values=FLAGS
 )
 _ACCELERATOR = flags.DEFINE_string(
     "accelerator",
     "tpu-v3",
-    "Of --plan: the device; tpu-v3 (a core), v100, v100-32gb, a100, a100-80gb, h100, or cpu (this machine, probed).",
+    "For --plan: the device, one of tpu-v3 (one core), v100, v100-32gb, a100, a100-80gb, h100, cpu (this machine, "
+    "measured).",
     flag_values=FLAGS,
 )
 _UTILIZATION = flags.DEFINE_float(
-    "utilization", 0.3, "Of --plan: share of the device's peak that the run is assumed to reach.", flag_values=FLAGS
+    "utilization", 0.3, "For --plan: share of the device's peak that the run is assumed to reach.", flag_values=FLAGS
 )
 flags.mark_flags_as_required(["config"], flag_values=FLAGS)
 

@@ -127,6 +127,17 @@ def test_every_flag_is_explained(verb):
     assert all(flags[name].help.strip() for name in flags)
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_has_an_example_that_parses(verb):
+    module = importlib.import_module(f"must_tf.cli.{verb}")
+    lines = module.__doc__.replace(" \\\n", " ").splitlines()
+    (example,) = [line for line in lines if line.startswith(f"    must {verb}")]
+    program, *arguments = example.split()[1:]
+    assert program == verb
+    given = [argument for argument in arguments if argument.startswith("--")]
+    module.FLAGS([verb, *given, *([f"--data={arguments[0]}"] if not given else [])])
+
+
 # What works
 
 
@@ -361,6 +372,13 @@ def test_inits_that_are_none(fails, toy_data, tmp_path, inits, words):
     path.write_text(CONFIG.replace("[toy.SCENE, toy.DEPTH]", "[toy.SCENE]"))
     where = (f"--config={path}:{toy_data}", f"--config.test={toy_data}", f"--workdir={tmp_path / 'run'}")
     fails("transfer", *where, f"--init_from={inits}", words=words)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+@pytest.mark.parametrize("verb", ["demo", "rooms"])
+def test_factor_that_is_no_finite_number(fails, tmp_path, verb, value):
+    fails(verb, f"--scale={value}", f"--out={tmp_path / 'out'}", words=["--scale", value, "finite number"])
+    assert not (tmp_path / "out").exists()
 
 
 def test_split_that_is_none(fails, tmp_path):

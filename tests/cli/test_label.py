@@ -220,7 +220,7 @@ def test_flags_choose_the_runner(must, received, classifier_run):
     ("options", "words"),
     [
         (["--beam_options=--runner=FlinkRunner"], "--beam_options: received without --runner=beam"),
-        (["--runner=beam", "--processes=2"], "--processes: is of --runner=local"),
+        (["--runner=beam", "--processes=2"], "--processes: received with --runner=beam"),
         (["--runner=beam", "--beam_options=--runner=FlinkRuner"], "--beam_options: Unexpected pipeline runner"),
         (["--out=gs://bucket/x"], "--out=gs://bucket/x: is not a local path"),
         (["--out=gs://bucket/x", "--preview=2"], "--out=gs://bucket/x: is not a local path"),
