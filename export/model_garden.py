@@ -92,7 +92,7 @@ def _trunk(student: Student) -> dict[str, Any]:
 
 
 def _backbone(trunk: Trunk) -> dict[str, Any]:
-    """Returns the config of a ResNet; other families are refused; ours are cut above level 5 or activated otherwise."""
+    """Returns the config of a ResNet; of other families ours are cut above level 5, or have other activations."""
     family, _, depth = trunk.backbone.partition("-")
     if family != "resnet":
         raise UserError(f"format garden: the student's backbone is {trunk.backbone}; this format has ResNets only")

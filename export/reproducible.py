@@ -1,4 +1,4 @@
-"""Makes exported files the same bytes in every process: no dates, no random ids, no counters in names of functions."""
+"""Makes exported files the same bytes in every process: no dates, no random ids, no counters in names."""
 
 import json
 import re
@@ -14,6 +14,7 @@ from tensorflow.python.saved_model.pywrap_saved_model.fingerprinting import Crea
 _FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # that a zip can hold
 _METADATA = "metadata.json"  # of a .keras file
 _GRADIENT = "_gradient_op_type"
+_ARGUMENT = "_user_specified_name"  # of a captured variable it is a counter
 _COUNTED = re.compile(r"(.*?)(\d+)(\D*)")  # __inference_NAME_12, cond_true_34_rewritten, CustomGradient-56
 
 Names = Mapping[Any, Any]  # new by former name, as text and as bytes
@@ -41,6 +42,10 @@ def clean_saved_model(folder: Path) -> None:
     model = SavedModel.FromString(path.read_bytes())
     for graph in model.meta_graphs:
         _rename(graph, _numbered(set(_counted_names(graph.graph_def))))
+        for function in graph.graph_def.library.function:
+            for argument in function.arg_attr.values():
+                if _ARGUMENT in argument.attr and argument.attr[_ARGUMENT].s.isdigit():
+                    del argument.attr[_ARGUMENT]
         graph.graph_def.library.function.sort(key=lambda function: function.signature.name)
     path.write_bytes(model.SerializeToString(deterministic=True))
     fingerprint = FingerprintDef.FromString(CreateFingerprintDef(str(folder)))

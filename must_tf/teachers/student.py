@@ -11,7 +11,8 @@ import tensorflow as tf
 from must_tf import former, storage
 from must_tf.errors import UserError, nearest
 from must_tf.records import read_manifest
-from must_tf.saving import CONFIG, STUDENT, load_student, read_architecture, read_input_size
+from must_tf.records.manifest import FILE as MANIFEST
+from must_tf.saving import CONFIG, STUDENT, load_student, locate, read_architecture, read_input_size
 from must_tf.tasks import Task, check_thresholds, to_json
 from must_tf.tasks.task import Outputs
 from must_tf.teachers.graph import frozen
@@ -90,11 +91,11 @@ def _licenses(workdir: Path) -> str:
     """Returns the licenses of the images and of the teachers that a run was trained on; `unknown` is one of them."""
     config, found = former.config(storage.read_json(workdir / CONFIG)), set()
     for folder in config.get("train", ()):
-        try:
-            manifest = read_manifest(folder, whole=False)
-        except UserError:  # the dataset is gone
+        place = locate(folder, workdir, MANIFEST)
+        if place is None:  # the dataset is gone
             found.add(_UNKNOWN)
             continue
+        manifest = read_manifest(place, whole=False)
         said = [manifest.source, *manifest.teachers.values()]
         found |= {str(entry.get("license") or _UNKNOWN) for entry in said}
     if config.get("init_from"):
