@@ -272,7 +272,11 @@ def _checked(value: Any, where: Where, level: int = 0) -> Any:
 # Types
 
 
-def parse(kind: type[T] | Any, value: Any, where: Where, field: str = "") -> T:
+@typing.overload
+def parse(kind: type[T], value: Any, where: Where, field: str = "") -> T: ...
+@typing.overload
+def parse(kind: Any, value: Any, where: Where, field: str = "") -> Any: ...
+def parse(kind: Any, value: Any, where: Where, field: str = "") -> Any:
     """Returns JSON values as a value of a type.
 
     Types are those of dataclass fields: dataclasses, `str`, `int`, `float`, `bool`, None, `tuple`, `list`, `dict`,
@@ -306,7 +310,7 @@ def parse(kind: type[T] | Any, value: Any, where: Where, field: str = "") -> T:
     if not (_is_one_of(value, parts) if origin is typing.Literal else _is_a(value, kind)):
         quotes = kind is str and isinstance(value, int | float)
         raise _error(where, field, f"{short(value)} received; expected {words(kind)}{': put it in quotes' * quotes}")
-    return typing.cast(T, float(value) if kind is float else value)
+    return float(value) if kind is float else value
 
 
 def _is_one_of(value: Any, known: tuple) -> bool:
