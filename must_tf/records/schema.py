@@ -187,8 +187,8 @@ def _encoded_size(encoded: tf.Tensor) -> tf.Tensor:
     """Returns height and width that the header of a JPEG or a PNG says, int64 [2]."""
 
     def of_png() -> tf.Tensor:
-        header = tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False, fixed_length=8)
-        return tf.cast(header[::-1], tf.int64)
+        header = tf.io.decode_raw(tf.strings.substr(encoded, 0, 24), tf.int32, little_endian=False, fixed_length=24)
+        return tf.cast(header[5:3:-1], tf.int64)
 
     def of_jpeg() -> tf.Tensor:
         return tf.cast(tf.image.extract_jpeg_shape(encoded)[:2], tf.int64)

@@ -1,11 +1,16 @@
+import resource
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import specimens
 import tensorflow as tf
 import toy
 
+from must_tf.errors import first_line
 from must_tf.records import deserialize, parse, serialize
-from must_tf.records.schema import specs
+from must_tf.records.schema import parse_encoded, specs
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +78,53 @@ def test_parse_runs_in_a_graph(record):
     np.testing.assert_array_equal(graph["image"], eager["image"])
     same = tf.nest.map_structure(lambda a, b: np.allclose(a, b, atol=1e-6), graph["targets"], eager["targets"])
     assert all(tf.nest.flatten(same))
+
+
+def png_of(height, width):
+    """Returns a PNG whose header claims a size that its few bytes do not have."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    data = b"IDAT" + zlib.compress(bytes(100))
+    chunks = [struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part)) for part in (header, data)]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def changed(record, **values):
+    example = tf.train.Example.FromString(serialize(record, toy.TASKS))
+    for key, value in values.items():
+        feature = example.features.feature[key.replace("__", "/")]
+        if isinstance(value, bytes):
+            feature.bytes_list.value[:] = [value]
+        else:
+            feature.int64_list.value[:] = [value]
+    return example.SerializeToString()
+
+
+@pytest.mark.parametrize("read", [parse, parse_encoded, deserialize])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"image__height": 2**40},
+        {"image__height": 2**30, "image__width": 2**30},
+        {"image__height": -1},
+        {"image__encoded": png_of(2**15, 2**16)},
+        {"image__encoded": png_of(2**31 - 1, 1), "image__height": 2**31 - 1, "image__width": 1},
+        {"image__encoded": b"\x89PNG"},
+        {"image__encoded": b""},
+        {"stuff__mask__encoded": png_of(2**15, 2**16)},
+        {"depth__depth__encoded": toy.png(np.ones((4, 4), np.uint8))},
+        {"normals__normals__encoded": toy.png(np.ones((4, 4, 3), np.uint8))},
+    ],
+    ids=str,
+)
+def test_image_or_map_of_another_size_is_an_error_before_it_is_decoded(record, read, values):
+    serialized, graph = changed(record, **values), tf.function(lambda one: read(one, toy.TASKS))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(tf.errors.InvalidArgumentError) as error:
+        read(tf.constant(serialized), toy.TASKS) if read is deserialize else graph(tf.constant(serialized))
+    assert first_line(error.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**19  # kB
+
+
+def test_image_of_another_size_is_said_in_one_line(record):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"Decode: an image or a map of 64x64; .* says 7x64"):
+        deserialize(changed(record, image__height=7), toy.TASKS)
