@@ -1,4 +1,4 @@
-"""Runs a student: labels of one image by its rules for pseudo labels, and metrics over a dataset."""
+"""Runs a student: predicts pseudo labels of one image, and evaluates metrics over a dataset."""
 
 from typing import Any
 
@@ -15,12 +15,12 @@ from must_tf.tasks.task import Label
 
 
 def predict(student: Student, encoded: bytes, view_size: Size) -> dict[str, Label]:
-    """Returns a student's labels of one image, by its rules for pseudo labels, in the frame of the image.
+    """Returns a student's pseudo labels of one image by task name, in the frame of the image.
 
     Args:
-      student: of any tasks.
-      encoded: the image's file.
-      view_size: height and width that the student sees, multiples of 32.
+      student: a student with any tasks.
+      encoded: contents of an image file that TensorFlow decodes: JPEG, PNG, GIF or BMP.
+      view_size: height and width of the student's input in pixels, multiples of 32.
     """
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     geometry = fit(image.shape[:2], view_size)
@@ -28,31 +28,34 @@ def predict(student: Student, encoded: bytes, view_size: Size) -> dict[str, Labe
     labels = {}
     for name, outputs in student.infer(view[tf.newaxis]).items():
         task = student.tasks[name]
-        own = task.to_image_frame({key: values[0] for key, values in outputs.items()}, geometry)
-        labels[name] = task.pseudo_label({key: np.asarray(values) for key, values in own.items()})
+        restored = task.to_image_frame({key: values[0] for key, values in outputs.items()}, geometry)
+        labels[name] = task.pseudo_label({key: np.asarray(values) for key, values in restored.items()})
     return labels
 
 
 def evaluate(
     student: Student, dataset: Dataset, view_size: Size, tasks: list[str] | None = None, batch_size: int = 32
 ) -> dict[str, dict[str, float]]:
-    """Returns the metrics of each task that the dataset has labels of: {task: {metric: value}}.
+    """Returns the metrics of each task with labels in the dataset: {task: {metric: value}}.
 
-    Every image is seen whole, fitted into the view and padded; scores are taken in the frame of the view.
+    Each image is resized to fit into the view and padded. Metrics are computed in the frame of the view.
 
     Args:
-      student: its heads are scored.
-      dataset: with labels of some of the student's tasks.
-      view_size: height and width that the student sees, multiples of 32.
-      tasks: names of the tasks to score; by default all that both have.
-      batch_size: images at once.
+      student: the student to evaluate.
+      dataset: a dataset with labels of some of the student's tasks.
+      view_size: height and width of the student's input in pixels, multiples of 32.
+      tasks: names of the tasks to evaluate; by default all with labels.
+      batch_size: number of images per batch.
+
+    Raises:
+      UserError: the student has no such task, or the dataset has no labels of its tasks or other ones of that name.
     """
     counts = dataset.manifest.counts
-    have = [name for name in student.tasks if sum(counts.get(name, {}).values())]
+    labeled = [name for name in student.tasks if sum(counts.get(name, {}).values())]
     for name in tasks or ():
         if name not in student.tasks:
             raise UserError(f"the student has no task {name!r}; {nearest(name, student.tasks)}")
-    wanted = [student.tasks[name] for name in (have if tasks is None else tasks)]
+    wanted = [student.tasks[name] for name in (labeled if tasks is None else tasks)]
     if not wanted:
         raise UserError(f"{dataset.folder}: no labels of the student's tasks {sorted(student.tasks)}")
     dataset.require(wanted)
@@ -67,7 +70,7 @@ def evaluate(
 
 
 def _padded(images: tf.Tensor, batch_size: int) -> tf.Tensor:
-    """Fills the last batch up, so that the student is traced for one shape."""
+    """Pads the last batch with black images, so that the student is traced for one shape."""
     return tf.pad(images, [[0, batch_size - len(images)], [0, 0], [0, 0], [0, 0]])
 
 

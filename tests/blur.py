@@ -1,7 +1,7 @@
-"""A kind of task in one file, as somebody else would add it: blur in pixels. The tests take it through every command.
+"""A third-party kind of task in one file: blur of an image in pixels. Tests run it through every command.
 
-It has what no kind of ours has: no classes, a head on two taps, a main score of which lower is better, in a unit, and a
-list of bytes in its label.
+It covers features of the contract that the built-in kinds do not use together: a head with two taps, a main score with
+a unit of which lower is better, a label with a list of bytes, and no classes.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from must_tf.tasks.task import FUSED, POOLED, Task
 
 @dataclasses.dataclass(frozen=True)
 class BlurReader(Reader):
-    """Fields of a card. The role: `blur` [batch, 1].
+    """Card fields of a blur model. Its role is `blur` [batch, 1].
 
     Attributes:
       pixels: pixels of the view in one unit of the model's output.
@@ -70,7 +70,7 @@ class _MeanError(Metric):
 
 
 class _Head(tf_keras.layers.Layer):
-    """Averages two features, then a dense layer: → [batch, 1]."""
+    """Averages two features over space, and applies a dense layer: → [batch, 1]."""
 
     def __init__(self):
         super().__init__()
@@ -85,7 +85,7 @@ class _Head(tf_keras.layers.Layer):
 class Blur(Task):
     """The blur of an image. A label is {"blur": pixels of the image, "notes": list of bytes}."""
 
-    protocol: tuple = ()  # of how blur was measured, such as (("kernel", (3, 3)),)
+    protocol: tuple = ()  # how blur was measured, such as (("kernel", (3, 3)),)
 
     taps: ClassVar[tuple[str, ...]] = (POOLED, FUSED)
     scores: ClassVar[Any] = (Score("MAE", "px", "lower"),)

@@ -1,4 +1,4 @@
-"""What the contract tests ask of each kind of task. A kind has one `tests/tasks/KIND/specimen.py` with a `SPECIMEN`."""
+"""Labels and predictions of each kind for the contract tests, from the `SPECIMEN` in `tests/tasks/KIND/specimen.py`."""
 
 import abc
 import importlib.util
@@ -13,8 +13,8 @@ class Specimen(abc.ABC):
     """Labels and predictions of one kind of task.
 
     Attributes:
-      tasks: of the kind; the first one stands for it, the others are variants with other settings.
-      empty_is_label: whether a label without content says that nothing is there (boxes), or is no label (maps).
+      tasks: tasks of the kind; the first one is its usual form, the others have other settings.
+      empty_is_label: whether an empty label means that nothing is there (boxes), or that there is no label (maps).
     """
 
     tasks = ()
@@ -22,62 +22,62 @@ class Specimen(abc.ABC):
 
     @abc.abstractmethod
     def random_label(self, task, rng, height, width):
-        """Returns a label with something in it, and with invalid parts where its kind knows them."""
+        """Returns a random label, with invalid parts if the kind has them."""
 
     @abc.abstractmethod
     def hard_label(self, task, rng):
-        """Returns a label of an image of VIEW that one prediction fits perfectly."""
+        """Returns a label of an image of size VIEW that a prediction can fit perfectly."""
 
     def empty_labels(self, task, height, width):
-        """Returns labels with nothing in them that counts."""
+        """Returns labels without any valid content."""
         return []
 
-    def strangers(self, task):
-        """Returns tasks of the same kind and name whose labels must not be mixed with the task's."""
+    def other_identities(self, task):
+        """Returns tasks of the same kind and name with another identity; their labels must not be mixed."""
         return []
 
     @abc.abstractmethod
     def assert_same(self, task, got, want):
-        """Asserts that a label came back from its features within the bound that its kind states."""
+        """Asserts that a label is unchanged by encoding and decoding, within the bound that its kind states."""
 
     @abc.abstractmethod
     def assert_close(self, task, got, want, exact):
-        """Asserts that a label is the one of a perfect prediction; `exact`: it went through no record."""
+        """Asserts that the label of a perfect prediction is the true one; `exact`: it was not stored in a record."""
 
     @abc.abstractmethod
     def random_prediction(self, task, rng, count, view=VIEW):
-        """Returns what a head might give for a batch."""
+        """Returns a random raw prediction for a batch."""
 
     @abc.abstractmethod
-    def perfect_prediction(self, task, one):
-        """Returns a prediction, at the size of the view, that says what one target says, as a batch of one."""
+    def perfect_prediction(self, task, target):
+        """Returns the raw prediction, at the size of the view, that fits a target perfectly, as a batch of 1."""
 
     @abc.abstractmethod
-    def perfect_outputs(self, task, one):
-        """Returns what `decode_predictions` gives where the student is right and certain, for one image, in numpy."""
+    def perfect_outputs(self, task, target):
+        """Returns the outputs of `decode_predictions` for a perfect and certain student, for one image, in numpy."""
 
     def marker_label(self, task, inside):
-        """Returns a label that marks a box of pixels `inside`, bool [H, W], and nothing else; of kinds with a frame."""
+        """Returns a label that marks only the pixels `inside`, bool [H, W]; for kinds whose outputs have positions."""
         raise NotImplementedError
 
-    def marked(self, task, values):
-        """Returns the box that a target or outputs mark, in fractions (ymin, xmin, ymax, xmax); None for none."""
+    def marked_box(self, task, values):
+        """Returns the box marked in a target or outputs (ymin, xmin, ymax, xmax; fractions); None if there is none."""
         raise NotImplementedError
 
     @abc.abstractmethod
     def assert_counted(self, task, label, found):
-        """Asserts that `statistics` add up to what is in a label."""
+        """Asserts that the results of `statistics` agree with a label."""
 
 
 def extent(inside):
-    """Returns the tight box of the pixels of a map, bool [H, W], in fractions; None where there are none."""
+    """Returns the tight box of the True pixels of a map, bool [H, W], in fractions; None if there are none."""
     y, x = np.nonzero(inside)
     size = np.array([*inside.shape, *inside.shape])
     return np.array([y.min(), x.min(), y.max() + 1, x.max() + 1]) / size if len(y) else None
 
 
 def holes(rng, height, width):
-    """Returns which pixels of a random map are invalid, bool [H, W]; never all."""
+    """Returns a random map of invalid pixels, bool [H, W], with at least one valid pixel."""
     found = rng.random((height, width)) < 0.3
     found[rng.integers(height), rng.integers(width)] = False
     return found

@@ -1,4 +1,4 @@
-"""Small tasks, random labels, predictions that fit them, and tiny datasets: what the tests are made of."""
+"""Test helpers: small tasks, random labels and predictions, fake teachers, and tiny datasets and experiments."""
 
 import hashlib
 import io
@@ -31,7 +31,7 @@ TRUNK = Trunk("resnet-10", 0.25, 3, 5, 16, 0.9)
 
 
 def random_label(task, rng, height, width):
-    """Returns a label with something in it, and with invalid parts where its kind knows them."""
+    """Returns a random label, with invalid parts if the kind has them."""
     return specimens.of(task).random_label(task, rng, height, width)
 
 
@@ -54,25 +54,25 @@ def record(image, labels=None, origin=HUMAN):
 
 
 def random_image(rng, height, width):
-    """Returns noise in blocks: it survives a resize."""
+    """Returns noise in blocks of 8 pixels, which survives a resize."""
     coarse = rng.integers(0, 256, (max(height // 8, 1), max(width // 8, 1), 3), np.uint8)
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.NEAREST))
 
 
 def target(task, label, height, width):
-    """Returns the target of a label (None: absent) of an image of this size, in the frame of the image."""
+    """Returns the target of a label (None: no label) for an image of this size, in the frame of the image."""
     image = np.zeros((height, width, 3), np.uint8)
     labels = {} if label is None else {task.name: label}
     return parse(tf.constant(serialize(record(image, labels), [task])), [task])["targets"][task.name]
 
 
 def view_target(task, label, height, width, view=VIEW):
-    """Returns the target of a label, its image stretched over a view."""
+    """Returns the target of a label whose image is stretched to a view."""
     return task.transform(target(task, label, height, width), stretch((height, width), view))
 
 
 def fit_view(size):
-    """Returns how an image of this size lies in the view of evaluation."""
+    """Returns the geometry from an image of this size to the view of evaluation."""
     return fit(size, VIEW)
 
 
@@ -90,23 +90,23 @@ def numpy(values):
 
 
 def image_losses(task, target, prediction):
-    """Returns what each image adds to a task's loss before it is divided, float32 [batch]."""
+    """Returns each image's contribution to a task's loss before the division, float32 [batch]."""
     return tf.add_n([term.weight * term.sums for term in task.loss(target, prediction).values()])
 
 
 def random_prediction(task, rng, count, view=VIEW):
-    """Returns what a head might give for a batch."""
+    """Returns a random raw prediction for a batch."""
     return specimens.of(task).random_prediction(task, rng, count, view)
 
 
-def perfect_prediction(task, one):
-    """Returns a prediction, at the size of the view, that says what one target says, as a batch of one."""
-    return specimens.of(task).perfect_prediction(task, one)
+def perfect_prediction(task, target):
+    """Returns the raw prediction, at the size of the view, that fits a target perfectly, as a batch of 1."""
+    return specimens.of(task).perfect_prediction(task, target)
 
 
-def perfect_outputs(task, one):
-    """Returns what `Task.decode_predictions` gives where the student is right and certain; for one image."""
-    return specimens.of(task).perfect_outputs(task, one)
+def perfect_outputs(task, target):
+    """Returns the outputs of `Task.decode_predictions` for a perfect and certain student, for one image."""
+    return specimens.of(task).perfect_outputs(task, target)
 
 
 # Teachers
@@ -118,7 +118,7 @@ def load(task, where, **others):
 
 
 def load_all(texts, cards=None, thresholds=None, fields=None):
-    """Loads the teachers of `TASK=FORMAT:PATH`, as `must label` does."""
+    """Loads the teachers of flags `TASK=FORMAT:PATH`, as `must label` does."""
     return load_teachers(parse_teachers(texts, cards, thresholds, fields))
 
 
@@ -128,7 +128,7 @@ def describe(where):
 
 
 def card(task, path="card", **fields):
-    """Returns a card of fields, as if they stood in a file."""
+    """Returns a card of fields as if it were read from a file."""
     return make_card({"task": task, **fields}, path)
 
 
@@ -138,7 +138,7 @@ def task_of(card):
 
 
 def read(view, card, **arrays):
-    """Returns what a card's reader makes of a model's arrays, which fit it."""
+    """Returns the outputs that a card's reader makes of a model's arrays; the arrays must fit the card."""
     arrays = {role: np.asarray(values, np.float32) for role, values in arrays.items()}
     constants = card.reader.constants(card.folder, view)
     batch = len(next(iter(arrays.values())))
@@ -147,7 +147,7 @@ def read(view, card, **arrays):
 
 
 class FakeTeacher(Teacher):
-    """A teacher by rule: what it says of a view is a function of the view's red channel."""
+    """A teacher without a model: its outputs are a function of the red channel of a view."""
 
     def __init__(self, task, rule, size=VIEW, name="fake-1"):
         self.task, self.rule, self.input_size, self.id = task, rule, size, name
@@ -189,7 +189,7 @@ SIZES = ((64, 64), (48, 80), (33, 57), (96, 40), (20, 20))
 
 
 def toy_records(count, seed=0, tasks=TASKS):
-    """Returns records of mixed sizes; record i lacks the label of task i % (len(tasks) + 1), where there is one."""
+    """Returns records of mixed sizes; record i lacks the label of task i % (len(tasks) + 1), if that task exists."""
     rng = np.random.default_rng(seed)
     records = []
     for i in range(count):
@@ -203,7 +203,7 @@ def toy_records(count, seed=0, tasks=TASKS):
 
 
 def write_dataset(folder, records, tasks=TASKS, num_shards=2, source=None) -> Manifest:
-    """Writes a dataset by the real writer."""
+    """Writes a dataset with the package's writer."""
     plan = Plan(Path(folder), "toy", "train", tuple(tasks), num_shards, source or {"seed": 0})
     for index in pending(plan):
         write_shard(plan, index, records[index::num_shards])
@@ -218,12 +218,12 @@ def experiment(*folders, tasks=TASKS, **fields):
 
 
 def change_manifest(folder, **fields):
-    """Changes fields of a dataset's manifest."""
+    """Overwrites fields of a dataset's manifest."""
     path = Path(folder, "manifest.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
 def same_weights(one, other):
-    """Whether two students hold the same weights, to the bit."""
+    """Whether two students have bitwise equal weights."""
     pairs = zip(one.variables, other.variables, strict=True)
     return all(np.array_equal(a.numpy(), b.numpy()) for a, b in pairs)

@@ -1,4 +1,4 @@
-"""The kinds of task. A new kind is one folder here and one line in `KINDS`."""
+"""Registry of the kinds of task, and tasks to and from JSON. A new kind is one folder here and one line in `KINDS`."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -27,7 +27,15 @@ KINDS: dict[str, type[Task]] = {
 
 
 def kind_of(name: Any, where: Any = "") -> type[Task]:
-    """Returns the kind of a name; an unknown one is a `UserError` that names the nearest known one."""
+    """Returns the class of a kind by its name.
+
+    Args:
+      name: of the kind, in lower case; any value is accepted, because it may come from a file.
+      where: the file that the name comes from, for messages.
+
+    Raises:
+      UserError: the name is unknown; the message names the nearest known kind.
+    """
     if not isinstance(name, str) or name not in KINDS:
         raise UserError(
             f"{f'{where}: ' if where else ''}task kind {short(name)} is unknown; {nearest(str(name), KINDS)}"
@@ -36,12 +44,12 @@ def kind_of(name: Any, where: Any = "") -> type[Task]:
 
 
 def thresholds(task: Mapping[str, Any]) -> dict[str, float]:
-    """Returns the fields of a task, as `to_json` gives it, that say which scores make a label."""
+    """Returns the score thresholds for pseudo labels by name, from a task in the form of `to_json`."""
     return {name: task[name] for name in kind_of(task.get("kind")).thresholds if name in task}
 
 
 def check_thresholds(kind: str, names: Iterable[str]) -> None:
-    """Raises a `UserError` where a kind of task has no such threshold of pseudo labels."""
+    """Raises a `UserError` if a kind of task has no threshold for pseudo labels of one of these names."""
     known = kind_of(kind).thresholds
     for name in names:
         if name not in known:
@@ -58,11 +66,11 @@ def from_json(value: Any, where: Any = "task") -> Task:
 
     Args:
       value: JSON values.
-      where: what they are from, for messages.
+      where: the file that they come from, for messages.
 
     Raises:
-      UserError: an unknown kind or field (and the nearest known one), a value of another type, or a name that could be
-        a path.
+      UserError: the kind or a field is unknown (the message names the nearest known one), a value has the wrong type,
+        or the task's name could be a path.
     """
     if not isinstance(value, Mapping):
         raise UserError(f"{where}: {short(value)} received; expected the fields of a task")

@@ -1,4 +1,4 @@
-"""Draws labels on images: colors, captions, boxes and overlays; text and lines scale with the image."""
+"""Draws labels on images: colors, captions, boxes and overlays. Text and lines scale with the image."""
 
 import colorsys
 from collections.abc import Sequence
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-_TEXT = 0.055  # height of text as a share of the image's mean side
-_MIN_TEXT = 10  # smallest height of text in pixels
-_MIN_REGION = 0.02  # a region is named if it covers at least this share of the image
+_TEXT_HEIGHT = 0.055  # height of text as a share of the image's mean side
+_MIN_TEXT_PIXELS = 10  # smallest height of text in pixels
+_MIN_REGION_SHARE = 0.02  # a region gets its class name if it covers at least this share of the image
 
 
 def colors(count: int) -> np.ndarray:
@@ -42,9 +42,8 @@ def boxes(image: np.ndarray, boxes: np.ndarray, classes: np.ndarray, names: Sequ
     ]
     for corner, cls in zip(corners, classes, strict=True):
         draw.rectangle(corner, outline=_rgb(palette[cls]), width=line)
-    for (left, top, *_), cls in zip(
-        corners, classes, strict=True
-    ):  # names after all boxes, so that no line crosses a name
+    # Names are drawn after all boxes, so that no line crosses a name.
+    for (left, top, *_), cls in zip(corners, classes, strict=True):
         _tag(canvas, draw, left, top - 1.3 * _font(canvas).size, names[cls], _rgb(palette[cls]))
     return np.asarray(canvas)
 
@@ -57,7 +56,7 @@ def regions(image: np.ndarray, mask: np.ndarray, valid: np.ndarray, names: Seque
     font = _font(canvas)
     for cls in np.unique(mask[valid]):
         inside = (mask == cls) & valid
-        if inside.mean() < _MIN_REGION:
+        if inside.mean() < _MIN_REGION_SHARE:
             continue
         y, x = _densest_point(inside)
         width = font.getlength(names[cls]) + 0.6 * font.size
@@ -66,13 +65,13 @@ def regions(image: np.ndarray, mask: np.ndarray, valid: np.ndarray, names: Seque
 
 
 def overlay(image: np.ndarray, color_map: np.ndarray, valid: np.ndarray, alpha: float = 0.6) -> np.ndarray:
-    """Blends a map of colors [H, W, 3] over the valid pixels [H, W] of an image; the others are dimmed."""
+    """Blends a map of colors [H, W, 3] over the valid pixels, bool [H, W], of an image; other pixels are dimmed."""
     mixed = np.where(valid[..., None], (1 - alpha) * image + alpha * color_map, 0.35 * image)
     return mixed.astype(np.uint8)
 
 
 def _densest_point(inside: np.ndarray) -> tuple[int, int]:
-    """Returns row and column of the point of a region, bool [H, W], that has most of the region around it."""
+    """Returns row and column of the point of a region, bool [H, W], around which the region is densest."""
     radius = max(sum(inside.shape) // 10, 1)
     padded = np.pad(inside, 2 * radius).astype(np.uint8) * 255
     blurred = np.asarray(Image.fromarray(padded).filter(ImageFilter.GaussianBlur(radius)), int)
@@ -84,7 +83,7 @@ def _densest_point(inside: np.ndarray) -> tuple[int, int]:
 def _tag(
     canvas: Image.Image, draw: ImageDraw.ImageDraw, left: float, top: float, text: str, color: tuple[int, ...]
 ) -> None:
-    """Writes a word on a colored patch, which is moved into the image if it reaches beyond it."""
+    """Writes a class name on a colored patch, which is shifted to lie within the image."""
     font = _font(canvas)
     width, height = font.getlength(text) + 0.6 * font.size, 1.3 * font.size
     left = min(max(left, 0), max(canvas.width - width, 0))
@@ -96,7 +95,7 @@ def _tag(
 
 
 def _font(canvas: Image.Image) -> ImageFont.FreeTypeFont:
-    size = max(round(_TEXT * (canvas.width + canvas.height) / 2), _MIN_TEXT)
+    size = max(round(_TEXT_HEIGHT * (canvas.width + canvas.height) / 2), _MIN_TEXT_PIXELS)
     return ImageFont.load_default(size)  # type: ignore[return-value]
 
 

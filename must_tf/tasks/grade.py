@@ -1,16 +1,16 @@
-"""What it takes to compare the labels of two tasks that speak of the same thing."""
+"""Interface for grading labels without ground truth: two tasks are compared on the same images."""
 
 import abc
 from typing import Any
 
 
 class Pair(abc.ABC):
-    """Two tasks that overlap, and how far their labels agree so far.
+    """A running comparison of two tasks whose labels overlap in meaning.
 
     Attributes:
-      note: what the scores mean.
-      tasks: both of them.
-      images: that could be compared.
+      note: explains the scores to a reader of a report.
+      tasks: the two tasks, in the order of the arguments of `add`.
+      images: number of images compared; the caller counts those for which `add` returns True.
     """
 
     note: str
@@ -20,8 +20,8 @@ class Pair(abc.ABC):
 
     @abc.abstractmethod
     def add(self, one: Any, other: Any) -> bool:
-        """Compares two labels of an image; returns whether there was something to compare."""
+        """Adds the two labels of one image; returns whether there was anything to compare."""
 
     @abc.abstractmethod
     def scores(self) -> dict[str, float]:
-        """Returns the scores so far."""
+        """Returns the scores over all images added."""

@@ -10,11 +10,13 @@ TENTHS = tuple(i / 10 for i in range(11))
 
 
 def histogram(values: Any, edges: Sequence[float], weight: float = 1.0, whole: bool = False) -> dict[str, float]:
-    """Returns {range: total weight of its values}, in order; values beyond the edges count in the outermost ranges.
+    """Returns {range: total weight of its values}, in ascending order.
+
+    Values beyond the edges count in the first or the last range.
 
     Args:
       values: an array of any shape.
-      edges: ascending edges; a range includes its lower edge and excludes its upper edge. The last may be infinite.
+      edges: in ascending order; a range includes its lower edge and excludes its upper edge. The last may be infinite.
       weight: weight of each value.
       whole: whether values and edges are whole numbers.
     """

@@ -1,4 +1,4 @@
-"""A loss as named terms, each a sum over images and what it is divided by, so that its mean over a batch is exact."""
+"""Losses as named terms (sum, divisor, weight), so that means are exact over replicas and accumulated parts."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -9,15 +9,16 @@ import tensorflow as tf
 class Term(NamedTuple):
     """One term of a loss: weight · Σ sums / (Σ counts + extra), each sum over all images of the batch.
 
-    The batch may be on several devices and come in several parts: sums and counts are added up over all of them before
-    they are divided.
+    A batch may be split over devices and into accumulated parts. Sums and counts are added up over all of them before
+    the division.
 
     Attributes:
-      sums: float32 [batch], what each image adds to the sum; 0 where it has no label, never NaN.
-      counts: float32 [batch], what each image adds to the divisor (images, valid pixels, positives). They depend on
-        the target, and on no prediction; where the head sees the target they may depend on what it made of it.
-      weight: of the term in the loss.
-      extra: is added to the divisor once.
+      sums: float32 [batch], each image's contribution to the sum; 0 for an image without a label, never NaN.
+      counts: float32 [batch], each image's contribution to the divisor, such as 1, its valid pixels or its positive
+        anchors. They depend on the target and not on the prediction. A head that sees the target is the exception: its
+        counts may depend on what it selects, such as sampled regions.
+      weight: weight of the term in the loss.
+      extra: constant added to the divisor once per batch.
     """
 
     sums: tf.Tensor
@@ -30,32 +31,32 @@ Terms = Mapping[str, Term]
 
 
 def mean_over_images(values: tf.Tensor) -> dict[str, Term]:
-    """Returns the one term of a loss that is a mean over all images of a batch: of values, float32 [batch]."""
+    """Returns a loss of one term: the mean of `values`, float32 [batch], over all images of a batch."""
     return {"loss": Term(values, tf.ones_like(values))}
 
 
 def sum_counts(terms: Terms) -> dict[str, tf.Tensor]:
-    """Returns the sum of each term's counts over the images of a part of a batch, float32 []."""
+    """Returns the sum of each term's counts over the images of this part of a batch, float32 []."""
     return {name: tf.reduce_sum(term.counts) for name, term in terms.items()}
 
 
 def divisors(terms: Terms, counts: Mapping[str, tf.Tensor] | None = None) -> dict[str, tf.Tensor]:
-    """Returns what each term is divided by, float32 []; no gradient goes through it.
+    """Returns the divisor of each term, float32 []; no gradient flows through it.
 
     Args:
-      terms: of a part of a batch.
-      counts: what `sum_counts` returned, added up over all parts; by default the part is all of the batch.
+      terms: the terms of one part of a batch.
+      counts: results of `sum_counts`, added up over all parts; by default the part is the whole batch.
     """
     counts = sum_counts(terms) if counts is None else counts
     return {name: tf.stop_gradient(counts[name] + term.extra) for name, term in terms.items()}
 
 
 def reduce_terms(terms: Terms, divided_by: Mapping[str, tf.Tensor] | None = None) -> tf.Tensor:
-    """Returns the share of a part of a batch in the batch's loss, float32 []; the shares of all parts add up to it.
+    """Returns the contribution of one part of a batch to the loss, float32 []; contributions of all parts add up to it.
 
     Args:
-      terms: of the part.
-      divided_by: what `divisors` returned for the whole batch; by default the part is all of it.
+      terms: the terms of the part.
+      divided_by: result of `divisors` for the whole batch; by default the part is the whole batch.
     """
     divided_by = divisors(terms) if divided_by is None else divided_by
     shares = [

@@ -1,4 +1,4 @@
-"""Helpers of kinds whose labels are maps, with a value for each pixel."""
+"""Helpers for kinds whose labels are dense maps, with one value or vector per pixel."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import tensorflow as tf
 
 
 def decode_or(encoded: tf.Tensor, decode: Any, absent: Any) -> tf.Tensor:
-    """Returns `decode(encoded)`, or `absent()` where `encoded` is empty."""
+    """Returns `decode(encoded)`, or `absent()` if `encoded`, a string [], is empty."""
     return tf.cond(tf.strings.length(encoded) > 0, lambda: decode(encoded), absent)
 
 

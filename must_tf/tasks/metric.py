@@ -1,4 +1,4 @@
-"""Scores over a dataset: how they are gathered, and what each number means."""
+"""Metrics accumulated over a dataset, and the unit and direction of each score."""
 
 import abc
 import dataclasses
@@ -11,12 +11,12 @@ Arrays = dict[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """What a number of a metric means.
+    """Name, unit and direction of one number of a metric.
 
     Attributes:
       name: a key of `Metric.result`.
-      unit: `share` (a fraction, which pages show in percent), or the unit that stands behind the number (`m`, `°`);
-        empty for a number without one.
+      unit: `share` (a fraction from 0 to 1, shown in percent), or the unit written after the number (`m`, `°`); empty
+        for a number without a unit.
       better: which direction is better.
     """
 
@@ -26,7 +26,7 @@ class Score:
 
     @property
     def sign(self) -> int:
-        """1 where higher is better, -1 where lower is: times this, more is better."""
+        """1 if higher is better, -1 if lower is. A score times its sign is better if it is higher."""
         return 1 if self.better == "higher" else -1
 
 
@@ -35,8 +35,13 @@ class Metric(abc.ABC):
 
     @abc.abstractmethod
     def update(self, target: Arrays, outputs: Arrays) -> None:
-        """Adds a batch of targets and of what `Task.decode_predictions` made of the predictions, as numpy arrays."""
+        """Adds a batch.
+
+        Args:
+          target: arrays of `Task.transform`, stacked: [batch, ...].
+          outputs: arrays of `Task.decode_predictions`, [batch, ...], in the frame of the view.
+        """
 
     @abc.abstractmethod
     def result(self) -> dict[str, float]:
-        """Returns the scores by name; NaN where nothing was seen."""
+        """Returns the scores by name; NaN if no image with a label was added."""

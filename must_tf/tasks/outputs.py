@@ -1,4 +1,4 @@
-"""What a kind of task declares of the arrays that users read of it."""
+"""Declarations of a task's output arrays: names, axes, and which of them form a ranked list."""
 
 import dataclasses
 
@@ -9,9 +9,9 @@ class Output:
 
     Attributes:
       name: its key.
-      axes: names of its axes after the batch. `height` and `width` are those of the image, `height/4` a quarter of it,
-        rounded up; the size of any other axis is the same for all images.
-      meaning: in words, for the README of an export.
+      axes: names of its axes after the batch. `height` and `width` have the size of the image, and `height/4` a
+        quarter of it, rounded up. Any other axis has the same size for all images.
+      meaning: one phrase for the README of an export, with the unit or coordinate frame.
     """
 
     name: str
@@ -21,14 +21,14 @@ class Output:
 
 @dataclasses.dataclass(frozen=True)
 class Ranking:
-    """Outputs that are one list of rows per image, the best first.
+    """Outputs that form one list of rows per image, with the best first.
 
-    Rounding decides which of two rows with nearly the same score comes first. So files are compared with the student by
-    pairs of rows that are alike, not by position.
+    Rounding decides which of two rows with nearly equal scores comes first. Exported files are therefore compared with
+    the student by pairs of similar rows, and not by position.
 
     Attributes:
       columns: names of the outputs [batch, N, ...] that make up a row; `score` and `valid` are among them.
-      score: name of the output [batch, N] that rows are ranked by.
+      score: name of the output [batch, N] by which rows are ranked.
       valid: name of the output [batch, N] that is negative in rows that are padding.
     """
 

@@ -1,7 +1,7 @@
-"""How outputs of a foreign model become those of a kind of task, as a teacher card says.
+"""Contract of readers: they convert the outputs of a foreign model to those of a task, as a teacher card says.
 
-A kind has one reader: a frozen dataclass whose fields are the card's fields that belong to the kind. Formats of model
-files know no kind, and readers know no format.
+Each kind has one reader: a frozen dataclass whose fields are the kind's own card fields. Readers do not depend on the
+format of a model file, and formats do not depend on a kind.
 """
 
 import abc
@@ -17,16 +17,16 @@ from must_tf.geometry import Size
 
 Arrays = Mapping[str, np.ndarray]
 
-GUESS = "# guess"  # marks a line of a draft that a person must check
+GUESS = "# guess"  # marks a line of a draft card that a person must check
 
 
 class Slot(NamedTuple):
     """One input or output of a model.
 
     Attributes:
-      name: as the file has it.
-      shape: sizes, with the batch first where there is one; None where any will do.
-      dtype: as numpy names it.
+      name: the name in the model file.
+      shape: size of each axis, with the batch first if there is one; None for an axis of any size.
+      dtype: numpy's name of the type.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Slot(NamedTuple):
     dtype: str
 
     def batched(self) -> "Slot":
-        """Returns an input of one image without a batch axis as one of a batch of 1; others as they are."""
+        """Returns the slot with a batch axis of 1 added if it has three axes (one image without a batch)."""
         return self._replace(shape=(1, *self.shape)) if len(self.shape) == 3 else self
 
     def __str__(self) -> str:
@@ -43,12 +43,12 @@ class Slot(NamedTuple):
 
 
 class Form(NamedTuple):
-    """The shape that the array of a role must have.
+    """The shape that the array of a role is required to have.
 
     Attributes:
-      ranks: how many axes it may have, the batch included.
-      last: size of the last axis in standard form; 0 where any will do.
-      is_map: whether it is [batch, h, w, C] in the layout that the card says, or [batch, h, w] of one channel.
+      ranks: allowed numbers of axes, including the batch.
+      last: size of the last axis in standard form (see `Reader.standard`); 0 for any size.
+      is_map: whether it is a dense map: four axes in the card's layout, or [batch, h, w] with one channel.
     """
 
     ranks: tuple[int, ...]
@@ -58,80 +58,99 @@ class Form(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Reader(abc.ABC):
-    """Fields of a card that belong to a kind, and what they mean. A field that is None is not given.
+    """The card fields of one kind, and how to read outputs by them. None means that the card does not give the field.
 
-    `__post_init__` raises a ValueError, `FIELD: problem`, for values that cannot be.
+    `__post_init__` raises a ValueError, `FIELD: problem`, for invalid values.
     """
 
     @abc.abstractmethod
     def task_fields(self) -> dict[str, Any]:
-        """Returns the fields of the task of the model's labels, but for its name."""
+        """Returns the fields of the task that the labels belong to, except its name."""
 
     @abc.abstractmethod
     def roles(self, given: Collection[str]) -> tuple[set[str], set[str]]:
-        """Returns the roles that a card must give an output to, and those that it may.
+        """Returns the roles that need an output, and the optional ones.
 
         Args:
-          given: the roles that this card's `outputs` names.
+          given: the roles in this card's `outputs`.
         """
 
     @abc.abstractmethod
     def form(self, role: str) -> Form:
-        """Returns the shape of the array of a role, after `regular`."""
+        """Returns the required shape of the array of a role, after `regular`."""
 
     @abc.abstractmethod
     def read(self, arrays: Arrays, view: Size) -> dict[str, np.ndarray]:
         """Returns the arrays of `Task.decode_predictions`, in numpy.
 
         Args:
-          arrays: float32, by role, in standard form (see `standard`), and those of `constants`.
-          view: height and width of the images that the model saw.
+          arrays: float32 arrays by role in standard form (see `standard`), and those of `constants`.
+          view: height and width of the model's input images, in pixels.
         """
 
     def needed(self, given: Collection[str]) -> list[str]:
-        """Returns the fields that the card must give: a guess would be a label that is wrong in silence."""
+        """Returns the fields that the card must give; a wrong default would make labels wrong without an error."""
         del given
         return []
 
     def with_files(self, folder: Path) -> "Reader":
-        """Returns the reader with what its fields name in files beside the card, such as class names."""
+        """Returns the reader with the contents of the files that its fields name, such as class names.
+
+        Args:
+          folder: of the card; file names are relative to it.
+
+        Raises:
+          UserError: a file does not exist or cannot be read.
+          ValueError: its contents are invalid; `FIELD: problem`.
+        """
         del folder
         return self
 
     def constants(self, folder: Path, view: Size) -> dict[str, np.ndarray]:
-        """Returns arrays that are no outputs of the model and that `read` needs, such as anchors."""
+        """Returns arrays that `read` needs and that are not outputs of the model, such as anchors."""
         del folder, view
         return {}
 
     def regular(self, arrays: Arrays, single: bool) -> Arrays:
-        """Returns the model's arrays with the batch first, and of one shape for all batches.
+        """Returns the model's arrays with the batch axis first and with the same shape for every batch.
 
         Args:
-          arrays: what it gave, by role; of a single image, the batch may be missing.
-          single: whether the model sees one image at a time.
+          arrays: outputs by role; the batch axis may be missing if the model takes one image.
+          single: whether the model takes one image at a time.
         """
         del single
         return arrays
 
     def finite(self, arrays: Arrays, batch: int) -> np.ndarray:
-        """Returns for which images a model gave finite values alone, bool [batch]; before `regular`."""
+        """Returns for which images all output values are finite, bool [batch].
+
+        Args:
+          arrays: outputs by role, before `regular`.
+          batch: number of images.
+        """
         found = np.ones(batch, bool)
         for array in arrays.values():
-            good = np.isfinite(array if array.shape[:1] == (batch,) else array[np.newaxis])
-            found &= good.reshape(len(good), -1).all(1)
+            finite = is_finite(array, batch)
+            found &= finite.reshape(len(finite), -1).all(1)
         return found
 
     def standard(self, arrays: Arrays, channels_first: bool) -> dict[str, np.ndarray]:
-        """Returns arrays in float32, maps as [batch, h, w, C].
+        """Returns the arrays in standard form: float32, with maps as [batch, h, w, C].
 
         Args:
-          arrays: by role, after `regular`.
+          arrays: outputs by role, after `regular`.
           channels_first: whether maps of four axes are [batch, C, h, w].
         """
         return {role: _standard(array, self.form(role), channels_first) for role, array in arrays.items()}
 
     def misfit(self, arrays: Arrays, batch: int, channels_first: bool) -> str | None:
-        """Returns what is wrong with the shapes of the model's arrays; None where they fit the card."""
+        """Returns what is wrong with the shapes of the model's arrays; None if they fit the card.
+
+        Args:
+          arrays: outputs by role, after `regular`, and those of `constants`.
+          batch: number of images.
+          channels_first: whether maps of four axes are [batch, C, h, w].
+        """
         for role, array in arrays.items():
             form = self.form(role)
             if array.ndim not in form.ranks or array.shape[0] != batch:
@@ -144,33 +163,43 @@ class Reader(abc.ABC):
         return None
 
     def wrong_last(self, role: str, shape: list[int], given: int) -> str | None:
-        """Returns what is wrong where the last axis of a role is not of the size in its form; None where it may be."""
+        """Returns what is wrong if a role's last axis differs from its form; None if that size is allowed, too.
+
+        Args:
+          role: of the array.
+          shape: of the array as the model gives it.
+          given: size of the last axis in standard form.
+        """
         del given
         return f"outputs: {role}: shape {shape}; the last axis (channels) must be {self.form(role).last}"
 
     def unlikely(self, arrays: Arrays) -> str | None:
-        """Returns what speaks against the card in the arrays of a gray image, in standard form; None for nothing."""
+        """Returns how the outputs for gray images contradict the card; None if they do not.
+
+        Args:
+          arrays: outputs by role, in standard form.
+        """
         del arrays
         return None
 
     @classmethod
     @abc.abstractmethod
     def likeness(cls, outputs: Sequence[Slot]) -> int:
-        """Returns how much a model's outputs look like those of this kind: 0 not at all, 1 perhaps, 2, 3 surely."""
+        """Returns how likely these outputs belong to a model of this kind, from 0 (not at all) to 3 (certain)."""
 
     @classmethod
     @abc.abstractmethod
     def draft(cls, outputs: Sequence[Slot], known: Mapping[str, Any]) -> list[str]:
-        """Returns the lines of a draft of a card that belong to the kind, in YAML, with guesses marked.
+        """Returns the kind's lines of a draft card, in YAML, with guesses marked.
 
         Args:
-          outputs: of the model.
-          known: fields of the card that the model itself says, which need no line.
+          outputs: the model's outputs.
+          known: card fields that the model itself defines; they need no line.
         """
 
 
 def require(good: bool, field: str, value: Any, expected: str) -> None:
-    """Raises the ValueError of a field that cannot be so."""
+    """Raises a ValueError, `FIELD: VALUE received; expected ...`, unless `good`."""
     if not good:
         given = list(value) if isinstance(value, tuple) else value
         raise ValueError(f"{field}: {given} received; expected {expected}")
@@ -181,8 +210,13 @@ def positive(value: float) -> bool:
     return 1e-30 < value < 1e30
 
 
+def is_finite(array: np.ndarray, batch: int) -> np.ndarray:
+    """Returns which values are finite, bool [batch, ...]; the batch axis is added if the array lacks it."""
+    return np.isfinite(array if array.shape[:1] == (batch,) else array[np.newaxis])
+
+
 def channels_of(slot: Slot) -> int | None:
-    """Returns the channels of a map: the smaller one of the second and the last axis, 1 without such an axis."""
+    """Guesses the channels of a map: the smaller of its second and last axes, or 1 if it has three axes."""
     if len(slot.shape) == 3:
         return 1
     sizes = [size for size in (slot.shape[1], slot.shape[-1]) if size]
@@ -190,7 +224,7 @@ def channels_of(slot: Slot) -> int | None:
 
 
 def output_lines(roles: Mapping[str, str], known: Mapping[str, Any]) -> list[str]:
-    """Returns the lines of a draft that give outputs to roles; none where the model says it."""
+    """Returns the lines of a draft card that assign outputs to roles; none if the model itself defines them."""
     if "outputs" in known:
         return []
     return ["outputs:"] + [f"  {role}: {json.dumps(name)}  {GUESS}" for role, name in roles.items()]

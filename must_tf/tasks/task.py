@@ -1,12 +1,12 @@
-"""The contract of a kind of task: all that the package knows about a kind stands in that kind's folder.
+"""Contract of a kind of task: labels, targets, head, loss, predictions and metrics. A kind is one folder.
 
-Labels come in two shapes:
+Labels have two representations:
 
-* a *label* is one image's, in numpy, as its kind's `encode` describes it; an image without one has no label at all;
-* a *target* is the same as tensors of fixed structure, so that it can be batched; where an image has no label the
-  target is empty (no probability, no valid pixel), and the loss is 0.
+* A *label* belongs to one image and is in numpy; the kind's `encode` describes it. It is None for an unlabeled image.
+* A *target* holds the same as tensors of a fixed structure, so that it can be batched. For an unlabeled image it is
+  empty (no probability, no valid pixel), and the loss is 0.
 
-What a kind does not do it declares (`reader`, `left_out`, `loss_is_sum`), and the commands say so.
+A kind declares what it does not support (`reader`, `left_out`, `loss_is_sum`), and the commands report it.
 """
 
 import abc
@@ -31,37 +31,37 @@ Target = dict[str, tf.Tensor]
 Outputs = dict[str, tf.Tensor]
 Features = dict[str, Any]
 
-POOLED = "C5"  # the backbone's last level: [batch, H/32, W/32, C5]
+POOLED = "C5"  # the last level of the backbone: [batch, H/32, W/32, C5]
 PYRAMID = "pyramid"  # {level: [batch, H/2^level, W/2^level, filters]}
-FUSED = "fused"  # the pyramid, rescaled to level 2 and summed: [batch, H/4, W/4, filters]
+FUSED = "fused"  # the pyramid's levels, resized to level 2 and summed: [batch, H/4, W/4, filters]
 TAPS = (POOLED, PYRAMID, FUSED)
 
 
 @dataclasses.dataclass(frozen=True)
 class Task(abc.ABC):
-    """One kind of supervision with a name.
+    """A named task of one kind.
 
-    A kind is a frozen dataclass; its fields are JSON values, of which lists become tuples and dicts `FrozenDict`s.
+    A kind is a frozen dataclass. Its fields are JSON values; lists become tuples, and dicts become `FrozenDict`s.
 
     Attributes:
-      name: key of the task's features, predictions, losses and metrics; unique in a student. It becomes part of the
-        names of files: letters, digits, `_`, `-` and `.`.
+      name: key of the task's features, predictions, losses and metrics; unique in a student. It is used in file names
+        and consists of letters, digits, `_`, `-` and `.`.
     """
 
     name: str
 
-    # What a kind declares.
-    taps: ClassVar[tuple[str, ...]]  # the features that the head reads, some of TAPS
-    scores: ClassVar[Any]  # tuple[Score, ...] of what `metrics` gives, the main one first; an attribute or a property
-    outputs: ClassVar[Any]  # tuple[Output, ...] of what `decode_predictions` gives; an attribute or a property
+    # Declarations of a kind.
+    taps: ClassVar[tuple[str, ...]]  # the features that the head reads, from TAPS
+    scores: ClassVar[Any]  # tuple[Score, ...]: results of `metrics`, the main one first; an attribute or a property
+    outputs: ClassVar[Any]  # tuple[Output, ...]: arrays of `decode_predictions`; an attribute or a property
     identity_fields: ClassVar[tuple[str, ...] | None] = None  # see `identity`
-    thresholds: ClassVar[tuple[str, ...]] = ()  # fields that say which scores make a pseudo label
-    ranking: ClassVar[Ranking | None] = None  # which outputs are a ranked list
-    left_out: ClassVar[Mapping[str, str]] = {}  # what its head is not exported to, and why; see `export.endpoints`
-    head_sees_target: ClassVar[bool] = False  # whether the head is called with `target=` too; see `head`
-    loss_is_sum: ClassVar[bool] = True  # whether each image's part in the loss is its own; see `loss`
-    has_frame: ClassVar[bool] = True  # whether outputs lie in the image, so that `to_image_frame` moves them
-    reader: ClassVar[type[Reader] | None] = None  # of foreign models' outputs; None: only students are teachers
+    thresholds: ClassVar[tuple[str, ...]] = ()  # fields that hold score thresholds for pseudo labels
+    ranking: ClassVar[Ranking | None] = None  # outputs that form a ranked list
+    left_out: ClassVar[Mapping[str, str]] = {}  # export targets without its head, and why; see `export.endpoints`
+    head_sees_target: ClassVar[bool] = False  # whether the head also takes `target=`; see `head`
+    loss_is_sum: ClassVar[bool] = True  # whether the loss is a sum of independent images; see `loss`
+    has_frame: ClassVar[bool] = True  # whether outputs have positions; see `to_image_frame`
+    reader: ClassVar[type[Reader] | None] = None  # for foreign models; None: only students can be teachers
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -74,10 +74,9 @@ class Task(abc.ABC):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What makes two labels comparable, by field: labels of another identity are others, whatever their name.
+        """The kind and the fields that make labels comparable; labels of another identity must not be mixed with these.
 
-        The kind is always part of it. These are the fields that `identity_fields` names; all but the name and the
-        thresholds where a kind names none.
+        `identity_fields` names the fields. If it is None, they are all fields except the name and the thresholds.
         """
         names = self.identity_fields
         if names is None:
@@ -87,106 +86,133 @@ class Task(abc.ABC):
 
     @property
     def main_score(self) -> Score:
-        """By which settings are chosen, the best student is kept and initializations are compared."""
+        """The score that selects settings and the best student, and that compares initializations."""
         return self.scores[0]
 
     # Labels in records.
 
     @abc.abstractmethod
     def features(self) -> Features:
-        """Returns tf.io specs of the label's features, whose keys begin with `NAME/`; each may be absent."""
+        """Returns tf.io specs of the label's features. Keys begin with `NAME/`; every feature is optional."""
 
     @abc.abstractmethod
     def encode(self, label: Label) -> dict[str, Any]:
-        """Turns a label into feature values by key; none for an empty map.
+        """Converts a label to feature values by key; an empty dict for a map without a valid pixel.
 
-        A value is bytes, or a list of ints, floats or bytes: of the type that `features` says.
+        A value is bytes, or a list of ints, floats or bytes, with the type in `features`.
+
+        Raises:
+          UserError: the label is invalid; the message names the task.
         """
 
     @abc.abstractmethod
     def decode(self, parsed: Mapping[str, tf.Tensor]) -> Target:
-        """Turns one parsed record, with `image/height`, `image/width` and `NAME/origin`, into the image's target."""
+        """Converts one parsed record to the target of its image.
+
+        Args:
+          parsed: the features of `features`, and `image/height`, `image/width` and `NAME/origin`.
+        """
 
     @abc.abstractmethod
     def label(self, target: Mapping[str, np.ndarray]) -> Label | None:
-        """Turns an image's target back into its label; None where it has none. `decode` ∘ `encode` undone."""
+        """Converts the target of one image back to its label; None if it has none. Inverse of `encode` and `decode`."""
 
     @abc.abstractmethod
     def flaws(self, target: Mapping[str, np.ndarray], height: int, width: int) -> list[str]:
-        """Says what no writer of ours would have stored: a target as `decode` gives it, of an image of this size."""
+        """Returns what is wrong with a stored label; an empty list if nothing is.
+
+        Args:
+          target: of one image, as `decode` returns it.
+          height: of the image, in pixels.
+          width: of the image, in pixels.
+        """
 
     @abc.abstractmethod
     def transform(self, target: Target, geometry: Geometry) -> Target:
-        """Moves a target with its image; shapes become fixed, so that targets can be batched."""
+        """Moves a target with its image from the frame of the image to that of the view.
+
+        The shapes of the result do not depend on the image, so that targets can be batched.
+        """
 
     # Training.
 
     @abc.abstractmethod
     def head(self, trunk: Trunk) -> tf_keras.layers.Layer:
-        """Makes the layer that turns features of such a trunk into the raw prediction, float32.
+        """Returns a new layer that maps features of the trunk to the raw prediction, float32.
 
-        It is called with the features of its tap (of several taps with a dict of them by name) and `training=`. Where
-        `head_sees_target`, it is also called with `target=`: the target where a loss is computed of the prediction, and
-        None where the prediction is decoded.
+        The layer is called with the features of its tap (a dict by name if there are several taps) and `training=`.
+        With `head_sees_target` it is also called with `target=`: the batch's target if a loss of the prediction is
+        computed, and None if the prediction is decoded.
         """
 
     @abc.abstractmethod
     def has_label(self, target: Target) -> tf.Tensor:
-        """Returns whether each image has a label, bool [batch]; where it has none, its loss is 0."""
+        """Returns whether each image has a label, bool [batch]; the loss of an image without one is 0."""
 
     @abc.abstractmethod
     def loss(self, target: Target, prediction: Any) -> dict[str, Term]:
         """Returns the terms of the loss of a batch by name; images without a label add 0 to every sum.
 
-        A loss is Σ terms, see `Term`. Each image adds its own part to sums and counts, whatever the others are. A loss
-        that is no such sum (that compares images, for example) declares `loss_is_sum = False`: its batches cannot be
-        divided.
+        The loss is the sum of its terms, see `Term`. An image's contribution must not depend on other images. A kind
+        whose loss compares images declares `loss_is_sum = False`; then batches cannot be split.
+
+        Args:
+          target: stacked results of `transform`, [batch, ...].
+          prediction: the head's output for the batch.
         """
 
     # Predictions.
 
     @abc.abstractmethod
     def decode_predictions(self, prediction: Any, view_size: tf.Tensor) -> Outputs:
-        """Turns a raw prediction into what users read, in the frame of the view; `outputs` declares its arrays.
+        """Converts a raw prediction to the arrays that `outputs` declares, in the frame of the view.
 
         Args:
           prediction: the head's output for a batch.
-          view_size: int [2], height and width of the images that the student saw.
+          view_size: int [2], height and width of the student's input images, in pixels.
         """
 
     def to_image_frame(self, outputs: Outputs, geometry: Geometry) -> Outputs:
-        """Takes one image's outputs back from the view to the frame of the image; as they are where there is none."""
+        """Moves the outputs of one image from the frame of the view to that of the image.
+
+        Outputs of a kind without positions (`has_frame` is False) are returned unchanged.
+        """
         if self.has_frame:
             raise TypeError(f"{type(self).__name__}: lacks `to_image_frame`, or `has_frame = False`")
         return outputs
 
     @abc.abstractmethod
     def pseudo_label(self, outputs: Mapping[str, np.ndarray]) -> Label:
-        """Applies the paper's rule: one image's outputs, in its own frame, become a pseudo label."""
+        """Converts the outputs of one image, in its own frame, to a pseudo label by the rule of the MuST paper."""
 
     def possible(self, prediction: Any) -> tf.Tensor:
-        """Returns for which images a head's output can be meant, bool [batch]: its numbers are finite."""
+        """Returns for which images a raw prediction is valid, bool [batch]; by default, those with finite numbers."""
         finite = [
             tf.reduce_all(tf.math.is_finite(part), range(1, len(part.shape))) for part in tf.nest.flatten(prediction)
         ]
         return tf.reduce_all(tf.stack(finite), 0)
 
     def bands(self, height: int, width: int) -> Sequence[tuple[tf.Tensor, ...]]:
-        """Returns more arguments of `to_image_frame`, for each band of rows that an image is restored in: of one, none.
+        """Returns extra arguments of `to_image_frame` for each band of rows in which a large image is processed.
 
-        The labels of several bands must be arrays whose first axis is that of rows.
+        The default is one band with no extra arguments. A kind with several bands has labels that are arrays whose
+        first axis is rows; they are concatenated.
+
+        Args:
+          height: of the image, in pixels.
+          width: of the image, in pixels.
         """
         del height, width
         return [()]
 
-    # Scores, and what people see.
+    # Metrics, reports and statistics.
 
     @abc.abstractmethod
     def metrics(self) -> Metric:
-        """Returns a fresh running score with the field's own metrics; `scores` declares its numbers."""
+        """Returns a new accumulator of the field's standard metrics; `scores` declares its results."""
 
     def grade_with(self, other: "Task") -> Any:
-        """Returns a fresh `grade.Pair` that compares labels with another task's; None where nothing is common."""
+        """Returns a new `grade.Pair` that compares labels with another task's; None if they cannot be compared."""
         del other
         return None
 
@@ -196,20 +222,20 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def statistics(self, label: Label) -> dict[str, float]:
-        """Counts what a label holds, to be summed over a dataset and read by a person."""
+        """Returns counts or shares by name for one label, to be summed over a dataset and shown in reports."""
 
     @abc.abstractmethod
     def histograms(self, label: Label) -> dict[str, dict[str, float]]:
-        """Counts values by range, see `histogram`: {quantity: {range: count}}, to be summed over a dataset.
+        """Returns {quantity: {range: count}}, to be summed over a dataset; see `histogram`.
 
-        Boxes and images count 1 each; the pixels of an image count 1 together.
+        A box or an image counts 1. All pixels of an image together count 1.
         """
 
     @abc.abstractmethod
     def classes(self, label: Label) -> list[tuple[str, float | None]]:
-        """Names what a label says is there, with its score where it has one, for people to search by."""
+        """Returns the class names in a label with their scores (None if it has none), for search in a gallery."""
 
 
 def optional_bytes() -> tf.io.FixedLenFeature:
-    """The spec of one bytes value that may be absent (then empty)."""
+    """Returns the tf.io spec of an optional bytes value; it is empty if it is absent."""
     return tf.io.FixedLenFeature([], tf.string, default_value="")

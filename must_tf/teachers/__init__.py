@@ -1,12 +1,12 @@
-"""Teachers: any model that turns images into labels of one task. One file per format; formats know no kind.
+"""Teachers: models of any format that label images for one task. One file per format; formats do not depend on kinds.
 
-The names here are imported when they are first used: what flags say is checked before TensorFlow is loaded.
+Public names are imported on first use, so that flags can be checked before TensorFlow is loaded.
 """
 
 import importlib
 from typing import Any
 
-_HOMES = {
+_MODULES = {
     "Card": "card",
     "Teacher": "teacher",
     "TeacherSpec": "spec",
@@ -17,11 +17,11 @@ _HOMES = {
     "read_card": "card",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
     """Imports a public name on first use."""
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,4 +1,4 @@
-"""The teacher card: a small YAML or JSON file that says what a model expects and gives."""
+"""Teacher cards: small YAML or JSON files that describe the inputs and outputs of a model."""
 
 import dataclasses
 import json
@@ -13,32 +13,33 @@ from must_tf.tasks import KINDS, kind_of
 from must_tf.tasks.reader import Reader, positive, require
 
 SUFFIXES = (".card.yaml", ".card.json")
-_LARGEST = 8192  # pixels of a side
+_MAX_SIDE = 8192  # pixels of a side
 
 
 @dataclasses.dataclass(frozen=True)
 class Input:
-    """Fields of every card: the input of a model, its outputs' names, and where it comes from.
+    """Card fields of all kinds: the model's input, the names of its outputs, its license and source.
 
-    Images reach the model as: uint8 RGB at `input_size` → `range` → `channel_order` → minus `mean`, over `std` →
-    `layout` → `dtype`. What is None is taken from the model where that says it, else as written here.
+    An image is prepared in this order: uint8 RGB at `input_size`, scaled to `range`, reordered to `channel_order`,
+    minus `mean`, divided by `std`, transposed to `layout`, cast to `dtype`. A field that is None is taken from the
+    model if the model defines it; otherwise its default below applies.
 
     Attributes:
-      task: the kind of its labels: classification, detection, segmentation, depth, normals, ...
-      input_size: height and width in pixels; by default that of the model.
-      resize: how an image reaches that size: fit (aspect kept, top left, padded black), stretch, or crop (the middle);
-        by default as the model says, else stretch.
-      layout: NHWC or NCHW, of the input; a model of one image has no N.
+      task: the kind of its labels, a key of `tasks.KINDS`.
+      input_size: height and width in pixels; by default those of the model's input.
+      resize: how an image is resized: `fit` (keeps the aspect ratio, top left, padded with black), `stretch`, or `crop`
+        (keeps the aspect ratio, center); by default that of the model, or `stretch`.
+      layout: NHWC or NCHW, of the input; without N if the model takes one image.
       output_layout: NHWC or NCHW, of outputs that are maps; by default that of the input.
-      range: the values [low, high] that the pixel values 0 and 255 become; must be given for a float input.
+      range: the values [low, high] of the pixel values 0 and 255; required for a float input.
       mean: subtracted from each channel, in units of `range` and in the model's channel order.
       std: divides each channel after that.
       channel_order: RGB or BGR.
       dtype: of the input, as a check: float32, float16, uint8 or int8; by default that of the model.
-      signature: of a SavedModel.
-      outputs: role → name of the output; the roles are those of the kind's reader.
-      license: of the weights.
-      source: where they come from.
+      signature: name of the signature of a SavedModel.
+      outputs: maps roles, which the kind's reader defines, to names of outputs.
+      license: license of the weights.
+      source: where the weights come from, such as a URL.
     """
 
     task: str
@@ -58,8 +59,8 @@ class Input:
 
     def __post_init__(self) -> None:
         sides = self.input_size or (1, 1)
-        good = all(1 <= side <= _LARGEST for side in sides)
-        require(good, "input_size", sides, f"height and width above 0, and {_LARGEST} at most")
+        good = all(1 <= side <= _MAX_SIDE for side in sides)
+        require(good, "input_size", sides, f"height and width above 0, and {_MAX_SIDE} at most")
         for name in ("range", "mean"):
             value = getattr(self, name) or ()
             require(all(-1e30 < number < 1e30 for number in value), name, value, "finite numbers")
@@ -70,11 +71,11 @@ class Input:
 
 @dataclasses.dataclass(frozen=True)
 class Card(Input):
-    """A whole card: the fields of every card, and those of its kind.
+    """A complete card: the fields of all kinds, and those of its kind.
 
     Attributes:
       reader: the fields of the kind, see the kind's `Reader`.
-      path: of the file, for messages.
+      path: the card's file, for messages.
     """
 
     reader: Reader = None  # type: ignore[assignment]
@@ -82,7 +83,7 @@ class Card(Input):
 
     @property
     def folder(self) -> Path:
-        """Where files lie that the card names."""
+        """The folder of the card; files that the card names are relative to it."""
         return Path(self.path).parent
 
     @property
@@ -91,34 +92,34 @@ class Card(Input):
         return (self.output_layout or self.layout) == "NCHW"
 
     def error(self, problem: str) -> UserError:
-        """Returns the error that names the card's file."""
+        """Returns a `UserError` whose message begins with the card's file."""
         return UserError(f"{self.path or 'card'}: {problem}")
 
     def filled(self, known: Mapping[str, Any]) -> "Card":
-        """Returns the card with what it does not say taken from the model."""
-        own = {name: value for name, value in known.items() if getattr(self, name, self) is None}
+        """Returns the card with its fields that are None filled from `known`, fields that the model defines."""
+        of_input = {name: value for name, value in known.items() if getattr(self, name, self) is None}
         of_kind = {name: value for name, value in known.items() if getattr(self.reader, name, self) is None}
-        return dataclasses.replace(self, **own, reader=dataclasses.replace(self.reader, **of_kind))
+        return dataclasses.replace(self, **of_input, reader=dataclasses.replace(self.reader, **of_kind))
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what the card says that is not a default, as JSON values."""
-        said = {}
+        """Returns the fields that differ from their defaults, as JSON values."""
+        values = {}
         for part in (self, self.reader):
             for field in dataclasses.fields(part):
                 if field.name not in ("reader", "path") and getattr(part, field.name) != field.default:
-                    said[field.name] = getattr(part, field.name)
-        return json.loads(json.dumps(said))
+                    values[field.name] = getattr(part, field.name)
+        return json.loads(json.dumps(values))
 
 
 def read_card(path: str | os.PathLike | None, others: Mapping[str, Any] | None = None) -> Card:
-    """Reads a card.
+    """Reads a card from a file.
 
     Args:
-      path: its file; None where `others` say all.
-      others: fields in place of the file's, as JSON values.
+      path: the file; None if `others` holds all fields.
+      others: fields that replace those of the file, as JSON values.
 
     Raises:
-      UserError: no such file; not YAML or JSON; an unknown kind or field, or a value that cannot be, named.
+      UserError: the file does not exist or is not YAML or JSON, or a kind or field is unknown or invalid.
     """
     value = {} if path is None else read_yaml(path)
     if isinstance(value, dict):
@@ -127,34 +128,40 @@ def read_card(path: str | os.PathLike | None, others: Mapping[str, Any] | None =
 
 
 def make_card(value: Any, where: str = "card") -> Card:
-    """Returns the card of JSON values.
+    """Makes a checked card from JSON values.
 
     Args:
       value: fields of a card.
-      where: its file, for messages; files that the card names lie beside it.
+      where: the card's file, for messages; files that the card names are relative to its folder.
+
+    Raises:
+      UserError: the kind or a field is unknown or invalid, or the kind has no foreign teachers.
     """
     if not isinstance(value, Mapping) or "task" not in value:
         raise UserError(f"{where}: expected the fields of a teacher card, `task` among them; see must label --describe")
     kind = kind_of(value["task"], f"{where}: task")
     if kind.reader is None:
         raise UserError(f"{where}: task: {value['task']} has no foreign teachers; give it a student")
-    own, of_kind = _names(Input), _names(kind.reader)
+    of_input, of_kind = _names(Input), _names(kind.reader)
     for name, given in value.items():
-        if name not in own | of_kind:
-            others = [other for other, one in KINDS.items() if one.reader and name in _names(one.reader)]
-            hint = f"it is of {', '.join(others)}" if others else nearest(str(name), own | of_kind)
+        if name not in of_input | of_kind:
+            others = [other for other, task in KINDS.items() if task.reader and name in _names(task.reader)]
+            hint = f"it is of {', '.join(others)}" if others else nearest(str(name), of_input | of_kind)
             if given is not None or not others:
                 raise UserError(f"{where}: field {short(name)} is unknown in a card of {value['task']}; {hint}")
-    fields: Input = parse(Input, {name: part for name, part in value.items() if name in own}, where)
+    fields: Input = parse(Input, {name: part for name, part in value.items() if name in of_input}, where)
     reader: Reader = parse(kind.reader, {name: part for name, part in value.items() if name in of_kind}, where)
-    said = {field.name: getattr(fields, field.name) for field in dataclasses.fields(Input)}
-    return Card(**said, reader=_with_files(reader, Path(where).parent, where), path=where)
+    values = {field.name: getattr(fields, field.name) for field in dataclasses.fields(Input)}
+    return Card(**values, reader=_with_files(reader, Path(where).parent, where), path=where)
 
 
 def find_card(where: str, path: str, need: bool = True) -> str | None:
-    """Returns the card that lies beside a model under the model's whole name and `.card.yaml` or `.card.json`.
+    """Returns the path of the card beside a model: the model's full name with `.card.yaml` or `.card.json`.
 
-    Without one, None, or a `UserError` where there is need of it.
+    Args:
+      where: `FORMAT:PATH`, for messages.
+      path: of the model.
+      need: whether a missing card is a `UserError`; otherwise None is returned.
     """
     base = str(Path(path))
     for suffix in SUFFIXES:

@@ -1,4 +1,4 @@
-"""A draft of a teacher card, out of what a model says of its inputs and outputs."""
+"""Drafts a teacher card from the names, shapes and types of a model's inputs and outputs."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,15 @@ from must_tf.teachers.model import Model
 
 
 def draft(model: Model, where: str) -> str:
-    """Returns a card in YAML; comments give inputs and outputs, and mark the guesses."""
+    """Returns a draft card in YAML; comments list the model's inputs and outputs, and mark guesses.
+
+    Args:
+      model: an open model.
+      where: `FORMAT:PATH`, for comments and messages.
+
+    Raises:
+      UserError: the model has no input or output, or its outputs fit no kind.
+    """
     outputs = model.outputs()
     if not (model.inputs and outputs):
         raise UserError(f"{where}: {len(model.inputs)} inputs and {len(outputs)} outputs; expected one or more of each")
@@ -29,16 +37,16 @@ def draft(model: Model, where: str) -> str:
 
 
 def _kind(model: Model, where: str) -> tuple[str, type[Reader]]:
-    """Returns the kind that a model says, or whose labels its outputs look most like, and its reader."""
+    """Returns the kind that the model defines, or that fits its outputs best, and the kind's reader."""
     readers = {name: kind.reader for name, kind in KINDS.items() if kind.reader}
     if "task" in model.known:
         name = model.known["task"]
         return name, readers[kind_of(name, where).__name__.lower()]
     outputs = model.outputs()
-    name = max(readers, key=lambda one: readers[one].likeness(outputs))
+    name = max(readers, key=lambda kind: readers[kind].likeness(outputs))
     if not readers[name].likeness(outputs):
-        said = "; ".join(map(str, outputs))
-        raise UserError(f"{where}: outputs {said}; they look like those of no kind: {', '.join(readers)}")
+        received = "; ".join(map(str, outputs))
+        raise UserError(f"{where}: outputs {received}; they look like those of no kind: {', '.join(readers)}")
     return name, readers[name]
 
 

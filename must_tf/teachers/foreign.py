@@ -1,4 +1,4 @@
-"""Any model file as a teacher: its card says how to feed it, and the reader of its kind how to read it."""
+"""Teachers from model files of any format: a card describes the input, and the reader of its kind the outputs."""
 
 import hashlib
 import json
@@ -15,22 +15,22 @@ from must_tf.tasks.task import Outputs
 from must_tf.teachers.card import Card
 from must_tf.teachers.model import Model, versions
 from must_tf.teachers.preparation import make_preparation, only_input, view_size
-from must_tf.teachers.teacher import Teacher, void
+from must_tf.teachers.teacher import Teacher, invalidate
 
-_USUAL = {"resize": "stretch"}
-_OURS = ("must_tf", "pillow", "tensorflow")  # they decode and resize for every model
+_DEFAULTS = {"resize": "stretch"}
+_COMMON_LIBRARIES = ("must_tf", "pillow", "tensorflow")  # libraries that decode and resize images for every model
 
 
 class ForeignTeacher(Teacher):
-    """A model with a card.
+    """A teacher from a model file and its card.
 
     Args:
-      model: that is open.
-      card: what it expects and gives.
-      name: of the task to label.
+      model: an open model.
+      card: describes the model's input and outputs.
+      name: name of the task to label.
 
     Raises:
-      UserError: the card does not fit the model; found by one run on a gray view.
+      UserError: the card does not fit the model. One run on gray images checks this.
     """
 
     def __init__(self, model: Model, card: Card, name: str):
@@ -38,33 +38,33 @@ class ForeignTeacher(Teacher):
             if getattr(card, field) != getattr(Card, field):
                 raise card.error(f"{field}: {model.format}: models do this themselves; leave the field out")
         self.model = model
-        self.card = card = card.filled(model.known).filled(_USUAL)
+        self.card = card = card.filled(model.known).filled(_DEFAULTS)
         self.reader = card.reader
-        self._check_said()
+        self._check_required_fields()
         self.task = kind_of(card.task)(name, **self.reader.task_fields())
         self.resize = str(card.resize)
         self.slot = only_input(model, card)
         self.input_size = view_size(card, self.slot)
         self._predict = model.of_views(make_preparation(model, card, self.slot, self.input_size))
-        self._outputs = self._roles()
+        self._names = self._output_names()
         self._constants = self.reader.constants(card.folder, self.input_size)
-        self._check()
+        self._check_on_gray()
         self.sha256 = model.sha256()
-        # All that its labels depend on, and their task: two cards of one model make two teachers, two tasks too.
+        # The id covers all that labels depend on, and the task: another card or task makes another teacher.
         identity = hashlib.sha256(f"{self.sha256} {json.dumps(self.card.to_json(), sort_keys=True)} {name}".encode())
         identity.update(b"".join(array.tobytes() for array in self._constants.values()))
         self.id = f"{Path(model.path).stem}-{identity.hexdigest()[:8]}"
 
     def __call__(self, images: np.ndarray) -> Outputs:
-        """Runs the model, in the batches that it was made for."""
+        """Runs the model, split into its own batch size; see `Teacher.__call__`."""
         arrays, finite = self._run(images)
         outputs = self._read(arrays)
         if not finite.all():
-            return void(outputs, finite)
+            return invalidate(outputs, finite)
         return {name: tf.convert_to_tensor(values) for name, values in outputs.items()}
 
     def describe(self) -> dict[str, Any]:
-        """The card as it was used, and the digest of the model and of the libraries that ran it."""
+        """Returns the card with all fields in use, the SHA-256 of the model, and the versions of the libraries."""
         return {
             "format": self.model.format,
             "path": self.model.path,
@@ -75,11 +75,11 @@ class ForeignTeacher(Teacher):
             "card": self.card.to_json(),
             "license": self.card.license,
             "source": self.card.source,
-            "libraries": versions(sorted({*self.model.packages, *_OURS})),
+            "libraries": versions(sorted({*self.model.packages, *_COMMON_LIBRARIES})),
         }
 
     def _run(self, images: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Returns the arrays by role for any number of views, whatever batch the model has, and which are finite."""
+        """Returns the outputs of any number of views by role, and for which views they are finite, bool [batch]."""
         count, batch = len(images), self.slot.shape[0] or len(images)
         missing = -count % batch
         if missing:
@@ -90,19 +90,19 @@ class ForeignTeacher(Teacher):
 
     def _run_batch(self, views: np.ndarray) -> tuple[Arrays, np.ndarray]:
         found = self._predict(views)
-        arrays = {role: found[name] for role, name in self._outputs.items()}
+        arrays = {role: found[name] for role, name in self._names.items()}
         finite = self.reader.finite(arrays, len(views))
         return self.reader.regular(arrays, self.slot.shape[0] == 1), finite
 
     def _read(self, arrays: Arrays) -> dict[str, np.ndarray]:
-        with np.errstate(all="ignore"):  # of values that are not finite
+        with np.errstate(all="ignore"):  # values may be not finite
             return self.reader.read(self._standard(arrays) | self._constants, self.input_size)
 
     def _standard(self, arrays: Arrays) -> dict[str, np.ndarray]:
         return self.reader.standard(arrays, self.card.channels_first)
 
-    def _roles(self) -> dict[str, str]:
-        """Returns the names of the outputs by role."""
+    def _output_names(self) -> dict[str, str]:
+        """Returns the names of the model's outputs by role, checked against the card."""
         card, names = self.card, [slot.name for slot in self.model.outputs()]
         needed, possible = self.reader.roles(card.outputs or {})
         if card.outputs is None and len(names) == 1 and len(needed) == 1:
@@ -117,8 +117,8 @@ class ForeignTeacher(Teacher):
             raise card.error(f"outputs: {role}: not given; the model's outputs: {', '.join(names)}")
         return given
 
-    def _check_said(self) -> None:
-        """Checks that the card says what its kind needs; a guess would be a label that is wrong in silence."""
+    def _check_required_fields(self) -> None:
+        """Checks that the card has the fields for which the reader has no safe default."""
         try:
             needed = self.reader.needed(self.card.outputs or {})
         except ValueError as error:
@@ -128,8 +128,8 @@ class ForeignTeacher(Teacher):
                 where = f"{self.model.format}:{self.model.path}"
                 raise self.card.error(f"{field}: not given; see must label --describe={where}")
 
-    def _check(self) -> None:
-        """Runs the model once on gray: checks shapes, whether values can be so, and that labels come of them."""
+    def _check_on_gray(self) -> None:
+        """Runs the model once on gray images: checks shapes and values, and that labels can be made of them."""
         card = self.card
         gray = np.full((2, *self.input_size, 3), 128, np.uint8)
         try:

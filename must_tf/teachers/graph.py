@@ -1,4 +1,4 @@
-"""Models that run as TensorFlow graphs: what SavedModels, Keras files and presets have in common."""
+"""Models that run as TensorFlow graphs: the common base of SavedModels, Keras files and presets."""
 
 import abc
 import functools
@@ -15,21 +15,21 @@ from must_tf.runtime.quiet import quiet
 from must_tf.tasks.reader import Slot
 from must_tf.teachers.model import Model
 
-_MOST_BYTES = 2**26  # of weights that become constants, which takes many times their memory
+_MAX_CONSTANT_BYTES = 2**26  # weights up to this size become constants, which takes many times their memory
 
 
 def slot(name: str, spec: Any) -> Slot:
-    """Returns what a tensor or a spec of one says of itself; one that has any number of axes is [?]."""
+    """Returns the slot of a tensor or tensor spec; an unknown number of axes becomes the shape (None,)."""
     shape = tf.TensorShape(spec.shape)
     return Slot(name, (None,) if shape.rank is None else tuple(shape.as_list()), tf.as_dtype(spec.dtype).name)
 
 
 class GraphModel(Model):
-    """A model as a function of tensors, in whose graph views are prepared too."""
+    """A model as a function of tensors; the graph also prepares the views."""
 
     @abc.abstractmethod
     def run(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Runs the model on what its input takes."""
+        """Runs the model on a batch in the shape and type of its input; returns its outputs by name."""
 
     def predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Runs the model."""
@@ -42,11 +42,11 @@ class GraphModel(Model):
 
 
 def frozen(function: Callable[[tf.Tensor], Mapping[str, tf.Tensor]]) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-    """Returns a function of a tensor as a graph in which variables are constants, for one shape at a time.
+    """Returns a function of one tensor as a graph with constant weights; the graph of the latest shape is kept.
 
-    TensorFlow makes one operation of a convolution, its normalization and its activation there, which saves time and
-    not memory. Variables of more than 64 MiB stay what they are, and so do those that cannot be constants,
-    because the function changes them, or beside a lookup table.
+    TensorFlow fuses convolution, normalization and activation in such a graph, which saves time but not memory. Weights
+    stay variables if they exceed 64 MiB, if the function changes them, or if the graph has other resources, such as
+    lookup tables.
     """
     traced, one_at_a_time = tf.function(function), threading.Lock()
 
@@ -64,18 +64,18 @@ def frozen(function: Callable[[tf.Tensor], Mapping[str, tf.Tensor]]) -> Callable
 
 
 def _may_have_constants(graph: Any) -> bool:
-    """Whether weights are there, few enough, and no resource but variables."""
+    """Whether the graph has weights within the limit, and no resources besides variables."""
     sizes = [values.dtype.size * (values.shape.num_elements() or math.inf) for values in graph.variables]
     handles = {id(variable.handle) for variable in graph.variables}
     resources = {id(captured) for captured in graph.captured_inputs if captured.dtype == tf.resource}
-    return 0 < sum(sizes) <= _MOST_BYTES and resources <= handles
+    return 0 < sum(sizes) <= _MAX_CONSTANT_BYTES and resources <= handles
 
 
 def _with_constants(graph: Any) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     try:
         with quiet():
             constant = convert_variables_to_constants_v2(graph, lower_control_flow=False)
-    except (ValueError, TypeError, NotImplementedError, tf.errors.OpError):  # as of a variable that the graph changes
+    except (ValueError, TypeError, NotImplementedError, tf.errors.OpError):  # for example, the graph changes a variable
         return graph
     return lambda values: tf.nest.pack_sequence_as(graph.structured_outputs, tf.nest.flatten(constant(values)))
 
@@ -89,8 +89,8 @@ class KerasModel(GraphModel):
 
     Args:
       model: a functional or sequential model.
-      call: the model's function from images to outputs; by default the model itself, in inference mode.
-      probe: shape of images for which the outputs are known before the model runs; by default that of the input.
+      call: function from images to outputs; by default the model in inference mode.
+      probe: shape of images with which outputs are traced before the model runs; by default that of the input.
     """
 
     def __init__(
@@ -100,15 +100,15 @@ class KerasModel(GraphModel):
         self._names = list(getattr(model, "output_names", ()))
         self._call = call or (lambda images: model(images, training=False))
         self._probe = probe or self.inputs[0].shape
-        self._graph = tf.function(self._named)  # traced once a shape
+        self._graph = tf.function(self._named)  # traced once per shape
 
     def outputs(self) -> tuple[Slot, ...]:
-        """Traces the model."""
+        """Traces the model, and returns its outputs."""
         traced = self._graph.get_concrete_function(tf.TensorSpec(self._probe, self.inputs[0].dtype))
         return tuple(slot(name, spec) for name, spec in traced.structured_outputs.items())
 
     def run(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Runs the graph; its outputs are named by the model's own dict, or by its layers."""
+        """Runs the graph; outputs are named by the model's own dict, or by its output layers."""
         return self._graph(images)
 
     def _named(self, images: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -1,4 +1,4 @@
-"""`kerascv:PRESET_OR_DIR`: a model of KerasCV (extra `kerascv`), which KerasHub supersedes; its presets live on."""
+"""KerasCV models as teachers, `kerascv:PRESET_OR_DIR` (extra `kerascv`); KerasHub supersedes the library."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ _CLASSES = ("ImageClassifier", "RetinaNet", "YOLOV8Detector", "DeepLabV3Plus", "
 
 
 class KerasCvModel(PresetModel):
-    """A preset of a task. Its card says the range of the input: most have their rescaling inside and take 0..255."""
+    """A preset of a task model. Its card gives the input range; most models rescale pixels and take 0 to 255."""
 
     format = "kerascv"
     packages = ("keras-cv", "keras", "tensorflow")
@@ -28,7 +28,7 @@ class KerasCvModel(PresetModel):
 
 
 def _class(cv: Any, path: str) -> Any:
-    """Returns the class that knows a preset by name; a folder says itself what it holds."""
+    """Returns the class that lists a preset, or `Task`, which reads the class from a folder."""
     return next(
         (getattr(cv.models, name) for name in _CLASSES if path in getattr(cv.models, name).presets), cv.models.Task
     )

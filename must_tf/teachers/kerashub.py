@@ -1,4 +1,4 @@
-"""`kerashub:PRESET_OR_DIR`: a model of KerasHub with its own preprocessing (extra `kerashub`)."""
+"""KerasHub models as teachers, `kerashub:PRESET_OR_DIR`, with their own preprocessing (extra `kerashub`)."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ _CONVENTIONS = {"relative": "affine_inverse", "metric": "metric"}
 
 
 class KerasHubModel(PresetModel):
-    """A preset. The card says what kind of model it is; without one, the folder or KerasHub's own list says it."""
+    """A preset of KerasHub. Its kind is that of the card; without a card, that of the folder or of KerasHub's list."""
 
     format = "kerashub"
     packages = ("keras-hub", "keras", "tensorflow")
@@ -36,13 +36,13 @@ class KerasHubModel(PresetModel):
         if converter is None:
             raise UserError(f"{where}: the preset has no preprocessing; save the model with its preprocessor")
         self.known = _known(model, kind, converter)
-        converter.image_size = None  # views have the right size already
+        converter.image_size = None  # views already have the right size
         size = (card and card.input_size) or self.known["input_size"]
         super().__init__(path, model, size, model.preprocessor)
 
 
 def _known(model: Any, kind: str, converter: Any) -> dict[str, Any]:
-    """Returns what a card need not say."""
+    """Returns the card fields that the model defines."""
     resize = "crop" if converter.crop_to_aspect_ratio else "fit" if converter.pad_to_aspect_ratio else "stretch"
     known: dict[str, Any] = {"task": kind, "range": (0.0, 255.0), "input_size": converter.image_size, "resize": resize}
     if kind == "detection":
@@ -53,7 +53,7 @@ def _known(model: Any, kind: str, converter: Any) -> dict[str, Any]:
 
 
 def _kind(where: str, folder: Path, hub: Any) -> str:
-    """Returns the kind of the model in a folder, or of one of the library's own presets."""
+    """Returns the kind of the model in a folder, or of a preset that KerasHub lists."""
     import keras
 
     for kind, base in _CLASSES.items():

@@ -1,4 +1,4 @@
-"""`litert:FILE`: a LiteRT (TensorFlow Lite) model, run by ai-edge-litert (extra `litert`)."""
+"""LiteRT (TensorFlow Lite) models as teachers, `litert:FILE`, run by ai-edge-litert (extra `litert`)."""
 
 import os
 import threading
@@ -12,7 +12,7 @@ from must_tf.teachers.model import Model, optional, require_file
 
 
 class LiteRtModel(Model):
-    """A `.tflite` model; quantized inputs and outputs are turned from and into real numbers."""
+    """A `.tflite` model; inputs are quantized and outputs dequantized if the model requires it."""
 
     format = "litert"
     packages = ("ai-edge-litert",)
@@ -21,22 +21,22 @@ class LiteRtModel(Model):
         require_file(f"litert:{path}", path)
         litert = optional("ai_edge_litert.interpreter", "litert")
         self.path = path
-        self._lock = threading.Lock()  # an interpreter has one set of tensors, and lets other threads run meanwhile
+        self._lock = threading.Lock()  # an interpreter has one set of tensors and releases the GIL
         try:
             self._interpreter = litert.Interpreter(path, num_threads=os.cpu_count())
             self._names = _names(self._interpreter)
             self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:  # no model, or ops that LiteRT does not have
+        except (ValueError, RuntimeError) as error:  # not a model, or ops that LiteRT lacks
             raise UserError(f"litert:{path}: LiteRT cannot load it: {' '.join(str(error).split())[:300]}") from error
         self.inputs = tuple(_slot(detail) for detail in self._interpreter.get_input_details())
-        self.quantized = _parameters(self._interpreter.get_input_details()[0])[0] != 0
+        self.quantized = _quantization(self._interpreter.get_input_details()[0])[0] != 0
 
     def outputs(self) -> tuple[Slot, ...]:
-        """Returns what the graph gives."""
+        """Returns the outputs of the graph, named by its signature if it has one."""
         return tuple(_slot(d, self._names[d["index"]]) for d in self._interpreter.get_output_details())
 
     def predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Runs the graph, which takes another shape first where it must."""
+        """Runs the graph, after resizing its input if the batch has another shape."""
         with self._lock:
             return self._run(images)
 
@@ -45,18 +45,18 @@ class LiteRtModel(Model):
         if list(detail["shape"]) != list(images.shape):
             self._interpreter.resize_tensor_input(detail["index"], images.shape)
             self._interpreter.allocate_tensors()
-        self._interpreter.set_tensor(detail["index"], _stored(images, detail))
+        self._interpreter.set_tensor(detail["index"], _quantize(images, detail))
         self._interpreter.invoke()
         details = self._interpreter.get_output_details()
-        return {self._names[d["index"]]: _real(self._interpreter.get_tensor(d["index"]), d) for d in details}
+        return {self._names[d["index"]]: _dequantize(self._interpreter.get_tensor(d["index"]), d) for d in details}
 
 
 def _names(interpreter: Any) -> dict[int, str]:
-    """Names of the outputs by index; a signature has those that the model's author gave."""
+    """Returns the names of the outputs by index; a signature has the names that the author chose."""
     names = {detail["index"]: detail["name"] for detail in interpreter.get_output_details()}
     signatures = interpreter.get_signature_list()
     if len(signatures) == 1:
-        # The interpreter refuses to run while somebody holds this runner.
+        # The runner must be released: the interpreter does not run while it exists.
         runner = interpreter.get_signature_runner(next(iter(signatures)))
         names |= {detail["index"]: name for name, detail in runner.get_output_details().items()}
     return names
@@ -68,14 +68,14 @@ def _slot(detail: dict[str, Any], name: str | None = None) -> Slot:
     return Slot(name or detail["name"], shape, np.dtype(detail["dtype"]).name)
 
 
-def _parameters(detail: dict[str, Any]) -> tuple[float, int]:
-    """Scale and zero point; a scale of 0: no quantization."""
+def _quantization(detail: dict[str, Any]) -> tuple[float, int]:
+    """Returns scale and zero point; a scale of 0 means no quantization."""
     return detail["quantization"]
 
 
-def _stored(images: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
-    """Images as the input stores them: real numbers are quantized, pixels stay as they are."""
-    scale, zero = _parameters(detail)
+def _quantize(images: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
+    """Converts images to the type of the input: floats are quantized, pixels keep their values."""
+    scale, zero = _quantization(detail)
     dtype = np.dtype(detail["dtype"])
     if scale == 0 or images.dtype == dtype:
         return images.astype(dtype, copy=False)
@@ -85,6 +85,6 @@ def _stored(images: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
     return np.clip(np.rint(images / scale + zero), limits.min, limits.max).astype(dtype)
 
 
-def _real(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
-    scale, zero = _parameters(detail)
+def _dequantize(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
+    scale, zero = _quantization(detail)
     return values if scale == 0 else ((values.astype(np.float32) - zero) * np.float32(scale)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Loads teachers from what a user asks for, after everything that can be checked before has been."""
+"""Loads teachers from their specs; cards and flags are checked before the first model is loaded."""
 
 import dataclasses
 import functools
@@ -17,8 +17,8 @@ def load_teacher(spec: TeacherSpec) -> Teacher:
     """Loads a teacher.
 
     Raises:
-      UserError: no such model; no card, or one that does not fit the model; a task without such a threshold; a library
-        that is missing.
+      UserError: the model does not exist; its card is missing or does not fit; the task has no such threshold; or a
+        library is not installed.
     """
     card = _checked(spec)
     if card is None:
@@ -32,7 +32,7 @@ def load_teacher(spec: TeacherSpec) -> Teacher:
 
 
 def load_teachers(specs: Sequence[TeacherSpec]) -> list[Teacher]:
-    """Loads teachers, one per task; the first model is loaded when the cards of all have been checked."""
+    """Loads one teacher per task; all cards are checked before the first model is loaded."""
     for spec in specs:
         _checked(spec)
     return [load_teacher(spec) for spec in specs]
@@ -40,19 +40,19 @@ def load_teachers(specs: Sequence[TeacherSpec]) -> list[Teacher]:
 
 @functools.lru_cache
 def load_once(spec: TeacherSpec) -> Teacher:
-    """Loads a teacher, in this process once."""
+    """Loads a teacher once per process."""
     return load_teacher(spec)
 
 
 def describe_model(spec: TeacherSpec) -> str:
-    """Returns a model's inputs and outputs, and a draft of its card with the guesses marked, all of it YAML."""
+    """Returns a draft of a model's card in YAML, with its inputs and outputs in comments and guesses marked."""
     from must_tf.teachers.draft import draft
 
     return draft(open_model(spec, None), spec.where)
 
 
 def open_model(spec: TeacherSpec, card: Card | None) -> Model:
-    """Opens the model of a format; what a card says of how to load it counts."""
+    """Opens a model by its format; the card may affect how, such as by its signature."""
     return _loader(spec).open(spec, card)
 
 
@@ -61,7 +61,7 @@ def _loader(spec: TeacherSpec) -> Any:
 
 
 def _checked(spec: TeacherSpec) -> Card | None:
-    """Checks what can be before a model is loaded; returns its card with the thresholds in it, None of a student."""
+    """Runs all checks that need no model; returns the card with the spec's thresholds, or None for a student."""
     spec.check()
     if spec.format == STUDENT:
         _loader(spec).check(spec)

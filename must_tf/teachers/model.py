@@ -1,4 +1,4 @@
-"""What every file format offers: named inputs and outputs, and a way to run them."""
+"""Interface of a model file of any format: named inputs and outputs, and a method that runs the model."""
 
 import abc
 import hashlib
@@ -16,20 +16,21 @@ from must_tf.tasks.reader import Slot
 from must_tf.teachers.card import Card
 from must_tf.teachers.spec import TeacherSpec
 
-_MODULES = {"pillow": "PIL"}  # of libraries whose module has another name
+_IMPORT_NAMES = {"pillow": "PIL"}  # of packages whose module has another name
 
 
 class Model(abc.ABC):
-    """A model file that is open.
+    """An open model file.
 
     Attributes:
-      format: the word before the colon in `FORMAT:PATH`.
+      format: the format's name, a key of `spec.FORMATS`.
       path: the file, folder or preset.
-      inputs: what it takes.
-      packages: the libraries that run it, for the manifest.
-      known: fields of a card that the model itself says; a card may say otherwise.
-      quantized: whether `predict` takes real numbers, or pixels as they are, and turns them into integers itself.
-      fixed: fields of a card that are the model's own business; a card may not give them.
+      inputs: name, shape and type of each input.
+      packages: the packages that run it, for the manifest.
+      known: card fields that the model itself defines; a card may override them.
+      quantized: whether the model's input is quantized; `predict` then takes floats or unscaled pixels and converts
+        them.
+      fixed: card fields that the model handles itself; a card must not give them.
     """
 
     format: str
@@ -42,25 +43,28 @@ class Model(abc.ABC):
 
     @classmethod
     def open(cls, spec: TeacherSpec, card: Card | None) -> "Model":
-        """Opens the model that a user asks for.
+        """Opens a model.
 
         Args:
-          spec: where it is.
-          card: what it expects and gives; None where that is to be drafted.
+          spec: format and path.
+          card: its card; None if a card is to be drafted.
+
+        Raises:
+          UserError: the model cannot be loaded, or its library is not installed.
         """
         del card
         return cls(spec.path)  # type: ignore[call-arg]
 
     @abc.abstractmethod
     def outputs(self) -> tuple[Slot, ...]:
-        """Returns what it gives, shapes as far as they are known before it runs."""
+        """Returns name, shape and type of each output; sizes that are unknown before it runs are None."""
 
     @abc.abstractmethod
     def predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Runs the model on one batch that its input takes as it is; returns its outputs by name."""
+        """Runs the model on one batch in the shape and type of its input; returns its outputs by name."""
 
     def of_views(self, prepare: Any) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-        """Returns what `predict` makes of prepared views, as a function of views, uint8 RGB [batch, h, w, 3].
+        """Returns a function that prepares views, uint8 RGB [batch, h, w, 3], and runs the model on them.
 
         Args:
           prepare: the `Preparation` of the model's input.
@@ -68,7 +72,7 @@ class Model(abc.ABC):
         return lambda views: self.predict(prepare(views))
 
     def sha256(self) -> str:
-        """Returns the SHA-256 of the file; of a folder, that of the names and digests of its files."""
+        """Returns the SHA-256 of the file, or for a folder, of the names and digests of its files."""
         path = Path(self.path)
         if path.is_dir():
             parts = sorted(part for part in path.rglob("*") if part.is_file())
@@ -84,13 +88,13 @@ def require_file(where: str, path: str) -> None:
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Returns versions as the libraries themselves say them: a distribution may be another, as onnxruntime-gpu is."""
-    modules = {name: importlib.import_module(_MODULES.get(name, name.replace("-", "_"))) for name in packages}
+    """Returns the `__version__` of the imported modules; a package may have another name, such as onnxruntime-gpu."""
+    modules = {name: importlib.import_module(_IMPORT_NAMES.get(name, name.replace("-", "_"))) for name in packages}
     return {name: str(module.__version__) for name, module in modules.items()}
 
 
 def optional(module: str, extra: str) -> ModuleType:
-    """Imports a library that an extra brings; its absence is a `UserError` with the command that installs it."""
+    """Imports a library of an extra; if it is missing, a `UserError` names the command that installs it."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""`onnx:FILE`: an ONNX model, run by onnxruntime (extra `onnx`)."""
+"""ONNX models as teachers, `onnx:FILE`, run by onnxruntime (extra `onnx`)."""
 
 import hashlib
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(dou
 
 
 class OnnxModel(Model):
-    """An ONNX model; on a GPU where onnxruntime has one."""
+    """An ONNX model; it runs on a GPU if onnxruntime has one."""
 
     format = "onnx"
     packages = ("onnxruntime",)
@@ -29,13 +29,13 @@ class OnnxModel(Model):
         providers = [name for name in _PROVIDERS if name in runtime.get_available_providers()]
         try:
             self._session = runtime.InferenceSession(path, providers=providers)
-        except Exception as error:  # onnxruntime's own errors have no common base but this
+        except Exception as error:  # onnxruntime's errors have no other common base
             reason = " ".join(str(error).split())[:300]
             raise UserError(f"onnx:{path}: onnxruntime {runtime.__version__} cannot load it: {reason}") from error
         self.inputs = tuple(_slot(value) for value in self._session.get_inputs())
 
     def outputs(self) -> tuple[Slot, ...]:
-        """Returns what the graph gives."""
+        """Returns the outputs of the graph."""
         return tuple(_slot(value) for value in self._session.get_outputs())
 
     def predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -44,14 +44,14 @@ class OnnxModel(Model):
         return dict(zip(names, self._session.run(names, {self.inputs[0].name: images}), strict=True))
 
     def sha256(self) -> str:
-        """Returns the digest of the file; where weights lie in files beside it, that of the digests of all."""
+        """Returns the digest of the file, or with external weights, of the digests of all files."""
         digests = [storage.sha256(part) for part in (Path(self.path), *_weights(self.path))]
         return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 def _weights(path: str) -> list[Path]:
-    """Returns the files beside a model that it has weights in."""
-    if Path(path).suffix == ".ort":  # onnxruntime's own format, with all weights in it
+    """Returns the files of a model's external weights."""
+    if Path(path).suffix == ".ort":  # onnxruntime's own format holds all weights
         return []
     onnx = optional("onnx", "onnx")
     model = onnx.load(path, load_external_data=False)
@@ -67,7 +67,7 @@ def _weights(path: str) -> list[Path]:
 
 
 def _tensors(graph: Any) -> Iterator[Any]:
-    """Yields the constants of a graph, or of a function, and of the graphs in it."""
+    """Yields the tensors of a graph or function, including those of nested graphs."""
     yield from getattr(graph, "initializer", ())
     for attribute in (attribute for node in graph.node for attribute in node.attribute):
         yield from (attribute.t, *attribute.tensors)

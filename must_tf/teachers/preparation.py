@@ -1,4 +1,4 @@
-"""What becomes of the pixels of a view before a model takes them, as its card says."""
+"""Prepares images for a model as its card says: scale, mean and std, channel order, layout and type."""
 
 import dataclasses
 
@@ -14,17 +14,17 @@ from must_tf.teachers.model import Model
 
 @dataclasses.dataclass(frozen=True)
 class Preparation:
-    """From views, uint8 RGB [batch, height, width, 3], to what a model's input takes: in numpy, or within a graph.
+    """Converts views, uint8 RGB [batch, height, width, 3], to a model's input, in numpy or in a TensorFlow graph.
 
-    Scale and shift are as large as a view because numpy takes five times as long with three values.
+    Scale and shift have the size of a view, because numpy is five times slower with three values.
 
     Attributes:
-      scale: float32 [height, width, 3], by which pixel values are multiplied; None where they stay as they are.
-      shift: float32 [height, width, 3], which is added then.
-      reverse: whether channels go from RGB to BGR.
-      channels_first: whether the model wants [batch, 3, height, width].
-      dtype: that the model wants; None where it turns numbers into its own itself.
-      batched: whether the model has a batch axis; where not, there is one view.
+      scale: float32 [height, width, 3], by which pixel values are multiplied; None keeps them unchanged.
+      shift: float32 [height, width, 3], which is added after that.
+      reverse: whether channels are reversed from RGB to BGR.
+      channels_first: whether the model takes [batch, 3, height, width].
+      dtype: type of the model's input; None if the model converts types itself.
+      batched: whether the model has a batch axis; if not, there is one view per call.
     """
 
     scale: np.ndarray | None
@@ -35,7 +35,7 @@ class Preparation:
     batched: bool
 
     def __call__(self, views: np.ndarray) -> np.ndarray:
-        """Prepares an array."""
+        """Prepares an array of views."""
         if self.reverse:
             views = views[..., ::-1]
         if self.scale is not None:
@@ -47,7 +47,7 @@ class Preparation:
         return np.ascontiguousarray(views if self.batched else views[0], self.dtype)
 
     def in_graph(self, views: tf.Tensor) -> tf.Tensor:
-        """Prepares a tensor, to the same values: a graph that begins so takes a quarter of the bytes, on all cores."""
+        """Prepares a tensor to the same values. The graph receives a quarter of the bytes, and uses all cores."""
         if self.reverse:
             views = tf.reverse(views, [-1])
         if self.scale is not None:
@@ -59,7 +59,7 @@ class Preparation:
 
 
 def only_input(model: Model, card: Card) -> Slot:
-    """Returns a model's input, batched; a `UserError` unless it takes images as the card says."""
+    """Returns a model's only input with a batch axis; a `UserError` unless it takes images as the card says."""
     inputs = model.inputs
     if len(inputs) != 1 or len(inputs[0].shape) not in (3, 4):
         received = "; ".join(str(slot) for slot in inputs)
@@ -75,10 +75,14 @@ def only_input(model: Model, card: Card) -> Slot:
 
 
 def view_size(card: Card, slot: Slot) -> Size:
-    """Returns height and width of the images that a model sees: the card's, or those of its input."""
+    """Returns height and width of the model's views: those of the card, or of its input.
+
+    Raises:
+      UserError: neither gives them, or they contradict each other.
+    """
     sides = slot.shape[1:3] if card.layout == "NHWC" else slot.shape[2:4]
     given = card.input_size or sides
-    if any(side and side != mine for side, mine in zip(sides, given, strict=True)):
+    if any(side and side != chosen for side, chosen in zip(sides, given, strict=True)):
         raise card.error(f"input_size: {list(given)} received; the model's input is {slot}")
     height, width = given
     if not (height and width):
@@ -87,7 +91,7 @@ def view_size(card: Card, slot: Slot) -> Size:
 
 
 def make_preparation(model: Model, card: Card, slot: Slot, size: Size) -> Preparation:
-    """Returns what a card says of a model's input, which is `slot`, for views of this size."""
+    """Returns the preparation of views of this size for the model's input `slot`, as the card says."""
     dtype = None if model.quantized else slot.dtype
     scale, shift = _affine(model, card, slot, size)
     batched = len(model.inputs[0].shape) == 4
@@ -95,7 +99,7 @@ def make_preparation(model: Model, card: Card, slot: Slot, size: Size) -> Prepar
 
 
 def _affine(model: Model, card: Card, slot: Slot, size: Size) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Scale and shift from pixel values to the model's; None where the model takes pixels as they are."""
+    """Returns scale and shift of pixel values; None if the model takes pixels unchanged."""
     if "float" in slot.dtype and card.range is None:
         raise card.error("range: not given; expected what the pixel values 0 and 255 become, as [0, 1]")
     if "float" not in slot.dtype and not model.quantized:

@@ -1,4 +1,4 @@
-"""What KerasHub's and KerasCV's presets have in common."""
+"""Common base of KerasHub and KerasCV presets."""
 
 import hashlib
 from collections.abc import Callable
@@ -13,18 +13,18 @@ from must_tf.teachers.card import Card
 from must_tf.teachers.graph import KerasModel
 from must_tf.teachers.spec import TeacherSpec
 
-_PROBE = (256, 256)
-_BOXES = {"yxyx": "yxyx", "xyxy": "xyxy", "xywh": "xywh", "center_xywh": "cxcywh"}
+_PROBE_SIZE = (256, 256)
+_BOX_FORMATS = {"yxyx": "yxyx", "xyxy": "xyxy", "xywh": "xywh", "center_xywh": "cxcywh"}
 
 
 class PresetModel(KerasModel):
-    """A model out of a preset: a folder, or a name that its library downloads.
+    """A model from a preset: a folder, or a name that the library downloads.
 
     Args:
       path: the folder or name.
       model: the library's task model.
-      size: height and width of the views, where they are known; these models are traced at sizes that are.
-      prepare: what must happen to images before the model sees them.
+      size: height and width with which the model is traced; by default those of its input, or 256 x 256.
+      prepare: preprocessing of images, inside the graph.
     """
 
     def __init__(
@@ -34,15 +34,15 @@ class PresetModel(KerasModel):
         self.model = model
         self._prepare = prepare
         own = tuple(model.inputs[0].shape[1:3])
-        super().__init__(model, self._found, (1, *(size or (_PROBE if None in own else own)), 3))
+        super().__init__(model, self._found, (1, *(size or (_PROBE_SIZE if None in own else own)), 3))
 
     @classmethod
     def open(cls, spec: TeacherSpec, card: Card | None) -> "PresetModel":
-        """Opens a preset; its card says the size and, of some libraries, the kind of model."""
+        """Opens a preset; the card may give the input size and, for KerasHub, the kind."""
         return cls(spec.path, card)  # type: ignore[arg-type, call-arg]
 
     def sha256(self) -> str:
-        """Returns the digest of the folder; of a preset by name, that of its weights."""
+        """Returns the digest of the folder, or for a preset by name, of its weights."""
         if Path(self.path).is_dir():
             return super().sha256()
         digest = hashlib.sha256()
@@ -57,17 +57,19 @@ class PresetModel(KerasModel):
 
 
 def known_boxes(model: Any, classes: str) -> dict[str, Any]:
-    """Returns what a card need not say of a detector; `classes` is the name of its output of classes."""
+    """Returns the card fields that a detector defines; `classes` is the name of its output of class ids."""
     name = model.bounding_box_format.removeprefix("rel_")
-    if name not in _BOXES:
-        raise UserError(f"{model.name}: boxes of format {model.bounding_box_format!r}; expected one of {list(_BOXES)}")
+    if name not in _BOX_FORMATS:
+        raise UserError(
+            f"{model.name}: boxes of format {model.bounding_box_format!r}; expected one of {list(_BOX_FORMATS)}"
+        )
     units = "normalized" if model.bounding_box_format.startswith("rel_") else "pixels"
     outputs = {"boxes": "boxes", "scores": "confidence", "classes": classes, "count": "num_detections"}
-    return {"suppressed": True, "box_format": _BOXES[name], "box_units": units, "outputs": outputs}
+    return {"suppressed": True, "box_format": _BOX_FORMATS[name], "box_units": units, "outputs": outputs}
 
 
 def known_activation(model: Any) -> dict[str, str]:
-    """Returns what a classifier's last activation, where it has one, makes of its output."""
+    """Returns the card field `activation` from a classifier's last activation, if it has one."""
     import keras
 
     if not hasattr(model, "activation"):
@@ -77,8 +79,8 @@ def known_activation(model: Any) -> dict[str, str]:
 
 
 def load(where: str, make: Callable[[], Any]) -> Any:
-    """Runs a library's loader; what goes wrong (no such preset, no network, another kind of model) is a `UserError`."""
+    """Runs a library's loader; any failure (no such preset, no network, another kind of model) is a `UserError`."""
     try:
         return make()
-    except Exception as error:  # of the library, of Kaggle's or Hugging Face's client, of the network
+    except Exception as error:  # from the library, the client of Kaggle or Hugging Face, or the network
         raise UserError(f"{where}: cannot be loaded: {' '.join(str(error).split())[:300]}") from error

@@ -1,4 +1,4 @@
-"""What a user asks for as a teacher: task, format, path and card. Checked without TensorFlow, before anything loads."""
+"""Teacher specs: task, format, path, card and thresholds as a user gives them, checked without loading TensorFlow."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -12,11 +12,11 @@ STUDENT = "student"
 
 
 class Format(NamedTuple):
-    """A format of models.
+    """A format of model files.
 
     Attributes:
-      loader: class in the module `must_tf.teachers.NAME`.
-      path: what the path of a model is: a file, a folder, or a name (or folder) that a library knows.
+      loader: name of the class in the module `must_tf.teachers.FORMAT`.
+      path: whether a model's path is a file, a folder, or a name (or folder) that a library loads.
     """
 
     loader: str
@@ -38,17 +38,16 @@ _SUFFIXES = {".onnx": "onnx", ".tflite": "litert", ".keras": "keras", ".h5": "ke
 
 @dataclasses.dataclass(frozen=True)
 class TeacherSpec:
-    """A teacher as a user asks for it. It can be pickled: other processes load the teacher from it.
+    """A teacher as a user specifies it. It can be pickled; other processes load the teacher from it.
 
     Attributes:
-      task: name of the task that it labels; empty for a model whose card is to be drafted.
+      task: name of the task that it labels; empty if only a card is to be drafted.
       format: one of `FORMATS`.
       path: the model's file, folder or name.
-      card: the file that says what the model expects and gives; by default `PATH.card.yaml` or `PATH.card.json`. A
-        student needs none.
-      thresholds: of the pseudo labels (`min_score`, ...), in place of the card's or the student's own.
-      fields: of the card, in place of those of its file; a card may be of these alone.
-      allow_ops: operations that a SavedModel may use though they do more than compute.
+      card: file of the teacher card; by default `PATH.card.yaml` or `PATH.card.json`. A student needs none.
+      thresholds: thresholds for pseudo labels (`min_score`, ...) that replace the card's or the student's own.
+      fields: card fields that replace those of the file; no file is needed if they are complete.
+      allow_ops: operations that a SavedModel may use although they do more than compute.
     """
 
     task: str
@@ -65,15 +64,15 @@ class TeacherSpec:
 
     @classmethod
     def of(cls, task: str, where: str, **others: Any) -> "TeacherSpec":
-        """Returns the spec of a model `FORMAT:PATH`, checked.
+        """Returns the checked spec of a teacher.
 
         Args:
           task: see the class.
-          where: format and path.
+          where: `FORMAT:PATH`.
           others: the other attributes of the class.
 
         Raises:
-          UserError: an unknown format, a model or a card that is not there, a card for a student, a task whose name
+          UserError: the format is unknown, the model or card does not exist, a student has a card, or the task's name
             could be a path.
         """
         plain_name(task, "a task", f"teacher {where!r}")
@@ -83,7 +82,7 @@ class TeacherSpec:
 
     @classmethod
     def of_model(cls, where: str, **others: Any) -> "TeacherSpec":
-        """Returns the spec of a model `FORMAT:PATH` that a card is to be drafted for; see `of`."""
+        """Returns the checked spec of a model without a task, to draft its card; see `of`."""
         if where.startswith(f"{STUDENT}:"):
             raise UserError(f"{where}: a student needs no card; give it to --teachers as it is")
         spec = cls("", *_split(where, where, [name for name in FORMATS if name != STUDENT]), **others)
@@ -96,7 +95,7 @@ class TeacherSpec:
         return f"{self.format}:{self.path}"
 
     def check(self) -> None:
-        """Raises a `UserError` where the model or its card is not there."""
+        """Raises a `UserError` if the model or its card does not exist, or if a student has a card."""
         path, kind = Path(self.path), FORMATS[self.format].path
         if (kind == "folder" and not path.is_dir()) or (kind == "file" and not path.is_file()):
             raise UserError(f"{self.where}: no such {kind}")
@@ -108,10 +107,10 @@ class TeacherSpec:
 
 
 def _split(what: str, where: str, known: Iterable[str]) -> tuple[str, str]:
-    """Returns format and path of `FORMAT:PATH`."""
+    """Splits `FORMAT:PATH` (`where`); `what` begins the messages, and `known` are the formats."""
     name, colon, path = where.partition(":")
     if not colon:
-        raise UserError(f"{what}: no format; expected FORMAT:PATH, as {_likely(where)}:{where}")
+        raise UserError(f"{what}: no format; expected FORMAT:PATH, as {_guess_format(where)}:{where}")
     if name not in known:
         raise UserError(f"{what}: expected FORMAT:PATH; {nearest(name, known)}")
     if not path:
@@ -119,7 +118,7 @@ def _split(what: str, where: str, known: Iterable[str]) -> tuple[str, str]:
     return name, path
 
 
-def _likely(path: str) -> str:
-    """Guesses the format of a model by its name."""
+def _guess_format(path: str) -> str:
+    """Guesses the format of a model from its path, for a hint."""
     saved = "savedmodel" if Path(path, "saved_model.pb").is_file() else STUDENT
     return _SUFFIXES.get(Path(path).suffix, saved)

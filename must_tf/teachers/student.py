@@ -1,4 +1,4 @@
-"""`student:WORKDIR`: a finished run of `must train` as a teacher."""
+"""Teachers from trained students, `student:WORKDIR`: one head of a finished run of `must train`."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -18,17 +18,17 @@ from must_tf.tasks.task import Outputs
 from must_tf.teachers.graph import frozen
 from must_tf.teachers.model import versions
 from must_tf.teachers.spec import TeacherSpec
-from must_tf.teachers.teacher import Teacher, void
+from must_tf.teachers.teacher import Teacher, invalidate
 
 _UNKNOWN = "unknown"
 
 
 class StudentTeacher(Teacher):
-    """One head of a finished student.
+    """One head of a finished student as a teacher.
 
     Args:
-      spec: the workdir of the run, the task to label (a student with one task serves it under any name), and fields of
-        its task that are to be others, which are part of the teacher's id.
+      spec: the workdir of the run, the task to label, and thresholds that replace the task's own and become part of
+        the teacher's id. A student with one task can label under any name.
     """
 
     def __init__(self, spec: TeacherSpec):
@@ -47,20 +47,25 @@ class StudentTeacher(Teacher):
 
     @staticmethod
     def check(spec: TeacherSpec) -> None:
-        """Raises a `UserError` where the run has no such task, or the task no such threshold."""
+        """Raises a `UserError` if the run has no such task, or the task no such threshold."""
         find_task(spec.path, spec.task, spec.thresholds)
 
     def __call__(self, images: np.ndarray) -> Outputs:
-        """Runs the student in inference mode."""
+        """Runs the student in inference mode; see `Teacher.__call__`."""
         return self._graph(tf.constant(images))
 
     def _infer(self, images: tf.Tensor) -> Outputs:
-        """What `Student.infer` gives of one head; what cannot be meant is seen before suppression or bounds hide it."""
+        """Returns the outputs of one head as `Student.infer` does, with NaN for invalid predictions.
+
+        Raw predictions are checked, because suppression and clipping can hide values that are not finite.
+        """
         prediction = self.student(images)[self.source]
-        return void(self.task.decode_predictions(prediction, tf.shape(images)[1:3]), self.task.possible(prediction))
+        return invalidate(
+            self.task.decode_predictions(prediction, tf.shape(images)[1:3]), self.task.possible(prediction)
+        )
 
     def describe(self) -> dict[str, Any]:
-        """The licenses of an own teacher are those of its data."""
+        """Returns the manifest entry; the license is the licenses of the student's training data."""
         return {
             "format": "student",
             "path": str(self.workdir),
@@ -74,10 +79,10 @@ class StudentTeacher(Teacher):
 
 
 def find_task(workdir: str, name: str, thresholds: Mapping[str, float]) -> Task:
-    """Returns the task of a finished run's student that is to be served under a name.
+    """Returns the student's task that labels under a name; its only task fits any name.
 
     Raises:
-      UserError: it has no such task, or the task no such threshold.
+      UserError: the student has no such task, or the task no such threshold.
     """
     tasks = {task.name: task for task in read_architecture(workdir).tasks}
     if name not in tasks and len(tasks) > 1:
@@ -88,16 +93,16 @@ def find_task(workdir: str, name: str, thresholds: Mapping[str, float]) -> Task:
 
 
 def _licenses(workdir: Path) -> str:
-    """Returns the licenses of the images and of the teachers that a run was trained on; `unknown` is one of them."""
+    """Returns the licenses of a run's training images and teachers, joined by `; `; some may be `unknown`."""
     config, found = former.config(storage.read_json(workdir / CONFIG)), set()
     for folder in config.get("train", ()):
         place = locate(folder, workdir, MANIFEST)
-        if place is None:  # the dataset is gone
+        if place is None:  # the dataset was moved or deleted
             found.add(_UNKNOWN)
             continue
         manifest = read_manifest(place, whole=False)
-        said = [manifest.source, *manifest.teachers.values()]
-        found |= {str(entry.get("license") or _UNKNOWN) for entry in said}
+        entries = [manifest.source, *manifest.teachers.values()]
+        found |= {str(entry.get("license") or _UNKNOWN) for entry in entries}
     if config.get("init_from"):
         found.add(_UNKNOWN)
     return "; ".join(sorted(found)) or _UNKNOWN

@@ -1,4 +1,4 @@
-"""What a teacher is: a model that turns images into labels of one task."""
+"""Teacher interface: a model that labels images for one task, with its views and its identity."""
 
 import abc
 import functools
@@ -19,32 +19,33 @@ RESIZES = {"fit": geometry.fit, "stretch": geometry.stretch, "crop": geometry.ce
 
 
 class Teacher(abc.ABC):
-    """A model of one task.
+    """A model that labels images for one task.
 
     Attributes:
-      task: what it labels; the name under which its labels go into records.
-      id: names the teacher in the manifest and in every record that it labeled.
-      input_size: height and width of the views that it wants.
-      resize: how an image becomes a view: `fit` (aspect kept, top left, the rest padded), `stretch`, or `crop` (aspect
-        kept, the middle).
+      task: the task of its labels; records store them under its name.
+      id: identifies the teacher in the manifest and in every record that it labels.
+      input_size: height and width of its views (input images), in pixels.
+      resize: how an image becomes a view: `fit` (keeps the aspect ratio, top left, padded), `stretch`, or `crop` (keeps
+        the aspect ratio, center).
+      spec: what the teacher was loaded from; None if it was made in code.
     """
 
     task: Task
     id: str
     input_size: Size
     resize: str = "fit"
-    spec: TeacherSpec | None = None  # what it was loaded from
+    spec: TeacherSpec | None = None
 
     def __reduce_ex__(self, protocol):
-        """A teacher goes to another process as what it was loaded from; that process loads it once."""
+        """Pickles the spec instead of the model; the other process loads the teacher once."""
         return super().__reduce_ex__(protocol) if self.spec is None else (_load_once, (self.spec,))
 
     def geometry(self, image_size: Any) -> Geometry:
-        """Returns how an image of this height and width, int [2], becomes a view."""
+        """Returns the geometry from an image to its view; `image_size` is its height and width, int [2]."""
         return RESIZES[self.resize](image_size, self.input_size)
 
     def reduction(self, height: int, width: int) -> int:
-        """Returns the largest of 1, 2, 4 and 8 that an image's sides can be divided by and still cover its view."""
+        """Returns the largest of 1, 2, 4 and 8 by which an image can be reduced and still be as large as its view."""
         (rows, columns), _ = _place(self.resize, (height, width), tuple(self.input_size))
         return max(ratio for ratio in (1, 2, 4, 8) if ratio * max(rows / height, columns / width) <= 1 or ratio == 1)
 
@@ -52,9 +53,9 @@ class Teacher(abc.ABC):
         """Returns the view of an image, both uint8 RGB [height, width, 3].
 
         Args:
-          image: its pixels, or `ratio` times fewer a side, as `sources.decoding.decode` gives them.
-          size: height and width of the image, where `ratio` is not 1.
-          ratio: not more than `reduction` allows.
+          image: its pixels, or those of the image decoded at 1 / `ratio` of its sides by `sources.decoding.decode`.
+          size: height and width of the full image in pixels; required if `ratio` is not 1.
+          ratio: at most `reduction`.
         """
         height, width = size or image.shape[:2]
         if self._sees_whole(height, width):
@@ -63,10 +64,15 @@ class Teacher(abc.ABC):
         return _move(image, (height / ratio, width / ratio), place, self.input_size)
 
     def label(self, outputs: Mapping[str, np.ndarray], height: int, width: int) -> Label:
-        """Makes the label of an image out of the outputs for its view; it knows nothing of what the view did not show.
+        """Returns the pseudo label of an image; what its view did not show is unknown.
+
+        Args:
+          outputs: outputs of one view, without a batch axis.
+          height: of the image, in pixels.
+          width: of the image, in pixels.
 
         Raises:
-          UserError: no label can be made of them.
+          UserError: no label can be made of the outputs.
         """
         if self._sees_whole(height, width) or not self.task.has_frame:
             return self.task.pseudo_label(dict(outputs))
@@ -77,7 +83,7 @@ class Teacher(abc.ABC):
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _sees_whole(self, height: int, width: int) -> bool:
-        """Whether the view of an image of this size is the image itself."""
+        """Whether an image of this size is its own view."""
         return (height, width) == tuple(self.input_size)
 
     @functools.cached_property
@@ -86,30 +92,30 @@ class Teacher(abc.ABC):
 
     @abc.abstractmethod
     def __call__(self, images: np.ndarray) -> Outputs:
-        """Takes views, uint8 RGB [batch, height, width, 3]; returns `Task.decode_predictions` of them.
+        """Runs the model on views, uint8 RGB [batch, height, width, 3]; returns what `Task.decode_predictions` does.
 
-        Of an image for which the model gives a value that is not finite, all numbers are NaN.
+        If the model gives a value that is not finite for an image, all floats of that image are NaN.
         """
 
     @abc.abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Returns what the manifest says of the teacher: format, path, SHA-256, input size, task, license."""
+        """Returns the teacher's entry in the manifest, as JSON: format, path, SHA-256, input size, task, license."""
 
 
-def void(outputs: Mapping[str, Any], finite: Any) -> Outputs:
-    """Makes the numbers of images that are not `finite`, bool [batch], NaN: no label can be made of them."""
+def invalidate(outputs: Mapping[str, Any], valid: Any) -> Outputs:
+    """Sets all floats of images that are not `valid`, bool [batch], to NaN, so that they get no label."""
 
-    def of_finite(values: tf.Tensor) -> tf.Tensor:
+    def mask(values: tf.Tensor) -> tf.Tensor:
         if not values.dtype.is_floating:
             return values
-        return tf.where(tf.reshape(finite, [-1] + [1] * (len(values.shape) - 1)), values, tf.cast(np.nan, values.dtype))
+        return tf.where(tf.reshape(valid, [-1] + [1] * (len(values.shape) - 1)), values, tf.cast(np.nan, values.dtype))
 
-    return {name: of_finite(tf.convert_to_tensor(values)) for name, values in outputs.items()}
+    return {name: mask(tf.convert_to_tensor(values)) for name, values in outputs.items()}
 
 
 @functools.lru_cache(4096)
 def _place(resize: str, image_size: Size, view_size: Size) -> tuple[Size, tuple[int, int]]:
-    """Returns the size of the resized image, and the view's top left corner in it."""
+    """Returns the size of the resized image, and the top left corner of the view in it."""
     frame = RESIZES[resize](image_size, view_size)
     (height, width), (top, left) = frame.scaled_size.numpy().tolist(), frame.offset.numpy().tolist()
     return (height, width), (top, left)
@@ -118,9 +124,10 @@ def _place(resize: str, image_size: Size, view_size: Size) -> tuple[Size, tuple[
 def _move(
     image: np.ndarray, extent: tuple[float, float], place: tuple[Size, tuple[int, int]], view_size: Size
 ) -> np.ndarray:
-    """Does what `geometry.move_image` does, within 1.5 gray levels, in Pillow: less work, only where the view is.
+    """Resizes and crops like `geometry.move_image`, within 1.5 gray levels, but faster: Pillow computes only the view.
 
-    The image takes up `extent` of the pixels: the last ones of an image that was decoded to fewer may be half filled.
+    `extent` is the height and width of the image in pixels of the array, which may be fractions: the last row and
+    column of an image that was decoded at a reduced size may be partly filled.
     """
     (height, width), (top, left) = place
     rows, columns = min(view_size[0], height - top), min(view_size[1], width - left)

@@ -1,4 +1,4 @@
-"""What every kind of task promises, stated once for all of them."""
+"""Contract tests that every kind of task must pass, run over the specimens of all kinds."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ sides = st.sampled_from([1, 2, 7, 13, 40])
 
 
 def through_record(task, label, height, width):
-    """The label after a round trip through bytes, and its origin."""
+    """Returns the label after a round trip through a serialized record; None if it is absent."""
     image = np.zeros((height, width, 3), np.uint8)
     labels = {} if label is None else {task.name: label}
     back = deserialize(serialize(toy.record(image, labels), [task]), [task])
@@ -73,7 +73,7 @@ def test_flip_twice_is_identity(task, seed):
 
 
 def marker(task, box, height, width):
-    """A label that marks the pixels ymin:ymax, xmin:xmax, and nothing else."""
+    """Returns a label that marks only the pixels ymin:ymax, xmin:xmax."""
     ymin, xmin, ymax, xmax = box
     inside = np.zeros((height, width), bool)
     inside[ymin:ymax, xmin:xmax] = True
@@ -92,9 +92,9 @@ def test_label_moves_with_its_image(task, seed):
     geometry = random_view(tf.constant([seed % 2**31, 1]), (height, width), toy.VIEW, (0.7, 2.0))
     label = marker(task, box, height, width)
     moved = toy.numpy(task.transform(toy.target(task, label, height, width), geometry))
-    found = specimens.of(task).marked(task, moved)
+    found = specimens.of(task).marked_box(task, moved)
     seen = specimens.extent(move_image(tf.constant(image), geometry).numpy()[..., 0] > 127)
-    if seen is None or found is None:  # out of the view, but for a sliver
+    if seen is None or found is None:  # nearly or fully outside the view
         assert seen is None or ((seen[2:] - seen[:2]).min() < 16 / 64 and specimens.of(task).empty_is_label)
     else:
         np.testing.assert_allclose(found, seen, atol=1.6 / 64)
@@ -124,7 +124,7 @@ def test_restore_undoes_fit(task, size):
     for output in task.outputs:
         if output.axes[:2] == ("height", "width"):
             assert outputs[output.name].shape[:2] == size
-    found = specimens.of(task).marked(task, outputs) * (height, width, height, width)
+    found = specimens.of(task).marked_box(task, outputs) * (height, width, height, width)
     np.testing.assert_allclose(found, box, atol=1 + max(size) / 64)
 
 
@@ -132,12 +132,12 @@ def test_restore_undoes_fit(task, size):
 
 
 def hard_label(task, seed=3):
-    """A label that one prediction fits perfectly."""
+    """Returns a label that a prediction can fit perfectly."""
     return specimens.of(task).hard_label(task, np.random.default_rng(seed))
 
 
 def empty_labels(task):
-    """Labels with nothing in them that counts."""
+    """Returns labels without any valid content."""
     return specimens.of(task).empty_labels(task, *toy.VIEW)
 
 
@@ -177,7 +177,7 @@ def test_loss_and_gradient_of_labels_without_content_are_finite(task):
         target = toy.batch([toy.view_target(task, label, *toy.VIEW)])
         loss, gradients = loss_and_gradient(task, target, toy.random_prediction(task, np.random.default_rng(0), 1))
         assert np.isfinite(loss).all() and all(np.isfinite(gradient).all() for gradient in gradients)
-        assert specimens.of(task).empty_is_label == bool(loss[0] > 0)  # "nothing is here" is something to learn
+        assert specimens.of(task).empty_is_label == bool(loss[0] > 0)  # "nothing is here" can be learned
 
 
 @each_task
@@ -367,9 +367,9 @@ def test_features_are_named_after_the_task_and_thresholds_are_fields(task):
 @each_task
 def test_labels_of_another_identity_are_refused_by_name(task):
     check_same_labels("here", [task], [dataclasses.replace(task)])
-    for stranger in specimens.of(task).strangers(task):
+    for other in specimens.of(task).other_identities(task):
         with pytest.raises(UserError, match=f"here: task '{task.name}' has "):
-            check_same_labels("here", [task], [stranger])
+            check_same_labels("here", [task], [other])
     other = next(one for one in KINDS_OF_TASK if one.kind != task.kind)
     with pytest.raises(UserError, match=f"here: task '{task.name}' has kind '{task.kind}', not '{other.kind}'"):
         check_same_labels("here", [task], [dataclasses.replace(other, name=task.name)])

@@ -29,7 +29,7 @@ def iou(one, other):
 
 
 def on_ignored(box, kind, found):
-    """How much of an ignored box was found: its IoU; of a crowd, the share of what was found that lies in it."""
+    """Returns the overlap of a detection with an ignored box: IoU, or the detection's share inside a crowd."""
     if kind == DIFFICULT:
         return iou(box, found)
     height = min(box[2], found[2]) - max(box[0], found[0])
@@ -38,16 +38,16 @@ def on_ignored(box, kind, found):
 
 
 def matched(truths, founds, cls, threshold):
-    """COCO's rule for one class and threshold: [(score, whether it is right)], and how much truth counts."""
+    """Applies COCO's rule for one class and threshold: [(score, whether it is right)], and the number of true boxes."""
     hits, total = [], 0
     for truth, found in zip(truths, founds, strict=True):
         all_boxes = zip(truth["boxes"], truth["classes"], truth["ignore"], strict=True)
         of_class = [(box, ignore) for box, label, ignore in all_boxes if label == cls]
         boxes = [box for box, ignore in of_class if not ignore]
-        mine = [i for i, label in enumerate(found["classes"]) if label == cls]
+        detections = [i for i, label in enumerate(found["classes"]) if label == cls]
         total += len(boxes)
         free = set(range(len(boxes)))
-        for i in sorted(mine, key=lambda i: -found["scores"][i])[:100]:
+        for i in sorted(detections, key=lambda i: -found["scores"][i])[:100]:
             best = max(free, key=lambda j: iou(boxes[j], found["boxes"][i]), default=None)
             hit = best is not None and iou(boxes[best], found["boxes"][i]) >= threshold
             if hit:

@@ -1,4 +1,4 @@
-"""A kind that this package does not know goes through every command: one file and one line that registers it."""
+"""A kind from outside the package works with every command: it takes one file and one line that registers it."""
 
 import dataclasses
 import json
@@ -26,14 +26,14 @@ BLUR = blur.Blur("sharpness")
 
 @pytest.fixture(scope="module", autouse=True)
 def registered():
-    KINDS["blur"] = blur.Blur  # the one line
+    KINDS["blur"] = blur.Blur  # the registration
     yield
     del KINDS["blur"]
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Records with labels of the kind, of classes, or of both."""
+    """A dataset with labels of the new kind, of classification, or of both."""
     folder, rng = tmp_path_factory.mktemp("blur") / "data", np.random.default_rng(0)
     records = []
     for i in range(12):
@@ -46,31 +46,31 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(data, tmp_path_factory):
-    """The workdir of a finished student with the new head beside a known one."""
+    """The workdir of a finished student with a head of the new kind and one of classification."""
     workdir = tmp_path_factory.mktemp("blur") / "run"
     train(toy.experiment(data, tasks=(BLUR, toy.SCENE), validation=str(data), evaluate_every=2), workdir)
     return workdir
 
 
-def test_it_comes_back_from_json_equal_and_hashable_at_any_depth():
+def test_task_from_json_is_equal_and_hashable_at_any_depth():
     task = blur.Blur("a", (("kernel", (3, 3)), ("steps", {"first": [1, [2]]})))
     back = from_json(json.loads(json.dumps(to_json(task))))
     assert back == task and len({back, task}) == 1
 
 
-def test_labels_with_a_list_of_bytes_come_back_from_records(data):
+def test_labels_with_a_list_of_bytes_are_stored_in_records(data):
     found = [record.labels.get("sharpness") for record in open_dataset(data).records()]
     assert sorted(one["blur"] for one in found if one) == [0, 1, 2, *range(4, 12)]
     assert {(one["blur"], tuple(one["notes"])) for one in found if one} >= {(1.0, (b"a",)), (2.0, (b"a", b"\x00\xff"))}
 
 
-def test_labels_measured_otherwise_are_refused_by_name(data):
+def test_labels_with_another_protocol_are_refused_by_name(data):
     other = dataclasses.replace(BLUR, protocol=("by eye",))
     with pytest.raises(UserError, match=r"task 'sharpness' has protocol \(\), not \('by eye',\)"):
         check_same_labels(data, open_dataset(data).manifest.tasks, [other])
 
 
-def test_a_foreign_teacher_labels_with_it(folder, tmp_path):
+def test_foreign_teacher_labels_with_the_new_kind(folder, tmp_path):
     images = tf.TensorSpec([None, 32, 32, 3], tf.float32, name="images")
     function = tf.function(lambda images: {"blur_radius": tf.reduce_mean(images, [1, 2, 3])[:, tf.newaxis]}, [images])
     module = tf.Module()
@@ -88,7 +88,7 @@ def test_a_foreign_teacher_labels_with_it(folder, tmp_path):
         toy.load("sharpness", f"savedmodel:{tmp_path / 'model'}", fields=draft, thresholds={"min_score": 0.5})
 
 
-def test_it_trains_beside_others_and_is_scored(data, run):
+def test_new_kind_trains_beside_others_and_is_evaluated(data, run):
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert all(np.isfinite(line["loss/sharpness"]) for line in lines) and "validation/sharpness/MAE" in lines[-1]
     student = toy.load("sharpness", f"student:{run}").student
@@ -117,13 +117,13 @@ def test_transfer_takes_the_lowest_error_and_never_shows_percent(data, run, tmp_
     assert "px" in (tmp_path / "page.html").read_text()
 
 
-def test_it_is_inspected(data, tmp_path):
+def test_new_kind_is_inspected(data, tmp_path):
     dataset, findings, grades = inspect(data, tmp_path / "page.html")
     assert not findings.problems and "sharpness" in summary(dataset, findings, grades)
     assert findings.statistics["sharpness"]["notes"] == 12
 
 
-def test_its_head_is_exported_where_it_declares_so_and_what_is_left_out_is_said(run, tmp_path):
+def test_declared_exports_have_the_head_and_the_others_are_reported(run, tmp_path):
     parities = export(run, tmp_path / "out", ("savedmodel", "onnx", "litert"), sizes=[toy.VIEW], batches=(1,))
     files = {parity.file for parity in parities if parity.output == "sharpness/blur"}
     assert files == {"savedmodel/student", "onnx/student.onnx", "onnx/heads.onnx"}

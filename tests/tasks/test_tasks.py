@@ -1,3 +1,5 @@
+"""Tests of the registry of kinds, and of tasks from JSON."""
+
 import pytest
 import toy
 

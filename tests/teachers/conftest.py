@@ -1,4 +1,4 @@
-"""Tiny models of every kind in every format, and their cards."""
+"""Fixtures: tiny models of every kind in every format, and their cards."""
 
 import json
 
@@ -49,7 +49,7 @@ def network(library, kind, size=SIZE):
 
 
 def run_by_hand(kind, images):
-    """Returns what the model says of uint8 images, as numpy arrays by name."""
+    """Returns the model's outputs for uint8 images, as numpy arrays by name."""
     found = network(tf_keras, kind)(images.astype(np.float32) / 127.5 - 1, training=False)
     named = found if isinstance(found, dict) else {kind: found}
     return {name: values.numpy() for name, values in named.items()}
@@ -109,7 +109,7 @@ def write_card(path, kind, **fields):
 
 @pytest.fixture
 def by_hand():
-    """What a model says of uint8 images, by name of output."""
+    """A function that runs a model on uint8 images without a teacher."""
     return run_by_hand
 
 

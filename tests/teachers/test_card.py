@@ -1,3 +1,5 @@
+"""Tests of teacher cards: reading, checks, and messages."""
+
 import dataclasses
 import json
 

@@ -1,4 +1,4 @@
-"""Detectors as other libraries export them: offsets from anchors; boxes of one image, without a batch."""
+"""Detectors in the forms of other libraries: offsets from anchors, and boxes of one image without a batch axis."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ RESIZES = ["fit", "stretch", "crop"]
 
 
 class Rule(Model):
-    """Sees the bright pixels of each image as a box."""
+    """A model without weights that detects the bright pixels of each image as one box."""
 
     format = "rule"
     packages = ("tensorflow",)

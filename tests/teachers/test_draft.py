@@ -1,3 +1,5 @@
+"""Tests of draft cards."""
+
 import pytest
 import toy
 import yaml

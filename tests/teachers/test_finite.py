@@ -1,4 +1,4 @@
-"""What is not finite in what a model gives of an image makes that image, and no other, one without a label."""
+"""An image for which a model gives a value that is not finite gets no label; other images are unaffected."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ CARDS = {
 
 
 class Marked(Model):
-    """Gives random values; of images that are white, `bad` at one place of one output."""
+    """A model with fixed random outputs; for white images, one value of one output is `bad`."""
 
     format = "rule"
     packages = ("tensorflow",)
@@ -74,7 +74,7 @@ def views(*white):
 
 
 def is_finite(outputs):
-    """Whether all that is said of each image is finite, as labeling asks."""
+    """Returns for each image whether all outputs are finite, as labeling checks."""
     return [all(np.isfinite(values[i]).all() for values in outputs.values()) for i in range(3)]
 
 
@@ -100,7 +100,7 @@ def test_image_of_which_a_value_is_not_finite_has_no_label(name, batch):
 
 
 @pytest.mark.parametrize("name", ["detection", "detection, packed"])
-def test_of_boxes_without_a_batch_too(name):
+def test_boxes_without_a_batch_that_are_not_finite_have_no_label(name):
     fields, shapes = CARDS[name]
     found = teacher(name, Marked(shapes, 1, flat=True), **fields)
     assert_only_the_bad_one_is_lost(found, found(views()))
@@ -119,8 +119,8 @@ def test_boxes_beyond_the_count_may_be_anything(shape):
 
 
 @pytest.mark.parametrize(("task", "bad"), [("things", np.nan), ("things", -np.inf), ("depth", -np.inf)])
-def test_of_a_student_too(task, bad, toy_run):
-    """The others are as `Student.infer` has them."""
+def test_student_predictions_that_are_not_finite_have_no_label(task, bad, toy_run):
+    """Outputs for the other images are those of `Student.infer`."""
     import toy
 
     found = toy.load(task, f"student:{toy_run}")

@@ -1,3 +1,5 @@
+"""Tests of foreign teachers of all formats and kinds."""
+
 import dataclasses
 import io
 import json
@@ -29,7 +31,7 @@ def resize(values):
 
 
 def expected_outputs(kind, raw):
-    """The outputs of the task out of those of the model, written down a second time."""
+    """Returns the task's outputs from those of the model, by an independent implementation."""
     if kind == "classification":
         return {"probs": softmax(raw[kind], -1)}
     if kind == "segmentation":
@@ -53,8 +55,8 @@ def expected_outputs(kind, raw):
 @pytest.mark.parametrize("kind", ["classification", "segmentation", "depth", "normals", "detection"])
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_format_gives_what_the_model_says(form, kind, saved, by_hand, images):
-    teacher = toy.load("mine", saved(form, kind))
-    assert (teacher.task.name, teacher.task.kind, teacher.input_size) == ("mine", kind, (16, 24))
+    teacher = toy.load("t", saved(form, kind))
+    assert (teacher.task.name, teacher.task.kind, teacher.input_size) == ("t", kind, (16, 24))
     outputs = teacher(images)
     expected = expected_outputs(kind, by_hand(kind, images))
     assert set(outputs) == set(expected)
@@ -63,7 +65,7 @@ def test_every_format_gives_what_the_model_says(form, kind, saved, by_hand, imag
 
 
 def test_teacher_goes_to_another_process_as_what_loads_it(saved, images):
-    teacher = toy.load("mine", saved("savedmodel", "depth"))
+    teacher = toy.load("t", saved("savedmodel", "depth"))
     stored = pickle.dumps(teacher)
     again = pickle.loads(stored)
     assert len(stored) < 1000 and again.id == teacher.id
@@ -72,21 +74,21 @@ def test_teacher_goes_to_another_process_as_what_loads_it(saved, images):
 
 def test_card_may_be_of_fields_alone_or_of_some_in_place_of_its_files(saved, images, tmp_path):
     where = saved("savedmodel", "depth")
-    by_file = toy.load("mine", where)
+    by_file = toy.load("t", where)
     path = Path(where.partition(":")[2])
     (card,) = path.parent.glob("*.card.*")
     fields = yaml.safe_load(card.read_text())
-    assert toy.load("mine", where, fields={"license": "MIT"}).describe()["license"] == "MIT"
+    assert toy.load("t", where, fields={"license": "MIT"}).describe()["license"] == "MIT"
     card.unlink()
-    by_fields = toy.load("mine", where, fields=fields)
+    by_fields = toy.load("t", where, fields=fields)
     assert by_fields.id == by_file.id == pickle.loads(pickle.dumps(by_fields)).id
     np.testing.assert_array_equal(by_fields(images)["depth"], by_file(images)["depth"])
     with pytest.raises(UserError, match="--cards: field 'rnage' is unknown in a card of depth; did you mean 'range'"):
-        toy.load("mine", where, fields=fields | {"rnage": [0, 1]})
+        toy.load("t", where, fields=fields | {"rnage": [0, 1]})
 
 
 def test_manifest_names_file_card_and_libraries(saved, tmp_path):
-    teacher = toy.load("mine", saved("savedmodel", "depth", license="MIT", source="https://example.org"))
+    teacher = toy.load("t", saved("savedmodel", "depth", license="MIT", source="https://example.org"))
     described = teacher.describe()
     assert json.loads(json.dumps(described)) == described
     assert described["license"] == "MIT" and described["source"] == "https://example.org"
@@ -98,20 +100,20 @@ def test_manifest_names_file_card_and_libraries(saved, tmp_path):
 def test_card_is_part_of_the_identity(saved, tmp_path):
     where = saved("savedmodel", "depth")
     (tmp_path / "other.yaml").write_text("task: depth\nconvention: metric\nrange: [0, 1]\n")
-    one, other = toy.load("mine", where), toy.load("mine", where, card=str(tmp_path / "other.yaml"))
+    one, other = toy.load("t", where), toy.load("t", where, card=str(tmp_path / "other.yaml"))
     assert one.sha256 == other.sha256 and one.id != other.id
-    assert toy.load("yours", where).id != one.id == toy.load("mine", where).id  # its task is, too
+    assert toy.load("other", where).id != one.id == toy.load("t", where).id  # its task is, too
 
 
 def test_thresholds_are_as_if_the_card_had_them(saved, tmp_path):
-    own = toy.load("mine", saved("savedmodel", "segmentation"))
+    own = toy.load("t", saved("savedmodel", "segmentation"))
     (tmp_path / "card.json").write_text(json.dumps(own.card.to_json() | {"min_score": 0.25}))
-    written = toy.load("mine", f"savedmodel:{own.model.path}", card=str(tmp_path / "card.json"))
-    flagged = toy.load("mine", f"savedmodel:{own.model.path}", thresholds={"min_score": 0.25})
+    written = toy.load("t", f"savedmodel:{own.model.path}", card=str(tmp_path / "card.json"))
+    flagged = toy.load("t", f"savedmodel:{own.model.path}", thresholds={"min_score": 0.25})
     assert flagged.describe() == written.describe() and flagged.id == written.id != own.id
     assert flagged.task.min_score == 0.25
     with pytest.raises(UserError, match="segmentation has no threshold 'doubtful_score'"):
-        toy.load("mine", f"savedmodel:{own.model.path}", thresholds={"doubtful_score": 0.25})
+        toy.load("t", f"savedmodel:{own.model.path}", thresholds={"doubtful_score": 0.25})
 
 
 WRONG = {
@@ -136,15 +138,15 @@ WRONG = {
 
 
 def test_activation_that_the_values_speak_against_is_refused(saved, tmp_path):
-    """Of logits that are called probabilities, and of probabilities that are called logits."""
+    """Logits declared as probabilities are refused, and probabilities declared as logits."""
     where = saved("savedmodel", "classification")
-    card = toy.load("mine", where).card
+    card = toy.load("t", where).card
     path = tmp_path / "card.json"
     path.write_text(json.dumps(card.to_json() | {"activation": "probabilities"}))
     with pytest.raises(
         UserError, match=r"card.json: activation: probabilities, but probs are between .* on gray; logits"
     ):
-        toy.load("mine", where, card=str(path))
+        toy.load("t", where, card=str(path))
     arrays = {"probs": softmax(np.random.default_rng(0).normal(size=(2, len(card.reader.class_names))), -1)}
     assert "activation: logits, but probs are probabilities already" in card.reader.unlikely(arrays)
     assert dataclasses.replace(card.reader, activation="probabilities").unlikely(arrays) is None
@@ -152,7 +154,7 @@ def test_activation_that_the_values_speak_against_is_refused(saved, tmp_path):
 
 def test_missing_model_is_told_before_its_card(tmp_path):
     with pytest.raises(UserError, match=r"onnx:.*sge\.onnx: no such file"):
-        toy.load("mine", f"onnx:{tmp_path / 'sge.onnx'}")
+        toy.load("t", f"onnx:{tmp_path / 'sge.onnx'}")
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -160,14 +162,14 @@ def test_card_that_does_not_fit_is_one_line_that_names_it(name, saved):
     fields, message = WRONG[name]
     where = saved("savedmodel", "depth", **fields)
     with pytest.raises(UserError, match=message) as error:
-        toy.load("mine", where)
+        toy.load("t", where)
     assert ".card.json: " in str(error.value) and "\n" not in str(error.value)
 
 
 def test_number_of_class_names_must_be_the_models(saved):
     where = saved("savedmodel", "classification", class_names=["a", "b", "c"])
     with pytest.raises(UserError, match=r"class_names: 3 names, but probs is of 4 classes"):
-        toy.load("mine", where)
+        toy.load("t", where)
 
 
 def test_teachers_take_cards_by_task(saved, tmp_path):
@@ -200,13 +202,13 @@ def test_all_teachers_are_checked_before_the_first_is_loaded(saved, tmp_path, mo
 def test_model_without_a_card_and_unknown_formats(tmp_path):
     (tmp_path / "model.onnx").touch()
     with pytest.raises(UserError, match=r"no card .*model.onnx.card.yaml.* must label --describe=onnx:"):
-        toy.load("mine", f"onnx:{tmp_path}/model.onnx")
+        toy.load("t", f"onnx:{tmp_path}/model.onnx")
     with pytest.raises(UserError, match="did you mean 'onnx'"):
-        toy.load("mine", "onx:model.onnx")
+        toy.load("t", "onx:model.onnx")
 
 
 class Rule(Model):
-    """A model by rule, in memory: `outputs` are a function of what it is fed."""
+    """A model without weights: `rule` maps its input to its outputs."""
 
     format = "rule"
     packages = ("tensorflow",)
@@ -296,7 +298,7 @@ def find_red(kind):
 
 
 def extent(mask):
-    """The box of the True pixels, in pixels."""
+    """Returns the tight box of the True pixels, in pixels."""
     rows, columns = np.nonzero(mask)
     return [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1] if len(rows) else [0, 0, 0, 0]
 
@@ -324,7 +326,7 @@ CARDS = {
     encoding=st.sampled_from(["PNG", "JPEG"]),  # large JPEGs are decoded at a part of their size
 )
 def test_labels_lie_in_the_frame_of_the_image(mode, kind, height, width, seed, encoding):
-    """As `must label` makes them: decoded, seen, labeled, restored."""
+    """Runs the steps of `must label`: decode, make views, label, and restore to the frame of the image."""
     rng = np.random.default_rng(seed)
     side = max(16, min(height, width) // 4)
     y, x = int(rng.integers(0, height - side)), int(rng.integers(0, width - side))

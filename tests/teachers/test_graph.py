@@ -1,4 +1,4 @@
-"""Graphs with constant weights say what the function says; where weights cannot be constants, they stay variables."""
+"""Graphs with constant weights give the function's outputs; weights that cannot be constants stay variables."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +12,7 @@ from must_tf.teachers import graph
 
 @pytest.fixture
 def network():
-    """A convolution with normalization and activation, in inference mode: what is made one operation."""
+    """A convolution with normalization and activation in inference mode, which TensorFlow can fuse."""
     tf_keras.utils.set_random_seed(0)
     convolution = tf_keras.layers.Conv2D(4, 3, use_bias=False)
     norm = tf_keras.layers.BatchNormalization(moving_variance_initializer="ones", gamma_initializer="random_uniform")
@@ -41,7 +41,7 @@ def test_weights_are_constants_unless_they_are_too_large(network, monkeypatch):
     network(views)  # builds the layers
     whole, large = graph.frozen(network), graph.frozen(network)
     before = whole(views)["relu"]
-    monkeypatch.setattr(graph, "_MOST_BYTES", 100)
+    monkeypatch.setattr(graph, "_MAX_CONSTANT_BYTES", 100)
     large(views)
     network.count.assign(8)
     assert (whole(views)["sum"], large(views)["sum"]) == (7, 8)

@@ -70,7 +70,7 @@ def test_detector_gives_what_predict_gives(tmp_path, monkeypatch):
     model.get_layer("classification_head").weights[-1].assign(np.full(27, 0.0, np.float32))  # else nothing is found
     model.save_to_preset(str(tmp_path / "preset"))
     frozen = toy.load("t", where)(IMAGES)
-    monkeypatch.setattr(graph, "_MOST_BYTES", 0)
+    monkeypatch.setattr(graph, "_MAX_CONSTANT_BYTES", 0)
     outputs = toy.load("t", where)(IMAGES)
     expected = model.predict(IMAGES, verbose=0)
     count = int(expected["num_detections"][0])

@@ -57,7 +57,7 @@ def test_draft_holds_any_name_of_an_output(output, tmp_path):
 
 
 def test_weights_beside_the_file_count_in_the_digest(tmp_path):
-    """Those that the model names, under whatever name."""
+    """Only files that the model refers to count, whatever their names."""
     save(tmp_path / "net.onnx")
     alone = OnnxModel(str(tmp_path / "net.onnx")).sha256()
     assert alone == storage.sha256(tmp_path / "net.onnx")
@@ -73,7 +73,7 @@ def test_weights_beside_the_file_count_in_the_digest(tmp_path):
 
 
 def test_weights_of_inner_graphs_count_too():
-    """Of a branch, and of a constant."""
+    """Weights of a branch and of a constant node."""
     helper = onnx.helper
 
     def beside(name):
@@ -88,7 +88,7 @@ def test_weights_of_inner_graphs_count_too():
 
 
 def test_version_is_that_of_the_module_whatever_installed_it(monkeypatch):
-    """Of onnxruntime-gpu, there is no distribution "onnxruntime"."""
+    """The package onnxruntime-gpu installs no distribution named onnxruntime."""
     module = types.ModuleType("runtime_of_gpu")
     module.__version__ = "1.2.3"
     monkeypatch.setitem(sys.modules, "runtime_of_gpu", module)

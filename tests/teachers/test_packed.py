@@ -1,4 +1,4 @@
-"""Boxes, scores and classes in one array, as detectors with suppression inside give them."""
+"""Detectors that give boxes, scores and classes in one packed array after suppression."""
 
 import numpy as np
 import pytest

@@ -1,3 +1,5 @@
+"""Tests of students as teachers."""
+
 import dataclasses
 import json
 import pickle

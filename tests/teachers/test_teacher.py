@@ -1,3 +1,5 @@
+"""Tests of the views and labels of teachers."""
+
 import io
 
 import numpy as np
@@ -30,7 +32,7 @@ def test_a_view_of_an_image_of_its_size_is_the_image():
 @pytest.mark.parametrize("resize", RESIZES)
 @pytest.mark.parametrize("size", [(427, 640), (1000, 31), (65, 66), (64, 333), (513, 519)])
 def test_a_view_of_a_jpeg_at_less_than_its_size_is_nearly_that_of_all_its_pixels(resize, size):
-    """The half-filled pixels at the end of what was decoded do not count."""
+    """Partly filled pixels at the end of a row or column of the reduced image have no effect."""
     teacher = toy.segmenter()
     teacher.resize = resize
     ratio = teacher.reduction(*size)
@@ -50,12 +52,12 @@ def test_an_image_no_larger_than_its_view_is_decoded_whole():
 
 
 def test_map_of_a_large_image_is_made_in_bands(monkeypatch):
-    """So that a number a pixel and class is never there for all pixels at once."""
+    """The probabilities of all pixels and classes are never in memory at once."""
     teacher, size = toy.segmenter(), (300, 200)
     outputs = {"probs": np.random.default_rng(0).dirichlet(np.ones(3), toy.VIEW).astype(np.float32)}
     whole = teacher.label(outputs, *size)
     sizes, made = [], type(teacher.task).pseudo_label
-    monkeypatch.setattr("must_tf.tasks.segmentation._IN_MEMORY", 200 * 3 * 64)
+    monkeypatch.setattr("must_tf.tasks.segmentation.task._MAX_VALUES", 200 * 3 * 64)
     monkeypatch.setattr(
         type(teacher.task), "pseudo_label", lambda *args: (sizes.append(args[1]["probs"].size), made(*args))[1]
     )

@@ -1,4 +1,4 @@
-"""Image classification: one class, or a probability of each class, for an image."""
+"""Image classification: one class, or the probabilities of all classes, per image."""
 
 from must_tf.tasks.classification.task import Classification
 

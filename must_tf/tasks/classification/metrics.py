@@ -1,4 +1,4 @@
-"""Accuracy of classes."""
+"""Top-1 accuracy of image classification."""
 
 import numpy as np
 
@@ -6,7 +6,10 @@ from must_tf.tasks.metric import Metric
 
 
 class Accuracy(Metric):
-    """`top1`: share of the images whose likeliest class is the label's likeliest class."""
+    """`top1`: share of labeled images whose most likely class is that of the label.
+
+    It reads `probs` [batch, classes] of targets and outputs.
+    """
 
     def __init__(self) -> None:
         self.hits: list[np.ndarray] = []

@@ -1,4 +1,4 @@
-"""Reads the outputs of foreign classifiers."""
+"""Reads the outputs of foreign image classifiers: logits, probabilities or sigmoids."""
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
@@ -13,7 +13,7 @@ from must_tf.tasks.reader import Arrays, Form, Slot, output_lines, require
 
 @dataclasses.dataclass(frozen=True)
 class ClassificationReader(ClassReader):
-    """Fields of a classifier's card. Its role: `probs` [batch, classes].
+    """Card fields of a classifier. Its role is `probs` [batch, classes].
 
     Attributes:
       top_k: how many probabilities a stored label keeps; 0 keeps all.
@@ -26,7 +26,7 @@ class ClassificationReader(ClassReader):
         require(self.top_k >= 0, "top_k", self.top_k, "0 or more")
 
     def task_fields(self) -> dict[str, Any]:
-        """Returns the fields of the task of the model's labels."""
+        """Class names and `top_k`."""
         return {"class_names": self.labels, "top_k": self.top_k}
 
     def roles(self, given: Collection[str]) -> tuple[set[str], set[str]]:
@@ -46,23 +46,23 @@ class ClassificationReader(ClassReader):
         return {role: array.astype(np.float32).reshape(len(array), -1) for role, array in arrays.items()}
 
     def misfit(self, arrays: Arrays, batch: int, channels_first: bool) -> str | None:
-        """Says where there are others than `class_names` says."""
+        """Checks shapes as the base does, with axes of length 1 for height and width removed."""
         flat = {role: a.reshape(len(a), -1) if a.ndim in (3, 4) else a for role, a in arrays.items()}
         return super().misfit(flat, batch, channels_first)
 
     def read(self, arrays: Arrays, view: Size) -> dict[str, np.ndarray]:
-        """`probs` [batch, classes], summing to 1 over the classes that are kept; even where all of these are 0."""
+        """`probs` float32 [batch, classes], which sum to 1 over the task's classes (uniform if all of them are 0)."""
         kept = self.map_probs(self.probabilities(arrays["probs"])) + 1e-12
         return {"probs": kept / kept.sum(-1, keepdims=True)}
 
     @classmethod
     def likeness(cls, outputs: Sequence[Slot]) -> int:
-        """One output without height and width."""
+        """2 for one vector or matrix, without height and width."""
         return 2 if len(outputs[0].shape) <= 2 else 0
 
     @classmethod
     def draft(cls, outputs: Sequence[Slot], known: Mapping[str, Any]) -> list[str]:
-        """Class names, output and activation."""
+        """Lines for class names, output and activation."""
         count = outputs[0].shape[-1] if outputs[0].shape else None
         lines = []
         if count == 6:

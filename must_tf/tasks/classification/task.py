@@ -1,4 +1,4 @@
-"""Image classification: one class, or a probability of each class, an image."""
+"""Image classification task: one class, or the probabilities of all classes, per image."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -25,13 +25,13 @@ from must_tf.trunk import Trunk
 class Classification(Task):
     """Classes of whole images.
 
-    A label is an int (a hard class), or float probabilities [classes] (a soft one). Probabilities are stored as
-    float16, or, with `top_k`, as the k largest with the rest of the mass spread evenly over the other classes.
+    A hard label is an int, the class id. A soft label is float probabilities [classes]. Probabilities are stored as
+    float16. With `top_k`, only the k largest are stored; the rest of the mass is spread evenly over the other classes.
 
     Attributes:
       class_names: names in the order of the ids.
       top_k: how many probabilities a stored soft label keeps; 0 keeps all.
-      label_smoothing: share of the mass of a hard label that is spread over all classes in the loss.
+      label_smoothing: share of a hard label's mass that the loss spreads over all classes, from 0 to 1.
     """
 
     class_names: tuple[str, ...] = ()
@@ -47,11 +47,11 @@ class Classification(Task):
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are."""
+        """The number of classes."""
         return len(self.class_names)
 
     def features(self) -> Features:
-        """`label`: int64; `probs`: float16 bytes; `top/class` and `top/prob`: lists."""
+        """`label`: int64 []; `probs`: bytes of float16 [classes]; `top/class` int64 [k] and `top/prob` float32 [k]."""
         return {
             f"{self.name}/label": tf.io.FixedLenFeature([], tf.int64, default_value=-1),
             f"{self.name}/probs": optional_bytes(),
@@ -60,7 +60,7 @@ class Classification(Task):
         }
 
     def encode(self, label: Any) -> dict[str, Any]:
-        """Takes an int, or float probabilities [classes]; float16 costs at most 2⁻¹¹ of each probability."""
+        """Takes an int, or float probabilities [classes]; float16 has a relative error of at most 2⁻¹¹."""
         if np.ndim(label) == 0:
             self._check(0 <= int(label) < self.num_classes, f"class {label}")
             return {f"{self.name}/label": [int(label)]}
@@ -74,7 +74,7 @@ class Classification(Task):
         return {f"{self.name}/top/class": top.tolist(), f"{self.name}/top/prob": probs[top].tolist()}
 
     def decode(self, parsed: Mapping[str, tf.Tensor]) -> Target:
-        """Returns `probs` float32 [classes] (all 0: no label), and `hard`, whether they came from a hard class."""
+        """Returns `probs` float32 [classes], all 0 without a label, and `hard` bool [], whether the label is hard."""
         hard = parsed[f"{self.name}/label"]
         probs = tf.one_hot(hard, self.num_classes)
         soft = parsed[f"{self.name}/probs"]
@@ -89,17 +89,17 @@ class Classification(Task):
         return {"probs": tf.ensure_shape(probs, [self.num_classes]), "hard": hard >= 0}
 
     def label(self, target: Mapping[str, np.ndarray]) -> Any:
-        """Returns an int for a hard label, probabilities for a soft one."""
+        """Returns an int for a hard label, and float32 probabilities [classes] for a soft one."""
         if not target["probs"].any():
             return None
         return int(np.argmax(target["probs"])) if target["hard"] else np.asarray(target["probs"])
 
     def transform(self, target: Target, geometry: Geometry) -> Target:
-        """A class stays what it is under flip, scale and crop."""
+        """Returns the target unchanged: classes do not depend on flip, scale and crop."""
         return target
 
     def head(self, trunk: Trunk) -> tf_keras.layers.Layer:
-        """Average pool, then a dense layer: [batch, h, w, C5] → logits [batch, classes]."""
+        """Global average pooling and a dense layer: [batch, H/32, W/32, C5] → logits [batch, classes]."""
         return tf_keras.Sequential(
             [
                 tf_keras.layers.GlobalAveragePooling2D(),
@@ -108,11 +108,11 @@ class Classification(Task):
         )
 
     def has_label(self, target: Target) -> tf.Tensor:
-        """Whether there is any probability."""
+        """Whether any probability is above 0."""
         return tf.reduce_any(target["probs"] > 0, -1)
 
     def loss(self, target: Target, prediction: tf.Tensor) -> dict[str, Term]:
-        """Cross-entropy with the soft or hard class."""
+        """Cross-entropy with the soft or hard label; label smoothing applies to hard labels only."""
         probs = target["probs"]
         mass = tf.reduce_sum(probs, -1, keepdims=True)
         share = tf.where(target["hard"], self.label_smoothing, 0.0)[:, tf.newaxis]
@@ -124,43 +124,43 @@ class Classification(Task):
         return {"probs": tf.nn.softmax(prediction)}
 
     def pseudo_label(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The whole probability vector, soft (better than hard, in the paper)."""
+        """Returns all probabilities as a soft label, as MuST does (soft labels were better than hard ones)."""
         return outputs["probs"]
 
     def metrics(self) -> Metric:
-        """`top1`: share of the images whose likeliest class is the label's likeliest class."""
+        """`top1`: share of images whose most likely class is that of the label."""
         return Accuracy()
 
     def draw(self, image: np.ndarray, label: Any) -> np.ndarray:
-        """Writes the likeliest class over the image."""
+        """Writes the most likely class, and the probability of a soft label, on the image."""
         if np.ndim(label) == 0:
             return drawing.caption(image, self.class_names[int(label)])
         best = int(np.argmax(label))
         return drawing.caption(image, f"{self.class_names[best]} {label[best]:.0%}")
 
     def statistics(self, label: Any) -> dict[str, float]:
-        """Images by class."""
+        """Counts 1 for the most likely class."""
         best = int(label) if np.ndim(label) == 0 else int(np.argmax(label))
         return {self.class_names[best]: 1}
 
     def histograms(self, label: Any) -> dict[str, dict[str, float]]:
-        """Probability of the likeliest class of soft labels."""
+        """Probability of the most likely class of a soft label; nothing for a hard label."""
         return {"probability": histogram(np.max(label), TENTHS)} if np.ndim(label) else {}
 
     def classes(self, label: Any) -> list[tuple[str, float | None]]:
-        """The likeliest class, with the probability of a soft label."""
+        """The most likely class, with its probability for a soft label."""
         if np.ndim(label) == 0:
             return [(self.class_names[int(label)], None)]
         return [(self.class_names[int(np.argmax(label))], float(np.max(label)))]
 
     def flaws(self, target: Mapping[str, np.ndarray], height: int, width: int) -> list[str]:
-        """Probabilities that are negative or not finite."""
+        """Reports probabilities that are negative or not finite."""
         probs = target["probs"]
         sound = bool(np.isfinite(probs).all() and (probs >= 0).all())
         return [] if sound else ["negative or non-finite probabilities"]
 
     def _spread(self, classes: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
-        """The stored probabilities, and the rest of the mass shared evenly by the other classes."""
+        """Returns probabilities [classes]: the stored ones, and the rest spread evenly over the other classes."""
         others = max(self.num_classes - self.top_k, 1)
         rest = tf.maximum(1 - tf.reduce_sum(kept), 0) / others if self.num_classes > self.top_k else 0.0
         return tf.tensor_scatter_nd_update(tf.fill([self.num_classes], rest), classes[:, tf.newaxis], kept)

@@ -1,4 +1,4 @@
-"""Losses of depth: scale-invariant log for meters, scale- and shift-invariant L1 with gradients for inverse depth."""
+"""Depth losses: scale-invariant log for meters; scale- and shift-invariant L1 with gradients for inverse depth."""
 
 import tensorflow as tf
 
@@ -6,21 +6,42 @@ from must_tf.tasks.maps import per_image_mean
 
 
 def scale_invariant_log(depth: tf.Tensor, log_predicted: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-    """Scale-invariant error of logarithms (Eigen et al., 2014, λ = 0.5), its root; float32 [batch]."""
+    """Scale-invariant log loss (Eigen et al., NIPS 2014, arXiv 1406.2283) with λ = 0.5, as a root.
+
+    Args:
+      depth: [batch, H, W], meters; the value of invalid pixels is not used.
+      log_predicted: [batch, H, W], predicted log of meters.
+      valid: bool [batch, H, W].
+
+    Returns:
+      float32 [batch]; 0 for an image without a valid pixel.
+    """
     error = tf.where(valid, log_predicted - tf.math.log(tf.where(valid, depth, 1.0)), 0.0)
     variance = per_image_mean(error**2, valid) - 0.5 * per_image_mean(error, valid) ** 2
-    # The slope of the root is without bound at 0.
+    # The gradient of the square root is unbounded at 0.
     return tf.sqrt(variance + 1e-6) - 1e-3
 
 
 def affine_invariant(target: tf.Tensor, predicted: tf.Tensor, valid: tf.Tensor, gradient_weight: float) -> tf.Tensor:
-    """Both maps by their own median and mean absolute deviation, then L1 and L1 of gradients at four scales."""
+    """Scale- and shift-invariant L1 with gradient matching at four scales (MiDaS, Ranftl et al., arXiv 1907.01341).
+
+    Each map is first normalized by its own median and mean absolute deviation.
+
+    Args:
+      target: [batch, H, W], inverse depth; the value of invalid pixels is not used.
+      predicted: [batch, H, W], predicted inverse depth.
+      valid: bool [batch, H, W].
+      gradient_weight: weight of the gradient matching terms.
+
+    Returns:
+      float32 [batch]; 0 for an image without a valid pixel.
+    """
     error = tf.where(valid, _normalized(predicted, valid) - _normalized(target, valid), 0.0)
     total = per_image_mean(tf.abs(error), valid)
     for step in (1, 2, 4, 8):
-        rough, known = error[:, ::step, ::step], valid[:, ::step, ::step]
-        down = per_image_mean(tf.abs(rough[:, 1:] - rough[:, :-1]), known[:, 1:] & known[:, :-1])
-        right = per_image_mean(tf.abs(rough[:, :, 1:] - rough[:, :, :-1]), known[:, :, 1:] & known[:, :, :-1])
+        coarse, known = error[:, ::step, ::step], valid[:, ::step, ::step]
+        down = per_image_mean(tf.abs(coarse[:, 1:] - coarse[:, :-1]), known[:, 1:] & known[:, :-1])
+        right = per_image_mean(tf.abs(coarse[:, :, 1:] - coarse[:, :, :-1]), known[:, :, 1:] & known[:, :, :-1])
         total += gradient_weight * (down + right)
     return total
 

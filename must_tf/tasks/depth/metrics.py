@@ -1,4 +1,4 @@
-"""Errors of depth maps."""
+"""Metrics of depth maps: delta1, AbsRel and RMSE of meters; delta1 and MAE of aligned inverse depth."""
 
 import numpy as np
 
@@ -6,7 +6,11 @@ from must_tf.tasks.metric import Metric
 
 
 class MetricDepth(Metric):
-    """Means over all valid pixels of the dataset."""
+    """Metrics of metric depth over all valid pixels of the dataset.
+
+    `delta1`: share of pixels whose depth is off by a factor below 1.25. `AbsRel`: mean of |error| / truth. `RMSE`: root
+    mean square error in meters. They read `depth` [batch, H, W, 1] of targets and outputs, and `valid` of targets.
+    """
 
     def __init__(self) -> None:
         self.sums = np.zeros(4)
@@ -34,7 +38,12 @@ class MetricDepth(Metric):
 
 
 class AffineDepth(Metric):
-    """Least squares align each prediction with its label (as in MiDaS's protocol); errors are of inverse depth."""
+    """Metrics of affine-inverse depth, averaged over images.
+
+    Least squares align each prediction with its label in scale and shift, as in the protocol of MiDaS (Ranftl et al.,
+    arXiv 1907.01341). `delta1`: share of pixels whose aligned inverse depth is off by a factor below 1.25. `MAE`: mean
+    absolute error of inverse depth over the label's mean absolute deviation from its median.
+    """
 
     def __init__(self) -> None:
         self.errors: list[float] = []

@@ -1,4 +1,4 @@
-"""Reads the outputs of foreign depth models."""
+"""Reads the outputs of foreign depth models: metric depth or inverse depth."""
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
@@ -13,13 +13,13 @@ from must_tf.tasks.reader import GUESS, Arrays, Form, Reader, Slot, channels_of,
 
 @dataclasses.dataclass(frozen=True)
 class DepthReader(Reader):
-    """Fields of a depth model's card. Its role: `depth` [batch, h, w] or [batch, h, w, 1].
+    """Card fields of a depth model. Its role is `depth` [batch, h, w] or [batch, h, w, 1].
 
     Attributes:
       convention: of the labels: metric (meters), or affine_inverse (inverse depth up to scale and shift).
-      inverse: whether the output is inverse depth; by default where `convention` is affine_inverse.
-      depth_scale: meters in one unit of a metric output (of 1 / an inverse one).
-      max_depth: where an inverse is taken, values beyond this many units become this one.
+      inverse: whether the output is inverse depth; by default, if `convention` is affine_inverse.
+      depth_scale: meters per unit of the output (of its inverse, if the output is inverse depth); for metric labels.
+      max_depth: upper bound of 1 / output, before `depth_scale`; used only if the output must be inverted.
     """
 
     convention: Literal["metric", "affine_inverse"] | None = None
@@ -32,7 +32,7 @@ class DepthReader(Reader):
             require(positive(getattr(self, field)), field, getattr(self, field), "above 0, and finite")
 
     def task_fields(self) -> dict[str, Any]:
-        """Returns the fields of the task of the model's labels."""
+        """The convention."""
         return {"convention": str(self.convention)}
 
     def roles(self, given: Collection[str]) -> tuple[set[str], set[str]]:
@@ -48,21 +48,21 @@ class DepthReader(Reader):
         return Form((3, 4), 1, is_map=True)
 
     def read(self, arrays: Arrays, view: Size) -> dict[str, np.ndarray]:
-        """`depth` [batch, H, W, 1]: meters, or inverse depth."""
+        """`depth` float32 [batch, H, W, 1]: meters, or inverse depth."""
         values = tf.image.resize(arrays["depth"], view).numpy()
         metric = self.convention == "metric"
         inverse = (not metric) if self.inverse is None else self.inverse
-        if inverse == metric:  # the labels are of the other sort; 0 and less is as far away as max_depth
+        if inverse == metric:  # convert; values of 0 and below become max_depth
             values = 1 / np.maximum(values, 1 / self.max_depth)
         return {"depth": values * np.float32(self.depth_scale) if metric else values}
 
     @classmethod
     def likeness(cls, outputs: Sequence[Slot]) -> int:
-        """A map of one channel."""
+        """2 for a map of one channel."""
         return 2 if len(outputs[0].shape) in (3, 4) and channels_of(outputs[0]) == 1 else 0
 
     @classmethod
     def draft(cls, outputs: Sequence[Slot], known: Mapping[str, Any]) -> list[str]:
-        """Output and convention."""
+        """Lines for output and convention."""
         lines = output_lines({"depth": outputs[0].name}, known)
         return lines if "convention" in known else [*lines, f"convention: affine_inverse  {GUESS}; or metric"]

@@ -1,4 +1,4 @@
-"""Depth: meters along the optical axis, or inverse depth up to scale and shift."""
+"""Monocular depth task: meters along the optical axis, or inverse depth up to scale and shift."""
 
 import dataclasses
 import io
@@ -26,24 +26,25 @@ from must_tf.tasks.task import FUSED, Features, Outputs, Target, Task, optional_
 from must_tf.trunk import Trunk
 
 METRIC, AFFINE_INVERSE = "metric", "affine_inverse"
-_METERS = (0, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 20, 40, 80, np.inf)
-_LOGS = (-23.0, 23.0)  # of meters: within these, float32 holds the depth, and its square
-_POSSIBLE = (1e-9, 1e9)  # meters; what a teacher says beyond is no depth
-_STEPS = 65534  # between the png values 1 and 65535, which hold the range; 0 is invalid
+_METER_EDGES = (0, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 20, 40, 80, np.inf)
+_LOG_RANGE = (-23.0, 23.0)  # log of meters; in this range float32 holds both depth and its square
+_PLAUSIBLE_METERS = (1e-9, 1e9)  # a teacher's depths in meters outside this range are invalid
+_PNG_STEPS = 65534  # PNG values 1 to 65535 cover the range of depths; 0 is invalid
 
 
 @dataclasses.dataclass(frozen=True)
 class Depth(Task):
-    """A depth a pixel.
+    """One depth per pixel.
 
-    A label is a float map [H, W]; NaN (and, for metric depth, anything ≤ 0) is invalid. It is stored as a 16-bit PNG
-    over the range of the image's valid depths: the round trip costs at most 1/131068 of that range.
+    A label is a float map [H, W]. NaN is invalid, and so are values ≤ 0 of metric depth. It is stored as a 16-bit PNG
+    over the range of the image's valid depths; the error of a round trip is at most 1/131068 of that range.
 
-    Zooming leaves depths as they are, as is usual: a crop is taken for a picture by a longer lens.
+    As usual, depths do not change if an image is scaled: a crop is treated as a picture with a longer focal length.
 
     Attributes:
-      convention: `metric` (meters), or `affine_inverse` (inverse depth up to scale and shift, as MiDaS predicts it).
-      gradient_weight: weight of the gradient matching term of the affine loss.
+      convention: `metric` (meters), or `affine_inverse` (inverse depth up to scale and shift, as in MiDaS, Ranftl et
+        al., arXiv 1907.01341).
+      gradient_weight: weight of the gradient matching term in the loss of affine-inverse depth.
     """
 
     convention: str = METRIC
@@ -65,13 +66,13 @@ class Depth(Task):
 
     @property
     def scores(self) -> tuple[Score, ...]:  # type: ignore[override]
-        """Of affine depth, errors have no unit."""
+        """Scores of metric depth, or of affine-inverse depth, whose errors have no unit."""
         if self.convention == METRIC:
             return Score("delta1"), Score("AbsRel", "", "lower"), Score("RMSE", "m", "lower")
         return Score("delta1"), Score("MAE", "", "lower")
 
     def features(self) -> Features:
-        """`depth/encoded`: a 16-bit PNG; `depth/scale`, `depth/offset`: value = offset + scale · png; `depth/kind`."""
+        """`depth/encoded`: 16-bit PNG, depth = `depth/offset` + `depth/scale` · png; `depth/kind`: the convention."""
         return {
             f"{self.name}/depth/encoded": optional_bytes(),
             f"{self.name}/depth/scale": tf.io.FixedLenFeature([], tf.float32, default_value=0.0),
@@ -80,7 +81,7 @@ class Depth(Task):
         }
 
     def encode(self, label: np.ndarray) -> dict[str, Any]:
-        """Takes a float map [H, W]; one without a valid pixel has no features."""
+        """Takes a float map [H, W]; a map without a valid pixel has no features."""
         depth = np.asarray(label, np.float64)
         if depth.ndim != 2:
             raise UserError(f"task {self.name!r}: a depth map [H, W] expected, {depth.shape} given")
@@ -88,9 +89,9 @@ class Depth(Task):
         if not valid.any():
             return {}
         low, high = float(depth[valid].min()), float(depth[valid].max())
-        scale = (high - low) / _STEPS or abs(low) or 1.0  # of a constant map, so that it comes back exactly
+        scale = (high - low) / _PNG_STEPS or abs(low) or 1.0  # the fallbacks make a constant map exact
         if self.convention == METRIC:
-            low = max(low, 1e-6 * scale)  # so that float32 leaves it above 0, whatever the span
+            low = max(low, 1e-6 * scale)  # stays above 0 in float32 for any range
         offset = low - scale
         png = np.where(valid, np.rint((np.where(valid, depth, low) - offset) / scale), 0).astype(np.uint16)
         buffer = io.BytesIO()
@@ -103,9 +104,9 @@ class Depth(Task):
         }
 
     def decode(self, parsed: Mapping[str, tf.Tensor]) -> Target:
-        """Returns `depth` float32 [H, W, 1], and `valid` bool [H, W, 1], all False where there is no label.
+        """Returns `depth` float32 [H, W, 1], and `valid` bool [H, W, 1], all False without a label.
 
-        A record of the other convention counts as one without a label; the manifest's check names it before.
+        A record of the other convention counts as unlabeled; the check of the manifest has refused it before.
         """
         size = [parsed["image/height"], parsed["image/width"], 1]
         png = decode_or(
@@ -117,19 +118,19 @@ class Depth(Task):
         return {"depth": depth, "valid": (png > 0) & (parsed[f"{self.name}/depth/kind"] == self.convention)}
 
     def label(self, target: Mapping[str, np.ndarray]) -> np.ndarray | None:
-        """Returns the depths [H, W], NaN where invalid; a map without a valid pixel is no label."""
+        """Returns the depths float32 [H, W], NaN where invalid; None if no pixel is valid."""
         valid = np.asarray(target["valid"])[..., 0]
         return np.where(valid, np.asarray(target["depth"])[..., 0], np.nan) if valid.any() else None
 
     def transform(self, target: Target, geometry: Geometry) -> Target:
-        """The nearest pixel's depth; what lies outside the image is invalid."""
+        """Resamples to the nearest pixel; pixels outside the image are invalid."""
         return {
             "depth": move_map(target["depth"], geometry, 0.0),
             "valid": tf.cast(move_map(tf.cast(target["valid"], tf.uint8), geometry, 0), tf.bool),
         }
 
     def head(self, trunk: Trunk) -> tf_keras.layers.Layer:
-        """Fused map → [batch, H/4, W/4, 1]: the logarithm of metric depth, or inverse depth as it is."""
+        """Fused map [batch, H/4, W/4, C] → [batch, H/4, W/4, 1]: log of meters, or inverse depth."""
         return garden.PixelHead(1, trunk)
 
     def has_label(self, target: Target) -> tf.Tensor:
@@ -137,7 +138,7 @@ class Depth(Task):
         return tf.reduce_any(target["valid"], [1, 2, 3])
 
     def loss(self, target: Target, prediction: tf.Tensor) -> dict[str, Term]:
-        """Scale-invariant log (Eigen et al., 2014, λ = 0.5), or affine-invariant L1 + gradients (MiDaS)."""
+        """Scale-invariant log loss for meters; scale- and shift-invariant loss for inverse depth. See `losses`."""
         depth, valid = target["depth"][..., 0], target["valid"][..., 0]
         predicted = tf.image.resize(prediction, tf.shape(depth)[1:3])[..., 0]
         if self.convention == METRIC:
@@ -145,31 +146,31 @@ class Depth(Task):
         return mean_over_images(affine_invariant(depth, predicted, valid, self.gradient_weight))
 
     def decode_predictions(self, prediction: tf.Tensor, view_size: tf.Tensor) -> Outputs:
-        """`depth`: float32 [batch, H, W, 1], inverse depth, or meters: finite, however far off the logarithm is."""
+        """`depth`: float32 [batch, H, W, 1], inverse depth or meters; meters are clipped to a finite range."""
         resized = tf.image.resize(prediction, view_size)
-        return {"depth": tf.exp(tf.clip_by_value(resized, *_LOGS)) if self.convention == METRIC else resized}
+        return {"depth": tf.exp(tf.clip_by_value(resized, *_LOG_RANGE)) if self.convention == METRIC else resized}
 
     def possible(self, prediction: tf.Tensor) -> tf.Tensor:
-        """The numbers are finite; of metric depth, the meters too, which `outputs` bounds."""
+        """Whether all numbers, and for metric depth also the unclipped meters, are finite; bool [batch]."""
         return super().possible(tf.exp(prediction) if self.convention == METRIC else prediction)
 
     def to_image_frame(self, outputs: Outputs, geometry: Geometry) -> Outputs:
-        """Resizes the depths."""
+        """Resizes the depths to the image."""
         return {"depth": restore_map(outputs["depth"], geometry)}
 
     def pseudo_label(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """As predicted; meters that cannot be are invalid."""
+        """Returns the prediction [H, W]; implausible meters are invalid."""
         depth = outputs["depth"][..., 0]
         if self.convention != METRIC:
             return depth
-        return np.where((depth > _POSSIBLE[0]) & (depth < _POSSIBLE[1]), depth, np.float32(np.nan))
+        return np.where((depth > _PLAUSIBLE_METERS[0]) & (depth < _PLAUSIBLE_METERS[1]), depth, np.float32(np.nan))
 
     def metrics(self) -> Metric:
-        """`delta1`: share of pixels off by a factor under 1.25; `AbsRel`; `RMSE`; of affine depth `MAE` instead."""
+        """`delta1`, `AbsRel` and `RMSE` in meters for metric depth; `delta1` and `MAE` for affine-inverse depth."""
         return MetricDepth() if self.convention == METRIC else AffineDepth()
 
     def draw(self, image: np.ndarray, label: np.ndarray) -> np.ndarray:
-        """Near is bright, far is dark, by rank of inverse depth; invalid pixels are dimmed."""
+        """Colors pixels by the rank of their depth: near is bright, far is dark; invalid pixels are dimmed."""
         valid = self._valid(label)
         near = np.where(valid, -label if self.convention == METRIC else label, 0)
         ranks = np.searchsorted(np.sort(near[valid]), near) / max(valid.sum(), 1)
@@ -178,26 +179,26 @@ class Depth(Task):
         return drawing.overlay(image, color, valid, alpha=1.0)
 
     def statistics(self, label: np.ndarray) -> dict[str, float]:
-        """Share of valid pixels, and their mean."""
+        """Share of valid pixels, and the mean of their depths."""
         valid = self._valid(label)
         return {"valid": float(valid.mean()), "mean": float(np.asarray(label)[valid].mean()) if valid.any() else 0.0}
 
     def histograms(self, label: np.ndarray) -> dict[str, dict[str, float]]:
-        """Pixels by meters; of inverse depth, which has no unit, by where they lie between the image's extremes."""
+        """Pixels by meters; inverse depth, which has no unit, is scaled to [0, 1] between the image's extremes."""
         values = np.asarray(label, np.float64)[self._valid(label)]
         if not values.size:
             return {}
         if self.convention == METRIC:
-            return {"depth in meters": histogram(values, _METERS, 1 / values.size)}
+            return {"depth in meters": histogram(values, _METER_EDGES, 1 / values.size)}
         relative = (values - values.min()) / (np.ptp(values) or 1)
         return {"inverse depth, 0 the image's least, 1 its most": histogram(relative, TENTHS, 1 / values.size)}
 
     def classes(self, label: np.ndarray) -> list[tuple[str, float | None]]:
-        """None: depths have no classes."""
+        """Returns an empty list, because depths have no classes."""
         return []
 
     def flaws(self, target: Mapping[str, np.ndarray], height: int, width: int) -> list[str]:
-        """A map of another size; depths that are not finite or, in meters, not positive."""
+        """Reports a map of another size, and valid depths that are not finite or, in meters, not positive."""
         depth, valid = target["depth"], target["valid"]
         sound = bool(self._valid(depth)[valid].all())
         return wrong_size(depth, height, width) + ([] if sound else ["depths out of range"])

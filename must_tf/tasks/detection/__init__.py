@@ -1,4 +1,4 @@
-"""Box detection with a RetinaNet head (Lin et al., ICCV 2017)."""
+"""Object detection: boxes with classes, by a RetinaNet head (Lin et al., ICCV 2017)."""
 
 from must_tf.tasks.detection.metrics import CROWD, DIFFICULT
 from must_tf.tasks.detection.task import Detection

@@ -1,4 +1,4 @@
-"""Anchors of box detectors: of RetinaNet and EfficientDet, of SSD, or from a file."""
+"""Generates the anchors of RetinaNet, EfficientDet and SSD detectors, or reads anchors from a file."""
 
 import csv
 import dataclasses
@@ -14,61 +14,61 @@ from must_tf.geometry import Size
 from must_tf.parsing import parse, read_json, read_text
 from must_tf.tasks.reader import require
 
-_MOST = 100  # layers, scales or ratios
-_FROM_0 = ("levels", "center", "interpolated_scale_aspect_ratio")
+_MAX_LENGTH = 100  # of a list of layers, scales or ratios
+_MAY_BE_ZERO = ("levels", "center", "interpolated_scale_aspect_ratio")
 
 
 def cell_anchors(
     cells: tuple[Any, Any], strides: tuple[float, float], sizes: Sequence[tuple[float, float]], center: float = 0.5
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns anchors around a point of each cell of a grid.
+    """Returns K anchors for each cell of a grid.
 
     Args:
-      cells: how many rows and columns, ints or int tensors [].
+      cells: numbers of rows and columns, ints or int tensors [].
       strides: height and width of a cell.
       sizes: height and width of each of the K anchors of a cell, in the unit of `strides`.
-      center: where in a cell its anchors' center lies, in cells; 0 is the top left corner.
+      center: position of the anchors' center in a cell, as a fraction of the cell; 0 is the top left corner.
 
     Returns:
-      Centers (y, x) and sizes (height, width), both float32 [rows · columns · K, 2], row by row.
+      Centers (y, x) and sizes (height, width), both float32 [rows · columns · K, 2], in row-major order.
     """
     y, x = ((tf.range(tf.cast(n, tf.float32)) + center) * stride for n, stride in zip(cells, strides, strict=True))
     centers = tf.stack(tf.meshgrid(y, x, indexing="ij"), -1)[:, :, tf.newaxis]
     shape = tf.stack([tf.size(y), tf.size(x), len(sizes), 2])
-    whole = tf.broadcast_to(centers, shape), tf.broadcast_to(tf.constant(np.array(sizes, np.float32)), shape)
-    return tf.reshape(whole[0], [-1, 2]), tf.reshape(whole[1], [-1, 2])
+    every = tf.broadcast_to(centers, shape), tf.broadcast_to(tf.constant(np.array(sizes, np.float32)), shape)
+    return tf.reshape(every[0], [-1, 2]), tf.reshape(every[1], [-1, 2])
 
 
 @dataclasses.dataclass(frozen=True)
 class _Anchors:
-    """Parameters of generated anchors; numbers are from 1e-6 (of some fields 0) to 1e6."""
+    """Checked parameters of generated anchors; numbers lie between 1e-6 (0 for some fields) and 1e6."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            low = 0 if isinstance(value, bool) or field.name in _FROM_0 else 1e-6
+            low = 0 if isinstance(value, bool) or field.name in _MAY_BE_ZERO else 1e-6
             numbers = value if isinstance(value, tuple) else (value,)
-            require(len(numbers) <= _MOST, field.name, numbers[:_MOST], f"{_MOST} numbers at most")
+            require(len(numbers) <= _MAX_LENGTH, field.name, numbers[:_MAX_LENGTH], f"{_MAX_LENGTH} numbers at most")
             require(all(low <= number <= 1e6 for number in numbers), field.name, value, f"{low:g} to 1e6")
 
 
 @dataclasses.dataclass(frozen=True)
 class SsdAnchors(_Anchors):
-    """The anchors of an SSD as MediaPipe's calculator makes them, and the TensorFlow Object Detection API.
+    """Anchors of SSD (Liu et al., ECCV 2016), as in MediaPipe's calculator and the TensorFlow Object Detection API.
 
-    Layer i has cells of `strides[i]` pixels. A cell has an anchor for each aspect ratio, at the layer's scale, and
-    one of aspect `interpolated_scale_aspect_ratio` between this scale and the next layer's. Layers that follow each
-    other with the same stride share their cells.
+    Layer i has cells of `strides[i]` pixels. A cell has one anchor per aspect ratio at the layer's scale, and one of
+    aspect `interpolated_scale_aspect_ratio` at the geometric mean of this scale and the next layer's. Consecutive
+    layers with the same stride share their cells.
 
     Attributes:
-      strides: pixels of the view from one cell to the next, by layer.
-      min_scale: side of the first layer's anchors, in the view's.
-      max_scale: side of the last layer's anchors, in the view's.
+      strides: side of a cell by layer, in pixels of the view.
+      min_scale: side of the first layer's anchors, as a fraction of the view.
+      max_scale: side of the last layer's anchors, as a fraction of the view.
       aspect_ratios: width over height.
-      interpolated_scale_aspect_ratio: of the anchor between two scales; 0 leaves it out.
-      reduce_boxes_in_lowest_layer: whether the first layer has just three anchors: 0.1 square, and the scale at
-        aspects 2 and 0.5.
-      fixed_anchor_size: whether every anchor has side 1, so that a box's size is its offset alone.
+      interpolated_scale_aspect_ratio: width over height of the anchor between two scales; 0 leaves it out.
+      reduce_boxes_in_lowest_layer: whether the first layer has only three anchors: a square of side 0.1, and aspect
+        ratios 2 and 0.5 at the layer's scale.
+      fixed_anchor_size: whether all anchors have height and width 1, so that offsets alone define the size of boxes.
     """
 
     strides: tuple[int, ...] = ()
@@ -80,7 +80,7 @@ class SsdAnchors(_Anchors):
     fixed_anchor_size: bool = False
 
     def make(self, view_size: Size) -> np.ndarray:
-        """Returns the anchors of a view, float32 [N, 4]: cy, cx, height and width in fractions of it."""
+        """Returns the anchors of a view, float32 [N, 4]: cy, cx, height and width in fractions of the view."""
         parts, layer = [], 0
         while layer < len(self.strides):
             stride, sizes = self.strides[layer], []
@@ -92,7 +92,7 @@ class SsdAnchors(_Anchors):
         return np.concatenate(parts)
 
     def _sizes(self, layer: int) -> list[tuple[float, float]]:
-        """Height and width of the anchors of a layer's cell, in fractions of the view."""
+        """Returns (height, width) of each anchor of a cell of a layer, in fractions of the view."""
         scale, following = self._scale(layer), self._scale(layer + 1) if layer + 1 < len(self.strides) else 1.0
         if layer == 0 and self.reduce_boxes_in_lowest_layer:
             sides = [(0.1, 1.0), (scale, 2.0), (scale, 0.5)]
@@ -112,18 +112,18 @@ class SsdAnchors(_Anchors):
 
 @dataclasses.dataclass(frozen=True)
 class RetinaNetAnchors(_Anchors):
-    """The anchors of RetinaNet and EfficientDet, as Model Garden and AutoML make them.
+    """Anchors of RetinaNet and EfficientDet, as in Model Garden and AutoML.
 
-    Level l has cells of 2**l pixels; the whole number of them that covers the view is spread evenly over it. In a cell
-    one scale follows the other, each with all aspect ratios.
+    Level l has cells of 2**l pixels. The least number of cells that covers the view is spread evenly over it. The
+    anchors of a cell are ordered by scale, then by aspect ratio.
 
     Attributes:
-      levels: of the pyramid.
-      anchor_size: side of the anchor of scale 1, in cells.
-      scales: factors on that side.
+      levels: levels of the feature pyramid.
+      anchor_size: side of the anchor with scale 1, in cells.
+      scales: factors of that side.
       aspect_ratios: width over height.
-      ratios_first: whether one aspect ratio follows the other, each with all scales.
-      center: where in a cell its anchors' center lies, in cells; 0 is the top left corner.
+      ratios_first: whether the anchors of a cell are ordered by aspect ratio, then by scale.
+      center: position of the anchors' center in a cell, as a fraction of the cell; 0 is the top left corner.
     """
 
     levels: tuple[int, ...] = ()
@@ -134,7 +134,7 @@ class RetinaNetAnchors(_Anchors):
     center: float = 0.5
 
     def make(self, view_size: Size) -> np.ndarray:
-        """Returns the anchors of a view, float32 [N, 4]: cy, cx, height and width in fractions of it."""
+        """Returns the anchors of a view, float32 [N, 4]: cy, cx, height and width in fractions of the view."""
         parts = []
         for level in self.levels:
             rows, columns = (-(-side // 2**level) for side in view_size)
@@ -143,7 +143,7 @@ class RetinaNetAnchors(_Anchors):
         return np.concatenate(parts)
 
     def sizes(self, cell: float) -> list[tuple[float, float]]:
-        """Returns height and width of the anchors of a cell of this side."""
+        """Returns (height, width) of each anchor of a cell with this side, in the unit of the side."""
         if self.ratios_first:
             pairs = [(scale, ratio) for ratio in self.aspect_ratios for scale in self.scales]
         else:
@@ -153,16 +153,24 @@ class RetinaNetAnchors(_Anchors):
 
 
 def make_anchors(values: Mapping[str, Any], view_size: Size, where: str = "anchors") -> np.ndarray:
-    """Returns anchors [N, 4] (cy, cx, height, width; fractions) from the parameters in a card.
+    """Generates anchors from the parameters in a card.
+
+    Args:
+      values: fields of `RetinaNetAnchors` (if `levels` is among them) or of `SsdAnchors`.
+      view_size: height and width of the view, in pixels.
+      where: the file and field that the parameters come from, for messages.
+
+    Returns:
+      float32 [N, 4]: cy, cx, height and width in fractions of the view.
 
     Raises:
-      UserError: names where they are from, and the parameter that is missing, unknown or of another kind.
+      UserError: a parameter is missing, unknown or invalid.
     """
     return read_parameters(values, where).make(view_size)
 
 
 def read_parameters(values: Mapping[str, Any], where: str) -> SsdAnchors | RetinaNetAnchors:
-    """Returns checked parameters of anchors; see `make_anchors`."""
+    """Returns the checked parameters of anchors; see `make_anchors`."""
     found: Any = parse(RetinaNetAnchors if "levels" in values else SsdAnchors, values, where)
     if not (values.get("levels") or values.get("strides")):
         raise UserError(f"{where}: not given: strides, pixels by layer (SSD), or levels (RetinaNet), as [3, 4]")
@@ -170,7 +178,15 @@ def read_parameters(values: Mapping[str, Any], where: str) -> SsdAnchors | Retin
 
 
 def read_anchors(path: Path) -> np.ndarray:
-    """Reads anchors [N, 4] (cy, cx, height, width; fractions) from a .npy, .csv or .json file."""
+    """Reads anchors from a .npy, .csv or .json file.
+
+    Returns:
+      float32 [N, 4]: cy, cx, height and width in fractions of the view.
+
+    Raises:
+      UserError: the file does not exist, is not a table of numbers, has another shape, or has values that are not
+        finite.
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such file; anchors_file is looked for beside the card")
     try:

@@ -1,4 +1,4 @@
-"""Boxes as detectors give them: formats, offsets, suppression. Ours are (ymin, xmin, ymax, xmax)."""
+"""Box formats, decoding of anchor offsets, and non-maximum suppression. Our format is (ymin, xmin, ymax, xmax)."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ import numpy as np
 import tensorflow as tf
 
 MAX_OUTPUTS = 100  # boxes per image
-_CANDIDATES = 1000  # boxes of an image that are looked at in suppression
+_MAX_CANDIDATES = 1000  # boxes per image that enter suppression
 
 
 def to_yxyx(boxes: np.ndarray, box_format: str) -> np.ndarray:
-    """Turns boxes [..., 4] of a format (see `DetectionReader.box_format`) into ours."""
+    """Converts boxes [..., 4] of a format, see `DetectionReader.box_format`, to (ymin, xmin, ymax, xmax)."""
     a, b, c, d = np.moveaxis(boxes, -1, 0)
     if box_format == "yxyx":
         parts = (a, b, c, d)
@@ -26,18 +26,18 @@ def to_yxyx(boxes: np.ndarray, box_format: str) -> np.ndarray:
 
 
 def unpack(rows: np.ndarray, order: tuple[str, ...], max_outputs: int) -> dict[str, np.ndarray]:
-    """Takes apart what a detector gives in one array after suppression.
+    """Splits the packed output of a detector with suppression into boxes, scores and classes.
 
     Args:
-      rows: [batch, N, 6], or [N, 6] of one image; N may differ from call to call.
-      order: of the parts of a row: `box` (four values), `score` and `class`.
-      max_outputs: boxes an image that are kept, the best.
+      rows: [batch, N, 6], or [N, 6] for one image; N may differ between calls.
+      order: order of the parts of a row: `box` (four values), `score` and `class`.
+      max_outputs: number of boxes to keep per image, those with the highest scores.
 
     Returns:
       `boxes` [batch, M, 4], `scores` [batch, M], `classes` [batch, M] (-1: padding), M = max_outputs.
 
     Raises:
-      ValueError: rows of another shape.
+      ValueError: `rows` has another shape.
     """
     if rows.ndim not in (2, 3) or rows.shape[-1] != 6:
         raise ValueError(f"packed: shape {list(rows.shape)}; expected [batch, N, 6], or [N, 6] of one image")
@@ -48,13 +48,13 @@ def unpack(rows: np.ndarray, order: tuple[str, ...], max_outputs: int) -> dict[s
 
 
 def keep_best(boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, max_outputs: int) -> dict[str, np.ndarray]:
-    """Brings suppressed boxes to one number.
+    """Keeps the boxes with the highest scores, and pads them to a fixed number.
 
     Args:
-      boxes: [batch, N, 4]; N may differ from call to call.
+      boxes: [batch, N, 4]; N may differ between calls.
       scores: [batch, N].
       classes: [batch, N].
-      max_outputs: boxes an image that are kept, the best.
+      max_outputs: number of boxes to keep per image.
 
     Returns:
       `boxes` [batch, M, 4], `scores` [batch, M], `classes` [batch, M] (-1: padding), M = max_outputs.
@@ -71,17 +71,17 @@ def keep_best(boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, max_ou
 def decode(
     offsets: np.ndarray, anchors: np.ndarray, box_format: str, scales: tuple[float, ...], log_sizes: bool = True
 ) -> np.ndarray:
-    """Moves anchors by offsets.
+    """Decodes offsets from anchors to boxes, as in Faster R-CNN (Ren et al., NIPS 2015).
 
     Args:
-      offsets: [batch, N, 4], in the order that `box_format` says: cycxhw or cxcywh.
+      offsets: [batch, N, 4], in the order of `box_format`: cycxhw or cxcywh.
       anchors: [N, 4]: cy, cx, height, width in fractions of the view.
       box_format: the order of the offsets.
       scales: divisors of the offsets of y, x, height and width.
-      log_sizes: whether the offsets of height and width are logarithms; a factor on the anchor's size else.
+      log_sizes: whether the offsets of height and width are logarithms; otherwise, factors of the anchor's size.
 
     Returns:
-      Boxes [batch, N, 4] in fractions of the view.
+      Boxes [batch, N, 4], ymin, xmin, ymax and xmax in fractions of the view.
     """
     order = [1, 0, 3, 2] if box_format == "cxcywh" else [0, 1, 2, 3]
     moved = offsets[..., order] / np.asarray(scales, np.float32)
@@ -91,20 +91,20 @@ def decode(
 
 
 def suppress(boxes: Any, scores: Any, max_outputs: int, iou: float = 0.5) -> dict[str, tf.Tensor]:
-    """Keeps the best boxes of each class by non-maximum suppression, of the 1,000 best candidates of an image.
+    """Applies non-maximum suppression per class to the 1,000 best candidates of each image.
 
     Args:
       boxes: [batch, N, 4] in fractions of the view.
       scores: [batch, N, classes].
       max_outputs: boxes per image.
-      iou: overlap above which the weaker box goes.
+      iou: IoU above which the box with the lower score is removed.
 
     Returns:
       `boxes` [batch, M, 4], clipped to [0, 1], `classes` int32 [batch, M] (-1: padding), `scores` [batch, M],
       M = max_outputs.
     """
     boxes, scores = tf.convert_to_tensor(boxes, tf.float32), tf.convert_to_tensor(scores, tf.float32)
-    _, best = tf.math.top_k(tf.reduce_max(scores, -1), tf.minimum(tf.shape(scores)[1], _CANDIDATES))
+    _, best = tf.math.top_k(tf.reduce_max(scores, -1), tf.minimum(tf.shape(scores)[1], _MAX_CANDIDATES))
     kept = tf.image.combined_non_max_suppression(
         tf.gather(boxes, best, batch_dims=1)[:, :, tf.newaxis],
         tf.gather(scores, best, batch_dims=1),

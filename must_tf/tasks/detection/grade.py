@@ -1,4 +1,4 @@
-"""Grades boxes without truth: against masks with classes of the same names."""
+"""Grades boxes without ground truth, against segmentation masks with classes of the same names."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from must_tf.tasks.grade import Pair
 
 
 class BoxesOfMasks(Pair):
-    """Boxes and masks with class names in common."""
+    """Compares boxes with masks that have class names in common."""
 
     note = (
         "Boxes against the mask's pixels of the same class. box_iou: a box with the tight box of those pixels in it; "
@@ -21,11 +21,11 @@ class BoxesOfMasks(Pair):
         names = [name for name in boxes.class_names if name in mask.class_names]
         self._ids = {boxes.class_names.index(name): mask.class_names.index(name) for name in names}
         self._classes = mask.num_classes
-        self._ious: np.ndarray = np.zeros(4)  # boxes, sum of IoU, IoU ≥ 0.5, sum of shares
-        self._pixels = np.zeros(2)  # of the classes, covered
+        self._ious: np.ndarray = np.zeros(4)  # boxes, sum of IoU, boxes with IoU ≥ 0.5, sum of filled shares
+        self._pixels = np.zeros(2)  # pixels of the shared classes, covered ones
 
     def add(self, one: dict[str, np.ndarray], other: np.ndarray) -> bool:
-        """Compares `boxes` [N, 4], fractions, and `classes` [N] with class ids [H, W]; others are unknown.
+        """Adds a label of boxes and a mask of class ids [H, W]; other values in the mask are unknown pixels.
 
         Boxes that `ignore` [N] marks are left out.
         """
@@ -49,7 +49,7 @@ class BoxesOfMasks(Pair):
         return compared or bool(of_classes.any())
 
     def scores(self) -> dict[str, float]:
-        """Returns the number of boxes, and the shares that `note` explains; NaN where there is nothing to share."""
+        """Returns the number of boxes, and the scores that `note` explains; a score without boxes or pixels is NaN."""
         boxes, overlap, agree, filled = self._ious
         pixels, covered = self._pixels
         return {
@@ -62,14 +62,14 @@ class BoxesOfMasks(Pair):
 
 
 def _window(sides: np.ndarray) -> tuple[slice, slice]:
-    """The pixels whose centers lie in a box (ymin, xmin, ymax, xmax) in pixels; at least one."""
+    """Returns the pixels whose centers lie in a box (ymin, xmin, ymax, xmax; in pixels); at least one pixel."""
     first = np.floor(sides[:2] + 0.5).astype(int)
     last = np.maximum(np.floor(sides[2:] + 0.5).astype(int), first + 1)
     return slice(first[0], last[0]), slice(first[1], last[1])
 
 
 def _iou(sides: np.ndarray, window: tuple[slice, slice], pixels: np.ndarray) -> float:
-    """The IoU of a box in pixels with the tight box of the pixels [h, w] in its window; 0 without any."""
+    """Returns the IoU of a box with the tight box of `pixels`, bool [h, w], in its window; 0 if none is set."""
     y, x = np.nonzero(pixels)
     if not y.size:
         return 0.0

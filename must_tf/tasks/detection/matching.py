@@ -1,4 +1,4 @@
-"""Which anchors have which box, as RetinaNet assigns them."""
+"""Assigns anchors to boxes by IoU, as RetinaNet does (Lin et al., ICCV 2017, section 4)."""
 
 import tensorflow as tf
 
@@ -8,16 +8,16 @@ BACKGROUND, IGNORED = -1, -2
 
 
 def match(boxes: tf.Tensor, classes: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
-    """Assigns anchors to boxes as RetinaNet does.
+    """Assigns each anchor to a box, to the background, or to neither.
 
     Args:
       boxes: [batch, N, 4] in pixels.
-      classes: [batch, N]; negative marks padding.
+      classes: [batch, N]; padding is negative.
       anchors: [A, 4] in pixels.
 
     Returns:
-      int32 [batch, A]: the box of IoU ≥ 0.5, or for which this anchor is the best one; -1 is background (IoU < 0.4),
-      -2 is ignored.
+      int32 [batch, A]: index of the box with IoU ≥ 0.5, or of the box whose best anchor this is; -1 for background
+      (IoU < 0.4); -2 for anchors that are ignored.
     """
     real = tf.cast(classes >= 0, tf.float32)[:, tf.newaxis]
     batched = tf.broadcast_to(anchors, tf.concat([tf.shape(boxes)[:1], tf.shape(anchors)], 0))
@@ -31,11 +31,11 @@ def match(boxes: tf.Tensor, classes: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor
     return tf.where(tf.reduce_max(favored, -1) > 0, forced, matched)
 
 
-def shaded(boxes: tf.Tensor, ignored: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
-    """Finds the anchors that ignored boxes have: they are no background.
+def covered_by_ignored(boxes: tf.Tensor, ignored: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
+    """Finds the anchors that are covered by ignored boxes, and so are not background.
 
-    One rule for single objects and for crowds: those that `match` would not call background if the box counted, and
-    those with half of their area or more in the box, be the box ever so much larger.
+    These are the anchors that `match` would not assign to the background if the box counted, and those with at least
+    half of their area in the box. The second rule finds small anchors in large crowds.
 
     Args:
       boxes: [batch, N, 4] in pixels.
@@ -45,11 +45,11 @@ def shaded(boxes: tf.Tensor, ignored: tf.Tensor, anchors: tf.Tensor) -> tf.Tenso
     Returns:
       bool [batch, A].
     """
-    like = match(boxes, tf.where(ignored, 0, BACKGROUND), anchors) != BACKGROUND
+    not_background = match(boxes, tf.where(ignored, 0, BACKGROUND), anchors) != BACKGROUND
 
-    def shared(side):
-        ends = tf.minimum(boxes[:, tf.newaxis, :, side + 2], anchors[:, tf.newaxis, side + 2])
-        return tf.maximum(ends - tf.maximum(boxes[:, tf.newaxis, :, side], anchors[:, tf.newaxis, side]), 0)
+    def overlap(axis):
+        ends = tf.minimum(boxes[:, tf.newaxis, :, axis + 2], anchors[:, tf.newaxis, axis + 2])
+        return tf.maximum(ends - tf.maximum(boxes[:, tf.newaxis, :, axis], anchors[:, tf.newaxis, axis]), 0)
 
-    inside = shared(0) * shared(1) * tf.cast(ignored, tf.float32)[:, tf.newaxis]  # [batch, A, N]
-    return like | (tf.reduce_max(inside, -1) >= 0.5 * tf.reduce_prod(anchors[:, 2:] - anchors[:, :2], -1))
+    inside = overlap(0) * overlap(1) * tf.cast(ignored, tf.float32)[:, tf.newaxis]  # [batch, A, N]
+    return not_background | (tf.reduce_max(inside, -1) >= 0.5 * tf.reduce_prod(anchors[:, 2:] - anchors[:, :2], -1))

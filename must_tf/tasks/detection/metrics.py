@@ -1,4 +1,4 @@
-"""The metric of boxes: COCO's average precision, by pycocotools, with boxes that are to be ignored."""
+"""Average precision of boxes by COCO's rules (pycocotools), with support for ignored boxes."""
 
 import contextlib
 import io
@@ -9,20 +9,27 @@ import numpy as np
 
 from must_tf.tasks.metric import Arrays, Metric
 
-DIFFICULT = 1  # an ignored box: an object that is hard to tell, as VOC's
-CROWD = 2  # an ignored box: a region of many objects, as COCO's
-_RESULTS = ("AP", "AP50", "precision", "recall", "best_F1", "best_min_score")
+DIFFICULT = 1  # value of `ignore`: an object that is hard to recognize, as in VOC
+CROWD = 2  # value of `ignore`: a region of many objects, as in COCO
+_SCORES = ("AP", "AP50", "precision", "recall", "best_F1", "best_min_score")
 
 
 class AveragePrecision(Metric):
-    """`AP` (mean over IoU 0.5:0.95) and `AP50`; and, at IoU 0.5, what a threshold on scores leaves of the boxes.
+    """Average precision of boxes, and precision and recall at a threshold on scores.
 
-    `precision` and `recall` are those of boxes with a score of at least `min_score`, all classes together;
-    `best_min_score` is the threshold with the highest F1 (2 · precision · recall / (precision + recall)), `best_F1`.
+    `AP`: mean over IoU 0.5:0.95. `AP50`: at IoU 0.5. `precision` and `recall`: of boxes with a score of at least
+    `min_score`, over all classes, at IoU 0.5. `best_min_score`: the threshold with the highest F1, which is `best_F1`
+    (2 · precision · recall / (precision + recall)).
 
-    Boxes are in thousandths of the view: areas mean little there, so there is no AP by size. What is found on an
-    ignored box, and on no other one, is neither right nor wrong, however often it is found: found on a difficult object
-    by its IoU, as VOC has it; on a crowd by the share of its own area that lies in the crowd, as COCO has it.
+    pycocotools receives boxes in thousandths of the view. Areas mean little there, so there is no AP by size.
+
+    A detection that matches only an ignored box is neither right nor wrong, and several may match the same one. A
+    difficult object is matched by IoU, as in VOC. A crowd is matched by the share of the detection's area that lies in
+    it, as in COCO.
+
+    Args:
+      num_classes: number of classes.
+      min_score: threshold for `precision` and `recall`, from 0 to 1.
     """
 
     def __init__(self, num_classes: int, min_score: float = 0.5) -> None:
@@ -33,7 +40,13 @@ class AveragePrecision(Metric):
         self.found: list[dict] = []
 
     def update(self, target: Arrays, outputs: Arrays) -> None:
-        """Adds a batch: `boxes`, `classes` (-1: padding), `ignore` and `present`; `boxes`, `classes` and `scores`."""
+        """Adds a batch.
+
+        Args:
+          target: `boxes` [batch, N, 4] in fractions of the view, `classes` [batch, N] (-1: padding), `present` [batch],
+            and optionally `ignore` [batch, N].
+          outputs: `boxes` [batch, M, 4], `classes` [batch, M] (-1: padding) and `scores` [batch, M].
+        """
         for i in np.flatnonzero(target["present"]):
             image = len(self.images) + 1
             self.images.append({"id": image})
@@ -47,18 +60,22 @@ class AveragePrecision(Metric):
                     self.found.append(_coco_box(image, box, cls) | {"score": float(score)})
 
     def result(self) -> dict[str, float]:
-        """Returns all; NaN where no box counts. So are `precision` of no box, and `best_min_score` of none found."""
+        """Returns all scores.
+
+        All are NaN if no labeled box counts. `precision` is NaN if no detection reaches `min_score`, and
+        `best_min_score` if there is no detection.
+        """
         if all(one["iscrowd"] for one in self.truth):
-            return dict.fromkeys(_RESULTS, math.nan)
+            return dict.fromkeys(_SCORES, math.nan)
         if not self.found:
-            return dict.fromkeys(_RESULTS, 0.0) | {"precision": math.nan, "best_min_score": math.nan}
+            return dict.fromkeys(_SCORES, 0.0) | {"precision": math.nan, "best_min_score": math.nan}
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation = _evaluate(self.images, self.categories, self.truth, self.found)
         return {"AP": float(evaluation.stats[0]), "AP50": float(evaluation.stats[1])} | self._kept(evaluation)
 
     def _kept(self, evaluation: Any) -> dict[str, float]:
-        """Returns what is right among the boxes above a threshold, by pycocotools' own matching at IoU 0.5."""
-        whole = evaluation.params.areaRng[0]  # boxes of any area
+        """Returns precision, recall and the best F1 over thresholds, from the matches of pycocotools at IoU 0.5."""
+        whole = evaluation.params.areaRng[0]  # the range that includes boxes of any area
         matched = [one for one in evaluation.evalImgs if one and one["aRng"] == whole]
         truth = sum(np.sum(np.asarray(one["gtIgnore"]) == 0) for one in matched)
         counts = ~np.concatenate([one["dtIgnore"][0] for one in matched]).astype(bool)
@@ -67,10 +84,12 @@ class AveragePrecision(Metric):
         order = np.argsort(-scores, kind="stable")
         scores, right = scores[order], np.cumsum(right[order])
         found = np.arange(1, len(scores) + 1)
-        last = np.flatnonzero(np.diff(scores, append=-np.inf))  # of equal scores, all are taken or none
+        last = np.flatnonzero(np.diff(scores, append=-np.inf))  # a threshold keeps all of equal scores or none
         f1 = 2 * right[last] / (found[last] + truth)
         best = int(np.argmax(f1)) if len(f1) else None
-        kept = int(np.sum(scores.astype(np.float32) >= np.float32(self.min_score)))  # as `pseudo_label` compares
+        kept = int(
+            np.sum(scores.astype(np.float32) >= np.float32(self.min_score))
+        )  # compares in float32, as `pseudo_label` does
         hits = float(right[kept - 1]) if kept else 0.0
         return {
             "precision": hits / kept if kept else math.nan,
@@ -86,7 +105,7 @@ def _evaluate(images: list[dict], categories: list[dict], truth: list[dict], fou
     from pycocotools.cocoeval import COCOeval
 
     class Evaluation(COCOeval):
-        """pycocotools ignores what has `iscrowd`, and measures it as a region: here, a difficult object by its IoU."""
+        """Measures difficult objects by IoU. pycocotools would treat every ignored box (`iscrowd`) as a crowd."""
 
         def computeIoU(self, imgId: int, catId: int) -> Any:
             boxes = self._gts[imgId, catId]

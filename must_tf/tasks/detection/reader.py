@@ -1,4 +1,4 @@
-"""Reads the outputs of foreign box detectors: raw or suppressed, boxes or offsets from anchors."""
+"""Reads the outputs of foreign object detectors: raw or after suppression, as boxes or as offsets from anchors."""
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
@@ -11,34 +11,34 @@ from must_tf.geometry import Size
 from must_tf.tasks.classes import ClassReader, activation_line, names_line
 from must_tf.tasks.detection import boxes
 from must_tf.tasks.detection.anchors import make_anchors, read_anchors
-from must_tf.tasks.reader import GUESS, Arrays, Form, Slot, output_lines, positive, require
+from must_tf.tasks.reader import GUESS, Arrays, Form, Slot, is_finite, output_lines, positive, require
 
-_ANCHORS = "anchors"  # the role of the anchors, which are no output
-_RANKS = {"boxes": 3, "scores": 2, "classes": 2}  # after suppression
+_ANCHORS = "anchors"  # key of the anchors among the arrays; they are not an output of the model
+_RANKS = {"boxes": 3, "scores": 2, "classes": 2}  # numbers of axes after suppression, including the batch
 
 
 @dataclasses.dataclass(frozen=True)
 class DetectionReader(ClassReader):
-    """Fields of a detector's card.
+    """Card fields of an object detector.
 
-    Its roles: boxes [batch, N, 4] and scores [batch, N, classes]; after suppression boxes, scores [batch, N],
-    classes [batch, N] and, where there is one, count [batch]; or packed, all three in one array [batch, N, 6]. From a
-    model of one image, the batch may be missing ([N, 4], [N, 6]) and N vary.
+    Roles before suppression: `boxes` [batch, N, 4] and `scores` [batch, N, classes]. Roles after suppression: `boxes`,
+    `scores` [batch, N], `classes` [batch, N] and optionally `count` [batch]; or `packed`, all three in one array
+    [batch, N, 6]. If the model takes one image at a time, the batch axis may be missing, and N may vary.
 
     Attributes:
-      min_score: score that a box must have to become a label.
-      doubtful_score: score from which on a box below `min_score` is ignored in training; 1 ignores none.
-      packed_order: of the parts of a row of `packed`: box (four values, see `box_format`), score and class.
-      suppressed: whether boxes are after non-maximum suppression.
-      nms_iou: overlap in (0, 1] above which the weaker box goes, where the model does not suppress.
+      min_score: least score, from 0 to 1, at which a box becomes a label.
+      doubtful_score: least score at which a box below `min_score` becomes an ignored box; 1 ignores none.
+      packed_order: order of the parts of a row of `packed`: box (four values, see `box_format`), score and class.
+      suppressed: whether the model applies non-maximum suppression itself.
+      nms_iou: IoU in (0, 1] above which suppression removes the box with the lower score, if `suppressed` is false.
       box_format: yxyx, xyxy (corners), xywh (top left corner and size), cxcywh or cycxhw (center and size).
       box_units: normalized (fractions of the view) or pixels (of the view).
-      anchors_file: .npy, .csv or .json of anchors [N, 4] (cycxhw, fractions of the view); a path beside the card.
-        With anchors, boxes are offsets, in the order of `box_format` (cxcywh or cycxhw).
-      anchors: parameters of generated anchors: with `strides` those of `SsdAnchors`, with `levels` of
+      anchors_file: .npy, .csv or .json file of anchors [N, 4] (cycxhw, fractions of the view); its path is relative to
+        the card. With anchors, boxes are offsets in the order of `box_format` (cxcywh or cycxhw).
+      anchors: parameters of generated anchors: with `strides` those of `SsdAnchors`, with `levels` those of
         `RetinaNetAnchors`.
       box_scales: divisors of the offsets of y, x, height and width.
-      box_log_sizes: whether the offsets of height and width are logarithms; a plain factor on the anchor's else.
+      box_log_sizes: whether the offsets of height and width are logarithms; otherwise, factors of the anchor's size.
     """
 
     min_score: float = 0.5
@@ -63,65 +63,70 @@ class DetectionReader(ClassReader):
         require(ordered, "packed_order", self.packed_order, "box, score and class, ordered")
 
     def task_fields(self) -> dict[str, Any]:
-        """Returns the fields of the task of the model's labels."""
+        """Class names and thresholds."""
         return {"class_names": self.labels, "min_score": self.min_score, "doubtful_score": self.doubtful_score}
 
     def roles(self, given: Collection[str]) -> tuple[set[str], set[str]]:
-        """See the class."""
+        """The roles before or after suppression, see the class."""
         if self.suppressed and "packed" in given:
             return {"packed"}, set()
         return ({"boxes", "scores", "classes"}, {"count"}) if self.suppressed else ({"boxes", "scores"}, set())
 
     def needed(self, given: Collection[str]) -> list[str]:
-        """Format and units of boxes, whether they are suppressed, and what raw scores are."""
+        """`suppressed` and `box_format`; `box_units` for boxes without anchors, `activation` for raw scores.
+
+        Raises:
+          ValueError: anchors do not go with the other fields.
+        """
         if self._anchored and (self.suppressed or self.box_format not in ("cxcywh", "cycxhw")):
             raise ValueError("anchors: go with suppressed: false and box_format: cxcywh or cycxhw")
         units = [] if self._anchored else ["box_units"]
         return ["suppressed", "box_format", *units, *([] if self.suppressed else ["activation"])]
 
     def form(self, role: str) -> Form:
-        """Scores are one number per box after suppression, else one per box and class."""
+        """Shapes of the roles; raw scores have an axis of classes."""
         if role == "scores":
             return Form((2,)) if self.suppressed else Form((3,), self.num_outputs)
-        # Some SSDs have an axis of length 1 in [batch, N, 1, 4].
+        # Some SSD models give [batch, N, 1, 4].
         forms = {"boxes": Form((3, 4), 4), "classes": Form((2,)), "count": Form((1, 2)), _ANCHORS: Form((2,), 4)}
         return forms[role]
 
     def constants(self, folder: Path, view: Size) -> dict[str, np.ndarray]:
-        """Returns the anchors that the card names or describes, if any."""
+        """Returns the anchors [N, 4] that the card names or describes, if any."""
         if self.anchors_file:
             return {_ANCHORS: read_anchors(folder / self.anchors_file)}
         return {_ANCHORS: make_anchors(self.anchors, view)} if self.anchors else {}
 
     def regular(self, arrays: Arrays, single: bool) -> Arrays:
-        """Takes packed rows apart, and brings suppressed boxes of a single image to one number."""
+        """Splits packed rows, and pads suppressed boxes of a single image to a fixed number."""
         if "packed" in arrays:
             return boxes.unpack(arrays["packed"], self.packed_order, boxes.MAX_OUTPUTS)
         if not (single and self.suppressed) or "count" in arrays:
             return arrays
-        real = {role: array.astype(np.float32) for role, array in arrays.items()}  # -1 is no class of unsigned ids
-        whole = {role: array[np.newaxis] if array.ndim < _RANKS[role] else array for role, array in real.items()}
-        fits = all(array.ndim == _RANKS[role] for role, array in whole.items())
-        fits = fits and len({array.shape[:2] for array in whole.values()}) == 1
-        return boxes.keep_best(**whole, max_outputs=boxes.MAX_OUTPUTS) if fits else arrays
+        # Unsigned class ids could not hold -1 for padding.
+        floats = {role: array.astype(np.float32) for role, array in arrays.items()}
+        batched = {role: array[np.newaxis] if array.ndim < _RANKS[role] else array for role, array in floats.items()}
+        fits = all(array.ndim == _RANKS[role] for role, array in batched.items())
+        fits = fits and len({array.shape[:2] for array in batched.values()}) == 1
+        return boxes.keep_best(**batched, max_outputs=boxes.MAX_OUTPUTS) if fits else arrays
 
     def finite(self, arrays: Arrays, batch: int) -> np.ndarray:
-        """Rows beyond `count` may be anything."""
+        """Checks as the base does, except that rows beyond `count` may have any value."""
         count = np.asarray(arrays.get("count", np.inf), np.float32).reshape(-1, 1)
         found = np.ones(batch, bool)
         for array in arrays.values():
-            good = np.isfinite(array if array.shape[:1] == (batch,) else array[np.newaxis])
-            rows = good.all(tuple(range(2, good.ndim))).reshape(len(good), -1)
+            finite = is_finite(array, batch)
+            rows = finite.all(tuple(range(2, finite.ndim))).reshape(len(finite), -1)
             found &= (rows | (np.arange(rows.shape[1]) >= count)).all(1)
         return found
 
     def standard(self, arrays: Arrays, channels_first: bool) -> dict[str, np.ndarray]:
-        """Boxes [batch, N, 4]."""
+        """Converts as the base does, and boxes to [batch, N, 4]."""
         found = super().standard(arrays, channels_first)
         return found | {"boxes": found["boxes"].reshape(len(found["boxes"]), -1, found["boxes"].shape[-1])}
 
     def misfit(self, arrays: Arrays, batch: int, channels_first: bool) -> str | None:
-        """Says also where there are other boxes than anchors."""
+        """Checks shapes as the base does, and that the numbers of boxes and anchors agree."""
         of_model = {role: array for role, array in arrays.items() if role != _ANCHORS}
         if problem := super().misfit(of_model, batch, channels_first):
             return problem
@@ -131,11 +136,11 @@ class DetectionReader(ClassReader):
         return None
 
     def unlikely(self, arrays: Arrays) -> str | None:
-        """Scores after suppression are what they are."""
+        """Checks raw scores only: scores after suppression are not activated."""
         return None if self.suppressed else super().unlikely(arrays)
 
     def is_binary(self, channels: int) -> bool:
-        """A detector's one score is that of its one class."""
+        """Returns False: a single score belongs to a single class."""
         return False
 
     def read(self, arrays: Arrays, view: Size) -> dict[str, np.ndarray]:
@@ -171,7 +176,7 @@ class DetectionReader(ClassReader):
         return boxes.to_yxyx(arrays["boxes"], str(self.box_format)) / sides
 
     def _map_scores(self, scores: np.ndarray) -> np.ndarray:
-        """The best score of the classes that become one."""
+        """Maps scores [..., model classes] to [..., task classes]; classes with one target keep the best score."""
         if self.classes is None:
             return scores
         table = self.label_of()
@@ -179,26 +184,26 @@ class DetectionReader(ClassReader):
         return np.stack(columns, -1)
 
     def _map_ids(self, ids: np.ndarray) -> np.ndarray:
-        """The task classes of the model's class ids; -1 for those that are dropped or are no class."""
+        """Maps the model's class ids to task class ids; -1 for ids that are dropped or invalid."""
         table = np.append(self.label_of(), -1)
         known = (ids >= 0) & (ids < len(self.class_names))
         return table[np.where(known, ids, -1)]
 
     @classmethod
     def likeness(cls, outputs: Sequence[Slot]) -> int:
-        """One array of rows of six values, or several outputs, one of them of four values each."""
+        """3 for one array [batch, N, 6], or for several outputs of which one has a last axis of 4."""
         several = len(outputs) > 1 and any(slot.shape[-1:] == (4,) for slot in outputs)
         return 3 if several or _is_packed(outputs) else 0
 
     @classmethod
     def draft(cls, outputs: Sequence[Slot], known: Mapping[str, Any]) -> list[str]:
-        """Class names, outputs, and how boxes are to be understood."""
+        """Lines for class names, outputs, activation, and the format of boxes."""
         roles, count = _roles(outputs)
         suppressed, packed = "classes" in roles or "packed" in roles, "packed" in roles
         lines = [names_line(count), *output_lines(roles, known)]
         lines += [] if suppressed else [activation_line(known)]
         if "box_format" not in known:
-            # As Ultralytics gives them; and torchvision, without a batch.
+            # Ultralytics and torchvision (which has no batch axis) give boxes in pixels.
             pixels = packed or any(len(slot.shape) == 2 and slot.shape[1] == 4 for slot in outputs)
             lines += _box_lines(suppressed, pixels)
         if packed:
@@ -226,24 +231,24 @@ def _box_lines(suppressed: bool, pixels: bool) -> list[str]:
 
 
 def _is_packed(outputs: Sequence[Slot]) -> bool:
-    """Whether boxes, scores and classes seem to be in one array; [?, 6] may be of six classes, too."""
+    """Whether boxes, scores and classes seem to be in one array [batch, N, 6]; [batch, 6] may hold six classes."""
     return len(outputs) == 1 and len(outputs[0].shape) == 3 and outputs[0].shape[2] == 6
 
 
 def _roles(outputs: Sequence[Slot]) -> tuple[dict[str, str], int | None]:
-    """Guesses which output is which, and how many classes there are."""
+    """Guesses the role of each output, and the number of classes (None if it is unknown)."""
     if _is_packed(outputs):
         return {"packed": outputs[0].name}, None
     found = next((slot for slot in outputs if slot.shape[-1:] == (4,)), outputs[0])
     others = [slot for slot in outputs if slot is not found] or [found]
-    axes = len(found.shape) - 1  # of scores and classes after suppression: 1 where the model has no batch
+    axes = len(found.shape) - 1  # axes of scores and classes after suppression; 1 if the model has no batch axis
     flat = [slot for slot in others if len(slot.shape) == axes]
     single = [slot for slot in others if len(slot.shape) == axes - 1]
     raw = [slot for slot in others if len(slot.shape) == axes + 1]
     if raw or len(flat) < 2:
         scores = (raw or others)[0]
         return {"boxes": found.name, "scores": scores.name}, scores.shape[-1] if scores.shape else None
-    # Of both words, "class_scores" are scores; of none, scores come first.
+    # `class_scores` are scores. If no name says which is which, scores come first.
     scores = min(flat, key=lambda slot: ("score" not in slot.name.lower(), _names_classes(slot)))
     classes = min((slot for slot in flat if slot is not scores), key=lambda slot: not _names_classes(slot))
     roles = {"boxes": found.name, "scores": scores.name, "classes": classes.name}

@@ -1,4 +1,4 @@
-"""Box detection with a RetinaNet head (Lin et al., ICCV 2017)."""
+"""Object detection task: boxes with classes, by a RetinaNet head (Lin et al., ICCV 2017)."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from must_tf.tasks import drawing
 from must_tf.tasks.detection.anchors import RetinaNetAnchors, cell_anchors
 from must_tf.tasks.detection.boxes import MAX_OUTPUTS, suppress
 from must_tf.tasks.detection.grade import BoxesOfMasks
-from must_tf.tasks.detection.matching import BACKGROUND, IGNORED, match, shaded
+from must_tf.tasks.detection.matching import BACKGROUND, IGNORED, covered_by_ignored, match
 from must_tf.tasks.detection.metrics import CROWD, DIFFICULT, AveragePrecision
 from must_tf.tasks.detection.reader import DetectionReader
 from must_tf.tasks.histogram import TENTHS, histogram
@@ -26,7 +26,8 @@ from must_tf.tasks.segmentation import Segmentation
 from must_tf.tasks.task import PYRAMID, Features, Outputs, Target, Task
 from must_tf.trunk import Trunk
 
-_NUMBERS = (0, 1, 2, 3, 5, 9, 17, 33, np.inf)  # of boxes
+_SIDES = ("ymin", "xmin", "ymax", "xmax")
+_COUNT_EDGES = (0, 1, 2, 3, 5, 9, 17, 33, np.inf)  # boxes per image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,23 +35,23 @@ class Detection(Task):
     """Boxes with classes.
 
     A label is a dict: `boxes` float [N, 4] (ymin, xmin, ymax, xmax, fractions of height and width), `classes` int [N]
-    and, optionally, `scores` float [N] and `ignore` int [N]. No boxes is a label too: nothing is here.
+    and, optionally, `scores` float [N] and `ignore` int [N]. N = 0 is a label, too: the image is known to have no box.
 
-    What `ignore` marks is neither to be found nor to be missed, in training and in the metrics: `DIFFICULT` (1), an
-    object that is hard to tell; `CROWD` (2), a region of many objects. Other boxes have 0.
+    Training and metrics neither require nor punish detections on a box that `ignore` marks: `DIFFICULT` (1) is an
+    object that is hard to recognize, `CROWD` (2) a region of many objects. Other boxes have 0.
 
     Attributes:
       class_names: names in the order of the ids.
-      min_score: score that a teacher must give to a box for it to become a pseudo label.
-      doubtful_score: score from which on a teacher's box below `min_score` is an ignored one, so that an object that
-        the teacher half sees is no background; 1, the paper's way, ignores none.
-      max_boxes: how many boxes an image may have; further ones are left out, in training and in scoring.
-      max_outputs: how many boxes are predicted an image.
-      min_visible: share of a box's area that must be left after a crop for the box to stay.
+      min_score: least score, from 0 to 1, at which a teacher's box becomes a pseudo label.
+      doubtful_score: least score at which a teacher's box below `min_score` becomes an ignored box, so that an object
+        of which the teacher is unsure is not trained as background; 1, as in the paper, ignores none.
+      max_boxes: maximum number of labeled boxes per image in training and metrics; further ones are left out.
+      max_outputs: number of predicted boxes per image, including padding.
+      min_visible: least share of a box's area that a crop must leave for the box to be kept.
       anchor_size: side of the smallest anchor of a level, in strides of the level.
-      anchor_scales: how many sizes of anchor between one level and the next.
+      anchor_scales: number of anchor sizes per level.
       aspect_ratios: width over height of the anchors.
-      num_convs: convolutions of the head before its predictions.
+      num_convs: number of convolutions in the head before the prediction layers.
     """
 
     class_names: tuple[str, ...] = ()
@@ -84,16 +85,16 @@ class Detection(Task):
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are."""
+        """The number of classes."""
         return len(self.class_names)
 
     def features(self) -> Features:
-        """`box/ymin` ... `box/xmax`, `box/score`: floats; `box/class`, `box/ignore`: int64."""
+        """`box/ymin` ... `box/xmax` and `box/score`: float32 [N]; `box/class` and `box/ignore`: int64 [N]."""
         floats = {f"{self.name}/box/{key}": tf.io.VarLenFeature(tf.float32) for key in (*_SIDES, "score")}
         return floats | {f"{self.name}/box/{key}": tf.io.VarLenFeature(tf.int64) for key in ("class", "ignore")}
 
     def encode(self, label: Mapping[str, Any]) -> dict[str, Any]:
-        """Takes a label; float32 comes back to the bit. `box/ignore` is there only where a box is ignored."""
+        """Takes a label; the round trip is exact in float32. `box/ignore` is written only if a box is ignored."""
         boxes = np.asarray(label["boxes"], np.float32).reshape(-1, 4)
         classes = np.asarray(label["classes"], np.int64)
         scores = np.asarray(label.get("scores", np.ones(len(boxes))), np.float32)
@@ -113,7 +114,7 @@ class Detection(Task):
         )
 
     def decode(self, parsed: Mapping[str, tf.Tensor]) -> Target:
-        """Returns `boxes` [N, 4], `classes`, `scores`, `ignore` [N] and `present` []: whether there is a label."""
+        """Returns `boxes` [N, 4], `classes`, `scores`, `ignore` [N], and `present` bool []: whether it is labeled."""
 
         def dense(key):
             return tf.sparse.to_dense(parsed[f"{self.name}/box/{key}"])
@@ -128,21 +129,21 @@ class Detection(Task):
         }
 
     def label(self, target: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
-        """Returns boxes, classes, scores and ignore without the padding."""
+        """Returns `boxes`, `classes`, `scores` and `ignore` without padding."""
         if not target["present"]:
             return None
         real = np.asarray(target["classes"]) >= 0
         return {key: np.asarray(target[key])[real] for key in ("boxes", "classes", "scores", "ignore")}
 
     def transform(self, target: Target, geometry: Geometry) -> Target:
-        """Moves and clips the boxes, leaves out those that are hardly visible, pads to `max_boxes` with class -1.
+        """Moves and clips boxes, drops those that are hardly visible, and pads to `max_boxes` with class -1.
 
-        Ignored ones come last, and stay as long as anything of them is visible.
+        Ignored boxes come last, and are kept if any part of them is visible.
         """
         boxes, visible = move_boxes(target["boxes"], geometry)
         ignored = target["ignore"] > 0
-        counted = tf.where(~ignored & (visible >= self.min_visible))
-        kept = tf.concat([counted, tf.where(ignored & (visible > 0))], 0)[: self.max_boxes, 0]
+        regular = tf.where(~ignored & (visible >= self.min_visible))
+        kept = tf.concat([regular, tf.where(ignored & (visible > 0))], 0)[: self.max_boxes, 0]
 
         def pad(values, fill):
             values = tf.gather(values, kept)
@@ -159,18 +160,19 @@ class Detection(Task):
         }
 
     def head(self, trunk: Trunk) -> tf_keras.layers.Layer:
-        """Pyramid → class logits and box offsets by level."""
+        """Pyramid → class logits [batch, h, w, K · classes] and box offsets [batch, h, w, K · 4] by level."""
         num_anchors = self.anchor_scales * len(self.aspect_ratios)
         return garden.box_head(self.num_classes, num_anchors, self.num_convs, trunk)
 
     def has_label(self, target: Target) -> tf.Tensor:
-        """An image with no boxes is labeled too, where it is known to have none."""
+        """Whether an image is labeled; it may be labeled as having no boxes."""
         return target["present"]
 
     def loss(self, target: Target, prediction: Any) -> dict[str, Term]:
-        """Focal loss of all anchors and Huber loss of the matched ones (x 50, as Model Garden's), by matched anchor.
+        """Focal loss of all anchors plus 50 times Huber loss of the matched ones, as in Model Garden.
 
-        Anchors that no counted box has, and that an ignored one would have, see `matching.shaded`, are not counted.
+        Each image's loss is divided by its number of matched anchors. Unmatched anchors on an ignored box do not count,
+        see `matching.covered_by_ignored`.
         """
         logits, offsets, anchors, view = self._flatten(prediction)
         boxes = target["boxes"] * view
@@ -178,7 +180,7 @@ class Detection(Task):
         matched = match(boxes, tf.where(ignored, BACKGROUND, target["classes"]), anchors)
         covered = tf.cond(
             tf.reduce_any(ignored),
-            lambda: shaded(boxes, ignored, anchors),
+            lambda: covered_by_ignored(boxes, ignored, anchors),
             lambda: tf.zeros_like(matched, tf.bool),
         )
         matched = tf.where(covered & (matched < 0), IGNORED, matched)
@@ -186,7 +188,7 @@ class Detection(Task):
         positive = tf.cast(classes >= 0, tf.float32)
         focal = garden.focal_loss(tf.one_hot(classes, self.num_classes), logits)
         focal *= tf.cast(classes != IGNORED, tf.float32)[..., tf.newaxis]
-        # An unmatched anchor is compared with itself, so that its offsets stay finite.
+        # The goal of an unmatched anchor is the anchor itself, so that its offsets are finite.
         goal = tf.where(
             positive[..., tf.newaxis] > 0,
             tf.gather(boxes, tf.maximum(matched, 0), batch_dims=1),
@@ -205,13 +207,13 @@ class Detection(Task):
         return suppress(boxes, tf.sigmoid(logits), self.max_outputs)
 
     def to_image_frame(self, outputs: Outputs, geometry: Geometry) -> Outputs:
-        """Moves the boxes back to fractions of the image."""
+        """Converts the boxes from fractions of the view to fractions of the image."""
         return outputs | {"boxes": restore_boxes(outputs["boxes"], geometry)}
 
     def pseudo_label(self, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Boxes with a score of at least `min_score`, hard, and doubtful ones, ignored.
+        """Returns a hard label of the boxes with at least `min_score`; those with `doubtful_score` are ignored boxes.
 
-        A box that lies in the padding of a view has no area left, and is left out.
+        Boxes in the padding of a view have no area, and are dropped.
         """
         area = (outputs["boxes"][:, 2:] - outputs["boxes"][:, :2]).prod(-1)
         scores = outputs["scores"]
@@ -220,43 +222,43 @@ class Detection(Task):
         return label | {"ignore": np.where(label["scores"] < self.min_score, DIFFICULT, 0)}
 
     def metrics(self) -> Metric:
-        """`AP` (COCO: mean over IoU 0.5:0.95), `AP50`, and what `min_score` leaves; by pycocotools."""
+        """`AP` (mean over IoU 0.5:0.95), `AP50`, and precision and recall at `min_score`; see `AveragePrecision`."""
         return AveragePrecision(self.num_classes, self.min_score)
 
     def grade_with(self, other: Task) -> BoxesOfMasks | None:
-        """Masks with classes of the same names."""
+        """Compares with segmentation masks that have class names in common."""
         shared = isinstance(other, Segmentation) and set(self.class_names) & set(other.class_names)
         return BoxesOfMasks(self, other) if shared else None
 
     def draw(self, image: np.ndarray, label: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Draws the boxes with their classes, and says of which ones are ignored."""
+        """Draws the boxes with their classes; ignored ones are marked as `(ignored)`."""
         ids = np.where(_ignore(label) > 0, self.num_classes, 0) + label["classes"]
         return drawing.boxes(
             image, label["boxes"], ids, [*self.class_names, *map("{} (ignored)".format, self.class_names)]
         )
 
     def statistics(self, label: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Boxes by class, and `boxes`, all of them; ignored ones as `ignored boxes` alone."""
+        """Numbers of boxes by class and in all (`boxes`); ignored boxes count only as `ignored boxes`."""
         counted = np.asarray(label["classes"], np.int64)[_ignore(label) == 0]
         ignored = {"ignored boxes": float(len(label["classes"]) - len(counted))}
         counts = ignored | {name: float((counted == i).sum()) for i, name in enumerate(self.class_names)}
         return {"boxes": float(len(counted))} | {name: count for name, count in counts.items() if count}
 
     def histograms(self, label: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
-        """Boxes by score, images by how many boxes they have; ignored ones are left out."""
+        """Boxes by score, and images by their number of boxes; ignored boxes are left out."""
         counted = _ignore(label) == 0
         return {
             "score": histogram(np.asarray(label.get("scores", np.ones(len(counted))))[counted], TENTHS),
-            "boxes an image": histogram(counted.sum(), _NUMBERS, whole=True),
+            "boxes an image": histogram(counted.sum(), _COUNT_EDGES, whole=True),
         }
 
     def classes(self, label: Mapping[str, np.ndarray]) -> list[tuple[str, float | None]]:
-        """The class and the score of each box."""
+        """The class and score of each box."""
         scores = label.get("scores", np.ones(len(label["classes"])))
         return [(self.class_names[i], float(score)) for i, score in zip(label["classes"], scores, strict=True)]
 
     def flaws(self, target: Mapping[str, np.ndarray], height: int, width: int) -> list[str]:
-        """What `encode` would not take."""
+        """Reports what `encode` would refuse."""
         try:
             self.encode(target)
         except UserError as error:
@@ -279,7 +281,7 @@ class Detection(Task):
         return join(logits, self.num_classes), join(offsets, 4), anchors, view
 
     def _anchors(self, level: int, size: tf.Tensor) -> tf.Tensor:
-        """Returns a level's anchors [h · w · K, 4] in pixels: K boxes around the center of each cell."""
+        """Returns a level's anchors [h · w · K, 4] in pixels of the view: K boxes around the center of each cell."""
         stride = 2.0**level
         scales = tuple(2 ** (i / self.anchor_scales) for i in range(self.anchor_scales))
         anchors = RetinaNetAnchors((level,), self.anchor_size, scales, self.aspect_ratios)
@@ -291,9 +293,6 @@ class Detection(Task):
             raise UserError(f"task {self.name!r}: {received} received; see the record format for boxes")
 
 
-_SIDES = ("ymin", "xmin", "ymax", "xmax")
-
-
 def _ignore(label: Mapping[str, Any]) -> np.ndarray:
-    """Returns a label's `ignore`, int64 [N]."""
+    """Returns a label's `ignore`, int64 [N]; 0 for all boxes if the label has none."""
     return np.asarray(label.get("ignore", np.zeros(len(label["classes"]))), np.int64)

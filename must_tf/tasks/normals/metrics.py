@@ -1,4 +1,4 @@
-"""Angles between normals."""
+"""Angular errors of surface normals."""
 
 import numpy as np
 
@@ -6,7 +6,11 @@ from must_tf.tasks.metric import Metric
 
 
 class Angles(Metric):
-    """Means over all valid pixels of the dataset."""
+    """Angular errors over all valid pixels of the dataset.
+
+    `within_11.25`: share of pixels with an error below 11.25°. `mean_angle`: mean error in degrees. They read `normals`
+    [batch, H, W, 3] of targets (0 where invalid) and of outputs (unit length).
+    """
 
     def __init__(self) -> None:
         self.sums = np.zeros(3)

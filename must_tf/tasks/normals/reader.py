@@ -1,4 +1,4 @@
-"""Reads the outputs of foreign models of surface normals."""
+"""Reads the outputs of foreign surface normal models: vectors in any camera frame."""
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
@@ -13,10 +13,11 @@ from must_tf.tasks.reader import Arrays, Form, Reader, Slot, channels_of, output
 
 @dataclasses.dataclass(frozen=True)
 class NormalsReader(Reader):
-    """Fields of a card of a model of normals. Its role: `normals` [batch, h, w, 3].
+    """Card fields of a model of surface normals. Its role is `normals` [batch, h, w, 3].
 
     Attributes:
-      normals_axes: signs of the output's x, y and z that make them right, down and away from the camera.
+      normals_axes: signs, 1 or -1, by which x, y and z of the output are multiplied so that they point right, down and
+        away from the camera.
     """
 
     normals_axes: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -26,7 +27,7 @@ class NormalsReader(Reader):
         require(signs, "normals_axes", self.normals_axes, "1 or -1 for each axis")
 
     def task_fields(self) -> dict[str, Any]:
-        """Returns the fields of the task of the model's labels."""
+        """None besides the name."""
         return {}
 
     def roles(self, given: Collection[str]) -> tuple[set[str], set[str]]:
@@ -38,17 +39,17 @@ class NormalsReader(Reader):
         return Form((4,), 3, is_map=True)
 
     def read(self, arrays: Arrays, view: Size) -> dict[str, np.ndarray]:
-        """`normals` [batch, H, W, 3], unit length."""
+        """`normals` float32 [batch, H, W, 3], unit length."""
         values = tf.image.resize(arrays["normals"], view)
         return {"normals": tf.math.l2_normalize(values * np.array(self.normals_axes, np.float32), -1).numpy()}
 
     @classmethod
     def likeness(cls, outputs: Sequence[Slot]) -> int:
-        """A map of three channels whose name says so."""
+        """3 for a map of three channels with `normal` in its name."""
         three = len(outputs[0].shape) == 4 and channels_of(outputs[0]) == 3
         return 3 if three and "normal" in outputs[0].name.lower() else 0
 
     @classmethod
     def draft(cls, outputs: Sequence[Slot], known: Mapping[str, Any]) -> list[str]:
-        """The output."""
+        """The line for the output."""
         return output_lines({"normals": outputs[0].name}, known)

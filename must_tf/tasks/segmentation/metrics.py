@@ -1,4 +1,4 @@
-"""Mean intersection over union."""
+"""Mean intersection over union (mIoU) of semantic segmentation."""
 
 import numpy as np
 
@@ -6,7 +6,10 @@ from must_tf.tasks.metric import Metric
 
 
 class MeanIoU(Metric):
-    """`mIoU`: intersection over union of each class that occurs, averaged over classes."""
+    """`mIoU`: intersection over union over all valid pixels, averaged over classes that occur in labels or predictions.
+
+    It reads `mask` int [batch, H, W, 1] of targets, and `probs` [batch, H, W, classes] of outputs.
+    """
 
     def __init__(self, num_classes: int, ignore: int) -> None:
         self.confusion = np.zeros((num_classes, num_classes), np.int64)

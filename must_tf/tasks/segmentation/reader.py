@@ -1,4 +1,4 @@
-"""Reads the outputs of foreign segmentation models."""
+"""Reads the outputs of foreign semantic segmentation models: class scores or masks of class ids."""
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
@@ -14,13 +14,13 @@ from must_tf.tasks.reader import Arrays, Form, Slot, channels_of, output_lines, 
 
 @dataclasses.dataclass(frozen=True)
 class SegmentationReader(ClassReader):
-    """Fields of a segmentation model's card.
+    """Card fields of a segmentation model.
 
-    Its roles: `probs` [batch, h, w, classes] (one channel and two classes: that of the second), or `mask`
-    [batch, h, w], class ids.
+    Its role is `probs` [batch, h, w, classes] (or one channel for two classes: the probability of the second), or
+    `mask` [batch, h, w] of class ids.
 
     Attributes:
-      min_score: probability that a pixel's class must have to become a label.
+      min_score: least probability, from 0 to 1, at which a pixel's class becomes its label.
     """
 
     min_score: float = 0.5
@@ -30,23 +30,23 @@ class SegmentationReader(ClassReader):
         require(0 <= self.min_score <= 1, "min_score", self.min_score, "a number from 0 to 1")
 
     def task_fields(self) -> dict[str, Any]:
-        """Returns the fields of the task of the model's labels."""
+        """Class names and `min_score`."""
         return {"class_names": self.labels, "min_score": self.min_score}
 
     def roles(self, given: Collection[str]) -> tuple[set[str], set[str]]:
-        """`mask` where the card names it, else `probs`."""
+        """`mask` if the card names it, otherwise `probs`."""
         return ({"mask"} if "mask" in given else {"probs"}), set()
 
     def needed(self, given: Collection[str]) -> list[str]:
-        """`activation`, of probabilities."""
+        """`activation`, unless the output is a mask."""
         return [] if "mask" in given else ["activation"]
 
     def form(self, role: str) -> Form:
-        """Both are maps."""
+        """Both roles are maps."""
         return Form((3, 4), 1 if role == "mask" else self.num_outputs, is_map=True)
 
     def read(self, arrays: Arrays, view: Size) -> dict[str, np.ndarray]:
-        """`probs` [batch, H, W, classes]; what a pixel gives to classes that are dropped is missing from its sum."""
+        """`probs` float32 [batch, H, W, classes]; they sum to less than 1 if classes are dropped."""
         if "mask" in arrays:
             mask = tf.image.resize(arrays["mask"], view, method="nearest").numpy()[..., 0]
             ids = np.rint(mask).astype(np.int32) - int(self.background_first)
@@ -56,12 +56,12 @@ class SegmentationReader(ClassReader):
 
     @classmethod
     def likeness(cls, outputs: Sequence[Slot]) -> int:
-        """Any map may be one of classes."""
+        """1 for any map, which may hold classes."""
         return 1 if len(outputs[0].shape) in (3, 4) else 0
 
     @classmethod
     def draft(cls, outputs: Sequence[Slot], known: Mapping[str, Any]) -> list[str]:
-        """Class names, output and activation."""
+        """Lines for class names, output and activation."""
         count = channels_of(outputs[0]) if len(outputs[0].shape) == 4 else outputs[0].shape[-1]
         lines = []
         if count == 3:

@@ -1,4 +1,4 @@
-"""Semantic segmentation: a class a pixel."""
+"""Semantic segmentation task: one class per pixel."""
 
 import dataclasses
 import io
@@ -24,19 +24,19 @@ from must_tf.tasks.segmentation.reader import SegmentationReader
 from must_tf.tasks.task import FUSED, Features, Outputs, Target, Task, optional_bytes
 from must_tf.trunk import Trunk
 
-_IN_MEMORY = 2**25  # numbers that are restored at once: 128 MiB
+_MAX_VALUES = 2**25  # float32 probabilities that are resized at once: 128 MiB
 
 
 @dataclasses.dataclass(frozen=True)
 class Segmentation(Task):
     """Classes of pixels.
 
-    A label is an integer map [H, W]; values outside the classes' range are pixels to ignore. It is stored as a PNG,
-    uint8 with 255 = ignore, or uint16 with 65535 = ignore where there are more than 255 classes.
+    A label is an integer mask [H, W]; pixels with values outside [0, classes) are ignored. It is stored as a PNG: uint8
+    with 255 for ignored pixels, or uint16 with 65535 if there are more than 255 classes.
 
     Attributes:
-      class_names: names in the order of the ids; a background, where there is one, is a class.
-      min_score: probability that a teacher must give to a pixel's class for it to become a pseudo label.
+      class_names: names in the order of the ids; a background counts as a class.
+      min_score: least probability, from 0 to 1, at which a teacher's class becomes the pseudo label of a pixel.
     """
 
     class_names: tuple[str, ...] = ()
@@ -53,12 +53,12 @@ class Segmentation(Task):
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are."""
+        """The number of classes."""
         return len(self.class_names)
 
     @property
     def ignore(self) -> int:
-        """The stored value of pixels without a class."""
+        """The stored value of ignored pixels."""
         return 255 if self.num_classes <= 255 else 65535
 
     @property
@@ -66,11 +66,11 @@ class Segmentation(Task):
         return tf.uint8 if self.ignore == 255 else tf.uint16
 
     def features(self) -> Features:
-        """`mask/encoded`: a PNG."""
+        """`mask/encoded`: bytes of a PNG."""
         return {f"{self.name}/mask/encoded": optional_bytes()}
 
     def encode(self, label: np.ndarray) -> dict[str, Any]:
-        """Takes an integer map [H, W]; the round trip is exact. A map without a valid pixel has no features."""
+        """Takes an integer mask [H, W]; the round trip is exact. A mask without a valid pixel has no features."""
         label = np.asarray(label)
         if label.ndim != 2 or label.dtype.kind not in "iu":
             raise UserError(
@@ -85,7 +85,7 @@ class Segmentation(Task):
         return {f"{self.name}/mask/encoded": buffer.getvalue()}
 
     def decode(self, parsed: Mapping[str, tf.Tensor]) -> Target:
-        """Returns `mask` int32 [H, W, 1], all ignored where there is no label."""
+        """Returns `mask` int32 [H, W, 1]; all pixels are ignored without a label."""
         size = [parsed["image/height"], parsed["image/width"], 1]
         mask = decode_or(
             parsed[f"{self.name}/mask/encoded"],
@@ -95,12 +95,12 @@ class Segmentation(Task):
         return {"mask": mask}
 
     def label(self, target: Mapping[str, np.ndarray]) -> np.ndarray | None:
-        """Returns the mask [H, W]; a mask without a valid pixel is no label."""
+        """Returns the mask int32 [H, W]; None if it has no valid pixel."""
         mask = np.asarray(target["mask"])[..., 0]
         return mask if (mask != self.ignore).any() else None
 
     def transform(self, target: Target, geometry: Geometry) -> Target:
-        """The nearest pixel's class; what lies outside the image is ignored."""
+        """Resamples to the nearest pixel; pixels outside the image are ignored."""
         return {"mask": move_map(target["mask"], geometry, self.ignore)}
 
     def head(self, trunk: Trunk) -> tf_keras.layers.Layer:
@@ -124,38 +124,38 @@ class Segmentation(Task):
         return {"probs": tf.nn.softmax(tf.image.resize(prediction, view_size))}
 
     def to_image_frame(self, outputs: Outputs, geometry: Geometry, band: tf.Tensor | None = None) -> Outputs:
-        """Resizes the probabilities, of all rows or of a band, see `restore_map`."""
+        """Resizes the probabilities to [H, W, classes], or to the rows of `band`, int [first row, rows]."""
         return {"probs": restore_map(outputs["probs"], geometry, band)}
 
     def bands(self, height: int, width: int) -> Sequence[tuple[tf.Tensor, ...]]:
-        """Cuts a large image, for a number a pixel and class would fill the memory."""
-        count = max(1, _IN_MEMORY // (width * self.num_classes))
+        """Splits a large image into bands of rows: float32 for each pixel and class may exceed memory."""
+        count = max(1, _MAX_VALUES // (width * self.num_classes))
         if count >= height:
             return [()]
         return [(tf.constant([first, min(count, height - first)]),) for first in range(0, height, count)]
 
     def pseudo_label(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The class of pixels with a probability of at least `min_score`; the others are ignored."""
+        """Returns the most likely class of each pixel, [H, W]; pixels below `min_score` are ignored."""
         probs = outputs["probs"]
         return np.where(probs.max(-1) >= self.min_score, probs.argmax(-1), self.ignore)
 
     def metrics(self) -> Metric:
-        """`mIoU`: intersection over union of each class that occurs, averaged."""
+        """`mIoU`: intersection over union, averaged over the classes that occur."""
         return MeanIoU(self.num_classes, self.ignore)
 
     def draw(self, image: np.ndarray, label: np.ndarray) -> np.ndarray:
-        """A color a class over the image, with the class names; ignored pixels are dimmed."""
+        """Overlays one color per class, with the class names; ignored pixels are dimmed."""
         return drawing.regions(image, label, self._known(label), self.class_names)
 
     def statistics(self, label: np.ndarray) -> dict[str, float]:
-        """Pixels by class, as shares of their image, and `ignored`."""
+        """Share of the image's pixels by class, and the share of `ignored` pixels if there are any."""
         known = self._known(label)
         values, counts = np.unique(label[known], return_counts=True)
         shares = {self.class_names[v]: float(count) / label.size for v, count in zip(values, counts, strict=True)}
         return shares if known.all() else shares | {"ignored": float((~known).mean())}
 
     def histograms(self, label: np.ndarray) -> dict[str, dict[str, float]]:
-        """Images by their share of ignored pixels."""
+        """Counts images by their share of ignored pixels."""
         return {"share of ignored pixels": histogram((~self._known(label)).mean(), TENTHS)}
 
     def classes(self, label: np.ndarray) -> list[tuple[str, float | None]]:
@@ -163,7 +163,7 @@ class Segmentation(Task):
         return [(self.class_names[i], None) for i in np.unique(label[self._known(label)])]
 
     def flaws(self, target: Mapping[str, np.ndarray], height: int, width: int) -> list[str]:
-        """A mask of another size, and values that are neither a class nor `ignore`."""
+        """Reports a mask of another size, and values that are neither a class nor `ignore`."""
         mask = target["mask"]
         strange = np.unique(mask[~self._known(mask) & (mask != self.ignore)])
         return wrong_size(mask, height, width) + (

@@ -18,7 +18,7 @@ class _Classification(Specimen):
     def hard_label(self, task, rng):
         return 1
 
-    def strangers(self, task):
+    def other_identities(self, task):
         return [Classification(task.name, (*task.class_names[::-1],))]
 
     def assert_same(self, task, got, want):
@@ -38,11 +38,11 @@ class _Classification(Specimen):
     def random_prediction(self, task, rng, count, view=VIEW):
         return tf.constant(rng.normal(size=(count, task.num_classes)), tf.float32)
 
-    def perfect_prediction(self, task, one):
-        return 30.0 * one["probs"][tf.newaxis]
+    def perfect_prediction(self, task, target):
+        return 30.0 * target["probs"][tf.newaxis]
 
-    def perfect_outputs(self, task, one):
-        return {"probs": np.eye(task.num_classes, dtype=np.float32)[int(np.argmax(one["probs"]))]}
+    def perfect_outputs(self, task, target):
+        return {"probs": np.eye(task.num_classes, dtype=np.float32)[int(np.argmax(target["probs"]))]}
 
     def assert_counted(self, task, label, found):
         assert sum(found.values()) == 1

@@ -20,7 +20,7 @@ class _Depth(Specimen):
     def empty_labels(self, task, height, width):
         return [np.full((height, width), np.nan), np.full((height, width), -np.inf)]
 
-    def strangers(self, task):
+    def other_identities(self, task):
         return [Depth(task.name, convention="metric" if task.convention != "metric" else "affine_inverse")]
 
     def assert_same(self, task, got, want):
@@ -37,17 +37,17 @@ class _Depth(Specimen):
     def random_prediction(self, task, rng, count, view=VIEW):
         return tf.constant(rng.normal(size=(count, view[0] // 4, view[1] // 4, 1)), tf.float32)
 
-    def perfect_prediction(self, task, one):
-        depth = tf.where(one["valid"], one["depth"], 1.0)
+    def perfect_prediction(self, task, target):
+        depth = tf.where(target["valid"], target["depth"], 1.0)
         return (tf.math.log(depth) if task.convention == "metric" else depth)[tf.newaxis]
 
-    def perfect_outputs(self, task, one):
-        return {"depth": np.where(one["valid"], one["depth"], 1.0)}
+    def perfect_outputs(self, task, target):
+        return {"depth": np.where(target["valid"], target["depth"], 1.0)}
 
     def marker_label(self, task, inside):
         return np.where(inside, 9.0, 1.0)
 
-    def marked(self, task, values):
+    def marked_box(self, task, values):
         return extent(values["depth"][..., 0] > 5)
 
     def assert_counted(self, task, label, found):

@@ -31,7 +31,7 @@ class _Detection(Specimen):
     def empty_labels(self, task, height, width):
         return [{"boxes": np.zeros((0, 4)), "classes": np.zeros(0, int)}]
 
-    def strangers(self, task):
+    def other_identities(self, task):
         return [Detection(task.name, (*task.class_names, "lamp"))]
 
     def assert_same(self, task, got, want):
@@ -51,30 +51,30 @@ class _Detection(Specimen):
         logits = {level: normal(size, anchors * task.num_classes) for level, size in _sizes(view).items()}
         return logits, {level: normal(size, anchors * 4) for level, size in _sizes(view).items()}, {}
 
-    def perfect_prediction(self, task, one):
+    def perfect_prediction(self, task, target):
         logits, offsets, sizes = {}, {}, _sizes(VIEW)
         every = tf.concat([task._anchors(int(level), tf.constant(size)) for level, size in sizes.items()], 0)
-        boxes = one["boxes"][tf.newaxis] * VIEW[0]
-        matched = match(boxes, one["classes"][tf.newaxis], every)[0]
+        boxes = target["boxes"][tf.newaxis] * VIEW[0]
+        matched = match(boxes, target["classes"][tf.newaxis], every)[0]
         start = 0
         for level, size in sizes.items():
             count = size[0] * size[1] * task.anchor_scales * len(task.aspect_ratios)
             which, anchors = matched[start : start + count], every[start : start + count]
             start += count
-            classes = tf.where(which >= 0, tf.gather(one["classes"], tf.maximum(which, 0)), -1)
+            classes = tf.where(which >= 0, tf.gather(target["classes"], tf.maximum(which, 0)), -1)
             goal = tf.where((which >= 0)[:, tf.newaxis], tf.gather(boxes[0], tf.maximum(which, 0)), anchors)
             logits[level] = tf.reshape(30 * tf.one_hot(classes, task.num_classes) - 15, [1, *size, -1])
             offsets[level] = tf.reshape(garden.encode_boxes(goal, anchors), [1, *size, -1])
         return logits, offsets, {}
 
-    def perfect_outputs(self, task, one):
-        scores = np.where(one["classes"] >= 0, 1.0, 0.0).astype(np.float32)
-        return {"boxes": one["boxes"], "classes": one["classes"], "scores": scores}
+    def perfect_outputs(self, task, target):
+        scores = np.where(target["classes"] >= 0, 1.0, 0.0).astype(np.float32)
+        return {"boxes": target["boxes"], "classes": target["classes"], "scores": scores}
 
     def marker_label(self, task, inside):
         return {"boxes": extent(inside)[np.newaxis].astype(np.float32), "classes": np.array([1])}
 
-    def marked(self, task, values):
+    def marked_box(self, task, values):
         real = values["classes"] >= 0
         return values["boxes"][real][0] if real.any() else None
 

@@ -13,7 +13,7 @@ from must_tf.geometry import Geometry, stretch
 from must_tf.records import deserialize, serialize
 from must_tf.tasks import Detection
 from must_tf.tasks.detection import CROWD, DIFFICULT
-from must_tf.tasks.detection.matching import match, shaded
+from must_tf.tasks.detection.matching import covered_by_ignored, match
 
 TASK = toy.THINGS
 
@@ -199,7 +199,7 @@ def test_anchors_that_ignored_boxes_have_are_no_background(seed, count, size):
     boxes = np.concatenate([corner, corner + rng.uniform(4, size, (count, 2))], 1).astype(np.float32)
     ignored = rng.random(count) < 0.5
     anchors = TASK._anchors(4, tf.constant([4, 4])).numpy()
-    found = shaded(tf.constant(boxes[None]), tf.constant(ignored[None]), tf.constant(anchors))[0].numpy()
+    found = covered_by_ignored(tf.constant(boxes[None]), tf.constant(ignored[None]), tf.constant(anchors))[0].numpy()
     inside = [max([share_inside(anchor, box) for box in boxes[ignored]], default=0) >= 0.5 for anchor in anchors]
     np.testing.assert_array_equal(found, np.array(inside) | (matched_by_hand(boxes[ignored], anchors) != -1))
 

@@ -35,16 +35,16 @@ class _Normals(Specimen):
     def random_prediction(self, task, rng, count, view=VIEW):
         return tf.constant(rng.normal(size=(count, view[0] // 4, view[1] // 4, 3)), tf.float32)
 
-    def perfect_prediction(self, task, one):
-        return one["normals"][tf.newaxis]
+    def perfect_prediction(self, task, target):
+        return target["normals"][tf.newaxis]
 
-    def perfect_outputs(self, task, one):
-        return {"normals": one["normals"]}
+    def perfect_outputs(self, task, target):
+        return {"normals": target["normals"]}
 
     def marker_label(self, task, inside):
         return np.where(inside[..., None], (0.0, 1.0, 0.0), (0.0, 0.0, -1.0))
 
-    def marked(self, task, values):
+    def marked_box(self, task, values):
         return extent(values["normals"][..., 1] > 0.7)
 
     def assert_counted(self, task, label, found):

@@ -26,7 +26,7 @@ class _Segmentation(Specimen):
     def empty_labels(self, task, height, width):
         return [np.full((height, width), task.ignore), np.full((height, width), -1)]
 
-    def strangers(self, task):
+    def other_identities(self, task):
         return [Segmentation(task.name, ("sky", *task.class_names[1:]))]
 
     def assert_same(self, task, got, want):
@@ -38,17 +38,17 @@ class _Segmentation(Specimen):
     def random_prediction(self, task, rng, count, view=VIEW):
         return tf.constant(rng.normal(size=(count, view[0] // 4, view[1] // 4, task.num_classes)), tf.float32)
 
-    def perfect_prediction(self, task, one):
-        return 30.0 * tf.one_hot(one["mask"][..., 0], task.num_classes)[tf.newaxis]
+    def perfect_prediction(self, task, target):
+        return 30.0 * tf.one_hot(target["mask"][..., 0], task.num_classes)[tf.newaxis]
 
-    def perfect_outputs(self, task, one):
-        mask = one["mask"][..., 0]
+    def perfect_outputs(self, task, target):
+        mask = target["mask"][..., 0]
         return {"probs": np.eye(task.num_classes, dtype=np.float32)[np.where(mask == task.ignore, 0, mask)]}
 
     def marker_label(self, task, inside):
         return np.where(inside, 1, 0)
 
-    def marked(self, task, values):
+    def marked_box(self, task, values):
         return extent(values["mask"][..., 0] == 1 if "mask" in values else values["probs"][..., 1] > 0.5)
 
     def assert_counted(self, task, label, found):
