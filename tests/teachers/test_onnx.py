@@ -108,5 +108,5 @@ def test_what_is_no_model_is_named(tmp_path):
 def test_missing_library_is_one_line_with_the_remedy(tmp_path, monkeypatch):
     save(tmp_path / "net.onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UserError, match=r"onnxruntime is not installed: pip install 'must-tf\[onnx\]'"):
+    with pytest.raises(UserError, match=r"onnxruntime is not installed: pip install 'must_tf\[onnx\]'"):
         OnnxModel(str(tmp_path / "net.onnx"))
