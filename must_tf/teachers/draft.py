@@ -41,7 +41,10 @@ def _kind(model: Model, where: str) -> tuple[str, type[Reader]]:
     readers = {name: kind.reader for name, kind in KINDS.items() if kind.reader}
     if "task" in model.known:
         name = model.known["task"]
-        return name, readers[kind_of(name, where).__name__.lower()]
+        kind_of(name, where)
+        if name not in readers:
+            raise UserError(f"{where}: a model of {name}, which has no foreign teachers; it has: {', '.join(readers)}")
+        return name, readers[name]
     outputs = model.outputs()
     name = max(readers, key=lambda kind: readers[kind].likeness(outputs))
     if not readers[name].likeness(outputs):

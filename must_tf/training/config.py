@@ -125,8 +125,8 @@ class Experiment:
       test: folder of records that `must transfer` reports on.
       evaluate_every: steps between evaluations, which also draw pictures for TensorBoard; without `validation` they
         draw images of training and measure nothing. 0 is none.
-      best: `TASK/METRIC` of the evaluation by which the best student is kept in the workdir; `-TASK/METRIC` where
-        lower is better; empty keeps none.
+      best: `TASK/METRIC` of the validation by which the best student is kept in the workdir; its task declares which
+        direction is better. Empty keeps none.
       init_from: an export, a finished workdir or a checkpoint of Model Garden whose trunk the run starts from; empty is
         a random start.
       policy: `float32`, `mixed_bfloat16` or `mixed_float16`.

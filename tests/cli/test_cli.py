@@ -216,7 +216,7 @@ def test_config_field_without_value(fails):
     ("argument", "words"),
     [
         ("--config.step=3", ["step", "did you mean 'steps'"]),
-        ("--config.steps=many", ["steps", "many", "int"]),
+        ("--config.steps=many", ["--config.steps", "many", "a whole number"]),
         ("--config.input_size=(64, 65)", ["64x65", "multiples of 32"]),
         ("--config.policy=float8", ["float8"]),
         ("--config.trunk.backbone=resnet-11", ["resnet-11", "did you mean"]),

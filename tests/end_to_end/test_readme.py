@@ -49,7 +49,7 @@ def test_the_keras_script_fine_tunes_the_exported_backbone(small_demo):
 def test_the_card_is_one(tmp_path):
     (tmp_path / "unet.onnx.card.yaml").write_text(block("card"))
     card = read_card(tmp_path / "unet.onnx.card.yaml")
-    assert (card.task, card.class_names, card.layout) == ("segmentation", ("sky", "road", "car"), "NCHW")
+    assert (card.task, card.reader.class_names, card.layout) == ("segmentation", ("sky", "road", "car"), "NCHW")
 
 
 def test_the_config_is_one(toy_data, tmp_path, monkeypatch):

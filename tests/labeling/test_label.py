@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import json
 from pathlib import Path
 
@@ -158,7 +159,7 @@ def test_labels_of_other_tasks_and_their_teachers_are_kept(folder, tmp_path):
 def test_records_with_other_classes_are_refused(tmp_path):
     toy.write_dataset(tmp_path / "records", [toy.record(np.zeros((8, 8, 3), np.uint8), {"scene": 2})], [toy.SCENE], 1)
     other = toy.classifier()
-    other.task = toy.Classification("scene", ("a", "b"))
+    other.task = dataclasses.replace(toy.SCENE, class_names=("a", "b"))
     with pytest.raises(UserError, match="'scene' has class_names"):
         label(tmp_path / "records", [other], tmp_path / "out")
 

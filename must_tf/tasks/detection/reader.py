@@ -10,7 +10,7 @@ import numpy as np
 from must_tf.geometry import Size
 from must_tf.tasks.classes import ClassReader, activation_line, names_line
 from must_tf.tasks.detection import boxes
-from must_tf.tasks.detection.anchors import make_anchors, read_anchors
+from must_tf.tasks.detection.anchors import make_anchors, read_anchors, read_parameters
 from must_tf.tasks.reader import GUESS, Arrays, Form, Slot, is_finite, output_lines, positive, require
 
 _ANCHORS = "anchors"  # key of the anchors among the arrays; they are not an output of the model
@@ -61,6 +61,8 @@ class DetectionReader(ClassReader):
         require(all(map(positive, self.box_scales)), "box_scales", self.box_scales, "above 0, and finite")
         ordered = sorted(self.packed_order) == ["box", "class", "score"]
         require(ordered, "packed_order", self.packed_order, "box, score and class, ordered")
+        if self.anchors:
+            read_parameters(self.anchors, "anchors")
 
     def task_fields(self) -> dict[str, Any]:
         """Class names and thresholds."""

@@ -91,7 +91,7 @@ def test_table_7_starts_from_a_run_of_the_same_trunk(prepared, monkeypatch):
 def test_card_of_midas_is_for_inverse_depth():
     card = read_card(Path(common.__file__).with_name("cards") / "midas.yaml")
     task = common.make_task("depth", ())
-    assert (card.task, card.convention, card.inverse) == (task.kind, task.convention, True)
+    assert (card.task, card.reader.convention, card.reader.inverse) == (task.kind, task.convention, True)
     assert card.input_size == (384, 384) and card.license.startswith("MIT")
 
 

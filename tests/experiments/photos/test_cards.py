@@ -25,8 +25,8 @@ def test_every_model_has_a_card_of_its_task_with_license_and_source(cards, task)
 
 def test_number_of_anchors_is_the_detectors_number_of_boxes(cards):
     card = read_card(cards / "detection.yaml")
-    assert len(card.class_names) == 23
-    assert make_anchors(card.anchors, card.input_size, "card").shape == (1917, 4)
+    assert len(card.reader.class_names) == 23
+    assert make_anchors(card.reader.anchors, card.input_size, "card").shape == (1917, 4)
 
 
 def test_class_names_are_first_synonyms_and_unique():
