@@ -39,7 +39,7 @@ def origins(dataset: Dataset, findings: Findings | None) -> Html:
     for task in dataset.manifest.tasks:
         total = sum(counts.get(task.name, {}).values())
         by = ", ".join(f"{origin} {count:,}" for origin, count in counts.get(task.name, {}).items())
-        kind = getattr(task, "convention", "")
+        kind = ", ".join(value for field, value in task.identity.items() if field != "kind" and isinstance(value, str))
         classes = len(getattr(task, "class_names", ())) or "–"
         numbers = [classes, f"{total:,}", f"{total / records:.1%}" if records else "–"]
         if findings:
