@@ -1,7 +1,7 @@
 # Every target but `clean` makes the environment .venv and installs into it first. VENV and PYTHON can be given.
 VENV ?= .venv
-PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
-	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12), (3, 13)))' 2>/dev/null && echo $$p && break; done)
 SCALE ?= 1
 
 .PHONY: install demo photos test test-slow lint bench clean
@@ -9,7 +9,7 @@ SCALE ?= 1
 install: $(VENV)/.installed
 
 $(VENV)/.installed: setup.py constraints.txt
-	@test -n "$(PYTHON)" || { echo "must_tf needs Python 3.11 or 3.12: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
+	@test -n "$(PYTHON)" || { echo "must_tf needs Python 3.11, 3.12 or 3.13: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
 	touch $@

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import re
 
 import pytest
 import yaml
@@ -115,7 +116,7 @@ def test_every_field_is_documented():
     for part in (Input, Card, *(kind.reader for kind in KINDS.values())):
         documented = "".join(base.__doc__ for base in part.__mro__ if dataclasses.is_dataclass(base))
         for name in part.__dataclass_fields__:
-            assert f"      {name}: " in documented
+            assert re.search(rf"^ +{name}: ", documented, re.MULTILINE), name
 
 
 def bomb():
