@@ -33,6 +33,16 @@ def toy_data(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def former(tmp_path_factory):
+    """What version 0.1.0 wrote: `records`, a `run` with a checkpoint of step 2, and some files of an `export`."""
+    import zipfile
+
+    folder = tmp_path_factory.mktemp("former")
+    zipfile.ZipFile(Path(__file__).parent / "data" / "v0.1.0.zip").extractall(folder)
+    return folder
+
+
 @pytest.fixture
 def data(toy_data, tmp_path):
     """A copy of the toy dataset, to be damaged."""

@@ -1,7 +1,7 @@
 """Readers of files refuse what is wrong in one line, whatever it is: random and damaged manifests, configs, records.
 
 `MUST_TF_EXAMPLES=5000 python -m pytest tests/test_fuzz.py` tries more. An input that found a defect stays in
-tests/data/hostile, and is tried by `test_inputs_that_once_found_a_defect`.
+tests/data/hostile.json, and is tried by `test_inputs_that_once_found_a_defect`.
 """
 
 import json
@@ -29,7 +29,8 @@ from must_tf.tasks import from_json, to_json
 from must_tf.training import Balance, read_metrics
 from must_tf.training.config import from_dict, read_config, to_dict
 
-HOSTILE = Path(__file__).parent / "data" / "hostile"
+# {name of a file: its bytes, as Latin-1}
+HOSTILE = json.loads((Path(__file__).parent / "data" / "hostile.json").read_text())
 
 
 def refused_in_one_line(read, *arguments):
@@ -51,8 +52,10 @@ def texts(value):
 READERS = {".yaml": read_yaml, ".json": read_json, ".tfrecord": framing.check}
 
 
-@pytest.mark.parametrize("path", sorted(HOSTILE.iterdir()), ids=lambda path: path.name)
-def test_inputs_that_once_found_a_defect(path):
+@pytest.mark.parametrize("name", HOSTILE)
+def test_inputs_that_once_found_a_defect(name, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(HOSTILE[name].encode("latin-1"))
     start = time.monotonic()
     with pytest.raises(UserError, match=re.escape(str(path))) as error:
         READERS[path.suffix](path)

@@ -1,6 +1,5 @@
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 import toy
@@ -15,14 +14,13 @@ from must_tf.student import Student
 from must_tf.training import finetune
 from must_tf.training.initial import load_trunk, weights_prefix
 
-OLD = Path(__file__).parent / "data" / "v0.1.0" / "export"  # made by version 0.1.0; some of its files
 WEIGHTS = "savedmodel/backbone/variables/variables.data-00000-of-00001"
 
 
 @pytest.fixture
-def old(tmp_path):
+def old(former, tmp_path):
     """A copy of an export of 0.1.0, to be damaged."""
-    return shutil.copytree(OLD, tmp_path / "export")
+    return shutil.copytree(former / "export", tmp_path / "export")
 
 
 def damage(path):
@@ -31,13 +29,13 @@ def damage(path):
     path.write_bytes(data)
 
 
-def test_an_export_of_version_0_1_0_is_verified_loaded_and_started_from():
-    card = verify(OLD)
+def test_an_export_of_version_0_1_0_is_verified_loaded_and_started_from(old):
+    card = verify(old)
     assert card["must_tf"] == "0.1.0" and card["normalization"]["inside"] and card["lineage"][0]["license"] == "CC0-1.0"
-    assert sorted(load_backbone(OLD, keras=3).output) == ["C5", "P3", "P4"]
-    architecture = read_architecture(OLD)
+    assert sorted(load_backbone(old, keras=3).output) == ["C5", "P3", "P4"]
+    architecture = read_architecture(old)
     student = Student(architecture.tasks, architecture.trunk)
-    assert load_trunk(student, OLD) == ["backbone", "decoder"]
+    assert load_trunk(student, old) == ["backbone", "decoder"]
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, "savedmodel/backbone/variables/variables.index", "architecture.json"])
