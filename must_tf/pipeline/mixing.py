@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from must_tf.errors import UserError, nearest
+from must_tf.parsing import FrozenDict
 
 _PERIOD = 2**31  # longest: products of two positions in a period fit into int64
 _BLOCK = 1024  # positions whose order is random
@@ -27,7 +28,7 @@ class Mixing:
         small and large datasets are.
     """
 
-    weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    weights: Mapping[str, float] = FrozenDict()
     temperature: float = 1.0
 
     def rates(self, counts: Mapping[Path, int]) -> dict[Path, Fraction]:
