@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from must_tf.errors import UserError, nearest
+from must_tf.parsing import FrozenDict
 
 _MAX_PERIOD = 2**31  # so that products of two positions in a period fit into int64
 _BLOCK = 1024  # positions that are shuffled together
@@ -27,7 +28,7 @@ class Mixing:
         evenly from small and large datasets.
     """
 
-    weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    weights: Mapping[str, float] = FrozenDict()
     temperature: float = 1.0
 
     def rates(self, counts: Mapping[Path, int]) -> dict[Path, Fraction]:

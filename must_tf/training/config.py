@@ -58,8 +58,8 @@ class Balance:
     """
 
     rule: str = "fixed"
-    weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    recipes: Mapping[str, tuple[int, float]] = dataclasses.field(default_factory=dict)
+    weights: Mapping[str, float] = FrozenDict()
+    recipes: Mapping[str, tuple[int, float]] = FrozenDict()
 
 
 @dataclasses.dataclass(frozen=True)

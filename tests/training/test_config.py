@@ -174,3 +174,8 @@ def test_experiment_of_an_older_version_has_the_defaults_of_what_is_new():
         with pytest.raises(UserError, match="pace' is unknown"):
             from_dict(value)
         del place["pace"]
+
+
+def test_experiment_of_defaults_is_a_key():
+    experiment = toy.experiment("a")
+    assert hash(experiment) == hash(from_dict(json.loads(json.dumps(to_dict(experiment)))))
