@@ -126,7 +126,7 @@ def parse_encoded(serialized: tf.Tensor, tasks: Sequence[Task]) -> dict[str, Any
     Returns:
       `encoded`: string; `size`: int32 [2], height and width; `id`, `targets` and `origins` as of `parse`.
     """
-    parsed = _checked(tf.io.parse_single_example(serialized, specs(tasks)))
+    parsed = _checked(tf.io.parse_single_example(serialized, specs(tasks)), tasks)
     return {
         "encoded": parsed["image/encoded"],
         "size": tf.stack([parsed["image/height"], parsed["image/width"]]),
@@ -142,7 +142,7 @@ def deserialize(serialized: bytes, tasks: Sequence[Task]) -> Record:
     Raises:
       OpError: it is no record of these tasks, or its image or a map has not the size that the record says.
     """
-    parsed = _checked(tf.io.parse_single_example(serialized, specs(tasks)))
+    parsed = _checked(tf.io.parse_single_example(serialized, specs(tasks)), tasks)
     record = Record(
         encoded=parsed["image/encoded"].numpy(),
         format=parsed["image/format"].numpy().decode(),
@@ -158,17 +158,13 @@ def deserialize(serialized: bytes, tasks: Sequence[Task]) -> Record:
     return record
 
 
-def _checked(parsed: dict[str, Any]) -> dict[str, Any]:
-    """Returns a record whose image and maps say themselves that they have its size: none is decoded to learn it.
-
-    A label's feature `NAME/.../encoded` is a map, a PNG of the size of its image.
-    """
+def _checked(parsed: dict[str, Any], tasks: Sequence[Task]) -> dict[str, Any]:
+    """Returns a record whose image and maps have its size, as their headers say; nothing is decoded to find out."""
     told = tf.stack([parsed["image/height"], parsed["image/width"]])
     sizes = [_encoded_size(parsed["image/encoded"])]
-    for key, encoded in parsed.items():
-        if key.endswith("/encoded") and key != "image/encoded":
-            absent = tf.equal(encoded, "")
-            sizes.append(tf.cond(absent, lambda: told, lambda encoded=encoded: _encoded_size(encoded)))
+    for encoded in (parsed[f"{task.name}/{feature}"] for task in tasks for feature in task.png_maps):
+        absent = tf.equal(encoded, "")
+        sizes.append(tf.cond(absent, lambda: told, lambda encoded=encoded: _encoded_size(encoded)))
     sound = tf.reduce_all(tf.equal(tf.stack(sizes), told))
     if not tf.executing_eagerly():
         tf.debugging.Assert(

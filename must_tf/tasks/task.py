@@ -56,6 +56,7 @@ class Task(abc.ABC):
     outputs: ClassVar[Any]  # tuple[Output, ...]: arrays of `decode_predictions`; an attribute or a property
     identity_fields: ClassVar[tuple[str, ...] | None] = None  # see `identity`
     thresholds: ClassVar[tuple[str, ...]] = ()  # fields that hold score thresholds for pseudo labels
+    png_maps: ClassVar[tuple[str, ...]] = ()  # features, without `NAME/`, that are PNGs of the image's size
     ranking: ClassVar[Ranking | None] = None  # outputs that form a ranked list
     left_out: ClassVar[Mapping[str, str]] = {}  # export targets without its head, and why; see `export.endpoints`
     head_sees_target: ClassVar[bool] = False  # whether the head also takes `target=`; see `head`

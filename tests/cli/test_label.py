@@ -98,7 +98,7 @@ def test_card_of_flags_alone_and_images_of_others(must, classifier_file, tmp_pat
     dataset = open_dataset(tmp_path / "out")
     assert [len(record.labels["scene"]) for record in dataset.records()] == [3] * 4
     (told,) = dataset.manifest.teachers.values()
-    assert told["card"]["class_names"] == ["a", "b", "c"] and told["format"] == "keras"
+    assert list(told["card"]["class_names"]) == ["a", "b", "c"] and told["format"] == "keras"
 
 
 @pytest.mark.parametrize("mode", ["--plan", "--preview=2"])

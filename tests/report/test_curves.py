@@ -122,11 +122,11 @@ def test_long_runs_are_smoothed_over_their_raw_line():
 @pytest.mark.parametrize("line", ['{"loss": 1}', '{"step": "x"}', '{"step": 1, "loss": null}', "7", "[1]"])
 def test_lines_that_make_no_sense_are_named(tmp_path, line):
     (tmp_path / "metrics.jsonl").write_text(line + "\n")
-    with pytest.raises(UserError, match=r"^\S+metrics.jsonl: a line cannot be read.*train again$"):
+    with pytest.raises(UserError, match=r"^\S+metrics.jsonl: (line 1: |no loss|a line cannot be read)"):
         curves_section([tmp_path])
     (tmp_path / "metrics.jsonl").write_text(json.dumps(LOSSES[0]) + "\n")
     (tmp_path / "bad_batches.jsonl").write_text(line + "\n")
-    with pytest.raises(UserError, match=r"^\S+bad_batches.jsonl: a line cannot be read"):
+    with pytest.raises(UserError, match=r"^\S+bad_batches.jsonl: line 1: "):
         curves_section([tmp_path])
 
 
@@ -134,7 +134,7 @@ def test_runs_without_metrics_are_named(tmp_path):
     with pytest.raises(UserError, match=r"metrics.jsonl: no such file.*must train"):
         curves_section([tmp_path])
     (tmp_path / "metrics.jsonl").write_text("{broken}\n")
-    with pytest.raises(UserError, match=r"metrics.jsonl: a line cannot be read"):
+    with pytest.raises(UserError, match=r"metrics.jsonl: line 1: not valid JSON"):
         curves_section([tmp_path])
     (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 1, "speed": 3}) + "\n")
     with pytest.raises(UserError, match=r"metrics.jsonl: no loss"):

@@ -55,6 +55,7 @@ class Depth(Task):
         Output("depth", ("height", "width", "value"), "meters, or inverse depth up to scale and shift"),
     )
     reader: ClassVar[type[DepthReader]] = DepthReader
+    png_maps: ClassVar[tuple[str, ...]] = ("depth/encoded",)
     identity_fields: ClassVar[tuple[str, ...]] = ("convention",)
 
     def __post_init__(self):

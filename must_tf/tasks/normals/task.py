@@ -43,6 +43,7 @@ class Normals(Task):
         Output("normals", ("height", "width", "xyz"), "unit vectors: x right, y down, z away from the camera"),
     )
     reader: ClassVar[type[NormalsReader]] = NormalsReader
+    png_maps: ClassVar[tuple[str, ...]] = ("normals/encoded",)
     identity_fields: ClassVar[tuple[str, ...]] = ()
 
     def features(self) -> Features:

@@ -48,6 +48,7 @@ class Segmentation(Task):
         Output("probs", ("height", "width", "class"), "probability of each class for each pixel"),
     )
     reader: ClassVar[type[SegmentationReader]] = SegmentationReader
+    png_maps: ClassVar[tuple[str, ...]] = ("mask/encoded",)
     identity_fields: ClassVar[tuple[str, ...]] = ("class_names",)
     thresholds: ClassVar[tuple[str, ...]] = ("min_score",)
 
