@@ -67,7 +67,8 @@ def cost_of(step: Step, tasks: Sequence[Task], size: tuple[int, int]) -> Cost:
 
 def targets_like(tasks: Sequence[Task], size: tuple[int, int]) -> dict[str, Any]:
     """Returns the specs of the targets of a batch of one: those of an image without a label."""
-    found = parse_encoded(serialize(Record(b"", "PNG", *size, "", {}, {}), tasks), tasks)["targets"]
+    record = Record(tf.io.encode_png(tf.zeros([*size, 3], tf.uint8)).numpy(), "PNG", *size, "")
+    found = parse_encoded(serialize(record, tasks), tasks)["targets"]
     moved = {task.name: task.transform(found[task.name], stretch(size, size)) for task in tasks}
     return tf.nest.map_structure(lambda value: tf.TensorSpec([1, *value.shape], value.dtype), moved)
 
