@@ -111,7 +111,7 @@ def test_source_of_tfrecords_quarantines_what_claims_too_much(tmp_path):
     assert isinstance(found, Record) and "4611686018427387904" in lost.reason
     (tmp_path / "b.tfrecord").write_bytes(frame(b"x", 2**62))
     with pytest.raises(
-        UserError, match=r"b\.tfrecord: is no TFRecord, or damaged from the start .*4611686018427387904"
+        UserError, match=r"b\.tfrecord: is not a TFRecord, or damaged from the start .*4611686018427387904"
     ):
         open_source(f"tfrecord:{tmp_path}/b.tfrecord")
 

@@ -112,7 +112,7 @@ def test_broken_metrics_are_named(tmp_path):
     with pytest.raises(UserError, match=r"^\S+metrics.jsonl: no such file"):
         conflicts_section([tmp_path])
     (tmp_path / "metrics.jsonl").write_text("{broken}\n")
-    with pytest.raises(UserError, match=r"^\S+metrics.jsonl: a line cannot be read"):
+    with pytest.raises(UserError, match=r"^\S+metrics.jsonl: line 1: not valid JSON"):
         conflicts_section([tmp_path])
     write(tmp_path, [{"step": 1, "loss": 1.0, "cosine/scene": 0.5}])
     with pytest.raises(UserError, match=r"^\S+metrics.jsonl: 'cosine/scene' received, expected cosine/TASK/TASK"):

@@ -98,7 +98,7 @@ def test_what_is_missing_is_named(dataset_folder, workdir, tmp_path):
     with pytest.raises(UserError, match=r"config.json: no such file"):
         report(out, [dataset_folder], student=tmp_path)
     (tmp_path / "config.json").write_text('{"input_size": 64}')
-    with pytest.raises(UserError, match=r"config.json: no input_size"):
+    with pytest.raises(UserError, match=r"config.json: input_size: 64 received; expected 2 whole numbers"):
         report(out, [dataset_folder], student=tmp_path)
     with pytest.raises(UserError, match="name a dataset too"):
         report(out, student=workdir)
