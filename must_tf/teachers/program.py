@@ -126,8 +126,10 @@ class _Objects:
     objects that only hold others, the names of all such methods start with an underscore.
     """
 
-    _HOLDERS = ("_generic_user_object", "signature_map", "trackable_dict_wrapper", "trackable_list_wrapper")
-    _HOLDERS += ("trackable_tuple_wrapper",)
+    _HOLDERS = (
+        *("_generic_user_object", "signature_map"),
+        *("trackable_dict_wrapper", "trackable_list_wrapper", "trackable_tuple_wrapper"),
+    )
 
     def __init__(self, graph: Any, path: str):
         self._objects = graph.object_graph_def.nodes
