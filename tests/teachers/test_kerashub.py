@@ -8,6 +8,7 @@ import toy
 
 from must_tf.errors import UserError
 from must_tf.export.parity import compare
+from must_tf.tasks import Ranking
 from must_tf.teachers import graph
 from must_tf.teachers.kerashub import _kind as kind_of
 
@@ -84,7 +85,8 @@ def test_detector_gives_what_predict_gives(tmp_path, monkeypatch):
         "t/classes": expected["labels"],
         "t/scores": expected["confidence"],
     }
-    errors = compare(wanted, {f"t/{name}": np.asarray(values) for name, values in frozen.items()})
+    ranked = Ranking(tuple(wanted), "t/scores", "t/classes")
+    errors = compare(wanted, {f"t/{name}": np.asarray(values) for name, values in frozen.items()}, [ranked])
     assert all(error < 1e-3 and compared > 0 for error, _, compared in errors.values()), errors
 
 
