@@ -171,7 +171,7 @@ def _manifest(value: Mapping[str, Any], path: Path) -> Manifest:
     known = {name: part for name, part in value.items() if name in fields}  # and not the sums for other readers
     tasks = [from_json(task, path) for task in parse(tuple, known.get("tasks"), path, "tasks")]
     manifest = parse(Manifest, known | {"tasks": tasks}, path)
-    parse(str, manifest.source.get("license", ""), path, "source.license")
+    parse(str | None, manifest.source.get("license"), path, "source.license")
     for name, told in manifest.teachers.items():
         for field, kind in _OF_TEACHERS.items():
             if field in told:
