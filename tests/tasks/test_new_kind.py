@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import blur
 import numpy as np
@@ -99,7 +100,8 @@ def test_new_kind_trains_beside_others_and_is_evaluated(data, run):
 
 
 def test_transfer_takes_the_lowest_error_and_never_shows_percent(data, run, tmp_path):
-    experiment = toy.experiment(data, tasks=(BLUR,), validation=str(data), test=str(data), steps=3)
+    validation = shutil.copytree(data, tmp_path / "validation")
+    experiment = toy.experiment(data, tasks=(BLUR,), validation=str(validation), test=str(data), steps=3)
     experiment = dataclasses.replace(experiment, optimizer=Optimizer("sgd", 0.01, clip_norm=1.0))
     sweep = Sweep((1e-6, 0.3))
     table = transfer([experiment], {"random": "", "blur": str(run)}, tmp_path / "out", (0, 1), sweep)
