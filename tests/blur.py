@@ -110,7 +110,7 @@ class Blur(Task):
     def label(self, target):
         if not target["present"]:
             return None
-        return {"blur": float(target["blur"][0]), "notes": list(np.asarray(target["notes"]).tolist())}
+        return {"blur": float(target["blur"][0]), "notes": list(np.asarray(target.get("notes", [])).tolist())}
 
     def flaws(self, target, height, width):
         return [] if np.isfinite(target["blur"]).all() else ["a blur that is not finite"]

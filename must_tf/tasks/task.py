@@ -116,7 +116,10 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def label(self, target: Mapping[str, np.ndarray]) -> Label | None:
-        """Converts the target of one image back to its label; None if it has none. Inverse of `encode` and `decode`."""
+        """Converts the target of one image back to its label; None if it has none. Inverse of `encode` and `decode`.
+
+        Pages draw moved labels: the target may come from `transform`, too.
+        """
 
     @abc.abstractmethod
     def flaws(self, target: Mapping[str, np.ndarray], height: int, width: int) -> list[str]:
