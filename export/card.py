@@ -115,4 +115,4 @@ def _left_out(files: Sequence[File]) -> list[dict[str, object]]:
 def _metrics(workdir: str | os.PathLike) -> dict[str, float]:
     """Returns the last value of each metric of a run, with its last step; evaluations are rarer than losses."""
     lines = read_metrics(workdir) if Path(workdir, METRICS).exists() else []
-    return {name: value for line in lines for name, value in line.items() if isinstance(value, (int, float))}
+    return {name: value for line in lines for name, value in line.items()}

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from must_tf.errors import UserError
-from must_tf.export import endpoints, lineage
+from must_tf.export import endpoints, lineage, reproducible
 from must_tf.export.format import Card, Format
 from must_tf.export.images import MADE, Images
 from must_tf.export.parity import Runner
@@ -62,6 +62,7 @@ class Onnx(Format):
             model, _ = tf2onnx.convert.from_function(
                 tf.function(function, endpoints.SIGNATURE), endpoints.SIGNATURE, opset=OPSET
             )
+        reproducible.clean_onnx_graph(model.graph)
         _name_axes(model.graph, facts["outputs"][part])
         model.graph.name = part
         model.graph.doc_string = ""

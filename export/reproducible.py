@@ -3,7 +3,7 @@
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ _FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # that a zip can hold
 _METADATA = "metadata.json"  # of a .keras file
 _GRADIENT = "_gradient_op_type"
 _ARGUMENT = "_user_specified_name"  # of a captured variable it is a counter
+_ONNX_COUNTER = re.compile(r"__(\d+)")  # Transpose__12, Conv2D__7:0
 _COUNTED = re.compile(r"(.*?)(\d+)(\D*)")  # __inference_NAME_12, cond_true_34_rewritten, CustomGradient-56
 
-Names = Mapping[Any, Any]  # new by former name, as text and as bytes
+Names = dict[Any, Any]  # new by former name, as text and as bytes
 
 
 def clean_keras_file(path: Path) -> None:
@@ -41,7 +42,8 @@ def clean_saved_model(folder: Path) -> None:
     path = folder / "saved_model.pb"
     model = SavedModel.FromString(path.read_bytes())
     for graph in model.meta_graphs:
-        _rename(graph, _numbered(set(_counted_names(graph.graph_def))))
+        names = _numbered(set(_counted_names(graph.graph_def)))
+        _rename(graph, names | _arguments(graph.graph_def.library.function, names))
         for function in graph.graph_def.library.function:
             for argument in function.arg_attr.values():
                 if _ARGUMENT in argument.attr and argument.attr[_ARGUMENT].s.isdigit():
@@ -51,6 +53,32 @@ def clean_saved_model(folder: Path) -> None:
     fingerprint = FingerprintDef.FromString(CreateFingerprintDef(str(folder)))
     fingerprint.ClearField("uuid")
     (folder / "fingerprint.pb").write_bytes(fingerprint.SerializeToString(deterministic=True))
+
+
+def clean_onnx_graph(graph: Any) -> None:
+    """Numbers the nodes of an ONNX graph in their order, and calls its constants after the first node that takes them.
+
+    tf2onnx ends names with a counter of all that its process has made, and of equal constants keeps any.
+    """
+    numbers: dict[str, int] = {}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    new = {value.name: value.name for value in (*graph.input, *graph.output)}
+    used = []
+    for node in graph.node:
+        node.name = _ONNX_COUNTER.sub(lambda found: f"__{numbers.setdefault(found[1], len(numbers))}", node.name)
+        for i, name in enumerate(node.output):
+            new.setdefault(name, f"{node.name}:{i}")
+        for i, name in enumerate(node.input):
+            if name in constants and name not in new:
+                new[name] = f"{node.name}/{i}"
+                used.append(constants[name])
+        node.input[:] = [new.get(name, name) for name in node.input]
+        node.output[:] = [new[name] for name in node.output]
+    for tensor in used:
+        tensor.name = new[tensor.name]
+    ordered = [type(tensor).FromString(tensor.SerializeToString()) for tensor in used]
+    del graph.initializer[:]
+    graph.initializer.extend(ordered)
 
 
 def _counted_names(graph: Any) -> Iterator[str]:
@@ -70,6 +98,17 @@ def _numbered(names: set[str]) -> Names:
     ranks = {counter: i for i, counter in enumerate(sorted({int(match[2]) for match in counted.values()}))}
     new = {name: f"{match[1]}{ranks[int(match[2])]}{match[3]}" for name, match in counted.items()}
     return new | {former.encode(): name.encode() for former, name in new.items()}
+
+
+def _arguments(functions: Iterable[Any], names: Names) -> Names:
+    """Returns new names of the arguments that are called after their function, as a loop's condition does."""
+    return {
+        argument.name: argument.name.replace(name, names[name])
+        for function in functions
+        if (name := function.signature.name) in names
+        for argument in function.signature.input_arg
+        if name in argument.name
+    }
 
 
 def _rename(message: Any, names: Names) -> None:

@@ -37,7 +37,7 @@ def test_who_says_what_the_labels_say_has_the_perfect_scores(toy_data, batch_siz
     scores = evaluate(oracle, dataset, toy.VIEW, batch_size=batch_size)
     assert set(scores) == {task.name for task in toy.TASKS}
     for task in toy.TASKS:
-        assert scores[task.name][task.main_metric] == pytest.approx(1, abs=0.02)  # boxes that are slivers aside
+        assert scores[task.name][task.main_score.name] == pytest.approx(1, abs=0.02)  # boxes that are slivers aside
     assert oracle.shapes == {(batch_size, *toy.VIEW, 3)}  # the last batch is filled up: one trace
 
 

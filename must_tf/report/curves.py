@@ -1,9 +1,8 @@
 """Training curves: small charts of the losses, of the scores on the validation set, and of learned weights."""
 
-import contextlib
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -100,11 +99,7 @@ def read_run(workdir: str | os.PathLike) -> list[dict[str, float]]:
     path = Path(workdir, FILE)
     if not path.exists():
         raise UserError(f"{path}: no such file; train with `must train --workdir={workdir}` first")
-    with _readable(path):
-        return [
-            {"step": float(entry["step"])} | {name: float(value) for name, value in entry.items()}
-            for entry in read_metrics(workdir)
-        ]
+    return [{name: float(value) for name, value in entry.items()} for entry in read_metrics(workdir)]
 
 
 def series(entries: Iterable[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
@@ -182,22 +177,12 @@ def _rollbacks(workdir: Path, entries: Sequence[Mapping[str, float]]) -> int:
     A bad step knows how often before it. The run went back after the last one too, if the entry that covers that step
     knows nothing of it: the entry is of a later attempt.
     """
-    with _readable(workdir / BAD):
-        bad = [(float(line["step"]), int(line["rollbacks"])) for line in read_bad_batches(workdir)]
+    bad = read_bad_batches(workdir)
     if not bad:
         return 0
-    step, before = bad[-1]
+    step, before = bad[-1]["step"], bad[-1]["rollbacks"]
     entry = next((entry for entry in entries if entry["step"] >= step), None)
     return before + (entry is not None and "not_applied" not in entry)
-
-
-@contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Makes one line of what is wrong with a line of a file."""
-    try:
-        yield
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: a line cannot be read ({error}); delete the line, or train again") from None
 
 
 def _heading(title: str) -> Html | None:

@@ -3,14 +3,15 @@
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from must_tf.parsing import load_object, parse, read_text
+from must_tf.errors import UserError
+from must_tf.parsing import load_object, parse, read_text, short
 from must_tf.storage import naming, write_bytes
 
 FILE, BAD = "metrics.jsonl", "bad_batches.jsonl"
@@ -39,13 +40,9 @@ class Monitor:
         self._told: int = (state or {}).get("told", 0)
         self.writer = tf.summary.create_noop_writer()
         if self.workdir:
-            _keep(self.workdir / FILE, ("step",), lambda line: line["step"] <= step)
+            _keep(self.workdir / FILE, lambda line: line["step"] <= step)
             told = step - len(self._values) + self._told
-            _keep(
-                self.workdir / BAD,
-                ("step", "rollbacks"),
-                lambda line: line["rollbacks"] < rollbacks or line["step"] <= told,
-            )
+            _keep(self.workdir / BAD, lambda line: line["rollbacks"] < rollbacks or line["step"] <= told)
             self.writer = tf.summary.create_file_writer(str(self.workdir / "tensorboard"))
 
     def add(self, values: Mapping[str, tf.Tensor]) -> None:
@@ -134,31 +131,40 @@ class Monitor:
 
 def read_metrics(workdir: str | os.PathLike) -> list[dict[str, float]]:
     """Reads metrics.jsonl; a last line that was cut short is left out, any other that is damaged a `UserError`."""
-    return _read(Path(workdir, FILE), ("step",))
+    return _read(Path(workdir, FILE))
 
 
 def read_bad_batches(workdir: str | os.PathLike) -> list[dict[str, Any]]:
     """Reads bad_batches.jsonl: {"step", "rollbacks", "images": ids} of each step that was not applied."""
-    return _read(Path(workdir, BAD), ("step", "rollbacks"))
+    return _read(Path(workdir, BAD))
 
 
-def _read(path: Path, required: Sequence[str]) -> list[dict[str, Any]]:
-    """Reads a file of a JSON object per line; those of the required names are whole numbers."""
+def _read(path: Path) -> list[dict[str, Any]]:
+    """Reads a file of a JSON object per line."""
     found = []
     text = read_text(path, most_bytes=_MOST_BYTES) if path.exists() else ""
     for number, line in enumerate(text.splitlines(keepends=True), 1):
         if line.endswith("\n"):
-            where = f"{path}: line {number}"
-            value = load_object(line, where)
-            for name in required:
-                parse(int, value.get(name), where, name)
-            found.append(value)
+            try:
+                found.append(_checked(path.name, load_object(line, where := f"{path}: line {number}"), where))
+            except UserError as error:
+                raise UserError(f"{error}; delete the line, or train again") from None
     return found
 
 
-def _keep(path: Path, required: Sequence[str], wanted: Callable[[dict[str, Any]], bool]) -> None:
+def _checked(file: str, line: dict[str, Any], where: str) -> dict[str, Any]:
+    """Returns a line of a file, unless it has not what such a line needs."""
+    for name in ("step",) if file == FILE else ("step", "rollbacks"):
+        parse(int, line.get(name), where, name)
+    for name, value in line.items():
+        if file == FILE and (isinstance(value, bool) or not isinstance(value, int | float)):  # it may be NaN
+            raise UserError(f"{where}: {name}: {short(value)} received; expected a number")
+    return line
+
+
+def _keep(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
     if path.exists():
-        write_bytes(path, "".join(json.dumps(line) + "\n" for line in _read(path, required) if wanted(line)).encode())
+        write_bytes(path, "".join(json.dumps(line) + "\n" for line in _read(path) if wanted(line)).encode())
 
 
 def _append(path: Path, line: Mapping[str, Any]) -> None:

@@ -32,11 +32,11 @@ def test_int8_computes_in_int8_and_takes_and_gives_floats(everywhere):
 
 
 def test_size_and_calibration_are_what_was_asked_for_and_stand_in_the_card(classifier, toy_data, tmp_path, monkeypatch):
-    monkeypatch.setattr(litert.LiteRT, "parts", ("heads.int8",))
+    monkeypatch.setattr(litert.LiteRT, "parts", ("backbone.int8",))
     out = tmp_path / "out"
     parities = export(classifier, out, ["litert"], litert_size=(64, 96), litert_records=str(toy_data), litert_images=3)
     assert {parity.size for parity in parities} == {(64, 96)}
-    detail = Interpreter(str(out / "litert" / "heads.int8.tflite")).get_input_details()[0]
+    detail = Interpreter(str(out / "litert" / "backbone.int8.tflite")).get_input_details()[0]
     assert list(detail["shape"]) == [1, 64, 96, 3]
     card = json.loads((out / "card.json").read_text())
     assert card["litert"] == {"size": [64, 96], "records": str(toy_data), "images": 3}

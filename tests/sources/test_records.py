@@ -85,7 +85,7 @@ def test_record_whose_image_tensorflow_cannot_decode_is_quarantined(tmp_path):
     whole, cut, other = open_source(tmp_path / "data").shards[0]()
     assert whole.seen.shape == (8, 8, 3)
     assert isinstance(cut, Quarantined) and "record 1" in cut.name and cut.reason.startswith("cannot be decoded: ")
-    assert other.reason == "is no record of these tasks: Decode: an image or a map of 8x10; the record says 9x10"
+    assert other.reason == "is not a record of these tasks: Decode: an image or a map of 8x10; the record says 9x10"
 
 
 def test_unfinished_dataset_is_refused(data):

@@ -20,7 +20,7 @@ def test_student_is_its_own_card(toy_run, tmp_path):
     with pytest.raises(
         UserError, match=r"card.yaml: a card for task 'depth', whose teacher is a student; it needs none"
     ):
-        toy.load("depth", f"student:{toy_run}", "card.yaml")
+        toy.load("depth", f"student:{toy_run}", card="card.yaml")
     with pytest.raises(UserError, match="no task 'dept'; did you mean 'depth'"):
         toy.load("dept", f"student:{toy_run}")
 
