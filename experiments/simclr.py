@@ -41,6 +41,7 @@ from must_tf.student import Student
 from must_tf.tasks.task import POOLED
 from must_tf.training import Experiment, load_config, load_student, save_student
 from must_tf.training.assembly import build_optimizer, make_student, seed_process
+from must_tf.training.average import Average
 from must_tf.training.checkpoints import Checkpoints
 from must_tf.training.checks import check_values, claim
 from must_tf.training.monitor import Monitor
@@ -232,7 +233,9 @@ class Learner:
         self.projection = _projection(self.student.backbone.output["5"].shape[-1])
         self.variables = [*self.student.backbone.trainable_variables, *self.projection.trainable_variables]
         self.optimizer = build_optimizer(experiment, self.variables)
+        self.average = Average(self.student.variables, experiment.optimizer.ema)
         self.state = {"student": self.student, "projection": self.projection, "optimizer": self.optimizer}
+        self.state["averages"] = self.average.averages
 
     @tf.function
     def step(self, views: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -250,6 +253,7 @@ class Learner:
         norm = tf.linalg.global_norm(gradients)
         clipped = clip(gradients, norm, self.clip_norm)
         self.optimizer.apply_gradients(zip(clipped, self.variables, strict=True))
+        self.average.update(self.optimizer.iterations)
         finite = tf.math.is_finite(loss) & tf.math.is_finite(norm)
         return {"loss": loss, "found": found, "gradient_norm": norm, "applied": tf.cast(finite, tf.float32)}
 
@@ -292,8 +296,7 @@ def _train(
                 checkpoints.save(done, {"monitor": monitor.state()})
             stop.leave(f"{workdir}: stopped after step {done}; the same command resumes the run")
             progress.update(1, f"{progress.rate * experiment.batch_size:.0f} images/s{note}")
-    if experiment.optimizer.ema:
-        learner.optimizer.finalize_variable_values(learner.variables)
+    learner.average.take()
     save_student(learner.student, workdir)
     if not experiment.keep_checkpoints:
         checkpoints.remove()

@@ -20,10 +20,15 @@ def renamed(value: Any, names: Mapping[str, str]) -> Any:
 
 
 def config(value: Any) -> Any:
-    """Updates a run's config.json: `init` is now `init_from`, `augment.colour` is now `augment.color`."""
+    """Updates a run's config.json: `init` is now `init_from`, `augment.colour` is now `augment.color`.
+
+    `combine.samples` is gone.
+    """
     value = renamed(value, {"init": "init_from"})
     if isinstance(value, dict) and "augment" in value:
         value["augment"] = renamed(value["augment"], {"colour": "color"})
+    if isinstance(value, dict) and isinstance(value.get("combine"), dict):
+        value["combine"] = {key: part for key, part in value["combine"].items() if key != "samples"}
     return value
 
 

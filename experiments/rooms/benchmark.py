@@ -141,7 +141,7 @@ def combine(batch: Any) -> dict[str, float]:
     """Compares steps with gradient rules, and with measurements of conflicts, with plain steps (`sum`)."""
     config = Combine("attittud", target="segmentation")
     plain, pcgrad, attittud = (_make_step(TASKS, rule) for rule in (None, Combine("pcgrad"), config))
-    refresh = _compare(lambda: attittud.refresh(batch, config.samples), lambda: plain(batch), rounds=5)["ratio"]
+    refresh = _compare(lambda: attittud.refresh(batch), lambda: plain(batch), rounds=5)["ratio"]
 
     def hundred(every: int) -> None:
         for step in range(100):

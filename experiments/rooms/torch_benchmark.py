@@ -176,7 +176,6 @@ def torch_step(task: Labeling, trunk: Trunk, policy: str, data: Batch, compiled:
         [{"params": kernels, "weight_decay": OPTIMIZER.weight_decay}, {"params": others}],
         lr=OPTIMIZER.learning_rate / 100,  # small, so that nothing overflows with random labels
         momentum=OPTIMIZER.momentum,
-        nesterov=True,
         fused=True,
     )
     images = torch.from_numpy(data[0]).permute(0, 3, 1, 2)  # the layout in memory stays channels-last

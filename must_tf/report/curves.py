@@ -21,7 +21,12 @@ _WIDTH, _HEIGHT = 300, 170
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 12, 10, 24
 _POINTS = 150  # of the smooth line; more would be finer than the screen
 _LOG = 4  # the ratio of the highest to the lowest value from which on the axis is logarithmic
-_TITLES = {"loss": "", "validation": "On the validation set", "weight": "Weights of the losses, learned"}
+_TITLES = {
+    "loss": "",
+    "validation": "On the validation set",
+    "weight": "Weights of the losses, learned",
+    "energy": "Share of the target’s gradient that the basis of ATTITTUD holds",
+}
 
 
 def curves_section(workdirs: Sequence[str | os.PathLike]) -> Section:

@@ -63,3 +63,10 @@ def reduce_terms(terms: Terms, divided_by: Mapping[str, tf.Tensor] | None = None
         term.weight * tf.math.divide_no_nan(tf.reduce_sum(term.sums), divided_by[name]) for name, term in terms.items()
     ]
     return tf.add_n(shares)
+
+
+def shares_of_images(terms: Terms, divided_by: Mapping[str, tf.Tensor] | None = None) -> tf.Tensor:
+    """Returns each image's contribution to the loss, float32 [batch]; `reduce_terms` is their sum."""
+    divided_by = divisors(terms) if divided_by is None else divided_by
+    shares = [term.weight * tf.math.divide_no_nan(term.sums, divided_by[name]) for name, term in terms.items()]
+    return tf.add_n(shares)

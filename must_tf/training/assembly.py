@@ -7,6 +7,7 @@ import tensorflow as tf
 import tf_keras
 
 from must_tf.student import Student
+from must_tf.training.average import Average
 from must_tf.training.balance import Balancer
 from must_tf.training.checkpoints import RunState
 from must_tf.training.combine import Combiner
@@ -37,6 +38,7 @@ class Assembly:
         return {
             "student": self.student,
             "optimizer": step.optimizer,
+            "averages": step.average.averages,
             "balancer": step.balancer,
             "combiner": step.combiner,
             "loss_scale": step.loss_scale.value,
@@ -63,8 +65,9 @@ def assemble(experiment: Experiment) -> Assembly:
     rate_factor = tf.Variable(1.0, trainable=False)
     optimizer = build_optimizer(experiment, variables_of(student, balancer), rate_factor)
     scaled = experiment.policy == "mixed_float16"
+    average = Average(student.variables, config.ema)
     options = config.clip_norm, config.accumulate, experiment.jit_compile, scaled
-    return Assembly(student, Step(student, optimizer, balancer, combiner, *options), rate_factor)
+    return Assembly(student, Step(student, optimizer, average, balancer, combiner, *options), rate_factor)
 
 
 def make_student(experiment: Experiment) -> Student:

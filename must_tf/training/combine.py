@@ -5,20 +5,19 @@ part that opposes another's. `attittud` (Dery et al., "Auxiliary Task Update Dec
 of the other tasks' gradients that help, hurt and leave alone one target task.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from must_tf.errors import UserError, nearest
 from must_tf.training.config import Combine
-from must_tf.training.strategy import over_replicas
+from must_tf.training.strategy import sum_over_replicas
 
 Gradient = Sequence[tf.Tensor]  # one tensor a variable
 
 RULES = ("sum", "pcgrad", "attittud")
 
-_OVERSAMPLING = 4  # random directions beyond the rank, as Halko et al. (2011) advise
 _LEAST = 1e-5  # share of a vector's length below which a part of it is rounding
 
 
@@ -50,31 +49,6 @@ def dot(one: Gradient, other: Gradient) -> tf.Tensor:
     return tf.add_n([tf.reduce_sum(a * b) for a, b in zip(one, other, strict=True)])
 
 
-def per_sample_gradients(
-    loss_of: Callable[[Any, Any], tf.Tensor], variables: Sequence[tf.Variable], images: tf.Tensor, targets: Any
-) -> list[tf.Tensor]:
-    """Returns the gradients of single images, [samples, *variable.shape] a variable.
-
-    One image goes through at a time: the memory is that of a batch of one, and of the result.
-
-    Args:
-      loss_of: gives the loss [] of images [1, H, W, 3] and targets [1, ...].
-      variables: to differentiate by.
-      images: [samples, H, W, 3].
-      targets: tensors [samples, ...] in any structure.
-    """
-
-    def one(sample: tuple[tf.Tensor, Any]) -> list[tf.Tensor]:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(variables)
-            loss = loss_of(*tf.nest.map_structure(lambda value: value[tf.newaxis], sample))
-        gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return [tf.cast(gradient, tf.float32) for gradient in gradients]
-
-    specs = [tf.TensorSpec(variable.shape, tf.float32) for variable in variables]
-    return tf.map_fn(one, (images, targets), parallel_iterations=1, fn_output_signature=specs)
-
-
 class Combiner(tf.Module):
     """Makes one gradient of the trunk out of the tasks'.
 
@@ -104,7 +78,7 @@ class Combiner(tf.Module):
         self._tasks = tuple(tasks)
         if self.rule == "attittud":
             self.target, self.refresh_every = combine.target, combine.refresh_every
-            self._weights = (combine.hurting, combine.orthogonal, combine.helping)
+            self._weights = tuple(map(float, (combine.hurting, combine.orthogonal, combine.helping)))
             self._rank = combine.rank
             self.basis = [_state(tf.zeros([self._rank, *variable.shape]), "basis") for variable in variables]
             self._refreshes = _state(tf.zeros([], tf.int64), "refreshes")
@@ -123,32 +97,45 @@ class Combiner(tf.Module):
             return self._split(rows)
         return [tf.add_n(list(parts)) for parts in zip(*rows, strict=True)]
 
-    def refresh(self, per_sample: Sequence[tf.Tensor]) -> None:
-        """Takes a new basis of the target's gradients: the leading directions of a randomized SVD.
+    def draw(self, share: int) -> tf.Tensor:
+        """Returns the weights of a replica's images in the combinations of a new basis, float32 [share, rank].
 
-        A random sketch of the samples' gradients spans nearly what they span (Halko et al., 2011); within the sketch
-        the directions are found exactly. Sums are float64. On several devices, each calls this with as many samples of
-        its own; what they take is the basis of all samples together, and the same on each.
+        They are independent normal numbers, for each basis and each replica others.
+        """
+        replica = tf.distribute.get_replica_context()
+        shape = [replica.num_replicas_in_sync * share, self._rank]
+        drawn = tf.random.stateless_normal(shape, tf.stack([self.seed, self._refreshes]), alg="philox")
+        first = replica.replica_id_in_sync_group * share
+        return drawn[first : first + share]
+
+    def refresh(self, combinations: Sequence[tf.Tensor]) -> None:
+        """Takes a new basis, which spans random combinations of the target's gradients of a batch's images.
+
+        That is a random sketch of what the images' gradients span (Halko et al., SIAM Review 2011), as Dery et al. have
+        it. On several devices, each calls this with the combinations of its own images; their sums are what counts, and
+        the basis is the same on each. Inner products are float64.
 
         Args:
-          per_sample: the target task's gradients of single images, [samples, *variable.shape] a variable. One that is
-            not finite counts as 0. Where all are 0, as without a label of the task, the basis stays as it is.
+          combinations: [rank, *variable.shape] a variable; see `Passes.combinations`. Where one is not finite, or all
+            are 0, as without a label of the task, the basis stays as it is.
         """
-        per_sample = _finite(per_sample)
-        size = self._rank + _OVERSAMPLING
-        random = _normal(size, tf.shape(per_sample[0])[0], self.seed, self._refreshes)
-        sketch = _sum([tf.tensordot(random, gradient, 1) for gradient in per_sample])
-        # Orthonormal directions are `sketch` times `whiten`; `seen` holds the samples' coordinates along them.
-        values, vectors = tf.linalg.eigh(_products(sketch, sketch))
-        whiten = vectors * _inverse_root(values)
-        seen = tf.matmul(_products(per_sample, sketch), whiten)
-        strengths, vectors = tf.linalg.eigh(_sum(tf.matmul(seen, seen, transpose_a=True)))
-        kept = tf.cast(_real(strengths), tf.float64)
-        turn = tf.reverse(tf.transpose(tf.matmul(whiten, vectors) * kept), [0])[: self._rank]
-        for variable, directions in zip(self.basis, sketch, strict=True):
-            found = tf.cast(tf.tensordot(turn, tf.cast(directions, tf.float64), 1), tf.float32)
-            variable.assign(tf.where(tf.reduce_any(kept > 0), found, variable.read_value()))
+        rows = sum_over_replicas(list(combinations))
+        products = _products(rows, rows)
+        usable = tf.math.is_finite(tf.reduce_sum(products)) & (tf.linalg.trace(products) > 0)
+        values, vectors = tf.linalg.eigh(tf.where(usable, products, tf.eye(self._rank, dtype=tf.float64)))
+        turn = tf.reverse(tf.transpose(vectors * _inverse_root(values)), [0])  # the longest direction first
+        for variable, row in zip(self.basis, rows, strict=True):
+            found = tf.cast(tf.tensordot(turn, tf.cast(row, tf.float64), 1), tf.float32)
+            variable.assign(tf.where(usable, found, variable.read_value()))
         self._refreshes.assign_add(1)
+
+    def captured(self, gradient: Gradient) -> tf.Tensor:
+        """Returns how much of the target's gradient the basis holds: the share of its squared length, from 0 to 1.
+
+        float32 []; NaN where the gradient is 0.
+        """
+        along = _coordinates([variable.read_value() for variable in self.basis], gradient)
+        return tf.reduce_sum(along**2) / dot(gradient, gradient)
 
     def _split(self, rows: Sequence[Gradient]) -> list[tf.Tensor]:
         """The target's gradient as it is, and the others' in three parts, each times its weight.
@@ -246,26 +233,6 @@ def _inverse_root(eigenvalues: tf.Tensor) -> tf.Tensor:
     return tf.where(real, tf.math.rsqrt(tf.where(real, eigenvalues, 1.0)), 0.0)
 
 
-def _finite(per_sample: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """Takes 0 for the gradients of samples that hold a value which is not finite."""
-    finite = [tf.reduce_all(tf.math.is_finite(part), list(range(1, len(part.shape)))) for part in per_sample]
-    good = tf.reduce_all(tf.stack(finite), 0)
-    return [tf.where(tf.reshape(good, [-1] + [1] * (len(part.shape) - 1)), part, 0.0) for part in per_sample]
-
-
-def _normal(rows: int, samples: tf.Tensor, seed: int, number: tf.Tensor) -> tf.Tensor:
-    """Returns random numbers [rows, samples] for a replica's samples; those of all replicas are independent."""
-    replica = tf.distribute.get_replica_context()
-    shape = [rows, replica.num_replicas_in_sync * samples]
-    drawn = tf.random.stateless_normal(shape, tf.stack([seed, tf.cast(number, tf.int64)]), alg="philox")
-    first = replica.replica_id_in_sync_group * samples
-    return drawn[:, first : first + samples]
-
-
-def _sum(values: Any) -> Any:
-    return over_replicas(tf.distribute.ReduceOp.SUM, values)
-
-
 def _norms(gramian: tf.Tensor) -> tf.Tensor:
     return tf.sqrt(tf.linalg.diag_part(gramian))
 
@@ -282,6 +249,6 @@ def _check(combine: Combine, tasks: Sequence[str]) -> None:
         return
     if combine.target not in tasks:
         raise UserError(f"combine.target: no task {combine.target!r}; {nearest(combine.target, tasks)}")
-    for field in ("rank", "samples", "refresh_every"):
+    for field in ("rank", "refresh_every"):
         if getattr(combine, field) < 1:
             raise UserError(f"combine.{field}: {getattr(combine, field)} received, expected 1 or more")

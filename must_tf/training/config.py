@@ -27,13 +27,16 @@ class Optimizer:
     """How weights follow gradients.
 
     Attributes:
-      name: `sgd` (Nesterov momentum), `adamw` or `lars`.
+      name: `sgd`, `adamw` or `lars`.
       learning_rate: at its peak; from there it falls along a cosine to 0.
       warmup_steps: of a linear rise from 0.
       momentum: of SGD and LARS.
-      weight_decay: a step takes away learning rate · weight_decay of each kernel.
+      nesterov: whether SGD's momentum is Nesterov's; Model Garden's recipes have plain momentum.
+      weight_decay: of kernels. For SGD and LARS it is L2: the gradient gets weight_decay · kernel. For AdamW it is
+        decoupled: a step takes away learning rate · weight_decay of the kernel.
       clip_norm: bound on the norm of all gradients together; 0 is none.
-      ema: decay of the moving average of the weights, which a finished run keeps; 0 is none.
+      ema: decay of the moving average of weights and batch norm statistics, which a finished run keeps (see
+        `training.average`); 0 is none.
       accumulate: parts that a batch goes through the student in, one after another, to need less memory.
     """
 
@@ -41,6 +44,7 @@ class Optimizer:
     learning_rate: float = 0.1
     warmup_steps: int = 0
     momentum: float = 0.9
+    nesterov: bool = False
     weight_decay: float = 1e-4
     clip_norm: float = 0.0
     ema: float = 0.0
@@ -73,8 +77,7 @@ class Combine:
       hurting: the weight of the part that raises it.
       orthogonal: the weight of the part that the target's gradients say nothing of.
       rank: dimensions of the basis of the target's gradients.
-      samples: images of a batch whose gradients the basis is made of.
-      refresh_every: steps between bases.
+      refresh_every: steps between bases; a basis costs about as much as `2 / 3 · rank` steps.
     """
 
     rule: str = "sum"
@@ -83,8 +86,7 @@ class Combine:
     hurting: float = 0.0
     orthogonal: float = 1.0
     rank: int = 8
-    samples: int = 16
-    refresh_every: int = 50
+    refresh_every: int = 10
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,13 +5,13 @@ replica and in whatever part they are. The batch's loss and gradients are the me
 its sums by the mean of the parts' divisors.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from must_tf.student import Student
-from must_tf.tasks.loss import divisors, sum_counts
+from must_tf.tasks.loss import divisors, shares_of_images, sum_counts
 from must_tf.tasks.task import Target
 from must_tf.training.balance import Balancer
 from must_tf.training.loss_scale import LossScale
@@ -66,16 +66,53 @@ class Passes:
           by_task: whether the trunk's gradients are wanted by task.
         """
         divided_by = self._divisors(images, targets) if self._parts > 1 else None
-        if self.accumulate == 1:
-            passed = self._pass(images, targets, present, divided_by, by_task)
-        else:
-            passed = self._accumulated((images, targets), present, divided_by, by_task)
+        passed = self._over_parts(
+            lambda *part: self._pass(*part, present, divided_by, by_task), (images, targets), self._zeros(by_task)
+        )
         if self.accumulate == 1 and not self.loss_scale.dynamic:  # nothing to divide by
             return passed
         scale = self.loss_scale.value * self.accumulate
         losses = tf.nest.map_structure(lambda value: value / self.accumulate, passed.losses)
         gradients = (passed.trunk, passed.heads)
         return Passed(losses, *tf.nest.map_structure(lambda value: value / tf.cast(scale, value.dtype), gradients))
+
+    def combinations(self, name: str, images: tf.Tensor, targets: Targets, weights: tf.Tensor) -> list[tf.Tensor]:
+        """Returns weighted sums of the gradients that single images have in this batch.
+
+        Batch norms are in training mode, as in a step, and their moving statistics stay as they are. There is one
+        forward pass, and a backward pass (a vector-Jacobian product) for each sum; no image's own gradient is made.
+
+        Args:
+          name: of the task whose loss is differentiated.
+          images: uint8 [share, H, W, 3].
+          targets: by task.
+          weights: of the images in each sum, float32 [share, sums].
+
+        Returns:
+          Sums over the replica's images, times the loss scale: float32 [sums, *variable.shape] a variable of the trunk.
+        """
+        divided_by = self._divisors(images, targets) if self._parts > 1 else {}
+        task, specs = self.student.tasks[name], [tf.TensorSpec(variable.shape, tf.float32) for variable in self.trunk]
+        before = [(variable, variable.read_value()) for _, variable in moving_statistics(self.student)]
+
+        def part(images: tf.Tensor, targets: Targets, weights: tf.Tensor) -> list[tf.Tensor]:
+            with tf.GradientTape(persistent=True) as tape:
+                prediction = self.student(images, training=True, targets=targets)[name]
+                losses = shares_of_images(task.loss(targets[name], prediction), divided_by.get(name))
+                losses *= self.loss_scale.value
+            return tf.map_fn(
+                lambda own: _differentiate(tape, losses, self.trunk, own),
+                tf.transpose(weights),
+                fn_output_signature=specs,
+                parallel_iterations=1,
+            )
+
+        zeros = [tf.zeros([weights.shape[1], *variable.shape]) for variable in self.trunk]
+        found = self._over_parts(part, (images, targets, weights), zeros)
+        with tf.control_dependencies(found):
+            for variable, value in before:
+                variable.assign(value)
+        return found
 
     def _divisors(self, images: tf.Tensor, targets: Targets) -> Divisors:
         """Returns the mean over the batch's parts of what each term is divided by.
@@ -93,18 +130,23 @@ class Passes:
         whole = {name: divisors(own, counts[name]) for name, own in terms.items()}
         return tf.nest.map_structure(lambda divisor: divisor / self._parts, whole)
 
-    def _accumulated(
-        self, batch: tuple[tf.Tensor, Targets], present: Mapping[str, tf.Tensor], divided_by: Any, by_task: bool
-    ) -> Passed:
-        """Returns the sums over the share's parts."""
+    def _over_parts(self, function: Callable[..., Any], batch: Any, zeros: Any) -> Any:
+        """Returns the sums of what a function gives for each part of the share, one part after another.
+
+        Args:
+          function: of the tensors of a part; gives tensors in any structure.
+          batch: tensors [share, ...] in any structure.
+          zeros: where the sums begin.
+        """
+        if self.accumulate == 1:
+            return function(*batch)
         split = tf.nest.map_structure(lambda value: tf.reshape(value, [self.accumulate, -1, *value.shape[1:]]), batch)
 
-        def add(i: tf.Tensor, sums: Passed) -> tuple[tf.Tensor, Passed]:
+        def add(i: tf.Tensor, sums: Any) -> tuple[tf.Tensor, Any]:
             part = tf.nest.map_structure(lambda value: value[i], split)
-            return i + 1, tf.nest.map_structure(tf.add, sums, self._pass(*part, present, divided_by, by_task))
+            return i + 1, tf.nest.map_structure(tf.add, sums, function(*part))
 
-        start = (0, self._zeros(by_task))
-        return tf.while_loop(lambda i, _: i < self.accumulate, add, start, parallel_iterations=1)[1]
+        return tf.while_loop(lambda i, _: i < self.accumulate, add, (0, zeros), parallel_iterations=1)[1]
 
     def _zeros(self, by_task: bool) -> Passed:
         keys = list(self.student.tasks) if by_task else [TOTAL]
@@ -138,5 +180,5 @@ class Passes:
         return Passed(losses, trunks, heads)
 
 
-def _differentiate(tape: tf.GradientTape, value: tf.Tensor, sources: Any) -> Any:
-    return tape.gradient(value, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+def _differentiate(tape: tf.GradientTape, value: tf.Tensor, sources: Any, upstream: tf.Tensor | None = None) -> Any:
+    return tape.gradient(value, sources, upstream, unconnected_gradients=tf.UnconnectedGradients.ZERO)

@@ -207,8 +207,10 @@ def _count(variables: Sequence[tf.Variable]) -> int:
 
 
 def _weights(step: Step) -> int:
-    """Returns the bytes of weights, and of what optimizer and combiner keep."""
-    return _FLOAT32 * _count([*step.student.variables, *step.optimizer.variables, *step.combiner.basis])
+    """Returns the bytes of weights, and of what optimizer, average and combiner keep."""
+    return _FLOAT32 * _count(
+        [*step.student.variables, *step.optimizer.variables, *step.average.averages, *step.combiner.basis]
+    )
 
 
 def _gradients(step: Step, experiment: Experiment) -> int:
@@ -228,14 +230,13 @@ def _epochs(experiment: Experiment) -> float | None:
 def _memory(forecast: Forecast, images: float, accumulate: int) -> float:
     """Returns GiB on an accelerator that has so many images of a batch, in so many parts.
 
-    The gradients of a part are held beside the sums; `attittud` holds those of single images when it makes its basis.
+    The gradients of a part are held beside the sums; `attittud` holds as many of the trunk as its basis has directions.
     """
     combine = forecast.experiment.combine
     gradients = forecast.gradients * (2 if accumulate > 1 else 1)
     passing = forecast.activations * images / accumulate
     if combine.rule == "attittud":
-        samples = math.ceil(combine.samples * images / forecast.experiment.batch_size)
-        passing = max(passing, _FLOAT32 * forecast.parameters["trunk"] * samples)
+        passing += _FLOAT32 * forecast.parameters["trunk"] * combine.rank * (2 if accumulate > 1 else 1)
     return (forecast.weights + gradients + passing) / 2**30
 
 

@@ -12,7 +12,6 @@ from must_tf.training.config import Experiment
 from must_tf.training.initial import load_trunk
 from must_tf.training.step import Batch
 from must_tf.training.strategy import distribute, make_strategy, worker_of
-from must_tf.training.variables import moving_averages
 
 
 class Prepared:
@@ -56,8 +55,7 @@ class Prepared:
         if not init_from:
             return
         load_trunk(self.student, init_from)
-        for average, variable in zip(moving_averages(self.step.optimizer), self.step.variables_in_order, strict=False):
-            average.assign(variable)
+        self.step.average.reset()
 
     def batches(self, start: int) -> Iterator[Batch]:
         """Yields this worker's batches from a step on, each as the step takes it."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from must_tf.errors import Diverged
+from must_tf.errors import Diverged, UserError
 from must_tf.runtime.progress import Progress
 from must_tf.saving import save_student
 from must_tf.training.checkpoints import Checkpoints
@@ -16,8 +16,9 @@ from must_tf.training.prepared import Prepared
 from must_tf.training.step import Batch
 from must_tf.training.stopping import Stop
 from must_tf.training.strategy import LOST
-from must_tf.training.validation import averaged, draw, keep_best, score
+from must_tf.training.validation import draw, keep_best, score
 
+METHOD = 2  # what steps compute; 1 was version 0.1.0
 _MUCH_WAITING = 0.1  # share of the time
 _SETTLED = 30  # seconds until that share means something
 
@@ -66,7 +67,12 @@ class Run:
         found = self.checkpoints.restore(on_schedule)
         if found is None:
             self.prepared.reset(self.experiment.init_from)
-        done, state = found or (0, {})
+        done, state = found or (0, {"method": METHOD})
+        if state.get("method") != METHOD:
+            raise UserError(
+                f"{self.workdir}: begun by another version, whose steps are computed otherwise (see the changelog); "
+                "train again, with another --workdir"
+            )
         check_data(state.get("data", {}), self.data)
         self.rollbacks = max(self.rollbacks, state.get("rollbacks", 0))
         self.monitor = Monitor(self.workdir if self.writes else None, done, state.get("monitor"), self.rollbacks)
@@ -101,7 +107,7 @@ class Run:
         """Makes the step after `done` steps, and a new basis for the combiner before it where one is due."""
         step, every = self.prepared.step, self.experiment.conflicts_every
         if step.combiner.refresh_every and done % step.combiner.refresh_every == 0:
-            step.refresh(batch, self.experiment.combine.samples)
+            step.refresh(batch)
         return step(batch, conflicts=every > 0 and (done + 1) % every == 0, stop=stop.request())
 
     def _is_due(self, every: int, step: int) -> bool:
@@ -149,7 +155,7 @@ class Run:
     def _evaluate(self, step: int) -> dict[str, float]:
         """Draws predictions, scores the student on the validation set where there is one, and keeps the best so far."""
         prepared, experiment = self.prepared, self.experiment
-        with averaged(prepared.step.optimizer, prepared.step.variables_in_order):
+        with prepared.step.average.taken():
             student, dataset = prepared.single(), prepared.validation
             if not self.writes:
                 return {}
@@ -162,7 +168,7 @@ class Run:
         return {f"validation/{name}": value for name, value in scores.items()}
 
     def _save(self, step: int) -> None:
-        state = {"monitor": self.monitor.state(), "rollbacks": self.rollbacks, "data": self.data}
+        state = {"monitor": self.monitor.state(), "rollbacks": self.rollbacks, "data": self.data, "method": METHOD}
         self.checkpoints.save(step, state)
 
     def _show(self, progress: Progress) -> None:
@@ -177,9 +183,7 @@ class Run:
 
     def _finish(self) -> None:
         """Takes the averages as weights, where there are any, and writes the finished student."""
-        step = self.prepared.step
-        if self.experiment.optimizer.ema:
-            step.optimizer.finalize_variable_values(step.variables_in_order)
+        self.prepared.step.average.take()
         student = self.prepared.single()
         if self.writes:
             save_student(student, self.workdir)

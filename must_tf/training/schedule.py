@@ -53,10 +53,17 @@ class Times(tf_keras.optimizers.schedules.LearningRateSchedule):
 
 
 class SGD(tf_keras.optimizers.SGD):
-    """SGD as tf_keras has it; one operation updates momentum and variable, and reads and writes each only once."""
+    """SGD with momentum and L2 weight decay: v ← momentum · v - rate · (g + decay · w), then w ← w + v.
+
+    The decay is part of the gradient, as it is where a loss has decay / 2 · |w|² in it (Model Garden's recipes) and in
+    PyTorch; tf_keras' own takes rate · decay · w away beside the momentum, 1 / (1 - momentum) times less. Unlike Model
+    Garden's it is added after clipping. One operation updates momentum and variable, and reads and writes each once.
+    """
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
         """Moves one variable."""
+        if self.weight_decay and self._use_weight_decay(variable):
+            gradient += self.weight_decay * variable
         tf.raw_ops.ResourceApplyKerasMomentum(
             var=variable.handle,
             accum=self.momentums[self._index_dict[self._var_key(variable)]].handle,
@@ -66,14 +73,17 @@ class SGD(tf_keras.optimizers.SGD):
             use_nesterov=self.nesterov,
         )
 
+    def _apply_weight_decay(self, variables: list[tf.Variable]) -> None:
+        """Nothing: decay is part of the step."""
+
 
 class LARS(tf_keras.optimizers.Optimizer):
     """SGD with momentum, and a rate by layer (You et al., "Large Batch Training of Convolutional Networks", 2017).
 
-    For a kernel w of gradient g: v ← momentum · v + rate · trust · |w| / (|g| + decay · |w|) · (g + decay · w), then
-    w ← w - v. What `exclude_from_weight_decay` names gets v ← momentum · v + rate · g; so does a kernel whose w or
-    g + decay · w is 0, with its decay. (Model Garden's LARS is one of tf_keras' legacy optimizers, which keep no
-    average of the weights.)
+    For a kernel w of gradient g, with d = g + decay · w: v ← momentum · v + rate · trust · |w| / |d| · d, then
+    w ← w - v. What `exclude_from_weight_decay` names gets v ← momentum · v + rate · g; so does a kernel whose w or d
+    is 0, with d for g. The steps are those of Model Garden's LARS, which is one of tf_keras' legacy optimizers; the
+    publication has |g| + decay · |w| in the place of |d|.
 
     Args:
       learning_rate: a number or a schedule.
@@ -108,10 +118,8 @@ class LARS(tf_keras.optimizers.Optimizer):
         """Moves one variable."""
         step = tf.convert_to_tensor(self.learning_rate)
         if self._use_weight_decay(variable):
-            decay = self.weight_decay or 0.0
-            size, slope = tf.norm(variable), tf.norm(gradient)
-            gradient += decay * variable
-            local = tf.math.divide_no_nan(self.trust * size, slope + decay * size)
+            gradient += (self.weight_decay or 0.0) * variable
+            local = self.trust * tf.math.divide_no_nan(tf.norm(variable), tf.norm(gradient))
             step *= tf.where(local > 0, local, 1.0)  # where a length is 0 there is nothing to go by
         momentum = self.momentums[self._index_dict[self._var_key(variable)]]
         momentum.assign(self.momentum * momentum + step * gradient)
@@ -146,7 +154,9 @@ def make_optimizer(
 ) -> tf_keras.optimizers.Optimizer:
     """Makes the optimizer; weight decay spares biases, the batch norms' scales and offsets, and log variances.
 
-    It does not clip (see `clip`).
+    Decay is L2 for SGD and LARS, whose gradient it is a part of, and decoupled for AdamW (Loshchilov & Hutter, ICLR
+    2019). The optimizer does not clip (see `clip`). Model Garden's AdamW clips at a norm of 1 unless told otherwise;
+    here that is `clip_norm=1`.
 
     Args:
       optimizer: its settings.
@@ -157,12 +167,10 @@ def make_optimizer(
     common: dict[str, Any] = {
         "learning_rate": rate if factor is None else Times(rate, factor),
         "weight_decay": optimizer.weight_decay or None,
-        "use_ema": optimizer.ema > 0,
-        "ema_momentum": optimizer.ema or 0.99,
         "jit_compile": False,
     }
     makers = {
-        "sgd": lambda: SGD(momentum=optimizer.momentum, nesterov=optimizer.momentum > 0, **common),
+        "sgd": lambda: SGD(momentum=optimizer.momentum, nesterov=optimizer.nesterov, **common),
         "adamw": lambda: tf_keras.optimizers.AdamW(**common | {"weight_decay": optimizer.weight_decay}),
         "lars": lambda: LARS(momentum=optimizer.momentum, **common),
     }

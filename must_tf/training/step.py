@@ -15,10 +15,10 @@ import tensorflow as tf
 import tf_keras
 
 from must_tf.student import Student
-from must_tf.tasks.loss import reduce_terms
 from must_tf.tasks.task import Target
+from must_tf.training.average import Average
 from must_tf.training.balance import Balancer
-from must_tf.training.combine import Combiner, Gradient, cosines, gramian, per_sample_gradients, shares
+from must_tf.training.combine import Combiner, Gradient, cosines, gramian, shares
 from must_tf.training.loss_scale import LossScale
 from must_tf.training.passes import TOTAL, Passed, Passes
 from must_tf.training.schedule import clip
@@ -34,6 +34,7 @@ class Step(tf.Module):
     Args:
       student: what is trained.
       optimizer: built on `variables_of(student, balancer)`.
+      average: of the student's variables; applied steps update it.
       balancer: makes a term of the total out of each task's loss.
       combiner: makes one gradient of the trunk out of the tasks'.
       clip_norm: bound on the norm of all gradients together; 0 is none.
@@ -43,13 +44,14 @@ class Step(tf.Module):
 
     Attributes:
       loss_scale: the factor on the loss; 1 where it is not scaled.
-      variables_in_order: what the optimizer trains and averages, in its order.
+      variables_in_order: what the optimizer trains, in its order.
     """
 
     def __init__(
         self,
         student: Student,
         optimizer: tf_keras.optimizers.Optimizer,
+        average: Average,
         balancer: Balancer,
         combiner: Combiner,
         clip_norm: float,
@@ -58,7 +60,8 @@ class Step(tf.Module):
         scaled: bool = False,
     ):
         super().__init__()
-        self.student, self.optimizer, self.balancer, self.combiner = student, optimizer, balancer, combiner
+        self.student, self.optimizer, self.average = student, optimizer, average
+        self.balancer, self.combiner = balancer, combiner
         self.clip_norm = clip_norm
         self.variables_in_order = variables_of(student, balancer)
         self.loss_scale = LossScale(scaled)
@@ -78,8 +81,9 @@ class Step(tf.Module):
         Returns:
           Scalars: `loss` (the sum that is trained on), `loss/TASK` (before its weight), `gradient_norm`, `applied` (1,
           or 0 where something was not finite), `weight/TASK` of weights that are learned, `loss_scale` where there is
-          one, with `conflicts` `share/TASK` and `cosine/TASK/TASK`, which is NaN with a task that is absent, and with
-          `stop` `stop`: whether any worker is asked to.
+          one, with `attittud` `energy/TASK` (see `Combiner.captured`), with `conflicts` `share/TASK` and
+          `cosine/TASK/TASK`, which is NaN with a task that is absent, and with `stop` `stop`: whether any worker is
+          asked to.
         """
         gradients, present, values = self._strategy.run(self._replica, args=(batch, conflicts, stop))
         present, values = first_replica(self._strategy, (present, values))
@@ -91,30 +95,18 @@ class Step(tf.Module):
         return values
 
     @tf.function
-    def refresh(self, batch: Batch, samples: int) -> None:
-        """Gives the combiner a new basis, made of the target task's gradients of single images.
+    def refresh(self, batch: Batch) -> None:
+        """Gives the combiner a new basis of the target task's gradients; no weight or statistic changes.
 
         Args:
           batch: images and targets, on several devices one such pair each.
-          samples: how many images to take, from each device as many, those with a label of the task first.
         """
-        share = -(-samples // self._strategy.num_replicas_in_sync)
-        self._strategy.run(self._refresh, args=(batch, share))
+        self._strategy.run(self._refresh, args=(batch,))
 
-    def _refresh(self, batch: Batch, samples: int) -> None:
+    def _refresh(self, batch: Batch) -> None:
         images, targets = batch
-        task = self.student.tasks[self.combiner.target]
-        first = tf.argsort(tf.cast(task.has_label(targets[task.name]), tf.int32), direction="DESCENDING", stable=True)
-        images, target = tf.nest.map_structure(
-            lambda values: tf.gather(values, first[:samples]), (images, targets[task.name])
-        )
-
-        def loss_of(image: tf.Tensor, target: Target) -> tf.Tensor:
-            # One image has no statistics of its own, so batch norms use their moving ones.
-            prediction = self.student(image, targets={task.name: target})[task.name]
-            return self.loss_scale.value * reduce_terms(task.loss(target, prediction))
-
-        self.combiner.refresh(per_sample_gradients(loss_of, self.trunk, images, target))
+        weights = self.combiner.draw(images.shape[0])
+        self.combiner.refresh(self._passes.combinations(self.combiner.target, images, targets, weights))
 
     # Within a replica.
 
@@ -129,6 +121,8 @@ class Step(tf.Module):
         by_task = conflicts or self.combiner.rule != "sum"
         passed = mean_over_replicas(self._passes(images, targets, present, by_task))
         values = _agreement(passed.trunk) if conflicts else {}
+        if target := self.combiner.target:
+            values[f"energy/{target}"] = self.combiner.captured(passed.trunk[target])
         trunk = self.combiner(passed.trunk, self.optimizer.iterations) if by_task else passed.trunk[TOTAL]
         gradients = [*trunk, *(gradient for name in self.heads for gradient in passed.heads[name])]
         norm = tf.linalg.global_norm(gradients)
@@ -160,6 +154,7 @@ class Step(tf.Module):
         for name, variable, value in before:
             kept = tf.where(present[name], variable.read_value(), value)
             self._strategy.extended.update(variable, lambda mine, new: mine.assign(new), args=(kept,))
+        self.average.update(self.optimizer.iterations)
 
     def _skip(self) -> None:
         self.optimizer.iterations.assign_add(1)

@@ -1,14 +1,12 @@
 """Validation during training: metrics and pictures of a validation set, and the best student so far."""
 
-import contextlib
 import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-import tf_keras
 
 from must_tf.errors import UserError, nearest
 from must_tf.inference import evaluate, predict
@@ -92,17 +90,3 @@ def draw(student: Student, dataset: Dataset, view_size: tuple[int, int]) -> dict
                 pictures.setdefault(f"{name}/label", []).append(task.draw(image, record.labels[name]))
             pictures.setdefault(f"{name}/prediction", []).append(task.draw(image, predicted[name]))
     return pictures
-
-
-@contextlib.contextmanager
-def averaged(optimizer: tf_keras.optimizers.Optimizer, variables: list[tf.Variable]) -> Iterator[None]:
-    """Puts the optimizer's moving averages, if it keeps any, in the place of the weights within the block."""
-    averages = getattr(optimizer, "_model_variables_moving_average", None) or []
-    before = [variable.read_value() for variable in variables] if averages else []
-    for variable, average in zip(variables, averages, strict=False):
-        variable.assign(average)
-    try:
-        yield
-    finally:
-        for variable, value in zip(variables, before, strict=False):
-            variable.assign(value)

@@ -49,14 +49,9 @@ def updated_by_task(
 
 
 def optimizer_slots(optimizer: tf_keras.optimizers.Optimizer, count: int) -> list[list[tf.Variable]]:
-    """Returns the lists in which a built optimizer keeps one variable for each of its `count`: momenta, averages."""
+    """Returns the lists in which a built optimizer keeps one variable for each of its `count`, such as momenta."""
     lists = [value for value in vars(optimizer).values() if isinstance(value, list) and len(value) == count]
     return [list(values) for values in lists if all(hasattr(value, "assign") for value in values)]
-
-
-def moving_averages(optimizer: tf_keras.optimizers.Optimizer) -> list[tf.Variable]:
-    """Returns the moving averages of the optimizer's variables, in their order; none where it keeps none."""
-    return list(getattr(optimizer, "_model_variables_moving_average", None) or [])
 
 
 def _trunk(student: Student) -> list[tf_keras.Model]:

@@ -7,7 +7,7 @@ from must_tf.training import Balance, Combine, Optimizer
 from must_tf.training.assembly import assemble, seed_process
 from must_tf.training.checkpoints import Checkpoints, variables_in
 
-KEYS = ["student", "optimizer", "balancer", "combiner", "loss_scale", "good_steps", "rate_factor"]
+KEYS = ["student", "optimizer", "averages", "balancer", "combiner", "loss_scale", "good_steps", "rate_factor"]
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def assembly():
 
 
 def test_what_is_stored_is_what_is_reset(assembly, tmp_path):
-    """Each variable of the state is in a checkpoint once, under the keys of version 0.1.0, and nothing else is."""
+    """Each variable of the state is in a checkpoint once, and nothing else is."""
     Checkpoints(tmp_path, 1, assembly.state).save(1, {})
     shapes = tf.train.load_checkpoint(str(tmp_path / "step-00000001" / "weights")).get_variable_to_shape_map()
     keys = {key for key in shapes if key.endswith("VARIABLE_VALUE")}
@@ -32,8 +32,8 @@ def test_what_is_trained_and_averaged_is_part_of_the_state(assembly):
     stored = {id(variable) for variable in variables_in(assembly.state)}
     trained = assembly.step.variables_in_order
     assert {id(variable) for variable in trained} <= stored
-    averages = assembly.step.optimizer._model_variables_moving_average
-    assert len(averages) == len(trained) and {id(variable) for variable in averages} <= stored
+    averages = assembly.step.average.averages
+    assert len(averages) == len(assembly.student.variables) and {id(variable) for variable in averages} <= stored
 
 
 def test_seed_makes_the_same_student_whatever_was_made_before():

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from must_tf.errors import UserError
-from must_tf.training.combine import Combiner, cosines, gramian, per_sample_gradients, shares
+from must_tf.training.combine import Combiner, cosines, gramian, shares
 from must_tf.training.config import Combine
 
 SHAPES = ((3, 4), (5,), (), (2, 2, 2))
@@ -47,15 +47,15 @@ def random_rows(seed, count=3, size=SIZE):
     return rng.normal(size=(count, size)) * 10.0 ** rng.uniform(-3, 3, (count, 1))
 
 
-def samples_near(seed, target, count=6):
-    """Per-sample gradients whose directions hold part of the target's gradient."""
-    rng = np.random.default_rng(seed)
+def near(seed, target, count=4):
+    """Combinations of gradients whose directions hold part of the target's gradient."""
+    rng = np.random.default_rng([seed, 1])
     return target + np.linalg.norm(target) * rng.normal(size=(count, SIZE))
 
 
 def refreshed(seed, target, **fields):
     made = combiner("attittud", seed=seed % 1000, **fields)
-    made.refresh(split(samples_near(seed, target)))
+    made.refresh(split(near(seed, target)))
     return made
 
 
@@ -92,7 +92,7 @@ RULES = pytest.mark.parametrize("rule", ["sum", "pcgrad", "attittud"])
 
 @RULES
 def test_how_parameters_are_split_into_variables_changes_nothing(rule):
-    rows, samples = random_rows(1), samples_near(1, random_rows(1)[0])
+    rows, samples = random_rows(1), near(1, random_rows(1)[0])
     results = []
     for shapes in (SHAPES, ((SIZE,),), ((SIZE - 7,), (7, 1))):
         made = combiner(rule, shapes)
@@ -112,7 +112,7 @@ def test_absent_task_changes_nothing_for_the_others(rule, absent):
     made, alone = combiner(rule), combiner(rule, tasks=present)
     if rule == "attittud":
         for one in (made, alone):
-            one.refresh(split(samples_near(2, rows[0])))
+            one.refresh(split(near(2, rows[0])))
     found = joined(alone({task: split(rows[TASKS.index(task)]) for task in present}, STEP))
     assert_close(combined(made, rows), found, rows)
 
@@ -121,7 +121,7 @@ def test_absent_task_changes_nothing_for_the_others(rule, absent):
 def test_gradients_of_0_make_no_nan(rule):
     made = combiner(rule)
     if rule == "attittud":
-        made.refresh(split(np.zeros((6, SIZE))))
+        made.refresh(split(np.zeros((4, SIZE))))
     np.testing.assert_array_equal(combined(made, np.zeros((3, SIZE))), np.zeros(SIZE))
 
 
@@ -146,7 +146,7 @@ def test_result_is_a_function_of_seed_and_step_in_a_graph_too(rule):
     first, second = combiner(rule, seed=5), combiner(rule, seed=5)
     if rule == "attittud":
         for made in (first, second):
-            tf.function(made.refresh)(split(samples_near(4, rows[0])))
+            tf.function(made.refresh)(split(near(4, rows[0])))
     graph = tf.function(second)
     for step in range(4):
         step = tf.constant(step, tf.int64)
@@ -272,75 +272,79 @@ def test_small_step_does_not_raise_the_targets_loss_where_the_sum_does():
         point = optimum[0] + rng.normal(size=SIZE)
         rows = np.stack([h @ (point - o) for h, o in zip(curvature, optimum, strict=True)])
         if trial % 5 == 0:  # an old basis serves as well
-            made.refresh(split(samples_near(trial, rows[0])))
+            made.refresh(split(near(trial, rows[0])))
         assert loss(0, point - 1e-4 * combined(made, rows)) < loss(0, point)
         raised += loss(0, point - 1e-4 * rows.sum(0)) > loss(0, point)
     assert raised
 
 
-@pytest.mark.parametrize("samples, kind", [(3, "fewer"), (4, "as many"), (12, "more")])
-def test_basis_is_orthonormal_and_spans_gradients_of_its_rank(samples, kind):
+@pytest.mark.parametrize("directions", [1, 3, 4])
+def test_basis_is_orthonormal_and_spans_the_combinations(directions):
     rng = np.random.default_rng(11)
-    gradients = rng.normal(size=(samples, min(samples, 4))) @ rng.normal(size=(min(samples, 4), SIZE)) * 1e-4
+    combinations = rng.normal(size=(4, directions)) @ rng.normal(size=(directions, SIZE)) * 1e-4
     made = combiner("attittud")
-    made.refresh(split(gradients))
+    made.refresh(split(combinations))
     basis = joined(made.basis, (4,))
-    np.testing.assert_allclose(basis @ basis.T, np.diag(np.arange(4) < samples), atol=1e-6)
-    np.testing.assert_allclose(gradients @ basis.T @ basis, gradients, atol=1e-6 * np.abs(gradients).max())
+    np.testing.assert_allclose(basis @ basis.T, np.diag(np.arange(4) < directions), atol=1e-6)
+    np.testing.assert_allclose(combinations @ basis.T @ basis, combinations, atol=1e-6 * np.abs(combinations).max())
 
 
-def test_basis_of_gradients_beyond_its_rank_leaves_little_more_than_the_best_one():
-    rng = np.random.default_rng(12)
-    gradients = rng.normal(size=(16, SIZE)) @ np.diag(0.5 ** np.arange(SIZE))
-    made = combiner("attittud")
-    made.refresh(split(gradients))
+def test_energy_is_the_share_of_the_squared_length_within_the_basis():
+    made, target = combiner("attittud"), random_rows(12)[0]
+    assert float(made.captured(split(target))) == 0  # there is no basis yet
+    made.refresh(split(near(12, target)))
     basis = joined(made.basis, (4,))
-    best = np.sqrt((np.linalg.svd(gradients)[1][4:] ** 2).sum())
-    assert np.linalg.norm(gradients - gradients @ basis.T @ basis) < 1.2 * best
+    wanted = np.sum((basis @ target) ** 2) / np.sum(target**2)
+    assert 0.05 < wanted < 0.95
+    assert float(made.captured(split(target))) == pytest.approx(wanted, rel=1e-5)
+    assert float(made.captured(split(basis.T @ [1, -2, 0, 3]))) == pytest.approx(1, rel=1e-5)
+    assert np.isnan(made.captured(split(np.zeros(SIZE))))
 
 
-def test_basis_is_a_function_of_seed_and_of_how_many_were_made():
-    samples = split(np.random.default_rng(13).normal(size=(16, SIZE)))
-    bases = []
+def test_weights_of_combinations_are_a_function_of_seed_and_of_how_many_bases_were_made():
+    drawn = []
     for seed in (1, 1, 2):
         made = combiner("attittud", seed=seed)
         for _ in range(2):
-            made.refresh(samples)
-            bases.append(joined(made.basis, (4,)))
-    np.testing.assert_array_equal(bases[0], bases[2])
-    np.testing.assert_array_equal(bases[1], bases[3])
+            drawn.append(made.draw(5).numpy())
+            made.refresh(split(near(13, random_rows(13)[0])))
+    assert drawn[0].shape == (5, 4)
+    np.testing.assert_array_equal(drawn[0], drawn[2])
+    np.testing.assert_array_equal(drawn[1], drawn[3])
     for other in (1, 4):
-        assert np.abs(bases[0].T @ bases[0] - bases[other].T @ bases[other]).max() > 1e-3
+        assert np.abs(drawn[0] - drawn[other]).min() > 0
 
 
 def test_checkpoint_holds_the_basis_and_how_many_were_made(tmp_path):
-    samples = split(np.random.default_rng(14).normal(size=(16, SIZE)))
     made, restored = combiner("attittud"), combiner("attittud")
-    made.refresh(samples)
+    made.refresh(split(near(14, random_rows(14)[0])))
     where = tf.train.Checkpoint(combiner=made).write(str(tmp_path / "checkpoint"))
     tf.train.Checkpoint(combiner=restored).read(where).assert_consumed()
-    for one in (made, restored):
-        one.refresh(samples)
     np.testing.assert_array_equal(joined(made.basis, (4,)), joined(restored.basis, (4,)))
+    np.testing.assert_array_equal(made.draw(5), restored.draw(5))
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_sample_that_is_not_finite_is_left_out_of_the_basis(bad):
-    samples = np.random.default_rng(15).normal(size=(5, SIZE))
-    zeroed, spoilt = samples.copy(), samples.copy()
-    zeroed[2], spoilt[2, 7] = 0, bad
-    bases = []
-    for values in (zeroed, spoilt):
-        made = combiner("attittud")
-        made.refresh(split(values))
-        bases.append(joined(made.basis, (4,)))
-    np.testing.assert_array_equal(*bases)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0])
+def test_combinations_that_are_not_finite_or_0_leave_the_basis_as_it_is(bad):
+    made = combiner("attittud")
+    made.refresh(split(near(15, random_rows(15)[0])))
+    before = joined(made.basis, (4,))
+    combinations = np.zeros((4, SIZE))
+    combinations[2, 7] = bad
+    made.refresh(split(combinations))
+    np.testing.assert_array_equal(joined(made.basis, (4,)), before)
 
 
 def test_only_attittud_has_a_basis():
     assert (combiner("sum").refresh_every, combiner("pcgrad").refresh_every) == (0, 0)
     assert combiner("attittud", refresh_every=7).refresh_every == 7
     assert not combiner("pcgrad").variables
+
+
+def test_weights_may_be_whole_numbers():
+    rows = random_rows(17)
+    found = [combined(combiner("attittud", hurting=one, helping=other), rows) for one, other in ((-1, 2), (-1.0, 2.0))]
+    np.testing.assert_array_equal(*found)
 
 
 @pytest.mark.parametrize(
@@ -350,28 +354,3 @@ def test_only_attittud_has_a_basis():
 def test_attittud_refuses_what_it_cannot_do(fields, message):
     with pytest.raises(UserError, match=message):
         combiner("attittud", **fields)
-
-
-# Gradients of single images
-
-
-def test_mean_of_the_gradients_of_single_images_is_the_gradient_of_their_mean():
-    rng = np.random.default_rng(16)
-    kernel, unused = tf.Variable(rng.normal(size=(3, 2)).astype(np.float32)), tf.Variable([1.0])
-    images = tf.constant(rng.normal(size=(5, 3)), tf.float32)
-    targets = {"values": tf.constant(rng.normal(size=(5, 2)), tf.float32)}
-
-    def loss_of(images, targets):
-        return tf.reduce_mean(tf.reduce_sum((tf.tanh(images @ kernel) - targets["values"]) ** 2, -1))
-
-    with tf.GradientTape() as tape:
-        loss = loss_of(images, targets)
-    whole = tape.gradient(loss, kernel)
-    for call in (per_sample_gradients, tf.function(per_sample_gradients)):
-        kernels, others = call(loss_of, [kernel, unused], images, targets)
-        assert kernels.shape == (5, 3, 2) and others.shape == (5, 1)
-        np.testing.assert_allclose(tf.reduce_mean(kernels, 0), whole, rtol=1e-5)
-        np.testing.assert_array_equal(others, np.zeros((5, 1)))
-        with tf.GradientTape() as tape:
-            loss = loss_of(images[2:3], {"values": targets["values"][2:3]})
-        np.testing.assert_allclose(kernels[2], tape.gradient(loss, kernel), rtol=1e-5)

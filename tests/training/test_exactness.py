@@ -24,7 +24,7 @@ KINDS = {
     "everything": {
         "optimizer": Optimizer("adamw", 0.01, ema=0.75, accumulate=2),
         "balance": Balance("uncertainty"),
-        "combine": Combine("attittud", target="depth", rank=2, samples=2, refresh_every=4),
+        "combine": Combine("attittud", target="depth", rank=2, refresh_every=4),
         "sizes": ((64, 64), (32, 64)),
     },
     "plain": {"optimizer": Optimizer("sgd", 0.02, clip_norm=1.0, warmup_steps=2), "conflicts_every": 2},

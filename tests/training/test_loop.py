@@ -219,8 +219,7 @@ def test_run_from_weights_is_taken_up_where_these_are_gone(toy_data, classifier_
         trainer.run(tmp_path / "r")
     assert capsys.readouterr().out.count("backbone: loaded") == 1
     trainer.reset(str(tmp_path / "from"))
-    averages = trainer.step.optimizer._model_variables_moving_average
-    for average, variable in zip(averages, trainer.step.variables_in_order, strict=True):
+    for average, variable in zip(trainer.step.average.averages, trainer.student.variables, strict=True):
         np.testing.assert_array_equal(average, variable)
     capsys.readouterr()
     shutil.rmtree(tmp_path / "from")

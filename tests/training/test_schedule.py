@@ -4,6 +4,7 @@ import tensorflow as tf
 import tf_keras
 from hypothesis import given
 from hypothesis import strategies as st
+from official.modeling import optimization
 
 from must_tf.errors import UserError
 from must_tf.training import Optimizer
@@ -72,9 +73,9 @@ def test_rate_by_image_stays_the_same_at_another_batch_size():
         scaled_rate(0.32, 0, 256)
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_sgd_moves_as_that_of_tf_keras(momentum):
-    settings = Optimizer("sgd", learning_rate=0.1, momentum=momentum, weight_decay=0.01)
+@pytest.mark.parametrize("momentum, nesterov", [(0.0, False), (0.9, False), (0.9, True)])
+def test_sgd_without_decay_moves_as_that_of_tf_keras(momentum, nesterov):
+    settings = Optimizer("sgd", learning_rate=0.1, momentum=momentum, nesterov=nesterov, weight_decay=0.0)
     made, rng = make_optimizer(settings, 10), np.random.default_rng(0)
     plain = tf_keras.optimizers.SGD.from_config(made.get_config())
     kernels = [tf.Variable(np.ones([3, 2], np.float32), name="kernel") for _ in range(2)]
@@ -129,8 +130,8 @@ def lars_by_hand(kernel, gradients, rates, momentum, decay, trust=0.001):
     kernel, velocity = np.array(kernel, np.float64), 0.0
     for gradient, rate in zip(gradients, rates, strict=True):
         norm = np.linalg.norm(kernel)
-        local = trust * norm / (np.linalg.norm(gradient) + decay * norm)
-        velocity = momentum * velocity + rate * local * (gradient + decay * kernel)
+        decayed = gradient + decay * kernel
+        velocity = momentum * velocity + rate * trust * norm / np.linalg.norm(decayed) * decayed
         kernel = kernel - velocity
     return kernel
 
@@ -176,19 +177,67 @@ def test_size_of_a_lars_step_does_not_depend_on_the_gradients_scale():
     np.testing.assert_allclose(one_step(settings, [1e-6, 2e-6]), one_step(settings, [1e3, 2e3]), rtol=1e-6)
 
 
-def test_lars_keeps_an_average_of_the_weights():
-    made, kernel = make_optimizer(Optimizer("lars", ema=0.5), 10), tf.Variable([1.0, 1.0], name="kernel")
-    made.build([kernel])
-    average = kernel.numpy()
-    for _ in range(3):
-        made.apply_gradients([(tf.constant([1.0, 0.0]), kernel)])
-        average = 0.5 * average + 0.5 * kernel.numpy()
-    made.finalize_variable_values([kernel])
-    np.testing.assert_allclose(kernel, average, rtol=1e-6)
-
-
 def test_lars_comes_back_from_its_config():
     config = LARS(0.25, 0.75, 0.5, 0.125).get_config()
     again = LARS.from_config(config)
     found = (float(again.learning_rate), again.momentum, again.weight_decay, again.trust)
     assert found == (0.25, 0.75, 0.5, 0.125) and again.get_config() == config
+
+
+# Parity with Model Garden
+
+_DECAY, _RATE, _WARMUP, _STEPS = 0.05, 0.4, 3, 12
+_THEIRS = {
+    "sgd": {"momentum": 0.9},
+    "adamw": {"weight_decay_rate": _DECAY, "exclude_from_weight_decay": ["bias"]},
+    "lars": {"weight_decay_rate": _DECAY, "momentum": 0.9, "exclude_from_weight_decay": ["bias"]},
+}
+
+
+def theirs(name):
+    """Model Garden's optimizer, of a recipe with a linear warm-up and a cosine after it."""
+    cosine = {"initial_learning_rate": _RATE, "decay_steps": _STEPS - _WARMUP, "offset": _WARMUP}
+    config = optimization.OptimizationConfig(
+        {
+            "optimizer": {"type": name, name: _THEIRS[name]},
+            "learning_rate": {"type": "cosine", "cosine": cosine},
+            "warmup": {"type": "linear", "linear": {"warmup_steps": _WARMUP, "warmup_learning_rate": 0.0}},
+        }
+    )
+    factory = optimization.OptimizerFactory(config)
+    return factory.build_optimizer(factory.build_learning_rate())
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "lars"])
+def test_steps_are_model_gardens(name):
+    """With weight decay and warm-up, and with the clipping that its AdamW has by default."""
+    settings = Optimizer(name, _RATE, _WARMUP, weight_decay=_DECAY, clip_norm=1.0 if name == "adamw" else 0.0)
+    rng = np.random.default_rng(0)
+    starts = {"kernel": rng.normal(size=(4, 3)).astype(np.float32), "bias": rng.normal(size=3).astype(np.float32)}
+    own, garden = ([tf.Variable(value, name=name) for name, value in starts.items()] for _ in range(2))
+    ours, other = make_optimizer(settings, _STEPS), theirs(name)
+    ours.build(own)
+    regularizer = tf_keras.regularizers.l2(_DECAY / 2)  # as their tasks add it to the loss: their SGD has no decay
+    for step in range(_STEPS):
+        gradients = [tf.constant(rng.normal(size=value.shape), tf.float32) for value in starts.values()]
+        clipped = clip(gradients, tf.linalg.global_norm(gradients), settings.clip_norm)
+        ours.apply_gradients(zip(clipped, own, strict=True))
+        with tf.GradientTape() as tape:
+            loss = tf.add_n([tf.reduce_sum(a * b) for a, b in zip(gradients, garden, strict=True)])
+            loss += regularizer(garden[0]) if name == "sgd" else 0.0
+        other.apply_gradients(zip(tape.gradient(loss, garden), garden, strict=True))
+        for one, another in zip(own, garden, strict=True):
+            np.testing.assert_allclose(one, another, rtol=2e-5, atol=1e-5, err_msg=f"step {step}")
+    assert all(np.abs(variable - start).max() > 1e-3 for variable, start in zip(own, starts.values(), strict=True))
+
+
+def test_l2_decay_leaves_what_model_gardens_leaves():
+    """2,000 steps without a gradient, at 0.4 and 1e-4: decay beside the momentum would leave 0.96 of a weight."""
+    kernel = tf.Variable([1.0], name="kernel")
+    made = make_optimizer(Optimizer("sgd", 0.4, weight_decay=1e-4), 2000)
+    made.build([kernel])
+    step = tf.function(lambda: made.apply_gradients([(tf.constant([0.0]), kernel)]))
+    for _ in range(2000):
+        step()
+    # Σ rate · decay / (1 - momentum) over half a cosine is 0.4.
+    assert float(kernel[0]) == pytest.approx(np.exp(-0.4), abs=0.005)

@@ -30,7 +30,7 @@ from must_tf.training import Combine, Optimizer, Trainer
 from must_tf.training.combine import Combiner
 
 data, out, rule = sys.argv[1:]
-combine = Combine(rule, target="depth", rank=2, samples=4, refresh_every=2)
+combine = Combine(rule, target="depth", rank=2, refresh_every=2)
 optimizer = Optimizer("sgd" if rule == "sum" else "adamw", 0.01, ema=0.5)
 fields = {"tasks": [toy.SCENE, toy.DEPTH], "strategy": "mirrored", "optimizer": optimizer}
 experiment = toy.experiment(data, validation=data, evaluate_every=2, best="depth/delta1", combine=combine, **fields)
@@ -81,7 +81,8 @@ def basis(strategy):
     parts = strategy.experimental_distribute_values_from_function(
         lambda replica: tf.constant(gradients[replica.replica_id_in_sync_group * count :][:count])
     )
-    refresh = tf.function(lambda own: combiner.refresh([own]))
+    # Each replica's weights are its own; here the combinations are those of all of them together.
+    refresh = tf.function(lambda own: combiner.refresh([tf.tensordot(combiner.draw(count), own, [[0], [0]])]))
     strategy.run(refresh, args=(parts,))
     found = [value.numpy().reshape(3, -1) for value in strategy.experimental_local_results(combiner.basis[0])]
     for directions in found:
