@@ -32,6 +32,11 @@ def first_line(error: Exception) -> str:
     return line.rpartition("}} ")[2].partition(" [Op:")[0].strip()[:200] or type(error).__name__
 
 
+def one_line(error: Exception) -> str:
+    """Returns an error's message in one line, cut short where it is very long; the error's type where it has none."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
 def differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
     """Yields the differences of two JSON values, down to the innermost: `teachers.x.min_score: 0.5, now 0.3`.
 

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from must_tf.errors import UserError, nearest
+from must_tf.errors import UserError, nearest, one_line
 
 Where = str | os.PathLike  # what values are from, for messages: a file or a flag
 
@@ -185,8 +185,7 @@ def load_yaml(text: str, where: Where) -> Any:
     except RecursionError:
         raise UserError(f"{where}: {_TOO_DEEP}") from None
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError, yaml.YAMLError) as error:
-        said = " ".join(str(error).split())[:200]  # a tag, such as !!int, on what is none gives any of these
-        raise UserError(f"{where}: not valid YAML: {said}") from None
+        raise UserError(f"{where}: not valid YAML: {one_line(error)}") from None
     finally:
         if loader:
             loader.dispose()

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from must_tf.errors import UserError
+from must_tf.errors import UserError, one_line
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _DTYPES = {
@@ -88,9 +88,8 @@ def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
             values = {key: _storage(file, storages[key]) for key in keys}
             return {name: tensor.read(values) for name, tensor in state.items() if isinstance(tensor, _Tensor)}
     except (pickle.UnpicklingError, EOFError, KeyError, AttributeError, TypeError, ValueError, struct.error) as error:
-        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{path}: cannot be read: {reason}; expected a PyTorch state dict in the legacy format"
+            f"{path}: cannot be read: {one_line(error)}; expected a PyTorch state dict in the legacy format"
         ) from error
 
 

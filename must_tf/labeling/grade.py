@@ -1,18 +1,17 @@
 """Grades labels without ground truth, by the agreement of two tasks, or of a teacher with itself on mirror images."""
 
 import dataclasses
-import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 from must_tf.geometry import move_image, stretch
 from must_tf.records import HUMAN, Record, parse, serialize
 from must_tf.tasks import Task
 from must_tf.tasks.grade import Pair
+from must_tf.tasks.maps import png
 from must_tf.teachers import Teacher
 
 
@@ -118,9 +117,7 @@ def _mirrored(
         task.to_image_frame({name: values[i] for name, values in outputs.items()}, geometry) for i in (0, 1)
     )
     label = task.pseudo_label({name: np.asarray(values) for name, values in plain.items()})
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    record = Record(buffer.getvalue(), "PNG", height, width, "", {task.name: label}, {task.name: HUMAN})
+    record = Record(png(image), "PNG", height, width, "", {task.name: label}, {task.name: HUMAN})
     target = parse(serialize(record, [task]), [task])["targets"][task.name]
     return task.transform(target, stretch((height, width), (height, width))._replace(flip=tf.constant(True))), mirrored
 

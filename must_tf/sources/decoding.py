@@ -23,7 +23,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from must_tf.errors import first_line
+from must_tf.errors import first_line, one_line
 from must_tf.records import Quarantined, Record
 
 T = TypeVar("T")
@@ -109,8 +109,7 @@ def to_record(name: str, data: bytes, max_pixels: int = MAX_PIXELS, look: Look =
     except (MemoryError, tf.errors.ResourceExhaustedError):
         return Quarantined(name, "needs more memory than is available")
     except Exception as error:  # Pillow's errors about damaged bytes have no common class
-        message = " ".join(str(error).split()) or "without a message"
-        return Quarantined(name, f"damaged {image_class.format}: {type(error).__name__}: {message}")
+        return Quarantined(name, f"damaged {image_class.format}: {type(error).__name__}: {one_line(error)}")
 
 
 def in_order(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from must_tf.errors import UserError
+from must_tf.errors import UserError, one_line
 from must_tf.records import HUMAN, Quarantined, Record
 from must_tf.sources.decoding import Look, decode, in_order
 from must_tf.sources.images import printable, read_image
@@ -117,8 +117,7 @@ def add_label(record: Record, task: Task, read: Callable[[Record], Label]) -> En
     try:
         record.labels[task.name] = read(record)
     except _LABEL_ERRORS as error:
-        message = " ".join(str(error).split()) or type(error).__name__
-        return Quarantined(record.name, f"its label cannot be read: {message}")
+        return Quarantined(record.name, f"its label cannot be read: {one_line(error)}")
     record.origins[task.name] = HUMAN
     return record
 

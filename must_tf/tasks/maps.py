@@ -1,9 +1,18 @@
 """Helpers for kinds whose labels are dense maps, with one value or vector per pixel."""
 
+import io
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
+
+
+def png(values: np.ndarray) -> bytes:
+    """Returns a map as a PNG: uint8 [H, W] or [H, W, 3], or uint16 [H, W]."""
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def decode_or(encoded: tf.Tensor, decode: Any, absent: Any) -> tf.Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from must_tf.errors import nearest
+from must_tf.errors import nearest, one_line
 from must_tf.tasks import kind_of, to_json
 from must_tf.tasks.reader import Arrays
 from must_tf.tasks.task import Outputs
@@ -135,8 +135,9 @@ class ForeignTeacher(Teacher):
         try:
             arrays, _ = self._run(gray)
         except Exception as error:
-            reason = " ".join(str(error).split())[:300]
-            raise card.error(f"{self.model.path} does not run on images {list(gray.shape)}: {reason}") from error
+            raise card.error(
+                f"{self.model.path} does not run on images {list(gray.shape)}: {one_line(error)}"
+            ) from error
         problem = self.reader.misfit({**arrays, **self._constants}, len(gray), card.channels_first)
         if problem := problem or self.reader.unlikely(self._standard(arrays)):
             raise card.error(problem)
@@ -145,5 +146,6 @@ class ForeignTeacher(Teacher):
             for i in range(len(gray)):
                 self.task.pseudo_label({name: values[i] for name, values in outputs.items()})
         except Exception as error:
-            reason = " ".join(str(error).split())[:300]
-            raise card.error(f"outputs: no label of {card.task} can be made of them on gray: {reason}") from error
+            raise card.error(
+                f"outputs: no label of {card.task} can be made of them on gray: {one_line(error)}"
+            ) from error

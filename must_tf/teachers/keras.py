@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from must_tf.errors import UserError
+from must_tf.errors import UserError, one_line
 from must_tf.teachers.graph import KerasModel
 from must_tf.teachers.keras_config import check_config
 from must_tf.teachers.model import require_file
@@ -35,8 +35,9 @@ def _load(path: str, legacy: bool) -> Any:
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # of Keras, h5py and zipfile
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"keras:{path}: {keras.__name__} {keras.__version__} cannot load it: {reason}") from error
+        raise UserError(
+            f"keras:{path}: {keras.__name__} {keras.__version__} cannot load it: {one_line(error)}"
+        ) from error
 
 
 def _version(path: str) -> str:

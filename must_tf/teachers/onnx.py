@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from must_tf import storage
-from must_tf.errors import UserError
+from must_tf.errors import UserError, one_line
 from must_tf.tasks.reader import Slot
 from must_tf.teachers.model import Model, optional, require_file
 
@@ -30,8 +30,9 @@ class OnnxModel(Model):
         try:
             self._session = runtime.InferenceSession(path, providers=providers)
         except Exception as error:  # onnxruntime's errors have no other common base
-            reason = " ".join(str(error).split())[:300]
-            raise UserError(f"onnx:{path}: onnxruntime {runtime.__version__} cannot load it: {reason}") from error
+            raise UserError(
+                f"onnx:{path}: onnxruntime {runtime.__version__} cannot load it: {one_line(error)}"
+            ) from error
         self.inputs = tuple(_slot(value) for value in self._session.get_inputs())
 
     def outputs(self) -> tuple[Slot, ...]:

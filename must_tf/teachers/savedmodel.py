@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 
-from must_tf.errors import UserError
+from must_tf.errors import UserError, one_line
 from must_tf.tasks.reader import Slot
 from must_tf.teachers import program
 from must_tf.teachers.card import Card
@@ -33,8 +33,9 @@ class SavedModel(GraphModel):
             self._model = tf.saved_model.load(path)  # owns the variables
             self._function = self._model.signatures[chosen]
         except Exception as error:  # of its parser, its ops and its files; they have no common base but this
-            reason = " ".join(str(error).split())[:300]
-            raise UserError(f"savedmodel:{path}: TensorFlow {tf.__version__} cannot load it: {reason}") from error
+            raise UserError(
+                f"savedmodel:{path}: TensorFlow {tf.__version__} cannot load it: {one_line(error)}"
+            ) from error
         arguments = self._function.structured_input_signature[1]
         self.inputs = tuple(slot(name, spec) for name, spec in sorted(arguments.items()))
 

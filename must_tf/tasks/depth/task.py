@@ -1,14 +1,12 @@
 """Monocular depth task: meters along the optical axis, or inverse depth up to scale and shift."""
 
 import dataclasses
-import io
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
-from PIL import Image
 
 from must_tf import garden
 from must_tf.errors import UserError
@@ -19,7 +17,7 @@ from must_tf.tasks.depth.metrics import AffineDepth, MetricDepth
 from must_tf.tasks.depth.reader import DepthReader
 from must_tf.tasks.histogram import TENTHS, histogram
 from must_tf.tasks.loss import Term, mean_over_images
-from must_tf.tasks.maps import decode_or, wrong_size
+from must_tf.tasks.maps import decode_or, png, wrong_size
 from must_tf.tasks.metric import Metric, Score
 from must_tf.tasks.outputs import Output
 from must_tf.tasks.task import FUSED, Features, Outputs, Target, Task, optional_bytes
@@ -94,11 +92,9 @@ class Depth(Task):
         if self.convention == METRIC:
             low = max(low, 1e-6 * scale)  # stays above 0 in float32 for any range
         offset = low - scale
-        png = np.where(valid, np.rint((np.where(valid, depth, low) - offset) / scale), 0).astype(np.uint16)
-        buffer = io.BytesIO()
-        Image.fromarray(png).save(buffer, "PNG")
+        stored = np.where(valid, np.rint((np.where(valid, depth, low) - offset) / scale), 0).astype(np.uint16)
         return {
-            f"{self.name}/depth/encoded": buffer.getvalue(),
+            f"{self.name}/depth/encoded": png(stored),
             f"{self.name}/depth/scale": [scale],
             f"{self.name}/depth/offset": [offset],
             f"{self.name}/depth/kind": self.convention.encode(),

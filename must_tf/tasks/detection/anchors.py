@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from must_tf.errors import UserError
+from must_tf.errors import UserError, one_line
 from must_tf.geometry import Size
 from must_tf.parsing import parse, read_json, read_text
 from must_tf.tasks.reader import require
@@ -197,8 +197,9 @@ def read_anchors(path: Path) -> np.ndarray:
         else:
             anchors = np.array(list(csv.reader(read_text(path).splitlines())), np.float32)
     except (ValueError, TypeError, EOFError, csv.Error) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: no table of numbers ({reason}); expected rows of cy, cx, height, width") from None
+        raise UserError(
+            f"{path}: no table of numbers ({one_line(error)}); expected rows of cy, cx, height, width"
+        ) from None
     if anchors.ndim != 2 or anchors.shape[1] != 4:
         raise UserError(f"{path}: shape {list(anchors.shape)}; expected [N, 4]: cy, cx, height, width in fractions")
     if not np.isfinite(anchors).all():

@@ -1,14 +1,12 @@
 """Surface normals task: one unit vector per pixel, in the camera's frame."""
 
 import dataclasses
-import io
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
-from PIL import Image
 
 from must_tf import garden
 from must_tf.errors import UserError
@@ -17,7 +15,7 @@ from must_tf.tasks import drawing
 from must_tf.tasks.depth import METRIC, Depth
 from must_tf.tasks.histogram import histogram
 from must_tf.tasks.loss import Term, mean_over_images
-from must_tf.tasks.maps import decode_or, per_image_mean, wrong_size
+from must_tf.tasks.maps import decode_or, per_image_mean, png, wrong_size
 from must_tf.tasks.metric import Metric, Score
 from must_tf.tasks.normals.grade import NormalsOfDepth
 from must_tf.tasks.normals.metrics import Angles
@@ -63,9 +61,7 @@ class Normals(Task):
         if not valid.any():
             return {}
         unit = np.where(valid, normals / np.where(valid, length, 1), -1.0)
-        buffer = io.BytesIO()
-        Image.fromarray(np.rint((unit + 1) * 127.5).astype(np.uint8)).save(buffer, "PNG")
-        return {f"{self.name}/normals/encoded": buffer.getvalue()}
+        return {f"{self.name}/normals/encoded": png(np.rint((unit + 1) * 127.5).astype(np.uint8))}
 
     def decode(self, parsed: Mapping[str, tf.Tensor]) -> Target:
         """Returns `normals` float32 [H, W, 3], of unit length, or zero where invalid; all zero without a label."""

@@ -1,14 +1,12 @@
 """Semantic segmentation task: one class per pixel."""
 
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
-from PIL import Image
 
 from must_tf import garden
 from must_tf.errors import UserError
@@ -16,7 +14,7 @@ from must_tf.geometry import Geometry, move_map, restore_map
 from must_tf.tasks import drawing
 from must_tf.tasks.histogram import TENTHS, histogram
 from must_tf.tasks.loss import Term, mean_over_images
-from must_tf.tasks.maps import decode_or, per_image_mean, wrong_size
+from must_tf.tasks.maps import decode_or, per_image_mean, png, wrong_size
 from must_tf.tasks.metric import Metric, Score
 from must_tf.tasks.outputs import Output
 from must_tf.tasks.segmentation.metrics import MeanIoU
@@ -81,9 +79,7 @@ class Segmentation(Task):
         if not known.any():
             return {}
         stored = np.where(known, label, self.ignore).astype(self._dtype.as_numpy_dtype)
-        buffer = io.BytesIO()
-        Image.fromarray(stored).save(buffer, "PNG")
-        return {f"{self.name}/mask/encoded": buffer.getvalue()}
+        return {f"{self.name}/mask/encoded": png(stored)}
 
     def decode(self, parsed: Mapping[str, tf.Tensor]) -> Target:
         """Returns `mask` int32 [H, W, 1]; all pixels are ignored without a label."""
