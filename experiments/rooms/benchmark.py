@@ -28,14 +28,12 @@ from must_tf.pipeline import training_batches
 from must_tf.records import open_dataset
 from must_tf.runtime.progress import Progress
 from must_tf.sources.rooms.dataset import TEACHER_TASKS, make_rooms
-from must_tf.student import Student, fuse
+from must_tf.student import fuse
 from must_tf.tasks import Normals, Task
-from must_tf.training import Balance, Combine
-from must_tf.training.balance import Balancer
-from must_tf.training.combine import Combiner
+from must_tf.training import Combine, Experiment
+from must_tf.training.assembly import assemble
 from must_tf.training.schedule import clip, make_optimizer
 from must_tf.training.step import Step
-from must_tf.training.variables import trunk_variables, variables_of
 
 SIZE, BATCH, POLICY = (64, 64), 32, "mixed_bfloat16"
 TASKS: tuple[Task, ...] = (*TEACHER_TASKS.values(), Normals("normals"))
@@ -156,12 +154,10 @@ def combine(batch: Any) -> dict[str, float]:
 
 
 def _make_step(tasks: tuple[Task, ...], rule: Combine | None = None) -> Step:
-    student = Student(tasks, TRUNK, POLICY)
-    balancer = Balancer(Balance(), student.tasks, BATCH, OPTIMIZER.learning_rate)
-    combiner = Combiner(rule or Combine(), list(student.tasks), trunk_variables(student), 0)
-    optimizer = make_optimizer(OPTIMIZER, 1000)
-    optimizer.build(variables_of(student, balancer))
-    return Step(student, optimizer, balancer, combiner, OPTIMIZER.clip_norm)
+    combine = rule or Combine()
+    return assemble(
+        Experiment(tasks, (), 1000, batch_size=BATCH, trunk=TRUNK, optimizer=OPTIMIZER, combine=combine, policy=POLICY)
+    ).step
 
 
 def _compare(first: Callable[[], Any], second: Callable[[], Any], rounds: int = 15) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 It prints images/s of our step over images/s of the same network in PyTorch, and writes them as JSON. The network is a
 ResNet-18 with a pyramid of 64 filters and one head, at 96 px and batches of 32. A step is normalization, forward pass,
-loss, backward pass, clipping by the gradients' norm, and SGD with Nesterov momentum and weight decay. Ours is the step
+loss, backward pass, clipping by the gradients' norm, and SGD with momentum and L2 weight decay. Ours is the step
 of `must train`, with all of its checks and reports. PyTorch's step is eager, in its fast form on a CPU: channels-last,
 autocast to bfloat16, the fused optimizer. torch.compile needs a C++ compiler and a minute per row; it runs only on
 request.
@@ -36,6 +36,7 @@ from must_tf.sources.rooms.dataset import TEACHER_TASKS
 from must_tf.student import Student
 from must_tf.tasks import Classification, Segmentation
 from must_tf.training import Balance, Combine
+from must_tf.training.average import Average
 from must_tf.training.balance import Balancer
 from must_tf.training.combine import Combiner
 from must_tf.training.schedule import make_optimizer
@@ -154,7 +155,7 @@ def our_step(task: Labeling, student: Student, data: Batch) -> Run:
     combiner = Combiner(Combine(), list(student.tasks), trunk_variables(student), 0)
     optimizer = make_optimizer(OPTIMIZER, 1000)
     optimizer.build(variables_of(student, balancer))
-    step = Step(student, optimizer, balancer, combiner, OPTIMIZER.clip_norm)
+    step = Step(student, optimizer, Average(student.variables, 0), balancer, combiner, OPTIMIZER.clip_norm)
     batch = tf.nest.map_structure(tf.constant, (data[0], {task.name: data[1]}))
     return lambda: float(step(batch)["loss"])
 

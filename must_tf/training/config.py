@@ -76,7 +76,8 @@ class Combine:
       helping: of `attittud`, the weight of the part of another task's gradient that lowers the target's loss.
       hurting: the weight of the part that raises it.
       orthogonal: the weight of the part that the target's gradients say nothing of.
-      rank: dimensions of the basis of the target's gradients.
+      rank: dimensions of the basis of the target's gradients; of a batch of n images without anything in common it
+        holds about rank / n of the target's gradient (see `energy/TASK` in the log).
       refresh_every: steps between bases; a basis costs about as much as `2 / 3 · rank` steps.
     """
 
@@ -85,7 +86,7 @@ class Combine:
     helping: float = 1.0
     hurting: float = 0.0
     orthogonal: float = 1.0
-    rank: int = 8
+    rank: int = 20
     refresh_every: int = 10
 
 

@@ -8,7 +8,7 @@ from must_tf.student import Student
 from must_tf.training.assembly import assemble, make_student, seed_process
 from must_tf.training.checkpoints import variables_in
 from must_tf.training.checks import check_devices, check_labels, check_values
-from must_tf.training.config import Experiment
+from must_tf.training.config import Experiment, from_dict, to_dict
 from must_tf.training.initial import load_trunk
 from must_tf.training.step import Batch
 from must_tf.training.strategy import distribute, make_strategy, worker_of
@@ -32,6 +32,7 @@ class Prepared:
     """
 
     def __init__(self, experiment: Experiment):
+        experiment = from_dict(to_dict(experiment))  # as it is read back: whole numbers become floats
         check_values(experiment)
         self.experiment = experiment
         self.strategy = make_strategy(experiment.strategy)  # before any operation: workers meet at the start

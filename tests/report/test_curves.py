@@ -67,6 +67,8 @@ def test_scores_and_learned_weights_have_charts_of_their_own(told):
     losses, rest = body.split("<h4>On the validation set</h4>")
     scores, weights = rest.split("<h4>Weights of the losses, learned</h4>")
     assert (names(losses), names(scores), names(weights)) == (["loss"], ["depth delta1", "scene top1"], ["depth"])
+    _, energy = told([LOSSES[0], LOSSES[1] | {"energy/depth": 0.7}]).split("the basis of ATTITTUD holds</h4>")
+    assert names(energy) == ["depth"] and '<span class="last">0.7</span>' in energy
     assert "<h4>" not in told(LOSSES)
 
 
