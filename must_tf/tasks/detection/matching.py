@@ -7,6 +7,27 @@ from must_tf import garden
 BACKGROUND, IGNORED = -1, -2
 
 
+def assign(boxes: tf.Tensor, classes: tf.Tensor, ignored: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
+    """Assigns anchors as `match` does, where no anchor that only ignored boxes cover is background.
+
+    Args:
+      boxes: [batch, N, 4] in pixels.
+      classes: [batch, N]; padding is negative.
+      ignored: bool [batch, N], boxes that are neither objects nor background.
+      anchors: [A, 4] in pixels.
+
+    Returns:
+      int32 [batch, A]; see `match`.
+    """
+    matched = match(boxes, tf.where(ignored, BACKGROUND, classes), anchors)
+    covered = tf.cond(
+        tf.reduce_any(ignored),
+        lambda: covered_by_ignored(boxes, ignored, anchors),
+        lambda: tf.zeros_like(matched, tf.bool),
+    )
+    return tf.where(covered & (matched == BACKGROUND), IGNORED, matched)
+
+
 def match(boxes: tf.Tensor, classes: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
     """Assigns each anchor to a box, to the background, or to neither.
 
