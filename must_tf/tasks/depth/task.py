@@ -39,6 +39,9 @@ class Depth(Task):
     A label is a float map [H, W]. NaN is invalid, and so are values ≤ 0 of metric depth. It is stored as a 16-bit PNG
     over the range of the image's valid depths; the error of a round trip is at most 1/131068 of that range.
 
+    A constant map of affine-inverse depth is stored, but counts as no label in training and metrics: scale and shift
+    can turn any prediction into it.
+
     As usual, depths do not change if an image is scaled: a crop is treated as a picture with a longer focal length.
 
     Attributes:

@@ -154,4 +154,4 @@ def pixels_inside(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
     y, x = ((np.arange(side) + 0.5) / side for side in (height, width))
     rows = (y >= boxes[:, :1]) & (y < boxes[:, 2:3])
     columns = (x >= boxes[:, 1:2]) & (x < boxes[:, 3:])
-    return (rows[:, :, np.newaxis] & columns[:, np.newaxis]).any(0)
+    return np.any(rows[:, :, np.newaxis] & columns[:, np.newaxis], axis=0)

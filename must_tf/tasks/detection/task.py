@@ -140,29 +140,12 @@ class Detection(Task):
     def transform(self, target: Target, geometry: Geometry) -> Target:
         """Moves and clips boxes, drops those that are not visible, and pads to `max_boxes` with class -1.
 
-        A box that is hardly visible becomes an ignored one. Regions that were not seen come first, because without them
-        their area would count as background; other ignored boxes come last.
+        A box that is hardly visible becomes an ignored one.
         """
         boxes, visible = move_boxes(target["boxes"], geometry)
         hardly = (target["ignore"] == 0) & (visible < self.min_visible)
         ignore = tf.where(hardly, DIFFICULT, target["ignore"])
-        unseen, regular = ignore == UNSEEN, ignore == 0
-        groups = (unseen, regular, ~unseen & ~regular)
-        kept = tf.concat([tf.where(group & (visible > 0)) for group in groups], 0)[: self.max_boxes, 0]
-
-        def pad(values, fill):
-            values = tf.gather(values, kept)
-            missing = [[0, self.max_boxes - tf.shape(values)[0]]] + [[0, 0]] * (len(values.shape) - 1)
-            padded = tf.pad(values, missing, constant_values=fill)
-            return tf.ensure_shape(padded, [self.max_boxes, *values.shape[1:]])
-
-        return {
-            "boxes": pad(boxes, 0.0),
-            "classes": pad(target["classes"], BACKGROUND),
-            "scores": pad(target["scores"], 0.0),
-            "ignore": pad(ignore, 0),
-            "present": target["present"],
-        }
+        return self._select(target | {"boxes": boxes, "ignore": ignore}, visible > 0)
 
     def head(self, trunk: Trunk) -> tf_keras.layers.Layer:
         """Pyramid → class logits [batch, h, w, K · classes] and box offsets [batch, h, w, K · 4] by level."""
@@ -179,8 +162,9 @@ class Detection(Task):
         Both sums are divided by the number of matched anchors in the batch plus 1. Model Garden does so on each device;
         here there is one divisor, and one 1, for the batch on all devices.
 
-        Unmatched anchors on an ignored box do not count, see `matching.assign`. In Model Garden they are
-        background, because it drops ignored boxes; that would teach a student to find nothing in a crowd.
+        Unmatched anchors on an ignored box do not count, see `matching.assign`. In Model Garden they are background,
+        because it drops ignored boxes; that teaches a student to find nothing in a crowd. With scores of 0.5 in a crowd
+        over half of the view, its class gradient is 6.9 times ours; the surplus comes from the crowd alone.
         """
         logits, offsets, anchors, view = self._flatten(prediction)
         boxes, classes = target["boxes"] * view, target["classes"]
@@ -282,6 +266,30 @@ class Detection(Task):
         except UserError as error:
             return [str(error).partition(": ")[2].partition(" received;")[0]]
         return []
+
+    def _select(self, target: Target, kept: tf.Tensor) -> Target:
+        """Returns the boxes that `kept`, bool [N], marks, at most `max_boxes`, padded to `max_boxes` with class -1.
+
+        Regions that were not seen come first, because without them their area would count as background; other ignored
+        boxes come last.
+        """
+        unseen, regular = target["ignore"] == UNSEEN, target["ignore"] == 0
+        groups = (unseen, regular, ~unseen & ~regular)
+        order = tf.concat([tf.where(group & kept) for group in groups], 0)[: self.max_boxes, 0]
+
+        def pad(values, fill):
+            values = tf.gather(values, order)
+            missing = [[0, self.max_boxes - tf.shape(values)[0]]] + [[0, 0]] * (len(values.shape) - 1)
+            padded = tf.pad(values, missing, constant_values=fill)
+            return tf.ensure_shape(padded, [self.max_boxes, *values.shape[1:]])
+
+        return {
+            "boxes": pad(target["boxes"], 0.0),
+            "classes": pad(target["classes"], BACKGROUND),
+            "scores": pad(target["scores"], 0.0),
+            "ignore": pad(target["ignore"], 0),
+            "present": target["present"],
+        }
 
     def _flatten(self, prediction: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns logits [batch, A, classes], offsets [batch, A, 4], anchors [A, 4] and view (h, w, h, w) in pixels."""

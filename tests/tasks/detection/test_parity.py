@@ -135,6 +135,33 @@ def test_ignored_boxes_are_where_we_differ_and_only_in_the_anchors_that_they_cov
     assert ours(target, prediction)[0] < garden(garden_labels(boxes), prediction)[0]
 
 
+def test_crowd_that_is_background_makes_the_class_gradient_seven_times_as_large():
+    """With a score of 0.5 for each class in a crowd over half of the view, and one object in the other half."""
+    boxes, crowd = [np.array([[8, 8, 40, 40]])], np.array([0.0, 48.0, 64.0, 96.0])
+    empty = tf.nest.map_structure(lambda values: 0 * values - 4, random_prediction(1)[0])
+    logits = {level: tf.concat([one[:, :, : one.shape[2] // 2], 0 * one[:, :, one.shape[2] // 2 :]], 2)
+              for level, one in empty.items()}  # fmt: skip
+    prediction = logits, random_prediction(1)[1]
+    _, ignoring = ours(batch_of(boxes, [(0, crowd)]), prediction)
+    _, background = garden(garden_labels(boxes), prediction)
+    ratio = sum(np.abs(one).sum() for one in background[:3]) / sum(np.abs(one).sum() for one in ignoring[:3])
+    assert ratio == pytest.approx(6.9, abs=0.05)
+
+
+@pytest.mark.parametrize(("unmatched", "share"), [(0.5, 0.0), (0.4, 1.4)])
+def test_paper_ignores_anchors_that_overlap_a_box_by_nearly_half_and_model_garden_by_default_none(unmatched, share):
+    """Of random boxes, there are 1.4 such anchors for each matched one."""
+    labeler = AnchorLabeler(match_threshold=0.5, unmatched_threshold=unmatched)
+    rng = np.random.default_rng(0)
+    ignored = matched = 0
+    for _ in range(50):
+        corner = rng.uniform(0, 40, (4, 2))
+        boxes = np.concatenate([corner, corner + rng.uniform(3, 24, (4, 2))], 1)
+        labels = labeler.label_anchors(ANCHORS, tf.constant(boxes, tf.float32), tf.zeros([4, 1], tf.int32))
+        ignored, matched = ignored + (labels[3].numpy() == 0).sum(), matched + labels[4].numpy().sum()
+    assert ignored / matched == pytest.approx(share, abs=0.1)
+
+
 def test_image_without_a_box_moves_its_anchors_as_far_as_one_with_seven():
     """Divided by its own matched anchors, such an image once had 143 times the gradient of the other."""
     target = batch_of([random_boxes(7), NOTHING])
