@@ -90,8 +90,9 @@ def numpy(values):
 
 
 def image_losses(task, target, prediction):
-    """Returns each image's contribution to a task's loss before the division, float32 [batch]."""
-    return tf.add_n([term.weight * term.sums for term in task.loss(target, prediction).values()])
+    """Returns each image's loss, as if it were a batch of its own, float32 [batch]."""
+    terms = task.loss(target, prediction).values()
+    return tf.add_n([t.weight * tf.math.divide_no_nan(t.sums, t.counts + t.extra) for t in terms])
 
 
 def random_prediction(task, rng, count, view=VIEW):

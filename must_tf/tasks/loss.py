@@ -15,8 +15,9 @@ class Term(NamedTuple):
     Attributes:
       sums: float32 [batch], each image's contribution to the sum; 0 for an image without a label, never NaN.
       counts: float32 [batch], each image's contribution to the divisor, such as 1, its valid pixels or its positive
-        anchors. They depend on the target and not on the prediction. A head that sees the target is the exception: its
-        counts may depend on what it selects, such as sampled regions.
+        anchors; 0 for an image without a label, so that it does not weaken the labels of the others. They depend on the
+        target and not on the prediction. A head that sees the target is the exception: its counts may depend on what it
+        selects, such as sampled regions.
       weight: weight of the term in the loss.
       extra: constant added to the divisor once per batch.
     """
@@ -30,9 +31,27 @@ class Term(NamedTuple):
 Terms = Mapping[str, Term]
 
 
-def mean_over_images(values: tf.Tensor) -> dict[str, Term]:
-    """Returns a loss of one term: the mean of `values`, float32 [batch], over all images of a batch."""
-    return {"loss": Term(values, tf.ones_like(values))}
+def mean_over_images(values: tf.Tensor, has_label: tf.Tensor) -> dict[str, Term]:
+    """Returns a loss of one term: the mean of each image's loss over the images with a label.
+
+    Args:
+      values: float32 [batch], each image's loss.
+      has_label: bool [batch], see `Task.has_label`.
+    """
+    return {"loss": Term(tf.where(has_label, values, 0.0), tf.cast(has_label, tf.float32))}
+
+
+def mean_over_pixels(values: tf.Tensor, valid: tf.Tensor) -> dict[str, Term]:
+    """Returns a loss of one term: the mean of each pixel's loss over the valid pixels of all images together.
+
+    A mean per image would let the few valid pixels of one image weigh as much as all pixels of another.
+
+    Args:
+      values: float32 [batch, H, W], each pixel's loss; values of invalid pixels are not used.
+      valid: bool [batch, H, W].
+    """
+    sums = tf.reduce_sum(tf.where(valid, values, 0.0), [1, 2])
+    return {"loss": Term(sums, tf.reduce_sum(tf.cast(valid, tf.float32), [1, 2]))}
 
 
 def sum_counts(terms: Terms) -> dict[str, tf.Tensor]:

@@ -155,10 +155,12 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def loss(self, target: Target, prediction: Any) -> dict[str, Term]:
-        """Returns the terms of the loss of a batch by name; images without a label add 0 to every sum.
+        """Returns the terms of the loss of a batch by name.
 
-        The loss is the sum of its terms, see `Term`. An image's contribution must not depend on other images. A kind
-        whose loss compares images declares `loss_is_sum = False`; then batches cannot be split.
+        The loss is the sum of its terms, see `Term`. An image's contribution must not depend on other images. An image
+        without a label adds 0 to every sum and to every count: the loss of a batch is that of its labeled images,
+        however many others are mixed in. A kind whose loss compares images declares `loss_is_sum = False`; then batches
+        cannot be split.
 
         Args:
           target: stacked results of `transform`, [batch, ...].
@@ -188,6 +190,19 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def pseudo_label(self, outputs: Mapping[str, np.ndarray]) -> Label:
         """Converts the outputs of one image, in its own frame, to a pseudo label by the rule of the MuST paper."""
+
+    def mark_unseen(self, label: Label, seen: np.ndarray) -> Label:
+        """Marks in a pseudo label what the teacher's view did not show, so that it is unknown and not empty.
+
+        By default the label is returned unchanged: `to_image_frame` gives maps that are invalid there. A kind whose
+        labels say that nothing else is in the image must mark the rest of it.
+
+        Args:
+          label: result of `pseudo_label`.
+          seen: float [4], the part of the image in the view: ymin, xmin, ymax, xmax in fractions of the image.
+        """
+        del seen
+        return label
 
     def possible(self, prediction: Any) -> tf.Tensor:
         """Returns for which images a raw prediction is valid, bool [batch]; by default, those with finite numbers."""

@@ -80,11 +80,17 @@ class Teacher(abc.ABC):
         for band in self.task.bands(height, width):
             restored = self._restore(dict(outputs), tf.constant([height, width]), *band)
             parts.append(self.task.pseudo_label({name: values.numpy() for name, values in restored.items()}))
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        label = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return self.task.mark_unseen(label, self._seen(height, width))
 
     def _sees_whole(self, height: int, width: int) -> bool:
         """Whether an image of this size is its own view."""
         return (height, width) == tuple(self.input_size)
+
+    def _seen(self, height: int, width: int) -> np.ndarray:
+        """Returns the part of an image that its view shows: ymin, xmin, ymax, xmax in fractions of the image."""
+        scaled, corner = (np.array(values) for values in _place(self.resize, (height, width), tuple(self.input_size)))
+        return np.concatenate([corner / scaled, np.minimum((corner + self.input_size) / scaled, 1)])
 
     @functools.cached_property
     def _restore(self) -> Any:

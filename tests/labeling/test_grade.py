@@ -7,6 +7,7 @@ from must_tf.labeling.grade import Grader, flip_agreement
 from must_tf.sources.rooms.render import render
 from must_tf.sources.rooms.worlds import WORLDS
 from must_tf.tasks import Depth, Detection, Normals, Segmentation
+from must_tf.tasks.detection import UNSEEN
 from must_tf.tasks.normals.grade import fit_field_of_view, normals_of_depth
 
 BOXES = Detection("things", ("chair", "table"), max_boxes=6)
@@ -100,6 +101,13 @@ def test_ignored_pixels_do_not_count():
     mask[:5] = 2
     (grade,) = grades((BOXES, MASK), {"things": label, "stuff": mask})
     assert grade.scores["filled"] == 1
+
+
+def test_pixels_that_the_teacher_of_boxes_did_not_see_do_not_count():
+    mask = np.full((10, 20), 2)
+    label = {"boxes": np.array([[0, 0.5, 1, 1], [0, 0, 1, 0.5]]), "classes": np.zeros(2, int)}
+    (grade,) = grades((BOXES, MASK), {"things": label | {"ignore": np.array([0, UNSEEN])}, "stuff": mask})
+    assert grade.scores["covered"] == grade.scores["boxes"] == 1
 
 
 def test_tasks_with_nothing_in_common_get_no_grade():

@@ -15,6 +15,7 @@ from must_tf.errors import UserError
 from must_tf.geometry import Geometry, fit, move_image, random_view, stretch
 from must_tf.records import check_same_labels, deserialize, serialize
 from must_tf.tasks import KINDS, from_json, to_json
+from must_tf.tasks.loss import reduce_terms
 
 each_task = pytest.mark.parametrize("task", toy.VARIANTS, ids=lambda task: task.name)
 KINDS_OF_TASK = [one.tasks[0] for one in specimens.SPECIMENS.values()]
@@ -213,6 +214,21 @@ def test_loss_of_an_image_does_not_depend_on_the_others_of_its_batch(task):
         np.testing.assert_allclose(
             toy.image_losses(task, toy.batch([target]), one).numpy()[0], together[i], rtol=1e-5, atol=1e-6
         )
+
+
+@each_task
+def test_unlabeled_images_do_not_weaken_the_loss_of_the_others(task):
+    rng = np.random.default_rng(6)
+    labels = [toy.random_label(task, rng, *toy.VIEW), None, hard_label(task), None, None]
+    target = toy.batch([toy.view_target(task, label, *toy.VIEW) for label in labels])
+    prediction = toy.random_prediction(task, rng, len(labels))
+    labeled, whole = (
+        reduce_terms(task.loss(*tf.nest.map_structure(lambda values, kept=kept: tf.gather(values, kept), both)))
+        for both, kept in (((target, prediction), [0, 2]), ((target, prediction), range(5)))
+    )
+    assert float(whole) == pytest.approx(float(labeled), rel=1e-5)
+    for term in task.loss(target, prediction).values():
+        assert not np.any(tf.gather(term.sums, [1, 3, 4])) and not np.any(tf.gather(term.counts, [1, 3, 4]))
 
 
 @each_task

@@ -6,6 +6,7 @@ import toy
 import yaml
 
 from must_tf.errors import UserError
+from must_tf.tasks.detection import UNSEEN
 from must_tf.tasks.detection.anchors import make_anchors
 from must_tf.teachers.draft import draft
 from must_tf.teachers.foreign import ForeignTeacher
@@ -119,7 +120,8 @@ def test_boxes_are_in_the_frame_of_the_image(name, resize):
     views = np.stack([found.view(image), np.zeros((*VIEW, 3), np.uint8)])
     outputs = {name: values.numpy() for name, values in found(views).items()}
     label, nothing = (found.label({name: values[i] for name, values in outputs.items()}, 120, 100) for i in (0, 1))
-    assert label["classes"].tolist() == [1] and len(nothing["classes"]) == 0
+    assert label["classes"][label["ignore"] == 0].tolist() == [1] and not (nothing["ignore"] == 0).any()
+    assert set(nothing["ignore"]) <= ({UNSEEN} if resize == "crop" else set())
     np.testing.assert_allclose(label["boxes"][0] * [120, 100, 120, 100], [50, 30, 80, 70], atol=2.6)
 
 

@@ -4,10 +4,11 @@ import io
 
 import numpy as np
 import pytest
+import specimens
 import toy
 from PIL import Image
 
-from must_tf.geometry import move_image
+from must_tf.geometry import center_crop, move_image, stretch
 from must_tf.sources.decoding import decode, to_record
 from must_tf.teachers.teacher import RESIZES
 
@@ -63,3 +64,34 @@ def test_map_of_a_large_image_is_made_in_bands(monkeypatch):
     )
     assert (teacher.label(outputs, *size) == whole).mean() > 0.999
     assert len(sizes) == 5 and max(sizes) == 200 * 3 * 64
+
+
+SIZE = (64, 128)  # of an image whose left and right quarter a square view does not show
+
+
+@pytest.mark.parametrize("task", [task for task in toy.VARIANTS if task.has_frame], ids=lambda task: task.name)
+@pytest.mark.parametrize("columns", [(4, 28), (100, 124)])
+def test_what_a_crop_hides_is_unknown_and_not_empty(task, columns):
+    """A student that finds a thing where the teacher did not look is not punished."""
+    inside = np.zeros(SIZE, bool)
+    inside[16:48, columns[0] : columns[1]] = True
+    truth = toy.target(task, specimens.of(task).marker_label(task, inside), *SIZE)
+    teacher = toy.FakeTeacher(task, None)
+    teacher.resize = "crop"
+    outputs = specimens.of(task).perfect_outputs(task, toy.numpy(task.transform(truth, center_crop(SIZE, toy.VIEW))))
+    label = teacher.label(outputs, *SIZE)
+    whole = task.transform(truth, stretch(SIZE, toy.VIEW))
+    found = specimens.of(task).perfect_prediction(task, whole)
+    target = toy.batch([task.transform(toy.target(task, label, *SIZE), stretch(SIZE, toy.VIEW))])
+    assert float(toy.image_losses(task, target, found)[0]) < 1e-3
+    assert specimens.of(task).marked_box(task, toy.numpy(whole)) is not None
+
+
+@pytest.mark.parametrize(("resize", "size"), [("fit", (40, 100)), ("stretch", (40, 100)), ("crop", (128, 128))])
+def test_boxes_of_a_view_of_the_whole_image_have_no_region_that_was_not_seen(resize, size):
+    teacher = toy.FakeTeacher(toy.THINGS, None)
+    teacher.resize = resize
+    outputs = {"boxes": np.array([[0.0, 0, 0.3, 0.6]]), "classes": np.zeros(1, int), "scores": np.ones(1)}
+    assert teacher.label({key: value.astype(np.float32) for key, value in outputs.items()}, *size)[
+        "ignore"
+    ].tolist() == [0]

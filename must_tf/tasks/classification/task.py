@@ -112,12 +112,16 @@ class Classification(Task):
         return tf.reduce_any(target["probs"] > 0, -1)
 
     def loss(self, target: Target, prediction: tf.Tensor) -> dict[str, Term]:
-        """Cross-entropy with the soft or hard label; label smoothing applies to hard labels only."""
+        """Cross-entropy with the soft or hard label, averaged over the labeled images of the batch.
+
+        Label smoothing applies to hard labels only.
+        """
         probs = target["probs"]
         mass = tf.reduce_sum(probs, -1, keepdims=True)
         share = tf.where(target["hard"], self.label_smoothing, 0.0)[:, tf.newaxis]
         smooth = probs * (1 - share) + mass * share / self.num_classes
-        return mean_over_images(-tf.reduce_sum(smooth * tf.nn.log_softmax(prediction), -1))
+        entropy = -tf.reduce_sum(smooth * tf.nn.log_softmax(prediction), -1)
+        return mean_over_images(entropy, self.has_label(target))
 
     def decode_predictions(self, prediction: tf.Tensor, view_size: tf.Tensor) -> Outputs:
         """`probs`: float32 [batch, classes]."""

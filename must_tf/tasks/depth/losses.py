@@ -4,6 +4,8 @@ import tensorflow as tf
 
 from must_tf.tasks.maps import per_image_mean
 
+MIN_SPREAD = 1e-4  # least mean deviation of inverse depth, relative to its mean size, that is more than rounding
+
 
 def scale_invariant_log(depth: tf.Tensor, log_predicted: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
     """Scale-invariant log loss (Eigen et al., NIPS 2014, arXiv 1406.2283) with λ = 0.5, as a root.
@@ -34,8 +36,9 @@ def affine_invariant(target: tf.Tensor, predicted: tf.Tensor, valid: tf.Tensor, 
       gradient_weight: weight of the gradient matching terms.
 
     Returns:
-      float32 [batch]; 0 for an image without a valid pixel.
+      float32 [batch]; 0 for an image without a valid pixel, or with a target that is constant (see `has_spread`).
     """
+    valid &= has_spread(target, valid)[:, tf.newaxis, tf.newaxis]
     error = tf.where(valid, _normalized(predicted, valid) - _normalized(target, valid), 0.0)
     total = per_image_mean(tf.abs(error), valid)
     for step in (1, 2, 4, 8):
@@ -44,6 +47,24 @@ def affine_invariant(target: tf.Tensor, predicted: tf.Tensor, valid: tf.Tensor, 
         right = per_image_mean(tf.abs(coarse[:, :, 1:] - coarse[:, :, :-1]), known[:, :, 1:] & known[:, :, :-1])
         total += gradient_weight * (down + right)
     return total
+
+
+def has_spread(inverse_depth: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    """Returns whether maps are more than constant: their mean deviation is above `MIN_SPREAD` of their mean size.
+
+    The normalization of an affine-invariant loss would turn the rounding of a constant map into structure, and a
+    prediction can never reach it: the loss stays at 1 or above and its gradient means nothing.
+
+    Args:
+      inverse_depth: [batch, H, W]; the value of invalid pixels is not used.
+      valid: bool [batch, H, W].
+
+    Returns:
+      bool [batch]; False for a map without a valid pixel.
+    """
+    mean = per_image_mean(inverse_depth, valid)[:, tf.newaxis, tf.newaxis]
+    deviation = per_image_mean(tf.abs(inverse_depth - mean), valid)
+    return deviation > MIN_SPREAD * per_image_mean(tf.abs(inverse_depth), valid)
 
 
 def _normalized(values: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from must_tf.tasks.depth.losses import has_spread
 from must_tf.tasks.metric import Metric
 
 
@@ -42,7 +43,8 @@ class AffineDepth(Metric):
 
     Least squares align each prediction with its label in scale and shift, as in the protocol of MiDaS (Ranftl et al.,
     arXiv 1907.01341). `delta1`: share of pixels whose aligned inverse depth is off by a factor below 1.25. `MAE`: mean
-    absolute error of inverse depth over the label's mean absolute deviation from its median.
+    absolute error of inverse depth over the label's mean absolute deviation from its median. A constant label is left
+    out, because any prediction fits it after alignment.
     """
 
     def __init__(self) -> None:
@@ -50,9 +52,9 @@ class AffineDepth(Metric):
         self.near: list[float] = []
 
     def update(self, target, outputs):
-        for truth, found, valid in zip(target["depth"], outputs["depth"], target["valid"], strict=True):
-            if valid.sum() < 2:
-                continue
+        varied = has_spread(target["depth"][..., 0], target["valid"][..., 0]).numpy()
+        maps = (target["depth"][varied], outputs["depth"][varied], target["valid"][varied])
+        for truth, found, valid in zip(*maps, strict=True):
             x, y = found[valid].astype(float), truth[valid].astype(float)
             slope, shift = np.linalg.lstsq(np.stack([x, np.ones_like(x)], 1), y, rcond=None)[0]
             aligned = slope * x + shift

@@ -12,7 +12,7 @@ from must_tf import garden
 from must_tf.errors import UserError
 from must_tf.geometry import Geometry, move_map, restore_map
 from must_tf.tasks import drawing
-from must_tf.tasks.depth.losses import affine_invariant, scale_invariant_log
+from must_tf.tasks.depth.losses import affine_invariant, has_spread, scale_invariant_log
 from must_tf.tasks.depth.metrics import AffineDepth, MetricDepth
 from must_tf.tasks.depth.reader import DepthReader
 from must_tf.tasks.histogram import TENTHS, histogram
@@ -36,6 +36,9 @@ class Depth(Task):
 
     A label is a float map [H, W]. NaN is invalid, and so are values ≤ 0 of metric depth. It is stored as a 16-bit PNG
     over the range of the image's valid depths; the error of a round trip is at most 1/131068 of that range.
+
+    A constant map of affine-inverse depth is stored, but counts as no label in training and metrics: scale and shift
+    can turn any prediction into it.
 
     As usual, depths do not change if an image is scaled: a crop is treated as a picture with a longer focal length.
 
@@ -131,16 +134,24 @@ class Depth(Task):
         return garden.PixelHead(1, trunk)
 
     def has_label(self, target: Target) -> tf.Tensor:
-        """Whether any pixel is valid."""
-        return tf.reduce_any(target["valid"], [1, 2, 3])
+        """Whether any pixel is valid, and of affine-inverse depth also whether the map is more than constant."""
+        if self.convention == METRIC:
+            return tf.reduce_any(target["valid"], [1, 2, 3])
+        return has_spread(target["depth"][..., 0], target["valid"][..., 0])
 
     def loss(self, target: Target, prediction: tf.Tensor) -> dict[str, Term]:
-        """Scale-invariant log loss for meters; scale- and shift-invariant loss for inverse depth. See `losses`."""
+        """Scale-invariant log loss for meters; scale- and shift-invariant loss for inverse depth. See `losses`.
+
+        Both are averaged over the labeled images of the batch and not over its pixels: the first is the root of an
+        image's own variance, and the second measures each map in units of its own deviation, as MiDaS does.
+        """
         depth, valid = target["depth"][..., 0], target["valid"][..., 0]
         predicted = tf.image.resize(prediction, tf.shape(depth)[1:3])[..., 0]
         if self.convention == METRIC:
-            return mean_over_images(scale_invariant_log(depth, predicted, valid))
-        return mean_over_images(affine_invariant(depth, predicted, valid, self.gradient_weight))
+            values = scale_invariant_log(depth, predicted, valid)
+        else:
+            values = affine_invariant(depth, predicted, valid, self.gradient_weight)
+        return mean_over_images(values, self.has_label(target))
 
     def decode_predictions(self, prediction: tf.Tensor, view_size: tf.Tensor) -> Outputs:
         """`depth`: float32 [batch, H, W, 1], inverse depth or meters; meters are clipped to a finite range."""

@@ -117,3 +117,41 @@ def suppress(boxes: Any, scores: Any, max_outputs: int, iou: float = 0.5) -> dic
     real = tf.range(max_outputs)[tf.newaxis] < kept.valid_detections[:, tf.newaxis]
     classes = tf.where(real, tf.cast(kept.nmsed_classes, tf.int32), -1)
     return {"boxes": kept.nmsed_boxes, "classes": classes, "scores": kept.nmsed_scores}
+
+
+def around(part: np.ndarray) -> np.ndarray:
+    """Returns the boxes, at most four, that cover the image around a part of it, float32 [N, 4]; they do not overlap.
+
+    Args:
+      part: [4], ymin, xmin, ymax, xmax in fractions of the image, as the boxes.
+    """
+    top, left, bottom, right = part
+    strips = np.array([[0, 0, top, 1], [top, 0, bottom, left], [top, right, bottom, 1], [bottom, 0, 1, 1]], np.float32)
+    return strips[(strips[:, 2:] > strips[:, :2]).all(1)]
+
+
+def cut_by(boxes: np.ndarray, part: np.ndarray, margin: float = 0.01) -> np.ndarray:
+    """Returns which boxes end where a part of the image does, and so may go on beyond it; bool [N].
+
+    Args:
+      boxes: [N, 4] in fractions of the image.
+      part: [4] in fractions of the image; its sides on the image's own edges cut nothing.
+      margin: how near is near, as a share of the part's height or width.
+    """
+    near = np.abs(boxes - part) <= margin * np.tile(part[2:] - part[:2], 2)
+    return (near & (part > 0) & (part < 1)).any(-1)
+
+
+def mostly_inside(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    """Returns which boxes [N, 4] have at least half of their area in regions [M, 4] that do not overlap; bool [N]."""
+    ends = np.minimum(boxes[:, np.newaxis, 2:], regions[:, 2:])
+    shared = np.maximum(ends - np.maximum(boxes[:, np.newaxis, :2], regions[:, :2]), 0).prod(-1).sum(-1)
+    return (shared > 0) & (shared >= 0.5 * (boxes[:, 2:] - boxes[:, :2]).prod(-1))
+
+
+def pixels_inside(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Returns which pixels of an image have their center in a box [N, 4] in fractions of it; bool [height, width]."""
+    y, x = ((np.arange(side) + 0.5) / side for side in (height, width))
+    rows = (y >= boxes[:, :1]) & (y < boxes[:, 2:3])
+    columns = (x >= boxes[:, 1:2]) & (x < boxes[:, 3:])
+    return np.any(rows[:, :, np.newaxis] & columns[:, np.newaxis], axis=0)

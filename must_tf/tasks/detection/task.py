@@ -13,13 +13,13 @@ from must_tf.errors import UserError
 from must_tf.geometry import Geometry, move_boxes, restore_boxes
 from must_tf.tasks import drawing
 from must_tf.tasks.detection.anchors import RetinaNetAnchors, cell_anchors
-from must_tf.tasks.detection.boxes import MAX_OUTPUTS, suppress
+from must_tf.tasks.detection.boxes import MAX_OUTPUTS, around, cut_by, pixels_inside, suppress
 from must_tf.tasks.detection.grade import BoxesOfMasks
-from must_tf.tasks.detection.matching import BACKGROUND, IGNORED, covered_by_ignored, match
-from must_tf.tasks.detection.metrics import CROWD, DIFFICULT, AveragePrecision
+from must_tf.tasks.detection.matching import BACKGROUND, IGNORED, assign
+from must_tf.tasks.detection.metrics import CROWD, DIFFICULT, UNSEEN, AveragePrecision
 from must_tf.tasks.detection.reader import DetectionReader
 from must_tf.tasks.histogram import TENTHS, histogram
-from must_tf.tasks.loss import Term, mean_over_images
+from must_tf.tasks.loss import Term
 from must_tf.tasks.metric import Metric, Score
 from must_tf.tasks.outputs import Output, Ranking
 from must_tf.tasks.segmentation import Segmentation
@@ -27,6 +27,7 @@ from must_tf.tasks.task import PYRAMID, Features, Outputs, Target, Task
 from must_tf.trunk import Trunk
 
 _SIDES = ("ymin", "xmin", "ymax", "xmax")
+_BOX_WEIGHT = 50.0  # of the Huber loss beside the focal loss, as in Model Garden
 _COUNT_EDGES = (0, 1, 2, 3, 5, 9, 17, 33, np.inf)  # boxes per image
 
 
@@ -38,7 +39,8 @@ class Detection(Task):
     and, optionally, `scores` float [N] and `ignore` int [N]. N = 0 is a label, too: the image is known to have no box.
 
     Training and metrics neither require nor punish detections on a box that `ignore` marks: `DIFFICULT` (1) is an
-    object that is hard to recognize, `CROWD` (2) a region of many objects. Other boxes have 0.
+    object that is hard to recognize, `CROWD` (2) a region of many objects, `UNSEEN` (3) a region that the labeler did
+    not see, whatever its class. Other boxes have 0.
 
     Attributes:
       class_names: names in the order of the ids.
@@ -47,7 +49,7 @@ class Detection(Task):
         of which the teacher is unsure is not trained as background; 1, as in the paper, ignores none.
       max_boxes: maximum number of labeled boxes per image in training and metrics; further ones are left out.
       max_outputs: number of predicted boxes per image, including padding.
-      min_visible: least share of a box's area that a crop must leave for the box to be kept.
+      min_visible: least share of a box's area that a crop must leave; a box of which less is visible is ignored.
       anchor_size: side of the smallest anchor of a level, in strides of the level.
       anchor_scales: number of anchor sizes per level.
       aspect_ratios: width over height of the anchors.
@@ -105,7 +107,7 @@ class Detection(Task):
         self._check(bool(((boxes >= 0) & (boxes <= 1)).all()), "a box outside [0, 1]")
         self._check(bool((boxes[:, :2] <= boxes[:, 2:]).all()), "a box whose ymax or xmax is below its ymin or xmin")
         self._check(bool(((classes >= 0) & (classes < self.num_classes)).all()), f"classes {set(classes.tolist())}")
-        self._check(bool(np.isin(ignore, (0, DIFFICULT, CROWD)).all()), f"ignore {set(ignore.tolist())}")
+        self._check(bool(np.isin(ignore, (0, DIFFICULT, CROWD, UNSEEN)).all()), f"ignore {set(ignore.tolist())}")
         sides = {f"{self.name}/box/{side}": boxes[:, i].tolist() for i, side in enumerate(_SIDES)}
         return (
             sides
@@ -136,28 +138,14 @@ class Detection(Task):
         return {key: np.asarray(target[key])[real] for key in ("boxes", "classes", "scores", "ignore")}
 
     def transform(self, target: Target, geometry: Geometry) -> Target:
-        """Moves and clips boxes, drops those that are hardly visible, and pads to `max_boxes` with class -1.
+        """Moves and clips boxes, drops those that are not visible, and pads to `max_boxes` with class -1.
 
-        Ignored boxes come last, and are kept if any part of them is visible.
+        A box that is hardly visible becomes an ignored one.
         """
         boxes, visible = move_boxes(target["boxes"], geometry)
-        ignored = target["ignore"] > 0
-        regular = tf.where(~ignored & (visible >= self.min_visible))
-        kept = tf.concat([regular, tf.where(ignored & (visible > 0))], 0)[: self.max_boxes, 0]
-
-        def pad(values, fill):
-            values = tf.gather(values, kept)
-            missing = [[0, self.max_boxes - tf.shape(values)[0]]] + [[0, 0]] * (len(values.shape) - 1)
-            padded = tf.pad(values, missing, constant_values=fill)
-            return tf.ensure_shape(padded, [self.max_boxes, *values.shape[1:]])
-
-        return {
-            "boxes": pad(boxes, 0.0),
-            "classes": pad(target["classes"], BACKGROUND),
-            "scores": pad(target["scores"], 0.0),
-            "ignore": pad(target["ignore"], 0),
-            "present": target["present"],
-        }
+        hardly = (target["ignore"] == 0) & (visible < self.min_visible)
+        ignore = tf.where(hardly, DIFFICULT, target["ignore"])
+        return self._select(target | {"boxes": boxes, "ignore": ignore}, visible > 0)
 
     def head(self, trunk: Trunk) -> tf_keras.layers.Layer:
         """Pyramid → class logits [batch, h, w, K · classes] and box offsets [batch, h, w, K · 4] by level."""
@@ -169,36 +157,37 @@ class Detection(Task):
         return target["present"]
 
     def loss(self, target: Target, prediction: Any) -> dict[str, Term]:
-        """Focal loss of all anchors plus 50 times Huber loss of the matched ones, as in Model Garden.
+        """Focal loss of all anchors plus 50 times Huber loss of the matched ones, as in Model Garden's RetinaNet.
 
-        Each image's loss is divided by its number of matched anchors. Unmatched anchors on an ignored box do not count,
-        see `matching.covered_by_ignored`.
+        Both sums are divided by the number of matched anchors in the batch plus 1. Model Garden does so on each device;
+        here there is one divisor, and one 1, for the batch on all devices.
+
+        Unmatched anchors on an ignored box do not count, see `matching.assign`. In Model Garden they are background,
+        because it drops ignored boxes; that teaches a student to find nothing in a crowd. With scores of 0.5 in a crowd
+        over half of the view, its class gradient is 6.9 times ours; the surplus comes from the crowd alone.
         """
         logits, offsets, anchors, view = self._flatten(prediction)
-        boxes = target["boxes"] * view
-        ignored = target.get("ignore", tf.zeros_like(target["classes"])) > 0
-        matched = match(boxes, tf.where(ignored, BACKGROUND, target["classes"]), anchors)
-        covered = tf.cond(
-            tf.reduce_any(ignored),
-            lambda: covered_by_ignored(boxes, ignored, anchors),
-            lambda: tf.zeros_like(matched, tf.bool),
-        )
-        matched = tf.where(covered & (matched < 0), IGNORED, matched)
-        classes = tf.where(matched >= 0, tf.gather(target["classes"], tf.maximum(matched, 0), batch_dims=1), matched)
-        positive = tf.cast(classes >= 0, tf.float32)
-        focal = garden.focal_loss(tf.one_hot(classes, self.num_classes), logits)
-        focal *= tf.cast(classes != IGNORED, tf.float32)[..., tf.newaxis]
+        boxes, classes = target["boxes"] * view, target["classes"]
+        ignored = target.get("ignore", tf.zeros_like(classes)) > 0
+        matched = assign(boxes, classes, ignored, anchors)
+        matched = tf.where(target["present"][:, tf.newaxis], matched, IGNORED)
+        positive = matched >= 0
+        box_of_anchor = tf.maximum(matched, 0)
+        labels = tf.where(positive, tf.gather(classes, box_of_anchor, batch_dims=1), matched)
+        focal = tf.reduce_sum(garden.focal_loss(tf.one_hot(labels, self.num_classes), logits), -1)
         # The goal of an unmatched anchor is the anchor itself, so that its offsets are finite.
         goal = tf.where(
-            positive[..., tf.newaxis] > 0,
-            tf.gather(boxes, tf.maximum(matched, 0), batch_dims=1),
+            positive[..., tf.newaxis],
+            tf.gather(boxes, box_of_anchor, batch_dims=1),
             tf.broadcast_to(anchors, tf.shape(offsets)),
         )
         distance = tf.abs(offsets - garden.encode_boxes(goal, anchors[tf.newaxis]))
-        huber = tf.where(distance < 0.1, 0.5 * distance**2, 0.1 * distance - 0.005)
-        huber = tf.reduce_mean(huber, -1) * positive
-        total = tf.reduce_sum(focal, [1, 2]) + 50 * tf.reduce_sum(huber, 1)
-        return mean_over_images(tf.where(target["present"], total / tf.maximum(tf.reduce_sum(positive, 1), 1), 0))
+        huber = tf.reduce_mean(tf.where(distance < 0.1, 0.5 * distance**2, 0.1 * distance - 0.005), -1)
+        counts = tf.reduce_sum(tf.cast(positive, tf.float32), 1)
+        return {
+            "classes": Term(tf.reduce_sum(tf.where(matched != IGNORED, focal, 0.0), 1), counts, extra=1.0),
+            "boxes": Term(tf.reduce_sum(tf.where(positive, huber, 0.0), 1), counts, _BOX_WEIGHT, extra=1.0),
+        }
 
     def decode_predictions(self, prediction: Any, view_size: tf.Tensor) -> Outputs:
         """`boxes` [batch, M, 4] (fractions of the view), `classes` [batch, M] (-1: padding), `scores` [batch, M]."""
@@ -221,6 +210,14 @@ class Detection(Task):
         label = {key: outputs[key][kept] for key in ("boxes", "classes", "scores")}
         return label | {"ignore": np.where(label["scores"] < self.min_score, DIFFICULT, 0)}
 
+    def mark_unseen(self, label: Mapping[str, np.ndarray], seen: np.ndarray) -> dict[str, np.ndarray]:
+        """Adds regions that were not seen; boxes that the view cut off are ignored, because their ends are unknown."""
+        hidden = around(seen)
+        ignore = np.where(cut_by(label["boxes"], seen) & (_ignore(label) == 0), DIFFICULT, _ignore(label))
+        added = {"boxes": hidden, "classes": np.zeros(len(hidden), np.int64), "scores": np.zeros(len(hidden))}
+        added["ignore"] = np.full(len(hidden), UNSEEN)
+        return {key: np.concatenate([values, added[key]]) for key, values in {**label, "ignore": ignore}.items()}
+
     def metrics(self) -> Metric:
         """`AP` (mean over IoU 0.5:0.95), `AP50`, and precision and recall at `min_score`; see `AveragePrecision`."""
         return AveragePrecision(self.num_classes, self.min_score)
@@ -231,17 +228,21 @@ class Detection(Task):
         return BoxesOfMasks(self, other) if shared else None
 
     def draw(self, image: np.ndarray, label: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Draws the boxes with their classes; ignored ones are marked as `(ignored)`."""
+        """Draws the boxes with their classes; ignored ones are marked as `(ignored)`, regions not seen are dimmed."""
+        unseen = _ignore(label) == UNSEEN
+        hidden = pixels_inside(np.asarray(label["boxes"])[unseen], *image.shape[:2])
+        image = drawing.overlay(image, image, ~hidden, alpha=0.0)
         ids = np.where(_ignore(label) > 0, self.num_classes, 0) + label["classes"]
-        return drawing.boxes(
-            image, label["boxes"], ids, [*self.class_names, *map("{} (ignored)".format, self.class_names)]
-        )
+        names = [*self.class_names, *map("{} (ignored)".format, self.class_names)]
+        return drawing.boxes(image, np.asarray(label["boxes"])[~unseen], ids[~unseen], names)
 
     def statistics(self, label: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Numbers of boxes by class and in all (`boxes`); ignored boxes count only as `ignored boxes`."""
-        counted = np.asarray(label["classes"], np.int64)[_ignore(label) == 0]
-        ignored = {"ignored boxes": float(len(label["classes"]) - len(counted))}
-        counts = ignored | {name: float((counted == i).sum()) for i, name in enumerate(self.class_names)}
+        """Numbers of boxes by class and in all (`boxes`), and of `ignored boxes` and `unseen regions` apart."""
+        ignore = _ignore(label)
+        counted = np.asarray(label["classes"], np.int64)[ignore == 0]
+        unseen = float((ignore == UNSEEN).sum())
+        others = {"ignored boxes": float((ignore > 0).sum()) - unseen, "unseen regions": unseen}
+        counts = others | {name: float((counted == i).sum()) for i, name in enumerate(self.class_names)}
         return {"boxes": float(len(counted))} | {name: count for name, count in counts.items() if count}
 
     def histograms(self, label: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
@@ -253,9 +254,10 @@ class Detection(Task):
         }
 
     def classes(self, label: Mapping[str, np.ndarray]) -> list[tuple[str, float | None]]:
-        """The class and score of each box."""
+        """The class and score of each box, without regions that were not seen."""
         scores = label.get("scores", np.ones(len(label["classes"])))
-        return [(self.class_names[i], float(score)) for i, score in zip(label["classes"], scores, strict=True)]
+        rows = zip(label["classes"], scores, _ignore(label), strict=True)
+        return [(self.class_names[i], float(score)) for i, score, ignore in rows if ignore != UNSEEN]
 
     def flaws(self, target: Mapping[str, np.ndarray], height: int, width: int) -> list[str]:
         """Reports what `encode` would refuse."""
@@ -264,6 +266,30 @@ class Detection(Task):
         except UserError as error:
             return [str(error).partition(": ")[2].partition(" received;")[0]]
         return []
+
+    def _select(self, target: Target, kept: tf.Tensor) -> Target:
+        """Returns the boxes that `kept`, bool [N], marks, at most `max_boxes`, padded to `max_boxes` with class -1.
+
+        Regions that were not seen come first, because without them their area would count as background; other ignored
+        boxes come last.
+        """
+        unseen, regular = target["ignore"] == UNSEEN, target["ignore"] == 0
+        groups = (unseen, regular, ~unseen & ~regular)
+        order = tf.concat([tf.where(group & kept) for group in groups], 0)[: self.max_boxes, 0]
+
+        def pad(values, fill):
+            values = tf.gather(values, order)
+            missing = [[0, self.max_boxes - tf.shape(values)[0]]] + [[0, 0]] * (len(values.shape) - 1)
+            padded = tf.pad(values, missing, constant_values=fill)
+            return tf.ensure_shape(padded, [self.max_boxes, *values.shape[1:]])
+
+        return {
+            "boxes": pad(target["boxes"], 0.0),
+            "classes": pad(target["classes"], BACKGROUND),
+            "scores": pad(target["scores"], 0.0),
+            "ignore": pad(target["ignore"], 0),
+            "present": target["present"],
+        }
 
     def _flatten(self, prediction: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns logits [batch, A, classes], offsets [batch, A, 4], anchors [A, 4] and view (h, w, h, w) in pixels."""

@@ -14,8 +14,8 @@ from must_tf.geometry import Geometry, move_vectors, restore_map
 from must_tf.tasks import drawing
 from must_tf.tasks.depth import METRIC, Depth
 from must_tf.tasks.histogram import histogram
-from must_tf.tasks.loss import Term, mean_over_images
-from must_tf.tasks.maps import decode_or, per_image_mean, png, wrong_size
+from must_tf.tasks.loss import Term, mean_over_pixels
+from must_tf.tasks.maps import decode_or, png, wrong_size
 from must_tf.tasks.metric import Metric, Score
 from must_tf.tasks.normals.grade import NormalsOfDepth
 from must_tf.tasks.normals.metrics import Angles
@@ -92,10 +92,10 @@ class Normals(Task):
         return tf.reduce_any(_valid(target["normals"]), [1, 2])
 
     def loss(self, target: Target, prediction: tf.Tensor) -> dict[str, Term]:
-        """1 − cosine of the angle between label and prediction, averaged over the valid pixels of each image."""
+        """1 − cosine of the angle between label and prediction, averaged over the valid pixels of the batch."""
         normals = target["normals"]
         predicted = _unit(tf.image.resize(prediction, tf.shape(normals)[1:3]))
-        return mean_over_images(per_image_mean(1 - tf.reduce_sum(predicted * normals, -1), _valid(normals)))
+        return mean_over_pixels(1 - tf.reduce_sum(predicted * normals, -1), _valid(normals))
 
     def decode_predictions(self, prediction: tf.Tensor, view_size: tf.Tensor) -> Outputs:
         """`normals`: float32 [batch, H, W, 3], unit length."""

@@ -13,8 +13,8 @@ from must_tf.errors import UserError
 from must_tf.geometry import Geometry, move_map, restore_map
 from must_tf.tasks import drawing
 from must_tf.tasks.histogram import TENTHS, histogram
-from must_tf.tasks.loss import Term, mean_over_images
-from must_tf.tasks.maps import decode_or, per_image_mean, png, wrong_size
+from must_tf.tasks.loss import Term, mean_over_pixels
+from must_tf.tasks.maps import decode_or, png, wrong_size
 from must_tf.tasks.metric import Metric, Score
 from must_tf.tasks.outputs import Output
 from must_tf.tasks.segmentation.metrics import MeanIoU
@@ -109,12 +109,15 @@ class Segmentation(Task):
         return tf.reduce_any(target["mask"] != self.ignore, [1, 2, 3])
 
     def loss(self, target: Target, prediction: tf.Tensor) -> dict[str, Term]:
-        """Mean cross-entropy over the valid pixels, at the size of the mask."""
+        """Mean cross-entropy over the valid pixels of the batch, at the size of the mask, as in Model Garden.
+
+        Model Garden adds 1e-5 to the number of valid pixels, which changes the loss by at most 1e-5 of itself.
+        """
         mask = target["mask"][..., 0]
         valid = mask != self.ignore
         logits = tf.image.resize(prediction, tf.shape(mask)[1:3])
         entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.where(valid, mask, 0), logits)
-        return mean_over_images(per_image_mean(entropy, valid))
+        return mean_over_pixels(entropy, valid)
 
     def decode_predictions(self, prediction: tf.Tensor, view_size: tf.Tensor) -> Outputs:
         """`probs`: float32 [batch, H, W, classes] at the size of the view."""

@@ -18,7 +18,8 @@ class _Depth(Specimen):
         return self.random_label(task, rng, *VIEW)
 
     def empty_labels(self, task, height, width):
-        return [np.full((height, width), np.nan), np.full((height, width), -np.inf)]
+        empty = [np.full((height, width), np.nan), np.full((height, width), -np.inf)]
+        return empty if task.convention == "metric" else [*empty, np.full((height, width), 0.7)]
 
     def other_identities(self, task):
         return [Depth(task.name, convention="metric" if task.convention != "metric" else "affine_inverse")]

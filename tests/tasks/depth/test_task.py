@@ -36,6 +36,37 @@ def test_affine_loss_of_a_constant_prediction_is_finite():
     assert np.isfinite(loss(AFFINE, tf.ones_like(GUESS)))
 
 
+@pytest.mark.parametrize("level", [1e-3, 0.7, 5.0, -40.0, 12345.678])
+@pytest.mark.parametrize("noise", [0.0, 1e-7, 1e-5])
+def test_affine_depth_that_is_constant_but_for_rounding_is_no_label(level, noise):
+    """It once had a loss of 5.9, which no prediction could lower, and a gradient of 1 over the prediction's spread."""
+    truth = level * (1 + noise * RNG.normal(size=toy.VIEW))
+    target = toy.batch([toy.view_target(AFFINE, made, *toy.VIEW) for made in (truth, TRUTH)])
+    np.testing.assert_array_equal(AFFINE.has_label(target), [False, True])
+    both = tf.Variable(tf.repeat(GUESS, 2, 0))
+    with tf.GradientTape() as tape:
+        value = toy.image_losses(AFFINE, target, both)
+    assert value[0] == 0 < value[1]
+    assert not np.any(tape.gradient(value, both)[0])
+
+
+@pytest.mark.parametrize("level", [0.0, 0.7, 12345.678])
+def test_affine_depth_that_varies_a_little_is_a_label(level):
+    truth = level + 1e-3 * (level or 1) * RNG.normal(size=toy.VIEW)
+    assert AFFINE.has_label(toy.batch([toy.view_target(AFFINE, truth, *toy.VIEW)])) and loss(AFFINE, GUESS, truth) > 0
+
+
+def test_constant_depth_in_meters_is_a_label():
+    assert METRIC.has_label(toy.batch([toy.view_target(METRIC, np.full(toy.VIEW, 2.0), *toy.VIEW)]))
+
+
+def test_affine_score_leaves_constant_labels_out():
+    """Any prediction fits them after alignment, and would have a perfect score."""
+    metric, ones = AFFINE.metrics(), np.ones((1, 8, 8, 1), np.float32)
+    metric.update({"depth": 3 * ones, "valid": ones > 0}, {"depth": RNG.normal(size=ones.shape)})
+    assert all(np.isnan(value) for value in metric.result().values())
+
+
 def test_depth_is_finite_however_far_off_the_logarithm_is():
     logs = tf.reshape([-200.0, 0.0, 200.0], [1, 1, 3, 1])
     depth = METRIC.decode_predictions(logs, tf.constant([1, 3]))["depth"].numpy().ravel()

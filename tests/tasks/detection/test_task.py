@@ -12,7 +12,8 @@ from must_tf.errors import UserError
 from must_tf.geometry import Geometry, stretch
 from must_tf.records import deserialize, serialize
 from must_tf.tasks import Detection
-from must_tf.tasks.detection import CROWD, DIFFICULT
+from must_tf.tasks.detection import CROWD, DIFFICULT, UNSEEN
+from must_tf.tasks.detection.boxes import around, pixels_inside
 from must_tf.tasks.detection.matching import covered_by_ignored, match
 
 TASK = toy.THINGS
@@ -88,14 +89,18 @@ def label(*boxes):
     return {"boxes": np.array(boxes, np.float32).reshape(-1, 4), "classes": np.arange(len(boxes)) % 2}
 
 
-def test_boxes_that_a_crop_hides_are_left_out():
+def test_boxes_that_a_crop_hides_are_left_out_and_hardly_visible_ones_ignored():
     hidden, cut, whole = [0.6, 0.6, 0.9, 0.9], [0.2, 0.4, 0.4, 0.6], [0.1, 0.1, 0.3, 0.3]
+    hardly = [0.3, 0.3, 0.8, 0.8]  # 16 % are left
     window = Geometry(
         tf.constant([64, 64]), tf.constant([128, 128]), tf.zeros(2, tf.int32), tf.constant(False), toy.VIEW
     )
-    moved = TASK.label(toy.numpy(TASK.transform(toy.target(TASK, label(hidden, cut, whole), 64, 64), window)))
-    np.testing.assert_allclose(moved["boxes"], [[0.4, 0.8, 0.8, 1.0], [0.2, 0.2, 0.6, 0.6]], atol=1e-6)
-    np.testing.assert_array_equal(moved["classes"], [1, 0])
+    stored = toy.target(TASK, label(hidden, cut, whole, hardly), 64, 64)
+    moved = TASK.label(toy.numpy(TASK.transform(stored, window)))
+    boxes = [[0.4, 0.8, 0.8, 1.0], [0.2, 0.2, 0.6, 0.6], [0.6, 0.6, 1.0, 1.0]]
+    np.testing.assert_allclose(moved["boxes"], boxes, atol=1e-6)
+    np.testing.assert_array_equal(moved["classes"], [1, 0, 1])
+    np.testing.assert_array_equal(moved["ignore"], [0, 0, DIFFICULT])
 
 
 def test_boxes_beyond_the_most_are_left_out_and_the_shape_stays():
@@ -164,7 +169,7 @@ def test_record_has_the_flag_only_where_a_box_is_ignored_and_gives_it_back():
 def test_flag_that_no_writer_stores_is_a_flaw():
     stored = toy.numpy(toy.target(TASK, label([0.1, 0.1, 0.5, 0.5]), 8, 8))
     assert TASK.flaws(stored, 8, 8) == []
-    assert TASK.flaws(stored | {"ignore": np.array([3])}, 8, 8) == ["ignore {3}"]
+    assert TASK.flaws(stored | {"ignore": np.array([4])}, 8, 8) == ["ignore {4}"]
     assert "different lengths" in TASK.flaws(stored | {"ignore": np.array([0, 1])}, 8, 8)[0]
 
 
@@ -173,11 +178,11 @@ def test_ignored_boxes_go_with_the_view_after_the_others_and_stay_while_they_are
     window = Geometry(
         tf.constant([64, 64]), tf.constant([128, 128]), tf.zeros(2, tf.int32), tf.constant(False), toy.VIEW
     )
-    for flag, kept in ((0, [0]), (DIFFICULT, [0, 1])):  # one sixth of `cut` is left
+    for flag in (DIFFICULT, CROWD):  # one sixth of `cut` is left
         stored = toy.target(TASK, ignoring(label(hidden, cut, whole), DIFFICULT, flag, 0), 64, 64)
         moved = TASK.label(toy.numpy(TASK.transform(stored, window)))
-        np.testing.assert_array_equal(moved["ignore"], [0, DIFFICULT][: len(kept)])
-        np.testing.assert_array_equal(moved["classes"], kept)
+        np.testing.assert_array_equal(moved["ignore"], [0, flag])
+        np.testing.assert_array_equal(moved["classes"], [0, 1])
 
 
 def test_ignored_boxes_take_no_place_from_others():
@@ -265,6 +270,62 @@ def test_ignored_boxes_are_drawn_as_such_and_counted_apart():
     np.testing.assert_array_equal(TASK.draw(image, ignoring(plain, 0, 0)), TASK.draw(image, plain))
 
 
+# What the view of a teacher did not show
+
+
+SEEN = np.array([0.0, 0.25, 1.0, 0.75])  # the center of a wide image
+PART = label([0.1, 0.3, 0.5, 0.6], [0.1, 0.252, 0.5, 0.6], [0.1, 0.4, 0.5, 0.75], [0.0, 0.3, 1.0, 0.7])
+
+
+def marked(made=PART):
+    return TASK.mark_unseen(
+        ignoring(made | {"scores": np.ones(len(made["classes"]))}, *[0] * len(made["classes"])), SEEN
+    )
+
+
+def test_regions_that_were_not_seen_are_added_and_boxes_that_their_edge_cuts_are_ignored():
+    found = marked()
+    np.testing.assert_array_equal(found["ignore"], [0, DIFFICULT, DIFFICULT, 0, UNSEEN, UNSEEN])
+    np.testing.assert_array_equal(found["boxes"][4:], [[0, 0, 1, 0.25], [0, 0.75, 1, 1]])
+    back = deserialize(serialize(toy.record(np.zeros((8, 8, 3), np.uint8), {"things": found}), [TASK]), [TASK])
+    np.testing.assert_array_equal(back.labels["things"]["ignore"], found["ignore"])
+    everything = TASK.mark_unseen(ignoring(PART | {"scores": np.ones(4)}, *[0] * 4), np.array([0.0, 0.0, 1.0, 1.0]))
+    np.testing.assert_array_equal(everything["ignore"], [0, 0, 0, 0])
+
+
+@pytest.mark.parametrize("seen", [[0.1, 0.2, 0.7, 0.9], [0.0, 0.2, 1.0, 1.0], [0.3, 0.0, 1.0, 1.0], [0, 0, 1, 1]])
+def test_regions_around_a_part_cover_the_rest_once(seen):
+    one_by_one = [pixels_inside(box[np.newaxis], 50, 50) for box in around(np.array(seen))]
+    count = np.sum(one_by_one, 0) + pixels_inside(np.array([seen]), 50, 50)
+    assert (count == 1).all()
+
+
+def test_region_that_was_not_seen_keeps_its_place_among_many_boxes():
+    many = label(*[[0.1, 0.3, 0.5 + i / 50, 0.5] for i in range(9)])
+    moved = TASK.transform(toy.target(TASK, marked(many), 64, 64), stretch((64, 64), toy.VIEW))
+    np.testing.assert_array_equal(moved["ignore"], [UNSEEN, UNSEEN, 0, 0, 0, 0])
+
+
+def test_detections_where_the_labeler_did_not_look_are_neither_right_nor_wrong():
+    real, beyond, outside = [0.1, 0.3, 0.5, 0.6], [0.1, 0.7, 0.5, 0.9], [0.1, 0.0, 0.4, 0.2]
+    target = {key: value[np.newaxis] for key, value in marked(label(real)).items()} | {"present": np.array([True])}
+    for classes, seen in ((0, True), (1, True), (0, False)):  # a region that was not seen is of all classes
+        metric = TASK.metrics()
+        boxes = np.array([[outside, beyond, real]])
+        labeled = target if seen else target | {"ignore": np.zeros_like(target["ignore"])}
+        found = {"classes": np.array([[classes, classes, 0]]), "scores": np.array([[0.9, 0.8, 0.7]])}
+        metric.update(labeled, {"boxes": boxes} | found)
+        assert (metric.result()["AP50"] == pytest.approx(1)) == seen
+
+
+def test_regions_that_were_not_seen_are_dimmed_and_counted_apart():
+    found, image = marked(), np.full((60, 80, 3), 200, np.uint8)
+    picture = TASK.draw(image, found)
+    assert (picture[50:, :20] == 70).all() and (picture[50:, 60:] == 70).all() and (picture[50, 30:50] == 200).all()
+    assert TASK.statistics(found) == {"boxes": 2, "chair": 1, "table": 1, "ignored boxes": 2, "unseen regions": 2}
+    assert len(TASK.classes(found)) == 4 and sum(TASK.histograms(found)["score"].values()) == 2
+
+
 # Metrics
 
 
@@ -319,7 +380,7 @@ def test_boxes_without_label_do_not_count_against_the_score():
         {"boxes": [[0.1, 0.1, 0.2, 0.3]], "classes": [2]},
         {"boxes": [[0.1, 0.1, 0.2, 0.3]], "classes": [0, 1]},
         {"boxes": [[0.1, 0.1, 0.2, 0.3]], "classes": [0], "scores": [np.inf]},
-        {"boxes": [[0.1, 0.1, 0.2, 0.3]], "classes": [0], "ignore": [3]},
+        {"boxes": [[0.1, 0.1, 0.2, 0.3]], "classes": [0], "ignore": [4]},
         {"boxes": [[0.1, 0.1, 0.2, 0.3]], "classes": [0], "ignore": [0, 1]},
     ],
 )
