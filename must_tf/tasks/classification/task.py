@@ -154,7 +154,7 @@ class Classification(Task):
         """Probability of the most likely class of a soft label; with `multi_label` also the number of classes."""
         found = {"probability": histogram(np.max(label), TENTHS)} if is_soft(label) else {}
         if self.multi_label:
-            found["classes"] = histogram(len(self.classes(label)), _COUNT_EDGES, whole=True)
+            found["classes per image"] = histogram(len(self.classes(label)), _COUNT_EDGES, whole=True)
         return found
 
     def classes(self, label: Any) -> list[tuple[str, float | None]]:
