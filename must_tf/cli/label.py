@@ -25,7 +25,8 @@ _IMAGES = flags.DEFINE_string(
     None,
     "Folder (searched recursively), glob, list file (.txt), folder of records, tfrecord:GLOB, tfds:NAME/SPLIT, or a "
     "labeled dataset: voc:, ade20k:, diode:, coco:, objects365:, imagenet:, classes:FOLDER/SPLIT (one folder per "
-    "class). Of a labeled dataset a slice may be given, such as ade20k:FOLDER/training[:90%].",
+    "class), multilabel:FOLDER/SPLIT (the same, and an image may lie in several of them). Of a labeled dataset a slice "
+    "may be given, such as ade20k:FOLDER/training[:90%].",
     flag_values=FLAGS,
 )
 _TEACHERS = flags.DEFINE_list(

@@ -39,7 +39,7 @@ def origins(dataset: Dataset, findings: Findings | None) -> Html:
     for task in dataset.manifest.tasks:
         total = sum(counts.get(task.name, {}).values())
         by = ", ".join(f"{origin} {count:,}" for origin, count in counts.get(task.name, {}).items())
-        kind = ", ".join(value for field, value in task.identity.items() if field != "kind" and isinstance(value, str))
+        kind = ", ".join(_mode(task))
         classes = len(getattr(task, "class_names", ())) or "–"
         numbers = [classes, f"{total:,}", f"{total / records:.1%}" if records else "–"]
         if findings:
@@ -101,6 +101,12 @@ def problems(findings: Findings) -> Html:
     items = [element("li", problem) for problem in findings.problems[:_MOST]]
     more = element("p", f"... and {count - _MOST:,} more") if count > _MOST else None
     return element("div", heading, element("ul", items), more, class_="problems", role="alert")
+
+
+def _mode(task: Task) -> list[str]:
+    """Returns the texts of a task's identity, such as its convention, and the names of its fields that are True."""
+    fields = [(field, value) for field, value in task.identity.items() if field != "kind"]
+    return [field if value is True else value for field, value in fields if value is True or isinstance(value, str)]
 
 
 def bars(rows: Iterable[tuple[str, float, str]], caption: Any) -> Html:

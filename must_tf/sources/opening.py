@@ -12,7 +12,7 @@ from must_tf.sources.ade20k import find_ade20k
 from must_tf.sources.coco import find_coco, find_objects365
 from must_tf.sources.decoding import MAX_PIXELS
 from must_tf.sources.diode import find_diode
-from must_tf.sources.imagenet import find_classes, find_imagenet
+from must_tf.sources.imagenet import find_classes, find_imagenet, find_multilabel
 from must_tf.sources.images import open_images, printable
 from must_tf.sources.layout import Layout, open_layout
 from must_tf.sources.records import open_records
@@ -29,6 +29,7 @@ _LAYOUTS: dict[str, Callable[[str], Layout]] = {
     "objects365:": find_objects365,
     "imagenet:": find_imagenet,
     "classes:": find_classes,
+    "multilabel:": find_multilabel,
 }
 # Sources that are divided into shards of `images_per_shard`.
 _OPENERS: dict[str, Callable[[str, int, int], Source]] = {
@@ -48,8 +49,9 @@ def open_source(where: str | os.PathLike, images_per_shard: int = 1000, max_pixe
         * `tfrecord:GLOB`, one shard per file;
         * `tfds:NAME[/CONFIG][:VERSION]/SPLIT`;
         * a labeled dataset in its publisher's layout: `voc:`, `ade20k:`, `diode:`, `coco:`, `objects365:`, `imagenet:`,
-          see the modules of these names; or `classes:FOLDER/SPLIT`, with one folder per class. A slice in TFDS's syntax
-          may follow: `.../training[:90%]`.
+          see the modules of these names; or `classes:FOLDER/SPLIT` with one folder per class, and
+          `multilabel:FOLDER/SPLIT` for images with several classes. A slice in TFDS's syntax may follow:
+          `.../training[:90%]`.
       images_per_shard: largest number of images in a shard; records and TFRecords keep their own shards.
       max_pixels: an image with more pixels is quarantined before it is decoded.
 

@@ -128,6 +128,14 @@ class ClassReader(Reader):
             return probs
         return probs @ (self.label_of()[:, np.newaxis] == np.arange(len(self.labels))).astype(np.float32)
 
+    def map_scores(self, scores: np.ndarray) -> np.ndarray:
+        """Maps scores [..., model classes] to [..., task classes]; classes with the same target keep the best score."""
+        if self.classes is None:
+            return scores
+        table = self.label_of()
+        columns = [scores[..., table == i].max(-1, initial=0) for i in range(len(self.labels))]
+        return np.stack(columns, -1)
+
 
 def names_line(count: int | None) -> str:
     """Returns the line of a draft card for class names; `count` is None if their number is unknown."""

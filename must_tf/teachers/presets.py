@@ -68,14 +68,18 @@ def known_boxes(model: Any, classes: str) -> dict[str, Any]:
     return {"suppressed": True, "box_format": _BOX_FORMATS[name], "box_units": units, "outputs": outputs}
 
 
-def known_activation(model: Any) -> dict[str, str]:
-    """Returns the card field `activation` from a classifier's last activation, if it has one."""
+def known_activation(model: Any) -> dict[str, Any]:
+    """Returns the card fields `activation` and `multi_label` from a classifier's last activation, if it has one."""
     import keras
 
     if not hasattr(model, "activation"):
         return {}
-    names = {"softmax": "probabilities", "sigmoid": "probabilities", "linear": "logits"}
-    return {"activation": names[keras.activations.get(model.activation).__name__]}
+    fields = {
+        "softmax": {"activation": "probabilities", "multi_label": False},
+        "sigmoid": {"activation": "probabilities", "multi_label": True},
+        "linear": {"activation": "logits"},
+    }
+    return fields[keras.activations.get(model.activation).__name__]
 
 
 def load(where: str, make: Callable[[], Any]) -> Any:

@@ -9,6 +9,7 @@ import toy
 from must_tf.records import Plan, finish, open_dataset, serialize, verify, write_shard
 from must_tf.records.schema import to_example
 from must_tf.storage import sha256
+from must_tf.tasks import Classification
 
 
 def test_sound_dataset_passes_and_is_counted(toy_data):
@@ -128,6 +129,7 @@ def set_list(key, kind, values):
     return lambda features: getattr(features[key], kind).value.__setitem__(slice(None), values)
 
 
+TAGS = Classification("tags", ("a", "b", "c"), multi_label=True)
 MASK, FACING = np.zeros((8, 6), int), np.tile((0, 0, -1.0), (8, 6, 1))
 BOX = {"boxes": np.array([[0.1, 0.1, 0.5, 0.5]]), "classes": np.array([1])}
 SMALL, STRANGE = toy.png(np.zeros((4, 4), np.uint8)), toy.png(np.full((8, 6), 9, np.uint8))
@@ -145,6 +147,8 @@ SMALL, STRANGE = toy.png(np.zeros((4, 4), np.uint8)), toy.png(np.full((8, 6), 9,
         (toy.SCENE, 1, set_bytes("image/format", b"JPEG"), "'JPEG'"),
         (toy.SCENE, 1, set_bytes("image/encoded", b"no image"), "record 0: "),
         (toy.SCENE, 1, set_list("image/height", "int64_list", [2**40]), "the record says 1099511627776x6"),
+        (TAGS, np.eye(3)[0], set_bytes("tags/probs", b"\x00\x40" * 3), "outside [0, 1]"),
+        (TAGS, np.eye(3)[0] > 0, set_list("tags/label", "int64_list", [3]), "cannot be decoded"),
         (toy.THINGS, BOX, set_list("things/box/class", "int64_list", [2]), "classes {2}"),
         (toy.THINGS, BOX, set_list("things/box/class", "int64_list", [-1]), "classes {-1}"),
         (toy.THINGS, BOX, set_list("things/box/class", "int64_list", [1, 1]), "different lengths"),

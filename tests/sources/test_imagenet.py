@@ -1,4 +1,6 @@
-"""Reads a miniature of ImageNet: one folder per class."""
+"""Reads miniatures of ImageNet and of own images: one folder per class."""
+
+import shutil
 
 import layouts
 import pytest
@@ -41,8 +43,9 @@ def test_folders_of_your_own_are_the_classes_of_a_task_with_the_datasets_name(im
         ("j-f t/train", "'j-f t' cannot be the name of a task"),
         ("nowhere/train", "lay the images out as"),
     ):
-        with pytest.raises(UserError, match=message):
-            open_source(f"classes:{imagenet.parent}/{where}")
+        for prefix in ("classes", "multilabel"):
+            with pytest.raises(UserError, match=f"{prefix}:.*{message}"):
+                open_source(f"{prefix}:{imagenet.parent}/{where}")
 
 
 def test_damaged_image_is_quarantined(imagenet):
@@ -56,3 +59,43 @@ def test_missing_dataset_says_where_to_get_it(imagenet):
     for where in ("val", "empty", "nowhere/train"):
         with pytest.raises(UserError, match="get ILSVRC2012_img_train"):
             open_source(f"imagenet:{imagenet}/{where}")
+
+
+@pytest.fixture
+def animals(tmp_path):
+    """Four images: a cat, a dog, both (a copy and a link), and neither; and another cat and dog of one name."""
+    root = tmp_path / "animals/train"
+    for number, name in enumerate(("cat/a.jpg", "dog/b.jpg", "cat/both.jpg", "none.jpg")):
+        layouts.write_jpeg(root / name, 20, 30, number)
+    shutil.copy(root / "cat/both.jpg", root / "dog/both.jpg")
+    (root / "pet").mkdir()
+    (root / "pet/both.jpg").symlink_to(root / "cat/both.jpg")
+    return tmp_path / "animals"
+
+
+def test_image_in_the_folders_of_several_classes_is_multi_label(animals):
+    task, records, bad = layouts.entries(f"multilabel:{animals}/train")
+    assert task.multi_label and (task.name, task.class_names) == ("animals", ("cat", "dog", "pet")) and not bad
+    found = {name: record.labels["animals"].tolist() for name, record in records.items()}
+    expected = {"a": [1, 0, 0], "b": [0, 1, 0], "both": [1, 1, 1], "none": [0, 0, 0]}
+    assert found == {f"{name}.jpg": [bool(one) for one in label] for name, label in expected.items()}
+
+
+def test_another_image_of_the_same_name_is_no_class_of_an_image(animals):
+    for place in ("dog/a.jpg", "both.jpg"):
+        layouts.write_jpeg(animals / "train" / place, 20, 30, 9)
+    _, records, bad = layouts.entries(f"multilabel:{animals}/train")
+    assert set(records) == {"b.jpg", "none.jpg"} and len(bad) == 2
+    assert all("has its name, but is another image" in entry.reason for entry in bad)
+
+
+def test_one_image_with_two_classes_is_refused_where_an_image_has_one(animals):
+    message = r"cat/both.jpg and dog/both.jpg are the same image \(1 images have .*\); .* multilabel:.*animals/train"
+    with pytest.raises(UserError, match=message):
+        open_source(f"classes:{animals}/train")
+    for folder in ("dog", "pet"):
+        (animals / "train" / folder / "both.jpg").unlink()
+    layouts.write_jpeg(animals / "train/dog/a.jpg", 20, 30, 9)  # of one name, but two images
+    task, records, _ = layouts.entries(f"classes:{animals}/train")
+    assert not task.multi_label and len(records) == 3
+    assert open_source(f"classes:{animals}/train").count == 4

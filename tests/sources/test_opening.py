@@ -74,6 +74,7 @@ def test_unknown_name_is_refused_in_one_line(tmp_path, monkeypatch, where, messa
         ("objects365:x/train", "objects365.org", "annotations/objects365_SPLIT.json"),
         ("imagenet:x/train", "image-net.org", "n01440764/"),
         ("classes:x/train", "lay the images out", "NAME/SPLIT/CLASS/*.jpg"),
+        ("multilabel:x/train", "lay the images out", "multilabel:NAME/SPLIT"),
         ("tfds:cifar100/train", "`tfds build cifar100`", "TFDS_DATA_DIR"),
         ("tfds:nyu_depth_v2/train", "`tfds build nyu_depth_v2`", "TFDS_DATA_DIR"),
         ("tfds:voc/2007/train", "`tfds build voc/2007`", "TFDS_DATA_DIR"),

@@ -47,7 +47,7 @@ def classifier(activation=None):
     )
 
 
-@pytest.mark.parametrize("activation", [None, "softmax"])
+@pytest.mark.parametrize("activation", [None, "softmax", "sigmoid"])
 def test_classifier_gives_what_predict_gives(activation, tmp_path):
     model = classifier(activation)
     where = save(model, tmp_path / "preset", "classification", class_names=NAMES)
@@ -55,6 +55,7 @@ def test_classifier_gives_what_predict_gives(activation, tmp_path):
     assert (teacher.input_size, teacher.resize) == ((64, 64), "crop")
     expected = model.predict(IMAGES, verbose=0)
     expected = expected if activation else tf.nn.softmax(expected)
+    assert teacher.task.multi_label == (activation == "sigmoid")
     np.testing.assert_allclose(teacher(IMAGES)["probs"], expected, rtol=1e-4, atol=1e-6)
     assert set(teacher.describe()["libraries"]) == {*("keras-hub", "keras", "tensorflow", "must_tf", "pillow")}
 

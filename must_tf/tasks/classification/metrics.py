@@ -1,4 +1,4 @@
-"""Top-1 accuracy of image classification."""
+"""Top-1 accuracy of single-label classification, and mean average precision of multi-label classification."""
 
 import numpy as np
 
@@ -21,3 +21,53 @@ class Accuracy(Metric):
     def result(self):
         hits = np.concatenate(self.hits or [np.zeros(0)])
         return {"top1": float(hits.mean()) if hits.size else float("nan")}
+
+
+class MeanAveragePrecision(Metric):
+    """`mAP`: average precision of each class over the labeled images, averaged over the classes that some image has.
+
+    It reads `probs` [batch, classes] of targets and outputs, and `present` [batch] of targets. It keeps 5 bytes per
+    image and class.
+
+    Args:
+      min_score: least probability at which a class of a soft label is present, from 0 to 1.
+    """
+
+    def __init__(self, min_score: float = 0.5) -> None:
+        self.min_score = min_score
+        self.truth: list[np.ndarray] = []
+        self.probs: list[np.ndarray] = []
+
+    def update(self, target, outputs):
+        labeled = np.asarray(target["present"], bool)
+        self.truth.append(target["probs"][labeled] >= self.min_score)
+        self.probs.append(outputs["probs"][labeled])
+
+    def result(self):
+        found = self.by_class()
+        known = found[~np.isnan(found)]
+        return {"mAP": float(known.mean()) if known.size else float("nan")}
+
+    def by_class(self) -> np.ndarray:
+        """Returns the average precision of each class, [classes]; NaN for a class that no image has."""
+        if not self.truth:
+            return np.zeros(0)
+        columns = zip(np.concatenate(self.truth).T, np.concatenate(self.probs).T, strict=True)
+        return np.array([average_precision(truth, probs) for truth, probs in columns])
+
+
+def average_precision(truth: np.ndarray, scores: np.ndarray) -> float:
+    """Returns the area under the steps of precision over recall; NaN if nothing is true. Equal scores are one step.
+
+    This is `average_precision_score` of scikit-learn: Σ (recall_n - recall_{n-1}) · precision_n, without interpolation.
+
+    Args:
+      truth: bool [N].
+      scores: [N], of any range.
+    """
+    order = np.argsort(-scores, kind="stable")
+    last = np.flatnonzero(np.diff(scores[order], append=-np.inf))  # a threshold keeps all of equal scores or none
+    hits = np.cumsum(truth[order])[last]
+    if not truth.any():
+        return float("nan")
+    return float((np.diff(hits, prepend=0) * hits / (last + 1)).sum() / hits[-1])

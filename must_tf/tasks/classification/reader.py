@@ -1,4 +1,4 @@
-"""Reads the outputs of foreign image classifiers: logits, probabilities or sigmoids."""
+"""Reads the outputs of foreign image classifiers, single-label or multi-label: logits or probabilities."""
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
@@ -10,6 +10,8 @@ from must_tf.geometry import Size
 from must_tf.tasks.classes import ClassReader, activation_line, names_line
 from must_tf.tasks.reader import Arrays, Form, Slot, output_lines, require
 
+_MANY = 8  # classes; so many logits of a gray image are not all between 0 and 1
+
 
 @dataclasses.dataclass(frozen=True)
 class ClassificationReader(ClassReader):
@@ -17,24 +19,38 @@ class ClassificationReader(ClassReader):
 
     Attributes:
       top_k: how many probabilities a stored label keeps; 0 keeps all.
+      multi_label: whether an image may have several classes or none; by default only with `activation: sigmoid`. If it
+        is false with a sigmoid, the classes exclude each other, and their probabilities are made to sum to 1.
     """
 
     top_k: int = 0
+    multi_label: bool | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.top_k >= 0, "top_k", self.top_k, "0 or more")
 
     def task_fields(self) -> dict[str, Any]:
-        """Class names and `top_k`."""
-        return {"class_names": self.labels, "top_k": self.top_k}
+        """Class names, `top_k`, and whether labels are multi-label."""
+        return {"class_names": self.labels, "top_k": self.top_k, "multi_label": self.is_multi_label}
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether each class has a probability of its own."""
+        return self.activation == "sigmoid" if self.multi_label is None else self.multi_label
 
     def roles(self, given: Collection[str]) -> tuple[set[str], set[str]]:
         """`probs`."""
         return {"probs"}, set()
 
     def needed(self, given: Collection[str]) -> list[str]:
-        """`activation`."""
+        """`activation`.
+
+        Raises:
+          ValueError: `multi_label` does not go with a softmax.
+        """
+        if self.multi_label and self.activation == "logits":
+            raise ValueError("multi_label: goes with activation: sigmoid or probabilities; logits get a softmax")
         return ["activation"]
 
     def form(self, role: str) -> Form:
@@ -48,11 +64,45 @@ class ClassificationReader(ClassReader):
     def misfit(self, arrays: Arrays, batch: int, channels_first: bool) -> str | None:
         """Checks shapes as the base does, with axes of length 1 for height and width removed."""
         flat = {role: a.reshape(len(a), -1) if a.ndim in (3, 4) else a for role, a in arrays.items()}
-        return super().misfit(flat, batch, channels_first)
+        problem = super().misfit(flat, batch, channels_first)
+        if problem is None and self.is_multi_label and self.is_binary(flat["probs"].shape[-1]):
+            return "multi_label: two classes of which one channel decides exclude each other; give multi_label: false"
+        return problem
+
+    def unlikely(self, arrays: Arrays) -> str | None:
+        """Checks as the base does, and reports probabilities of which it is open whether they are multi-label."""
+        if problem := super().unlikely(arrays):
+            return problem
+        probs = arrays["probs"]
+        low, high, sums = float(probs.min()), float(probs.max()), probs.sum(-1)
+        if self.activation == "sigmoid" and probs.shape[-1] >= _MANY and low > 0 and high < 1:
+            return (
+                f"activation: sigmoid, but probs are between {low:.3g} and {high:.3g} on gray, as after a sigmoid; "
+                "give activation: probabilities and multi_label: true"
+            )
+        in_doubt = self.activation == "probabilities" and self.multi_label is None
+        if (
+            in_doubt
+            and not self.is_binary(probs.shape[-1])
+            and not _is_quantized(probs)
+            and (abs(sums - 1) > 0.05).any()
+        ):
+            return (
+                f"activation: probabilities, but probs sum to {float(sums[0]):.3g} on gray; give multi_label: true for "
+                "sigmoids, whose sum is of no account, or multi_label: false to make them sum to 1"
+            )
+        return None
 
     def read(self, arrays: Arrays, view: Size) -> dict[str, np.ndarray]:
-        """`probs` float32 [batch, classes], which sum to 1 over the task's classes (uniform if all of them are 0)."""
-        kept = self.map_probs(self.probabilities(arrays["probs"])) + 1e-12
+        """`probs` float32 [batch, classes].
+
+        They are those of the model if they are multi-label; classes with the same target keep the highest one.
+        Otherwise they sum to 1 over the task's classes (uniform if all of them are 0).
+        """
+        probs = self.probabilities(arrays["probs"])
+        if self.is_multi_label:
+            return {"probs": self.map_scores(probs)}
+        kept = self.map_probs(probs) + 1e-12
         return {"probs": kept / kept.sum(-1, keepdims=True)}
 
     @classmethod
@@ -62,9 +112,21 @@ class ClassificationReader(ClassReader):
 
     @classmethod
     def draft(cls, outputs: Sequence[Slot], known: Mapping[str, Any]) -> list[str]:
-        """Lines for class names, output and activation."""
+        """Lines for class names, output, activation and `multi_label`."""
         count = outputs[0].shape[-1] if outputs[0].shape else None
         lines = []
         if count == 6:
             lines += ["# task: detection, outputs: {packed: ...}  # where a row is a box, a score and a class"]
-        return [*lines, names_line(count), *output_lines({"probs": outputs[0].name}, known), activation_line(known)]
+        lines += [names_line(count), *output_lines({"probs": outputs[0].name}, known), activation_line(known)]
+        return lines + _multi_label_lines(known)
+
+
+def _multi_label_lines(known: Mapping[str, Any]) -> list[str]:
+    if "multi_label" in known:
+        return [f"multi_label: {str(known['multi_label']).lower()}"]
+    return ["# multi_label: true  # where an image may have several classes or none; activation: sigmoid implies it"]
+
+
+def _is_quantized(probs: np.ndarray) -> bool:
+    """Whether values are multiples of 1/256, as of an 8-bit softmax, whose sum rounding may take far from 1."""
+    return bool((abs(probs * 256 - np.rint(probs * 256)) < 1e-3).all())

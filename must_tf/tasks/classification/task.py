@@ -1,4 +1,4 @@
-"""Image classification task: one class, or the probabilities of all classes, per image."""
+"""Image classification task, single-label or multi-label: classes of whole images, or their probabilities."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -11,39 +11,62 @@ import tf_keras
 from must_tf.errors import UserError
 from must_tf.geometry import Geometry
 from must_tf.tasks import drawing
-from must_tf.tasks.classification.metrics import Accuracy
+from must_tf.tasks.classification.labels import Labels, MultiLabel, SingleLabel, is_soft
+from must_tf.tasks.classification.metrics import Accuracy, MeanAveragePrecision
 from must_tf.tasks.classification.reader import ClassificationReader
 from must_tf.tasks.histogram import TENTHS, histogram
 from must_tf.tasks.loss import Term, mean_over_images
 from must_tf.tasks.metric import Metric, Score
 from must_tf.tasks.outputs import Output
-from must_tf.tasks.task import POOLED, Features, Outputs, Target, Task, optional_bytes
+from must_tf.tasks.task import POOLED, Features, Outputs, Target, Task
 from must_tf.trunk import Trunk
+
+_COUNT_EDGES = (0, 1, 2, 3, 5, 9, 17, 33, np.inf)  # classes per image
+_MOST_WRITTEN = 3  # classes on a picture
 
 
 @dataclasses.dataclass(frozen=True)
 class Classification(Task):
-    """Classes of whole images.
+    """Classes of whole images: one per image or, with `multi_label`, any number.
 
-    A hard label is an int, the class id. A soft label is float probabilities [classes]. Probabilities are stored as
-    float16. With `top_k`, only the k largest are stored; the rest of the mass is spread evenly over the other classes.
+    A hard label is an int, the class id; with `multi_label` it is bool [classes]. A soft label is float probabilities
+    [classes], which sum to 1; with `multi_label` each class has a probability of its own, and they are stored as they
+    are. Without any class, an image is not labeled; with `multi_label` it is labeled as having none.
+
+    Probabilities are stored as float16. With `top_k`, only the k largest are stored; the rest of their sum is spread
+    evenly over the other classes.
 
     Attributes:
       class_names: names in the order of the ids.
       top_k: how many probabilities a stored soft label keeps; 0 keeps all.
-      label_smoothing: share of a hard label's mass that the loss spreads over all classes, from 0 to 1.
+      label_smoothing: share of a hard label that the loss smooths, from 0 to 1: it is spread over all classes; with
+        `multi_label`, half of it is the probability of an absent class, and is missing from that of a present one.
+      multi_label: whether an image may have several classes or none, so that each class has a sigmoid of its own.
+      min_score: least probability, above 0 and at most 1, at which a class of a soft multi-label label counts as
+        present in pictures, statistics and metrics.
     """
 
     class_names: tuple[str, ...] = ()
     top_k: int = 0
     label_smoothing: float = 0.0
+    multi_label: bool = False
+    min_score: float = 0.5
 
     taps: ClassVar[tuple[str, ...]] = (POOLED,)
-    scores: ClassVar[tuple[Score, ...]] = (Score("top1"),)
     outputs: ClassVar[tuple[Output, ...]] = (Output("probs", ("class",), "probability of each class"),)
     reader: ClassVar[type[ClassificationReader]] = ClassificationReader
-    identity_fields: ClassVar[tuple[str, ...]] = ("class_names",)
+    identity_fields: ClassVar[tuple[str, ...]] = ("class_names", "multi_label")
     has_frame: ClassVar[bool] = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 < self.min_score <= 1:
+            raise UserError(f"task {self.name!r}: min_score {self.min_score}; expected above 0, and at most 1")
+
+    @property
+    def scores(self) -> tuple[Score, ...]:  # type: ignore[override]
+        """Top-1 accuracy; with `multi_label`, the mean over classes of the average precision."""
+        return (Score("mAP" if self.multi_label else "top1"),)
 
     @property
     def num_classes(self) -> int:
@@ -51,48 +74,23 @@ class Classification(Task):
         return len(self.class_names)
 
     def features(self) -> Features:
-        """`label`: int64 []; `probs`: bytes of float16 [classes]; `top/class` int64 [k] and `top/prob` float32 [k]."""
-        return {
-            f"{self.name}/label": tf.io.FixedLenFeature([], tf.int64, default_value=-1),
-            f"{self.name}/probs": optional_bytes(),
-            f"{self.name}/top/class": tf.io.VarLenFeature(tf.int64),
-            f"{self.name}/top/prob": tf.io.VarLenFeature(tf.float32),
-        }
+        """`label`: int64; `probs`: bytes of float16 [classes]; `top/class`: int64 [k]; `top/prob`: float32 [k]."""
+        return self._labels.features()
 
     def encode(self, label: Any) -> dict[str, Any]:
-        """Takes an int, or float probabilities [classes]; float16 has a relative error of at most 2⁻¹¹."""
-        if np.ndim(label) == 0:
-            self._check(0 <= int(label) < self.num_classes, f"class {label}")
-            return {f"{self.name}/label": [int(label)]}
-        probs = np.asarray(label, np.float32)
-        self._check(probs.shape == (self.num_classes,), f"probabilities of shape {probs.shape}")
-        self._check(bool(np.isfinite(probs).all() and (probs >= 0).all()), "negative or non-finite probabilities")
-        self._check(bool(probs.any()), "probabilities that are all 0")
-        if not self.top_k:
-            return {f"{self.name}/probs": probs.astype("<f2").tobytes()}
-        top = np.argsort(-probs, kind="stable")[: self.top_k]
-        return {f"{self.name}/top/class": top.tolist(), f"{self.name}/top/prob": probs[top].tolist()}
+        """Takes a hard or a soft label; float16 has a relative error of at most 2⁻¹¹."""
+        return self._labels.encode(label)
 
     def decode(self, parsed: Mapping[str, tf.Tensor]) -> Target:
-        """Returns `probs` float32 [classes], all 0 without a label, and `hard` bool [], whether the label is hard."""
-        hard = parsed[f"{self.name}/label"]
-        probs = tf.one_hot(hard, self.num_classes)
-        soft = parsed[f"{self.name}/probs"]
-        probs = tf.cond(
-            tf.strings.length(soft) > 0,
-            lambda: tf.cast(tf.io.decode_raw(soft, tf.float16), tf.float32),
-            lambda: probs,
-        )
-        classes = tf.sparse.to_dense(parsed[f"{self.name}/top/class"])
-        kept = tf.sparse.to_dense(parsed[f"{self.name}/top/prob"])
-        probs = tf.cond(tf.size(classes) > 0, lambda: self._spread(classes, kept), lambda: probs)
-        return {"probs": tf.ensure_shape(probs, [self.num_classes]), "hard": hard >= 0}
+        """Returns `probs` float32 [classes], and `hard` bool [], whether the label is hard.
+
+        Without a label, `probs` are all 0. With `multi_label`, `present` bool [] says whether there is a label.
+        """
+        return self._labels.decode(parsed)
 
     def label(self, target: Mapping[str, np.ndarray]) -> Any:
-        """Returns an int for a hard label, and float32 probabilities [classes] for a soft one."""
-        if not target["probs"].any():
-            return None
-        return int(np.argmax(target["probs"])) if target["hard"] else np.asarray(target["probs"])
+        """Returns an int or bool [classes] for a hard label, and float32 probabilities [classes] for a soft one."""
+        return self._labels.label(target)
 
     def transform(self, target: Target, geometry: Geometry) -> Target:
         """Returns the target unchanged: classes do not depend on flip, scale and crop."""
@@ -108,14 +106,17 @@ class Classification(Task):
         )
 
     def has_label(self, target: Target) -> tf.Tensor:
-        """Whether any probability is above 0."""
-        return tf.reduce_any(target["probs"] > 0, -1)
+        """Whether any probability is above 0; with `multi_label`, whether there is a label, if only of no class."""
+        return self._labels.has_label(target)
 
     def loss(self, target: Target, prediction: tf.Tensor) -> dict[str, Term]:
         """Cross-entropy with the soft or hard label, averaged over the labeled images of the batch.
 
+        With `multi_label` an image's loss is the sum of the binary cross-entropies of all classes, as in Model Garden.
         Label smoothing applies to hard labels only.
         """
+        if self.multi_label:
+            return self._multi_label_loss(target, prediction)
         probs = target["probs"]
         mass = tf.reduce_sum(probs, -1, keepdims=True)
         share = tf.where(target["hard"], self.label_smoothing, 0.0)[:, tf.newaxis]
@@ -123,52 +124,49 @@ class Classification(Task):
         entropy = -tf.reduce_sum(smooth * tf.nn.log_softmax(prediction), -1)
         return mean_over_images(entropy, self.has_label(target))
 
+    def _multi_label_loss(self, target: Target, prediction: tf.Tensor) -> dict[str, Term]:
+        share = tf.where(target["hard"], self.label_smoothing, 0.0)[:, tf.newaxis]
+        smooth = target["probs"] * (1 - share) + share / 2
+        entropy = tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(smooth, prediction), -1)
+        return mean_over_images(entropy, self.has_label(target))
+
     def decode_predictions(self, prediction: tf.Tensor, view_size: tf.Tensor) -> Outputs:
-        """`probs`: float32 [batch, classes]."""
-        return {"probs": tf.nn.softmax(prediction)}
+        """`probs`: float32 [batch, classes], which sum to 1 unless `multi_label`."""
+        return {"probs": tf.sigmoid(prediction) if self.multi_label else tf.nn.softmax(prediction)}
 
     def pseudo_label(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Returns all probabilities as a soft label, as MuST does (soft labels were better than hard ones)."""
         return outputs["probs"]
 
     def metrics(self) -> Metric:
-        """`top1`: share of images whose most likely class is that of the label."""
-        return Accuracy()
+        """`top1`: share of images whose most likely class is that of the label; `mAP` with `multi_label`."""
+        return MeanAveragePrecision(self.min_score) if self.multi_label else Accuracy()
 
     def draw(self, image: np.ndarray, label: Any) -> np.ndarray:
-        """Writes the most likely class, and the probability of a soft label, on the image."""
-        if np.ndim(label) == 0:
-            return drawing.caption(image, self.class_names[int(label)])
-        best = int(np.argmax(label))
-        return drawing.caption(image, f"{self.class_names[best]} {label[best]:.0%}")
+        """Writes the likeliest classes of `classes`, with the probabilities of a soft label, on the image."""
+        words = [name if score is None else f"{name} {score:.0%}" for name, score in self.classes(label)]
+        more = [f"+{len(words) - _MOST_WRITTEN}"] if len(words) > _MOST_WRITTEN else []
+        return drawing.caption(image, ", ".join(words[:_MOST_WRITTEN] + more) or "no class")
 
     def statistics(self, label: Any) -> dict[str, float]:
-        """Counts 1 for the most likely class."""
-        best = int(label) if np.ndim(label) == 0 else int(np.argmax(label))
-        return {self.class_names[best]: 1}
+        """Counts 1 for each class of `classes`."""
+        return dict.fromkeys((name for name, _ in self.classes(label)), 1)
 
     def histograms(self, label: Any) -> dict[str, dict[str, float]]:
-        """Probability of the most likely class of a soft label; nothing for a hard label."""
-        return {"probability": histogram(np.max(label), TENTHS)} if np.ndim(label) else {}
+        """Probability of the most likely class of a soft label; with `multi_label` also the number of classes."""
+        found = {"probability": histogram(np.max(label), TENTHS)} if is_soft(label) else {}
+        if self.multi_label:
+            found["classes per image"] = histogram(len(self.classes(label)), _COUNT_EDGES, whole=True)
+        return found
 
     def classes(self, label: Any) -> list[tuple[str, float | None]]:
-        """The most likely class, with its probability for a soft label."""
-        if np.ndim(label) == 0:
-            return [(self.class_names[int(label)], None)]
-        return [(self.class_names[int(np.argmax(label))], float(np.max(label)))]
+        """The most likely class, or with `multi_label` those of at least `min_score`; scores are of a soft label."""
+        return [(self.class_names[i], score) for i, score in self._labels.found(label, self.min_score)]
 
     def flaws(self, target: Mapping[str, np.ndarray], height: int, width: int) -> list[str]:
-        """Reports probabilities that are negative or not finite."""
-        probs = target["probs"]
-        sound = bool(np.isfinite(probs).all() and (probs >= 0).all())
-        return [] if sound else ["negative or non-finite probabilities"]
+        """Reports probabilities that are negative or not finite; with `multi_label` also those above 1."""
+        return self._labels.flaws(target["probs"])
 
-    def _spread(self, classes: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
-        """Returns probabilities [classes]: the stored ones, and the rest spread evenly over the other classes."""
-        others = max(self.num_classes - self.top_k, 1)
-        rest = tf.maximum(1 - tf.reduce_sum(kept), 0) / others if self.num_classes > self.top_k else 0.0
-        return tf.tensor_scatter_nd_update(tf.fill([self.num_classes], rest), classes[:, tf.newaxis], kept)
-
-    def _check(self, good: bool, received: str) -> None:
-        if not good:
-            raise UserError(f"task {self.name!r}: {received} received; expected one of {self.num_classes} classes")
+    @property
+    def _labels(self) -> Labels:
+        return (MultiLabel if self.multi_label else SingleLabel)(self.name, self.num_classes, self.top_k)

@@ -150,7 +150,7 @@ class DetectionReader(ClassReader):
         found = self._boxes(arrays, view)
         inside_out = np.asarray((found[..., 2:] < found[..., :2]).any(-1))
         if not self.suppressed:
-            scores = self._map_scores(self.probabilities(arrays["scores"]))
+            scores = self.map_scores(self.probabilities(arrays["scores"]))
             by_class = np.where(inside_out[..., np.newaxis], 0, scores)
             best = boxes.suppress(found, by_class, boxes.MAX_OUTPUTS, self.nms_iou)
             return {name: values.numpy() for name, values in best.items()}
@@ -176,14 +176,6 @@ class DetectionReader(ClassReader):
             return boxes.decode(arrays["boxes"], arrays[_ANCHORS], order, scales, self.box_log_sizes)
         sides = np.array((*view, *view), np.float32) if self.box_units == "pixels" else np.float32(1)
         return boxes.to_yxyx(arrays["boxes"], str(self.box_format)) / sides
-
-    def _map_scores(self, scores: np.ndarray) -> np.ndarray:
-        """Maps scores [..., model classes] to [..., task classes]; classes with one target keep the best score."""
-        if self.classes is None:
-            return scores
-        table = self.label_of()
-        columns = [scores[..., table == i].max(-1, initial=0) for i in range(len(self.labels))]
-        return np.stack(columns, -1)
 
     def _map_ids(self, ids: np.ndarray) -> np.ndarray:
         """Maps the model's class ids to task class ids; -1 for ids that are dropped or invalid."""

@@ -1,6 +1,12 @@
+import re
+
 import numpy as np
+import pytest
 import toy
 from scipy.special import expit, softmax
+
+from must_tf.tasks.classification.reader import ClassificationReader
+from must_tf.tasks.reader import Slot
 
 VIEW = (8, 12)
 RNG = np.random.default_rng(0)
@@ -13,15 +19,83 @@ def classifier(**fields):
 LOGITS = RNG.normal(0, 2, (5, 3)).astype(np.float32)
 
 
-def test_logits_probabilities_and_sigmoids_become_probabilities():
-    def probs(values, **fields):
-        return toy.read(VIEW, classifier(**fields), probs=values)["probs"]
+def probs(values, **fields):
+    return toy.read(VIEW, classifier(**fields), probs=values)["probs"]
 
-    given, each = softmax(LOGITS, -1), expit(LOGITS)
+
+def test_logits_and_probabilities_become_probabilities():
+    given = softmax(LOGITS, -1)
     np.testing.assert_allclose(probs(LOGITS), given, rtol=1e-5)
     np.testing.assert_allclose(probs(LOGITS[:, None, None]), given, rtol=1e-5)
     np.testing.assert_allclose(probs(given, activation="probabilities"), given, rtol=1e-5)
-    np.testing.assert_allclose(probs(LOGITS, activation="sigmoid"), each / each.sum(-1, keepdims=True), rtol=1e-5)
+    assert not toy.task_of(classifier()).multi_label
+
+
+SIGMOIDS = np.array([[0.02, 0.01, 0.005], [0.9, 0.8, 0.0]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("values", "fields"),
+    [
+        (np.log(SIGMOIDS + 1e-20) - np.log1p(-SIGMOIDS), {"activation": "sigmoid"}),
+        (SIGMOIDS, {"activation": "probabilities", "multi_label": True}),
+    ],
+)
+def test_sigmoids_stay_as_they_are_and_make_a_multi_label_task(values, fields):
+    assert toy.task_of(classifier(**fields)).multi_label
+    np.testing.assert_allclose(probs(values, **fields), SIGMOIDS, rtol=1e-5, atol=1e-15)
+    mapped = fields | {"classes": {"a": "x", "c": "y", "b": "x"}}  # the likelier of a and b is x
+    np.testing.assert_allclose(probs(values, **mapped), SIGMOIDS[:, [0, 2]], rtol=1e-5, atol=1e-15)
+
+
+def test_sigmoids_of_classes_that_exclude_each_other_sum_to_1_if_the_card_says_so():
+    each, fields = expit(LOGITS), {"activation": "sigmoid", "multi_label": False}
+    assert not toy.task_of(classifier(**fields)).multi_label
+    np.testing.assert_allclose(probs(LOGITS, **fields), each / each.sum(-1, keepdims=True), rtol=1e-5)
+
+
+def test_softmax_is_not_multi_label():
+    card = classifier(multi_label=True)
+    with pytest.raises(ValueError, match="multi_label: goes with activation: sigmoid or probabilities"):
+        card.reader.needed({})
+
+
+def test_one_channel_of_two_classes_is_not_multi_label():
+    fields = {"activation": "sigmoid", "class_names": ("a", "b")}
+    arrays = {"probs": LOGITS[:, :1]}
+    assert "give multi_label: false" in classifier(**fields).reader.misfit(arrays, 5, False)
+    second = expit(LOGITS[:, :1])
+    found = probs(LOGITS[:, :1], **fields, multi_label=False)
+    np.testing.assert_allclose(found, np.concatenate([1 - second, second], 1), rtol=1e-5)
+
+
+def doubt(values, **fields):
+    names = tuple(f"class {i}" for i in range(values.shape[-1]))
+    return classifier(class_names=names, **fields).reader.unlikely({"probs": values})
+
+
+def test_probabilities_that_do_not_sum_to_1_are_in_doubt_until_the_card_says_what_they_are():
+    message = "probs sum to 0.035 on gray; give multi_label: true for sigmoids, .* or multi_label: false"
+    assert re.search(message, doubt(SIGMOIDS, activation="probabilities"))
+    for known in (True, False):
+        assert doubt(SIGMOIDS, activation="probabilities", multi_label=known) is None
+    assert doubt(softmax(LOGITS, -1), activation="probabilities") is None
+    rounded = np.rint(softmax(RNG.normal(size=(2, 1000)), -1) * 256) / 256  # as a model of 8 bits has them
+    assert abs(rounded.sum(-1) - 1).min() > 0.1 and doubt(rounded, activation="probabilities") is None
+
+
+def test_second_sigmoid_is_refused():
+    after = expit(RNG.normal(-2, 2, (2, 20)))
+    assert "as after a sigmoid; give activation: probabilities" in doubt(after, activation="sigmoid")
+    assert doubt(RNG.normal(-2, 2, (2, 20)), activation="sigmoid") is None
+
+
+def test_draft_has_a_line_for_multi_label():
+    def draft(known):
+        return ClassificationReader.draft([Slot("probs", (None, 3), "float32")], known)
+
+    assert draft({})[-1].startswith("# multi_label: true")
+    assert draft({"activation": "probabilities", "multi_label": True})[-1] == "multi_label: true"
 
 
 def test_background_is_no_class_and_its_mass_is_shared():
