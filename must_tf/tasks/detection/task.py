@@ -1,7 +1,7 @@
 """Object detection task: boxes with classes, by a RetinaNet head (Lin et al., ICCV 2017)."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -78,6 +78,7 @@ class Detection(Task):
     reader: ClassVar[type[DetectionReader]] = DetectionReader
     identity_fields: ClassVar[tuple[str, ...]] = ("class_names",)
     thresholds: ClassVar[tuple[str, ...]] = ("min_score", "doubtful_score")
+    tiles: ClassVar[bool] = True
     left_out: ClassVar[dict[str, str]] = {
         "heads": "boxes need non-maximum suppression, which is in student files alone",
         "litert": "LiteRT has no non-maximum suppression over classes",
@@ -145,19 +146,30 @@ class Detection(Task):
         regular = tf.where(~ignored & (visible >= self.min_visible))
         kept = tf.concat([regular, tf.where(ignored & (visible > 0))], 0)[: self.max_boxes, 0]
 
-        def pad(values, fill):
-            values = tf.gather(values, kept)
-            missing = [[0, self.max_boxes - tf.shape(values)[0]]] + [[0, 0]] * (len(values.shape) - 1)
-            padded = tf.pad(values, missing, constant_values=fill)
-            return tf.ensure_shape(padded, [self.max_boxes, *values.shape[1:]])
+        return self._select(target | {"boxes": boxes}, kept)
 
-        return {
-            "boxes": pad(boxes, 0.0),
-            "classes": pad(target["classes"], BACKGROUND),
-            "scores": pad(target["scores"], 0.0),
-            "ignore": pad(target["ignore"], 0),
-            "present": target["present"],
+    def tile(self, targets: Sequence[Target]) -> Target:
+        """Joins the boxes; where a view is unlabeled and another is not, a box over the whole view is ignored.
+
+        These boxes come first, then regular boxes, then other ignored ones. What exceeds `max_boxes` is left out.
+        """
+        corners = tf.constant([[0.0, 0.0], [0.0, 0.5], [0.5, 0.0], [0.5, 0.5]])
+        present = tf.stack([target["present"] for target in targets])
+        whole = {
+            "boxes": tf.concat([corners, corners + 0.5], 1),
+            "classes": tf.where(present, BACKGROUND, 0),
+            "scores": tf.zeros(4),
+            "ignore": tf.where(present, 0, CROWD),
         }
+        moved = [
+            target | {"boxes": target["boxes"] / 2 + tf.tile(corner, [2])}
+            for target, corner in zip(targets, tf.unstack(corners), strict=True)
+        ]
+        joined = {key: tf.concat([part[key] for part in (whole, *moved)], 0) for key in whole}
+        real, ignored = tf.reduce_any(present) & (joined["classes"] >= 0), joined["ignore"] > 0
+        first = tf.range(tf.size(real)) < 4
+        orders = [tf.where(real & which)[:, 0] for which in (first, ~first & ~ignored, ~first & ignored)]
+        return self._select(joined | {"present": tf.reduce_any(present)}, tf.concat(orders, 0)[: self.max_boxes])
 
     def head(self, trunk: Trunk) -> tf_keras.layers.Layer:
         """Pyramid → class logits [batch, h, w, K · classes] and box offsets [batch, h, w, K · 4] by level."""
@@ -264,6 +276,23 @@ class Detection(Task):
         except UserError as error:
             return [str(error).partition(": ")[2].partition(" received;")[0]]
         return []
+
+    def _select(self, target: Target, kept: tf.Tensor) -> Target:
+        """Returns the boxes with these numbers, at most `max_boxes`, padded to `max_boxes` with class -1."""
+
+        def pad(values, fill):
+            values = tf.gather(values, kept)
+            missing = [[0, self.max_boxes - tf.shape(values)[0]]] + [[0, 0]] * (len(values.shape) - 1)
+            padded = tf.pad(values, missing, constant_values=fill)
+            return tf.ensure_shape(padded, [self.max_boxes, *values.shape[1:]])
+
+        return {
+            "boxes": pad(target["boxes"], 0.0),
+            "classes": pad(target["classes"], BACKGROUND),
+            "scores": pad(target["scores"], 0.0),
+            "ignore": pad(target["ignore"], 0),
+            "present": target["present"],
+        }
 
     def _flatten(self, prediction: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns logits [batch, A, classes], offsets [batch, A, 4], anchors [A, 4] and view (h, w, h, w) in pixels."""
