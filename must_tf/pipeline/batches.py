@@ -133,7 +133,8 @@ def batch_ids(
         serialized = records(datasets, batch_size, order_seed, number, mixing, streams)
         return [_id(record) for record in serialized.take(batch_size)]
     serialized = records(datasets, batch_size, order_seed, number, mixing, streams, partners=IMAGES - 1)
-    mosaics = are_mosaics(augment, batch_size, tf.random.fold_in(change_seed, number))
+    with tf.device("CPU"):
+        mosaics = are_mosaics(augment, batch_size, tf.random.fold_in(change_seed, number))
     images = zip(mosaics, serialized.take(batch_size), strict=True)
     return [" ".join(map(_id, group if mosaic else group[:1])) for mosaic, group in images]
 

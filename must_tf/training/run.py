@@ -55,7 +55,8 @@ class Run:
             print(f"{self.workdir}: resumed at step {done}")
         augment = self.experiment.augment
         if unlabeled := check_mosaic(augment, self.experiment.tasks):
-            print(f"augment.mosaic: {augment.mosaic:.0%} of the images are mosaics, without a label of {unlabeled}")
+            names = ", ".join(map(repr, unlabeled))
+            print(f"augment.mosaic: {augment.mosaic:.0%} of the images are mosaics, without a label of {names}")
         with Stop(self.prepared.workers) as stop:
             try:
                 while done < self.experiment.steps:
