@@ -34,6 +34,7 @@ lint: install
 bench: install
 	$(VENV)/bin/python -m must_tf.experiments.rooms.benchmark
 	$(VENV)/bin/python -m must_tf.experiments.rooms.pipeline_benchmark
+	$(VENV)/bin/python -m must_tf.experiments.rooms.augment_benchmark
 	$(VENV)/bin/python -m must_tf.experiments.rooms.torch_benchmark
 	$(VENV)/bin/python -m must_tf.experiments.labeling.benchmark
 

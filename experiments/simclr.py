@@ -317,6 +317,8 @@ def _check(experiment: Experiment) -> None:
             raise UserError(f"{name}: {getattr(experiment, name)!r} received, which SimCLR does not know; leave it out")
     if experiment.augment.color not in (0, Augment().color):
         raise UserError("augment.color: SimCLR's colors are those of --color and --gray; leave it out")
+    if experiment.augment.strong.changes or experiment.augment.mosaic:
+        raise UserError("augment: SimCLR knows neither `strong` nor `mosaic`; leave them out")
     if experiment.optimizer.accumulate != 1:
         raise UserError("optimizer.accumulate: SimCLR compares all images of a batch, and takes 1 only")
     if experiment.policy == "mixed_float16":

@@ -60,8 +60,8 @@ def jpeg(folder: Path, images: int = 256, batches: int = 24, rounds: int = 25) -
     streams = [training_batches([dataset], [TASK], [SIZE], BATCH, augment=change) for change in changes.values()]
     streams.append(_bare(dataset))
     for stream in streams:
-        _rate(stream, batches)
-    *ours, bare = np.array([[_rate(stream, batches) for stream in streams] for _ in range(rounds)]).T
+        rate(stream, batches)
+    *ours, bare = np.array([[rate(stream, batches) for stream in streams] for _ in range(rounds)]).T
     speeds = {
         name: {"ratio": float(np.median(rates / bare)), "pipeline": float(np.median(rates))}
         for name, rates in zip(changes, ours, strict=True)
@@ -87,8 +87,7 @@ def draw(folder: str, batches: int = 400) -> dict[str, float]:
     counts = json.loads(Path(folder, "counts.json").read_text())
     dataset = _dataset(Path(folder), counts)
     stream = training_batches([dataset], [TASK], [(32, 32)], BATCH, start=sum(counts) // (2 * BATCH))
-    rate = _rate(stream, batches)
-    return {"images_per_second": rate, "megabytes": 1e3 * peak_memory_gb()}
+    return {"images_per_second": rate(stream, batches), "megabytes": 1e3 * peak_memory_gb()}
 
 
 def photo(seed: int) -> bytes:
@@ -147,7 +146,7 @@ def _in_process(folder: Path) -> dict[str, float]:
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
-def _rate(stream: tf.data.Dataset, batches: int, before: int = 12) -> float:
+def rate(stream: tf.data.Dataset, batches: int, before: int = 12) -> float:
     """Returns images/s after some batches, so that prefetched batches do not count; the stream ends afterwards."""
     iterator = iter(stream.take(before + batches))
     for _ in range(before):

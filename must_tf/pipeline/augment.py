@@ -1,4 +1,7 @@
-"""Data augmentation: random scale, crop, flip and color of an image; its targets move with it."""
+"""Data augmentation: random scale, crop, flip and color of an image; its targets move with it.
+
+`strong` and `mosaic` hold what is off by default.
+"""
 
 import dataclasses
 import math
@@ -10,6 +13,7 @@ import tensorflow as tf
 from must_tf.errors import UserError
 from must_tf.geometry import Geometry, Size, fit, move_image, view_at
 from must_tf.pipeline.decode import decode_view
+from must_tf.pipeline.strong import Strong, change_visible
 from must_tf.tasks import Task
 
 # The NTSC matrix from RGB (rows) to YIQ (columns): luma and the two axes of color.
@@ -21,20 +25,29 @@ class Augment:
     """The strength of the augmentation of training images.
 
     Attributes:
-      scale: lowest and highest factor on the scale that fits the whole image into the view.
+      scale: lowest and highest factor on the scale that fits the whole image into the view; the factor is uniform in
+        between. (0.1, 2.0) is the large scale jitter of Ghiasi et al. (arXiv 2012.07177). A view that is larger than
+        its scaled image is padded. Padding has no label in maps. It holds no object, so that anchors there are
+        background as in Model Garden: views of evaluation are padded too.
       flip: whether half of the views are mirrored.
       color: strength of the color jitter, in [0, 1). Brightness, contrast and saturation are each multiplied by a
         factor in 1 ± color. Hue is rotated by ± color / 5 of a whole turn.
+      strong: what else changes the pixels and none of the labels; nothing by default.
+      mosaic: share of the training images that are mosaics of four, from 0 to 1; see `mosaic`.
     """
 
     scale: tuple[float, float] = (0.8, 1.5)
     flip: bool = True
     color: float = 0.3
+    strong: Strong = Strong()
+    mosaic: float = 0.0
 
     def __post_init__(self):
         low, high = self.scale
         if not (0 < low <= high and 0 <= self.color < 1):
             raise UserError(f"augment: {self} received; expected 0 < lowest scale <= highest, and 0 <= color < 1")
+        if not 0 <= self.mosaic <= 1:
+            raise UserError(f"augment.mosaic: {self.mosaic} received, expected a share from 0 to 1")
 
 
 class Change(NamedTuple):
@@ -46,6 +59,7 @@ class Change(NamedTuple):
       flip: whether the view is mirrored, bool [].
       colors: matrix that multiplies each RGB row vector, [3, 3].
       contrast: share of the mean color that is added to every color, [].
+      seed: seed of strong augmentation, int64 [2].
     """
 
     factor: tf.Tensor
@@ -53,6 +67,7 @@ class Change(NamedTuple):
     flip: tf.Tensor
     colors: tf.Tensor
     contrast: tf.Tensor
+    seed: tf.Tensor
 
 
 def random_changes(augment: Augment, count: int, seed: tf.Tensor) -> Change:
@@ -70,11 +85,12 @@ def random_changes(augment: Augment, count: int, seed: tf.Tensor) -> Change:
     cos, sin, zero = saturation * tf.cos(angle), saturation * tf.sin(angle), tf.zeros([count])
     rotation = tf.reshape(tf.stack([zero + 1, zero, zero, zero, cos, sin, zero, -sin, cos], 1), [count, 3, 3])
     colors = (contrast * brightness)[:, tf.newaxis, tf.newaxis] * (_YIQ @ rotation @ np.linalg.inv(_YIQ))
-    return Change(factor, tf.stack(uniform[1:3], 1), flip, colors, 1 / contrast - 1)
+    seeds = tf.random.split(tf.random.fold_in(seed, 0), count)
+    return Change(factor, tf.stack(uniform[1:3], 1), flip, colors, 1 / contrast - 1, seeds)
 
 
 def augmented_example(
-    example: dict[str, Any], tasks: tuple[Task, ...], view_size: Size, change: Change, color: bool = True
+    example: dict[str, Any], tasks: tuple[Task, ...], view_size: Size, change: Change, augment: Augment = Augment()
 ) -> tuple[tf.Tensor, dict[str, Any]]:
     """Returns an augmented view, uint8 [height, width, 3], and the targets in the frame of that view.
 
@@ -83,16 +99,19 @@ def augmented_example(
       tasks: tasks of the targets.
       view_size: height and width of the view.
       change: parameters of this image.
-      color: whether colors change too.
+      augment: what `change` was sampled for.
     """
     geometry = view_at(example["size"], view_size, change.factor, change.place, change.flip)
     image = decode_view(example["encoded"], geometry)
-    if color:
+    if augment.color:
         image = change_colors(image, change)
     rounded = tf.raw_ops.ClipByValue(
         t=image + 0.5, clip_value_min=0.0, clip_value_max=255.0
     )  # one pass over the image instead of two
-    return tf.cast(rounded, tf.uint8), _move(example["targets"], tasks, geometry)
+    view = tf.cast(rounded, tf.uint8)
+    if augment.strong.changes:
+        view = change_visible(view, geometry, augment.strong, change.seed)
+    return view, _move(example["targets"], tasks, geometry)
 
 
 def whole_example(

@@ -13,6 +13,7 @@ from must_tf.errors import UserError
 from must_tf.geometry import Size
 from must_tf.pipeline.augment import Augment, Change, augmented_example, random_changes, whole_example
 from must_tf.pipeline.mixing import Mixing
+from must_tf.pipeline.mosaic import IMAGES, are_mosaics, check_mosaic, mosaic_changes, mosaic_example
 from must_tf.pipeline.stream import records
 from must_tf.records import framing
 from must_tf.records.reader import Dataset
@@ -53,6 +54,9 @@ def training_batches(
 
     Returns:
       Batches (images uint8 [batch, height, width, 3], {task: target}).
+
+    Raises:
+      UserError: a bad size, no records, streams or a mixing that do not fit, or mosaics that do not fit the tasks.
     """
     for size in sizes:
         check_size(size)
@@ -61,8 +65,10 @@ def training_batches(
         augment or Augment(),
         range(streams) if worker_streams is None else worker_streams,
     )
+    check_mosaic(augment, tasks)
     order_seed, size_seed, change_seed = _seeds(seed)
-    serialized = records(datasets, batch_size, order_seed, start, mixing, streams, worker_streams)
+    partners = IMAGES - 1 if augment.mosaic else 0
+    serialized = records(datasets, batch_size, order_seed, start, mixing, streams, worker_streams, partners)
     positions = [
         i
         for stream in worker_streams
@@ -70,16 +76,25 @@ def training_batches(
     ]
 
     def draw(number: tf.Tensor) -> tuple[tf.Tensor, Change]:
-        """Draws the size of a batch, and the augmentation parameters of its images."""
-        changes = random_changes(augment, batch_size, tf.random.fold_in(change_seed, number))
-        size_index = tf.random.stateless_uniform([], tf.random.fold_in(size_seed, number), 0, len(sizes), tf.int32)
-        return tf.repeat(size_index, len(positions)), Change(*(tf.gather(part, positions) for part in changes))
+        """Draws the size of a batch, which of its images are mosaics, and the augmentation parameters of its images."""
+        seed = tf.random.fold_in(change_seed, number)
+        changes = (mosaic_changes if partners else random_changes)(augment, batch_size, seed)
+        branch = tf.random.stateless_uniform([], tf.random.fold_in(size_seed, number), 0, len(sizes), tf.int32)
+        branch = tf.repeat(branch, batch_size)
+        if partners:
+            branch = 2 * branch + tf.cast(are_mosaics(augment, batch_size, seed), tf.int32)
+        return tf.gather(branch, positions), Change(*(tf.gather(part, positions) for part in changes))
 
     def example(drawn: tuple[tf.Tensor, Change], record: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
-        parsed, (size_index, change) = parse_encoded(record, tasks), drawn
-        color = augment.color > 0
-        branches = [functools.partial(augmented_example, parsed, tasks, size, change, color) for size in sizes]
-        return branches[0]() if len(branches) == 1 else tf.switch_case(size_index, branches)
+        branch, change = drawn
+        first, own = (record[0], Change(*(part[0] for part in change))) if partners else (record, change)
+        parsed = parse_encoded(first, tasks)
+        branches = []
+        for size in sizes:
+            branches.append(functools.partial(augmented_example, parsed, tasks, size, own, augment))
+            if partners:
+                branches.append(functools.partial(mosaic_example, parsed, record[1:], tasks, size, change, augment))
+        return branches[0]() if len(branches) == 1 else tf.switch_case(branch, branches)
 
     drawn = tf.data.Dataset.range(start, tf.int64.max).map(draw).unbatch()
     examples = tf.data.Dataset.zip(drawn, serialized).map(example, tf.data.AUTOTUNE, deterministic=True)
@@ -97,8 +112,11 @@ def batch_ids(
     number: int,
     mixing: Mixing | None = None,
     streams: int = 1,
+    augment: Augment | None = None,
 ) -> list[str]:
     """Returns the `image/id` of each image of one batch of `training_batches`, in order.
+
+    That of a mosaic consists of the ids of its four images, with spaces in between.
 
     Args:
       datasets: those given to `training_batches`, as are the arguments below.
@@ -107,9 +125,18 @@ def batch_ids(
       number: number of the batch, from 0.
       mixing: how often each dataset is drawn from.
       streams: parts of a batch.
+      augment: strength of the augmentation.
     """
-    serialized = records(datasets, batch_size, _seeds(seed)[0], number, mixing, streams)
-    return [parse_encoded(record, ())["id"].numpy().decode() for record in serialized.take(batch_size)]
+    order_seed, _, change_seed = _seeds(seed)
+    augment = augment or Augment()
+    if not augment.mosaic:
+        serialized = records(datasets, batch_size, order_seed, number, mixing, streams)
+        return [_id(record) for record in serialized.take(batch_size)]
+    serialized = records(datasets, batch_size, order_seed, number, mixing, streams, partners=IMAGES - 1)
+    with tf.device("CPU"):
+        mosaics = are_mosaics(augment, batch_size, tf.random.fold_in(change_seed, number))
+    images = zip(mosaics, serialized.take(batch_size), strict=True)
+    return [" ".join(map(_id, group if mosaic else group[:1])) for mosaic, group in images]
 
 
 def evaluation_batches(dataset: Dataset, tasks: Sequence[Task], view_size: Size, batch_size: int) -> tf.data.Dataset:
@@ -131,6 +158,11 @@ def check_size(view_size: Size) -> None:
     """Raises a `UserError` unless height and width are multiples of 32."""
     if any(side % 32 or side <= 0 for side in view_size):
         raise UserError(f"input size {view_size[0]}x{view_size[1]}: height and width must be multiples of 32")
+
+
+def _id(serialized: tf.Tensor) -> str:
+    """Returns the `image/id` of a record."""
+    return parse_encoded(serialized, ())["id"].numpy().decode()
 
 
 def _seeds(seed: int) -> list[tf.Tensor]:

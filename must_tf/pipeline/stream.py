@@ -4,6 +4,7 @@ Each record of a stream is a function of the seed and the position.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -29,6 +30,7 @@ def records(
     mixing: Mixing | None = None,
     streams: int = 1,
     worker_streams: Sequence[int] | None = None,
+    partners: int = 0,
 ) -> tf.data.Dataset:
     """Returns the records of all batches, one after another, without end.
 
@@ -44,9 +46,12 @@ def records(
       mixing: how often each dataset is drawn from.
       streams: number of streams.
       worker_streams: streams of this worker, whose records are returned; all where None.
+      partners: number of records that accompany each record. They are drawn at random from those that are shuffled
+        together with it, and so are of its dataset and its stream; none is read twice for them. The order of the
+        records does not depend on them.
 
     Returns:
-      Serialized records.
+      Serialized records, string []. With partners, string [1 + partners]: the record and its partners.
 
     Raises:
       UserError: no records to draw from, a bad mixing, or a number of streams that fits neither the batch size nor the
@@ -81,7 +86,7 @@ def records(
         sources = []
         for dataset, shards, epoch_seed, first in zip(used, assigned[number], seeds, starts, strict=True):
             paths = [str(dataset.folder / shard.name) for shard in shards]
-            sources.append(epochs(paths, [shard.count for shard in shards], epoch_seed, first, block))
+            sources.append(epochs(paths, [shard.count for shard in shards], epoch_seed, first, block, partners))
         return _choose(sources, order.dataset(position))
 
     with tf.device("CPU"):
@@ -120,7 +125,9 @@ def assign_shards(datasets: Sequence[Dataset], streams: int) -> list[list[list[S
     return assigned
 
 
-def epochs(paths: Sequence[str], counts: Sequence[int], seed: tf.Tensor, start: int, block: int) -> tf.data.Dataset:
+def epochs(
+    paths: Sequence[str], counts: Sequence[int], seed: tf.Tensor, start: int, block: int, partners: int = 0
+) -> tf.data.Dataset:
     """Returns the serialized records of some shards, endlessly, from a position on.
 
     In each epoch the order of the shards is random. Shards are read in groups, interleaved, and the records of a group
@@ -132,6 +139,7 @@ def epochs(paths: Sequence[str], counts: Sequence[int], seed: tf.Tensor, start: 
       seed: int64 [2], seed of the order.
       start: position of the first record.
       block: number of records that are shuffled together.
+      partners: number of records of its block that accompany each record; see `records`.
     """
     all_paths, all_counts = tf.constant(paths), tf.constant(counts, tf.int64)
     groups = -(-len(paths) // _GROUP)
@@ -147,14 +155,16 @@ def epochs(paths: Sequence[str], counts: Sequence[int], seed: tf.Tensor, start: 
         begin = tf.where(number == first_epoch, tf.constant(first_record, tf.int64), 0)
 
         def group(index: tf.Tensor) -> tf.data.Dataset:
-            left_out = tf.maximum(begin - starts[index], 0)
-            first_block, in_block = left_out // block, left_out % block
+            skipped = tf.maximum(begin - starts[index], 0)
+            first_block, in_block = skipped // block, skipped % block
             files = tf.data.Dataset.from_tensor_slices(tf.gather(all_paths, order[edges[index] : edges[index + 1]]))
             records = files.interleave(framing.read, cycle_length=_GROUP).skip(first_block * block)
             group_seed = fold_in(epoch_seed, index)
 
-            def shuffled(i: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
-                return shuffle(part, fold_in(group_seed, i))[tf.where(i == first_block, in_block, 0) :]
+            def shuffled(i: tf.Tensor, part: tf.Tensor) -> Any:
+                block_seed, left_out = fold_in(group_seed, i), tf.where(i == first_block, in_block, 0)
+                part = shuffle(part, block_seed)
+                return (part, _picks(part, partners, block_seed)[left_out:]) if partners else part[left_out:]
 
             numbers = tf.data.Dataset.range(first_block, tf.int64.max)
             return tf.data.Dataset.zip(numbers, records.batch(block)).map(shuffled)
@@ -163,7 +173,19 @@ def epochs(paths: Sequence[str], counts: Sequence[int], seed: tf.Tensor, start: 
         return tf.data.Dataset.range(begin_group, groups).flat_map(group)
 
     blocks = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch)
-    return blocks.prefetch(1).unbatch()
+    return blocks.prefetch(1).flat_map(_picked) if partners else blocks.prefetch(1).unbatch()
+
+
+def _picks(part: tf.Tensor, partners: int, seed: tf.Tensor) -> tf.Tensor:
+    """Returns the numbers in its block of each record and of its random partners, int32 [records, 1 + partners]."""
+    count = tf.size(part)
+    drawn = tf.random.stateless_uniform([count, partners], tf.random.fold_in(seed, 0), 0, count, tf.int32)
+    return tf.concat([tf.range(count)[:, tf.newaxis], drawn], 1)
+
+
+def _picked(part: tf.Tensor, picks: tf.Tensor) -> tf.data.Dataset:
+    """Returns the records of each row of picks; the block itself is held once, because records are large."""
+    return tf.data.Dataset.from_tensor_slices(picks).map(lambda row: tf.gather(part, row))
 
 
 def _choose(sources: list[tf.data.Dataset], choices: tf.data.Dataset) -> tf.data.Dataset:

@@ -136,6 +136,13 @@ def parse_encoded(serialized: tf.Tensor, tasks: Sequence[Task]) -> dict[str, Any
     }
 
 
+def unlabeled(tasks: Sequence[Task], height: int, width: int) -> dict[str, Any]:
+    """Returns the targets of an image of this size without any label: {task: target}."""
+    absent = tf.io.parse_single_example(b"", {key: spec for key, spec in specs(tasks).items() if key not in _IMAGE})
+    size = {"image/height": tf.constant(height), "image/width": tf.constant(width)}
+    return {task.name: task.decode(absent | size) for task in tasks}
+
+
 def deserialize(serialized: bytes, tasks: Sequence[Task]) -> Record:
     """The inverse of `serialize`, in numpy.
 

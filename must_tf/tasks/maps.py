@@ -1,6 +1,7 @@
 """Helpers for kinds whose labels are dense maps, with one value or vector per pixel."""
 
 import io
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,16 @@ def per_image_mean(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     # A value of weight 0 may be NaN, so it must not be multiplied.
     values = tf.where(weights > 0, values, 0.0)
     return tf.math.divide_no_nan(tf.reduce_sum(values * weights, axes), tf.reduce_sum(weights, axes))
+
+
+def tile_maps(maps: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Joins four maps [h, w, ...] (top left, top right, bottom left, bottom right) to one of [2h, 2w, ...]."""
+    return tf.concat([tf.concat(maps[:2], 1), tf.concat(maps[2:], 1)], 0)
+
+
+def tile_targets(targets: Sequence[Mapping[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
+    """Joins four targets that consist of maps; see `tile_maps`."""
+    return {key: tile_maps([target[key] for target in targets]) for key in targets[0]}
 
 
 def wrong_size(values: np.ndarray, height: int, width: int) -> list[str]:

@@ -6,7 +6,7 @@ Labels have two representations:
 * A *target* holds the same as tensors of a fixed structure, so that it can be batched. For an unlabeled image it is
   empty (no probability, no valid pixel), and the loss is 0.
 
-A kind declares what it does not support (`reader`, `left_out`, `loss_is_sum`), and the commands report it.
+A kind declares what it does not support (`reader`, `left_out`, `loss_is_sum`, `tiles`), and the commands report it.
 """
 
 import abc
@@ -62,6 +62,7 @@ class Task(abc.ABC):
     head_sees_target: ClassVar[bool] = False  # whether the head also takes `target=`; see `head`
     loss_is_sum: ClassVar[bool] = True  # whether the loss is a sum of independent images; see `loss`
     has_frame: ClassVar[bool] = True  # whether outputs have positions; see `to_image_frame`
+    tiles: ClassVar[Any] = False  # whether a mosaic has a target, see `tile`: a bool; an attribute or a property
     reader: ClassVar[type[Reader] | None] = None  # for foreign models; None: only students can be teachers
 
     def __post_init__(self) -> None:
@@ -137,6 +138,17 @@ class Task(abc.ABC):
 
         The shapes of the result do not depend on the image, so that targets can be batched.
         """
+
+    def tile(self, targets: Sequence[Target]) -> Target:
+        """Joins the targets of four views to that of their mosaic, which has two rows of two views.
+
+        A kind whose targets cannot be joined keeps `tiles = False`; its target of a mosaic is empty.
+
+        Args:
+          targets: results of `transform` for the views top left, top right, bottom left and bottom right, all of one
+            size.
+        """
+        raise TypeError(f"{type(self).__name__}: lacks `tile`, or `tiles = False`")
 
     # Training.
 

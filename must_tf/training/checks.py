@@ -9,7 +9,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from must_tf.errors import UserError, differences
-from must_tf.pipeline import check_size
+from must_tf.pipeline import check_mosaic, check_size
 from must_tf.records import Dataset
 from must_tf.saving import CONFIG
 from must_tf.storage import write_json
@@ -47,6 +47,7 @@ def check_values(experiment: Experiment) -> None:
     if not experiment.train:
         raise UserError("train: no folder given, expected one folder of records or more")
     check_best(experiment.best, {task.name: task for task in experiment.tasks})
+    check_mosaic(experiment.augment, experiment.tasks)
     for task in experiment.tasks:
         if experiment.combine.rule == "attittud" and task.name == experiment.combine.target and not task.loss_is_sum:
             raise UserError(

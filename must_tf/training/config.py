@@ -122,7 +122,7 @@ class Experiment:
       balance: how tasks are weighted.
       combine: how gradients of tasks meet in the trunk.
       mixing: how often each folder is drawn from; uniformly from their union where nothing is said.
-      augment: how images are changed.
+      augment: how images are changed, see `pipeline.augment` and its fields `strong` and `mosaic`.
       validation: folder of records that the student is evaluated on in training, and that `must transfer` chooses
         settings on, where there is one.
       test: folder of records that `must transfer` reports on.

@@ -80,7 +80,13 @@ class Prepared:
         """Returns the ids of the images of a step's batch."""
         experiment = self.experiment
         return batch_ids(
-            self.datasets, experiment.batch_size, experiment.seed, step - 1, experiment.mixing, experiment.streams
+            self.datasets,
+            experiment.batch_size,
+            experiment.seed,
+            step - 1,
+            experiment.mixing,
+            experiment.streams,
+            experiment.augment,
         )
 
     def single(self) -> Student:

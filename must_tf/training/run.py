@@ -6,6 +6,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from must_tf.errors import Diverged, UserError
+from must_tf.pipeline import check_mosaic
 from must_tf.runtime.progress import Progress
 from must_tf.saving import save_student
 from must_tf.training.checkpoints import Checkpoints
@@ -53,6 +54,10 @@ class Run:
         done = self._restore()
         if done:
             print(f"{self.workdir}: resumed at step {done}")
+        augment = self.experiment.augment
+        if unlabeled := check_mosaic(augment, self.experiment.tasks):
+            names = ", ".join(map(repr, unlabeled))
+            print(f"augment.mosaic: {augment.mosaic:.0%} of the images are mosaics, without a label of {names}")
         with Stop(self.prepared.workers) as stop:
             try:
                 while done < self.experiment.steps:

@@ -13,6 +13,7 @@ import toy
 from must_tf.errors import UserError
 from must_tf.experiments import simclr
 from must_tf.experiments.simclr import Learner, Settings, make_view, nt_xent, pretrain, random_views, view_batches
+from must_tf.pipeline import Augment, Strong
 from must_tf.records import open_dataset
 from must_tf.saving import read_architecture
 from must_tf.training import Optimizer, Trainer, load_student, load_trunk, read_metrics
@@ -232,6 +233,7 @@ def test_stopped_run_ends_as_one_that_ran_through(experiment, finished, tmp_path
         ({"policy": "mixed_float16"}, "policy"),
         ({"batch_size": 1}, "batch_size: 1"),
         ({"optimizer": Optimizer(accumulate=2)}, "optimizer.accumulate"),
+        ({"augment": Augment(strong=Strong(num_ops=1))}, "neither `strong` nor `mosaic`"),
     ],
 )
 def test_config_that_cannot_be(experiment, tmp_path, fields, message):

@@ -37,8 +37,7 @@ def change(seed, **fields):
 
 
 def seeded(example, seed, **fields):
-    color = Augment(**fields).color > 0
-    return toy.numpy(augmented_example(example, toy.TASKS, toy.VIEW, change(seed, **fields), color))
+    return toy.numpy(augmented_example(example, toy.TASKS, toy.VIEW, change(seed, **fields), Augment(**fields)))
 
 
 def colors(image, strength, seed):
@@ -91,6 +90,27 @@ def test_augmentation_of_strength_zero_gives_the_whole_image(serialized, example
     tf.nest.map_structure(np.testing.assert_array_equal, weakest[1], whole[1])
     off = np.abs(weakest[0].astype(int) - whole[0])  # noise is the worst image to scale
     assert off.mean() < 12 and not off[39:].any()
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_large_scale_jitter_moves_labels_into_the_small_image_and_none_into_padding(example, flip):
+    changes = change(3, scale=(0.1, 2.0))._replace(factor=tf.constant(0.1), flip=tf.constant(flip))
+    view, targets = toy.numpy(augmented_example(example, toy.TASKS, toy.VIEW, changes, Augment(color=0.0)))
+    seen = np.zeros(toy.VIEW, bool)  # an image of 48x80 becomes 4x6
+    seen[:4, slice(58, 64) if flip else slice(0, 6)] = True
+    assert view[seen].any() and not view[~seen].any()
+    assert (targets["stuff"]["mask"][~seen] == toy.STUFF.ignore).all()
+    assert not targets["depth"]["valid"][~seen].any() and not targets["normals"]["normals"][~seen].any()
+    assert (targets["stuff"]["mask"][seen] != toy.STUFF.ignore).any() and targets["depth"]["valid"][seen].any()
+    boxes = targets["things"]["boxes"][targets["things"]["classes"] >= 0] * 64
+    assert len(boxes) and (boxes[:, 2] <= 4).all()
+    assert (boxes[:, 1] >= 58).all() if flip else (boxes[:, 3] <= 6).all()
+
+
+def test_scale_factor_is_uniform_in_its_range():
+    factors = random_changes(Augment(scale=(0.1, 2.0)), 4000, tf.constant([0, 1], tf.int64)).factor.numpy()
+    assert factors.min() >= 0.1 and factors.max() <= 2.0
+    np.testing.assert_allclose(np.quantile(factors, [0.25, 0.5, 0.75]), [0.575, 1.05, 1.525], atol=0.05)
 
 
 def test_padding_is_ignored_in_every_target(serialized):

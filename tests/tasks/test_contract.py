@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from must_tf.errors import UserError
 from must_tf.geometry import Geometry, fit, move_image, random_view, stretch
 from must_tf.records import check_same_labels, deserialize, serialize
-from must_tf.tasks import KINDS, from_json, to_json
+from must_tf.tasks import KINDS, Task, from_json, to_json
 from must_tf.tasks.loss import reduce_terms
 
 each_task = pytest.mark.parametrize("task", toy.VARIANTS, ids=lambda task: task.name)
@@ -99,6 +99,53 @@ def test_label_moves_with_its_image(task, seed):
         assert seen is None or ((seen[2:] - seen[:2]).min() < 16 / 64 and specimens.of(task).empty_is_label)
     else:
         np.testing.assert_allclose(found, seen, atol=1.6 / 64)
+
+
+def views_of(task, labels):
+    """Returns the target of each label, as of views of half of `toy.VIEW`; a label of None is absent."""
+    half = (toy.VIEW[0] // 2, toy.VIEW[1] // 2)
+    return [toy.view_target(task, label, *half, view=half) for label in labels]
+
+
+tiling = [task for task in toy.VARIANTS if task.tiles]
+
+
+@pytest.mark.parametrize("task", tiling, ids=lambda task: task.name)
+def test_target_of_a_mosaic_has_the_form_of_any_target(task):
+    rng = np.random.default_rng(2)
+    mosaic = task.tile(views_of(task, [toy.random_label(task, rng, 32, 32) for _ in range(4)]))
+    tf.nest.map_structure(
+        lambda one, other: np.testing.assert_equal((one.shape, one.dtype), (other.shape, other.dtype)),
+        mosaic,
+        toy.view_target(task, toy.random_label(task, rng, *toy.VIEW), *toy.VIEW),
+    )
+
+
+@pytest.mark.parametrize("task", tiling, ids=lambda task: task.name)
+@pytest.mark.parametrize("place", range(4))
+def test_label_of_a_view_is_at_its_place_in_a_mosaic(task, place):
+    one = specimens.of(task)
+    unmarked = one.empty_labels(task, 32, 32)[0] if one.empty_is_label else marker(task, (0, 0, 0, 0), 32, 32)
+    labels = [marker(task, (8, 10, 20, 28), 32, 32) if i == place else unmarked for i in range(4)]
+    found = one.marked_box(task, toy.numpy(task.tile(views_of(task, labels))))
+    corner = np.array([place // 2, place % 2, place // 2, place % 2]) / 2
+    np.testing.assert_allclose(found, corner + np.array([8, 10, 20, 28]) / 64, atol=1e-6)
+
+
+@pytest.mark.parametrize("task", tiling, ids=lambda task: task.name)
+def test_mosaic_is_labeled_where_any_view_is(task):
+    label = toy.random_label(task, np.random.default_rng(4), 32, 32)
+    for labels in ([None] * 4, [None, label, None, None], [label] * 4):
+        mosaic = toy.batch([task.tile(views_of(task, labels))])
+        assert bool(task.has_label(mosaic)[0]) == any(one is not None for one in labels)
+
+
+@each_task
+def test_kind_joins_targets_or_says_that_it_does_not(task):
+    if type(task).tile is Task.tile:
+        assert not task.tiles
+        with pytest.raises(TypeError, match=r"lacks `tile`"):
+            task.tile([])
 
 
 def test_flip_turns_the_x_of_normals_alone():

@@ -5,7 +5,7 @@ import toy
 
 from must_tf.errors import UserError
 from must_tf.parsing import FrozenDict
-from must_tf.pipeline import Augment
+from must_tf.pipeline import Augment, Strong
 from must_tf.training import Balance, Experiment, Optimizer, load_config
 from must_tf.training.config import from_dict, to_dict
 
@@ -57,6 +57,10 @@ def test_installed_experiments_are_found_by_name():
         ("trunk.sync_norm", "True", True),
         ("augment.flip", "False", False),
         ("augment.scale", "(0.5, 2)", (0.5, 2)),
+        ("augment.mosaic", "0.5", 0.5),
+        ("augment.strong.num_ops", "2", 2),
+        ("augment.strong.magnitude", "9", 9.0),
+        ("augment.strong", "{'blur': 0.5, 'noise': 0.05, 'cutout': 0.3}", Strong(blur=0.5, noise=0.05, cutout=0.3)),
         ("balance.weights.depth", "2.5", 2.5),
         ("balance.weights.depth", "2", 2.0),
         ("balance.weights", "{'depth': 3}", FrozenDict(depth=3.0)),
@@ -118,6 +122,15 @@ def test_unknown_field_names_the_nearest(config, field, nearest):
         ("input_size", "(64, 64.5)"),
         ("augment.scale", "(1, 2, 3)"),
         ("augment.scale", "()"),
+        ("augment.mosaic", "1.5"),
+        ("augment.mosaic", "yes"),
+        ("augment.strong", "2"),
+        ("augment.strong.num_ops", "1.5"),
+        ("augment.strong.num_ops", "-1"),
+        ("augment.strong.magnitude", "11"),
+        ("augment.strong.blur", "2"),
+        ("augment.strong.noise", "-1"),
+        ("augment.strong.cutout", "big"),
         ("balance.weights.depth", "heavy"),
         ("balance.weights", "{'depth': 'heavy'}"),
         ("balance.recipes.stuff", "0.1"),
@@ -158,7 +171,7 @@ def test_experiment_comes_back_from_json():
         tasks=toy.VARIANTS,
         optimizer=Optimizer("adamw", ema=0.9),
         balance=Balance("paper", weights={"depth": 2.0}, recipes={"scene": (256, 0.1)}),
-        augment=Augment(scale=(0.5, 2.0)),
+        augment=Augment(scale=(0.5, 2.0), strong=Strong(num_ops=2, cutout=0.5), mosaic=0.25),
     )
     assert from_dict(to_dict(experiment)) == experiment
     assert from_dict(json.loads(json.dumps(to_dict(experiment)))) == experiment

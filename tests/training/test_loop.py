@@ -15,6 +15,7 @@ import tf_keras
 import toy
 
 from must_tf.errors import UserError
+from must_tf.pipeline import Augment, Strong
 from must_tf.records import open_dataset
 from must_tf.runtime.progress import Progress
 from must_tf.student import Student
@@ -381,6 +382,18 @@ def test_killed_run_with_a_moving_average_ends_as_one_that_ran_through(toy_data,
     assert toy.same_weights(load_student(tmp_path / "killed"), load_student(tmp_path / "whole"))
 
 
+def test_killed_run_on_strong_augmentation_and_mosaics_ends_as_one_that_ran_through(toy_data, tmp_path, capsys):
+    augment = Augment(strong=Strong(num_ops=1, noise=0.1, cutout=0.3), mosaic=0.5)
+    trainer = Trainer(toy.experiment(toy_data, tasks=[toy.SCENE, toy.STUFF], augment=augment))
+    trainer.run(tmp_path / "whole")
+    assert "50% of the images are mosaics, without a label of 'scene'" in capsys.readouterr().out
+    killed_at(trainer, 3)
+    with pytest.raises(Killed):
+        trainer.run(tmp_path / "killed")
+    trainer.run(tmp_path / "killed")
+    assert toy.same_weights(load_student(tmp_path / "killed"), load_student(tmp_path / "whole"))
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
@@ -405,6 +418,7 @@ def test_killed_run_with_a_moving_average_ends_as_one_that_ran_through(toy_data,
         ({"tasks": [toy.SCENE, Depth("dept")]}, "no label of task 'dept'; did you mean 'depth'"),
         ({"tasks": [Segmentation("stuff", ("a", "b"))]}, "class_names"),
         ({"tasks": [toy.SCENE, toy.SCENE]}, "names that differ"),
+        ({"augment": Augment(mosaic=0.5)}, "augment.mosaic: 0.5 received, .* no label of 'scene'"),
         ({"train": ()}, "train"),
         ({"train": ("/nowhere",)}, "/nowhere: no such folder"),
     ],

@@ -1,7 +1,7 @@
 """Monocular depth task: meters along the optical axis, or inverse depth up to scale and shift."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,7 +17,7 @@ from must_tf.tasks.depth.metrics import AffineDepth, MetricDepth
 from must_tf.tasks.depth.reader import DepthReader
 from must_tf.tasks.histogram import TENTHS, histogram
 from must_tf.tasks.loss import Term, mean_over_images
-from must_tf.tasks.maps import decode_or, png, wrong_size
+from must_tf.tasks.maps import decode_or, png, tile_targets, wrong_size
 from must_tf.tasks.metric import Metric, Score
 from must_tf.tasks.outputs import Output
 from must_tf.tasks.task import FUSED, Features, Outputs, Target, Task, optional_bytes
@@ -72,6 +72,11 @@ class Depth(Task):
         if self.convention == METRIC:
             return Score("delta1"), Score("AbsRel", "", "lower"), Score("RMSE", "m", "lower")
         return Score("delta1"), Score("MAE", "", "lower")
+
+    @property
+    def tiles(self) -> bool:  # type: ignore[override]
+        """Whether a mosaic has a target: meters do; inverse depths have another scale and shift in each image."""
+        return self.convention == METRIC
 
     def features(self) -> Features:
         """`depth/encoded`: 16-bit PNG, depth = `depth/offset` + `depth/scale` · png; `depth/kind`: the convention."""
@@ -128,6 +133,10 @@ class Depth(Task):
             "depth": move_map(target["depth"], geometry, 0.0),
             "valid": tf.cast(move_map(tf.cast(target["valid"], tf.uint8), geometry, 0), tf.bool),
         }
+
+    def tile(self, targets: Sequence[Target]) -> Target:
+        """Joins the maps of metric depth."""
+        return tile_targets(targets)
 
     def head(self, trunk: Trunk) -> tf_keras.layers.Layer:
         """Fused map [batch, H/4, W/4, C] → [batch, H/4, W/4, 1]: log of meters, or inverse depth."""

@@ -1,7 +1,7 @@
 """Object detection task: boxes with classes, by a RetinaNet head (Lin et al., ICCV 2017)."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -80,6 +80,7 @@ class Detection(Task):
     reader: ClassVar[type[DetectionReader]] = DetectionReader
     identity_fields: ClassVar[tuple[str, ...]] = ("class_names",)
     thresholds: ClassVar[tuple[str, ...]] = ("min_score", "doubtful_score")
+    tiles: ClassVar[bool] = True
     left_out: ClassVar[dict[str, str]] = {
         "heads": "boxes need non-maximum suppression, which is in student files alone",
         "litert": "LiteRT has no non-maximum suppression over classes",
@@ -146,6 +147,24 @@ class Detection(Task):
         hardly = (target["ignore"] == 0) & (visible < self.min_visible)
         ignore = tf.where(hardly, DIFFICULT, target["ignore"])
         return self._select(target | {"boxes": boxes, "ignore": ignore}, visible > 0)
+
+    def tile(self, targets: Sequence[Target]) -> Target:
+        """Joins the boxes; a view that is not labeled is a region that is not seen, if another one is labeled."""
+        corners = tf.constant([[0.0, 0.0], [0.0, 0.5], [0.5, 0.0], [0.5, 0.5]])
+        present = tf.stack([target["present"] for target in targets])
+        whole = {
+            "boxes": tf.concat([corners, corners + 0.5], 1),
+            "classes": tf.where(present, BACKGROUND, 0),
+            "scores": tf.zeros(4),
+            "ignore": tf.where(present, 0, UNSEEN),
+        }
+        moved = [
+            target | {"boxes": target["boxes"] / 2 + tf.tile(corner, [2])}
+            for target, corner in zip(targets, tf.unstack(corners), strict=True)
+        ]
+        joined = {key: tf.concat([part[key] for part in (whole, *moved)], 0) for key in whole}
+        labeled = tf.reduce_any(present)
+        return self._select(joined | {"present": labeled}, labeled & (joined["classes"] >= 0))
 
     def head(self, trunk: Trunk) -> tf_keras.layers.Layer:
         """Pyramid → class logits [batch, h, w, K · classes] and box offsets [batch, h, w, K · 4] by level."""

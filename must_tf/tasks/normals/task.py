@@ -1,7 +1,7 @@
 """Surface normals task: one unit vector per pixel, in the camera's frame."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +15,7 @@ from must_tf.tasks import drawing
 from must_tf.tasks.depth import METRIC, Depth
 from must_tf.tasks.histogram import histogram
 from must_tf.tasks.loss import Term, mean_over_pixels
-from must_tf.tasks.maps import decode_or, png, wrong_size
+from must_tf.tasks.maps import decode_or, png, tile_targets, wrong_size
 from must_tf.tasks.metric import Metric, Score
 from must_tf.tasks.normals.grade import NormalsOfDepth
 from must_tf.tasks.normals.metrics import Angles
@@ -43,6 +43,7 @@ class Normals(Task):
     reader: ClassVar[type[NormalsReader]] = NormalsReader
     png_maps: ClassVar[tuple[str, ...]] = ("normals/encoded",)
     identity_fields: ClassVar[tuple[str, ...]] = ()
+    tiles: ClassVar[bool] = True
 
     def features(self) -> Features:
         """`normals/encoded`: bytes of a PNG."""
@@ -82,6 +83,10 @@ class Normals(Task):
     def transform(self, target: Target, geometry: Geometry) -> Target:
         """Resamples to the nearest pixel; a flip changes the sign of x."""
         return {"normals": move_vectors(target["normals"], geometry)}
+
+    def tile(self, targets: Sequence[Target]) -> Target:
+        """Joins the maps."""
+        return tile_targets(targets)
 
     def head(self, trunk: Trunk) -> tf_keras.layers.Layer:
         """Fused map [batch, H/4, W/4, C] → vectors [batch, H/4, W/4, 3] of any length."""

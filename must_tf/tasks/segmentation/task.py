@@ -14,7 +14,7 @@ from must_tf.geometry import Geometry, move_map, restore_map
 from must_tf.tasks import drawing
 from must_tf.tasks.histogram import TENTHS, histogram
 from must_tf.tasks.loss import Term, mean_over_pixels
-from must_tf.tasks.maps import decode_or, png, wrong_size
+from must_tf.tasks.maps import decode_or, png, tile_targets, wrong_size
 from must_tf.tasks.metric import Metric, Score
 from must_tf.tasks.outputs import Output
 from must_tf.tasks.segmentation.metrics import MeanIoU
@@ -49,6 +49,7 @@ class Segmentation(Task):
     png_maps: ClassVar[tuple[str, ...]] = ("mask/encoded",)
     identity_fields: ClassVar[tuple[str, ...]] = ("class_names",)
     thresholds: ClassVar[tuple[str, ...]] = ("min_score",)
+    tiles: ClassVar[bool] = True
 
     @property
     def num_classes(self) -> int:
@@ -99,6 +100,10 @@ class Segmentation(Task):
     def transform(self, target: Target, geometry: Geometry) -> Target:
         """Resamples to the nearest pixel; pixels outside the image are ignored."""
         return {"mask": move_map(target["mask"], geometry, self.ignore)}
+
+    def tile(self, targets: Sequence[Target]) -> Target:
+        """Joins the maps."""
+        return tile_targets(targets)
 
     def head(self, trunk: Trunk) -> tf_keras.layers.Layer:
         """Fused map [batch, H/4, W/4, C] → logits [batch, H/4, W/4, classes]."""

@@ -185,6 +185,39 @@ def test_ignored_boxes_go_with_the_view_after_the_others_and_stay_while_they_are
         np.testing.assert_array_equal(moved["classes"], [0, 1])
 
 
+def tile(*labels):
+    """Returns the target of a mosaic of views of 32x32; a label of None is absent."""
+    return TASK.tile([toy.view_target(TASK, label, 32, 32, view=(32, 32)) for label in labels])
+
+
+@pytest.mark.parametrize("unlabeled", range(4))
+def test_unlabeled_view_of_a_mosaic_is_neither_background_nor_object(unlabeled):
+    label = {"boxes": np.array([[0.2, 0.2, 0.7, 0.6]], np.float32), "classes": np.array([1])}
+    mosaic = toy.batch([tile(*(None if i == unlabeled else label for i in range(4)))])
+    prediction = toy.random_prediction(TASK, np.random.default_rng(unlabeled), 1)
+    with tf.GradientTape() as tape:
+        tape.watch(prediction[0])
+        loss = toy.image_losses(TASK, mosaic, prediction)
+    gradient = np.abs(tape.gradient(loss, prediction[0])["3"].numpy()[0]).sum(-1)  # [8, 8]: anchors of 16 pixels
+    rows, columns = (slice(4 * side, 4 * side + 4) for side in divmod(unlabeled, 2))
+    inner = gradient[rows, columns][1:-1, 1:-1]
+    assert inner.shape == (2, 2) and not inner.any()
+    gradient[rows, columns] = 1
+    assert (gradient > 0).mean() > 0.8
+
+
+def test_boxes_over_unlabeled_views_are_kept_where_a_mosaic_has_too_many_boxes():
+    boxes = np.tile(np.array([[0.2, 0.2, 0.7, 0.6]], np.float32), (4, 1))
+    mosaic = toy.numpy(tile(*[{"boxes": boxes, "classes": np.arange(4) % 2}] * 3, None))
+    np.testing.assert_array_equal(mosaic["ignore"], [CROWD, 0, 0, 0, 0, 0])
+    np.testing.assert_array_equal(mosaic["boxes"][0], [0.5, 0.5, 1, 1])
+
+
+def test_mosaic_without_any_labeled_view_has_no_boxes():
+    mosaic = toy.numpy(tile(None, None, None, None))
+    assert not mosaic["present"] and (mosaic["classes"] == -1).all() and not mosaic["ignore"].any()
+
+
 def test_ignored_boxes_take_no_place_from_others():
     many = ignoring(label(*[[0.1, 0.1, 0.5 + i / 50, 0.5] for i in range(9)]), *[CROWD] * 4, *[0] * 5)
     moved = TASK.label(toy.numpy(TASK.transform(toy.target(TASK, many, 64, 64), stretch((64, 64), toy.VIEW))))
