@@ -105,7 +105,7 @@ def check_trunk(want: Trunk, have: Trunk, where: str | os.PathLike) -> None:
     """Raises a `UserError` where a trunk's weights do not fit another."""
     for field in dataclasses.fields(Trunk):
         ours, theirs = getattr(want, field.name), getattr(have, field.name)
-        if ours != theirs and field.name not in ("norm_momentum", "sync_norm"):
+        if ours != theirs and field.name not in ("norm_momentum", "sync_norm", "stochastic_depth"):
             raise UserError(f"{where}: its trunk.{field.name} is {theirs!r}, the config's {ours!r}; make them equal")
 
 
