@@ -226,7 +226,7 @@ def _read_tensors(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: no such file; save the model with save_pretrained, as safetensors in one file")
     try:
         with library.safe_open(path, framework="np") as file:
-            names = [name for name in file.keys() if not name.endswith(_COUNTER)]  # noqa: SIM118: no Mapping
+            names = [name for name in file.keys() if not name.endswith(_COUNTER)]  # noqa: SIM118
             return {name: file.get_tensor(name) for name in names}
     except library.SafetensorError as error:
         raise UserError(f"{path}: is damaged ({error}); save the model again") from None

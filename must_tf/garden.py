@@ -168,7 +168,7 @@ def residual_block(layer: tf_keras.layers.Layer) -> Block | None:
 
 
 def efficientnet_name(width: float, depth: float) -> str | None:
-    """Returns the key in `BACKBONES` of the EfficientNet with these factors on channels and layers; None without one."""
+    """Returns the key in `BACKBONES` of the EfficientNet with these factors on channels and layers, or None."""
     sizes = {(size["width_scale"], size["depth_scale"]): name for name, size in SCALING_MAP.items()}
     return f"efficientnet-{sizes[width, depth]}" if (width, depth) in sizes else None
 

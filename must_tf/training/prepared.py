@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from must_tf.errors import UserError
 from must_tf.pipeline import batch_ids, training_batches
 from must_tf.records import open_dataset
 from must_tf.student import Student
@@ -33,6 +34,10 @@ class Prepared:
     """
 
     def __init__(self, experiment: Experiment):
+        if type(experiment) is not Experiment:
+            raise UserError(
+                f"config: is one of {type(experiment).__name__}, which another command trains; see its docs"
+            )
         check_values(experiment)
         self.experiment = experiment
         self.strategy = make_strategy(experiment.strategy)  # before any operation: workers meet at the start

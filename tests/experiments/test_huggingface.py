@@ -130,8 +130,8 @@ def test_preprocessing_is_that_of_transformers(fields, tmp_path):
     assert isinstance(read_preprocessing(tmp_path), Preprocessing)
 
 
-def test_trunk_of_another_size_names_the_field(start):
-    with pytest.raises(UserError, match="backbone does not fit efficientnet-b0"):
+def test_trunk_without_squeeze_and_excitation_is_refused(start):
+    with pytest.raises(UserError, match=r"does not fit efficientnet-b0: .*_squeeze_excitation.* in the file; set"):
         load_trunk(Student([toy.SCENE], Trunk("efficientnet-b0")), start[1])
 
 
@@ -142,7 +142,7 @@ def test_trunk_of_another_size_names_the_field(start):
         ({"width_coefficient": 1.05}, "width 1.05 and depth 1.0 received"),
         ({"strides": [1, 2, 2, 1, 1, 2, 1]}, "strides"),
         ({"hidden_act": "relu"}, "hidden_act 'relu' received, expected swish"),
-        ({"width_coefficient": 1.1, "depth_coefficient": 1.2}, r"convolution.weight has shape .* here, expected"),
+        ({"width_coefficient": 1.1, "depth_coefficient": 1.2}, r"weight has shape .* here, expected"),
     ],
 )
 def test_model_that_cannot_be_is_one_line(classifier, tmp_path, change, message):
@@ -159,7 +159,7 @@ def test_files_that_are_missing_or_damaged(classifier, tmp_path):
     folder = tmp_path / "folder"
     shutil.copytree(classifier[1], folder)
     (folder / "preprocessor_config.json").unlink()
-    with pytest.raises(UserError, match="no preprocessor_config.json"):
+    with pytest.raises(UserError, match="no preprocessor_config"):
         convert(folder, tmp_path / "out")
     (folder / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(UserError, match="is damaged"):
