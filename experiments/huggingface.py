@@ -87,9 +87,12 @@ class Preprocessing:
 
 def run(argv: list[str]) -> None:
     """Runs the command."""
-    app.run(
-        "python -m must_tf.experiments.huggingface", __doc__, FLAGS, lambda: convert(_MODEL.value, _OUT.value), argv
-    )
+    app.run("python -m must_tf.experiments.huggingface", __doc__, FLAGS, main, argv)
+
+
+def main() -> None:
+    """Converts."""
+    convert(_MODEL.value, _OUT.value)
 
 
 def convert(model: str | os.PathLike, out: str | os.PathLike) -> Trunk:

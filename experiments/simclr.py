@@ -124,7 +124,6 @@ def pretrain(experiment: SimCLR, workdir: str | os.PathLike) -> Student:
         if (workdir / STUDENT).is_dir():
             print(f"{workdir}: this run is finished, at step {experiment.steps}")
             return load_student(workdir, experiment.policy)
-        seed_process(experiment)
         with strategy.scope():
             learner = Learner(experiment)
         _train(learner, datasets, experiment, workdir)
@@ -232,6 +231,7 @@ class Learner:
     """A student, the projection of its C5, and the optimizer of both; within a strategy's scope, on its devices."""
 
     def __init__(self, experiment: SimCLR):
+        seed_process(experiment)
         self.temperature, self.clip_norm = experiment.temperature, experiment.optimizer.clip_norm
         self.strategy = tf.distribute.get_strategy()
         self.student = make_student(experiment)

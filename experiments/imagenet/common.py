@@ -8,7 +8,7 @@ import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from must_tf.errors import UserError, nearest
 from must_tf.pipeline import Augment
@@ -21,6 +21,8 @@ from must_tf.tasks import Classification, Depth, Detection, Normals, Segmentatio
 from must_tf.tasks.depth import AFFINE_INVERSE
 from must_tf.training import Experiment
 from must_tf.trunk import Trunk
+
+_E = TypeVar("_E", bound=Experiment)
 
 # The heads are the paper's, except that of boxes: ours is Model Garden's RetinaNet, the paper has Faster R-CNN.
 TRUNK = Trunk(
@@ -183,7 +185,7 @@ class Data:
             )
         return read_manifest(folder).tasks
 
-    def fitted(self, experiment: Experiment) -> Experiment:
+    def fitted(self, experiment: _E) -> _E:
         """Returns the experiment; for synthetic records, reduced to three steps of a tiny student."""
         if not self.local:
             return experiment

@@ -58,7 +58,7 @@ def load_trunk(student: Student, where: str | os.PathLike) -> list[str]:
         if name == "backbone" and (more := _left_in_layers(set(keys.values()), shapes)):
             raise UserError(
                 f"{where}: backbone does not fit {student.architecture.trunk.backbone}: its layers have {more[0]} "
-                f"(and {len(more) - 1} more) in the file; set the fields of trunk, such as se_ratio, to those of the file"
+                f"(and {len(more) - 1} more) in the file; make the trunk's fields, such as se_ratio, those of the file"
             )
         if problems:
             lines.append(f"{name}: not loaded, {len(problems)} of {len(part.variables)} variables do not fit:")

@@ -35,9 +35,7 @@ class Prepared:
 
     def __init__(self, experiment: Experiment):
         if type(experiment) is not Experiment:
-            raise UserError(
-                f"config: is one of {type(experiment).__name__}, which another command trains; see its docs"
-            )
+            raise UserError(f"config: returned a {type(experiment).__name__}, which its own command trains")
         check_values(experiment)
         self.experiment = experiment
         self.strategy = make_strategy(experiment.strategy)  # before any operation: workers meet at the start

@@ -298,7 +298,6 @@ tf.config.set_logical_device_configuration(
 import numpy as np
 import toy
 from must_tf.experiments.simclr import Learner, SimCLR, pretrain
-from must_tf.training.assembly import seed_process
 from must_tf.training.strategy import distribute, make_strategy
 
 data, out = sys.argv[1:]
@@ -307,7 +306,6 @@ half = np.random.default_rng(0).integers(0, 256, [2, 2, *toy.VIEW, 3], np.uint8)
 views, values = tf.constant(np.concatenate([half, half])), []
 for name in ("one", "mirrored"):
     strategy = make_strategy(name)
-    seed_process(experiment)
     with strategy.scope():
         learner = Learner(experiment)
     batch = distribute(learner.strategy, views)
