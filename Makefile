@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12), (3, 13)))' 2>/dev/null && echo $$p && break; done)
 SCALE ?= 1
 
-.PHONY: install demo photos test test-slow lint bench clean
+.PHONY: install install-hf demo photos test test-slow lint bench clean
 
 install: $(VENV)/.installed
 
@@ -12,6 +12,14 @@ $(VENV)/.installed: setup.py constraints.txt
 	@test -n "$(PYTHON)" || { echo "must_tf needs Python 3.11, 3.12 or 3.13: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	touch $@
+
+# The extra `hf`, PyTorch and transformers, which some tests need. PyPI's torch for Linux comes with CUDA, some GB; pip
+# prefers a CPU build of the same version where it is told of one, as by PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL.
+install-hf: $(VENV)/.installed-hf
+
+$(VENV)/.installed-hf: $(VENV)/.installed
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[hf]'
 	touch $@
 
 demo: install

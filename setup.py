@@ -11,6 +11,7 @@ _EXTRAS = {
     "litert": ["ai-edge-litert>=2.3,<3"],
     "kerashub": ["keras-hub>=0.29,<0.33"],
     "kerascv": ["keras-cv>=0.9,<0.10"],
+    "hf": ["torch>=2.6,<3", "transformers>=5,<6", "scipy>=1.13,<2"],
     "dev": [
         "pytest>=8,<10",
         "pytest-xdist>=3.8,<4",
@@ -60,7 +61,7 @@ setup(
         "tf-keras>=2.20.1,<2.21",
         "tf-models-official>=2.20,<2.21",
     ],
-    extras_require=_EXTRAS | {"all": sorted({p for name in set(_EXTRAS) - {"dev"} for p in _EXTRAS[name]})},
+    extras_require=_EXTRAS | {"all": sorted({p for name in set(_EXTRAS) - {"dev", "hf"} for p in _EXTRAS[name]})},
     entry_points={"console_scripts": ["must = must_tf.cli.__main__:main"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

@@ -2,13 +2,14 @@
 
     python -m must_tf.experiments.simclr --config=rooms/pretraining.py:simclr --workdir=runs/simclr
 
-Two random views of an image attract each other, and repel the views of the batch's other images. What is left in the
-workdir is a finished student, as by `must train`, for `must transfer
+Two random views of an image attract each other, and repel the views of the batch's other images, those on other
+devices too. What is left in the workdir is a finished student, as by `must train`, for `must transfer
 --init_from=simclr=runs/simclr` and `must finetune`; the same command takes a killed run up again.
 
-Of the config are read: train, mixing, steps, batch_size (images a step, each in two views), input_size, trunk,
-optimizer, augment.flip, policy, seed, deterministic, log_every, checkpoint_every, keep_checkpoints; and tasks, one of
-classification, whose head stays as it was drawn. Any of them can be changed: --config.optimizer.learning_rate=0.3
+A config returns a `SimCLR`, which is an `Experiment` with a few more fields. Of an experiment's are read: train,
+mixing, steps, batch_size (images a step, each in two views), input_size, trunk, optimizer, augment.flip, policy, seed,
+strategy (`one`, `mirrored` or `tpu`), deterministic, log_every, checkpoint_every, keep_checkpoints; and tasks, one of
+classification, whose head stays as it was drawn. Any of them can be changed: --config.temperature=0.2
 """
 
 import dataclasses
@@ -35,64 +36,60 @@ from must_tf.pipeline.stream import records
 from must_tf.records import Dataset, open_dataset
 from must_tf.records.schema import parse_encoded
 from must_tf.runtime.progress import Progress
-from must_tf.saving import CONFIG, STUDENT
-from must_tf.storage import locked, read_json, write_json
+from must_tf.saving import STUDENT
+from must_tf.storage import locked
 from must_tf.student import Student
 from must_tf.tasks.task import POOLED
 from must_tf.training import Experiment, load_config, load_student, save_student
 from must_tf.training.assembly import build_optimizer, make_student, seed_process
 from must_tf.training.average import Average
 from must_tf.training.checkpoints import Checkpoints
-from must_tf.training.checks import check_values, claim
+from must_tf.training.checks import check_devices, check_values, claim
 from must_tf.training.monitor import Monitor
 from must_tf.training.schedule import clip
 from must_tf.training.stopping import Stop
+from must_tf.training.strategy import MULTIWORKER, distribute, first_replica, make_strategy, mean_over_replicas
 
-SETTINGS = "simclr.json"
-
-_OUTPUTS = 64  # of the projection
 _STRETCH = 4 / 3  # most of a window's width to its height, against the view's; and of its height to its width
 _JITTERED = 0.8  # share of the views whose colors change
 _TO_GRAY = np.array([[0.299], [0.587], [0.114]], np.float32) @ np.ones([1, 3], np.float32)
 _UNKNOWN = (  # fields that no run here obeys
-    "sizes", "init_from", "strategy", "streams", "evaluate_every", "best", "jit_compile", "guard", "combine",
-    "conflicts_every",
+    "sizes", "init_from", "streams", "evaluate_every", "best", "jit_compile", "guard", "combine", "conflicts_every",
 )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """What SimCLR has beside the config.
+class SimCLR(Experiment):
+    """An experiment, and what SimCLR has beside it; the defaults are its paper's, except `color`.
 
     Attributes:
       temperature: cosines are divided by it.
+      outputs: width of the projection that the loss compares; its hidden layer is as wide as C5.
       min_scale: least share of an image's area that a view shows, in (0, 1].
-      color: strength of the views' jitter (see `Augment`), below 1.
+      color: strength of the views' jitter (see `Augment`), below 1; the paper's jitter is of another kind.
       gray: share of the views without color.
     """
 
-    temperature: float = 0.2
-    min_scale: float = 0.2
+    temperature: float = 0.1
+    outputs: int = 128
+    min_scale: float = 0.08
     color: float = 0.4
     gray: float = 0.2
 
     def __post_init__(self):
         if not (self.temperature > 0 and 0 < self.min_scale <= 1 and 0 <= self.color < 1 and 0 <= self.gray <= 1):
             raise UserError(
-                f"{self} received; expected temperature > 0, 0 < min_scale <= 1, 0 <= color < 1 and 0 <= gray <= 1"
+                f"temperature {self.temperature}, min_scale {self.min_scale}, color {self.color} and gray {self.gray} "
+                "received; expected temperature > 0, 0 < min_scale <= 1, 0 <= color < 1 and 0 <= gray <= 1"
             )
+        if self.outputs < 1:
+            raise UserError(f"outputs: {self.outputs} received, expected 1 or more")
 
 
 FLAGS = flags.FlagValues()
 _CONFIG = flags.DEFINE_string("config", None, "FILE.py or FILE.py:ARGUMENT.", flag_values=FLAGS)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run's files are.", flag_values=FLAGS)
 _SCALE = flags.DEFINE_float("scale", 1.0, "Factor on the steps, to try it in seconds.", 1e-4, flag_values=FLAGS)
-_SETTINGS = [
-    flags.DEFINE_float("temperature", Settings.temperature, "Cosines are divided by it.", flag_values=FLAGS),
-    flags.DEFINE_float("min_scale", Settings.min_scale, "Least share of an image in a view.", flag_values=FLAGS),
-    flags.DEFINE_float("color", Settings.color, "Strength of the jitter of colors.", flag_values=FLAGS),
-    flags.DEFINE_float("gray", Settings.gray, "Share of the views without color.", flag_values=FLAGS),
-]
 flags.mark_flags_as_required(["config", "workdir"], flag_values=FLAGS)
 
 
@@ -105,36 +102,39 @@ def run(argv: list[str]) -> None:
 def main(overrides: dict[str, str]) -> None:
     """Trains."""
     experiment = load_config(_CONFIG.value, overrides, _SCALE.value)
-    pretrain(experiment, _WORKDIR.value, Settings(**{flag.name: flag.value for flag in _SETTINGS}))
+    if not isinstance(experiment, SimCLR):
+        raise UserError(f"--config: {_CONFIG.value} returned {type(experiment).__name__}, expected a SimCLR")
+    pretrain(experiment, _WORKDIR.value)
     print(f"{_WORKDIR.value}/student: the finished student")
 
 
-def pretrain(experiment: Experiment, workdir: str | os.PathLike, settings: Settings = Settings()) -> Student:
+def pretrain(experiment: SimCLR, workdir: str | os.PathLike) -> Student:
     """Trains a student's backbone, or takes up a run where its last checkpoint is.
 
-    Leaves in the workdir what `training.train` does, and the settings.
+    Leaves in the workdir what `training.train` does.
 
     Raises:
       UserError: bad config or data, a workdir of another run, or a loss that is not finite.
     """
     _check(experiment)
+    strategy = make_strategy(experiment.strategy)
+    check_devices(experiment, strategy.num_replicas_in_sync, workers=1)
     datasets, workdir = [open_dataset(folder) for folder in experiment.train], Path(workdir)
     with locked(workdir):
-        _claim(workdir, experiment, settings)
+        claim(workdir, experiment)
         if (workdir / STUDENT).is_dir():
             print(f"{workdir}: this run is finished, at step {experiment.steps}")
             return load_student(workdir, experiment.policy)
-        learner = Learner(experiment, settings.temperature)
-        _train(learner, datasets, experiment, settings, workdir)
+        with strategy.scope():
+            learner = Learner(experiment)
+        _train(learner, datasets, experiment, workdir)
         return learner.student
 
 
 # Views
 
 
-def view_batches(
-    datasets: Sequence[Dataset], experiment: Experiment, settings: Settings, start: int = 0
-) -> tf.data.Dataset:
+def view_batches(datasets: Sequence[Dataset], experiment: SimCLR, start: int = 0) -> tf.data.Dataset:
     """Returns endless batches of two views an image: uint8 [batch, 2, height, width, 3].
 
     Batch `b` is a function of the arguments and `b`; `start` is the first.
@@ -144,7 +144,7 @@ def view_batches(
         order_seed, view_seed = tf.unstack(tf.random.split(tf.constant([experiment.seed, 0], tf.int64), 2))
 
     def chance(number: tf.Tensor) -> tuple[Change, tf.Tensor]:
-        drawn = random_views(2 * count, experiment.augment.flip, settings, tf.random.fold_in(view_seed, number))
+        drawn = random_views(2 * count, experiment, tf.random.fold_in(view_seed, number))
         return tf.nest.map_structure(lambda part: tf.reshape(part, [count, 2, *part.shape[1:]]), drawn)
 
     def views(drawn: tuple[Change, tf.Tensor], serialized: tf.Tensor) -> tf.Tensor:
@@ -161,7 +161,7 @@ def view_batches(
     return made.batch(count, drop_remainder=True).prefetch(4).with_options(options)
 
 
-def random_views(count: int, flip: bool, settings: Settings, seed: tf.Tensor) -> tuple[Change, tf.Tensor]:
+def random_views(count: int, experiment: SimCLR, seed: tf.Tensor) -> tuple[Change, tf.Tensor]:
     """Draws what `count` views show.
 
     Returns:
@@ -169,11 +169,11 @@ def random_views(count: int, flip: bool, settings: Settings, seed: tf.Tensor) ->
       of the largest window of the view's aspect and the image's area: [count, 2].
     """
     change_seed, window_seed = tf.unstack(tf.random.split(seed, 2))
-    change = random_changes(Augment((1.0, 1.0), flip, settings.color), count, change_seed)
+    change = random_changes(Augment((1.0, 1.0), experiment.augment.flip, experiment.color), count, change_seed)
     area, aspect, jitter, gray = tf.unstack(tf.random.stateless_uniform([count, 4], window_seed), axis=1)
-    side = tf.sqrt(settings.min_scale + (1 - settings.min_scale) * area)
+    side = tf.sqrt(experiment.min_scale + (1 - experiment.min_scale) * area)
     stretch = tf.exp(math.log(_STRETCH) * (aspect - 0.5))  # the root of what width to height is multiplied with
-    jittered, gray = jitter < _JITTERED, (gray < settings.gray)[:, tf.newaxis, tf.newaxis]
+    jittered, gray = jitter < _JITTERED, (gray < experiment.gray)[:, tf.newaxis, tf.newaxis]
     colors = tf.where(jittered[:, tf.newaxis, tf.newaxis], change.colors, tf.eye(3))
     colors = tf.where(gray, colors @ _TO_GRAY, colors)
     change = change._replace(colors=colors, contrast=tf.where(jittered, change.contrast, 0.0))
@@ -202,35 +202,42 @@ def make_view(encoded: tf.Tensor, size: tf.Tensor, view_size: Size, change: Chan
 # Learning
 
 
-def nt_xent(projected: tf.Tensor, temperature: float) -> tuple[tf.Tensor, tf.Tensor]:
+def nt_xent(
+    projected: tf.Tensor, temperature: float, everyone: tf.Tensor | None = None, first: tf.Tensor | int = 0
+) -> tuple[tf.Tensor, tf.Tensor]:
     """The loss of SimCLR, "normalized temperature-scaled cross entropy", in float32.
 
     Args:
       projected: [2N, D], of which the rows 2i and 2i + 1 are of two views of one image.
       temperature: above 0.
+      everyone: [2M, D], what they are compared with; `projected` itself where None.
+      first: number of the row of `everyone` that the first row of `projected` is.
 
     Returns:
-      The mean over the views of the cross entropy of finding the other view of the image among the 2N - 1 others: []
-      (chance is log(2N - 1)); and the share of the views that find it, [].
+      The mean over the views of the cross entropy of finding the other view of the image among the 2M - 1 others: []
+      (chance is log(2M - 1)); and the share of the views that find it, [].
     """
     unit = tf.math.l2_normalize(tf.cast(projected, tf.float32), axis=1)
-    logits = tf.matmul(unit, unit, transpose_b=True) / temperature
-    count = tf.shape(logits)[0]
-    logits = tf.linalg.set_diag(logits, tf.fill([count], logits.dtype.min))
-    others = tf.bitwise.bitwise_xor(tf.range(count), 1)
+    units = unit if everyone is None else tf.math.l2_normalize(tf.cast(everyone, tf.float32), axis=1)
+    logits = tf.matmul(unit, units, transpose_b=True) / temperature
+    own = first + tf.range(tf.shape(logits)[0])
+    logits = tf.where(own[:, tf.newaxis] == tf.range(tf.shape(logits)[1]), logits.dtype.min, logits)
+    others = tf.bitwise.bitwise_xor(own, 1)
     loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(others, logits))
     found = tf.argmax(logits, 1, tf.int32) == others
     return loss, tf.reduce_mean(tf.cast(found, tf.float32))
 
 
 class Learner:
-    """A student, the projection of its C5, and the optimizer of both."""
+    """A student, the projection of its C5, and the optimizer of both; within a strategy's scope, on its devices."""
 
-    def __init__(self, experiment: Experiment, temperature: float):
+    def __init__(self, experiment: SimCLR):
         seed_process(experiment)
-        self.temperature, self.clip_norm = temperature, experiment.optimizer.clip_norm
+        self.temperature, self.clip_norm = experiment.temperature, experiment.optimizer.clip_norm
+        self.strategy = tf.distribute.get_strategy()
         self.student = make_student(experiment)
-        self.projection = _projection(self.student.backbone.output["5"].shape[-1])
+        width = self.student.backbone.output["5"].shape[-1]
+        self.projection = _projection(width, experiment.outputs, experiment.trunk.sync_norm)
         self.variables = [*self.student.backbone.trainable_variables, *self.projection.trainable_variables]
         self.optimizer = build_optimizer(experiment, self.variables)
         self.average = Average(self.student.variables, experiment.optimizer.ema)
@@ -239,38 +246,46 @@ class Learner:
 
     @tf.function
     def step(self, views: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Makes a step on two views an image, uint8 [batch, 2, H, W, 3].
+        """Makes a step on two views an image, uint8 [batch, 2, H, W, 3]; on several devices, on a share each.
 
         Returns:
           Scalars: `loss`, `found` (share of the views whose other view is the nearest of all), `gradient_norm`, and
           `applied`: 1, or 0 where something is not finite and the weights are lost.
         """
+        values = self.strategy.run(self._replica, args=(views,))
+        self.average.update(self.optimizer.iterations)
+        return first_replica(self.strategy, values)
+
+    def _replica(self, views: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Takes a replica's share of a step; losses and gradients are means over the replicas."""
+        replica = tf.distribute.get_replica_context()
         with tf.GradientTape() as tape:
             features = self.student.features(tf.reshape(views, [-1, *views.shape[2:]]), training=True)["C5"]
-            projected = self.projection(tf.reduce_mean(features, [1, 2]), training=True)
-            loss, found = nt_xent(projected, self.temperature)
-        gradients = tape.gradient(loss, self.variables)
+            own = self.projection(tf.reduce_mean(features, [1, 2]), training=True)
+            # The gradient of what is gathered comes back from the losses of all replicas.
+            everyone = own if replica.num_replicas_in_sync == 1 else replica.all_gather(own, axis=0)
+            first = replica.replica_id_in_sync_group * tf.shape(own)[0]
+            loss, found = nt_xent(own, self.temperature, everyone, first)
+        gradients = mean_over_replicas(tape.gradient(loss, self.variables))
+        loss, found = mean_over_replicas((loss, found))
         norm = tf.linalg.global_norm(gradients)
         clipped = clip(gradients, norm, self.clip_norm)
-        self.optimizer.apply_gradients(zip(clipped, self.variables, strict=True))
-        self.average.update(self.optimizer.iterations)
+        pairs = zip(clipped, self.variables, strict=True)
+        self.optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
         finite = tf.math.is_finite(loss) & tf.math.is_finite(norm)
         return {"loss": loss, "found": found, "gradient_norm": norm, "applied": tf.cast(finite, tf.float32)}
 
 
-def _projection(width: int) -> tf_keras.Sequential:
-    """Returns the layers between C5's mean [batch, width] and what the loss compares."""
+def _projection(width: int, outputs: int, synchronized: bool) -> tf_keras.Sequential:
+    """Returns the layers between C5's mean [batch, width] and what the loss compares, [batch, outputs]."""
     layers = tf_keras.layers
-    projection = tf_keras.Sequential(
-        [layers.Dense(width, use_bias=False), layers.BatchNormalization(), layers.ReLU(), layers.Dense(_OUTPUTS)]
-    )
+    norm = layers.BatchNormalization(synchronized=synchronized)
+    projection = tf_keras.Sequential([layers.Dense(width, use_bias=False), norm, layers.ReLU(), layers.Dense(outputs)])
     projection.build([None, width])
     return projection
 
 
-def _train(
-    learner: Learner, datasets: Sequence[Dataset], experiment: Experiment, settings: Settings, workdir: Path
-) -> None:
+def _train(learner: Learner, datasets: Sequence[Dataset], experiment: SimCLR, workdir: Path) -> None:
     """Makes the run's steps, or those that are left, and saves the student."""
     checkpoints = Checkpoints(workdir / "checkpoints", experiment.keep_checkpoints, learner.state)
     done, state = checkpoints.restore() or (0, {})
@@ -278,10 +293,10 @@ def _train(
         print(f"{workdir}: resumed at step {done}")
     monitor = Monitor(workdir, done, state.get("monitor"))
     progress, note = Progress("simclr", experiment.steps, "steps", done), ""
-    batches = progress.waiting(view_batches(datasets, experiment, settings, done))
+    batches = progress.waiting(view_batches(datasets, experiment, done))
     with Stop() as stop:
         while done < experiment.steps:
-            monitor.add(learner.step(next(batches)))
+            monitor.add(learner.step(distribute(learner.strategy, next(batches))))
             done += 1
             last = done == experiment.steps
             logs, saves = (last or done % every == 0 for every in (experiment.log_every, experiment.checkpoint_every))
@@ -305,7 +320,7 @@ def _train(
 # Checks
 
 
-def _check(experiment: Experiment) -> None:
+def _check(experiment: SimCLR) -> None:
     """Raises a `UserError` where the config cannot be that of a run."""
     check_values(experiment)
     if len(experiment.tasks) != 1 or experiment.tasks[0].taps != (POOLED,):
@@ -316,9 +331,11 @@ def _check(experiment: Experiment) -> None:
         if getattr(experiment, name) != usual[name]:
             raise UserError(f"{name}: {getattr(experiment, name)!r} received, which SimCLR does not know; leave it out")
     if experiment.augment.color not in (0, Augment().color):
-        raise UserError("augment.color: SimCLR's colors are those of --color and --gray; leave it out")
+        raise UserError("augment.color: SimCLR's colors are those of `color` and `gray`; leave it out")
     if experiment.augment.strong.changes or experiment.augment.mosaic:
         raise UserError("augment: SimCLR knows neither `strong` nor `mosaic`; leave them out")
+    if experiment.strategy == MULTIWORKER:
+        raise UserError("strategy: 'multiworker' received, expected 'one', 'mirrored' or 'tpu'")
     if experiment.optimizer.accumulate != 1:
         raise UserError("optimizer.accumulate: SimCLR compares all images of a batch, and takes 1 only")
     if experiment.policy == "mixed_float16":
@@ -334,20 +351,6 @@ def _check_finite(monitor: Monitor, step: int, workdir: Path) -> None:
             f"{workdir}: no finite loss or gradient at step {bad[0]}; lower optimizer.learning_rate or set "
             "optimizer.clip_norm, with another --workdir"
         )
-
-
-def _claim(workdir: Path, experiment: Experiment, settings: Settings) -> None:
-    """Writes settings and config into a new workdir; refuses one of other settings, or of `must train`."""
-    path, now = workdir / SETTINGS, dataclasses.asdict(settings)
-    if path.exists():
-        before = read_json(path)
-        if before != now:
-            raise UserError(f"{workdir}: was started with {before}, now {now}; give another --workdir, or those before")
-    elif (workdir / CONFIG).exists():
-        raise UserError(f"{workdir}: holds a run that is none of SimCLR; give another --workdir")
-    else:
-        write_json(path, now)
-    claim(workdir, experiment)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from official.vision.modeling.backbones.resnet import RESNET_SPECS, ResNet
 from official.vision.modeling.decoders.fpn import FPN
 from official.vision.modeling.heads.dense_prediction_heads import RetinaNetHead
 from official.vision.modeling.heads.segmentation_heads import SegmentationHead
-from official.vision.modeling.layers.nn_blocks import BottleneckBlock, ResidualBlock
+from official.vision.modeling.layers.nn_blocks import BottleneckBlock, InvertedBottleneckBlock, ResidualBlock
 from official.vision.ops import box_ops
 from official.vision.ops.iou_similarity import iou
 
@@ -29,9 +29,12 @@ __all__ = [
     "BACKBONES",
     "Block",
     "PixelHead",
+    "StochasticDepth",
     "backbone",
     "box_head",
     "decode_boxes",
+    "efficientnet_layers",
+    "efficientnet_name",
     "encode_boxes",
     "focal_loss",
     "fpn",
@@ -41,6 +44,9 @@ __all__ = [
 ]
 
 _LEVELS = ("2", "3", "4", "5")
+
+# Model Garden's EfficientNet looks its sizes up here, and ends at b7. L2 is that of Xie et al., CVPR 2020.
+SCALING_MAP.setdefault("l2", {"width_scale": 4.3, "depth_scale": 5.3})
 
 # Name → Model Garden's class, its model_id, and its argument for the width. SpineNet is not among them: it is wired
 # for one input size; nor is RevNet: the batch norms of its blocks take neither momentum nor synchronization.
@@ -54,6 +60,7 @@ BACKBONES: dict[str, tuple[Any, Any, str | None]] = {
     "mobiledet-cpu": (MobileDet, "MobileDetCPU", "filter_size_scale"),
 }
 
+_BatchNorm = tf_keras.layers.BatchNormalization
 _POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -69,13 +76,56 @@ def backbone(trunk: Trunk) -> tf_keras.Model:
     kind, model_id, factor = BACKBONES[trunk.backbone]
     if factor is None and trunk.width != 1:
         raise UserError(f"trunk.width: {trunk.width}, but {trunk.backbone} comes in one width; leave it at 1")
+    if kind is not EfficientNet and trunk.se_ratio:
+        raise UserError(f"trunk.se_ratio: {trunk.se_ratio}, but {trunk.backbone} has none to choose; leave it at 0")
     options = _norms(trunk) | ({factor: trunk.width} if factor else {})
-    if kind is EfficientNet:
-        options["activation"] = "swish"  # as in the paper of EfficientNet; the class's default is relu
+    if kind is EfficientNet:  # swish is the paper's; the class's default is relu
+        options |= {"activation": "swish", "se_inner_activation": "swish", "se_ratio": trunk.se_ratio}
     model = kind(model_id, name="backbone", **options)
-    if set(model.output) == set(_LEVELS):
-        return model
-    return tf_keras.Model(model.input, {level: model.output[level] for level in _LEVELS}, name="backbone")
+    if set(model.output) != set(_LEVELS):
+        model = tf_keras.Model(model.input, {level: model.output[level] for level in _LEVELS}, name="backbone")
+    if trunk.stochastic_depth:
+        _drop_branches(model, trunk)
+    return model
+
+
+class StochasticDepth(tf_keras.layers.Layer):
+    """Leaves out a residual branch for random images in training, and divides it by the share that is kept for others.
+
+    Model Garden's layer draws from TensorFlow's global generator, whose state is in no checkpoint: a resumed run would
+    end in other weights. Here the draw is a function of the branch's values. Model Garden's ResNets raise the rate
+    from one level to the next, and its EfficientNets have one rate everywhere. Here it rises from block to block in
+    all backbones, as in the papers of both.
+
+    Args:
+      rate: share of the images that lose the branch, from 0 to below 1.
+      number: of the branch; others draw differently.
+    """
+
+    def __init__(self, rate: float, number: int, **kwargs):
+        super().__init__(**kwargs)
+        self.rate, self.number = rate, number
+
+    def call(self, branch: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Takes and returns [batch, h, w, C]."""
+        if not training:
+            return branch
+        seed = tf.stack([tf.bitcast(tf.reduce_sum(tf.cast(branch, tf.float32)), tf.int32), self.number])
+        kept = tf.random.stateless_uniform([tf.shape(branch)[0], 1, 1, 1], seed) >= self.rate
+        return branch * (tf.cast(kept, branch.dtype) / (1 - self.rate))
+
+
+def _drop_branches(model: tf_keras.Model, trunk: Trunk) -> None:
+    """Puts stochastic depth into the residual blocks of a backbone."""
+    blocks = [layer for layer in model.layers if hasattr(layer, "_stochastic_depth")]
+    if not blocks:
+        raise UserError(
+            f"trunk.stochastic_depth: {trunk.stochastic_depth}, but {trunk.backbone} has no residual blocks; "
+            "leave it at 0"
+        )
+    for number, block in enumerate(blocks, 1):
+        block._stochastic_depth_drop_rate = trunk.stochastic_depth * number / len(blocks)  # of its config
+        block._stochastic_depth = StochasticDepth(block._stochastic_depth_drop_rate, number)
 
 
 def fpn(backbone: tf_keras.Model, trunk: Trunk) -> tf_keras.Model:
@@ -115,6 +165,38 @@ def residual_block(layer: tf_keras.layers.Layer) -> Block | None:
     config = layer.get_config()
     shortcut = (layer._shortcut, layer._norm0) if config["use_projection"] else None
     return Block(pairs, shortcut, config["activation"])
+
+
+def efficientnet_name(width: float, depth: float) -> str | None:
+    """Returns the key in `BACKBONES` of the EfficientNet with these factors on channels and layers, or None."""
+    sizes = {(size["width_scale"], size["depth_scale"]): name for name, size in SCALING_MAP.items()}
+    return f"efficientnet-{sizes[width, depth]}" if (width, depth) in sizes else None
+
+
+def efficientnet_layers(backbone: tf_keras.Model) -> dict[str, tf_keras.layers.Layer]:
+    """Returns the layers with weights of an EfficientNet's backbone by name.
+
+    They are `stem` and `stem_norm`; and of block N, counted from 0, `N/expand` and `N/expand_norm` (absent where a
+    block does not expand), `N/depthwise`, `N/depthwise_norm`, `N/project` and `N/project_norm`, and `N/se_reduce` and
+    `N/se_expand` where it has squeeze-and-excitation.
+    """
+    stem, stem_norm = (layer for layer in backbone.layers if type(layer) in (tf_keras.layers.Conv2D, _BatchNorm))
+    blocks = [layer for layer in backbone.layers if type(layer) is InvertedBottleneckBlock]
+    found = {"stem": stem, "stem_norm": stem_norm}
+    for number, block in enumerate(blocks):
+        parts = {
+            "expand": block._conv0,
+            "expand_norm": block._norm0,
+            "depthwise": block._conv1,
+            "depthwise_norm": block._norm1,
+            "project": block._conv2,
+            "project_norm": block._norm2,
+        }
+        if block._squeeze_excitation:
+            parts["se_reduce"] = block._squeeze_excitation._se_reduce
+            parts["se_expand"] = block._squeeze_excitation._se_expand
+        found |= {f"{number}/{name}": part for name, part in parts.items() if part.weights}
+    return found
 
 
 def _norms(trunk: Trunk) -> dict[str, Any]:

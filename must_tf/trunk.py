@@ -19,6 +19,10 @@ class Trunk:
       norm_epsilon: epsilon of the batch norms. Model Garden's configs of ResNets on ImageNet have 1e-5, and their
         checkpoints need it.
       sync_norm: whether replicas share the batch norms' statistics.
+      stochastic_depth: rate, from 0 to below 1, at which training leaves out the last residual branch for an image;
+        that of branch i of n is i / n of it (Huang et al., ECCV 2016). See `garden.StochasticDepth`.
+      se_ratio: channels of an EfficientNet's squeeze-and-excitation, as a share of its block's input. Its authors have
+        0.25, and so have the checkpoints of others; 0, Model Garden's default, has no such layers.
     """
 
     backbone: str = "resnet-50"
@@ -29,6 +33,8 @@ class Trunk:
     norm_momentum: float = 0.997
     norm_epsilon: float = 0.001
     sync_norm: bool = False
+    stochastic_depth: float = 0.0
+    se_ratio: float = 0.0
 
     def __post_init__(self):
         if not 2 <= self.min_level <= self.max_level or self.min_level > 5:
@@ -36,6 +42,10 @@ class Trunk:
                 f"trunk: min_level {self.min_level} and max_level {self.max_level} received, expected "
                 "2 <= min_level <= 5 and min_level <= max_level"
             )
+        if not 0 <= self.stochastic_depth < 1:
+            raise UserError(f"trunk.stochastic_depth: {self.stochastic_depth} received, expected 0 to below 1")
+        if not 0 <= self.se_ratio <= 1:
+            raise UserError(f"trunk.se_ratio: {self.se_ratio} received, expected 0 to 1")
 
     @property
     def levels(self) -> range:

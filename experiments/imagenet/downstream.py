@@ -23,10 +23,15 @@ r"""Configs of the paper's six downstream tasks, fine-tuned end to end to compar
 Argument: one of `TASKS`. `--config.runlocal=true` (or `ade20k,runlocal`) tries the config in three steps on synthetic
 records. To compare initializations, for each task:
 
+    R=runs/imagenet
     must transfer --config=imagenet/downstream.py:ade20k --reference=supervised --seeds=0,1,2 \
-      --init_from=random=,supervised=runs/imagenet/table2_supervised,must=runs/imagenet/table2_must \
+      --init_from=random=,supervised=$R/table2_supervised,control=$R/table2_supervised_640,must=$R/table2_must \
       --learning_rates=0.005,0.01,0.02,0.04 --steps=10000,20000,40000 --workdir=transfer
     must report --transfer=transfer/transfer.json --out=transfer.html
+
+Beside every table stands what the initializations differ in apart from labels: `supervised` saw images of 224 pixels,
+and `must` of 640 with 26 times the operations; `control` has the size, batch and steps of `must`, and one task. Only
+`must` has a trained pyramid.
 
 Each initialization gets the learning rate and number of steps that are best for it on the held-out part of the training
 set. (The paper sweeps both; the values are ours.) The held-out images of DIODE and NYU show scenes that are also in the
@@ -34,7 +39,7 @@ training part; the test sets show other scenes. The paper's figures are for the 
 `validation` of the config together. Once the settings are chosen, each initialization is fine-tuned on it with its own:
 
     must transfer --config=imagenet/downstream.py:ade20k --reference=supervised --seeds=0,1,2 \
-      --init_from=random=,supervised=runs/imagenet/table2_supervised,must=runs/imagenet/table2_must \
+      --init_from=random=,supervised=$R/table2_supervised,control=$R/table2_supervised_640,must=$R/table2_must \
       --config.train=data/imagenet/ade20k_train,data/imagenet/ade20k_held --config.validation= \
       --settings_of=transfer --workdir=transfer_whole
 

@@ -11,8 +11,8 @@
     must train --config=imagenet/teacher.py:segmentation --workdir=runs/imagenet/segmentation
 
 Argument: one of `TEACHERS`. `--config.runlocal=true` (or `detection,runlocal`) tries the config in three steps on
-synthetic records. The classification teacher is needed for table 5 only. The depth teacher is a downloaded MiDaS, which
-is not trained here (paper):
+synthetic records. The classification teacher is needed for tables 5 and 6 only. The depth teacher is a downloaded
+MiDaS, which is not trained here (paper):
 
     mkdir -p checkpoints
     wget -O checkpoints/midas.onnx https://github.com/isl-org/MiDaS/releases/download/v2/model-f46da743.onnx

@@ -12,6 +12,7 @@ from typing import Any
 
 from must_tf.errors import UserError
 from must_tf.experiments.rooms.trunk import lookup
+from must_tf.experiments.simclr import SimCLR
 from must_tf.pipeline import Augment
 from must_tf.sources.rooms.dataset import TEACHER_TASKS
 from must_tf.tasks import Task
@@ -106,5 +107,6 @@ def get_config(argument: str = "must") -> Experiment:
     )
     if name == "simclr":  # the same number of images in larger batches, which provide the negatives
         optimizer = dataclasses.replace(experiment.optimizer, learning_rate=0.05, warmup_steps=50)
-        return dataclasses.replace(experiment, batch_size=64, steps=STEPS * BATCH_SIZE // 64, optimizer=optimizer)
+        fields = vars(experiment) | {"batch_size": 64, "steps": STEPS * BATCH_SIZE // 64, "optimizer": optimizer}
+        return SimCLR(**fields, temperature=0.2, outputs=64, min_scale=0.2)
     return experiment

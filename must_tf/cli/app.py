@@ -30,8 +30,10 @@ _RENAMED = {  # flags of version 0.1.0, and their names now
     "utilisation": "utilization",
     "init": "init_from",
     "inits": "init_from",
-    "colour": "color",
-    "grey": "gray",
+    "temperature": "config.temperature",
+    "min_scale": "config.min_scale",
+    "colour": "config.color",
+    "grey": "config.gray",
     "config.init": "config.init_from",
     "config.augment.colour": "config.augment.color",
 }

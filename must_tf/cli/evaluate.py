@@ -11,6 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from must_tf.cli import app
+from must_tf.cli.teacher_flags import EVALUATION
 
 FLAGS = flags.FlagValues()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.", flag_values=FLAGS)
@@ -62,7 +63,7 @@ def main() -> None:
         )
     height, width = size[0], size[-1]
     scores = evaluate(student, open_dataset(data), (height, width), _TASKS.value or None, _BATCH.value)
-    out = _OUT.value or Path(_WORKDIR.value, "evaluation.json")
+    out = _OUT.value or Path(_WORKDIR.value, EVALUATION)
     result = {"workdir": _WORKDIR.value, "data": data, "size": [height, width], "scores": scores}
     write_json(out, without_nan(result))
     for name, values in scores.items():

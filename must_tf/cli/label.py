@@ -46,8 +46,8 @@ _THRESHOLDS = flags.DEFINE_list(
     "thresholds",
     [],
     "TASK.min_score=VALUE, separated by commas: lowest score that makes a label; by default that of the card or of "
-    "the student. Boxes with scores from TASK.doubtful_score to TASK.min_score are ignored in training. For boxes, "
-    "`must evaluate` prints the min_score with the best F1.",
+    "the student. Boxes with scores from TASK.doubtful_score to TASK.min_score are ignored in training. For boxes of a "
+    "student, TASK.min_score=best is the one with the best F1 in WORKDIR/evaluation.json, by `must evaluate`.",
     flag_values=FLAGS,
 )
 _ALLOW_OPS = define_allow_ops(FLAGS)

@@ -2,13 +2,17 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from must_tf.errors import UserError, nearest
-from must_tf.parsing import load_yaml
-from must_tf.teachers.spec import TeacherSpec
+from must_tf.parsing import load_yaml, parse, read_object
+from must_tf.teachers.spec import STUDENT, TeacherSpec
+
+BEST = "best"  # a threshold: the one with the best score in the teacher's evaluation
+EVALUATION = "evaluation.json"  # of a workdir, by `must evaluate`
 
 
 def define_allow_ops(flag_values: flags.FlagValues) -> flags.FlagHolder:
@@ -25,7 +29,7 @@ def define_allow_ops(flag_values: flags.FlagValues) -> flags.FlagHolder:
 def parse_teachers(
     texts: Iterable[str],
     cards: Mapping[str, str] | None = None,
-    thresholds: Mapping[str, Mapping[str, float]] | None = None,
+    thresholds: Mapping[str, Mapping[str, float | str]] | None = None,
     fields: Mapping[str, Mapping[str, Any]] | None = None,
     allow_ops: Sequence[str] = (),
 ) -> list[TeacherSpec]:
@@ -61,7 +65,7 @@ def parse_teachers(
             task,
             where,
             card=cards.get(task),
-            thresholds=thresholds.get(task, {}),
+            thresholds=_calibrated(task, where, thresholds.get(task, {})),
             fields=fields.get(task, {}),
             allow_ops=tuple(allow_ops),
         )
@@ -94,9 +98,9 @@ def parse_fields(texts: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     return fields
 
 
-def parse_thresholds(texts: Iterable[str]) -> dict[str, dict[str, float]]:
-    """Parses `TASK.THRESHOLD=VALUE` into {task: {threshold: value}}."""
-    thresholds: dict[str, dict[str, float]] = {}
+def parse_thresholds(texts: Iterable[str]) -> dict[str, dict[str, float | str]]:
+    """Parses `TASK.THRESHOLD=VALUE` into {task: {threshold: value}}; a value is a number from 0 to 1, or `best`."""
+    thresholds: dict[str, dict[str, float | str]] = {}
     for text in texts:
         place, _, value = text.partition("=")
         task, _, name = place.rpartition(".")
@@ -104,10 +108,40 @@ def parse_thresholds(texts: Iterable[str]) -> dict[str, dict[str, float]]:
             number = float(value)
         except ValueError:
             number = math.nan
-        if not (task and name and 0 <= number <= 1) or name in thresholds.get(task, {}):
-            raise UserError(f"--thresholds: {text!r} received, expected TASK.min_score=VALUE, from 0 to 1, each once")
-        thresholds.setdefault(task, {})[name] = number
+        if not (task and name and (value == BEST or 0 <= number <= 1)) or name in thresholds.get(task, {}):
+            raise UserError(
+                f"--thresholds: {text!r} received, expected TASK.min_score=VALUE, from 0 to 1 or {BEST}, each once"
+            )
+        thresholds.setdefault(task, {})[name] = BEST if value == BEST else number
     return thresholds
+
+
+def _calibrated(task: str, where: str, thresholds: Mapping[str, float | str]) -> dict[str, float]:
+    """Returns a teacher's thresholds with `best` replaced by what `must evaluate` found, and prints that."""
+    found: dict[str, float] = {}
+    for name, value in thresholds.items():
+        if value == BEST:
+            value, data = _evaluated(task, where, name)
+            print(f"{task}: {name} {value:g}, the best on {data}")
+        found[name] = float(value)
+    return found
+
+
+def _evaluated(task: str, where: str, name: str) -> tuple[float, str]:
+    """Returns the score `best_NAME` of a student's evaluation, and the data that it was evaluated on."""
+    flag, workdir = f"--thresholds: {task}.{name}={BEST}", where.removeprefix(f"{STUDENT}:")
+    if workdir == where:
+        raise UserError(f"{flag} needs a student as teacher, received {where}; give a number")
+    path = Path(workdir, EVALUATION)
+    if not path.is_file():
+        raise UserError(f"{flag} needs {path}; run `must evaluate --workdir={workdir} --data=FOLDER` first")
+    value = read_object(path)
+    by_task = parse(dict[str, dict[str, float | None]], value.get("scores"), path, "scores")
+    scores = by_task.get(task) or (next(iter(by_task.values())) if len(by_task) == 1 else {})
+    best = scores.get(f"best_{name}")
+    if best is None:
+        raise UserError(f"{path}: no score best_{name} of task {task!r}; give a number to --thresholds")
+    return best, str(value.get("data"))
 
 
 def teachers_of(

@@ -23,7 +23,8 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the files of the run
 _INIT_FROM = flags.DEFINE_string(
     "init_from",
     None,
-    "Weights to start a new run from: an export, the folder of a finished run, or a Model Garden checkpoint.",
+    "Weights to start a new run from: an export, the folder of a finished run, or a Model Garden checkpoint. "
+    "`python -m must_tf.experiments.huggingface` makes one from an EfficientNet of Hugging Face.",
     flag_values=FLAGS,
 )
 _RESUME = flags.DEFINE_boolean(

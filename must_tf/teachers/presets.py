@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from must_tf.errors import UserError
+from must_tf.errors import UserError, one_line
 from must_tf.geometry import Size
 from must_tf.teachers.card import Card
 from must_tf.teachers.graph import KerasModel
@@ -74,7 +74,7 @@ def known_activation(model: Any) -> dict[str, Any]:
 
     if not hasattr(model, "activation"):
         return {}
-    fields = {
+    fields: dict[str, dict[str, Any]] = {
         "softmax": {"activation": "probabilities", "multi_label": False},
         "sigmoid": {"activation": "probabilities", "multi_label": True},
         "linear": {"activation": "logits"},
@@ -87,4 +87,4 @@ def load(where: str, make: Callable[[], Any]) -> Any:
     try:
         return make()
     except Exception as error:  # from the library, the client of Kaggle or Hugging Face, or the network
-        raise UserError(f"{where}: cannot be loaded: {' '.join(str(error).split())[:300]}") from error
+        raise UserError(f"{where}: cannot be loaded: {one_line(error)}") from error

@@ -126,7 +126,7 @@ def claim(workdir: Path, experiment: Experiment, writes: bool = True, seconds: f
         if time.monotonic() > end:
             raise UserError(f"{path}: worker 0 has not written it; give --workdir a folder that all workers share")
         time.sleep(0.1)
-    former = read_config(path)
+    former = read_config(path, type(experiment))
     before, now = (json.loads(json.dumps(to_dict(one))) for one in (former, experiment))
     differing = [name for name in now if before.get(name) != now[name]]
     if differing:

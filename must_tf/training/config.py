@@ -186,7 +186,7 @@ def load_config(where: str, overrides: Mapping[str, str] | None = None, scale: f
     """Runs a config file and returns its experiment.
 
     Args:
-      where: `FILE.py` or `FILE.py:ARGUMENT`; the file defines `get_config() -> Experiment`, or
+      where: `FILE.py` or `FILE.py:ARGUMENT`; the file defines `get_config() -> Experiment` (or a subclass of it), or
         `get_config(argument)`. `rooms/student.py` is also found among the experiments that are installed.
       overrides: {"optimizer.learning_rate": "0.3", ...}; of these, {"runlocal": "true"} is no field: it is the same as
         `,runlocal` after the argument, which configs with such a trial know.
@@ -208,7 +208,9 @@ def load_config(where: str, overrides: Mapping[str, str] | None = None, scale: f
     experiment = module["get_config"](*([argument] if argument else []))
     if not isinstance(experiment, Experiment):
         raise UserError(f"{file}: get_config() returned {type(experiment).__name__}, expected an Experiment")
-    experiment = scaled(from_dict(to_dict(experiment), file), scale)  # what begins can be taken up again
+    experiment = scaled(
+        from_dict(to_dict(experiment), file, type(experiment)), scale
+    )  # what begins can be taken up again
     for key, value in overrides.items():
         experiment = _override(experiment, key.split("."), value, f"--config.{key}")
     return experiment
@@ -231,12 +233,13 @@ def to_dict(experiment: Experiment) -> dict[str, Any]:
     return dataclasses.asdict(experiment) | {"tasks": [to_json(task) for task in experiment.tasks]}
 
 
-def from_dict(value: Any, where: str | os.PathLike = "config") -> Experiment:
+def from_dict(value: Any, where: str | os.PathLike = "config", kind: type[Experiment] = Experiment) -> Experiment:
     """The inverse of `to_dict`. What is missing, as in the config of an older version, has its default.
 
     Args:
       value: JSON values.
       where: what they are from, for messages.
+      kind: the class of the experiment.
 
     Raises:
       UserError: an unknown field, or a value of another type; see `parse`.
@@ -245,12 +248,12 @@ def from_dict(value: Any, where: str | os.PathLike = "config") -> Experiment:
     if isinstance(value, Mapping) and "tasks" in value:
         tasks = [from_json(task, where) for task in parse(tuple, value["tasks"], where, "tasks")]
         value = {**value, "tasks": tasks}
-    return parse(Experiment, value, where)
+    return parse(kind, value, where)
 
 
-def read_config(path: str | os.PathLike) -> Experiment:
+def read_config(path: str | os.PathLike, kind: type[Experiment] = Experiment) -> Experiment:
     """Reads a run's `config.json`; see `from_dict`."""
-    return from_dict(read_json(path), path)
+    return from_dict(read_json(path), path, kind)
 
 
 def _find(path: str) -> Path:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from must_tf.trunk import Trunk
 
 _EXPORTED = Path("savedmodel", "backbone", "variables", "variables")
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_LAYER = re.compile(r".*?backbone/layer[^/]*/")  # the beginning of a variable's key
+_SLOT = ".OPTIMIZER_SLOT"
 
 
 def load_trunk(student: Student, where: str | os.PathLike) -> list[str]:
@@ -51,6 +54,11 @@ def load_trunk(student: Student, where: str | os.PathLike) -> list[str]:
             raise UserError(
                 f"{where}: backbone does not fit {student.architecture.trunk.backbone}: {problems[0]}"
                 f" (and {len(problems) - 1} more); set trunk.backbone and trunk.width to those of the file"
+            )
+        if name == "backbone" and (more := _left_in_layers(set(keys.values()), shapes)):
+            raise UserError(
+                f"{where}: backbone does not fit {student.architecture.trunk.backbone}: its layers have {more[0]} "
+                f"(and {len(more) - 1} more) in the file; make the trunk's fields, such as se_ratio, those of the file"
             )
         if problems:
             lines.append(f"{name}: not loaded, {len(problems)} of {len(part.variables)} variables do not fit:")
@@ -105,7 +113,7 @@ def check_trunk(want: Trunk, have: Trunk, where: str | os.PathLike) -> None:
     """Raises a `UserError` where a trunk's weights do not fit another."""
     for field in dataclasses.fields(Trunk):
         ours, theirs = getattr(want, field.name), getattr(have, field.name)
-        if ours != theirs and field.name not in ("norm_momentum", "sync_norm"):
+        if ours != theirs and field.name not in ("norm_momentum", "sync_norm", "stochastic_depth"):
             raise UserError(f"{where}: its trunk.{field.name} is {theirs!r}, the config's {ours!r}; make them equal")
 
 
@@ -119,6 +127,13 @@ def _keys(prefix: str, reader: Any, trunk: dict[str, Any]) -> dict[int, str]:
         if len(attributes) == 1:
             found[id(value)] = attributes[0].checkpoint_key
     return found
+
+
+def _left_in_layers(taken: set[str], shapes: dict[str, list[int]]) -> list[str]:
+    """Returns the keys of variables that the file has more than we have, in the layers that we have."""
+    layers = {found[0] for key in taken if (found := _LAYER.match(key))}
+    spare = (key for key in shapes if key not in taken and _SLOT not in key)
+    return sorted(key for key in spare if (found := _LAYER.match(key)) and found[0] in layers)
 
 
 def _problem(variable: tf.Variable, key: str | None, shapes: dict[str, list[int]]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from must_tf.errors import UserError
 from must_tf.pipeline import batch_ids, training_batches
 from must_tf.records import open_dataset
 from must_tf.student import Student
@@ -32,6 +33,8 @@ class Prepared:
     """
 
     def __init__(self, experiment: Experiment):
+        if type(experiment) is not Experiment:
+            raise UserError(f"config: returned a {type(experiment).__name__}, which its own command trains")
         experiment = from_dict(to_dict(experiment))  # as it is read back: whole numbers become floats
         check_values(experiment)
         self.experiment = experiment

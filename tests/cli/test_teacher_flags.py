@@ -1,6 +1,8 @@
 import importlib
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -121,6 +123,24 @@ def test_thresholds_are_read_by_task_and_by_name():
     for text in ("min_score=0.5", "a.min_score", "a.min_score=high", "a.min_score=2", "a.min_score=nan", "a.=1"):
         with pytest.raises(UserError, match=r"expected TASK\.min_score=VALUE"):
             parse_thresholds([text])
+
+
+def test_best_threshold_is_that_of_the_students_evaluation(place, capsys):
+    thresholds = parse_thresholds(["things.min_score=best", "things.doubtful_score=0.15"])
+    assert thresholds == {"things": {"min_score": "best", "doubtful_score": 0.15}}
+    with pytest.raises(UserError, match=r"needs run/evaluation\.json; run `must evaluate --workdir=run --data=FOLDER`"):
+        parse_teachers(["things=student:run"], thresholds=thresholds)
+    result = {"data": "data/test", "scores": {"boxes": {"AP": 0.4, "best_min_score": 0.295}}}
+    Path("run", "evaluation.json").write_text(json.dumps(result))
+    (spec,) = parse_teachers(["things=student:run"], thresholds=thresholds)
+    assert spec.thresholds == {"min_score": 0.295, "doubtful_score": 0.15}
+    assert "things: min_score 0.295, the best on data/test" in capsys.readouterr().out
+    result["scores"]["things"] = {"best_min_score": None}  # nothing was found
+    Path("run", "evaluation.json").write_text(json.dumps(result))
+    with pytest.raises(UserError, match=r"no score best_min_score of task 'things'; give a number"):
+        parse_teachers(["things=student:run"], thresholds=thresholds)
+    with pytest.raises(UserError, match=r"needs a student as teacher, received onnx:m\.onnx; give a number"):
+        parse_teachers(["things=onnx:m.onnx"], thresholds=thresholds)
 
 
 def test_one_task_is_named_once():

@@ -3,6 +3,8 @@ import math
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,11 @@ import toy
 
 from must_tf.errors import UserError
 from must_tf.experiments import simclr
-from must_tf.experiments.simclr import Learner, Settings, make_view, nt_xent, pretrain, random_views, view_batches
+from must_tf.experiments.simclr import Learner, SimCLR, make_view, nt_xent, pretrain, random_views, view_batches
 from must_tf.pipeline import Augment, Strong
 from must_tf.records import open_dataset
 from must_tf.saving import read_architecture
-from must_tf.training import Optimizer, Trainer, load_student, load_trunk, read_metrics
+from must_tf.training import Experiment, Optimizer, Trainer, load_student, load_trunk, read_metrics
 from must_tf.training.checks import claim
 
 STEPS = 6
@@ -27,19 +29,19 @@ def experiment(toy_data):
     """Logs and checkpoints out of step, and an average of the weights."""
     optimizer = Optimizer("sgd", 0.02, clip_norm=1.0, ema=0.5)
     fields = {"steps": STEPS, "batch_size": 4, "log_every": 2, "checkpoint_every": 3, "optimizer": optimizer}
-    return toy.experiment(toy_data, tasks=[toy.SCENE], **fields)
+    return SimCLR(**vars(toy.experiment(toy_data, tasks=[toy.SCENE], **fields)), temperature=0.2, min_scale=0.2)
 
 
 @pytest.fixture(scope="module")
 def learner(experiment):
     """A learner of its own, and its backbone's first weights."""
-    made = Learner(dataclasses.replace(experiment, optimizer=Optimizer("sgd", 0.05)), 0.2)
+    made = Learner(dataclasses.replace(experiment, optimizer=Optimizer("sgd", 0.05)))
     return made, [variable.numpy() for variable in made.student.backbone.variables]
 
 
 def test_bound_on_the_norm_bounds_the_step(experiment):
     optimizer = Optimizer("sgd", 0.1, momentum=0.0, weight_decay=0.0, clip_norm=1e-3)
-    made = Learner(dataclasses.replace(experiment, optimizer=optimizer), 0.2)
+    made = Learner(dataclasses.replace(experiment, optimizer=optimizer))
     before = [variable.numpy() for variable in made.variables]
     views = np.random.default_rng(0).integers(0, 256, [4, 2, *experiment.view_sizes[0], 3], np.uint8)
     values = made.step(tf.constant(views))
@@ -59,7 +61,7 @@ def finished(experiment, tmp_path_factory):
 
 def views(experiment, start=0, count=1):
     datasets = [open_dataset(folder) for folder in experiment.train]
-    return [batch.numpy() for batch in view_batches(datasets, experiment, Settings(), start).take(count)]
+    return [batch.numpy() for batch in view_batches(datasets, experiment, start).take(count)]
 
 
 # The loss
@@ -114,8 +116,9 @@ def test_batches_can_be_entered_anywhere(experiment):
     np.testing.assert_array_equal(views(experiment, 7)[0], whole[7])
 
 
-def test_views_keep_to_their_bounds():
-    change, sides = random_views(4000, True, Settings(min_scale=0.2, gray=0.25), tf.constant([0, 1], tf.int64))
+def test_views_keep_to_their_bounds(experiment):
+    experiment = dataclasses.replace(experiment, gray=0.25, augment=Augment(flip=True))
+    change, sides = random_views(4000, experiment, tf.constant([0, 1], tf.int64))
     area, aspect = np.prod(sides, 1), sides[:, 1] / sides[:, 0]
     assert 0.2 <= area.min() < 0.22 and 0.98 < area.max() <= 1 + 1e-6 and 0.59 < area.mean() < 0.61
     assert 0.75 - 1e-6 <= aspect.numpy().min() < 0.76 and 1.32 < aspect.numpy().max() <= 4 / 3 + 1e-6
@@ -124,16 +127,17 @@ def test_views_keep_to_their_bounds():
     grays = np.abs(change.colors - change.colors[:, :, :1]).max((1, 2)) < 1e-6
     plain = np.abs(change.colors - np.eye(3)).max((1, 2)) < 1e-6
     assert 0.22 < grays.mean() < 0.28 and 0.12 < plain.mean() < 0.18 and 0.45 < change.flip.numpy().mean() < 0.55
-    assert not random_views(99, False, Settings(), tf.constant([0, 1], tf.int64))[0].flip.numpy().any()
+    still = dataclasses.replace(experiment, augment=Augment(flip=False))
+    assert not random_views(99, still, tf.constant([0, 1], tf.int64))[0].flip.numpy().any()
 
 
 @pytest.mark.parametrize("size", [(64, 64), (48, 160), (200, 90), (12, 9)])
-def test_a_view_is_the_window_that_was_drawn(size):
+def test_a_view_is_the_window_that_was_drawn(size, experiment):
     height, width = size
     rows, columns = np.mgrid[:height, :width]
     ramps = np.stack([rows * 255 / height, columns * 255 / width, np.full(size, 7)], -1).astype(np.uint8)
-    still = Settings(color=0, gray=0)
-    change, sides = random_views(6, True, still, tf.constant([3, 1], tf.int64))
+    still = dataclasses.replace(experiment, color=0, gray=0, augment=Augment(flip=True))
+    change, sides = random_views(6, still, tf.constant([3, 1], tf.int64))
     for i in range(6):
         one = tf.nest.map_structure(lambda part, i=i: part[i], change)
         view = make_view(tf.constant(toy.png(ramps)), tf.constant(size), toy.VIEW, one, sides[i]).numpy()
@@ -158,13 +162,13 @@ def test_loss_that_is_not_finite_ends_the_run(experiment, learner, tmp_path):
     weights.assign(np.nan * weights)
     datasets = [open_dataset(folder) for folder in experiment.train]
     with pytest.raises(UserError, match=r"no finite loss or gradient at step 1; lower optimizer.learning_rate"):
-        simclr._train(learner[0], datasets, experiment, Settings(), tmp_path)
+        simclr._train(learner[0], datasets, experiment, tmp_path)
     assert not (tmp_path / "checkpoints").exists()
 
 
 def test_run_leaves_a_finished_workdir(experiment, finished, capsys):
     assert {path.name for path in finished.iterdir()} == {
-        "checkpoints", "config.json", "metrics.jsonl", "simclr.json", "student", "tensorboard"
+        "checkpoints", "config.json", "metrics.jsonl", "student", "tensorboard"
     }  # fmt: skip
     metrics = read_metrics(finished)
     assert [line["step"] for line in metrics] == [2, 4, 6]
@@ -234,6 +238,7 @@ def test_stopped_run_ends_as_one_that_ran_through(experiment, finished, tmp_path
         ({"batch_size": 1}, "batch_size: 1"),
         ({"optimizer": Optimizer(accumulate=2)}, "optimizer.accumulate"),
         ({"augment": Augment(strong=Strong(num_ops=1))}, "neither `strong` nor `mosaic`"),
+        ({"strategy": "multiworker"}, "strategy: 'multiworker' received"),
     ],
 )
 def test_config_that_cannot_be(experiment, tmp_path, fields, message):
@@ -243,25 +248,30 @@ def test_config_that_cannot_be(experiment, tmp_path, fields, message):
 
 
 def test_workdir_of_another_run(experiment, finished, tmp_path):
-    with pytest.raises(UserError, match=r"simclr: was started with .*0\.2.*now.*0\.5"):
-        pretrain(experiment, finished, Settings(temperature=0.5))
+    with pytest.raises(UserError, match=r"simclr: was started with another temperature \(.*0\.2, now 0\.5"):
+        pretrain(dataclasses.replace(experiment, temperature=0.5), finished)
     with pytest.raises(UserError, match="another steps"):
         pretrain(dataclasses.replace(experiment, steps=9), finished)
-    claim(tmp_path, experiment)
-    with pytest.raises(UserError, match="none of SimCLR"):
+    plain = Experiment(**{field.name: getattr(experiment, field.name) for field in dataclasses.fields(Experiment)})
+    claim(tmp_path, plain)
+    with pytest.raises(UserError, match="another temperature"):
         pretrain(experiment, tmp_path)
+    with pytest.raises(UserError, match="returned a SimCLR, which its own command trains"):
+        Trainer(experiment)
 
 
 @pytest.mark.parametrize("fields", [{"temperature": 0}, {"min_scale": 1.5}, {"color": 1.0}, {"gray": -0.1}])
-def test_settings_that_cannot_be(fields):
+def test_settings_that_cannot_be(experiment, fields):
     with pytest.raises(UserError, match="expected temperature > 0"):
-        Settings(**fields)
+        dataclasses.replace(experiment, **fields)
 
 
 CONFIG = """
 import toy
-def get_config():
-    return toy.experiment({folder!r}, tasks=[toy.SCENE], steps=2)
+from must_tf.experiments.simclr import SimCLR
+def get_config(kind=""):
+    plain = toy.experiment({folder!r}, tasks=[toy.SCENE], steps=2)
+    return plain if kind == "plain" else SimCLR(**vars(plain))
 """
 
 
@@ -269,9 +279,58 @@ def test_command(toy_data, tmp_path, capsys):
     (tmp_path / "config.py").write_text(CONFIG.format(folder=str(toy_data)))
     arguments = [f"--config={tmp_path / 'config.py'}", f"--workdir={tmp_path / 'run'}", "--config.seed=1"]
     with pytest.raises(SystemExit) as ended:
-        simclr.run([*arguments, "--temperature=0.1", "--config.keep_checkpoints=0"])
+        simclr.run([*arguments, "--config.temperature=0.3", "--config.keep_checkpoints=0"])
     assert not ended.value.code and "the finished student" in capsys.readouterr().out
     assert load_student(tmp_path / "run").tasks.keys() == {"scene"} and not (tmp_path / "run" / "checkpoints").exists()
     with pytest.raises(SystemExit) as ended:
-        simclr.run([*arguments, "--temperature=-1"])
-    assert ended.value.code == 2 and "temperature=-1.0" in capsys.readouterr().err
+        simclr.run([*arguments, "--config.temperature=-1"])
+    assert ended.value.code == 2 and "--config.temperature: temperature -1" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        simclr.run([f"--config={tmp_path / 'config.py'}:plain", f"--workdir={tmp_path / 'other'}"])
+    assert ended.value.code == 2 and "returned Experiment, expected a SimCLR" in capsys.readouterr().err
+
+
+MIRRORED = """
+import dataclasses, sys
+import tensorflow as tf
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+import numpy as np
+import toy
+from must_tf.experiments.simclr import Learner, SimCLR, pretrain
+from must_tf.training.strategy import distribute, make_strategy
+
+data, out = sys.argv[1:]
+experiment = SimCLR(**vars(toy.experiment(data, tasks=[toy.SCENE], steps=2, batch_size=4, strategy="mirrored")))
+half = np.random.default_rng(0).integers(0, 256, [2, 2, *toy.VIEW, 3], np.uint8)
+views, values = tf.constant(np.concatenate([half, half])), []
+for name in ("one", "mirrored"):
+    strategy = make_strategy(name)
+    with strategy.scope():
+        learner = Learner(experiment)
+    batch = distribute(learner.strategy, views)
+    values.append([{key: float(value) for key, value in learner.step(batch).items()} for _ in range(2)])
+for one, mirrored in zip(*values):
+    for key in ("loss", "gradient_norm"):
+        np.testing.assert_allclose(mirrored[key], one[key], rtol=1e-3, err_msg=key)
+assert learner.strategy.num_replicas_in_sync == 2
+pretrain(experiment, out)
+"""
+
+
+def test_devices_compare_the_views_of_all(toy_data, tmp_path):
+    """Both devices have the same images, so that their batch norms have the statistics of one device with all."""
+    paths = os.pathsep.join([str(Path(toy.__file__).parent), *sys.path])
+    command = [sys.executable, "-c", MIRRORED, str(toy_data), str(tmp_path / "run")]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert np.isfinite(read_metrics(tmp_path / "run")[-1]["loss"])
+    assert load_student(tmp_path / "run").tasks.keys() == {"scene"}
+
+
+def test_share_of_the_views_is_compared_with_all():
+    rows = tf.constant(np.random.default_rng(0).normal(size=(12, 5)), tf.float32)
+    whole = nt_xent(rows, 0.2)
+    shares = [nt_xent(rows[start : start + 4], 0.2, rows, start) for start in (0, 4, 8)]
+    np.testing.assert_allclose(np.mean(shares, 0), whole, rtol=1e-5)

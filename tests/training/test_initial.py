@@ -99,15 +99,20 @@ def test_backbone_of_another_shape_is_refused_and_nothing_changes(written):
 
 
 def test_model_garden_efficientnet_classifier_gives_its_features(images, tmp_path, capsys):
-    model = ClassificationModel(EfficientNet("b0", activation="swish"), num_classes=5)
+    options = {"activation": "swish", "se_inner_activation": "swish", "se_ratio": 0.25}
+    model = ClassificationModel(EfficientNet("b0", **options), num_classes=5)
     shake(model)
-    student = Student([toy.SCENE], Trunk("efficientnet-b0"), "mixed_bfloat16")
+    trunk = Trunk("efficientnet-b0", se_ratio=0.25)
+    student = Student([toy.SCENE], trunk, "mixed_bfloat16")
     assert load_trunk(student, write(model, tmp_path)) == ["backbone"]
-    student32 = Student([toy.SCENE], Trunk("efficientnet-b0"))
+    student32 = Student([toy.SCENE], trunk)
     assert load_trunk(student32, tmp_path) == ["backbone"]
     assert toy.same_weights(student.backbone, student32.backbone)
     want = model.backbone(normalized(images), training=False)["5"].numpy()
     np.testing.assert_allclose(student32.features(images)["C5"], want, rtol=1e-5, atol=1e-6 * np.abs(want).max())
+    without = Student([toy.SCENE], Trunk("efficientnet-b0"))
+    with pytest.raises(UserError, match=r"does not fit efficientnet-b0: .*_squeeze_excitation.*such as se_ratio"):
+        load_trunk(without, tmp_path)
 
 
 def test_files_that_are_no_such_checkpoint_are_refused(tmp_path, written):

@@ -13,7 +13,8 @@ import toy
 
 from must_tf.errors import UserError
 from must_tf.evaluation import Sweep, transfer
-from must_tf.experiments.imagenet import common, downstream, student, teacher
+from must_tf.experiments.imagenet import common, downstream, simclr, student, teacher
+from must_tf.experiments.simclr import SimCLR, pretrain
 from must_tf.student import Student
 from must_tf.teachers.card import read_card
 from must_tf.training import load_config, plan, train
@@ -22,6 +23,12 @@ from must_tf.training.balance import task_weights
 CONFIGS = [("student", name) for name in student.RUNS]
 CONFIGS += [("teacher", name) for name in teacher.TEACHERS]
 CONFIGS += [("downstream", name) for name in downstream.TASKS]
+CONFIGS += [("simclr", name) for name in simclr.EPOCHS]
+BACKBONES = {
+    "table7_align": "efficientnet-b7",
+    "table7_supervised": "efficientnet-l2",
+    "table7_must": "efficientnet-l2",
+}
 
 
 def full_size(name):
@@ -44,7 +51,7 @@ def prepared(tmp_path_factory):
 def test_config_has_the_papers_size(prepared, monkeypatch, file, name):
     monkeypatch.chdir(prepared)
     experiment = load_config(f"imagenet/{file}.py:{name}")
-    assert experiment.trunk.backbone == ("efficientnet-b7" if name.startswith("table7") else "resnet-152")
+    assert experiment.trunk.backbone == BACKBONES.get(name, "resnet-152")
     assert (experiment.trunk.min_level, experiment.trunk.max_level, experiment.trunk.num_filters) == (3, 7, 256)
     assert min(experiment.input_size) >= 224 and not [side for side in experiment.input_size if side % 32]
     assert experiment.tasks == tuple(full_size(task.name) for task in experiment.tasks)
@@ -78,6 +85,73 @@ def test_table_3_adds_one_task_at_a_time(prepared, monkeypatch):
     rows = ("table2_supervised", "table3_depth", "table3_depth_segmentation", "table2_must")
     tasks = [tuple(task.name for task in load_config(f"imagenet/student.py:{row}").tasks) for row in rows]
     assert tasks == [student.RUNS["table2_must"].tasks[:count] for count in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("must", "control"), [("table2_must", "table2_supervised_640"), ("table6_must", "table6_supervised_640")]
+)
+def test_control_differs_from_must_in_its_tasks_alone(prepared, monkeypatch, must, control):
+    monkeypatch.chdir(prepared)
+    one, other = (load_config(f"imagenet/student.py:{name}") for name in (must, control))
+    (task,) = other.tasks
+    assert task in one.tasks
+    same = dataclasses.replace(one, tasks=other.tasks, train=other.train, balance=other.balance, conflicts_every=0)
+    assert same == other
+
+
+def test_lengths_of_runs_on_jft_are_the_papers(prepared, monkeypatch):
+    monkeypatch.chdir(prepared)
+    epochs = {}
+    for name in student.RUNS:
+        experiment = load_config(f"imagenet/student.py:{name}")
+        if "jft" in name or name.startswith("table6"):
+            epochs[name] = experiment.steps * experiment.batch_size / 300e6
+    assert epochs == pytest.approx(
+        {
+            "table4_detection_jft": 0.36,
+            "table4_segmentation_jft": 0.36,
+            "table6_supervised": 10,
+            "table6_supervised_3": 3,
+            "table6_supervised_5": 5,
+            "table6_supervised_640": 2,
+            "table6_pseudo": 2.5,
+            "table6_must": 2,
+        },
+        rel=1e-3,
+    )
+
+
+def test_pseudo_labels_alone_are_of_all_tasks(prepared, monkeypatch):
+    monkeypatch.chdir(prepared)
+    experiment = load_config("imagenet/student.py:table6_pseudo")
+    folder = common.FOLDERS[Path(*experiment.train).name]
+    assert {task.name for task in experiment.tasks} == set(folder.pseudo) == set(common.MODELS)
+
+
+def test_boxes_of_a_teacher_are_labeled_at_its_own_threshold():
+    labeled = [folder for folder in common.FOLDERS.values() if "objects365" in folder.pseudo]
+    assert len(labeled) == 3
+    for folder in labeled:
+        assert "--thresholds=objects365.min_score=best,objects365.doubtful_score=0.15" in folder.command("data")
+    assert "threshold" not in common.FOLDERS["must_objects365"].command("data")
+
+
+@pytest.mark.parametrize("name", simclr.EPOCHS)
+def test_simclr_has_its_papers_settings(prepared, monkeypatch, name):
+    monkeypatch.chdir(prepared)
+    experiment = load_config(f"imagenet/simclr.py:{name}", {"strategy": "tpu"})
+    assert isinstance(experiment, SimCLR) and experiment.strategy == "tpu"
+    assert (experiment.temperature, experiment.outputs, experiment.batch_size) == (0.1, 128, 4096)
+    assert experiment.optimizer.learning_rate == pytest.approx(4.8)
+    images = {"table2": 800 * 1_281_167, "table6": 5 * 300_000_000}[name]
+    assert experiment.steps * experiment.batch_size == pytest.approx(images, rel=1e-4)
+
+
+def test_simclr_runlocal_trains(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    experiment = load_config("imagenet/simclr.py:table2,runlocal")
+    pretrain(experiment, tmp_path / "run")
+    assert experiment.steps == 3 and (tmp_path / "run" / "student").exists()
 
 
 def test_table_7_starts_from_a_run_of_the_same_trunk(prepared, monkeypatch):
@@ -184,7 +258,7 @@ def test_downstream_task_can_be_swept(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("file", "name"), CONFIGS)
+@pytest.mark.parametrize(("file", "name"), [config for config in CONFIGS if config[0] != "simclr"])
 def test_every_runlocal_trains(tmp_path, monkeypatch, file, name):
     trained_locally(tmp_path, monkeypatch, file, name)
 

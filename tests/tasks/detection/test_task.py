@@ -209,7 +209,7 @@ def test_unlabeled_view_of_a_mosaic_is_neither_background_nor_object(unlabeled):
 def test_boxes_over_unlabeled_views_are_kept_where_a_mosaic_has_too_many_boxes():
     boxes = np.tile(np.array([[0.2, 0.2, 0.7, 0.6]], np.float32), (4, 1))
     mosaic = toy.numpy(tile(*[{"boxes": boxes, "classes": np.arange(4) % 2}] * 3, None))
-    np.testing.assert_array_equal(mosaic["ignore"], [CROWD, 0, 0, 0, 0, 0])
+    np.testing.assert_array_equal(mosaic["ignore"], [UNSEEN, 0, 0, 0, 0, 0])
     np.testing.assert_array_equal(mosaic["boxes"][0], [0.5, 0.5, 1, 1])
 
 
