@@ -74,7 +74,7 @@ def known_activation(model: Any) -> dict[str, Any]:
 
     if not hasattr(model, "activation"):
         return {}
-    fields = {
+    fields: dict[str, dict[str, Any]] = {
         "softmax": {"activation": "probabilities", "multi_label": False},
         "sigmoid": {"activation": "probabilities", "multi_label": True},
         "linear": {"activation": "logits"},
