@@ -16,6 +16,7 @@ from must_tf.pipeline.augment import Augment, Change, augmented_example, random_
 from must_tf.records.schema import parse_encoded, unlabeled
 from must_tf.tasks import Task
 from must_tf.tasks.maps import tile_maps
+from must_tf.tasks.task import Target
 
 IMAGES = 4
 
@@ -80,11 +81,10 @@ def mosaic_example(
         ),
         strict=True,
     )
-    empty = unlabeled([task for task in tasks if not task.tiles], *view_size)
-    joined = {
-        task.name: task.tile([target[task.name] for target in targets])
-        if task.tiles
-        else task.transform(empty[task.name], stretch(view_size, view_size))
-        for task in tasks
-    }
-    return tile_maps(images), joined
+
+    def joined(task: Task) -> Target:
+        if task.tiles:
+            return task.tile([target[task.name] for target in targets])
+        return task.transform(unlabeled(task, *view_size), stretch(view_size, view_size))
+
+    return tile_maps(images), {task.name: joined(task) for task in tasks}
