@@ -1,8 +1,8 @@
 """RandAugment on colors only (Cubuk et al., arXiv 1909.13719): random operations of Pillow, as TensorFlow ops.
 
-The operations are those of the paper that leave every pixel in its place. Their results are Pillow's, bit for bit. Model
-Garden's Contrast is around the mean of each channel instead of the mean luma; its AutoContrast, Color and Sharpness
-round otherwise, and differ by at most 2 of 255.
+The operations are those of the paper that leave every pixel in its place. Their results are Pillow's, bit for bit.
+Model Garden's Contrast is around the mean of each channel instead of the mean luma. Its AutoContrast, Color and
+Sharpness round otherwise; they differ by at most 2 of 255.
 """
 
 import functools
