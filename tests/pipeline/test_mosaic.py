@@ -61,7 +61,7 @@ def test_mosaic_consists_of_four_views_of_half_its_sides(four):
     augment = Augment(scale=(0.3, 2.0), strong=Strong(num_ops=1, cutout=0.2))
     changes = Change(*(part[0] for part in mosaic_changes(augment, 1, tf.constant([0, 1], tf.int64))))
     examples = [parse_encoded(record, toy.TASKS) for record in four]
-    image, targets = toy.numpy(mosaic_example(examples[0], four[1:], toy.TASKS, toy.VIEW, changes, augment))
+    image, targets = toy.numpy(mosaic_example(four, changes, toy.TASKS, toy.VIEW, augment))
     for i, one in enumerate(examples):
         change = Change(*(part[i] for part in changes))
         view, moved = toy.numpy(augmented_example(one, toy.TASKS, (32, 32), change, augment))
