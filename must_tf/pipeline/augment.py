@@ -14,6 +14,7 @@ from must_tf.errors import UserError
 from must_tf.geometry import Geometry, Size, fit, move_image, view_at
 from must_tf.pipeline.decode import decode_view
 from must_tf.pipeline.strong import Strong, change_visible
+from must_tf.records.schema import parse_encoded
 from must_tf.tasks import Task
 
 # The NTSC matrix from RGB (rows) to YIQ (columns): luma and the two axes of color.
@@ -59,7 +60,7 @@ class Change(NamedTuple):
       flip: whether the view is mirrored, bool [].
       colors: matrix that multiplies each RGB row vector, [3, 3].
       contrast: share of the mean color that is added to every color, [].
-      seed: seed of strong augmentation, int64 [2].
+      seed: seed of strong augmentation, int32 [2].
     """
 
     factor: tf.Tensor
@@ -112,6 +113,13 @@ def augmented_example(
     if augment.strong.changes:
         view = change_visible(view, geometry, augment.strong, change.seed)
     return view, _move(example["targets"], tasks, geometry)
+
+
+def record_example(
+    record: tf.Tensor, change: Change, tasks: tuple[Task, ...], view_size: Size, augment: Augment
+) -> tuple[tf.Tensor, dict[str, Any]]:
+    """Returns what `augmented_example` makes of a serialized record, string []."""
+    return augmented_example(parse_encoded(record, tasks), tasks, view_size, change, augment)
 
 
 def whole_example(

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from must_tf.errors import UserError
 from must_tf.geometry import Size
-from must_tf.pipeline.augment import Augment, Change, augmented_example, random_changes, whole_example
+from must_tf.pipeline.augment import Augment, Change, random_changes, record_example, whole_example
 from must_tf.pipeline.mixing import Mixing
 from must_tf.pipeline.mosaic import IMAGES, are_mosaics, check_mosaic, mosaic_changes, mosaic_example
 from must_tf.pipeline.stream import records
@@ -87,13 +87,11 @@ def training_batches(
 
     def example(drawn: tuple[tf.Tensor, Change], record: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
         branch, change = drawn
-        first, own = (record[0], Change(*(part[0] for part in change))) if partners else (record, change)
-        parsed = parse_encoded(first, tasks)
-        branches = []
-        for size in sizes:
-            branches.append(functools.partial(augmented_example, parsed, tasks, size, own, augment))
-            if partners:
-                branches.append(functools.partial(mosaic_example, parsed, record[1:], tasks, size, change, augment))
+        makers = [functools.partial(mosaic_example, record, change)] if partners else []
+        if partners:
+            record, change = record[0], Change(*(part[0] for part in change))
+        makers = [functools.partial(record_example, record, change), *makers]
+        branches = [functools.partial(make, tasks, size, augment) for size in sizes for make in makers]
         return branches[0]() if len(branches) == 1 else tf.switch_case(branch, branches)
 
     drawn = tf.data.Dataset.range(start, tf.int64.max).map(draw).unbatch()
@@ -134,7 +132,8 @@ def batch_ids(
         return [_id(record) for record in serialized.take(batch_size)]
     serialized = records(datasets, batch_size, order_seed, number, mixing, streams, partners=IMAGES - 1)
     with tf.device("CPU"):
-        mosaics = are_mosaics(augment, batch_size, tf.random.fold_in(change_seed, number))
+        seed_of_batch = tf.random.fold_in(change_seed, tf.constant(number, tf.int64))  # its type decides, too
+        mosaics = are_mosaics(augment, batch_size, seed_of_batch)
     images = zip(mosaics, serialized.take(batch_size), strict=True)
     return [" ".join(map(_id, group if mosaic else group[:1])) for mosaic, group in images]
 

@@ -12,10 +12,11 @@ import tensorflow as tf
 
 from must_tf.errors import UserError
 from must_tf.geometry import Size, stretch
-from must_tf.pipeline.augment import Augment, Change, augmented_example, random_changes
-from must_tf.records.schema import parse_encoded, unlabeled
+from must_tf.pipeline.augment import Augment, Change, random_changes, record_example
+from must_tf.records.schema import unlabeled
 from must_tf.tasks import Task
 from must_tf.tasks.maps import tile_maps
+from must_tf.tasks.task import Target
 
 IMAGES = 4
 
@@ -54,37 +55,29 @@ def mosaic_changes(augment: Augment, count: int, seed: tf.Tensor) -> Change:
 
 
 def mosaic_example(
-    example: dict[str, Any],
-    partners: tf.Tensor,
-    tasks: tuple[Task, ...],
-    view_size: Size,
-    changes: Change,
-    augment: Augment,
+    records: tf.Tensor, changes: Change, tasks: tuple[Task, ...], view_size: Size, augment: Augment
 ) -> tuple[tf.Tensor, dict[str, Any]]:
     """Returns a mosaic, uint8 [height, width, 3], and its targets; those of tasks that cannot be joined are empty.
 
     Args:
-      example: the first image with its targets, from `parse_encoded`.
-      partners: serialized records of the others, string [IMAGES - 1].
+      records: serialized, string [IMAGES].
+      changes: parameters of each view, [IMAGES, ...].
       tasks: tasks of the targets.
       view_size: even height and width of the mosaic.
-      changes: parameters of each view, [IMAGES, ...].
-      augment: what they were sampled for.
+      augment: what the parameters were sampled for.
     """
     part_size = (view_size[0] // 2, view_size[1] // 2)
-    examples = [example, *(parse_encoded(record, tasks) for record in tf.unstack(partners))]
-    images, targets = zip(
-        *(
-            augmented_example(one, tasks, part_size, Change(*(part[i] for part in changes)), augment)
-            for i, one in enumerate(examples)
-        ),
-        strict=True,
-    )
-    empty = unlabeled([task for task in tasks if not task.tiles], *view_size)
-    joined = {
-        task.name: task.tile([target[task.name] for target in targets])
-        if task.tiles
-        else task.transform(empty[task.name], stretch(view_size, view_size))
-        for task in tasks
-    }
-    return tile_maps(images), joined
+
+    @tf.function  # traced once for the four views
+    def view(record: tf.Tensor, change: Change) -> tuple[tf.Tensor, dict[str, Any]]:
+        return record_example(record, change, tasks, part_size, augment)
+
+    views = [view(records[i], Change(*(part[i] for part in changes))) for i in range(IMAGES)]
+    images, targets = zip(*views, strict=True)
+
+    def joined(task: Task) -> Target:
+        if task.tiles:
+            return task.tile([target[task.name] for target in targets])
+        return task.transform(unlabeled(task, *view_size), stretch(view_size, view_size))
+
+    return tile_maps(images), {task.name: joined(task) for task in tasks}

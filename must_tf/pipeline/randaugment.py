@@ -1,8 +1,8 @@
 """RandAugment on colors only (Cubuk et al., arXiv 1909.13719): random operations of Pillow, as TensorFlow ops.
 
 The operations are those of the paper that leave every pixel in its place. Their results are Pillow's, bit for bit.
-Model Garden's differ from Pillow's in three: its Contrast is around the mean of each channel instead of the mean luma,
-and its Color and Sharpness are cut off where Pillow rounds.
+Model Garden's Contrast is around the mean of each channel instead of the mean luma. Its AutoContrast, Color and
+Sharpness round otherwise; they differ by at most 2 of 255.
 """
 
 import functools
@@ -20,13 +20,13 @@ def rand_augment(image: tf.Tensor, num_ops: int, magnitude: float, seed: tf.Tens
 
     An operation is one of `OPERATIONS` or none, each as likely. Strength grows with the magnitude. In Model Garden it
     does not: there, Posterize and Solarize are strongest at magnitude 0, and Color, Contrast, Brightness and Sharpness
-    do nothing at 5. At 10, Model Garden's largest, all but Solarize have the same strength here and there.
+    do nothing at 5. At 10, Model Garden's largest, the strength is the same.
 
     Args:
       image: uint8 [H, W, 3]; height and width may be unknown.
       num_ops: number of operations.
       magnitude: strength, from 0 (only AutoContrast and Equalize change anything) to `MAX_MAGNITUDE`.
-      seed: int64 [2].
+      seed: int [2].
 
     Returns:
       uint8 [H, W, 3].

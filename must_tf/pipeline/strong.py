@@ -59,7 +59,7 @@ def change_visible(view: tf.Tensor, geometry: Geometry, strong: Strong, seed: tf
       view: uint8 [height, width, 3].
       geometry: the transform that the view was made with.
       strong: what is changed.
-      seed: int64 [2].
+      seed: int [2].
     """
     height, width = geometry.view_size
     rows, columns = tf.unstack(tf.minimum(geometry.scaled_size - geometry.offset, geometry.view_size))
@@ -70,7 +70,7 @@ def change_visible(view: tf.Tensor, geometry: Geometry, strong: Strong, seed: tf
 
 
 def change_pixels(image: tf.Tensor, strong: Strong, seed: tf.Tensor) -> tf.Tensor:
-    """Changes the pixels of an image, uint8 [H, W, 3], as a function of the seed, int64 [2]."""
+    """Changes the pixels of an image, uint8 [H, W, 3], as a function of the seed, int [2]."""
     op_seed, blur_seed, noise_seed, cutout_seed = tf.unstack(tf.random.split(seed, 4))
     if strong.num_ops:
         image = rand_augment(image, strong.num_ops, strong.magnitude, op_seed)

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from must_tf.tasks import Task
-from must_tf.tasks.task import Label, optional_bytes
+from must_tf.tasks.task import Label, Target, optional_bytes
 
 VERSION = 1
 HUMAN = "human"
@@ -136,11 +136,10 @@ def parse_encoded(serialized: tf.Tensor, tasks: Sequence[Task]) -> dict[str, Any
     }
 
 
-def unlabeled(tasks: Sequence[Task], height: int, width: int) -> dict[str, Any]:
-    """Returns the targets of an image of this size without any label: {task: target}."""
-    absent = tf.io.parse_single_example(b"", {key: spec for key, spec in specs(tasks).items() if key not in _IMAGE})
-    size = {"image/height": tf.constant(height), "image/width": tf.constant(width)}
-    return {task.name: task.decode(absent | size) for task in tasks}
+def unlabeled(task: Task, height: int, width: int) -> Target:
+    """Returns the target of an image of this size without a label of a task."""
+    absent = tf.io.parse_single_example(b"", task.features() | {origin_key(task): optional_bytes()})
+    return task.decode(absent | {"image/height": tf.constant(height), "image/width": tf.constant(width)})
 
 
 def deserialize(serialized: bytes, tasks: Sequence[Task]) -> Record:

@@ -61,7 +61,7 @@ def test_mosaic_consists_of_four_views_of_half_its_sides(four):
     augment = Augment(scale=(0.3, 2.0), strong=Strong(num_ops=1, cutout=0.2))
     changes = Change(*(part[0] for part in mosaic_changes(augment, 1, tf.constant([0, 1], tf.int64))))
     examples = [parse_encoded(record, toy.TASKS) for record in four]
-    image, targets = toy.numpy(mosaic_example(examples[0], four[1:], toy.TASKS, toy.VIEW, changes, augment))
+    image, targets = toy.numpy(mosaic_example(four, changes, toy.TASKS, toy.VIEW, augment))
     for i, one in enumerate(examples):
         change = Change(*(part[i] for part in changes))
         view, moved = toy.numpy(augmented_example(one, toy.TASKS, (32, 32), change, augment))
@@ -79,9 +79,7 @@ def test_views_of_a_mosaic_are_augmented_apart():
 
 
 def test_images_that_are_no_mosaics_are_as_they_are_without_mosaics(union):
-    augment = Augment(strong=Strong(num_ops=1))
-    plain = take(union, 6, sizes=[(32, 32), (64, 64)], augment=augment)
-    some = take(union, 6, sizes=[(32, 32), (64, 64)], augment=Augment(strong=Strong(num_ops=1), mosaic=0.5))
+    plain, some = (take(union, 6, augment=Augment(strong=Strong(noise=0.1), mosaic=mosaic)) for mosaic in (0.0, 0.5))
     same = [(one == other).all((1, 2, 3)).sum() for (one, _), (other, _) in zip(plain, some, strict=True)]
     assert 6 <= sum(same) <= 18  # of 24
 
@@ -99,7 +97,7 @@ def test_first_images_of_mosaics_keep_the_order_of_records(union):
     np.testing.assert_array_equal(corners(take(union, 10))[:, 0], plain[:, 0])
 
 
-@pytest.mark.parametrize("start", [1, 4, 7])
+@pytest.mark.parametrize("start", [1, 7])
 def test_start_equals_skipping_batches(union, start):
     arguments = {"augment": Augment(mosaic=0.7, strong=Strong(num_ops=1, noise=0.1)), "sizes": [(32, 32), (64, 32)]}
     assert_same(take(union, 9, **arguments)[start:], take(union, 9 - start, start=start, **arguments))
@@ -112,9 +110,8 @@ def test_start_holds_for_blocks_of_any_length(union, block, monkeypatch):
     assert_same(take(union, 12)[5:], take(union, 7, start=5))
 
 
-@pytest.mark.parametrize("start", [0, 5])
-def test_batches_of_all_workers_make_up_the_batch_of_one_process(union, start):
-    arguments = {"streams": 2, "start": start, "augment": Augment(mosaic=0.6, strong=Strong(num_ops=1, noise=0.1))}
+def test_batches_of_all_workers_make_up_the_batch_of_one_process(union):
+    arguments = {"streams": 2, "start": 5, "augment": Augment(mosaic=0.6, strong=Strong(noise=0.1))}
     workers = [take(union, 4, worker_streams=[stream], **arguments) for stream in (0, 1)]
     joined = [
         tf.nest.map_structure(lambda *parts: np.concatenate(parts), *parts) for parts in zip(*workers, strict=True)

@@ -55,6 +55,7 @@ def test_operation_is_that_of_pillow(name):
 def test_operation_is_that_of_model_garden(name):
     ours, _, arguments = OF_PILLOW[name]
     images = [image for image in IMAGES if min(image.shape[:2]) > 2]
+    arguments = [given for given in arguments if given != (256,)]  # which overflows there
     if name == "Contrast":  # in Model Garden it is around the mean of each channel
         images = [np.repeat(NOISE[..., :1], 3, -1)]
     most = {"AutoContrast": 1, "Color": 2, "Contrast": 2, "Sharpness": 2}.get(name, 0)  # it rounds otherwise
@@ -75,24 +76,27 @@ def test_strength_grows_with_the_magnitude_from_nothing(name, sign):
     assert sums[0] == 0 and sums == sorted(sums) and sums[3] > sums[1]
 
 
-def test_strongest_operations_are_model_gardens_strongest_but_for_solarize():
-    for name in ("Posterize", "Color", "Brightness", "Sharpness"):
+def test_operations_at_the_largest_magnitude_are_those_of_model_garden():
+    for name in ("Posterize", "Solarize", "Color", "Brightness", "Sharpness"):
         func, _, arguments = garden._parse_policy_info(name, 1.0, 10.0, [128] * 3, 40.0, 100.0)
         expected = func(tf.constant(DULL), None, *arguments)[0].numpy().astype(int)
         assert np.abs(change(name, 10) - expected).max() <= 2, name
-    np.testing.assert_array_equal(change("Solarize", 10), 255 - DULL)
 
 
 def test_one_operation_is_drawn_from_all_and_none():
     expected = {NOISE.tobytes()}
     for name in OPERATIONS:
         expected |= {change(name, 7, sign, NOISE).astype(np.uint8).tobytes() for sign in (1.0, -1.0)}
-    drawn = {rand_augment(NOISE, 1, 7.0, tf.constant([0, i], tf.int64)).numpy().tobytes() for i in range(150)}
+    drawn = {
+        rand_augment(tf.constant(NOISE), 1, 7.0, tf.constant([0, i], tf.int64)).numpy().tobytes() for i in range(150)
+    }
     assert drawn == expected
 
 
 def test_several_operations_follow_one_another():
     seed = tf.constant([0, 4], tf.int64)
-    some, same, other = (rand_augment(NOISE, 3, 9.0, tf.constant([0, i], tf.int64)).numpy() for i in (4, 4, 5))
+    some, same, other = (
+        rand_augment(tf.constant(NOISE), 3, 9.0, tf.constant([0, i], tf.int64)).numpy() for i in (4, 4, 5)
+    )
     assert (some == same).all() and (some != other).any()
     np.testing.assert_array_equal(rand_augment(NOISE, 0, 9.0, seed), NOISE)

@@ -56,7 +56,7 @@ def test_padding_is_black_and_does_not_count_as_image(factor, flip):
     rows, columns = (min(side, 64) for side in geometry.scaled_size.numpy())
     seen = np.zeros(toy.VIEW, bool)
     seen[:rows, 64 - columns if flip else 0 : None if flip else columns] = True
-    view = np.where(seen[..., None], 128, 0).astype(np.uint8)
+    view = np.where(seen[..., np.newaxis], [128] * 3, 0).astype(np.uint8)
     for number in range(8):
         strong = Strong(num_ops=2, blur=1.0, cutout=0.5)
         changed = change_visible(tf.constant(view), geometry, strong, seeds(number)).numpy()

@@ -382,9 +382,11 @@ def test_killed_run_with_a_moving_average_ends_as_one_that_ran_through(toy_data,
     assert toy.same_weights(load_student(tmp_path / "killed"), load_student(tmp_path / "whole"))
 
 
-def test_killed_run_on_strong_augmentation_and_mosaics_ends_as_one_that_ran_through(toy_data, tmp_path, capsys):
-    augment = Augment(strong=Strong(num_ops=1, noise=0.1, cutout=0.3), mosaic=0.5)
-    trainer = Trainer(toy.experiment(toy_data, tasks=[toy.SCENE, toy.STUFF], augment=augment))
+def test_killed_run_on_strong_augmentation_and_mosaics_ends_as_one_that_ran_through(
+    toy_data, tmp_path, capsys, killed_at
+):
+    augment = Augment(strong=Strong(noise=0.1, cutout=0.3), mosaic=0.5)
+    trainer = Trainer(toy.experiment(toy_data, tasks=[toy.SCENE, toy.STUFF], input_size=(32, 32), augment=augment))
     trainer.run(tmp_path / "whole")
     assert "50% of the images are mosaics, without a label of 'scene'" in capsys.readouterr().out
     killed_at(trainer, 3)
