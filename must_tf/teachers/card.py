@@ -28,7 +28,8 @@ class Input:
       task: the kind of its labels, a key of `tasks.KINDS`.
       input_size: height and width in pixels; by default those of the model's input.
       resize: how an image is resized: `fit` (keeps the aspect ratio, top left, padded with black), `stretch`, or `crop`
-        (keeps the aspect ratio, center); by default that of the model, or `stretch`.
+        (keeps the aspect ratio, center; what is cut off is unknown in the labels); by default that of the model, or
+        `stretch`.
       layout: NHWC or NCHW, of the input; without N if the model takes one image.
       output_layout: NHWC or NCHW, of outputs that are maps; by default that of the input.
       range: the values [low, high] of the pixel values 0 and 255; required for a float input.
