@@ -76,8 +76,8 @@ class Preprocessing:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Returns what the model sees of images in [0, 255], [..., 3]."""
-        mean, deviation = np.float64(self.image_mean), np.float64(self.image_std)
-        images = np.float64(images)
+        mean, deviation = np.asarray(self.image_mean), np.asarray(self.image_std)
+        images = images.astype(np.float64)
         if self.do_rescale:
             images = images * self.rescale_factor - self.rescale_offset
         if self.do_normalize:
@@ -218,7 +218,7 @@ def _fold(backbone: tf_keras.Model, preprocessing: Preprocessing) -> None:
     layers = garden.efficientnet_layers(backbone)
     (kernel,) = layers["stem"].get_weights()
     gamma, beta, mean, variance = layers["stem_norm"].get_weights()
-    zero, one = preprocessing(np.float64(MEAN)), preprocessing(np.add(MEAN, DEVIATION))  # student's 0 and 1
+    zero, one = preprocessing(np.asarray(MEAN)), preprocessing(np.add(MEAN, DEVIATION))  # student's 0 and 1
     layers["stem"].set_weights([kernel * (one - zero)[:, np.newaxis]])
     layers["stem_norm"].set_weights([gamma, beta, mean - np.einsum("hwio,i->o", kernel, zero), variance])
 
