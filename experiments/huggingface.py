@@ -76,8 +76,8 @@ class Preprocessing:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Returns what the model sees of images in [0, 255], [..., 3]."""
-        mean, deviation = np.asarray(self.image_mean, np.float64), np.asarray(self.image_std, np.float64)
-        images = np.asarray(images, np.float64)
+        mean, deviation = np.asarray(self.image_mean), np.asarray(self.image_std)
+        images = images.astype(np.float64)
         if self.do_rescale:
             images = images * self.rescale_factor - self.rescale_offset
         if self.do_normalize:
