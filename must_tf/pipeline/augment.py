@@ -34,7 +34,7 @@ class Augment:
       color: strength of the color jitter, in [0, 1). Brightness, contrast and saturation are each multiplied by a
         factor in 1 ± color. Hue is rotated by ± color / 5 of a whole turn.
       strong: what else changes the pixels and none of the labels; nothing by default.
-      mosaic: share of the training images that are mosaics of four, from 0 to 1; see `mosaic`.
+      mosaic: share of the training images that are mosaics of four, from 0 to 1; see `pipeline.mosaic`.
     """
 
     scale: tuple[float, float] = (0.8, 1.5)

@@ -99,13 +99,12 @@ def test_first_images_of_mosaics_keep_the_order_of_records(union):
 
 @pytest.mark.parametrize("start", [1, 7])
 def test_start_equals_skipping_batches(union, start):
-    arguments = {"augment": Augment(mosaic=0.7, strong=Strong(num_ops=1, noise=0.1)), "sizes": [(32, 32), (64, 32)]}
+    arguments = {"augment": Augment(mosaic=0.7, strong=Strong(noise=0.1)), "sizes": [(32, 32), (64, 32)]}
     assert_same(take(union, 9, **arguments)[start:], take(union, 9 - start, start=start, **arguments))
 
 
-@pytest.mark.parametrize("block", [1, 3])
-def test_start_holds_for_blocks_of_any_length(union, block, monkeypatch):
-    monkeypatch.setattr("must_tf.pipeline.stream._SHUFFLE_SIZE", block)
+def test_start_holds_for_short_blocks(union, monkeypatch):
+    monkeypatch.setattr("must_tf.pipeline.stream._SHUFFLE_SIZE", 3)
     monkeypatch.setattr("must_tf.pipeline.stream._MIN_BLOCK", 1)
     assert_same(take(union, 12)[5:], take(union, 7, start=5))
 

@@ -83,20 +83,18 @@ def test_operations_at_the_largest_magnitude_are_those_of_model_garden():
         assert np.abs(change(name, 10) - expected).max() <= 2, name
 
 
+def apply(num_ops, magnitude, number):
+    return rand_augment(tf.constant(NOISE), num_ops, magnitude, tf.constant([0, number], tf.int64)).numpy()
+
+
 def test_one_operation_is_drawn_from_all_and_none():
     expected = {NOISE.tobytes()}
     for name in OPERATIONS:
         expected |= {change(name, 7, sign, NOISE).astype(np.uint8).tobytes() for sign in (1.0, -1.0)}
-    drawn = {
-        rand_augment(tf.constant(NOISE), 1, 7.0, tf.constant([0, i], tf.int64)).numpy().tobytes() for i in range(150)
-    }
-    assert drawn == expected
+    assert {apply(1, 7.0, number).tobytes() for number in range(150)} == expected
 
 
 def test_several_operations_follow_one_another():
-    seed = tf.constant([0, 4], tf.int64)
-    some, same, other = (
-        rand_augment(tf.constant(NOISE), 3, 9.0, tf.constant([0, i], tf.int64)).numpy() for i in (4, 4, 5)
-    )
+    some, same, other = (apply(3, 9.0, number) for number in (4, 4, 5))
     assert (some == same).all() and (some != other).any()
-    np.testing.assert_array_equal(rand_augment(NOISE, 0, 9.0, seed), NOISE)
+    np.testing.assert_array_equal(apply(0, 9.0, 4), NOISE)
