@@ -15,6 +15,7 @@ import itertools
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,12 @@ from absl import flags
 from must_tf.cli import app
 from must_tf.cli.demo_stages import DOWNSTREAM
 from must_tf.cli.stages import TIMES
-from must_tf.evaluation.cells import CELLS, Cell, read_cells, write_cells
+from must_tf.evaluation.cells import CELLS, IMAGES, Cell, read_cells, read_images, write_cells
 from must_tf.evaluation.lines import Axis, Lines, Panel
-from must_tf.evaluation.table import Cost, TransferTable
+from must_tf.evaluation.table import MEAN, Budget, Cost, TransferTable
 from must_tf.evaluation.tabulation import tabulate
 from must_tf.experiments.rooms import replication
-from must_tf.experiments.rooms.pretraining import BATCH_SIZE, STEPS
+from must_tf.experiments.rooms.pretraining import BATCH_SIZE, RUNS, STEPS
 from must_tf.parsing import read_json, read_jsonl
 from must_tf.sources.rooms.dataset import TEACHER_TASKS
 from must_tf.storage import write_bytes, write_json
@@ -40,6 +41,8 @@ flags.mark_flag_as_required("results", flag_values=FLAGS)
 
 TABLES_IN, CURVES_IN = "tables", "curves"
 HELD_OUT = "held_out.jsonl"
+LABELED_IMAGES = 4000  # of each labeled set, see `replication`
+_PIXELS = ("detection", "segmentation", "depth")  # what images with a human class lack
 SWEEPS = {300: "transfer"} | {count: f"few_{count}" for count in replication.FEW}  # folders, by labeled images
 
 
@@ -52,6 +55,7 @@ class Table:
     reference: str
     candidate: str
     note: str = ""
+    primary: str = MEAN  # the endpoint that is judged first
 
 
 _ONCE = "pre-trained once, fine-tuned with three seeds: the standard error is that of fine-tuning alone."
@@ -62,8 +66,8 @@ TABLES: dict[str, Table] = {
         ("random", "supervised", "simclr", "must"),
         "supervised",
         "must",
-        "Each seed has its own pre-training. One set of teachers for all. The cost of pre-training is the student's "
-        "own, with seed 0: teachers and labeling are not counted.",
+        "Each seed has its own pre-training and one fine-tuning. One set of teachers for all. The primary endpoint was "
+        "named after these runs.",
     ),
     "table3": Table(
         "Table 3: tasks added one at a time",
@@ -121,7 +125,7 @@ TABLES: dict[str, Table] = {
 
 
 def collect(out: Path, results: Path) -> None:
-    """Gathers the files of stages: cells by sweep, scores on held-out rooms, minutes, the curves of a run.
+    """Gathers the files of stages: cells by sweep and what their images add, held-out scores, minutes, a run's curves.
 
     What an earlier call gathered stays, unless there is another value for it now.
     """
@@ -131,6 +135,9 @@ def collect(out: Path, results: Path) -> None:
         if cells:
             known = read_cells(results / folder) if (results / folder / CELLS).exists() else []
             write_cells(results / folder, [*known, *cells])
+        for workdir in workdirs:
+            for path in workdir.glob(f"*/*/*{IMAGES}"):
+                write_bytes(results / folder / path.relative_to(workdir), path.read_bytes())
     scores = _held_out(results) | {_judged(value): value for value in map(read_json, out.glob("held_out/*/*.json"))}
     if scores:
         lines = [json.dumps(scores[key]) + "\n" for key in sorted(scores)]
@@ -142,7 +149,7 @@ def collect(out: Path, results: Path) -> None:
 def make(results: Path) -> list[Path]:
     """Makes the tables and curves out of the files of a folder; returns them. What has no cell yet is left out."""
     cells = _read(results / SWEEPS[300])
-    made = _tables(cells, read_json(results / TIMES) if (results / TIMES).exists() else {})
+    made = _tables(results / SWEEPS[300], cells, read_json(results / TIMES) if (results / TIMES).exists() else {})
     curves = {"unlabeled": _unlabeled(cells), "few": _few(results, cells), "sizes": _sizes(results)}
     return [_write(results / TABLES_IN / f"{name}.json", table) for name, table in made.items()] + [
         _write(results / CURVES_IN / f"{name}.json", curve) for name, curve in curves.items() if curve.drawn
@@ -172,7 +179,7 @@ def _write(path: Path, made: TransferTable | Lines) -> Path:
     return path
 
 
-def _tables(cells: Sequence[Cell], minutes: Mapping[str, float]) -> dict[str, TransferTable]:
+def _tables(folder: Path, cells: Sequence[Cell], minutes: Mapping[str, float]) -> dict[str, TransferTable]:
     there = {cell.init for cell in cells}
     made = {}
     for name, table in TABLES.items():
@@ -182,9 +189,46 @@ def _tables(cells: Sequence[Cell], minutes: Mapping[str, float]) -> dict[str, Tr
         groups = [group for group, inits in replication.GROUPS.items() if set(inits) & set(table.inits)]
         words = (table.title, _command(groups[-1]), table.note)
         cost = {init: Cost(STEPS * BATCH_SIZE, minutes[f"{init}-0"]) for init in table.inits if f"{init}-0" in minutes}
-        compared = (table.inits, table.reference, table.candidate, DOWNSTREAM)
-        made[name] = tabulate(cells, *compared, *words, pretraining=cost)
+        made[name] = tabulate(
+            cells,
+            *(table.inits, table.reference, table.candidate, DOWNSTREAM),
+            *words,
+            pretraining=cost,
+            primary=table.primary,
+            budgets={init: budget(init, minutes) for init in table.inits},
+            per_image=partial(read_images, folder),
+        )
     return made
+
+
+def budget(init: str, minutes: Mapping[str, float]) -> Budget:
+    """Returns what it took to make an initialization with seed 0: its own run, those of its teachers, their labeling.
+
+    A labeled set that a teacher and its student both learned from counts once. The teacher of classes counts where it
+    labels images that have no human class.
+    """
+    if init == "random":
+        return Budget(0, 0.0, 0)
+    stages, labeled = _made_of(init)
+    runs = [stage for stage in stages if not stage.startswith("label_")]
+    stated = all(stage in minutes for stage in stages)
+    spent = round(sum(minutes[stage] for stage in stages), 2) if stated else None
+    return Budget(len(runs) * STEPS * BATCH_SIZE, spent, len(labeled) * LABELED_IMAGES)
+
+
+def _made_of(init: str) -> tuple[set[str], set[str]]:
+    """Returns the stages that an initialization is made by, and the labeled sets that it learned from."""
+    run, stages, labeled, needs = RUNS[init], {f"{init}-0"}, set[str](), ["supervised"] if RUNS[init].init_from else []
+    for folder in run.train:
+        kind, _, dataset = folder.removesuffix("/train").partition("/")
+        if init != "simclr" and not dataset.startswith("unlabeled"):
+            labeled.add(dataset)
+        if kind == "labeled":
+            stages.add(f"label_{dataset}")
+            needs += [name for task, name in replication.TEACHERS.items() if dataset != "shared" or task in _PIXELS]
+    for made, learned in map(_made_of, needs):
+        stages, labeled = stages | made, labeled | learned
+    return stages, labeled
 
 
 def _command(until: str) -> str:
