@@ -42,7 +42,6 @@ flags.mark_flag_as_required("results", flag_values=FLAGS)
 TABLES_IN, CURVES_IN = "tables", "curves"
 HELD_OUT = "held_out.jsonl"
 LABELED_IMAGES = 4000  # of each labeled set, see `replication`
-_PIXELS = ("detection", "segmentation", "depth")  # what images with a human class lack
 SWEEPS = {300: "transfer"} | {count: f"few_{count}" for count in replication.FEW}  # folders, by labeled images
 
 
@@ -204,8 +203,8 @@ def _tables(folder: Path, cells: Sequence[Cell], minutes: Mapping[str, float]) -
 def budget(init: str, minutes: Mapping[str, float]) -> Budget:
     """Returns what it took to make an initialization with seed 0: its own run, those of its teachers, their labeling.
 
-    A labeled set that a teacher and its student both learned from counts once. The teacher of classes counts where it
-    labels images that have no human class.
+    Teachers are those of its tasks whose images have no human labels. A labeled set that a teacher and its student both
+    learned from counts once.
     """
     if init == "random":
         return Budget(0, 0.0, 0)
@@ -221,11 +220,12 @@ def _made_of(init: str) -> tuple[set[str], set[str]]:
     run, stages, labeled, needs = RUNS[init], {f"{init}-0"}, set[str](), ["supervised"] if RUNS[init].init_from else []
     for folder in run.train:
         kind, _, dataset = folder.removesuffix("/train").partition("/")
-        if init != "simclr" and not dataset.startswith("unlabeled"):
+        human = "classification" if dataset == "shared" else dataset
+        if human in run.tasks and init != "simclr":
             labeled.add(dataset)
         if kind == "labeled":
             stages.add(f"label_{dataset}")
-            needs += [name for task, name in replication.TEACHERS.items() if dataset != "shared" or task in _PIXELS]
+            needs += [replication.TEACHERS[task] for task in run.tasks if task != human]
     for made, learned in map(_made_of, needs):
         stages, labeled = stages | made, labeled | learned
     return stages, labeled

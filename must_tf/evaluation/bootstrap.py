@@ -57,13 +57,13 @@ def _interval(row: Row, init: str, reference: str, parts: Sequence[Resampled]) -
     several = {PRETRAINING: len(groups) > 1, FINE_TUNING: any(len(group) > 1 for group in groups), IMAGES: with_images}
     if not any(several.values()):
         return None
-    draws = _draws(groups)
+    draws, scores = _draws(groups), np.array([row.of(init), row.of(reference)], float)
     total = np.zeros(RESAMPLES)
     for position in (position for group in groups for position in group):
         if with_images:
             difference = np.mean([part[init, position] - part[reference, position] for part in parts], 0)
         else:
-            difference = np.subtract(row.of(init)[position], row.of(reference)[position])
+            difference = scores[0, position] - scores[1, position]
         total += draws[:, position] * difference
     low, high = np.nanquantile(total, (0.025, 0.975))
     return Interval(round(float(low), 6), round(float(high), 6), tuple(level for level in several if several[level]))

@@ -54,7 +54,7 @@ class Draw(NamedTuple):
         """
         if self.pretraining is None:
             return self.seed
-        return int(np.random.SeedSequence(self).generate_state(1)[0] >> 1)
+        return int(np.random.SeedSequence((self.pretraining, self.seed)).generate_state(1)[0] >> 1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -74,8 +74,9 @@ class Row:
 
     def repetitions(self, init: str, against: str) -> int:
         """Returns how many pairs of pre-trainings have scores of both and share no weights; 0 where not stated."""
-        stated = init in self.pretrainings and against in self.pretrainings
-        return len(self.positions(init, against)) if stated else 0
+        count = len(self.positions(init, against))
+        stated = count < 2 or (init in self.pretrainings and against in self.pretrainings)
+        return count if stated else 0
 
     def positions(self, init: str, against: str) -> list[list[int]]:
         """Returns the positions that have scores of both, those of one pair of pre-trainings together."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 ENDS = {"learning_rate": ("lowest learning rate", "highest learning rate"), "steps": ("fewest steps", "most steps")}
 
@@ -49,8 +49,8 @@ class Sweep:
         (lowest, highest), (fewest, most) = ENDS.values()
         ends = {*ends}
         rates, steps = sorted(self.learning_rates), sorted(self.steps)
-        new_rates = [_beyond(rates[::-1])] * (lowest in ends) + [_beyond(rates)] * (highest in ends)
-        new_steps = [_beyond(steps[::-1])] * (fewest in ends) + [_beyond(steps)] * (most in ends)
+        new_rates = _beyond(rates[::-1], lowest in ends) + _beyond(rates, highest in ends)
+        new_steps = _beyond(steps[::-1], fewest in ends) + _beyond(steps, most in ends)
         return Sweep(
             self.learning_rates + tuple(float(f"{rate:.6g}") for rate in new_rates),
             tuple(dict.fromkeys([*self.steps, *(max(1, round(count)) for count in new_steps)])),
@@ -68,5 +68,5 @@ def edges(chosen: Setting, tried: Iterable[Setting]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _beyond(values: list) -> float:
-    return values[-1] * values[-1] / values[-2]
+def _beyond(values: Sequence[float], wanted: bool) -> list[float]:
+    return [values[-1] * values[-1] / values[-2]] if wanted else []

@@ -109,7 +109,7 @@ def transfer(
             cells,
             list(inits),
             reference,
-            next((init for init in reversed(inits) if init != reference), reference),
+            next((init for init in reversed(list(inits)) if init != reference), reference),
             command=command,
             swept=swept,
             primary=primary,

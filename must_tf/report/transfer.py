@@ -80,7 +80,7 @@ def _costs(said: Wording) -> list[str]:
         title = f"Chosen on validation with seed {table.seeds[0]}: learning rate × steps"
         lines += ["", title, "", *text_table(["task", *table.inits], rows)]
     if said.on_edge:
-        lines += ["", *_wrapped(EDGE), "", *said.on_edge]
+        lines += ["", *_wrapped(EDGE), "", *(line for init in said.on_edge for line in _wrapped(init))]
     return [*lines, "", *_budgets(said)]
 
 

@@ -132,9 +132,10 @@ _FORMS: dict[str, type[PerImage]] = {form.form: form for form in (Ratios, Rankin
 
 def write_per_image(path: str | os.PathLike, statistic: PerImage) -> None:
     """Writes a statistic as a compressed .npz file, whole numbers in as few bytes as they need."""
-    arrays = {field.name: np.asarray(getattr(statistic, field.name)) for field in dataclasses.fields(statistic)}
+    fields = [field.name for field in dataclasses.fields(statistic)]
+    arrays: dict[str, Any] = {name: _small(np.asarray(getattr(statistic, name))) for name in fields}
     file = io.BytesIO()
-    np.savez_compressed(file, form=np.array(statistic.form), **{name: _small(part) for name, part in arrays.items()})
+    np.savez_compressed(file, **arrays, form=np.array(statistic.form))
     write_bytes(path, file.getvalue())
 
 

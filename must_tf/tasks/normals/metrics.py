@@ -24,7 +24,7 @@ class Angles(Metric):
             self.images.append(((angles < 11.25).sum(), angles.sum(), angles.size))
 
     def result(self):
-        near, total, count = np.sum([np.zeros(3), *self.images], 0)
+        near, total, count = np.reshape(self.images, (-1, 3)).sum(0)
         if not count:
             return {"within_11.25": float("nan"), "mean_angle": float("nan")}
         return {"within_11.25": float(near / count), "mean_angle": float(total / count)}
