@@ -42,7 +42,8 @@ flags.mark_flag_as_required("results", flag_values=FLAGS)
 TABLES_IN, CURVES_IN = "tables", "curves"
 HELD_OUT = "held_out.jsonl"
 LABELED_IMAGES = 4000  # of each labeled set, see `replication`
-SWEEPS = {300: "transfer"} | {count: f"few_{count}" for count in replication.FEW}  # folders, by labeled images
+ALL_LABELED = 300  # images of each downstream task
+SWEEPS = {ALL_LABELED: "transfer"} | {count: f"few_{count}" for count in replication.FEW}  # folders, by labeled images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,9 +56,14 @@ class Table:
     candidate: str
     note: str = ""
     primary: str = MEAN  # the endpoint that is judged first
+    labeled: int = ALL_LABELED  # images per downstream task
 
 
 _ONCE = "pre-trained once, fine-tuned with three seeds: the standard error is that of fine-tuning alone."
+_AFTER = (
+    "Each seed has its own pre-training and one fine-tuning. One set of teachers for all. The primary endpoint was "
+    "named after these runs."
+)
 _OTHERS = f"supervised and must are pre-trained with each seed; the others: {_ONCE}"
 TABLES: dict[str, Table] = {
     "table2": Table(
@@ -65,8 +71,14 @@ TABLES: dict[str, Table] = {
         ("random", "supervised", "simclr", "must"),
         "supervised",
         "must",
-        "Each seed has its own pre-training and one fine-tuning. One set of teachers for all. The primary endpoint was "
-        "named after these runs.",
+        _AFTER,
+    ),
+    "table2_simclr": Table(
+        "Table 2, the second question: MuST against self-supervised pre-training",
+        ("simclr", "must"),
+        "simclr",
+        "must",
+        _AFTER,
     ),
     "table3": Table(
         "Table 3: tasks added one at a time",
@@ -120,6 +132,17 @@ TABLES: dict[str, Table] = {
         "pcgrad",
         f"must: gradients summed, weights by the paper's rule. The others: {_ONCE}",
     ),
+    **{
+        f"table_few_{count}": Table(
+            f"Beyond the paper: {count} labeled images downstream",
+            ("random", "supervised", "must"),
+            "supervised",
+            "must",
+            _AFTER,
+            labeled=count,
+        )
+        for count in replication.FEW
+    },
 }
 
 
@@ -147,10 +170,15 @@ def collect(out: Path, results: Path) -> None:
 
 def make(results: Path) -> list[Path]:
     """Makes the tables and curves out of the files of a folder; returns them. What has no cell yet is left out."""
-    cells = _read(results / SWEEPS[300])
-    made = _tables(results / SWEEPS[300], cells, read_json(results / TIMES) if (results / TIMES).exists() else {})
-    curves = {"unlabeled": _unlabeled(cells), "few": _few(results, cells), "sizes": _sizes(results)}
-    return [_write(results / TABLES_IN / f"{name}.json", table) for name, table in made.items()] + [
+    cells = {
+        count: _read(results / folder)
+        for count, folder in SWEEPS.items()
+        if count == ALL_LABELED or (results / folder).exists()
+    }
+    minutes = read_json(results / TIMES) if (results / TIMES).exists() else {}
+    made = {name: _table(table, results, cells.get(table.labeled, ()), minutes) for name, table in TABLES.items()}
+    curves = {"unlabeled": _unlabeled(cells[ALL_LABELED]), "few": _few(cells), "sizes": _sizes(results)}
+    return [_write(results / TABLES_IN / f"{name}.json", table) for name, table in made.items() if table] + [
         _write(results / CURVES_IN / f"{name}.json", curve) for name, curve in curves.items() if curve.drawn
     ]
 
@@ -178,26 +206,25 @@ def _write(path: Path, made: TransferTable | Lines) -> Path:
     return path
 
 
-def _tables(folder: Path, cells: Sequence[Cell], minutes: Mapping[str, float]) -> dict[str, TransferTable]:
-    there = {cell.init for cell in cells}
-    made = {}
-    for name, table in TABLES.items():
-        known = there & set(table.inits)
-        if not {table.reference, table.candidate} <= known or 2 * len(known) <= len(table.inits):
-            continue
-        groups = [group for group, inits in replication.GROUPS.items() if set(inits) & set(table.inits)]
-        words = (table.title, _command(groups[-1]), table.note)
-        cost = {init: Cost(STEPS * BATCH_SIZE, minutes[f"{init}-0"]) for init in table.inits if f"{init}-0" in minutes}
-        made[name] = tabulate(
-            cells,
-            *(table.inits, table.reference, table.candidate, DOWNSTREAM),
-            *words,
-            pretraining=cost,
-            primary=table.primary,
-            budgets={init: budget(init, minutes) for init in table.inits},
-            per_image=partial(read_images, folder),
-        )
-    return made
+def _table(table: Table, results: Path, cells: Sequence[Cell], minutes: Mapping[str, float]) -> TransferTable | None:
+    """Makes a table; None where its reference, its candidate or half of its columns have no cell yet."""
+    known = {cell.init for cell in cells} & set(table.inits)
+    if not {table.reference, table.candidate} <= known or 2 * len(known) <= len(table.inits):
+        return None
+    groups = [group for group, inits in replication.GROUPS.items() if set(inits) & set(table.inits)]
+    return tabulate(
+        cells,
+        *(table.inits, table.reference, table.candidate, DOWNSTREAM),
+        title=table.title,
+        command=_command(groups[-1] if table.labeled == ALL_LABELED else "few"),
+        note=table.note,
+        pretraining={
+            init: Cost(STEPS * BATCH_SIZE, minutes[f"{init}-0"]) for init in table.inits if f"{init}-0" in minutes
+        },
+        primary=table.primary,
+        budgets={init: budget(init, minutes) for init in table.inits},
+        per_image=partial(read_images, results / SWEEPS[table.labeled]),
+    )
 
 
 def budget(init: str, minutes: Mapping[str, float]) -> Budget:
@@ -245,19 +272,14 @@ def _unlabeled(cells: Sequence[Cell]) -> Lines:
     return _curve("Transfer by the number of unlabeled images", "unlabeled images", counts, panels, "unlabeled")
 
 
-def _few(results: Path, cells: Sequence[Cell]) -> Lines:
+def _few(cells: Mapping[int, Sequence[Cell]]) -> Lines:
     """Transfer by the number of labeled images downstream."""
-    by_count = {
-        count: _read(results / SWEEPS[count]) for count in replication.FEW if (results / SWEEPS[count]).exists()
-    }
-    counts = (*replication.FEW, 300)
-    panels = []
+    counts, panels = sorted(SWEEPS), []
     for task in DOWNSTREAM:
         lines = {
-            init: [_scores((by_count | {300: cells}).get(count, ()), task, init) for count in counts]
-            for init in replication.GROUPS["must"]
+            init: [_scores(cells.get(count, ()), task, init) for count in counts] for init in replication.GROUPS["must"]
         }
-        panels.append(_panel(task, lines if by_count else {}, cells))
+        panels.append(_panel(task, lines if len(cells) > 1 else {}, cells[ALL_LABELED]))
     return _curve("Transfer by the number of labeled images", "labeled images", counts, panels, "few")
 
 

@@ -8,6 +8,7 @@ import dataclasses
 import io
 import os
 import zipfile
+import zlib
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from must_tf.errors import UserError
 from must_tf.storage import write_bytes
 
 _RECALLS = np.linspace(0, 1, 101)  # as pycocotools
+_DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, IndexError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +148,7 @@ def read_per_image(path: str | os.PathLike) -> PerImage:
             arrays = dict(file)
         statistic = _FORMS[str(arrays.pop("form"))](int(arrays.pop("num_images")), **arrays)
         statistic.scores(np.ones((1, statistic.num_images)))
-    except (OSError, ValueError, KeyError, TypeError, IndexError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         message = f"{path}: holds no statistic of images ({error}); delete it, and its cell beside it"
         raise UserError(message) from None
     return statistic
