@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, cast
 
@@ -107,4 +108,4 @@ class Row:
 
 
 def _mean(values: Iterable[float]) -> float:
-    return Mean.of(values).value
+    return statistics.fmean(values)

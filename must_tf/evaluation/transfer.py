@@ -158,17 +158,22 @@ class _Protocol:
                 check_data(read_json(folder / DATA), self.data)
             write_json(folder / DATA, self.data)
             chosen = self._sweep(settings)
-            for _ in range(EXTENSIONS if grid else 0):
-                assert grid
-                wider = grid.extended(end for init in settings for end in edges(chosen[init], settings[init]))
-                if wider == grid:
-                    break
-                grid, settings = wider, dict.fromkeys(settings, wider.settings)
-                chosen = self._sweep(settings)
+            if grid:
+                settings, chosen = self._extend(grid, chosen)
             for draw in self.draws[1:]:
                 for setting in dict.fromkeys(chosen.values()):
                     self._make([init for init, own in chosen.items() if own == setting], setting, draw)
         return settings
+
+    def _extend(self, grid: Sweep, chosen: dict[str, Setting]) -> tuple[dict[str, list[Setting]], dict[str, Setting]]:
+        """Goes on beyond the edges that chosen settings lie on; returns what was tried, and what is chosen of it."""
+        for _ in range(EXTENSIONS):
+            wider = grid.extended(end for setting in chosen.values() for end in edges(setting, grid.settings))
+            if wider == grid:
+                break
+            grid = wider
+            chosen = self._sweep(dict.fromkeys(self.inits, grid.settings))
+        return dict.fromkeys(self.inits, grid.settings), chosen
 
     def _sweep(self, settings: Mapping[str, Sequence[Setting]]) -> dict[str, Setting]:
         """Tries the settings of each initialization with the first seed; returns the best one of each."""
