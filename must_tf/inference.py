@@ -11,6 +11,7 @@ from must_tf.pipeline import evaluation_batches
 from must_tf.records import Dataset
 from must_tf.runtime.progress import Progress
 from must_tf.student import Student
+from must_tf.tasks.metric import Metric
 from must_tf.tasks.task import Label
 
 
@@ -36,7 +37,14 @@ def predict(student: Student, encoded: bytes, view_size: Size) -> dict[str, Labe
 def evaluate(
     student: Student, dataset: Dataset, view_size: Size, tasks: list[str] | None = None, batch_size: int = 32
 ) -> dict[str, dict[str, float]]:
-    """Returns the metrics of each task with labels in the dataset: {task: {metric: value}}.
+    """Returns the scores of each task with labels in the dataset: {task: {metric: value}}; see `measure`."""
+    return {name: metric.result() for name, metric in measure(student, dataset, view_size, tasks, batch_size).items()}
+
+
+def measure(
+    student: Student, dataset: Dataset, view_size: Size, tasks: list[str] | None = None, batch_size: int = 32
+) -> dict[str, Metric]:
+    """Returns the metric of each task with labels in the dataset, after all of its images.
 
     Each image is resized to fit into the view and padded. Metrics are computed in the frame of the view.
 
@@ -66,7 +74,7 @@ def evaluate(
         for name, metric in metrics.items():
             metric.update(_numpy(targets[name]), _numpy(outputs[name], len(images)))
         progress.update(len(images))
-    return {name: metric.result() for name, metric in metrics.items()}
+    return metrics
 
 
 def _padded(images: tf.Tensor, batch_size: int) -> tf.Tensor:

@@ -15,6 +15,7 @@ import itertools
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,12 @@ from absl import flags
 from must_tf.cli import app
 from must_tf.cli.demo_stages import DOWNSTREAM
 from must_tf.cli.stages import TIMES
-from must_tf.evaluation.cells import CELLS, Cell, read_cells, write_cells
+from must_tf.evaluation.cells import CELLS, IMAGES, Cell, read_cells, read_images, write_cells
 from must_tf.evaluation.lines import Axis, Lines, Panel
-from must_tf.evaluation.table import Cost, TransferTable
+from must_tf.evaluation.table import MEAN, Budget, Cost, TransferTable
 from must_tf.evaluation.tabulation import tabulate
 from must_tf.experiments.rooms import replication
-from must_tf.experiments.rooms.pretraining import BATCH_SIZE, STEPS
+from must_tf.experiments.rooms.pretraining import BATCH_SIZE, RUNS, STEPS
 from must_tf.parsing import read_json, read_jsonl
 from must_tf.sources.rooms.dataset import TEACHER_TASKS
 from must_tf.storage import write_bytes, write_json
@@ -40,7 +41,9 @@ flags.mark_flag_as_required("results", flag_values=FLAGS)
 
 TABLES_IN, CURVES_IN = "tables", "curves"
 HELD_OUT = "held_out.jsonl"
-SWEEPS = {300: "transfer"} | {count: f"few_{count}" for count in replication.FEW}  # folders, by labeled images
+LABELED_IMAGES = 4000  # of each labeled set, see `replication`
+ALL_LABELED = 300  # images of each downstream task
+SWEEPS = {ALL_LABELED: "transfer"} | {count: f"few_{count}" for count in replication.FEW}  # folders, by labeled images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +55,15 @@ class Table:
     reference: str
     candidate: str
     note: str = ""
+    primary: str = MEAN  # the endpoint that is judged first
+    labeled: int = ALL_LABELED  # images per downstream task
 
 
 _ONCE = "pre-trained once, fine-tuned with three seeds: the standard error is that of fine-tuning alone."
+_AFTER = (
+    "Each seed has its own pre-training and one fine-tuning. One set of teachers for all. The primary endpoint was "
+    "named after these runs."
+)
 _OTHERS = f"supervised and must are pre-trained with each seed; the others: {_ONCE}"
 TABLES: dict[str, Table] = {
     "table2": Table(
@@ -62,8 +71,14 @@ TABLES: dict[str, Table] = {
         ("random", "supervised", "simclr", "must"),
         "supervised",
         "must",
-        "Each seed has its own pre-training. One set of teachers for all. The cost of pre-training is the student's "
-        "own, with seed 0: teachers and labeling are not counted.",
+        _AFTER,
+    ),
+    "table2_simclr": Table(
+        "Table 2, the second question: MuST against self-supervised pre-training",
+        ("simclr", "must"),
+        "simclr",
+        "must",
+        _AFTER,
     ),
     "table3": Table(
         "Table 3: tasks added one at a time",
@@ -117,11 +132,22 @@ TABLES: dict[str, Table] = {
         "pcgrad",
         f"must: gradients summed, weights by the paper's rule. The others: {_ONCE}",
     ),
+    **{
+        f"table_few_{count}": Table(
+            f"Beyond the paper: {count} labeled images downstream",
+            ("random", "supervised", "must"),
+            "supervised",
+            "must",
+            _AFTER,
+            labeled=count,
+        )
+        for count in replication.FEW
+    },
 }
 
 
 def collect(out: Path, results: Path) -> None:
-    """Gathers the files of stages: cells by sweep, scores on held-out rooms, minutes, the curves of a run.
+    """Gathers the files of stages: cells by sweep and what their images add, held-out scores, minutes, a run's curves.
 
     What an earlier call gathered stays, unless there is another value for it now.
     """
@@ -131,6 +157,9 @@ def collect(out: Path, results: Path) -> None:
         if cells:
             known = read_cells(results / folder) if (results / folder / CELLS).exists() else []
             write_cells(results / folder, [*known, *cells])
+        for workdir in workdirs:
+            for path in workdir.glob(f"*/*/*{IMAGES}"):
+                write_bytes(results / folder / path.relative_to(workdir), path.read_bytes())
     scores = _held_out(results) | {_judged(value): value for value in map(read_json, out.glob("held_out/*/*.json"))}
     if scores:
         lines = [json.dumps(scores[key]) + "\n" for key in sorted(scores)]
@@ -141,10 +170,15 @@ def collect(out: Path, results: Path) -> None:
 
 def make(results: Path) -> list[Path]:
     """Makes the tables and curves out of the files of a folder; returns them. What has no cell yet is left out."""
-    cells = _read(results / SWEEPS[300])
-    made = _tables(cells, read_json(results / TIMES) if (results / TIMES).exists() else {})
-    curves = {"unlabeled": _unlabeled(cells), "few": _few(results, cells), "sizes": _sizes(results)}
-    return [_write(results / TABLES_IN / f"{name}.json", table) for name, table in made.items()] + [
+    cells = {
+        count: _read(results / folder)
+        for count, folder in SWEEPS.items()
+        if count == ALL_LABELED or (results / folder).exists()
+    }
+    minutes = read_json(results / TIMES) if (results / TIMES).exists() else {}
+    made = {name: _table(table, results, cells.get(table.labeled, ()), minutes) for name, table in TABLES.items()}
+    curves = {"unlabeled": _unlabeled(cells[ALL_LABELED]), "few": _few(cells), "sizes": _sizes(results)}
+    return [_write(results / TABLES_IN / f"{name}.json", table) for name, table in made.items() if table] + [
         _write(results / CURVES_IN / f"{name}.json", curve) for name, curve in curves.items() if curve.drawn
     ]
 
@@ -172,19 +206,56 @@ def _write(path: Path, made: TransferTable | Lines) -> Path:
     return path
 
 
-def _tables(cells: Sequence[Cell], minutes: Mapping[str, float]) -> dict[str, TransferTable]:
-    there = {cell.init for cell in cells}
-    made = {}
-    for name, table in TABLES.items():
-        known = there & set(table.inits)
-        if not {table.reference, table.candidate} <= known or 2 * len(known) <= len(table.inits):
-            continue
-        groups = [group for group, inits in replication.GROUPS.items() if set(inits) & set(table.inits)]
-        words = (table.title, _command(groups[-1]), table.note)
-        cost = {init: Cost(STEPS * BATCH_SIZE, minutes[f"{init}-0"]) for init in table.inits if f"{init}-0" in minutes}
-        compared = (table.inits, table.reference, table.candidate, DOWNSTREAM)
-        made[name] = tabulate(cells, *compared, *words, pretraining=cost)
-    return made
+def _table(table: Table, results: Path, cells: Sequence[Cell], minutes: Mapping[str, float]) -> TransferTable | None:
+    """Makes a table; None where its reference, its candidate or half of its columns have no cell yet."""
+    known = {cell.init for cell in cells} & set(table.inits)
+    if not {table.reference, table.candidate} <= known or 2 * len(known) <= len(table.inits):
+        return None
+    groups = [group for group, inits in replication.GROUPS.items() if set(inits) & set(table.inits)]
+    return tabulate(
+        cells,
+        *(table.inits, table.reference, table.candidate, DOWNSTREAM),
+        title=table.title,
+        command=_command(groups[-1] if table.labeled == ALL_LABELED else "few"),
+        note=table.note,
+        pretraining={
+            init: Cost(STEPS * BATCH_SIZE, minutes[f"{init}-0"]) for init in table.inits if f"{init}-0" in minutes
+        },
+        primary=table.primary,
+        budgets={init: budget(init, minutes) for init in table.inits},
+        per_image=partial(read_images, results / SWEEPS[table.labeled]),
+    )
+
+
+def budget(init: str, minutes: Mapping[str, float]) -> Budget:
+    """Returns what it took to make an initialization with seed 0: its own run, those of its teachers, their labeling.
+
+    Teachers are those of its tasks whose images have no human labels. A labeled set that a teacher and its student both
+    learned from counts once.
+    """
+    if init == "random":
+        return Budget(0, 0.0, 0)
+    stages, labeled = _made_of(init)
+    runs = [stage for stage in stages if not stage.startswith("label_")]
+    stated = all(stage in minutes for stage in stages)
+    spent = round(sum(minutes[stage] for stage in stages), 2) if stated else None
+    return Budget(len(runs) * STEPS * BATCH_SIZE, spent, len(labeled) * LABELED_IMAGES)
+
+
+def _made_of(init: str) -> tuple[set[str], set[str]]:
+    """Returns the stages that an initialization is made by, and the labeled sets that it learned from."""
+    run, stages, labeled, needs = RUNS[init], {f"{init}-0"}, set[str](), ["supervised"] if RUNS[init].init_from else []
+    for folder in run.train:
+        kind, _, dataset = folder.removesuffix("/train").partition("/")
+        human = "classification" if dataset == "shared" else dataset
+        if human in run.tasks and init != "simclr":
+            labeled.add(dataset)
+        if kind == "labeled":
+            stages.add(f"label_{dataset}")
+            needs += [replication.TEACHERS[task] for task in run.tasks if task != human]
+    for made, learned in map(_made_of, needs):
+        stages, labeled = stages | made, labeled | learned
+    return stages, labeled
 
 
 def _command(until: str) -> str:
@@ -201,19 +272,14 @@ def _unlabeled(cells: Sequence[Cell]) -> Lines:
     return _curve("Transfer by the number of unlabeled images", "unlabeled images", counts, panels, "unlabeled")
 
 
-def _few(results: Path, cells: Sequence[Cell]) -> Lines:
+def _few(cells: Mapping[int, Sequence[Cell]]) -> Lines:
     """Transfer by the number of labeled images downstream."""
-    by_count = {
-        count: _read(results / SWEEPS[count]) for count in replication.FEW if (results / SWEEPS[count]).exists()
-    }
-    counts = (*replication.FEW, 300)
-    panels = []
+    counts, panels = sorted(SWEEPS), []
     for task in DOWNSTREAM:
         lines = {
-            init: [_scores((by_count | {300: cells}).get(count, ()), task, init) for count in counts]
-            for init in replication.GROUPS["must"]
+            init: [_scores(cells.get(count, ()), task, init) for count in counts] for init in replication.GROUPS["must"]
         }
-        panels.append(_panel(task, lines if by_count else {}, cells))
+        panels.append(_panel(task, lines if len(cells) > 1 else {}, cells[ALL_LABELED]))
     return _curve("Transfer by the number of labeled images", "labeled images", counts, panels, "few")
 
 

@@ -3,12 +3,17 @@
     must transfer --config=rooms/finetuning.py:normals --workdir=transfer --seeds=0,1,2 --learning_rates=0.05,0.2 \\
         --init_from=random=,mine=runs/student-{seed},theirs=exports/other
 
-An empty path is a random start. {seed} becomes the seed of the fine-tuning. --config may be repeated, with one task
-each. Fields of all configs can be changed, as in `must train`.
+An empty path is a random start. {seed} becomes the seed of the pre-training: one of --pretraining_seeds, each of which
+is fine-tuned with each of --seeds. Without them it is the seed of the fine-tuning. --config may be repeated, with one
+task each. Fields of all configs can be changed, as in `must train`.
 
 With several --learning_rates or --steps, the first seed tries all of them. The other seeds use the setting that is best
 on the config's `validation` set. Scores are those on its `test` set. Each metric declares whether higher or lower is
 better. Each fine-tuning leaves a JSON file in the workdir. The same command continues a killed one.
+
+The table says whether the last initialization is ahead of the reference, behind, or neither is established: by a paired
+t-test over pre-trainings, two-sided 5 %, first on the primary endpoint and then on the rest by Holm's correction. With
+one pre-training there is no verdict.
 """
 
 import shlex
@@ -28,6 +33,12 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for the JSON files of the fine-tunings and for transfer.json.", flag_values=FLAGS
 )
 _SEEDS = flags.DEFINE_list("seeds", ["0"], "Seeds, separated by commas.", flag_values=FLAGS)
+_PRETRAININGS = flags.DEFINE_list(
+    "pretraining_seeds",
+    [],
+    "Seeds of pre-training that {seed} stands for; by default, those of the fine-tuning.",
+    flag_values=FLAGS,
+)
 _RATES = flags.DEFINE_list(
     "learning_rates", [], "Learning rates to try, separated by commas; by default the config's.", flag_values=FLAGS
 )
@@ -38,6 +49,23 @@ _REFERENCE = flags.DEFINE_string(
     "reference",
     "",
     "Name of the initialization that the others are compared with; by default the first.",
+    flag_values=FLAGS,
+)
+_PRIMARY = flags.DEFINE_string(
+    "primary", "mean", "Primary endpoint: `mean`, or a task. The workdir keeps it.", flag_values=FLAGS
+)
+_EXTEND = flags.DEFINE_bool(
+    "extend_sweep",
+    False,
+    "Where a chosen setting lies on the edge of the sweep, go on beyond it, in the ratio of the last two values, until "
+    "none does; by four values at most.",
+    flag_values=FLAGS,
+)
+_BUDGETS = flags.DEFINE_string(
+    "budgets",
+    None,
+    'JSON file with what it took to make the initializations, teachers included: {"NAME": {"images": 64000, "minutes": '
+    '9.5, "human_labels": 4000}}. What is missing is not stated.',
     flag_values=FLAGS,
 )
 _SCALE = flags.DEFINE_float(
@@ -62,7 +90,8 @@ def run(argv: list[str]) -> None:
 def main(overrides: dict[str, str], command: str) -> None:
     """Fine-tunes and scores."""
     from must_tf.errors import UserError
-    from must_tf.evaluation import Sweep, transfer
+    from must_tf.evaluation import Budget, Sweep, transfer
+    from must_tf.parsing import parse, read_object
     from must_tf.report import transfer_table
     from must_tf.training import load_config
 
@@ -74,8 +103,22 @@ def main(overrides: dict[str, str], command: str) -> None:
         inits[name] = path
     experiments = [load_config(config, overrides, _SCALE.value) for config in _CONFIG.value]
     sweep = Sweep(app.numbers(_RATES, float, 1e-9), app.numbers(_STEPS, int, 1))
-    if _SETTINGS.value and (_RATES.value or _STEPS.value):
-        raise UserError("--settings_of: received with --learning_rates or --steps, which it replaces; give one of them")
-    seeds, settings_of = app.numbers(_SEEDS, int, 0), _SETTINGS.value
-    table = transfer(experiments, inits, _WORKDIR.value, seeds, sweep, _REFERENCE.value, command, settings_of)
+    if _SETTINGS.value and (_RATES.value or _STEPS.value or _EXTEND.value):
+        sweeps = "--learning_rates, --steps or --extend_sweep"
+        raise UserError(f"--settings_of: received with {sweeps}, which it replaces; give one of them")
+    told = read_object(_BUDGETS.value) if _BUDGETS.value else {}
+    table = transfer(
+        experiments,
+        inits,
+        _WORKDIR.value,
+        app.numbers(_SEEDS, int, 0),
+        sweep,
+        _REFERENCE.value,
+        command,
+        _SETTINGS.value,
+        app.numbers(_PRETRAININGS, int, 0),
+        _PRIMARY.value,
+        _EXTEND.value,
+        {name: parse(Budget, value, f"{_BUDGETS.value}: {name}") for name, value in told.items()},
+    )
     print(transfer_table(table))

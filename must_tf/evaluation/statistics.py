@@ -1,25 +1,24 @@
-"""Means over seeds with their standard errors, and what a paired difference between two initializations says."""
+"""Means with standard errors, Student's t-test, and Holm's correction for several tests."""
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
-HELPS, HURTS, SAME, ONE_SEED, UNKNOWN = "helps", "hurts", "no difference", "one seed", ""
-ERRORS = 2  # standard errors from which on a difference counts
-
 Scores = Sequence[float | None]
+Key = TypeVar("Key")
 
 
 @dataclasses.dataclass(frozen=True)
 class Mean:
-    """A mean over seeds.
+    """A mean over independent repetitions.
 
     Attributes:
-      value: NaN where there is no seed.
-      error: its standard error, the deviation (n − 1) over the root of n; NaN with fewer than two seeds.
-      count: number of seeds.
+      value: NaN where there is none.
+      error: its standard error, the deviation (n − 1) over the root of n; NaN with fewer than two.
+      count: how many repetitions.
     """
 
     value: float
@@ -53,50 +52,60 @@ class Mean:
         """The value plus its error, where there is one."""
         return self.value + (self.error if math.isfinite(self.error) else 0.0)
 
+    @property
+    def p_value(self) -> float:
+        """The two-sided p-value of Student's t-test that the mean is 0; NaN with fewer than two repetitions.
 
-def difference(scores: Scores, others: Scores) -> Mean:
-    """Returns the mean of score minus other, over the seeds that have both; an empty list has no seed."""
-    return Mean.of(round(one - other, 12) for one, other in _pairs(scores, others))
-
-
-def relative_gain(scores: Scores, others: Scores, sign: int) -> Mean:
-    """Returns the paired difference in percent of the others' mean over the same seeds; NaN where that mean is 0.
-
-    Args:
-      scores: one per seed.
-      others: what they are compared with.
-      sign: 1 where higher is better, -1 where lower is: a positive gain is always the better one.
-    """
-    base = abs(Mean.of(other for _, other in _pairs(scores, others)).value)
-    return difference(scores, others).times(sign * 100 / base if base else math.nan)
+        It is 1 where the values do not differ at all: such scores are too coarse to show their own spread.
+        """
+        if self.count < 2:
+            return math.nan
+        return two_sided(self.value / self.error, self.count - 1) if self.error > 0 else 1.0
 
 
-def _pairs(scores: Scores, others: Scores) -> list[tuple[float, float]]:
-    """Returns the scores of the seeds that have both."""
-    pairs = zip(scores, others, strict=len(scores) > 0 and len(others) > 0)
-    return [(one, other) for one, other in pairs if one is not None and other is not None]
+def two_sided(t: float, freedom: int) -> float:
+    """Returns the chance of a value of Student's t at least as far from 0 as `t`.
 
-
-def verdict(found: Mean, sign: int = 1) -> str:
-    """Returns what a paired difference says: HELPS or HURTS from 2 standard errors on, else SAME.
-
-    With the pair of one seed it is ONE_SEED, with none UNKNOWN.
+    It is the finite sum for whole degrees of freedom (Abramowitz and Stegun, 26.7.3 and 26.7.4).
 
     Args:
-      found: the difference.
-      sign: 1 where higher is better, -1 where lower is.
+      t: the statistic.
+      freedom: degrees of freedom, 1 or more.
     """
-    if found.count < 2:
-        return ONE_SEED if found.count else UNKNOWN
-    if abs(found.value) <= ERRORS * found.error:
-        return SAME
-    return HELPS if sign * found.value > 0 else HURTS
+    angle = math.atan(abs(t) / math.sqrt(freedom))
+    square = math.cos(angle) ** 2
+    odd = freedom % 2
+    term, total = (math.cos(angle) if odd else 1.0), 0.0
+    for k in range(2 + odd, freedom + 1, 2):
+        total += term
+        term *= square * (k - 1) / k
+    if odd:
+        return max(0.0, 1 - 2 / math.pi * (angle + math.sin(angle) * total))
+    return max(0.0, 1 - math.sin(angle) * total)
 
 
-def chance_of_verdict(seeds: int) -> float:
-    """Returns in which share of cases so many seeds give a verdict without any real difference, by Student's t."""
-    # Integral of the density over |t| > 2, with t = tan(angle) · √freedom; its sum is exact to four digits.
-    freedom = seeds - 1
-    angles = (np.arange(2000) + 0.5) / 2000 * math.pi / 2
-    weights = np.cos(angles) ** (freedom - 1)
-    return float(weights[np.tan(angles) * math.sqrt(freedom) > ERRORS].sum() / weights.sum())
+def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
+    """Returns p-values corrected for their number, by Holm's method of 1979.
+
+    Of families without any effect, at most a share p has a corrected p-value of p or less, however they depend on each
+    other.
+    """
+    corrected, largest = {}, 0.0
+    for rank, (key, value) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * value))
+        corrected[key] = largest
+    return corrected
+
+
+def connected(*labelings: Sequence[Hashable]) -> list[int]:
+    """Returns a number for each position; positions that share a label in any of the labelings have the same one.
+
+    Scores whose numbers differ share no pre-training: they are independent repetitions.
+    """
+    groups = list(range(len(labelings[0])))
+    for labels in labelings:
+        first: dict[Hashable, int] = {}
+        for position, label in enumerate(labels):
+            one, other = groups[position], groups[first.setdefault(label, position)]
+            groups = [other if group == one else group for group in groups]
+    return groups

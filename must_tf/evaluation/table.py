@@ -1,37 +1,20 @@
-"""The transfer table: scores of downstream tasks by initialization, with their settings and costs, as typed JSON."""
+"""The transfer table: scores of tasks by initialization, with settings, costs and verdicts, as typed JSON."""
 
 import dataclasses
 import functools
-import itertools
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
-from must_tf.evaluation.cells import Setting
 from must_tf.evaluation.made import parse_made, read_made
-from must_tf.evaluation.statistics import Mean, Scores, difference, relative_gain, verdict
+from must_tf.evaluation.row import Row
+from must_tf.evaluation.statistics import Mean, Scores, connected, holm
+from must_tf.evaluation.sweep import Setting, Sweep
 from must_tf.storage import without_nan
-from must_tf.tasks.metric import Score
 
-
-@dataclasses.dataclass(frozen=True)
-class Sweep:
-    """What is tried for each initialization: every learning rate with every number of steps.
-
-    Attributes:
-      learning_rates: at their peak; that of the experiment alone where empty.
-      steps: numbers of steps, the warm-up in proportion; that of the experiment alone where empty.
-    """
-
-    learning_rates: tuple[float, ...] = ()
-    steps: tuple[int, ...] = ()
-
-    def settings(self, learning_rate: float, steps: int) -> list[Setting]:
-        """Returns the settings of the sweep in order, for an experiment with this learning rate and these steps."""
-        return [
-            Setting(*pair)
-            for pair in itertools.product(self.learning_rates or (learning_rate,), self.steps or (steps,))
-        ]
+MEAN = "mean"  # the name of the row that is the mean over the tasks
+AHEAD, BEHIND, OPEN, NO_VERDICT = "ahead", "behind", "not established", "no verdict"
+LEVEL = 0.05  # share of tables without any effect that have a verdict other than OPEN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,64 +30,35 @@ class Cost:
     minutes: float
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Row:
-    """Scores of one metric by initialization.
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """What it took to make an initialization, its teachers and their labeling included; None is not stated.
 
     Attributes:
-      name: of the task.
-      metric: name of the score.
-      unit: of the metric, see `must_tf.tasks.Score`.
-      better: which direction of the metric is better.
-      scores: by initialization, one per seed of the table, None where one is missing. An initialization without any
-        score may be absent.
+      images: that were seen in training, of all networks together.
+      minutes: of the machines that did it.
+      human_labels: labels that people made: of each task, the number of labeled images. One that was used twice, by a
+        teacher and by its student, counts once.
     """
 
-    name: str
-    metric: str
-    unit: str = "share"  # version 0.1.0 wrote neither this nor `better`
-    better: Literal["higher", "lower"] = "higher"
-    scores: Mapping[str, tuple[float | None, ...]]
+    images: int | None = None
+    minutes: float | None = None
+    human_labels: int | None = None
 
-    @property
-    def measure(self) -> Score:
-        """What the numbers of its metric mean."""
-        return Score(self.metric, self.unit, self.better)
 
-    @property
-    def is_share(self) -> bool:
-        """Whether the scores are shares of which higher is better: only those have a mean over tasks."""
-        return (self.unit, self.better) == ("share", "higher")
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """Where the middle 95 % of a bootstrap's resampled differences lie.
 
-    def of(self, init: str) -> Scores:
-        """Returns the scores of an initialization, one per seed; nothing where it has none."""
-        return self.scores.get(init, ())
+    Attributes:
+      low: their 2.5 % quantile, in the unit of the scores.
+      high: their 97.5 % quantile.
+      levels: what was resampled, the outermost first: pre-training, fine-tuning, test images.
+    """
 
-    def mean(self, init: str) -> Mean:
-        """Returns the mean score over the seeds."""
-        return Mean.of(self.of(init))
-
-    def difference(self, init: str, against: str) -> Mean:
-        """Returns the mean paired difference between two initializations, in the unit of the scores."""
-        return difference(self.of(init), self.of(against))
-
-    def verdict(self, init: str, against: str) -> str:
-        """Returns what the paired difference says, see `statistics.verdict`."""
-        return verdict(self.difference(init, against), self.measure.sign)
-
-    def gain(self, init: str, against: str) -> Mean:
-        """Returns the paired difference in percent of the other's mean, positive where better; NaN where that is 0."""
-        return relative_gain(self.of(init), self.of(against), self.measure.sign)
-
-    def ahead(self, init: str, against: str) -> bool:
-        """Returns whether an initialization is better than another, in the mean over the seeds that both have."""
-        return self.measure.sign * self.difference(init, against).value > 0
-
-    @functools.cached_property
-    def best(self) -> set[str]:
-        """The initializations with the best mean."""
-        means = {init: self.measure.sign * self.mean(init).value for init in self.scores if self.mean(init).known}
-        return {init for init, mean in means.items() if mean == max(means.values())}
+    low: float
+    high: float
+    levels: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,6 +73,8 @@ class TaskRow(Row):
       test_images: how many there are to score on.
       chosen: the setting of each initialization.
       cost: of fine-tuning from each initialization: of the whole sweep and of all seeds.
+      edges: the ends of the sweep that the chosen setting lies on, by initialization; absent where on none. Beyond an
+        edge there may be a better setting.
     """
 
     settings: int
@@ -128,11 +84,17 @@ class TaskRow(Row):
     test_images: int
     chosen: Mapping[str, Setting]
     cost: Mapping[str, Cost]
+    edges: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class TransferTable:
     """How well initializations transfer to downstream tasks.
+
+    A table asks one question: is the candidate ahead of the reference? Verdicts answer it, and other initializations
+    are described without one. The primary endpoint, one row that is named before the run, is judged first, by a
+    two-sided paired t-test over pre-trainings at 5 %. Only where it is established, the other rows are judged, with
+    Holm's correction. So at most 5 % of tables without any effect have a verdict other than "not established".
 
     An initialization may lack scores of some tasks and seeds.
 
@@ -143,10 +105,16 @@ class TransferTable:
       reference: the initialization that differences and gains are counted from.
       candidate: the initialization that the table is about.
       inits: names of the initializations, in order.
-      seeds: in order, that of the sweep first.
+      seeds: of the fine-tunings that the scores are of, in order, that of the sweep first.
       sweep: what was tried.
       tasks: in order.
-      pretraining: what it cost to make an initialization, where that is known.
+      pretraining: what the run cost that made an initialization, where that is known; without its teachers.
+      pretraining_seeds: for each of `seeds`, what `{seed}` stands for in the path of an initialization; empty where it
+        is the seed of the fine-tuning.
+      primary: the primary endpoint: `mean`, or the name of a task.
+      budgets: what it took to make an initialization, teachers included; absent where not stated.
+      intervals: of each row by name, the bootstrap of the difference to the reference by initialization. They describe
+        and give no verdict: of so few pre-trainings they are too narrow.
     """
 
     title: str
@@ -159,6 +127,10 @@ class TransferTable:
     sweep: Sweep
     tasks: tuple[TaskRow, ...]
     pretraining: Mapping[str, Cost] = dataclasses.field(default_factory=dict)
+    pretraining_seeds: tuple[int, ...] = ()
+    primary: str = MEAN
+    budgets: Mapping[str, Budget] = dataclasses.field(default_factory=dict)
+    intervals: Mapping[str, Mapping[str, Interval]] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the table as JSON values; `parse_table` is the inverse."""
@@ -194,12 +166,71 @@ class TransferTable:
             )
             for init in self.inits
         }
-        return Row(name="mean", metric="", scores=scores)
+        stated = [init for init in self.inits if all(init in task.pretrainings for task in self.averaged)]
+        labelings = {init: [task.pretrainings[init] for task in self.averaged] for init in stated}
+        pretrainings = {init: tuple(connected(*labels)) for init, labels in labelings.items() if labels}
+        return Row(name=MEAN, metric="", scores=scores, pretrainings=pretrainings)
 
     @property
     def rows(self) -> list[Row]:
         """The tasks and, where it is of several tasks, and of several seeds or settings, their mean."""
         return [*self.tasks, *([self.average] if len(self.averaged) > 1 and not self.is_plain else [])]
+
+    @property
+    def endpoint(self) -> str | None:
+        """The name of the row that is the primary endpoint; None where no row is.
+
+        The mean over one task is that task.
+        """
+        names = [row.name for row in self.rows]
+        if self.primary == MEAN and MEAN not in names and len(self.averaged) == 1:
+            return self.averaged[0].name
+        return self.primary if self.primary in names else None
+
+    @functools.cached_property
+    def verdicts(self) -> dict[str, str]:
+        """What is established of the candidate against the reference, by row: AHEAD, BEHIND, OPEN or NO_VERDICT.
+
+        AHEAD is the better direction of the metric. There is no verdict with fewer than two pairs of pre-trainings.
+        """
+        differences = {row.name: row.difference(self.candidate, self.reference) for row in self.rows}
+        p_values = {row.name: differences[row.name].p_value for row in self.rows if self._repetitions(row) > 1}
+        first = {name: p_values.pop(name) for name in [self.endpoint] if name in p_values}
+        is_open = all(value <= LEVEL for value in first.values()) if first else self._has_no_endpoint
+        p_values = first | (holm(p_values) if is_open else dict.fromkeys(p_values, 1.0))
+        verdicts = {}
+        for row in self.rows:
+            decided = AHEAD if row.measure.sign * differences[row.name].value > 0 else BEHIND
+            established = p_values.get(row.name, 1.0) <= LEVEL
+            verdicts[row.name] = (decided if established else OPEN) if row.name in p_values else NO_VERDICT
+        return verdicts
+
+    @property
+    def _has_no_endpoint(self) -> bool:
+        return self.primary == MEAN and not self.averaged
+
+    def _repetitions(self, row: Row) -> int:
+        return row.repetitions(self.candidate, self.reference)
+
+    @property
+    def repetitions(self) -> list[int]:
+        """The numbers of pairs of pre-trainings that the rows have, ascending; 0 where they are not stated."""
+        return sorted({self._repetitions(row) for row in self.rows})
+
+    @property
+    def why_no_verdict(self) -> str:
+        """Why there is no verdict; empty where there is one."""
+        pair = [self.candidate, self.reference]
+        if max(self.repetitions) > 1 or self.candidate == self.reference:
+            return ""
+        if not any(row.difference(*pair).known for row in self.rows):
+            return "no task has scores of both: no verdict"
+        if max(self.repetitions) < 1:
+            return "the pre-trainings are not stated: no verdict"
+        single = [init for init in pair if max(row.repetitions(init, init) for row in self.tasks) == 1]
+        if len(single) == 2:
+            return "one pre-training per arm: no verdict"
+        return f"one pre-training of {single[0]}: no verdict" if single else "one pair of pre-trainings: no verdict"
 
     def whole_cost(self, init: str) -> Cost | None:
         """Returns what fine-tuning cost on all tasks; None unless the cost of all is known."""
@@ -238,8 +269,13 @@ def _problems(table: TransferTable) -> Iterator[str]:
     for field, values in (sweep | {"seeds": table.seeds, "tasks": table.tasks}).items():
         if not values:
             yield f"{field}: none received; expected one or more"
+    if len(table.pretraining_seeds) not in (0, len(table.seeds)):
+        yield f"pretraining_seeds: {len(table.pretraining_seeds)} received; expected none, or one for each of the seeds"
     for i, task in enumerate(table.tasks):
-        for init, scores in task.scores.items():
-            if len(scores) != len(table.seeds):
-                expected = f"one for each of the {len(table.seeds)} seeds"
-                yield f"tasks[{i}].scores.{init}: {len(scores)} received; expected {expected}"
+        if task.name == MEAN:
+            yield f"tasks[{i}].name: {MEAN!r} received; expected another name than that of the mean over tasks"
+        for field, rows in (("scores", task.scores), ("pretrainings", task.pretrainings)):
+            for init, values in rows.items():
+                if len(values) != len(table.seeds):
+                    expected = f"one for each of the {len(table.seeds)} seeds"
+                    yield f"tasks[{i}].{field}.{init}: {len(values)} received; expected {expected}"

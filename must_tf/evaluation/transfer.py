@@ -2,34 +2,40 @@
 
 Fine-tuning is end to end. With the first seed all settings of the sweep are tried. The one with the best score on the
 validation set is taken for the other seeds too. Scores on the test set are reported. Every fine-tuning is a cell with a
-JSON file of its own: a killed command goes on where it was, and cells that are there are not made again.
+JSON file of its own: a killed command goes on where it was, and cells that are there are not made again. Beside it lies
+what each test image added to the score.
 """
 
 import dataclasses
 import functools
 import hashlib
+import itertools
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from must_tf.errors import Diverged, UserError
-from must_tf.evaluation.cells import Cell, Setting, cell_path, choose, read_cell, read_cells
-from must_tf.evaluation.table import Sweep, TransferTable
+from must_tf.evaluation.cells import Cell, Draw, cell_path, choose, read_cell, read_cells, read_images, write_images
+from must_tf.evaluation.sweep import Setting, Sweep, edges
+from must_tf.evaluation.table import MEAN, Budget, TransferTable
 from must_tf.evaluation.tabulation import tabulate
-from must_tf.inference import evaluate
-from must_tf.parsing import plain_name, read_json
+from must_tf.inference import measure
+from must_tf.parsing import plain_name, read_json, read_object
 from must_tf.records import Dataset, open_dataset
 from must_tf.storage import locked, sha256, write_json
 from must_tf.student import Student
 from must_tf.tasks import Score
+from must_tf.tasks.metric import Metric
 from must_tf.training import Experiment, Trainer, read_architecture
 from must_tf.training.checks import check_data, claim, fingerprints
 from must_tf.training.config import with_steps
 from must_tf.training.initial import check_trunk, is_checkpoint, weights_prefix
 
 FILE = "transfer.json"
+PROTOCOL = "protocol.json"  # what was named before the run
+EXTENSIONS = 4  # values that a sweep is extended by at most, at each of its ends
 DATA = "data.json"  # what the records of a task were when its first cell was made
 SEED = "{seed}"  # in the path of an initialization, it becomes the cell's
 
@@ -43,6 +49,10 @@ def transfer(
     reference: str = "",
     command: str = "",
     settings_of: str | os.PathLike | None = None,
+    pretraining_seeds: Sequence[int] = (),
+    primary: str = MEAN,
+    extend_sweep: bool = False,
+    budgets: Mapping[str, Budget] | None = None,
 ) -> TransferTable:
     """Fine-tunes each task from each initialization, and compares their scores.
 
@@ -50,7 +60,7 @@ def transfer(
       experiments: one per task, with a `test` set to report on and, for a sweep, a `validation` set to choose on; their
         trunk is replaced by that of the initializations.
       inits: by name, an export, a finished workdir or a Model Garden checkpoint; an empty string is a random start.
-        `{seed}` in a path becomes the seed of the cell: pre-training repeated too.
+        `{seed}` in a path becomes the seed of the pre-training, see `pretraining_seeds`.
       workdir: gets one JSON file per cell (see `cells`) and, after each task, `transfer.json`, the table so far.
       seeds: of weights, order and augmentation; the first one's cells are swept.
       sweep: what is tried.
@@ -58,10 +68,17 @@ def transfer(
       command: written into the table.
       settings_of: workdir of an earlier transfer of these tasks and initializations: each is fine-tuned with the
         setting that was chosen for it there, as for final figures on training and validation set together.
+      pretraining_seeds: what `{seed}` stands for; each pre-training is fine-tuned with each of `seeds`, every time in
+        another order of images (see `cells.Draw`). Where empty, `{seed}` is the seed of the fine-tuning: one
+        fine-tuning per pre-training. Initializations without `{seed}` are fine-tuned as often.
+      primary: the primary endpoint of the table's verdicts, `mean` or the name of a task. The workdir keeps it.
+      extend_sweep: whether the sweep of a task goes on, for all initializations, beyond an edge that the setting of one
+        of them lies on: by one value in the ratio of the last two, until none does, at most `EXTENSIONS` times.
+      budgets: what it took to make the initializations, teachers included, for the table.
 
     Returns:
-      The table of these initializations, with all tasks that the workdir has cells of; the last initialization is its
-      candidate.
+      The table of these initializations, with all tasks that the workdir has cells of. Its candidate is the last
+      initialization that is not the reference.
 
     Raises:
       UserError: what is asked for cannot be run, or another process is at work on the task in this workdir.
@@ -69,21 +86,36 @@ def transfer(
     sweep, workdir, reference = sweep or Sweep(), Path(workdir), reference or next(iter(inits), "")
     _check(experiments, inits, seeds, sweep, reference)
     names = [experiment.tasks[0].name for experiment in experiments]
+    _check_words(names, inits, sweep, primary, extend_sweep, budgets or {})
     swept = _swept(settings_of, names, inits, reference) if settings_of else None
-    asked = {
-        (name, init): _chosen(swept, name, init) if swept else _settings(sweep, experiment)
+    draws = [Draw(*pair) for pair in itertools.product(pretraining_seeds or (None,), seeds)]
+    asked: dict[tuple[str, str], Sequence[Setting]] = {
+        (name, init): _chosen(swept, name, init) if swept else _filled(sweep, experiment).settings
         for name, experiment in zip(names, experiments, strict=True)
         for init in inits
     }
-    protocols = [_Protocol(experiment, inits, workdir, seeds) for experiment in experiments]
+    protocols = [_Protocol(experiment, inits, workdir, draws) for experiment in experiments]
+    _keep(workdir, primary)
     for name, protocol in zip(names, protocols, strict=True):
-        protocol.run({init: asked[name, init] for init in inits}, seeds)
+        grid = _filled(sweep, protocol.experiment) if extend_sweep else None
+        tried = protocol.run({init: asked[name, init] for init in inits}, grid)
+        asked |= {(name, init): settings for init, settings in tried.items()}
         cells = [  # those of an earlier call with another sweep would spoil the choice
             cell
             for cell in read_cells(workdir)
-            if cell.task not in names or (cell.setting in asked.get((cell.task, cell.init), ()) and cell.seed in seeds)
+            if cell.task not in names or (cell.setting in asked.get((cell.task, cell.init), ()) and cell.draw in draws)
         ]
-        table = tabulate(cells, list(inits), reference, list(inits)[-1], command=command, swept=swept)
+        table = tabulate(
+            cells,
+            list(inits),
+            reference,
+            next((init for init in reversed(list(inits)) if init != reference), reference),
+            command=command,
+            swept=swept,
+            primary=primary,
+            budgets=budgets,
+            per_image=functools.partial(read_images, workdir),
+        )
         write_json(workdir / FILE, table.to_json())
     return table
 
@@ -91,11 +123,11 @@ def transfer(
 class _Protocol:
     """Makes the cells of one task."""
 
-    def __init__(self, experiment: Experiment, inits: Mapping[str, str], workdir: Path, seeds: Sequence[int]):
+    def __init__(self, experiment: Experiment, inits: Mapping[str, str], workdir: Path, draws: Sequence[Draw]):
         (self.task,) = experiment.tasks
-        self.inits, self.workdir = inits, workdir
+        self.inits, self.workdir, self.draws = inits, workdir, draws
         self.fingerprint = functools.cache(_fingerprint)  # each file of weights is read through once
-        places = [self._place(init, seed) for init in inits for seed in seeds]
+        places = [self._place(init, draw) for init in inits for draw in draws]
         for place in filter(None, places):
             weights_prefix(place)
         trunks = {place: read_architecture(place).trunk for place in places if place and not is_checkpoint(place)}
@@ -109,81 +141,109 @@ class _Protocol:
         self.train_images = sum(dataset.manifest.count for dataset in train)
         self.data = fingerprints([*train, self.test, *([self.validation] if self.validation else [])])
 
-    def run(self, settings: Mapping[str, Sequence[Setting]], seeds: Sequence[int]) -> None:
-        """Makes the cells that are not there yet, for each initialization those of its settings."""
+    def run(self, settings: Mapping[str, Sequence[Setting]], grid: Sweep | None) -> Mapping[str, Sequence[Setting]]:
+        """Makes the cells that are not there yet, for each initialization those of its settings.
+
+        Args:
+          settings: by initialization.
+          grid: the sweep that they are of, where it is to be extended.
+
+        Returns:
+          The settings that were tried at last.
+        """
         folder = self.workdir / self.task.name
         with locked(folder):
             claim(folder, self.experiment)
             if (folder / DATA).exists():
                 check_data(read_json(folder / DATA), self.data)
             write_json(folder / DATA, self.data)
-            for setting in dict.fromkeys(setting for own in settings.values() for setting in own):
-                self._make([init for init, own in settings.items() if setting in own], setting, seeds[0])
-            chosen: dict[Setting, list[str]] = {}
-            for init, own in settings.items():
-                swept = [read_cell(self._path(init, setting, seeds[0])) for setting in own]
-                chosen.setdefault(choose(swept), []).append(init)
-            for seed in seeds[1:]:
-                for setting, inits in chosen.items():
-                    self._make(inits, setting, seed)
+            chosen = self._sweep(settings)
+            if grid:
+                settings, chosen = self._extend(grid, chosen)
+            for draw in self.draws[1:]:
+                for setting in dict.fromkeys(chosen.values()):
+                    self._make([init for init, own in chosen.items() if own == setting], setting, draw)
+        return settings
 
-    def _make(self, inits: Iterable[str], setting: Setting, seed: int) -> None:
-        """Makes the cells of one setting and seed; all initializations share one traced step."""
-        inits = list(inits)
-        todo = [init for init in inits if not self._is_there(init, setting, seed)]
+    def _extend(self, grid: Sweep, chosen: dict[str, Setting]) -> tuple[dict[str, list[Setting]], dict[str, Setting]]:
+        """Goes on beyond the edges that chosen settings lie on; returns what was tried, and what is chosen of it."""
+        for _ in range(EXTENSIONS):
+            wider = grid.extended(end for setting in chosen.values() for end in edges(setting, grid.settings))
+            if wider == grid:
+                break
+            grid = wider
+            chosen = self._sweep(dict.fromkeys(self.inits, grid.settings))
+        return dict.fromkeys(self.inits, grid.settings), chosen
+
+    def _sweep(self, settings: Mapping[str, Sequence[Setting]]) -> dict[str, Setting]:
+        """Tries the settings of each initialization with the first seed; returns the best one of each."""
+        first = self.draws[0]
+        for setting in dict.fromkeys(setting for own in settings.values() for setting in own):
+            self._make([init for init, own in settings.items() if setting in own], setting, first)
+        return {
+            init: choose([read_cell(self._path(init, setting, first)) for setting in own])
+            for init, own in settings.items()
+        }
+
+    def _make(self, inits: Sequence[str], setting: Setting, draw: Draw) -> None:
+        """Makes the cells of one setting and draw; all initializations share one traced step."""
+        todo = [init for init in inits if not self._is_there(init, setting, draw)]
         for init in set(inits) - set(todo):  # a kill after the cell was written leaves its run
-            shutil.rmtree(self._run_folder(init, setting, seed), ignore_errors=True)
+            shutil.rmtree(self._run_folder(init, setting, draw), ignore_errors=True)
         if not todo:
             return
         experiment = with_steps(self.experiment, setting.steps)
         optimizer = dataclasses.replace(experiment.optimizer, learning_rate=setting.learning_rate)
         guard = dataclasses.replace(experiment.guard, rollbacks=0)  # a lower rate would be another setting
-        trainer = Trainer(dataclasses.replace(experiment, optimizer=optimizer, guard=guard, seed=seed))
+        trainer = Trainer(dataclasses.replace(experiment, optimizer=optimizer, guard=guard, seed=draw.own_seed))
         for init in todo:
             started = time.monotonic()
-            run = self._run_folder(init, setting, seed)
+            run = self._run_folder(init, setting, draw)
             print(f"{run.relative_to(self.workdir)}:")
             try:
-                student = trainer.run(run, self._place(init, seed))
+                student = trainer.run(run, self._place(init, draw))
             except Diverged as error:
                 print(f"{error}; a cell without a score")
                 student = None
-            Cell(
+            validation = self._measured(student, self.validation) if self.validation else None
+            test, main = self._measured(student, self.test), self.task.main_score
+            cell = Cell(
                 **dataclasses.asdict(setting),
                 task=self.task.name,
-                metric=self.task.main_score.name,
-                unit=self.task.main_score.unit,
-                better=self.task.main_score.better,
+                metric=main.name,
+                unit=main.unit,
+                better=main.better,
                 init=init,
-                seed=seed,
+                seed=draw.seed,
+                pretraining=draw.pretraining,
                 batch_size=experiment.batch_size,
                 train_images=self.train_images,
-                validation=self._scores(student, self.validation) if self.validation else {},
+                validation=validation.result() if validation else {},
                 validation_images=self.validation.manifest.count if self.validation else 0,
-                test=self._scores(student, self.test),
+                test=test.result() if test else {},
                 test_images=self.test.manifest.count,
                 minutes=round((time.monotonic() - started) / 60, 3),
-                weights=self.fingerprint(self._place(init, seed)),
-            ).write(self.workdir)
+                weights=self.fingerprint(self._place(init, draw)),
+            )
+            write_images(self.workdir, cell, test.per_image(main.name) if test else None)
+            cell.write(self.workdir)
             shutil.rmtree(run)
 
-    def _scores(self, student: Student | None, dataset: Dataset) -> dict[str, float]:
-        if student is None:
-            return {}
-        return evaluate(student, dataset, self.experiment.input_size)[self.task.name]
+    def _measured(self, student: Student | None, dataset: Dataset) -> Metric | None:
+        return measure(student, dataset, self.experiment.input_size)[self.task.name] if student else None
 
-    def _place(self, init: str, seed: int) -> str:
-        return self.inits[init].replace(SEED, str(seed))
+    def _place(self, init: str, draw: Draw) -> str:
+        return self.inits[init].replace(SEED, str(draw.repetition))
 
-    def _path(self, init: str, setting: Setting, seed: int) -> Path:
-        return cell_path(self.workdir, self.task.name, init, setting, seed)
+    def _path(self, init: str, setting: Setting, draw: Draw) -> Path:
+        return cell_path(self.workdir, self.task.name, init, setting, draw)
 
-    def _run_folder(self, init: str, setting: Setting, seed: int) -> Path:
-        return self._path(init, setting, seed).with_suffix("")
+    def _run_folder(self, init: str, setting: Setting, draw: Draw) -> Path:
+        return self._path(init, setting, draw).with_suffix("")
 
-    def _is_there(self, init: str, setting: Setting, seed: int) -> bool:
+    def _is_there(self, init: str, setting: Setting, draw: Draw) -> bool:
         """Returns whether a cell is there; one that other weights or another metric made is refused."""
-        path, place = self._path(init, setting, seed), self._place(init, seed)
+        path, place = self._path(init, setting, draw), self._place(init, draw)
         if not path.exists():
             return False
         cell = read_cell(path)
@@ -215,8 +275,20 @@ def _chosen(swept: TransferTable, name: str, init: str) -> list[Setting]:
     return [row.chosen[init] for row in swept.tasks if row.name == name]
 
 
-def _settings(sweep: Sweep, experiment: Experiment) -> list[Setting]:
-    return sweep.settings(experiment.optimizer.learning_rate, experiment.steps)
+def _filled(sweep: Sweep, experiment: Experiment) -> Sweep:
+    return sweep.filled(experiment.optimizer.learning_rate, experiment.steps)
+
+
+def _keep(workdir: Path, primary: str) -> None:
+    """Writes down the primary endpoint before the first cell; another one than that is refused."""
+    path = workdir / PROTOCOL
+    before = read_object(path).get("primary") if path.exists() else primary
+    if before != primary:
+        raise UserError(
+            f"{path}: the primary endpoint is {before!r}, and now {primary!r}; it is named before the run: give "
+            f"--primary={before}, or another --workdir"
+        )
+    write_json(path, {"primary": primary})
 
 
 def _said(score: Score) -> str:
@@ -249,8 +321,30 @@ def _check(
         name = experiment.tasks[0].name
         if not experiment.test:
             raise UserError(f"transfer: {name} has no `test` set; give one as --config.test=FOLDER")
-        if len(_settings(sweep, experiment)) > 1 and experiment.validation in ("", experiment.test):
+        if len(_filled(sweep, experiment).settings) > 1 and experiment.validation in ("", experiment.test):
             raise UserError(
                 f"transfer: {name} needs a `validation` set to choose a setting on, and not the test set; give one as "
                 "--config.validation=FOLDER"
             )
+
+
+def _check_words(
+    names: Sequence[str],
+    inits: Mapping[str, str],
+    sweep: Sweep,
+    primary: str,
+    extend_sweep: bool,
+    budgets: Mapping[str, Budget],
+) -> None:
+    """Raises a `UserError` where a name stands for nothing, or a sweep has no direction."""
+    if MEAN in names:
+        raise UserError(f"transfer: task {MEAN!r} received; expected another name than that of the mean over tasks")
+    if primary not in (MEAN, *names):
+        raise UserError(f"transfer: primary endpoint {primary!r} received, expected one of {[MEAN, *names]}")
+    for init in budgets:
+        if init not in inits:
+            raise UserError(f"transfer: budget of {init!r} received, expected one of {sorted(inits)}")
+    if extend_sweep and max(len(sweep.learning_rates), len(sweep.steps)) < 2:
+        raise UserError(
+            "transfer: --extend_sweep received without a sweep; give two or more of --learning_rates or --steps"
+        )

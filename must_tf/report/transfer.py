@@ -3,13 +3,15 @@
 import textwrap
 from collections.abc import Sequence
 
-from must_tf.evaluation.statistics import HELPS, HURTS, SAME
-from must_tf.evaluation.table import Row, TransferTable
+from must_tf.evaluation.row import Row
+from must_tf.evaluation.table import AHEAD, BEHIND, OPEN, TransferTable
 from must_tf.report.text import WIDTH, text_table
 from must_tf.report.wording import Wording
 from must_tf.report.words import metric_name
 
-MARKS = {HELPS: "▲", HURTS: "▼", SAME: "="}
+MARKS = {AHEAD: "▲", BEHIND: "▼", OPEN: "·"}
+
+EDGE = "Chosen on the edge of the sweep: a better setting may lie beyond it, and `must transfer --extend_sweep` goes on"
 
 
 def transfer_table(table: TransferTable) -> str:
@@ -20,7 +22,7 @@ def transfer_table(table: TransferTable) -> str:
 def transfer_text(table: TransferTable) -> str:
     """Returns what stands under the title of a table and its note, as plain text."""
     said = Wording(table)
-    compared = [*_differences(said), ""] if table.others else []
+    compared = [*_differences(said), "", *_intervals(said)] if table.others else []
     lines = _plain(said) if table.is_plain else [*_scores(said), "", *compared, *_costs(said)]
     return "\n".join([*lines, "", said.verdict])
 
@@ -41,19 +43,24 @@ def _scores(said: Wording) -> list[str]:
 
 
 def _differences(said: Wording) -> list[str]:
-    table, several = said.table, len(said.table.seeds) > 1
-    key = "; one seed: no verdict"
-    if several:
-        key = f"; ▲ helps, ▼ hurts: by more than 2 standard errors ({said.by_chance}); = no difference"
+    table = said.table
+    key = "" if table.why_no_verdict else f"▲ {AHEAD}, ▼ {BEHIND}, · {OPEN}: "
     rows = [[row.name, *(_marked(said, row, init) for init in table.others)] for row in table.rows]
     lines = text_table(["task", *(f"{init}  " for init in table.others)], rows)
-    counts = [f"{init}: {said.count(init)}" for init in table.others] if several else []
-    title = f"Difference to {table.reference}, paired by seed, {said.difference_unit}{key}"
-    return [*_wrapped(title), "", *lines, *([""] if counts else []), *counts]
+    title = f"{said.compared}; {key}{said.test}"
+    return [*_wrapped(title), "", *lines]
 
 
 def _marked(said: Wording, row: Row, init: str) -> str:
-    return f"{said.difference(row, init)} {MARKS.get(row.verdict(init, said.table.reference), ' ')}"
+    return f"{said.difference(row, init)} {MARKS.get(said.verdict_of(row, init), ' ')}"
+
+
+def _intervals(said: Wording) -> list[str]:
+    table = said.table
+    if not table.intervals:
+        return []
+    rows = [[row.name, *(said.interval(row, init) for init in table.others)] for row in table.rows]
+    return [*_wrapped(said.bootstrap), "", *text_table(["task", *table.others], rows), ""]
 
 
 def _costs(said: Wording) -> list[str]:
@@ -72,7 +79,16 @@ def _costs(said: Wording) -> list[str]:
         rows = [[task.name, *(said.chosen(task, init) for init in table.inits)] for task in table.tasks]
         title = f"Chosen on validation with seed {table.seeds[0]}: learning rate × steps"
         lines += ["", title, "", *text_table(["task", *table.inits], rows)]
-    return lines
+    if said.on_edge:
+        lines += ["", *_wrapped(EDGE), "", *(line for init in said.on_edge for line in _wrapped(init))]
+    return [*lines, "", *_budgets(said)]
+
+
+def _budgets(said: Wording) -> list[str]:
+    title = "Budget of the initializations, teachers and their labeling included"
+    if not said.table.budgets:
+        return [f"{title}: not stated"]
+    return [title, "", *text_table(["", *said.table.inits], said.budgets)]
 
 
 def _caption(said: Wording) -> str:

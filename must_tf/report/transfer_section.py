@@ -2,21 +2,23 @@
 
 from typing import Any
 
-from must_tf.evaluation.statistics import HELPS, HURTS
-from must_tf.evaluation.table import Row, TaskRow, TransferTable
+from must_tf.evaluation.row import Row
+from must_tf.evaluation.table import AHEAD, BEHIND, OPEN, TaskRow, TransferTable
 from must_tf.report.gains import gain_chart
 from must_tf.report.markup import Html, element, join
 from must_tf.report.page import Section, number, table
+from must_tf.report.transfer import EDGE
 from must_tf.report.wording import RANDOM, Wording
 from must_tf.report.words import ABSENT, metric_name
 
-_CLASSES = {HELPS: "won", HURTS: "hurts"}
+_CLASSES = {AHEAD: "won", BEHIND: "hurts"}
 
 
 def transfer_section(transfer: TransferTable, anchor: str = "transfer") -> Section:
     """Returns the section with the tables and the chart of the gains."""
     said = Wording(transfer)
-    tables = _plain(said) if transfer.is_plain else join(_scores(said), _differences(said))
+    whole = join(_scores(said), _differences(said), _edges(said), _budgets(said))
+    tables = _plain(said) if transfer.is_plain else whole
     body = join(
         element("p", said.verdict, ".", class_="verdict"),
         element("p", transfer.note, class_="note") if transfer.note else None,
@@ -35,12 +37,12 @@ def made_by(command: str) -> Html | None:
 def _plain(said: Wording) -> Html:
     """Returns the one table of one seed with one setting."""
     transfer, candidate, reference = said.table, said.table.candidate, said.table.reference
-    header = ["task", "metric", "images", *transfer.inits, "gain", f"{candidate} ahead"]
+    header = ["task", "metric", "images", *transfer.inits, "gain", f"{candidate} better"]
     rows = []
     for task in transfer.tasks:
-        ahead = task.ahead(candidate, reference)
+        better = task.is_better(candidate, reference)
         known = task.difference(candidate, reference).known
-        mark = element("td", ("yes" if ahead else "no") if known else ABSENT, class_="won" if ahead else "lost")
+        mark = element("td", ("yes" if better else "no") if known else ABSENT, class_="won" if better else "lost")
         images = number(f"{task.train_images:,} / {task.test_images:,}")
         scores = [_score(said, task, init) for init in transfer.inits]
         gain = number(said.gain(task, candidate))
@@ -86,17 +88,30 @@ def _differences(said: Wording) -> Html | None:
     if not transfer.others:
         return None
     rows = [[row.name, *(_difference(said, row, init) for init in transfer.others)] for row in transfer.rows]
-    key = "of one seed there is no verdict"
-    if len(transfer.seeds) > 1:
-        key = f"helps, hurts: by more than 2 standard errors ({said.by_chance})"
-    caption = f"Difference to {transfer.reference}, paired by seed, {said.difference_unit}; {key}."
+    key = "" if transfer.why_no_verdict else f"{AHEAD}, {BEHIND}, {OPEN}: "
+    caption = f"{said.compared}; {key}{said.test}."
+    if transfer.intervals:
+        caption += f" Below a difference: {said.bootstrap[0].lower()}{said.bootstrap[1:]}."
     return table(["task", *transfer.others], rows, caption, class_="scores")
 
 
 def _difference(said: Wording, row: Row, init: str) -> Html:
-    verdict = row.verdict(init, said.table.reference)
+    verdict = said.verdict_of(row, init)
     below = element("small", verdict, class_=_CLASSES.get(verdict, "lost")) if verdict else None
-    return number(join(said.difference(row, init), below))
+    interval = _small(said.interval(row, init)) if said.table.intervals else None
+    return number(join(said.difference(row, init), below, interval))
+
+
+def _edges(said: Wording) -> Html | None:
+    """Returns which chosen settings lie on the edge of the sweep."""
+    return element("p", f"{EDGE}. ", "; ".join(said.on_edge), ".", class_="note") if said.on_edge else None
+
+
+def _budgets(said: Wording) -> Html:
+    """Returns what the initializations cost, teachers included."""
+    caption = "Budget of the initializations, teachers and their labeling included."
+    rows = [[row[0], *map(number, row[1:])] for row in said.budgets]
+    return table(["", *said.table.inits], rows, caption, class_="scores")
 
 
 def _gains(said: Wording) -> Html | None:

@@ -6,6 +6,8 @@ from typing import Literal
 
 import numpy as np
 
+from must_tf.tasks.per_image import PerImage
+
 Arrays = dict[str, np.ndarray]
 
 
@@ -45,3 +47,15 @@ class Metric(abc.ABC):
     @abc.abstractmethod
     def result(self) -> dict[str, float]:
         """Returns the scores by name; NaN if no image with a label was added."""
+
+    def per_image(self, score: str) -> PerImage | None:
+        """Returns what each image added to one of the scores, in the order of `update`.
+
+        Its score with every weight 1 is that of `result`. A kind that declares it has its scores resampled over test
+        images in transfer tables. None: the score cannot be computed again from what is kept.
+
+        Args:
+          score: a key of `result`.
+        """
+        del score
+        return None

@@ -354,6 +354,10 @@ def test_folder_of_records_that_was_made_otherwise(fails, images, classifier_run
         ("--learning_rates=0.1,-1", ["--learning_rates", "'0.1,-1'"]),
         ("--learning_rates=0.1,0.2", ["validation"]),
         ("--reference=b", ["'b'", "['a']"]),
+        ("--extend_sweep", ["--extend_sweep", "two or more of --learning_rates or --steps"]),
+        ("--pretraining_seeds=x", ["--pretraining_seeds", "'x'", "whole numbers"]),
+        ("--primary=depth", ["'depth'", "['mean', 'scene']"]),
+        ("--budgets=/nowhere.json", ["/nowhere.json"]),
     ],
 )
 def test_sweep_that_is_none(fails, toy_data, tmp_path, option, words):

@@ -2,10 +2,23 @@ import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 
 from must_tf.errors import UserError
-from must_tf.evaluation.cells import Cell, Setting, cell_path, choose, read_cell, read_cells, write_cells
+from must_tf.evaluation.cells import (
+    Cell,
+    Draw,
+    cell_path,
+    choose,
+    read_cell,
+    read_cells,
+    read_images,
+    write_cells,
+    write_images,
+)
+from must_tf.evaluation.sweep import Setting
+from must_tf.tasks.per_image import Ratios
 
 ONE = Cell(
     task="depth",
@@ -32,7 +45,7 @@ def cell(validation, test=0.4, **fields):
 def test_cell_comes_back_as_it_was(tmp_path):
     error = dataclasses.replace(ONE, metric="abs_rel", unit="", better="lower")
     ONE.write(tmp_path)
-    path = cell_path(tmp_path, "depth", "mine", Setting(0.1, 300), 0)
+    path = cell_path(tmp_path, "depth", "mine", Setting(0.1, 300), Draw(None, 0))
     assert path.relative_to(tmp_path).as_posix() == "depth/mine/lr0.1-steps300-seed0.json"
     assert read_cell(path) == ONE and read_cells(tmp_path) == [ONE]
     error.write(tmp_path)
@@ -116,3 +129,40 @@ def test_sweep_of_one_needs_no_validation():
 def test_setting_without_a_finite_score_is_not_chosen():
     lost = cell(float("nan"), steps=100)
     assert choose([lost, ONE]) == choose([ONE, lost]) == ONE.setting
+
+
+def test_seeds_of_pretraining_and_fine_tuning_are_told_apart(tmp_path):
+    draws = [Draw(None, 1), Draw(0, 1), Draw(1, 0), Draw(1, 1)]
+    for draw in draws:
+        dataclasses.replace(ONE, seed=draw.seed, pretraining=draw.pretraining).write(tmp_path)
+    assert (tmp_path / "depth" / "mine" / "lr0.1-steps300-pretraining1-seed0.json").exists()
+    assert {cell.draw for cell in read_cells(tmp_path)} == {*draws}
+    write_cells(tmp_path / "one", read_cells(tmp_path))
+    assert read_cells(tmp_path / "one") == read_cells(tmp_path)
+
+
+def test_no_two_pretrainings_are_fine_tuned_in_the_same_order_of_images():
+    own = [Draw(pretraining, seed).own_seed for pretraining in range(30) for seed in range(30)]
+    assert len({*own}) == 900 and 0 <= min(own) <= max(own) < 2**31
+    assert Draw(None, 7).own_seed == 7 and Draw(2, 1).own_seed == Draw(2, 1).own_seed
+
+
+def test_what_images_added_comes_back_and_belongs_to_its_cell(tmp_path):
+    statistic = Ratios.of_images([1, 0, 1, 0, 0], [1] * 5)
+    assert read_images(tmp_path, ONE) is None
+    write_images(tmp_path, ONE, statistic)
+    assert read_images(tmp_path, ONE).scores(np.ones((1, 5))) == [0.4]
+    other = dataclasses.replace(ONE, test={"delta1": 0.6})
+    with pytest.raises(UserError, match=r"seed0\.npz: its score is 0\.4, that of its cell 0\.6; delete both"):
+        read_images(tmp_path, other)
+    write_images(tmp_path, ONE, None)
+    assert read_images(tmp_path, ONE) is None
+
+
+def test_a_damaged_file_of_images_is_named(tmp_path):
+    path = ONE.path(tmp_path).with_suffix(".npz")
+    path.parent.mkdir(parents=True)
+    for content in (b"", b"PK", b"x" * 100):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"seed0\.npz: holds no statistic of images .*delete it"):
+            read_images(tmp_path, ONE)

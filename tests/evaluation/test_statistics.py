@@ -1,9 +1,10 @@
+import itertools
 import math
 
 import numpy as np
 import pytest
 
-from must_tf.evaluation.statistics import Mean, chance_of_verdict, difference, relative_gain, verdict
+from must_tf.evaluation.statistics import Mean, connected, holm, two_sided
 
 
 def test_standard_error_has_its_closed_form():
@@ -31,48 +32,52 @@ def test_scaling_scales_value_and_error():
     assert (found.value, found.error) == (-20.0, 10.0) and (found.low, found.high) == (-30.0, -10.0)
 
 
-def test_difference_is_over_the_seeds_that_both_have():
-    found = difference([0.5, None, 0.7, 0.9], [0.4, 0.4, None, 0.6])
-    assert found.count == 2 and found.value == pytest.approx(0.2) and found.error == pytest.approx(0.1)
+@pytest.mark.parametrize(
+    ("freedom", "t", "p_value"),
+    [  # two-sided critical values as tables of Student's t print them
+        (1, 12.706, 0.05), (2, 4.303, 0.05), (3, 3.182, 0.05), (4, 2.776, 0.05), (5, 2.571, 0.05), (10, 2.228, 0.05),
+        (30, 2.042, 0.05), (120, 1.980, 0.05), (1, 63.657, 0.01), (2, 9.925, 0.01), (4, 4.604, 0.01), (9, 3.250, 0.01),
+        (2, 31.599, 0.001), (3, 12.924, 0.001), (7, 1.415, 0.2),
+    ],
+)  # fmt: skip
+def test_chance_of_t_is_the_tabulated_one(freedom, t, p_value):
+    assert two_sided(t, freedom) == two_sided(-t, freedom) == pytest.approx(p_value, rel=1e-3)
 
 
-def test_equal_scores_make_no_difference_whatever_their_rounding():
-    one = [0.1 + 0.2, 0.7, 0.3]
-    assert verdict(difference(one, [0.3, 0.1 * 7, 0.1 * 3])) == "no difference"
+def test_chance_of_t_has_its_closed_forms():
+    for t in (0.0, 0.1, 1.0, 2.0, 4.3, 100.0):
+        assert two_sided(t, 1) == pytest.approx(1 - 2 / math.pi * math.atan(t))
+        assert two_sided(t, 2) == pytest.approx(1 - t / math.sqrt(2 + t**2))
+    assert two_sided(1.96, 100_001) == pytest.approx(math.erfc(1.96 / math.sqrt(2)), abs=1e-5)
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_verdict_is_that_of_two_standard_errors_and_turns_with_the_sign(seed):
-    rng = np.random.default_rng(seed)
-    one, other = rng.normal(0.5, 0.02, 3), rng.normal(0.47, 0.02, 3)
-    gaps = one - other
-    error = gaps.std(ddof=1) / math.sqrt(3)
-    expected = "no difference" if abs(gaps.mean()) <= 2 * error else "helps" if gaps.mean() > 0 else "hurts"
-    turned = {"helps": "hurts", "hurts": "helps"}
-    assert verdict(difference(one, other)) == expected
-    assert verdict(difference(other, one)) == turned.get(expected, expected)
+def test_p_value_is_that_of_the_t_test():
+    found = Mean.of([0.051, 0.060, 0.042])
+    assert found.p_value == two_sided(found.value / found.error, 2)
+    assert math.isnan(Mean.of([0.5]).p_value) and math.isnan(Mean.of([]).p_value)
 
 
-def test_fewer_than_two_pairs_have_no_verdict():
-    assert verdict(difference([0.5, None], [0.1, 0.1])) == "one seed"
-    assert verdict(difference([None, None], [0.1, 0.1])) == ""
+def test_values_that_do_not_differ_establish_nothing():
+    assert Mean.of([0.01, 0.01, 0.01]).p_value == 1.0
 
 
-def test_verdict_of_a_score_of_which_lower_is_better_is_the_opposite():
-    found = difference([0.1, 0.2, 0.3], [0.5, 0.6, 0.75])
-    assert (verdict(found), verdict(found, -1)) == ("hurts", "helps")
-    same = difference([0.5, 0.6], [0.6, 0.5])
-    assert verdict(same) == verdict(same, -1) == "no difference"
+def test_holm_is_its_definition():
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005}) == {"d": 0.02, "a": 0.03, "c": 0.06, "b": 0.06}
+    assert holm({}) == {} and holm({"a": 0.2}) == {"a": 0.2} and holm({"a": 0.9, "b": 0.8}) == {"b": 1.0, "a": 1.0}
 
 
-def test_a_gain_is_positive_where_it_is_better_and_of_the_seeds_that_both_have():
-    gain = relative_gain([1.0, 3.0, None], [2.0, 4.0, 99.0], -1)
-    assert (gain.value, gain.count) == (pytest.approx(100 / 3), 2)
-    assert relative_gain([1.0, 3.0], [2.0, 4.0], 1).value == pytest.approx(-100 / 3)
-    assert relative_gain([-1.0], [-2.0], 1).value == 50  # higher is better, though both are negative
-    assert not relative_gain([1.0], [0.0], 1).known and not relative_gain([], [1.0], 1).known
+@pytest.mark.parametrize("seed", range(10))
+def test_holm_rejects_what_the_closed_bonferroni_tests_reject(seed):
+    values = dict(enumerate(np.random.default_rng(seed).uniform(0, 0.1, 4)))
+    corrected = holm(values)
+    for key in values:
+        families = [set(c) for n in range(1, 5) for c in itertools.combinations(values, n) if key in c]
+        closed = all(min(values[i] for i in family) <= 0.05 / len(family) for family in families)
+        assert (corrected[key] <= 0.05) == closed
 
 
-def test_verdicts_by_chance_are_those_of_students_t():
-    for seeds, share in {2: 1 - 2 / math.pi * math.atan(2), 3: 1 - 2 / math.sqrt(2 + 2**2)}.items():
-        assert chance_of_verdict(seeds) == pytest.approx(share, abs=1e-3)
+def test_positions_that_share_a_label_anywhere_are_connected():
+    assert connected([0, 1, 2], [0, 1, 2]) == [0, 1, 2]
+    assert len({*connected([0, 0, 1, 1], [5, 6, 7, 8])}) == 2
+    assert len({*connected([0, 1, 2], [7, 7, 7])}) == 1  # one of the two has one pre-training
+    assert len({*connected([0, 0, 1, 2], [3, 4, 4, 5])}) == 2  # a chain

@@ -3,8 +3,9 @@ import dataclasses
 import pytest
 
 from must_tf.errors import UserError
-from must_tf.evaluation.cells import Cell, Setting, choose
-from must_tf.evaluation.table import Cost, Sweep
+from must_tf.evaluation.cells import Cell, choose
+from must_tf.evaluation.sweep import Setting, Sweep
+from must_tf.evaluation.table import Budget, Cost
 from must_tf.evaluation.tabulation import tabulate
 
 ONE = Cell(
@@ -115,3 +116,64 @@ def test_table_of_nothing_is_told():
         tabulate([ONE], ("x", "y"), "x", "y")
     with pytest.raises(UserError, match="'z' is not in"):
         tabulate([ONE], ("mine",), "mine", "z")
+
+
+def test_cells_of_version_0_1_0_tell_pretrainings_by_their_weights():
+    cells = [
+        cell(0.5, init=init, seed=seed, weights=weights.format(seed))
+        for init, weights in (("random", ""), ("once", "aa"), ("often", "b{}"))
+        for seed in (0, 1, 2)
+    ]
+    table = tabulate(cells, ("random", "once", "often"), "random", "often")
+    (row,) = table.tasks
+    assert row.pretrainings == {"random": (0, 1, 2), "once": (0, 0, 0), "often": (0, 1, 2)}
+    assert table.repetitions == [3] and table.pretraining_seeds == ()
+    assert tabulate(cells, ("once", "often"), "once", "often").why_no_verdict == "one pre-training of once: no verdict"
+
+
+def test_the_same_weights_under_several_seeds_are_one_pretraining():
+    copies = [cell(0.5, init=init, seed=seed, weights=init) for init in "ab" for seed in (0, 1, 2)]
+    assert tabulate(copies, ("a", "b"), "a", "b").why_no_verdict == "one pre-training per arm: no verdict"
+
+
+def test_seeds_of_pretraining_and_fine_tuning_are_apart():
+    cells = [
+        cell(
+            0.5,
+            test=0.1 * (1 + pretraining) + 0.01 * seed,
+            pretraining=pretraining,
+            seed=seed,
+            weights=f"w{pretraining}",
+        )
+        for pretraining in (0, 1)
+        for seed in (0, 1)
+    ]
+    table = tabulate(cells, ("mine",), "mine", "mine")
+    (row,) = table.tasks
+    assert (table.pretraining_seeds, table.seeds) == ((0, 0, 1, 1), (0, 1, 0, 1))
+    assert row.pretrainings == {"mine": (0, 0, 1, 1)}
+    assert (row.mean("mine").count, row.mean("mine").value) == (2, pytest.approx(0.155))
+
+
+def test_a_setting_on_the_edge_is_said_by_initialization():
+    cells = [
+        cell(score, init=init, learning_rate=rate, steps=steps)
+        for init, best in (("inside", (0.1, 300)), ("edge", (0.3, 100)))
+        for rate in (0.03, 0.1, 0.3)
+        for steps in (100, 300, 900)
+        for score in [float((rate, steps) == best)]
+    ]
+    (row,) = tabulate(cells, ("inside", "edge"), "inside", "edge").tasks
+    assert row.edges == {"edge": ("highest learning rate", "fewest steps")}
+    final = [
+        cell(None, init=init, learning_rate=own.learning_rate, steps=own.steps) for init, own in row.chosen.items()
+    ]
+    swept = tabulate(cells, ("inside", "edge"), "inside", "edge")
+    assert tabulate(final, ("inside", "edge"), "inside", "edge", swept=swept).tasks[0].edges == row.edges
+
+
+def test_endpoint_budgets_and_intervals_are_in_the_table():
+    cells = [cell(0.5, test=0.1 * seed + 0.3 * (init == "b"), init=init, seed=seed) for init in "ab" for seed in (0, 1)]
+    table = tabulate(cells, "ab", "a", "b", primary="depth", budgets={"b": Budget(human_labels=7)})
+    assert table.endpoint == "depth" and table.budgets == {"b": Budget(None, None, 7)}
+    assert table.intervals["depth"]["b"].low == pytest.approx(0.3)

@@ -1,14 +1,18 @@
 import dataclasses
+import functools
 import json
 import shutil
 import sys
+import types
 
+import numpy as np
 import pytest
 import toy
 
 from must_tf.errors import UserError
-from must_tf.evaluation import Sweep, read_cells, transfer
-from must_tf.evaluation.cells import Setting
+from must_tf.evaluation import Budget, Sweep, read_cells, transfer
+from must_tf.evaluation.cells import Draw, read_images
+from must_tf.evaluation.sweep import Setting
 from must_tf.export import FORMATS, export
 from must_tf.report import transfer_table
 from must_tf.storage import locked
@@ -66,9 +70,17 @@ def test_first_seed_tries_every_setting_and_the_others_take_the_best_on_validati
         assert table.tasks[0].chosen[init] == taken.setting
 
 
-def test_nothing_but_json_is_left(done):
+def test_nothing_but_json_and_what_images_added_is_left(done):
     workdir, _ = done
-    assert all(path.suffix == ".json" for path in workdir.rglob("*") if path.is_file())
+    assert {path.suffix for path in workdir.rglob("*") if path.is_file()} == {".json", ".npz"}
+    for cell in read_cells(workdir):
+        statistic = read_images(workdir, cell)
+        assert statistic.num_images == 22 and statistic.scores(np.ones((1, 22))) == pytest.approx([cell.score])
+
+
+def test_intervals_are_over_test_images_too(done):
+    _, table = done
+    assert table.intervals["scene"]["mine"].levels == ("fine-tuning", "test images")
 
 
 def test_second_call_trains_nothing_and_says_the_same(done, experiment, inits, monkeypatch):
@@ -98,7 +110,8 @@ def test_setting_that_diverges_is_a_cell_without_a_score_and_the_others_are_made
     assert {cell.score for cell in read_cells(tmp_path) if cell.learning_rate == 1e38} == {None}
     swept = {(cell.init, cell.setting, cell.seed): cell.score for cell in read_cells(done[0])}
     assert scores == {init: (swept[init, Setting(0.1, 3), 0],) for init in inits}
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".json"]
+    left = {path.name for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".json"}
+    assert left == {"lr0.1-steps3-seed0.npz"}
 
 
 def test_run_its_export_and_its_checkpoint_of_model_garden_are_the_same_start(experiment, toy_run, done, tmp_path):
@@ -130,15 +143,15 @@ def test_workdir_is_for_one_process_and_leftovers_of_a_kill_are_taken_away(done,
 
 
 def test_killed_transfer_is_taken_up(experiment, inits, done, tmp_path, monkeypatch):
-    evaluate, calls = module.evaluate, []
+    measure, calls = module.measure, []
 
     def killed(*arguments):
         calls.append(1)
         if len(calls) == 4:  # two a cell: the first cell is there, the second one is not
             raise KeyboardInterrupt
-        return evaluate(*arguments)
+        return measure(*arguments)
 
-    monkeypatch.setattr(module, "evaluate", killed)
+    monkeypatch.setattr(module, "measure", killed)
     one = Sweep((0.1,), (3,))
     with pytest.raises(KeyboardInterrupt):
         transfer([experiment], inits, tmp_path, (0,), one)
@@ -157,6 +170,97 @@ def test_seed_in_a_path_is_that_of_the_cell(experiment, toy_run, tmp_path):
     (tmp_path / "run-1").unlink()
     with pytest.raises(UserError, match="run-1"):
         transfer([experiment], inits, tmp_path / "out", (0, 1))
+
+
+def test_each_pretraining_is_fine_tuned_with_each_seed_in_an_order_of_its_own(
+    experiment, toy_run, tmp_path, monkeypatch
+):
+    seeds, trainer = [], module.Trainer
+    monkeypatch.setattr(module, "Trainer", lambda experiment: seeds.append(experiment.seed) or trainer(experiment))
+    for seed in (3, 4):
+        (tmp_path / f"run-{seed}").symlink_to(toy_run)
+    inits = {"random": "", "mine": str(tmp_path / "run-{seed}")}
+    table = transfer([experiment], inits, tmp_path / "out", (0, 1), pretraining_seeds=(3, 4))
+    assert (table.pretraining_seeds, table.seeds) == ((3, 3, 4, 4), (0, 1, 0, 1))
+    assert seeds == [Draw(pretraining, seed).own_seed for pretraining in (3, 4) for seed in (0, 1)]
+    assert len(read_cells(tmp_path / "out")) == 8
+    assert table.tasks[0].pretrainings == {"random": (0, 0, 1, 1), "mine": (0, 0, 0, 0)}  # the same weights twice
+    assert table.why_no_verdict == "one pre-training of mine: no verdict"
+
+
+class Peaked:
+    """Stands for the metric of a student: the score of a setting is best near one learning rate and number of steps."""
+
+    def __init__(self, rate, steps):
+        self.rate, self.steps = rate, steps
+
+    def measure(self, student, *_):
+        rate, steps = student
+        return {"scene": self._metric(1 / (1 + abs(np.log(rate / self.rate)) + abs(np.log(steps / self.steps))))}
+
+    def _metric(self, value):
+        return types.SimpleNamespace(result=lambda: {"top1": value}, per_image=lambda score: None)
+
+
+@pytest.fixture
+def peaked(monkeypatch):
+    """Replaces training and evaluation: `peaked(rate, steps)` has the best score there; returns the settings made."""
+
+    def install(rate, steps):
+        made = []
+
+        class Trainer:
+            def __init__(self, experiment):
+                self.setting = experiment.optimizer.learning_rate, experiment.steps
+
+            def run(self, folder, place):
+                folder.mkdir(parents=True)
+                made.append(self.setting)
+                return self.setting
+
+        monkeypatch.setattr(module, "Trainer", Trainer)
+        monkeypatch.setattr(module, "measure", Peaked(rate, steps).measure)
+        return made
+
+    return install
+
+
+def test_an_edge_is_said_and_extending_goes_on_until_the_optimum_is_inside(experiment, inits, tmp_path, peaked):
+    made = peaked(0.4, 27)
+    call = functools.partial(transfer, [experiment], inits, tmp_path, (0, 1), Sweep((0.1, 0.2), (1, 3)))
+    (row,) = call().tasks
+    assert row.edges == dict.fromkeys(inits, ("highest learning rate", "most steps"))
+    assert "highest learning rate on 1 of 1, most steps on 1 of 1" in transfer_table(call())
+    before = len(made)
+    table = call(extend_sweep=True)
+    (row,) = table.tasks
+    assert row.chosen == dict.fromkeys(inits, Setting(0.4, 27)) and row.edges == {}
+    assert (table.sweep, row.settings) == (Sweep((0.1, 0.2, 0.4, 0.8), (1, 3, 9, 27, 81)), 20)
+    assert len(made) == before + 2 * (16 + 1)  # the other seed has the new setting
+    assert call(extend_sweep=True) == table and len(made) == before + 2 * 17  # nothing is made again
+    assert call().tasks[0].settings == 4  # without the flag, it is the sweep that was asked for
+
+
+def test_extending_ends_where_no_optimum_is_inside(experiment, inits, tmp_path, peaked):
+    peaked(1e9, 2)
+    table = transfer([experiment], inits, tmp_path, (0,), Sweep((0.1, 0.2), ()), extend_sweep=True)
+    assert table.sweep.learning_rates == (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+    assert table.tasks[0].edges == dict.fromkeys(inits, ("highest learning rate",))
+
+
+def test_the_primary_endpoint_is_kept_before_the_run(experiment, inits, tmp_path, peaked):
+    peaked(0.1, 3)
+    call = functools.partial(transfer, [experiment], inits, tmp_path, budgets={"mine": Budget(5)})
+    table = call(primary="scene")
+    assert (table.primary, table.endpoint) == ("scene", "scene") and table.budgets == {"mine": Budget(5, None, None)}
+    with pytest.raises(UserError, match=r"protocol\.json: the primary endpoint is 'scene', and now 'mean'"):
+        call()
+    with pytest.raises(UserError, match="primary endpoint 'depth' received, expected one of"):
+        call(primary="depth")
+    with pytest.raises(UserError, match="budget of 'x' received, expected one of"):
+        call(primary="scene", budgets={"x": Budget()})
+    with pytest.raises(UserError, match="extend_sweep received without a sweep"):
+        call(primary="scene", extend_sweep=True)
 
 
 def test_other_weights_under_the_same_name_are_refused(done, experiment, inits):
@@ -231,7 +335,7 @@ def test_where_lower_is_better_the_lowest_is_chosen_starred_and_ahead(experiment
     (line,) = [line for line in text.splitlines() if line.startswith("depth  RMSE")]
     assert row.best == {better} and line.count(" m") == 2 and "%" not in line
     assert line.index("*") < line.rindex(" m") if better == "random" else line.endswith("*")
-    assert f"on {int(better == 'mine')} of 1 tasks" in text.splitlines()[-1]
+    assert f"better than that of random on {int(better == 'mine')} of 1 tasks" in text.splitlines()[-1]
     monkeypatch.undo()
     with pytest.raises(UserError, match=r"its metric is RMSE \(m, lower is better\), that of the task is delta1"):
         transfer([depth], inits, tmp_path, (0,), Sweep((1e-4, 0.03), (2,)))

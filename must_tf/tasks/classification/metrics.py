@@ -3,6 +3,7 @@
 import numpy as np
 
 from must_tf.tasks.metric import Metric
+from must_tf.tasks.per_image import Ratios
 
 
 class Accuracy(Metric):
@@ -21,6 +22,10 @@ class Accuracy(Metric):
     def result(self):
         hits = np.concatenate(self.hits or [np.zeros(0)])
         return {"top1": float(hits.mean()) if hits.size else float("nan")}
+
+    def per_image(self, score):
+        hits = np.concatenate(self.hits or [np.zeros(0, bool)])
+        return Ratios.of_images(hits, np.ones(len(hits), int)) if score == "top1" else None
 
 
 class MeanAveragePrecision(Metric):

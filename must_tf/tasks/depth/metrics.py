@@ -4,6 +4,7 @@ import numpy as np
 
 from must_tf.tasks.depth.losses import has_spread
 from must_tf.tasks.metric import Metric
+from must_tf.tasks.per_image import Ratios
 
 
 class MetricDepth(Metric):
@@ -14,21 +15,17 @@ class MetricDepth(Metric):
     """
 
     def __init__(self) -> None:
-        self.sums = np.zeros(4)
+        self.images: list[tuple[float, float, float, int]] = []
 
     def update(self, target, outputs):
-        valid = target["valid"]
-        truth, found = target["depth"][valid].astype(float), outputs["depth"][valid].astype(float)
-        ratio = np.maximum(truth / found, found / truth)
-        self.sums += (
-            (ratio < 1.25).sum(),
-            (np.abs(truth - found) / truth).sum(),
-            ((truth - found) ** 2).sum(),
-            ratio.size,
-        )
+        for depth, predicted, valid in zip(target["depth"], outputs["depth"], target["valid"], strict=True):
+            truth, found = depth[valid].astype(float), predicted[valid].astype(float)
+            ratio = np.maximum(truth / found, found / truth)
+            relative, squared = (np.abs(truth - found) / truth).sum(), ((truth - found) ** 2).sum()
+            self.images.append(((ratio < 1.25).sum(), relative, squared, ratio.size))
 
     def result(self):
-        near, relative, squared, count = self.sums
+        near, relative, squared, count = np.reshape(self.images, (-1, 4)).sum(0)
         if not count:
             return {"delta1": float("nan"), "AbsRel": float("nan"), "RMSE": float("nan")}
         return {
@@ -36,6 +33,12 @@ class MetricDepth(Metric):
             "AbsRel": float(relative / count),
             "RMSE": float(np.sqrt(squared / count)),
         }
+
+    def per_image(self, score):
+        if score not in ("delta1", "AbsRel"):
+            return None  # a root is no ratio of sums
+        near, relative, _, count = np.reshape(self.images, (-1, 4)).T
+        return Ratios.of_images(near.astype(int) if score == "delta1" else relative, count.astype(int))
 
 
 class AffineDepth(Metric):
@@ -67,3 +70,7 @@ class AffineDepth(Metric):
         if not self.errors:
             return {"delta1": float("nan"), "MAE": float("nan")}
         return {"delta1": float(np.mean(self.near)), "MAE": float(np.mean(self.errors))}
+
+    def per_image(self, score):
+        values = {"delta1": self.near, "MAE": self.errors}
+        return Ratios.of_images(values[score], np.ones(len(self.near), int)) if score in values else None

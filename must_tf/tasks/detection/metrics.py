@@ -1,5 +1,6 @@
 """Average precision of boxes by COCO's rules (pycocotools), with support for ignored boxes."""
 
+import collections
 import contextlib
 import io
 import math
@@ -9,6 +10,7 @@ import numpy as np
 
 from must_tf.tasks.detection.boxes import mostly_inside
 from must_tf.tasks.metric import Arrays, Metric
+from must_tf.tasks.per_image import Ranking
 
 DIFFICULT = 1  # value of `ignore`: an object that is hard to recognize, as in VOC
 CROWD = 2  # value of `ignore`: a region of many objects, as in COCO
@@ -77,6 +79,41 @@ class AveragePrecision(Metric):
             evaluation = _evaluate(self.images, self.categories, self.truth, self.found)
         return {"AP": float(evaluation.stats[0]), "AP50": float(evaluation.stats[1])} | self._kept(evaluation)
 
+    def per_image(self, score: str) -> Ranking | None:
+        """Returns the matches of each image for `AP` or `AP50`.
+
+        Boxes after the last right one of a class are left out, because they change no precision at a recall that is
+        reached. There is nothing to resample where no labeled box counts.
+        """
+        counts = collections.Counter((one["image_id"], one["category_id"]) for one in self.truth if not one["iscrowd"])
+        if score not in ("AP", "AP50") or not counts:
+            return None
+        ious = range(10 if score == "AP" else 1)  # the first one is 0.5
+        rows = [(image, self._group(iou, cls), count) for iou in ious for (image, cls), count in counts.items()]
+        image, group, count = np.array(rows).T
+        return Ranking(len(self.images), *self._ranked(ious), image - 1, group, count)
+
+    def _ranked(self, ious: range) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns image, group and rightness of the boxes that count, those of a group in the order of their scores."""
+        rows = []
+        if self.found:
+            with contextlib.redirect_stdout(io.StringIO()):
+                evaluation = _evaluate(self.images, self.categories, self.truth, self.found)
+            whole = evaluation.params.areaRng[0]  # the range that includes boxes of any area
+            for one in evaluation.evalImgs:
+                for iou in ious if one and one["aRng"] == whole else ():
+                    matches = zip(one["dtScores"], one["dtMatches"][iou] > 0, one["dtIgnore"][iou], strict=True)
+                    place = self._group(iou, one["category_id"]), one["image_id"] - 1
+                    rows += [(*place, -value, right) for value, right, ignored in matches if not ignored]
+        group, image, order, right = np.reshape(np.array(rows, float), (-1, 4)).T
+        ranked = np.lexsort((order, group))  # stable: of equal scores, the earlier image comes first
+        group, image, right = (values[ranked].astype(int) for values in (group, image, right))
+        kept = _until_last(group, right)
+        return image[kept], group[kept], right[kept]
+
+    def _group(self, iou: int, category: int) -> int:
+        return iou * len(self.categories) + category - 1
+
     def _kept(self, evaluation: Any) -> dict[str, float]:
         """Returns precision, recall and the best F1 over thresholds, from the matches of pycocotools at IoU 0.5."""
         whole = evaluation.params.areaRng[0]  # the range that includes boxes of any area
@@ -101,6 +138,13 @@ class AveragePrecision(Metric):
             "best_F1": 0.0 if best is None else float(f1[best]),
             "best_min_score": math.nan if best is None else float(scores[last][best]),
         }
+
+
+def _until_last(group: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Returns which ranked predictions stand no later than the last right one of their group."""
+    last = np.zeros(int(group.max(initial=0)) + 1, int) - 1
+    np.maximum.at(last, group[right > 0], np.flatnonzero(right > 0))
+    return np.arange(len(group)) <= last[group]
 
 
 def _evaluate(images: list[dict], categories: list[dict], truth: list[dict], found: list[dict]) -> Any:

@@ -7,8 +7,8 @@ import pytest
 
 from must_tf.errors import UserError
 from must_tf.evaluation.cells import Cell, read_cells
-from must_tf.evaluation.table import Cost, read_table
-from must_tf.experiments.rooms import tables
+from must_tf.evaluation.table import Budget, Cost, read_table
+from must_tf.experiments.rooms import replication, tables
 from must_tf.parsing import read_json
 from must_tf.report import report, transfer_table
 from must_tf.storage import write_json
@@ -36,6 +36,26 @@ def test_tables_and_curves_are_made_of_what_is_there(results):
     table = read_table(results / "tables" / "table7.json")
     assert table.pretraining == {"must": Cost(64_000, 12.0)}
     assert "60.0" in transfer_table(table)
+
+
+def test_budgets_include_teachers_and_their_labeling_and_count_a_label_once():
+    minutes = read_json(Path(tables.__file__).parent / "results" / "replication" / "minutes.json")
+    budgets = {init: tables.budget(init, minutes) for group in replication.GROUPS.values() for init in group}
+    assert budgets["random"] == Budget(0, 0.0, 0) and budgets["supervised"] == Budget(64_000, 9.48, 4000)
+    assert budgets["simclr"].human_labels == 0 and budgets["teacher_depth"] == Budget(64_000, 3.38, 4000)
+    own = minutes["must-0"] + minutes["label_shared"]
+    teachers = sum(minutes[f"teacher_{task}-0"] for task in ("detection", "segmentation", "depth"))
+    assert budgets["must"] == Budget(256_000, round(own + teachers, 2), 16_000)
+    labels = {init: budget.human_labels for init, budget in budgets.items()}
+    assert labels["pseudo_500"] == labels["multitask"] == labels["multitask_pseudo"] == labels["bootstrap"] == 16_000
+    assert (budgets["multitask"].images, budgets["multitask_pseudo"].images) == (64_000, 320_000)
+    assert budgets["bootstrap"].images == 320_000
+    assert (budgets["student_depth"].images, labels["student_depth"], labels["classification_depth"]) == (
+        128_000,
+        4000,
+        8000,
+    )
+    assert tables.budget("must", {"must-0": 1.0}).minutes is None
 
 
 def test_curves_have_a_point_where_there_is_a_score(results):
