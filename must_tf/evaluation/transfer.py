@@ -230,7 +230,7 @@ class _Protocol:
             shutil.rmtree(run)
 
     def _measured(self, student: Student | None, dataset: Dataset) -> Metric | None:
-        return measure(student, dataset, self.experiment.input_size)[self.task.name] if student else None
+        return None if student is None else measure(student, dataset, self.experiment.input_size)[self.task.name]
 
     def _place(self, init: str, draw: Draw) -> str:
         return self.inits[init].replace(SEED, str(draw.repetition))

@@ -75,7 +75,8 @@ def test_nothing_but_json_and_what_images_added_is_left(done):
     assert {path.suffix for path in workdir.rglob("*") if path.is_file()} == {".json", ".npz"}
     for cell in read_cells(workdir):
         statistic = read_images(workdir, cell)
-        assert statistic.num_images == 22 and statistic.scores(np.ones((1, 22))) == pytest.approx([cell.score])
+        assert 0 < statistic.num_images <= 22  # those with a label
+        assert statistic.scores(np.ones((1, statistic.num_images))) == pytest.approx([cell.score])
 
 
 def test_intervals_are_over_test_images_too(done):
