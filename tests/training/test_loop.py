@@ -382,6 +382,7 @@ def test_killed_run_with_a_moving_average_ends_as_one_that_ran_through(toy_data,
     assert toy.same_weights(load_student(tmp_path / "killed"), load_student(tmp_path / "whole"))
 
 
+@pytest.mark.slow
 def test_killed_run_on_strong_augmentation_and_mosaics_ends_as_one_that_ran_through(
     toy_data, tmp_path, capsys, killed_at
 ):
