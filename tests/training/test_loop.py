@@ -355,19 +355,19 @@ def test_finished_run_without_weights_is_refused(toy_run, tmp_path):
 
 
 def test_moving_average_lies_between_start_and_end(toy_data, before_steps, tmp_path):
-    """With decay d, after steps x₁..xₙ from x₀: dⁿx₀ + Σ (1 − d) dⁿ⁻ⁱ xᵢ."""
+    """Of weights and batch norm statistics: aₙ = dₙ · aₙ₋₁ + (1 - dₙ) · xₙ, with dₙ = (1 + n) / (10 + n) at first."""
     optimizer = Optimizer("sgd", 0.05, clip_norm=1.0, ema=0.75)
     fields = {"tasks": [toy.SCENE], "steps": 3, "checkpoint_every": 1, "keep_checkpoints": 5}
     trainer = Trainer(toy.experiment(toy_data, optimizer=optimizer, **fields))
     path = []
-    before_steps(trainer, lambda _: path.append([v.numpy() for v in trainer.student.trainable_variables]))
-    ends = [variable.numpy() for variable in trainer.run(tmp_path / "r").trainable_variables]
+    before_steps(trainer, lambda _: path.append([v.numpy() for v in trainer.student.variables]))
+    ends = [variable.numpy() for variable in trainer.run(tmp_path / "r").variables]
     assert toy.same_weights(load_student(tmp_path / "r"), trainer.student)
     Checkpoints(tmp_path / "r" / "checkpoints", 5, trainer.state).restore()  # of the last step, before the averages
-    path.append([variable.numpy() for variable in trainer.student.trainable_variables])
-    weights = [0.75**3] + [0.25 * 0.75 ** (3 - i) for i in (1, 2, 3)]
-    for end, *states in zip(ends, *path, strict=True):
-        want = sum(weight * state for weight, state in zip(weights, states, strict=True))
+    path.append([variable.numpy() for variable in trainer.student.variables])
+    for end, want, *states in zip(ends, *path, strict=True):
+        for decay, state in zip((2 / 11, 3 / 12, 4 / 13), states, strict=True):
+            want = decay * want + (1 - decay) * state
         np.testing.assert_allclose(end, want, rtol=1e-4, atol=1e-6)
 
 
