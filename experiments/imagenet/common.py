@@ -98,7 +98,7 @@ FOLDERS: dict[str, Folder] = {
     "must": Folder("data/imagenet/classification", ("imagenet",), _PSEUDO),
     "must_coco": Folder("data/imagenet/coco", ("coco_segmentation",), ("imagenet", "objects365", "depth")),
     "must_objects365": Folder("data/imagenet/objects365", ("objects365",), ("imagenet", "coco_segmentation", "depth")),
-    "jft": Folder("classes:jft/train", ("jft",)),
+    "jft": Folder("multilabel:jft/train", ("jft",)),
     "must_jft": Folder("data/imagenet/jft", ("jft",), ("imagenet", *_PSEUDO)),
     "cifar100_train": Folder("tfds:cifar100/train[:90%]", ("cifar100",)),
     "cifar100_held": Folder("tfds:cifar100/train[90%:]", ("cifar100",)),
@@ -234,7 +234,7 @@ def write_synthetic(folder: Path, names: tuple[str, ...]) -> None:
 def make_task(name: str, classes: Sequence[str]) -> Task:
     """Returns the task with a name in `FOLDERS`; `classes` are used if its kind has classes."""
     if name in ("imagenet", "jft", "cifar100"):
-        return Classification(name, tuple(classes))
+        return Classification(name, tuple(classes), multi_label=name == "jft")
     if name in ("objects365", "voc_detection"):
         return Detection(name, tuple(classes))
     if name in ("coco_segmentation", "voc_segmentation", "ade20k"):

@@ -48,9 +48,9 @@ Table 5: table5_supervised, table5_must, after
 
 Table 6: table6_supervised_3, table6_supervised_5, table6_supervised (3, 5 and 10 epochs), table6_supervised_640,
 table6_pseudo, table6_must, and table6 of imagenet/simclr.py. JFT is not published; your own images take its place, with
-one folder per class (jft/train/CLASS/*.jpg), after
+one folder per class (jft/train/CLASS/*.jpg), in several of which an image may lie, after
 
-    must label --images=classes:jft/train --out=data/imagenet/jft
+    must label --images=multilabel:jft/train --out=data/imagenet/jft
     must label --images=data/imagenet/jft --out=data/imagenet/must_jft --teachers=$CLASSES,$BOXES,$MASKS,$DEPTH \
       --thresholds=$SCORES
 

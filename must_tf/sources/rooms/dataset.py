@@ -160,6 +160,8 @@ def _identity(data: bytes) -> str:
 
 def _label(sample: Sample, task: Task) -> Any:
     if isinstance(task, Classification):
+        if task.multi_label:
+            return np.isin(task.class_names, sample.objects)
         return task.class_names.index(sample.objects[sample.main - 1])
     if isinstance(task, Detection):
         return _boxes(sample, task.class_names)
