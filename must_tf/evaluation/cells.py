@@ -81,6 +81,7 @@ class Cell:
       better: which direction of the metric is better.
       pretraining: the seed of the pre-training, where it is apart from `seed`, see `Draw`; None where it is `seed`, and
         in cells of version 0.1.0. What tells pre-trainings apart is `weights`.
+      method: what the steps of the fine-tuning computed, see `training.run.METHOD`.
     """
 
     task: str
@@ -100,6 +101,7 @@ class Cell:
     unit: str = "share"  # version 0.1.0 wrote neither this nor `better`
     better: Literal["higher", "lower"] = "higher"
     pretraining: int | None = None
+    method: int = 1  # of version 0.1.0
 
     @property
     def setting(self) -> Setting:

@@ -32,6 +32,7 @@ from must_tf.training import Experiment, Trainer, read_architecture
 from must_tf.training.checks import check_data, claim, fingerprints
 from must_tf.training.config import with_steps
 from must_tf.training.initial import check_trunk, is_checkpoint, weights_prefix
+from must_tf.training.run import METHOD
 
 FILE = "transfer.json"
 PROTOCOL = "protocol.json"  # what was named before the run
@@ -224,6 +225,7 @@ class _Protocol:
                 test_images=self.test.manifest.count,
                 minutes=round((time.monotonic() - started) / 60, 3),
                 weights=self.fingerprint(self._place(init, draw)),
+                method=METHOD,
             )
             write_images(self.workdir, cell, test.per_image(main.name) if test else None)
             cell.write(self.workdir)
@@ -251,6 +253,11 @@ class _Protocol:
             raise UserError(
                 f"{path}: was made from other weights than those of {place or 'a random start'}; give the "
                 f"initialization another name than {init!r}, or delete {path.parent}"
+            )
+        if cell.method != METHOD:
+            raise UserError(
+                f"{path}: another version made it, whose steps are computed otherwise (see the changelog); "
+                "give another --workdir"
             )
         if cell.measure != self.task.main_score:
             raise UserError(

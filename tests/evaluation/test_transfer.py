@@ -340,6 +340,10 @@ def test_where_lower_is_better_the_lowest_is_chosen_starred_and_ahead(experiment
     monkeypatch.undo()
     with pytest.raises(UserError, match=r"its metric is RMSE \(m, lower is better\), that of the task is delta1"):
         transfer([depth], inits, tmp_path, (0,), Sweep((1e-4, 0.03), (2,)))
+    for cell in cells:
+        dataclasses.replace(cell, method=1).write(tmp_path)
+    with pytest.raises(UserError, match="another version made it, .* give another --workdir$"):
+        transfer([depth], inits, tmp_path, (0,), Sweep((1e-4, 0.03), (2,)))
 
 
 def test_names_that_are_paths_write_nothing_outside_the_workdir(experiment, tmp_path):
