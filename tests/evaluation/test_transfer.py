@@ -342,7 +342,7 @@ def test_where_lower_is_better_the_lowest_is_chosen_starred_and_ahead(experiment
         transfer([depth], inits, tmp_path, (0,), Sweep((1e-4, 0.03), (2,)))
     for cell in cells:
         dataclasses.replace(cell, method=1).write(tmp_path)
-    with pytest.raises(UserError, match="another version made it, .* give another --workdir$"):
+    with pytest.raises(UserError, match=r"another version made it, .* give another --workdir$"):
         transfer([depth], inits, tmp_path, (0,), Sweep((1e-4, 0.03), (2,)))
 
 
