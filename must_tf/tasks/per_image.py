@@ -129,7 +129,46 @@ def _average_precision(weights: np.ndarray, right: np.ndarray, total: float) -> 
     return float(precision[np.searchsorted(hits / total, _RECALLS)].mean())
 
 
-_FORMS: dict[str, type[PerImage]] = {form.form: form for form in (Ratios, Ranking)}
+@dataclasses.dataclass(frozen=True)
+class Areas(PerImage):
+    """A mean over classes of the area under precision over recall. A class that no image has does not count.
+
+    Attributes:
+      truth: whether an image has a class, [num_images, classes].
+      predicted: scores, [num_images, classes], of any range.
+    """
+
+    form = "areas"
+    truth: np.ndarray
+    predicted: np.ndarray
+
+    def scores(self, weights: np.ndarray) -> np.ndarray:
+        columns = list(zip(self.truth.T.astype(bool), self.predicted.T, strict=True))
+        found = np.array([[average_precision(*column, own) for column in columns] for own in weights])
+        counted = np.isfinite(found).sum(1)
+        return np.divide(np.nansum(found, 1), counted, out=np.full(len(weights), np.nan), where=counted > 0)
+
+
+def average_precision(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Returns the area under the steps of precision over recall; NaN if nothing is true. Equal scores are one step.
+
+    This is `average_precision_score` of scikit-learn: Σ (recall_n - recall_{n-1}) · precision_n, without interpolation.
+
+    Args:
+      truth: bool [N].
+      scores: [N], of any range.
+      weights: how often each occurs, [N]; once by default.
+    """
+    weights = np.ones(len(truth)) if weights is None else weights
+    order = np.argsort(-scores, kind="stable")
+    last = np.flatnonzero(np.diff(scores[order], append=-np.inf))  # a threshold keeps all of equal scores or none
+    hits, found = (np.cumsum(values[order])[last] for values in (weights * truth, weights))
+    if not hits.size or not hits[-1]:
+        return float("nan")
+    return float((np.diff(hits, prepend=0) * hits / np.maximum(found, 1)).sum() / hits[-1])
+
+
+_FORMS: dict[str, type[PerImage]] = {form.form: form for form in (Ratios, Ranking, Areas)}
 
 
 def write_per_image(path: str | os.PathLike, statistic: PerImage) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from must_tf.tasks.metric import Metric
-from must_tf.tasks.per_image import Ratios
+from must_tf.tasks.per_image import Areas, Ratios, average_precision
 
 
 class Accuracy(Metric):
@@ -60,19 +60,8 @@ class MeanAveragePrecision(Metric):
         columns = zip(np.concatenate(self.truth).T, np.concatenate(self.probs).T, strict=True)
         return np.array([average_precision(truth, probs) for truth, probs in columns])
 
-
-def average_precision(truth: np.ndarray, scores: np.ndarray) -> float:
-    """Returns the area under the steps of precision over recall; NaN if nothing is true. Equal scores are one step.
-
-    This is `average_precision_score` of scikit-learn: Σ (recall_n - recall_{n-1}) · precision_n, without interpolation.
-
-    Args:
-      truth: bool [N].
-      scores: [N], of any range.
-    """
-    order = np.argsort(-scores, kind="stable")
-    last = np.flatnonzero(np.diff(scores[order], append=-np.inf))  # a threshold keeps all of equal scores or none
-    hits = np.cumsum(truth[order])[last]
-    if not truth.any():
-        return float("nan")
-    return float((np.diff(hits, prepend=0) * hits / (last + 1)).sum() / hits[-1])
+    def per_image(self, score):
+        if score != "mAP" or not self.truth:
+            return None
+        truth = np.concatenate(self.truth)
+        return Areas(len(truth), truth, np.concatenate(self.probs))

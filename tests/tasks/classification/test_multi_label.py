@@ -15,8 +15,8 @@ from must_tf.errors import UserError
 from must_tf.labeling.grade import flip_grade
 from must_tf.records import deserialize, serialize
 from must_tf.tasks import Classification
-from must_tf.tasks.classification.metrics import average_precision
 from must_tf.tasks.loss import reduce_terms
+from must_tf.tasks.per_image import average_precision
 
 NAMES = ("person", "dog", "car")
 TAGS = Classification("tags", NAMES, multi_label=True)
