@@ -216,6 +216,7 @@ class _TrackedRetinaNetHead(RetinaNetHead):
     """
 
     def build(self, input_shape):
+        """Builds the layers, and lists their batch norms."""
         super().build(input_shape)
         self.norms = [norm for nets in (self._cls_norms, self._box_norms) for level in nets for norm in level]
 
