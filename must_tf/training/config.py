@@ -208,9 +208,8 @@ def load_config(where: str, overrides: Mapping[str, str] | None = None, scale: f
     experiment = module["get_config"](*([argument] if argument else []))
     if not isinstance(experiment, Experiment):
         raise UserError(f"{file}: get_config() returned {type(experiment).__name__}, expected an Experiment")
-    experiment = scaled(
-        from_dict(to_dict(experiment), file, type(experiment)), scale
-    )  # what begins can be taken up again
+    experiment = from_dict(to_dict(experiment), file, type(experiment))  # what begins can be taken up again
+    experiment = scaled(experiment, scale)
     for key, value in overrides.items():
         experiment = _override(experiment, key.split("."), value, f"--config.{key}")
     return experiment
