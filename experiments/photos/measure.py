@@ -132,7 +132,8 @@ _MEASURES = {"classification": classes, "detection": boxes, "segmentation": mask
 
 def _aligned_delta1(guess: np.ndarray, known: np.ndarray) -> float:
     metric = Depth("depth", convention="affine_inverse").metrics()
-    metric.update({"depth": known[None], "valid": np.ones((1, known.size), bool)}, {"depth": guess[None]})
+    target, output = (values.reshape(1, 1, -1, 1).astype(np.float32) for values in (known, guess))
+    metric.update({"depth": target, "valid": np.ones(target.shape, bool)}, {"depth": output})
     return metric.result()["delta1"]
 
 

@@ -23,7 +23,7 @@ class Average:
     """
 
     def __init__(self, variables: Sequence[tf.Variable], decay: float):
-        self.decay, self._averaged = decay, list(variables) if decay else []
+        self.decay, self._averaged = float(decay), list(variables) if decay else []
         self.averages = [_like(variable) for variable in self._averaged]
         self._strategy = tf.distribute.get_strategy()
 

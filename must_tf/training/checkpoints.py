@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +66,14 @@ class Checkpoints:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    def restore(self, on_schedule: bool = False) -> tuple[int, dict[str, Any]] | None:
+    def restore(
+        self, on_schedule: bool = False, check: Callable[[dict[str, Any]], None] = lambda state: None
+    ) -> tuple[int, dict[str, Any]] | None:
         """Restores the newest checkpoint that is whole; one that is damaged is skipped, and named.
 
         Args:
           on_schedule: only of those that a run has that was never stopped.
+          check: is given the state before the weights are read, and raises where the run cannot go on from it.
 
         Returns:
           Its step and state; None where there is none.
@@ -86,8 +89,10 @@ class Checkpoints:
                 continue
             damage = _damage(folder)
             if not damage:
+                state = read_json(folder / _STATE)["state"]
+                check(state)
                 self.checkpoint.read(str(folder / "weights")).assert_existing_objects_matched()
-                return _step(folder), read_json(folder / _STATE)["state"]
+                return _step(folder), state
             print(f"{folder}: {damage}; skipped")
         if damage:
             raise UserError(

@@ -1,7 +1,9 @@
 """One training run: from its last checkpoint to its end, with logs, evaluations, checkpoints and rollbacks."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -69,21 +71,24 @@ class Run:
 
     def _restore(self, on_schedule: bool = False) -> int:
         """Goes to the newest whole checkpoint, or to the start; returns how many steps are done there."""
-        found = self.checkpoints.restore(on_schedule)
+        found = self.checkpoints.restore(on_schedule, self._check)
         if found is None:
             self.prepared.reset(self.experiment.init_from)
-        done, state = found or (0, {"method": METHOD})
+        done, state = found or (0, {})
+        self.rollbacks = max(self.rollbacks, state.get("rollbacks", 0))
+        self.monitor = Monitor(self.workdir if self.writes else None, done, state.get("monitor"), self.rollbacks)
+        if not done:
+            self.monitor.text("config", f"```json\n{json.dumps(to_dict(self.experiment), indent=1)}\n```")
+        return done
+
+    def _check(self, state: Mapping[str, Any]) -> None:
+        """Raises unless the run that left this state can go on here."""
         if state.get("method") != METHOD:
             raise UserError(
                 f"{self.workdir}: begun by another version, whose steps are computed otherwise (see the changelog); "
                 "train again, with another --workdir"
             )
         check_data(state.get("data", {}), self.data)
-        self.rollbacks = max(self.rollbacks, state.get("rollbacks", 0))
-        self.monitor = Monitor(self.workdir if self.writes else None, done, state.get("monitor"), self.rollbacks)
-        if not done:
-            self.monitor.text("config", f"```json\n{json.dumps(to_dict(self.experiment), indent=1)}\n```")
-        return done
 
     def _steps(self, done: int, stop: Stop) -> int:
         """Makes steps to the end of the run, or until it goes back; returns how many are done then."""

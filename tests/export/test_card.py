@@ -32,7 +32,7 @@ def test_the_card_says_what_the_student_learned_from(everywhere, toy_data):
 def test_the_last_metrics_of_the_run_stand_in_the_card(run, tmp_path):
     workdir, student = run
     (tmp_path / "student").symlink_to(workdir / "student")
-    lines = [{"step": 5, "loss": 3.0, "depth/delta1": 0.5}, {"step": 10, "loss": 2.0, "note": "text"}]
+    lines = [{"step": 5, "loss": 3.0, "depth/delta1": 0.5}, {"step": 10, "loss": 2.0}]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert card.describe(student, tmp_path, True, [])["metrics"] == {"step": 10, "loss": 2.0, "depth/delta1": 0.5}
 

@@ -71,6 +71,18 @@ def test_kill_as_one_takes_the_place_of_another_loses_neither(checkpoints, value
     assert names(checkpoints) == ["step-00000004"]
 
 
+def test_state_that_is_refused_leaves_the_weights_as_they_are(checkpoints, value):
+    save(checkpoints, value, 3)
+    value.assign([9.0, 9.0])
+
+    def refuse(state):
+        raise UserError(f"not with {state['note']:.1f}")
+
+    with pytest.raises(UserError, match=r"^not with 0\.3$"):
+        checkpoints.restore(check=refuse)
+    assert value.numpy().tolist() == [9.0, 9.0]
+
+
 @pytest.mark.parametrize("how", ["cut", "changed", "gone", "no state", "broken state"])
 def test_damaged_checkpoint_is_named_and_the_one_before_it_used(checkpoints, value, capsys, how):
     save(checkpoints, value, 1, 2)
