@@ -38,6 +38,7 @@ from must_tf.pipeline.strong import change_pixels
 from must_tf.records import Dataset, open_dataset
 from must_tf.records.schema import parse_encoded
 from must_tf.runtime.progress import Progress
+from must_tf.runtime.tracing import plain
 from must_tf.saving import STUDENT
 from must_tf.storage import locked
 from must_tf.student import Student
@@ -159,9 +160,9 @@ def view_batches(datasets: Sequence[Dataset], experiment: SimCLR, start: int = 0
         ]
         return tf.stack(made)
 
-    chances = tf.data.Dataset.range(start, tf.int64.max).map(chance).unbatch()
+    chances = tf.data.Dataset.range(start, tf.int64.max).map(plain(chance)).unbatch()
     serialized = records(datasets, count, order_seed, start, experiment.mixing)
-    made = tf.data.Dataset.zip(chances, serialized).map(views, tf.data.AUTOTUNE, deterministic=True)
+    made = tf.data.Dataset.zip(chances, serialized).map(plain(views), tf.data.AUTOTUNE, deterministic=True)
     options = tf.data.Options()
     options.threading.max_intra_op_parallelism = 1  # images are parallel already; and sums depend on no machine
     return made.batch(count, drop_remainder=True).prefetch(4).with_options(options)
@@ -251,6 +252,7 @@ class Learner:
         self.state["averages"] = self.average.averages
 
     @tf.function
+    @plain
     def step(self, views: tf.Tensor) -> dict[str, tf.Tensor]:
         """Makes a step on two views an image, uint8 [batch, 2, H, W, 3]; on several devices, on a share each.
 
