@@ -35,6 +35,7 @@ class TorchModel(Model):
         require_file(f"torch:{path}", path)
         self._torch = optional("torch", "hf")
         self.path, self._probe = path, probe
+        self._outputs: tuple[Slot, ...] | None = None
         self._device = "cuda" if self._torch.cuda.is_available() else "cpu"
         try:
             self._open_program(allow_ops) if Path(path).suffix == ".pt2" else self._open_script()
@@ -76,9 +77,7 @@ class TorchModel(Model):
         self.inputs = tuple(_slot(name, values[name]) for name in signature.user_inputs)
         given = [values.get(name) for name in signature.user_outputs]
         structure = self._torch.utils._pytree.tree_unflatten(given, program.call_spec.out_spec)
-        self._outputs: tuple[Slot, ...] | None = tuple(
-            _slot(name, value) for name, value in self._named(structure).items()
-        )
+        self._outputs = tuple(_slot(name, value) for name, value in self._named(structure).items())
         self._run = program.module(check_guards=False)  # guards are Python code of the file
 
     def _open_script(self) -> None:
@@ -87,7 +86,7 @@ class TorchModel(Model):
             "use it only if you trust where it comes from; torch.export.save makes a .pt2 file, which is checked"
         )
         self._run = self._torch.jit.load(self.path, map_location=self._device).eval()
-        self.inputs, self._outputs = (Slot("images", (None, 3, None, None), "float32"),), None
+        self.inputs = (Slot("images", (None, 3, None, None), "float32"),)
 
     def _named(self, found: Any) -> dict[str, Any]:
         """Returns the tensors of an output by name: by its keys, or numbered."""
