@@ -20,8 +20,8 @@ def define_allow_ops(flag_values: flags.FlagValues) -> flags.FlagHolder:
     return flags.DEFINE_list(
         "allow_ops",
         [],
-        "Operations that SavedModels may use although they do more than compute, separated by commas. A SavedModel is "
-        "a program, and may read and write files: by default one that uses such operations is refused.",
+        "Operations that SavedModels and .pt2 files may use although they do more than compute, separated by commas. "
+        "Both are programs, and may read and write files: by default one that uses such operations is refused.",
         flag_values=flag_values,
     )
 

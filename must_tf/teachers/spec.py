@@ -56,7 +56,7 @@ class TeacherSpec:
       card: file of the teacher card; by default `PATH.card.yaml` or `PATH.card.json`. A student needs none.
       thresholds: thresholds for pseudo labels (`min_score`, ...) that replace the card's or the student's own.
       fields: card fields that replace those of the file; no file is needed if they are complete.
-      allow_ops: operations that a SavedModel may use although they do more than compute.
+      allow_ops: operations that a SavedModel or `.pt2` file may use although they do more than compute.
     """
 
     task: str
