@@ -127,10 +127,12 @@ def read_card(path: str | os.PathLike | None, others: Mapping[str, Any] | None =
     return make_card(read_fields(path, others), "--cards" if path is None else str(path))
 
 
-def read_fields(path: str | os.PathLike | None, others: Mapping[str, Any] | None = None) -> Any:
+def read_fields(path: str | os.PathLike | None, others: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Returns the fields of a card as JSON values, which are not checked yet; see `read_card`."""
     value = {} if path is None else read_yaml(path)
-    return value | dict(others or {}) if isinstance(value, dict) else value
+    if not isinstance(value, dict):
+        raise _no_fields(path)
+    return value | dict(others or {})
 
 
 def make_card(value: Any, where: str = "card") -> Card:
@@ -144,7 +146,7 @@ def make_card(value: Any, where: str = "card") -> Card:
       UserError: the kind or a field is unknown or invalid, or the kind has no foreign teachers.
     """
     if not isinstance(value, Mapping) or "task" not in value:
-        raise UserError(f"{where}: expected the fields of a teacher card, `task` among them; see must label --describe")
+        raise _no_fields(where)
     kind = kind_of(value["task"], f"{where}: task")
     if kind.reader is None:
         raise UserError(f"{where}: task: {value['task']} has no foreign teachers; give it a student")
@@ -178,6 +180,10 @@ def find_card(where: str, path: str, need: bool = True) -> str | None:
     raise UserError(
         f"{where}: no card ({base}{SUFFIXES[0]}, or --cards=TASK=FILE); for a draft run: must label --describe={where}"
     )
+
+
+def _no_fields(where: Any) -> UserError:
+    return UserError(f"{where}: expected the fields of a teacher card, `task` among them; see must label --describe")
 
 
 def _names(kind: type) -> set[str]:

@@ -41,7 +41,7 @@ def read_hf_card(spec: TeacherSpec, files: Files) -> Card:
         known.pop("classes", None)
     prompts = given.get("prompts")
     named = {"class_names": list(prompts)} if isinstance(prompts, Mapping) else {}
-    card = make_card(known | named | given | family.reading, where)
+    card = make_card({**known, **named, **given, **family.reading}, where)
     check_thresholds(card.task, spec.thresholds)
     return dataclasses.replace(card, reader=dataclasses.replace(_complete(card, spec), **spec.thresholds))
 

@@ -56,7 +56,7 @@ class HfTeacher(Teacher):
         self._check_on_gray()
         self.sha256 = sha256(self.files.folder)
         identity = f"{self.sha256} {json.dumps(self.card.to_json(), sort_keys=True)} {spec.task}"
-        self.id = f"{Path(spec.path).name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+        self.id = f"{Path(spec.path).name or self.files.name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 
     @staticmethod
     def check(spec: TeacherSpec) -> None:

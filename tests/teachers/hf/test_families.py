@@ -71,14 +71,16 @@ def compare_masks(teacher, images, labels, expected):
 @pytest.mark.parametrize("name", ["vit", "convnext"])
 def test_classifiers(name, saved, images, label_all):
     teacher = load(folder := saved(name))
-    expected = [pipeline("image-classification", folder)(Image.fromarray(image), top_k=None) for image in images]
+    run = pipeline("image-classification", folder)
+    expected = [run(Image.fromarray(image), top_k=None) for image in images]
     assert not teacher.task.multi_label
     compare_probs(teacher, label_all(teacher, images), expected)
 
 
 def test_multi_label_classifiers_by_the_problem_type_of_their_config(saved, images, label_all):
     teacher = load(folder := saved("vit", problem_type="multi_label_classification"))
-    expected = [pipeline("image-classification", folder)(Image.fromarray(image), top_k=None) for image in images]
+    run = pipeline("image-classification", folder)
+    expected = [run(Image.fromarray(image), top_k=None) for image in images]
     assert teacher.task.multi_label
     compare_probs(teacher, label_all(teacher, images), expected)
     assert abs(sum(row["score"] for row in expected[0]) - 1) > 0.1
@@ -88,7 +90,8 @@ def test_multi_label_classifiers_by_the_problem_type_of_their_config(saved, imag
 def test_detectors(name, saved, images, label_all):
     teacher = load(folder := saved(name))
     assert teacher.task.min_score == 0.5
-    expected = [pipeline("object-detection", folder)(Image.fromarray(image), threshold=0.5) for image in images]
+    run = pipeline("object-detection", folder)
+    expected = [run(Image.fromarray(image), threshold=0.5) for image in images]
     compare_boxes(teacher, images, label_all(teacher, images), expected)
 
 
@@ -105,14 +108,13 @@ def test_segmenters(name, saved, images, label_all):
     assert any((kept != teacher.task.ignore).any() for kept in sure)
 
 
-@pytest.mark.parametrize("bands", [1, 40])
-def test_a_large_mask_is_made_in_bands_of_rows(bands, saved, images, label_all, monkeypatch):
+def test_a_large_mask_is_made_in_bands_of_rows(saved, images, label_all, monkeypatch):
     teacher = load(saved("segformer"))
     whole = label_all(teacher, images)
     monkeypatch.setattr(
         type(teacher.task),
         "bands",
-        lambda self, height, width: [((first, min(bands, height - first)),) for first in range(0, height, bands)],
+        lambda self, height, width: [((first, min(25, height - first)),) for first in range(0, height, 25)],
     )
     for mask, expected in zip(label_all(teacher, images), whole, strict=True):
         assert mask.shape == expected.shape and (mask == expected).mean() > 0.999
