@@ -90,7 +90,7 @@ class Classifier(Family):
         return {"probs": outputs.logits.numpy()}
 
 
-_BOXES = {
+_BOXES: dict[str, Any] = {
     "suppressed": True,
     "box_format": "xyxy",
     "box_units": "pixels",
@@ -118,7 +118,7 @@ class Segmenter(Family):
     """Semantic segmentation with a score for each class and pixel, such as SegFormer and UPerNet."""
 
     kind = "segmentation"
-    raw = ("logits",)
+    raw: ClassVar[tuple[str, ...]] = ("logits",)
     reading = {"outputs": {"probs": "segmentation_scores"}}
 
     def known(self, config: Any) -> dict[str, Any]:

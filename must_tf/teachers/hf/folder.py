@@ -76,7 +76,7 @@ def read_license(folder: Path) -> str:
     if not path.is_file():
         return "unknown"
     metadata = re.match(r"---\n(.*?)\n---", read_text(path), re.DOTALL)
-    found = {}
+    found: dict[str, Any] = {}
     for name in ("license", "license_name") if metadata else ():
         # One field alone is read: others may hold dates, or values of any size.
         field = re.search(rf"^{name}:.*(?:\n[ ]*- .*)*", metadata[1], re.MULTILINE)  # type: ignore[index]

@@ -139,9 +139,9 @@ class HfTeacher(Teacher):
         """Returns the outputs of the model for views of one shape, float32 [batch, ...]."""
         import torch
 
-        images = {name: torch.cat([view[name] for view in views]) for name in views[0]}
+        (images,) = self._moved([{name: torch.cat([view[name] for view in views]) for name in views[0]}])
         with torch.inference_mode():
-            outputs = self.family.run(self._model, *self._moved([images]), self._texts)
+            outputs = self.family.run(self._model, images, self._texts)
             return {name: values.float().cpu().numpy() for name, values in outputs.items()}
 
     def _moved(self, inputs: Sequence[Tensors]) -> list[Tensors]:

@@ -84,9 +84,7 @@ def test_files_that_are_missing_or_damaged_are_named(folder):
     refused(folder, "transformers cannot load it")
 
 
-def test_weights_that_the_file_lacks_are_not_drawn_at_random(saved, folder):
-    edit(folder, architectures=["ViTMSNForImageClassification"])
-    refused(folder, r"transformers cannot load it|no weights for .* tensors of ViTMSNForImageClassification")
+def test_weights_that_the_file_lacks_are_not_drawn_at_random(folder):
     base = transformers.ViTForImageClassification.from_pretrained(folder).vit
     base.save_pretrained(folder)
     edit(folder, architectures=["ViTForImageClassification"])
