@@ -24,7 +24,8 @@ class Teacher(abc.ABC):
     Attributes:
       task: the task of its labels; records store them under its name.
       id: identifies the teacher in the manifest and in every record that it labels.
-      input_size: height and width of its views (input images), in pixels.
+      input_size: height and width of its views (input images), in pixels. A teacher whose views have several sizes, or
+        are no images, has none; it overrides `geometry`, `reduction`, `view`, `predict` and `label`.
       resize: how an image becomes a view: `fit` (keeps the aspect ratio, top left, padded), `stretch`, or `crop` (keeps
         the aspect ratio, center).
       spec: what the teacher was loaded from; None if it was made in code.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from must_tf.errors import UserError, one_line
-from must_tf.teachers.hf.families import Family
+from must_tf.teachers.hf.family import Family
 from must_tf.teachers.hf.folder import check_folder, find_folder
 from must_tf.teachers.model import optional
 from must_tf.teachers.spec import TeacherSpec

@@ -10,7 +10,8 @@ from typing import Any
 from must_tf import storage
 from must_tf.errors import UserError, one_line
 from must_tf.parsing import load_yaml, read_object, read_text, short
-from must_tf.teachers.hf.families import Family, find_family
+from must_tf.teachers.hf.family import Family
+from must_tf.teachers.hf.registry import find_family
 from must_tf.teachers.model import optional
 
 _WEIGHTS = "*.safetensors"

@@ -17,7 +17,7 @@ from must_tf.tasks import kind_of, to_json
 from must_tf.tasks.reader import Arrays
 from must_tf.tasks.task import Label, Outputs
 from must_tf.teachers.hf import card
-from must_tf.teachers.hf.families import Tensors
+from must_tf.teachers.hf.family import Tensors
 from must_tf.teachers.hf.files import Files, image_processor
 from must_tf.teachers.hf.folder import sha256
 from must_tf.teachers.model import versions

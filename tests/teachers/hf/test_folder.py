@@ -9,7 +9,7 @@ import toy
 from hf_models import torch, transformers
 
 from must_tf.errors import UserError
-from must_tf.teachers.hf import families
+from must_tf.teachers.hf import registry
 from must_tf.teachers.hf.folder import known_classes, read_license
 
 
@@ -145,5 +145,5 @@ def test_a_detector_with_holes_in_its_ids_labels_as_without(saved, images, label
 
 
 def test_families_are_of_classes_that_transformers_has():
-    for name in (*families._BY_NAME, *families._REFUSED):
+    for name in (*registry._BY_NAME, *registry._REFUSED):
         assert hasattr(transformers, name), name
