@@ -7,9 +7,10 @@ devices too. What is left in the workdir is a finished student, as by `must trai
 --init_from=simclr=runs/simclr` and `must finetune`; the same command takes a killed run up again.
 
 A config returns a `SimCLR`, which is an `Experiment` with a few more fields. Of an experiment's are read: train,
-mixing, steps, batch_size (images a step, each in two views), input_size, trunk, optimizer, augment.flip, policy, seed,
-strategy (`one`, `mirrored` or `tpu`), deterministic, log_every, checkpoint_every, keep_checkpoints; and tasks, one of
-classification, whose head stays as it was drawn. Any of them can be changed: --config.temperature=0.2
+mixing, steps, batch_size (images a step, each in two views), input_size, trunk, optimizer, augment.flip, augment.strong
+(of each view), policy, seed, strategy (`one`, `mirrored` or `tpu`), deterministic, log_every, checkpoint_every,
+keep_checkpoints; and tasks, one of classification, whose head stays as it was drawn. Any of them can be changed:
+--config.temperature=0.2
 """
 
 import dataclasses
@@ -33,9 +34,11 @@ from must_tf.geometry import Geometry, Size
 from must_tf.pipeline.augment import Augment, Change, change_colors, random_changes
 from must_tf.pipeline.decode import decode_view
 from must_tf.pipeline.stream import records
+from must_tf.pipeline.strong import change_pixels
 from must_tf.records import Dataset, open_dataset
 from must_tf.records.schema import parse_encoded
 from must_tf.runtime.progress import Progress
+from must_tf.runtime.tracing import plain
 from must_tf.saving import STUDENT
 from must_tf.storage import locked
 from must_tf.student import Student
@@ -139,23 +142,27 @@ def view_batches(datasets: Sequence[Dataset], experiment: SimCLR, start: int = 0
 
     Batch `b` is a function of the arguments and `b`; `start` is the first.
     """
-    count, view_size = experiment.batch_size, experiment.input_size
+    count, view_size, strong = experiment.batch_size, experiment.input_size, experiment.augment.strong
     with tf.device("CPU"):
         order_seed, view_seed = tf.unstack(tf.random.split(tf.constant([experiment.seed, 0], tf.int64), 2))
 
-    def chance(number: tf.Tensor) -> tuple[Change, tf.Tensor]:
-        drawn = random_views(2 * count, experiment, tf.random.fold_in(view_seed, number))
+    def chance(number: tf.Tensor) -> tuple[Change, tf.Tensor, tf.Tensor]:
+        seed = tf.random.fold_in(view_seed, number)
+        drawn = (*random_views(2 * count, experiment, seed), tf.random.split(seed, 2 * count))
         return tf.nest.map_structure(lambda part: tf.reshape(part, [count, 2, *part.shape[1:]]), drawn)
 
-    def views(drawn: tuple[Change, tf.Tensor], serialized: tf.Tensor) -> tf.Tensor:
+    def views(drawn: tuple[Change, tf.Tensor, tf.Tensor], serialized: tf.Tensor) -> tf.Tensor:
         parsed = parse_encoded(serialized, ())
         both = [tf.nest.map_structure(lambda part, i=i: part[i], drawn) for i in range(2)]
-        made = [make_view(parsed["encoded"], parsed["size"], view_size, *one) for one in both]
+        made = [
+            change_pixels(make_view(parsed["encoded"], parsed["size"], view_size, change, sides), strong, seed)
+            for change, sides, seed in both
+        ]
         return tf.stack(made)
 
-    chances = tf.data.Dataset.range(start, tf.int64.max).map(chance).unbatch()
+    chances = tf.data.Dataset.range(start, tf.int64.max).map(plain(chance)).unbatch()
     serialized = records(datasets, count, order_seed, start, experiment.mixing)
-    made = tf.data.Dataset.zip(chances, serialized).map(views, tf.data.AUTOTUNE, deterministic=True)
+    made = tf.data.Dataset.zip(chances, serialized).map(plain(views), tf.data.AUTOTUNE, deterministic=True)
     options = tf.data.Options()
     options.threading.max_intra_op_parallelism = 1  # images are parallel already; and sums depend on no machine
     return made.batch(count, drop_remainder=True).prefetch(4).with_options(options)
@@ -245,6 +252,7 @@ class Learner:
         self.state["averages"] = self.average.averages
 
     @tf.function
+    @plain
     def step(self, views: tf.Tensor) -> dict[str, tf.Tensor]:
         """Makes a step on two views an image, uint8 [batch, 2, H, W, 3]; on several devices, on a share each.
 
@@ -332,8 +340,8 @@ def _check(experiment: SimCLR) -> None:
             raise UserError(f"{name}: {getattr(experiment, name)!r} received, which SimCLR does not know; leave it out")
     if experiment.augment.color not in (0, Augment().color):
         raise UserError("augment.color: SimCLR's colors are those of `color` and `gray`; leave it out")
-    if experiment.augment.strong.changes or experiment.augment.mosaic:
-        raise UserError("augment: SimCLR knows neither `strong` nor `mosaic`; leave them out")
+    if experiment.augment.mosaic:
+        raise UserError("augment.mosaic: a mosaic is no view of one image, which SimCLR compares; leave it out")
     if experiment.strategy == MULTIWORKER:
         raise UserError("strategy: 'multiworker' received, expected 'one', 'mirrored' or 'tpu'")
     if experiment.optimizer.accumulate != 1:

@@ -15,6 +15,7 @@ from must_tf.export.formats import File
 from must_tf.export.parity import Parity
 from must_tf.export.verify import verify
 from must_tf.integrity import CARD, SCHEMA, describe_files, is_under
+from must_tf.saving import WEIGHTS
 from must_tf.student import Student
 from must_tf.tasks import to_json
 from must_tf.training.monitor import FILE as METRICS
@@ -31,7 +32,7 @@ def describe(student: Student, workdir: str | os.PathLike, normalize: bool, file
         "schema": SCHEMA,
         "must_tf": must_tf.__version__,
         "name": Path(workdir).absolute().name,
-        "weights_sha256": storage.sha256(Path(workdir, lineage.WEIGHTS)),
+        "weights_sha256": storage.sha256(Path(workdir, WEIGHTS)),
         "trunk": dataclasses.asdict(trunk),
         "levels": [] if student.decoder is None else list(trunk.levels),
         "tasks": [to_json(task) for task in student.tasks.values()],

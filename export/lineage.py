@@ -11,10 +11,9 @@ from must_tf.integrity import CARD
 from must_tf.parsing import read_json
 from must_tf.records.manifest import FILE as MANIFEST
 from must_tf.records.manifest import Manifest, read_manifest
-from must_tf.saving import CONFIG, STUDENT, locate
+from must_tf.saving import CONFIG, WEIGHTS, locate
 
 UNKNOWN = "unknown"
-WEIGHTS = Path(STUDENT, "weights.data-00000-of-00001")
 _GONE = "not found"
 
 Entry = dict[str, Any]

@@ -15,6 +15,7 @@ from must_tf.export.images import MADE, Images
 from must_tf.export.parity import MEAN, Bound, Runner
 from must_tf.export.savedmodel import weights
 from must_tf.geometry import Size
+from must_tf.runtime.tracing import plain
 from must_tf.student import Student
 
 PRECISIONS = ("float32", "float16", "int8")
@@ -76,7 +77,7 @@ class LiteRT(Format):
         module = weights(student, endpoint)
         signature = [tf.TensorSpec([1, *facts["litert"]["size"], 3], tf.float32, name="images")]
         function = endpoints.outputs(student, endpoint, self.name, facts["normalization"]["inside"])
-        module.serve = tf.function(function, signature)  # the converter looks for weights behind the module
+        module.serve = tf.function(plain(function), signature)  # the converter looks for weights behind the module
         converter = tf.lite.TFLiteConverter.from_concrete_functions([module.serve.get_concrete_function()], module)
         if precision != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -16,6 +16,7 @@ from must_tf.export import endpoints, lineage, reproducible
 from must_tf.export.format import Card, Format
 from must_tf.export.images import MADE, Images
 from must_tf.export.parity import Runner
+from must_tf.runtime.tracing import plain
 from must_tf.student import Student
 
 OPSET = 17  # tf2onnx 1.17 refuses 19 and later
@@ -60,7 +61,7 @@ class Onnx(Format):
         function = endpoints.outputs(student, part, self.name, facts["normalization"]["inside"])
         with _quiet("tf2onnx"):
             model, _ = tf2onnx.convert.from_function(
-                tf.function(function, endpoints.SIGNATURE), endpoints.SIGNATURE, opset=OPSET
+                tf.function(plain(function), endpoints.SIGNATURE), endpoints.SIGNATURE, opset=OPSET
             )
         reproducible.clean_onnx_graph(model.graph)
         _name_axes(model.graph, facts["outputs"][part])

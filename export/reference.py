@@ -11,6 +11,7 @@ from must_tf.export.endpoints import BACKBONE, SIGNATURE, STUDENT, outputs
 from must_tf.export.images import Images
 from must_tf.export.parity import Arrays
 from must_tf.geometry import Size
+from must_tf.runtime.tracing import plain
 from must_tf.student import Student
 
 
@@ -35,7 +36,7 @@ class Reference:
 
     def _run(self, endpoint: str, batch: int, size: Size) -> Arrays:
         if endpoint not in self._functions:
-            self._functions[endpoint] = tf.function(outputs(self.student, endpoint), SIGNATURE)
+            self._functions[endpoint] = tf.function(plain(outputs(self.student, endpoint)), SIGNATURE)
         with _full_precision():
             found = self._functions[endpoint](tf.constant(self.images(batch, size)))
         return {name: values.numpy() for name, values in found.items()}

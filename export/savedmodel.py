@@ -9,6 +9,7 @@ from must_tf.export import endpoints, reproducible
 from must_tf.export.format import Card, Format
 from must_tf.export.images import MADE, Images
 from must_tf.export.parity import Runner
+from must_tf.runtime.tracing import plain
 from must_tf.saving import parts
 from must_tf.student import Student
 
@@ -92,12 +93,13 @@ def served(student: Student, part: str, normalize: bool = True) -> tf.Module:
     """
     module = weights(student, part)
     module.features = tf.function(
-        endpoints.outputs(student, endpoints.BACKBONE, normalize=normalize), endpoints.SIGNATURE
+        plain(endpoints.outputs(student, endpoints.BACKBONE, normalize=normalize)), endpoints.SIGNATURE
     )
-    module.features_train = tf.function(endpoints.training_features(student, normalize), endpoints.SIGNATURE)
+    module.features_train = tf.function(plain(endpoints.training_features(student, normalize)), endpoints.SIGNATURE)
     module.serve = module.features
     if part == endpoints.STUDENT:
-        module.serve = tf.function(endpoints.outputs(student, part, SavedModel.name, normalize), endpoints.SIGNATURE)
+        served = endpoints.outputs(student, part, SavedModel.name, normalize)
+        module.serve = tf.function(plain(served), endpoints.SIGNATURE)
     if normalize:
         pixels = [tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")]
         module.serve_uint8 = tf.function(lambda images: module.serve(tf.cast(images, tf.float32)), pixels)

@@ -19,6 +19,7 @@ from must_tf.trunk import Trunk
 
 CONFIG = "config.json"  # of a workdir
 STUDENT = "student"  # the folder of a workdir that holds the finished student
+WEIGHTS = Path(STUDENT, "weights.data-00000-of-00001")  # of a workdir; their SHA-256 identifies the student
 _FILE = "architecture.json"
 _DIGESTS = "sha256"  # its field with the SHA-256 of the files beside it
 

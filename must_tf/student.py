@@ -9,6 +9,7 @@ import tf_keras
 
 from must_tf import garden
 from must_tf.errors import UserError
+from must_tf.runtime.tracing import plain
 from must_tf.tasks import Task
 from must_tf.tasks.loss import Terms, reduce_terms
 from must_tf.tasks.task import FUSED, POOLED, PYRAMID, TAPS, Target
@@ -80,6 +81,7 @@ class Student(tf_keras.Model):
         return {name: self._predict(task, taps, training, targets or {}) for name, task in self.tasks.items()}
 
     @tf.function(reduce_retracing=True)
+    @plain
     def infer(self, images: tf.Tensor) -> dict[str, dict[str, tf.Tensor]]:
         """Returns what users read of each task: probabilities, boxes, depths; see `Task.decode_predictions`."""
         predictions = self(images)

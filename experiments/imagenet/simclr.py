@@ -7,14 +7,14 @@ Argument: one of `EPOCHS`. `--config.runlocal=true` (or `table2,runlocal`) tries
 records. The images are those of imagenet/student.py, which has the commands that make the records. On a TPU:
 --config.strategy=tpu. A batch cannot be divided into parts, because its images are compared with one another.
 
-Temperature, projection, crops, batch and optimizer are those of SimCLR's authors (marked `SimCLR`). Which of them the
-MuST paper has is not known. Our views have no blur, and their jitter of colors is that of `Augment`. Each image takes
+Temperature, projection, crops, blur, batch and optimizer are those of SimCLR's authors (marked `SimCLR`). Which of them
+the MuST paper has is not known. The jitter of colors is that of `Augment`. Each image takes
 two passes. As the supervised students, SimCLR trains no pyramid, and table2_must of imagenet/student.py trains one.
 """
 
 from must_tf.experiments.imagenet.common import TRUNK, parse
 from must_tf.experiments.simclr import SimCLR
-from must_tf.pipeline import Augment
+from must_tf.pipeline import Augment, Strong
 from must_tf.training import Optimizer
 
 EPOCHS = {"table2": 800, "table6": 5}  # paper
@@ -41,7 +41,7 @@ def get_config(argument: str = "") -> SimCLR:
             warmup_steps=min(10 * 1_281_167 // _BATCH_SIZE, steps // 10),  # SimCLR: 10 epochs of ImageNet
             weight_decay=1e-6,  # SimCLR
         ),
-        augment=Augment((1.0, 1.0)),  # its flip only
+        augment=Augment((1.0, 1.0), strong=Strong(blur=0.5)),  # SimCLR: sigma 0.1 to 2 pixels; and its flip
         policy="mixed_bfloat16",  # ours
         strategy="mirrored",  # ours: all GPUs of a machine
         checkpoint_every=2000,  # ours

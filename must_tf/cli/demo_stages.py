@@ -14,7 +14,7 @@ from must_tf.parsing import read_json
 from must_tf.storage import write_json
 
 if TYPE_CHECKING:
-    from must_tf.evaluation import TransferTable
+    from must_tf.evaluation import Budget, TransferTable
 
 TEACHERS = ("classification", "detection", "segmentation", "depth")
 DOWNSTREAM = ("classification", "detection", "segmentation_a", "segmentation_b", "depth", "normals")
@@ -86,8 +86,34 @@ def gather(out: Path, scale: float, seed: int) -> "TransferTable":
     folders = [_folder(out / "runs", task, part) for task in DOWNSTREAM for part in ("baselines", "must")]
     cells = [cell for folder in folders for cell in read_cells(folder)]
     title, command = "Fine-tuning on six downstream tasks", f"must demo --scale={scale:g} --seed={seed}"
-    inits = ("random", "classification", "must")
-    return tabulate(cells, inits, "classification", "must", DOWNSTREAM, title, command)
+    budgets = {
+        "random": _budget(out, (), ()),
+        "classification": _budget(out, ("classification",), ("teacher_classification",)),
+        "must": _budget(out, TEACHERS, (*(f"teacher_{name}" for name in TEACHERS), "student")),
+    }
+    inits = tuple(budgets)
+    return tabulate(cells, inits, "classification", "must", DOWNSTREAM, title, command, budgets=budgets)
+
+
+def _budget(out: Path, labeled: Sequence[str], trained: Sequence[str]) -> "Budget":
+    """Returns what it took to make an initialization; minutes are not stated, because they are the machine's.
+
+    Args:
+      out: folder of the demo.
+      labeled: the datasets whose human labels were used.
+      trained: the runs that were made.
+    """
+    from must_tf.evaluation import Budget
+    from must_tf.records import open_dataset
+    from must_tf.saving import CONFIG
+    from must_tf.training.config import read_config
+
+    configs = [read_config(out / "runs" / name / CONFIG) for name in trained]
+    manifests = [open_dataset(out / "data" / "rooms" / name / "train").manifest for name in labeled]
+    return Budget(
+        images=sum(config.steps * config.batch_size for config in configs),
+        human_labels=sum(manifest.counts[name]["human"] for name, manifest in zip(labeled, manifests, strict=True)),
+    )
 
 
 def _rooms(name: str, splits: Sequence[str], scale: float, seed: int) -> Stage:

@@ -47,8 +47,8 @@ def main() -> None:
     from must_tf.parsing import read_json
     from must_tf.records import open_dataset
     from must_tf.report.words import LOWER, metric_name, score_words
-    from must_tf.saving import CONFIG, read_input_size
-    from must_tf.storage import without_nan, write_json
+    from must_tf.saving import CONFIG, WEIGHTS, read_input_size
+    from must_tf.storage import sha256, without_nan, write_json
     from must_tf.training import load_student
 
     student = load_student(_WORKDIR.value)
@@ -64,7 +64,8 @@ def main() -> None:
     height, width = size[0], size[-1]
     scores = evaluate(student, open_dataset(data), (height, width), _TASKS.value or None, _BATCH.value)
     out = _OUT.value or Path(_WORKDIR.value, EVALUATION)
-    result = {"workdir": _WORKDIR.value, "data": data, "size": [height, width], "scores": scores}
+    weights = sha256(Path(_WORKDIR.value, WEIGHTS))
+    result = {"workdir": _WORKDIR.value, "sha256": weights, "data": data, "size": [height, width], "scores": scores}
     write_json(out, without_nan(result))
     for name, values in scores.items():
         declared = {score.name: score for score in student.tasks[name].scores}

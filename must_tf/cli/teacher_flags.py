@@ -129,6 +129,9 @@ def _calibrated(task: str, where: str, thresholds: Mapping[str, float | str]) ->
 
 def _evaluated(task: str, where: str, name: str) -> tuple[float, str]:
     """Returns the score `best_NAME` of a student's evaluation, and the data that it was evaluated on."""
+    from must_tf.saving import WEIGHTS
+    from must_tf.storage import sha256
+
     flag, workdir = f"--thresholds: {task}.{name}={BEST}", where.removeprefix(f"{STUDENT}:")
     if workdir == where:
         raise UserError(f"{flag} needs a student as teacher, received {where}; give a number")
@@ -136,6 +139,8 @@ def _evaluated(task: str, where: str, name: str) -> tuple[float, str]:
     if not path.is_file():
         raise UserError(f"{flag} needs {path}; run `must evaluate --workdir={workdir} --data=FOLDER` first")
     value = read_object(path)
+    if value.get("sha256") != sha256(Path(workdir, WEIGHTS)):
+        raise UserError(f"{path}: not of the weights that are in {workdir}; run `must evaluate` again")
     by_task = parse(dict[str, dict[str, float | None]], value.get("scores"), path, "scores")
     scores = by_task.get(task) or (next(iter(by_task.values())) if len(by_task) == 1 else {})
     best = scores.get(f"best_{name}")

@@ -18,6 +18,7 @@ from must_tf.pipeline.stream import records
 from must_tf.records import framing
 from must_tf.records.reader import Dataset
 from must_tf.records.schema import parse, parse_encoded
+from must_tf.runtime.tracing import plain
 from must_tf.tasks import Task
 
 
@@ -85,6 +86,7 @@ def training_batches(
             branch = 2 * branch + tf.cast(are_mosaics(augment, batch_size, seed), tf.int32)
         return tf.gather(branch, positions), Change(*(tf.gather(part, positions) for part in changes))
 
+    @plain
     def example(drawn: tuple[tf.Tensor, Change], record: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
         branch, change = drawn
         makers = [functools.partial(mosaic_example, record, change)] if partners else []
@@ -94,7 +96,7 @@ def training_batches(
         branches = [functools.partial(make, tasks, size, augment) for size in sizes for make in makers]
         return branches[0]() if len(branches) == 1 else tf.switch_case(branch, branches)
 
-    drawn = tf.data.Dataset.range(start, tf.int64.max).map(draw).unbatch()
+    drawn = tf.data.Dataset.range(start, tf.int64.max).map(plain(draw)).unbatch()
     examples = tf.data.Dataset.zip(drawn, serialized).map(example, tf.data.AUTOTUNE, deterministic=True)
     options = tf.data.Options()
     # Images already run in parallel, and one thread per op gives the same sums on every machine.
@@ -147,7 +149,7 @@ def evaluation_batches(dataset: Dataset, tasks: Sequence[Task], view_size: Size,
     check_size(view_size)
     tasks = tuple(tasks)
     examples = framing.read_all(dataset.paths).map(
-        lambda serialized: whole_example(parse(serialized, tasks), tasks, view_size),
+        plain(lambda serialized: whole_example(parse(serialized, tasks), tasks, view_size)),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     return examples.batch(batch_size).prefetch(2)

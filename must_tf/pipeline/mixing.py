@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from must_tf.errors import UserError, nearest
 from must_tf.parsing import FrozenDict
+from must_tf.runtime.tracing import plain
 
 _MAX_PERIOD = 2**31  # so that products of two positions in a period fit into int64
 _BLOCK = 1024  # positions that are shuffled together
@@ -107,7 +108,7 @@ class DrawOrder(NamedTuple):
         """Returns the dataset numbers from a position on, as endless int64 scalars."""
         periods, rest = divmod(position, self.period)
         first, inside = periods * self.blocks + rest // _BLOCK, rest % _BLOCK
-        blocks = tf.data.Dataset.range(first, tf.int64.max).map(self.block)
+        blocks = tf.data.Dataset.range(first, tf.int64.max).map(plain(self.block))
         return blocks.unbatch().skip(inside)
 
 

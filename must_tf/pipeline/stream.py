@@ -13,6 +13,7 @@ from must_tf.pipeline.mixing import DrawOrder, Mixing, shares
 from must_tf.records import framing
 from must_tf.records.manifest import Shard
 from must_tf.records.reader import Dataset
+from must_tf.runtime.tracing import plain
 
 # Serialized records that are held for shuffling, over all streams and datasets: some 100 MB of photographs. They are
 # shuffled in blocks and not through a sliding buffer, because the order of a block can be computed from seed, epoch and
@@ -147,6 +148,7 @@ def epochs(
     first_epoch, first_record = divmod(start, sum(counts))
     shuffle, fold_in = tf.random.experimental.stateless_shuffle, tf.random.fold_in
 
+    @plain
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
         epoch_seed = fold_in(seed, number)
         order = shuffle(tf.range(len(paths)), epoch_seed)
@@ -173,7 +175,7 @@ def epochs(
         return tf.data.Dataset.range(begin_group, groups).flat_map(group)
 
     blocks = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch)
-    return blocks.prefetch(1).flat_map(_picked) if partners else blocks.prefetch(1).unbatch()
+    return blocks.prefetch(1).flat_map(plain(_picked)) if partners else blocks.prefetch(1).unbatch()
 
 
 def _picks(part: tf.Tensor, partners: int, seed: tf.Tensor) -> tf.Tensor:

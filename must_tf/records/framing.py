@@ -12,6 +12,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from must_tf.errors import UserError
+from must_tf.runtime.tracing import plain
 
 OVERHEAD = 16  # bytes that a frame has beside its record
 _LENGTH = 8  # bytes
@@ -92,7 +93,7 @@ def read(path: tf.Tensor) -> tf.data.Dataset:
 
 def read_all(paths: Sequence[str]) -> tf.data.Dataset:
     """Returns the serialized records of TFRecord files, one after another; see `read`."""
-    return tf.data.Dataset.from_tensor_slices(list(paths)).flat_map(read)
+    return tf.data.Dataset.from_tensor_slices(list(paths)).flat_map(plain(read))
 
 
 def _checked(path: bytes) -> bytes:

@@ -22,6 +22,7 @@ from must_tf.records.manifest import Manifest, Shard
 from must_tf.records.reader import Dataset
 from must_tf.records.schema import HUMAN, Record, origin_key, specs
 from must_tf.runtime.progress import Progress
+from must_tf.runtime.tracing import plain
 from must_tf.tasks import Task
 
 _THREADS = 4  # that decode
@@ -226,7 +227,7 @@ class _Decoder:
 
     def __init__(self, manifest: Manifest):
         self.tasks, self.known = manifest.tasks, {HUMAN, *manifest.teachers}
-        self._graph = tf.function(self._all).get_concrete_function(tf.TensorSpec([], tf.string))
+        self._graph = tf.function(plain(self._all)).get_concrete_function(tf.TensorSpec([], tf.string))
 
     def __call__(self, serialized: bytes) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
         """Returns the image's features with its true size and the origins, the targets, and errors by task.

@@ -77,11 +77,7 @@ def reduce_terms(terms: Terms, divided_by: Mapping[str, tf.Tensor] | None = None
       terms: the terms of the part.
       divided_by: result of `divisors` for the whole batch; by default the part is the whole batch.
     """
-    divided_by = divisors(terms) if divided_by is None else divided_by
-    shares = [
-        term.weight * tf.math.divide_no_nan(tf.reduce_sum(term.sums), divided_by[name]) for name, term in terms.items()
-    ]
-    return tf.add_n(shares)
+    return tf.reduce_sum(shares_of_images(terms, divided_by))
 
 
 def shares_of_images(terms: Terms, divided_by: Mapping[str, tf.Tensor] | None = None) -> tf.Tensor:

@@ -30,12 +30,21 @@ FORMATS: dict[str, Format] = {
     "keras": Format("KerasFile", "file"),
     "savedmodel": Format("SavedModel", "folder"),
     "onnx": Format("OnnxModel", "file"),
+    "torch": Format("TorchModel", "file"),
     "litert": Format("LiteRtModel", "file"),
     "kerashub": Format("KerasHubModel", "name"),
     "kerascv": Format("KerasCvModel", "name"),
     "hf": Format("HfTeacher", "name"),
 }
-_SUFFIXES = {".onnx": "onnx", ".tflite": "litert", ".keras": "keras", ".h5": "keras"}
+_SUFFIXES = {
+    ".onnx": "onnx",
+    ".pt2": "torch",
+    ".pt": "torch",
+    ".torchscript": "torch",
+    ".tflite": "litert",
+    ".keras": "keras",
+    ".h5": "keras",
+}
 
 
 @dataclasses.dataclass(frozen=True)

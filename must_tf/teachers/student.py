@@ -12,7 +12,8 @@ from must_tf import former, storage
 from must_tf.errors import UserError, nearest
 from must_tf.records import read_manifest
 from must_tf.records.manifest import FILE as MANIFEST
-from must_tf.saving import CONFIG, STUDENT, load_student, locate, read_architecture, read_input_size
+from must_tf.runtime.tracing import plain
+from must_tf.saving import CONFIG, WEIGHTS, load_student, locate, read_architecture, read_input_size
 from must_tf.tasks import Task, check_thresholds, to_json
 from must_tf.tasks.task import Outputs
 from must_tf.teachers.graph import frozen
@@ -39,8 +40,8 @@ class StudentTeacher(Teacher):
         self.source = own.name
         self.task = dataclasses.replace(own, name=name, **thresholds)
         self.input_size = read_input_size(workdir)
-        self._graph = frozen(self._infer)
-        self.sha256 = storage.sha256(self.workdir / STUDENT / "weights.data-00000-of-00001")
+        self._graph = frozen(plain(self._infer))
+        self.sha256 = storage.sha256(self.workdir / WEIGHTS)
         head = f".{name}" if len(self.student.tasks) > 1 or name != own.name else ""
         others = "".join(f"-{field}{value:g}" for field, value in sorted(thresholds.items()))
         self.id = f"{self.workdir.name}{head}-{self.sha256[:8]}{others}"

@@ -11,6 +11,7 @@ from PIL import Image
 
 from must_tf import geometry
 from must_tf.geometry import Geometry, Size
+from must_tf.runtime.tracing import plain
 from must_tf.tasks import Task
 from must_tf.tasks.task import Label, Outputs
 from must_tf.teachers.spec import TeacherSpec
@@ -109,7 +110,10 @@ class Teacher(abc.ABC):
 
     @functools.cached_property
     def _restore(self) -> Any:
-        return tf.function(lambda outputs, size, *band: self.task.to_image_frame(outputs, self.geometry(size), *band))
+        def restore(outputs: Outputs, size: tf.Tensor, *band: int) -> Outputs:
+            return self.task.to_image_frame(outputs, self.geometry(size), *band)
+
+        return tf.function(plain(restore))
 
     @abc.abstractmethod
     def __call__(self, images: np.ndarray) -> Outputs:

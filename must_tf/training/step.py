@@ -14,6 +14,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
+from must_tf.runtime.tracing import plain
 from must_tf.student import Student
 from must_tf.tasks.task import Target
 from must_tf.training.average import Average
@@ -70,6 +71,7 @@ class Step(tf.Module):
         self._strategy = tf.distribute.get_strategy()
 
     @tf.function
+    @plain
     def __call__(self, batch: Batch, conflicts: bool = False, stop: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
         """Makes a step on (images, targets), on several devices one such pair each.
 
@@ -95,6 +97,7 @@ class Step(tf.Module):
         return values
 
     @tf.function
+    @plain
     def refresh(self, batch: Batch) -> None:
         """Gives the combiner a new basis of the target task's gradients; no weight or statistic changes.
 

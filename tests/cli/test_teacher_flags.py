@@ -1,3 +1,4 @@
+import hashlib
 import importlib
 import json
 import subprocess
@@ -130,7 +131,11 @@ def test_best_threshold_is_that_of_the_students_evaluation(place, capsys):
     assert thresholds == {"things": {"min_score": "best", "doubtful_score": 0.15}}
     with pytest.raises(UserError, match=r"needs run/evaluation\.json; run `must evaluate --workdir=run --data=FOLDER`"):
         parse_teachers(["things=student:run"], thresholds=thresholds)
-    result = {"data": "data/test", "scores": {"boxes": {"AP": 0.4, "best_min_score": 0.295}}}
+    weights = Path("run", "student", "weights.data-00000-of-00001")
+    weights.parent.mkdir(exist_ok=True)
+    weights.write_bytes(b"w")
+    digest = hashlib.sha256(b"w").hexdigest()
+    result = {"sha256": digest, "data": "data/test", "scores": {"boxes": {"AP": 0.4, "best_min_score": 0.295}}}
     Path("run", "evaluation.json").write_text(json.dumps(result))
     (spec,) = parse_teachers(["things=student:run"], thresholds=thresholds)
     assert spec.thresholds == {"min_score": 0.295, "doubtful_score": 0.15}
@@ -138,6 +143,9 @@ def test_best_threshold_is_that_of_the_students_evaluation(place, capsys):
     result["scores"]["things"] = {"best_min_score": None}  # nothing was found
     Path("run", "evaluation.json").write_text(json.dumps(result))
     with pytest.raises(UserError, match=r"no score best_min_score of task 'things'; give a number"):
+        parse_teachers(["things=student:run"], thresholds=thresholds)
+    weights.write_bytes(b"trained again")
+    with pytest.raises(UserError, match=r"not of the weights that are in run; run `must evaluate` again"):
         parse_teachers(["things=student:run"], thresholds=thresholds)
     with pytest.raises(UserError, match=r"needs a student as teacher, received onnx:m\.onnx; give a number"):
         parse_teachers(["things=onnx:m.onnx"], thresholds=thresholds)

@@ -24,6 +24,10 @@ def test_the_table_holds_a_score_for_each_task_and_each_start(small_demo):
     for task in table["tasks"]:
         assert set(task["scores"]) == {"random", "classification", "must"}
         assert all(0 <= score <= 1 for scores in task["scores"].values() for score in scores)
+    budgets = table["budgets"]
+    assert budgets["random"] == {"images": 0, "minutes": None, "human_labels": 0}
+    assert 0 < budgets["classification"]["images"] < budgets["must"]["images"]
+    assert 0 < budgets["classification"]["human_labels"] < budgets["must"]["human_labels"]
     printed = (small_demo / "stdout.txt").read_text()
     assert "segmentation_b" in printed and "report.html" in printed
     assert (small_demo / "report.html").stat().st_size > 100_000

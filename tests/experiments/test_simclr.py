@@ -131,6 +131,18 @@ def test_views_keep_to_their_bounds(experiment):
     assert not random_views(99, still, tf.constant([0, 1], tf.int64))[0].flip.numpy().any()
 
 
+def test_each_view_is_blurred_or_not_and_nothing_else_changes(experiment):
+    plain = views(experiment)[0].astype(int)
+    some, every = (
+        views(dataclasses.replace(experiment, augment=Augment(strong=Strong(blur=share))))[0] for share in (0.5, 1.0)
+    )
+    flat = [values.reshape(8, -1) for values in (plain, some, every)]
+    as_plain, as_blurred = (flat[1] == flat[0]).all(1), (flat[1] == flat[2]).all(1)
+    assert (as_plain | as_blurred).all() and not as_plain.all() and not (as_blurred & ~as_plain).all()
+    edges = [np.abs(np.diff(values, axis=-2)).mean() for values in (plain, every.astype(int))]
+    assert edges[1] < edges[0]
+
+
 @pytest.mark.parametrize("size", [(64, 64), (48, 160), (200, 90), (12, 9)])
 def test_a_view_is_the_window_that_was_drawn(size, experiment):
     height, width = size
@@ -237,7 +249,7 @@ def test_stopped_run_ends_as_one_that_ran_through(experiment, finished, tmp_path
         ({"policy": "mixed_float16"}, "policy"),
         ({"batch_size": 1}, "batch_size: 1"),
         ({"optimizer": Optimizer(accumulate=2)}, "optimizer.accumulate"),
-        ({"augment": Augment(strong=Strong(num_ops=1))}, "neither `strong` nor `mosaic`"),
+        ({"augment": Augment(mosaic=0.5)}, "augment.mosaic: a mosaic is no view of one image"),
         ({"strategy": "multiworker"}, "strategy: 'multiworker' received"),
     ],
 )

@@ -6,12 +6,13 @@ import toy
 from must_tf import storage
 from must_tf.errors import UserError
 from must_tf.export import export, lineage
+from must_tf.saving import WEIGHTS
 
 
 def run_on(workdir, *folders, **config):
     """What is left of a run whose weights do not matter."""
-    (workdir / lineage.WEIGHTS).parent.mkdir(parents=True)
-    (workdir / lineage.WEIGHTS).write_bytes(str(workdir).encode())
+    (workdir / WEIGHTS).parent.mkdir(parents=True)
+    (workdir / WEIGHTS).write_bytes(str(workdir).encode())
     (workdir / "config.json").write_text(json.dumps({"train": [str(folder) for folder in folders]} | config))
     return workdir
 
@@ -23,7 +24,7 @@ def dataset(folder, license=None, **teachers):
 
 
 def student_teacher(workdir):
-    sha256 = storage.sha256(workdir / lineage.WEIGHTS)
+    sha256 = storage.sha256(workdir / WEIGHTS)
     return {
         "format": "student",
         "path": str(workdir),
@@ -49,7 +50,7 @@ def test_licenses_are_gathered_through_teachers_that_are_students(tmp_path):
 def test_what_is_gone_or_has_other_weights_now_is_unknown(tmp_path):
     teacher = run_on(tmp_path / "teacher", dataset(tmp_path / "human", "CC-BY-4.0"))
     pseudo = dataset(tmp_path / "pseudo", "MIT", **{"teacher-1": student_teacher(teacher)})
-    (teacher / lineage.WEIGHTS).write_bytes(b"trained again")
+    (teacher / WEIGHTS).write_bytes(b"trained again")
     student = run_on(tmp_path / "student", pseudo, tmp_path / "gone", init_from=str(tmp_path / "ckpt"))
     assert lineage.licenses(student) == [
         {"what": f"data {pseudo}", "license": "MIT"},

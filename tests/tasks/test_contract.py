@@ -1,6 +1,7 @@
 """Contract tests that every kind of task must pass, run over the specimens of all kinds."""
 
 import dataclasses
+import itertools
 import json
 
 import numpy as np
@@ -15,7 +16,7 @@ from must_tf.errors import UserError
 from must_tf.geometry import Geometry, fit, move_image, random_view, stretch
 from must_tf.records import check_same_labels, deserialize, serialize
 from must_tf.tasks import KINDS, Task, from_json, to_json
-from must_tf.tasks.loss import reduce_terms
+from must_tf.tasks.loss import divisors, reduce_terms, sum_counts
 
 each_task = pytest.mark.parametrize("task", toy.VARIANTS, ids=lambda task: task.name)
 KINDS_OF_TASK = [one.tasks[0] for one in specimens.SPECIMENS.values()]
@@ -276,6 +277,28 @@ def test_unlabeled_images_do_not_weaken_the_loss_of_the_others(task):
     assert float(whole) == pytest.approx(float(labeled), rel=1e-5)
     for term in task.loss(target, prediction).values():
         assert not np.any(tf.gather(term.sums, [1, 3, 4])) and not np.any(tf.gather(term.counts, [1, 3, 4]))
+
+
+@each_task
+@pytest.mark.parametrize("ends", [(2,), (1, 2, 3)])
+def test_parts_of_a_batch_add_up_to_its_loss_and_gradient(task, ends):
+    """Whatever their labels: a usual one, none, one without content, another."""
+    rng = np.random.default_rng(0)
+    labels = [toy.random_label(task, rng, *toy.VIEW), None, None, toy.random_label(task, rng, *toy.VIEW)]
+    labels[2:3] = specimens.of(task).empty_labels(task, *toy.VIEW)[:1] or [None]
+    target = toy.batch([toy.view_target(task, label, *toy.VIEW) for label in labels])
+    prediction = tf.nest.map_structure(tf.Variable, specimens.of(task).random_prediction(task, rng, 4))
+    variables = tf.nest.flatten(prediction)
+    with tf.GradientTape(persistent=True) as tape:
+        both = target, tf.nest.map_structure(tf.identity, prediction)
+        whole = reduce_terms(task.loss(*both))
+        rows = [slice(*pair) for pair in itertools.pairwise((0, *ends, 4))]
+        parts = [task.loss(*tf.nest.map_structure(lambda values, row=row: values[row], both)) for row in rows]
+        counts = tf.nest.map_structure(lambda *each: tf.add_n(each), *map(sum_counts, parts))
+        shares = tf.add_n([reduce_terms(part, divisors(part, counts)) for part in parts])
+    np.testing.assert_allclose(shares, whole, rtol=1e-5, atol=1e-7)
+    for one, other in zip(tape.gradient(shares, variables), tape.gradient(whole, variables), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6 * float(tf.reduce_max(tf.abs(other))) + 1e-12)
 
 
 @each_task

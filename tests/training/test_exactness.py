@@ -123,6 +123,7 @@ def test_killed_at_a_random_step(trainer, whole, monkeypatch, tmp_path):
     assert_same_run(trainer, tmp_path / "r", whole)
 
 
+@pytest.mark.slow
 def test_everything_at_once_killed_at_a_random_step(toy_data, monkeypatch, tmp_path):
     trainer = make_trainer("everything", toy_data, tmp_path / "other")
     trainer.run(tmp_path / "whole")

@@ -140,6 +140,7 @@ def hard_batch():
     return toy_losses.uneven_batch()[0], targets
 
 
+@pytest.mark.slow  # tests/tasks/test_contract.py has it of the losses alone
 def test_gradient_of_every_kind_is_the_same_in_one_two_and_four_parts():
     whole, halves, quarters = (stepped(made(parts, tasks=EVERY), hard_batch()) for parts in (1, 2, 4))
     assert_same_step(halves, whole)
@@ -157,16 +158,20 @@ sys.path.insert(0, sys.argv[1])
 import test_passes as own
 
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-for accumulate, tasks, batch in ((2, own.UNEVEN, own.batch()), (1, own.EVERY, own.hard_batch())):
-    whole = own.stepped(own.made(1, tasks=tasks), batch)
-    with strategy.scope():
-        assembly = own.made(accumulate, tasks=tasks)
-    own.assert_same_step(own.stepped(assembly, own.distribute(strategy, batch)), whole)
+accumulate, tasks, batch = {
+    "uneven": lambda: (2, own.UNEVEN, own.batch()),
+    "every kind": lambda: (1, own.EVERY, own.hard_batch()),
+}[sys.argv[2]]()
+whole = own.stepped(own.made(1, tasks=tasks), batch)
+with strategy.scope():
+    assembly = own.made(accumulate, tasks=tasks)
+own.assert_same_step(own.stepped(assembly, own.distribute(strategy, batch)), whole)
 """
 
 
-def test_two_devices_with_different_counts_give_the_gradient_of_one():
+@pytest.mark.parametrize("labels", ["uneven", pytest.param("every kind", marks=pytest.mark.slow)])
+def test_two_devices_with_different_counts_give_the_gradient_of_one(labels):
     environment = {"PYTHONPATH": str(Path(toy.__file__).parent), "TF_CPP_MIN_LOG_LEVEL": "3", "PATH": ""}
-    argv = [sys.executable, "-c", DEVICES, str(Path(__file__).parent)]
+    argv = [sys.executable, "-c", DEVICES, str(Path(__file__).parent), labels]
     done = subprocess.run(argv, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

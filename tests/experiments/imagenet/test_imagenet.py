@@ -290,7 +290,7 @@ def test_time_and_memory_in_docstrings_equal_those_of_plan(file, name, documente
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "millions"), [("table2_must", 80), ("table7_must", 70)])
+@pytest.mark.parametrize(("name", "millions"), [("table2_must", 80), ("table7_align", 70)])
 def test_full_size_student_is_built_and_called(prepared, monkeypatch, name, millions):
     monkeypatch.chdir(prepared)
     experiment = load_config(f"imagenet/student.py:{name}")
