@@ -11,7 +11,7 @@ _EXTRAS = {
     "litert": ["ai-edge-litert>=2.3,<3"],
     "kerashub": ["keras-hub>=0.29,<0.33"],
     "kerascv": ["keras-cv>=0.9,<0.10"],
-    "hf": ["torch>=2.9,<3", "transformers>=5,<6", "scipy>=1.13,<2"],
+    "hf": ["torch>=2.9,<3", "transformers>=5.24,<6", "scipy>=1.13,<2"],
     "dev": [
         "pytest>=8,<10",
         "pytest-xdist>=3.8,<4",

@@ -32,13 +32,14 @@ _IMAGES = flags.DEFINE_string(
 _TEACHERS = flags.DEFINE_list(
     "teachers",
     None,
-    "TASK=FORMAT:PATH, separated by commas. Without teachers, a labeled dataset becomes records as it is.",
+    "TASK=FORMAT:PATH, separated by commas, such as boxes=hf:NAME_OR_FOLDER, a Hugging Face model. Without teachers, "
+    "a labeled dataset becomes records as it is.",
     flag_values=FLAGS,
 )
 _CARDS = flags.DEFINE_list(
     "cards",
     [],
-    "TASK=FILE, separated by commas; by default the card is PATH.card.yaml beside the model. "
+    "TASK=FILE, separated by commas; by default the card is PATH.card.yaml beside the model. Models of hf: need none. "
     "--cards.TASK.FIELD=VALUE sets one field, in YAML, and overrides the file; such flags can replace the whole file.",
     flag_values=FLAGS,
 )
@@ -102,7 +103,7 @@ _PREVIEW = flags.DEFINE_integer(
 _DESCRIBE = flags.DEFINE_string(
     "describe",
     None,
-    "FORMAT:PATH: only print a model's inputs and outputs, and a draft of its card.",
+    "FORMAT:PATH: only print a model's inputs and outputs, and a draft of its card; of hf:, what applies without one.",
     flag_values=FLAGS,
 )
 

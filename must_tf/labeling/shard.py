@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +74,7 @@ def label_records(
 _Outputs = dict[str, np.ndarray] | None  # a teacher's outputs for one image; None if it need not label the image
 
 
-def _views(teachers: Sequence[Teacher], record: Record) -> list[np.ndarray | None]:
+def _views(teachers: Sequence[Teacher], record: Record) -> list[Any | None]:
     """Returns the view of an image for each teacher; None where the record has a human label of the teacher's task.
 
     A JPEG is decoded at the smallest size that suffices for a teacher's view, once for all teachers of that size.
@@ -102,20 +103,9 @@ def _predicted(
                 for place, entry in enumerate(batch)
                 if isinstance(entry, Record) and entry.seen[number] is not None
             }
-            for place, found in zip(views, _predict(teacher, list(views.values()), batch_size), strict=True):
+            for place, found in zip(views, teacher.predict(list(views.values()), batch_size), strict=True):
                 outputs[place][number] = found
         yield list(zip(batch, outputs, strict=True))
-
-
-def _predict(teacher: Teacher, images: list[np.ndarray], batch_size: int) -> Iterator[dict[str, np.ndarray]]:
-    if not images:
-        return
-    # Every batch has the same shape, including the last one, so that a teacher is traced only once.
-    padded = np.zeros((batch_size, *images[0].shape), np.uint8)
-    padded[: len(images)] = images
-    outputs = {name: np.asarray(values) for name, values in teacher(padded).items()}
-    for i in range(len(images)):
-        yield {name: values[i] for name, values in outputs.items()}
 
 
 def _labeled(entry: Entry, teachers: Sequence[Teacher], outputs: Sequence[_Outputs]) -> Entry:

@@ -37,6 +37,7 @@ class Input:
       std: divides each channel after that.
       channel_order: RGB or BGR.
       dtype: of the input, as a check: float32, float16, uint8 or int8; by default that of the model.
+      prompts: for a model that finds what a text says: the text of each class.
       signature: name of the signature of a SavedModel.
       outputs: maps roles, which the kind's reader defines, to names of outputs.
       license: license of the weights.
@@ -53,6 +54,7 @@ class Input:
     std: tuple[float, float, float] | None = None
     channel_order: Literal["RGB", "BGR"] = "RGB"
     dtype: Literal["float32", "float16", "uint8", "int8"] | None = None
+    prompts: Mapping[str, str] | None = None
     signature: str = "serving_default"
     outputs: Mapping[str, str] | None = None
     license: str = "unknown"
@@ -122,10 +124,15 @@ def read_card(path: str | os.PathLike | None, others: Mapping[str, Any] | None =
     Raises:
       UserError: the file does not exist or is not YAML or JSON, or a kind or field is unknown or invalid.
     """
+    return make_card(read_fields(path, others), "--cards" if path is None else str(path))
+
+
+def read_fields(path: str | os.PathLike | None, others: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Returns the fields of a card as JSON values, which are not checked yet; see `read_card`."""
     value = {} if path is None else read_yaml(path)
-    if isinstance(value, dict):
-        value = value | dict(others or {})
-    return make_card(value, "--cards" if path is None else str(path))
+    if not isinstance(value, dict):
+        raise _no_fields(path)
+    return value | dict(others or {})
 
 
 def make_card(value: Any, where: str = "card") -> Card:
@@ -139,7 +146,7 @@ def make_card(value: Any, where: str = "card") -> Card:
       UserError: the kind or a field is unknown or invalid, or the kind has no foreign teachers.
     """
     if not isinstance(value, Mapping) or "task" not in value:
-        raise UserError(f"{where}: expected the fields of a teacher card, `task` among them; see must label --describe")
+        raise _no_fields(where)
     kind = kind_of(value["task"], f"{where}: task")
     if kind.reader is None:
         raise UserError(f"{where}: task: {value['task']} has no foreign teachers; give it a student")
@@ -173,6 +180,10 @@ def find_card(where: str, path: str, need: bool = True) -> str | None:
     raise UserError(
         f"{where}: no card ({base}{SUFFIXES[0]}, or --cards=TASK=FILE); for a draft run: must label --describe={where}"
     )
+
+
+def _no_fields(where: Any) -> UserError:
+    return UserError(f"{where}: expected the fields of a teacher card, `task` among them; see must label --describe")
 
 
 def _names(kind: type) -> set[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from must_tf.tasks import check_thresholds
 from must_tf.teachers.card import Card, find_card, read_card
 from must_tf.teachers.model import Model
-from must_tf.teachers.spec import FORMATS, STUDENT, TeacherSpec
+from must_tf.teachers.spec import FORMATS, TeacherSpec
 from must_tf.teachers.teacher import Teacher
 
 
@@ -46,6 +46,8 @@ def load_once(spec: TeacherSpec) -> Teacher:
 
 def describe_model(spec: TeacherSpec) -> str:
     """Returns a draft of a model's card in YAML, with its inputs and outputs in comments and guesses marked."""
+    if _is_teacher(spec):
+        return _loader(spec).draft(spec)
     from must_tf.teachers.draft import draft
 
     return draft(open_model(spec, None), spec.where)
@@ -60,12 +62,19 @@ def _loader(spec: TeacherSpec) -> Any:
     return getattr(importlib.import_module(f"must_tf.teachers.{spec.format}"), FORMATS[spec.format].loader)
 
 
+def _is_teacher(spec: TeacherSpec) -> bool:
+    """Whether the format's models are teachers by themselves, without a card."""
+    return issubclass(_loader(spec), Teacher)
+
+
 def _checked(spec: TeacherSpec) -> Card | None:
-    """Runs all checks that need no model; returns the card with the spec's thresholds, or None for a student."""
+    """Runs all checks that need no model; returns the card with the spec's thresholds, or None if none is needed."""
     spec.check()
-    if spec.format == STUDENT:
+    if _is_teacher(spec):
         _loader(spec).check(spec)
         return None
     card = read_card(spec.card or find_card(spec.where, spec.path, need=not spec.fields), spec.fields)
+    if card.prompts:
+        raise card.error(f"prompts: {spec.format}: models read no text, and hf: models may; leave the field out")
     check_thresholds(card.task, spec.thresholds)
     return dataclasses.replace(card, reader=dataclasses.replace(card.reader, **spec.thresholds))

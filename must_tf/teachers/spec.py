@@ -15,7 +15,8 @@ class Format(NamedTuple):
     """A format of model files.
 
     Attributes:
-      loader: name of the class in the module `must_tf.teachers.FORMAT`.
+      loader: name of the class in the module `must_tf.teachers.FORMAT`: a `Model`, which is a teacher with a card; or a
+        `Teacher`, which knows by itself how images are prepared and outputs are read.
       path: whether a model's path is a file, a folder, or a name (or folder) that a library loads.
     """
 
@@ -33,6 +34,7 @@ FORMATS: dict[str, Format] = {
     "litert": Format("LiteRtModel", "file"),
     "kerashub": Format("KerasHubModel", "name"),
     "kerascv": Format("KerasCvModel", "name"),
+    "hf": Format("HfTeacher", "name"),
 }
 _SUFFIXES = {
     ".onnx": "onnx",
@@ -53,7 +55,8 @@ class TeacherSpec:
       task: name of the task that it labels; empty if only a card is to be drafted.
       format: one of `FORMATS`.
       path: the model's file, folder or name.
-      card: file of the teacher card; by default `PATH.card.yaml` or `PATH.card.json`. A student needs none.
+      card: file of the teacher card; by default `PATH.card.yaml` or `PATH.card.json`. A student has none, and a Hugging
+        Face model needs none.
       thresholds: thresholds for pseudo labels (`min_score`, ...) that replace the card's or the student's own.
       fields: card fields that replace those of the file; no file is needed if they are complete.
       allow_ops: operations that a SavedModel or `.pt2` file may use although they do more than compute.
@@ -129,5 +132,6 @@ def _split(what: str, where: str, known: Iterable[str]) -> tuple[str, str]:
 
 def _guess_format(path: str) -> str:
     """Guesses the format of a model from its path, for a hint."""
-    saved = "savedmodel" if Path(path, "saved_model.pb").is_file() else STUDENT
+    files = {"saved_model.pb": "savedmodel", "model.safetensors": "hf", "model.safetensors.index.json": "hf"}
+    saved = next((name for file, name in files.items() if Path(path, file).is_file()), STUDENT)
     return _SUFFIXES.get(Path(path).suffix, saved)

@@ -2,7 +2,7 @@
 
 import abc
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,8 @@ class Teacher(abc.ABC):
     Attributes:
       task: the task of its labels; records store them under its name.
       id: identifies the teacher in the manifest and in every record that it labels.
-      input_size: height and width of its views (input images), in pixels.
+      input_size: height and width of its views (input images), in pixels. A teacher whose views have several sizes, or
+        are no images, has none; it overrides `geometry`, `reduction`, `view`, `predict` and `label`.
       resize: how an image becomes a view: `fit` (keeps the aspect ratio, top left, padded), `stretch`, or `crop` (keeps
         the aspect ratio, center).
       spec: what the teacher was loaded from; None if it was made in code.
@@ -50,7 +51,7 @@ class Teacher(abc.ABC):
         (rows, columns), _ = _place(self.resize, (height, width), tuple(self.input_size))
         return max(ratio for ratio in (1, 2, 4, 8) if ratio * max(rows / height, columns / width) <= 1 or ratio == 1)
 
-    def view(self, image: np.ndarray, size: Size | None = None, ratio: int = 1) -> np.ndarray:
+    def view(self, image: np.ndarray, size: Size | None = None, ratio: int = 1) -> Any:
         """Returns the view of an image, both uint8 RGB [height, width, 3].
 
         Args:
@@ -64,11 +65,25 @@ class Teacher(abc.ABC):
         place = _place(self.resize, (height, width), tuple(self.input_size))
         return _move(image, (height / ratio, width / ratio), place, self.input_size)
 
+    def predict(self, views: Sequence[Any], batch_size: int) -> list[dict[str, np.ndarray]]:
+        """Runs the model on the views of up to `batch_size` images; returns the outputs of each, without a batch axis.
+
+        A teacher whose views are no images of one size overrides it. Its outputs may be any that its `label` takes; if
+        the model gives a value that is not finite for an image, a float among its outputs is not finite.
+        """
+        if not views:
+            return []
+        # Every batch has the same shape, including the last one, so that a teacher is traced only once.
+        padded = np.zeros((batch_size, *views[0].shape), np.uint8)
+        padded[: len(views)] = views
+        outputs = {name: np.asarray(values) for name, values in self(padded).items()}
+        return [{name: values[i] for name, values in outputs.items()} for i in range(len(views))]
+
     def label(self, outputs: Mapping[str, np.ndarray], height: int, width: int) -> Label:
         """Returns the pseudo label of an image; what its view did not show is unknown.
 
         Args:
-          outputs: outputs of one view, without a batch axis.
+          outputs: those of one view, see `predict`.
           height: of the image, in pixels.
           width: of the image, in pixels.
 

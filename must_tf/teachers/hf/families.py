@@ -1,0 +1,138 @@
+"""Families of Hugging Face models with classes of their own: classifiers, detectors, segmenters, depth estimators."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import numpy as np
+
+from must_tf.geometry import Size
+from must_tf.teachers.hf.family import BOXES, Family, Tensors
+
+
+@dataclasses.dataclass(frozen=True)
+class Classifier(Family):
+    """Image classifiers: a softmax, or by the config's `problem_type` a sigmoid."""
+
+    kind = "classification"
+    raw = ("logits",)
+
+    def known(self, config: Any) -> dict[str, Any]:
+        """`activation`."""
+        if config.problem_type == "regression":
+            raise ValueError("problem_type: regression: its outputs are no classes")
+        multi_label = config.problem_type == "multi_label_classification" or config.num_labels == 1
+        return {"activation": "sigmoid" if multi_label else "logits"}
+
+    def read(self, outputs: Any, size: Size, processor: Any) -> dict[str, np.ndarray]:
+        """`probs` [1, classes]."""
+        return {"probs": outputs.logits.numpy()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Detector(Family):
+    """Object detectors without suppression, such as DETR, RT-DETR, D-FINE and YOLOS."""
+
+    kind = "detection"
+    raw = ("logits", "pred_boxes")
+    reading = BOXES
+
+    def read(self, outputs: Any, size: Size, processor: Any) -> dict[str, np.ndarray]:
+        """`boxes` [1, N, 4], `scores` and `classes` [1, N] of all queries, whatever their scores."""
+        (found,) = processor.post_process_object_detection(outputs, threshold=-1, target_sizes=[size])
+        names = self.reading["outputs"]
+        return {role: found[name].numpy()[np.newaxis] for role, name in names.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmenter(Family):
+    """Semantic segmentation with a score for each class and pixel, such as SegFormer and UPerNet."""
+
+    kind = "segmentation"
+    raw: ClassVar[tuple[str, ...]] = ("logits",)
+    reading = {"outputs": {"probs": "segmentation_scores"}}
+
+    def known(self, config: Any) -> dict[str, Any]:
+        """`activation`: a softmax over the scores."""
+        return {"activation": "logits"}
+
+    def read(self, outputs: Any, size: Size, processor: Any) -> dict[str, np.ndarray]:
+        """`probs` [1, h, w, classes] at the model's own resolution."""
+        (found,) = processor.post_process_semantic_segmentation(outputs, return_segmentation_scores=True)
+        return {"probs": found.segmentation_scores.permute(1, 2, 0).numpy()[np.newaxis]}
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskSegmenter(Segmenter):
+    """Semantic segmentation by mask queries, such as Mask2Former and MaskFormer.
+
+    The score of a class is the sum over queries of their probabilities of the class and the pixel, which may exceed 1.
+    """
+
+    raw = ("logits", "pred_masks", "class_queries_logits", "masks_queries_logits")
+
+    def known(self, config: Any) -> dict[str, Any]:
+        """`activation`: none."""
+        return {"activation": "probabilities"}
+
+
+@dataclasses.dataclass(frozen=True)
+class OneFormer(MaskSegmenter):
+    """Mask queries of OneFormer, which is told its task in words."""
+
+    whole = True
+
+    def prepare(self, processor: Any, image: Any, **options: Any) -> Tensors:
+        """Adds the tokens of `the task is semantic`."""
+        return dict(processor(images=image, task_inputs=["semantic"], return_tensors="pt", **options))
+
+
+_CONVENTIONS = {"relative": "affine_inverse", "metric": "metric"}
+
+
+@dataclasses.dataclass(frozen=True)
+class DepthEstimator(Family):
+    """Depth, relative (inverse, up to scale and shift) or metric.
+
+    Attributes:
+      convention: of models whose config has no `depth_estimation_type`; None where the card must say it.
+    """
+
+    convention: str | None = None
+
+    kind = "depth"
+    raw = ("predicted_depth", "field_of_view")
+    classified = False
+
+    def known(self, config: Any) -> dict[str, Any]:
+        """`convention`, where the config or the class defines it."""
+        convention = _CONVENTIONS.get(getattr(config, "depth_estimation_type", ""), self.convention)
+        return {"convention": convention} if convention else {}
+
+    def read(self, outputs: Any, size: Size, processor: Any) -> dict[str, np.ndarray]:
+        """`depth` [1, height, width]."""
+        (found,) = processor.post_process_depth_estimation(outputs, [size])
+        return {"depth": found["predicted_depth"].reshape(1, *size).numpy()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Dpt(DepthEstimator):
+    """Depth of DPT: inverse in MiDaS's models; those on DINOv2, which have a projection more, are trained on meters."""
+
+    def known(self, config: Any) -> dict[str, Any]:
+        """`convention` of MiDaS's models; the others do not say theirs."""
+        return {} if config.add_projection else {"convention": "affine_inverse"}
+
+
+@dataclasses.dataclass(frozen=True)
+class ZoeDepth(DepthEstimator):
+    """Depth of images with a reflected border, which is cut off again; the library's own code needs torchvision."""
+
+    def read(self, outputs: Any, size: Size, processor: Any) -> dict[str, np.ndarray]:
+        """`depth` [1, height, width]."""
+        from torch.nn.functional import interpolate
+
+        border = [int((side / 2) ** 0.5 * 3) if processor.do_pad else 0 for side in size]
+        padded = [side + 2 * width for side, width in zip(size, border, strict=True)]
+        depth = interpolate(outputs.predicted_depth[np.newaxis], padded, mode="bicubic", align_corners=False)[0]
+        (top, left), (height, width) = border, size
+        return {"depth": depth[:, top : top + height, left : left + width].numpy()}

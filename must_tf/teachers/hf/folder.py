@@ -1,0 +1,111 @@
+"""Folders of Hugging Face models: found or downloaded, and checked before anything of them is loaded."""
+
+import collections
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from must_tf import storage
+from must_tf.errors import UserError, one_line
+from must_tf.parsing import load_yaml, read_object, read_text, short
+from must_tf.teachers.hf.family import Family
+from must_tf.teachers.hf.registry import find_family
+from must_tf.teachers.model import optional
+
+_WEIGHTS = "*.safetensors"
+_FILES = ("*.json", _WEIGHTS, "*.txt", "*.model")  # config, processor, weights, vocabulary
+_README = "README.md"
+_PREPARATION = ("preprocessor_config.json", "processor_config.json")
+_HOLES = ("", "n/a")  # names of ids that are no class
+
+
+def find_folder(where: str, path: str) -> Path:
+    """Returns a model's folder; a name is downloaded from the hub, or found in the hub's cache.
+
+    Only top-level files that are needed are downloaded. Pickled weights are not among them.
+    """
+    if Path(path).is_dir():
+        return Path(path)
+    hub = optional("huggingface_hub", "hf")
+    try:
+        return Path(hub.snapshot_download(path, allow_patterns=[*_FILES, _README], ignore_patterns=["*/*"]))
+    except Exception as error:  # about the name, the network, the hub, or permissions
+        raise UserError(
+            f"{where}: neither a folder nor a name that can be downloaded or is in the cache: {one_line(error)}"
+        ) from None
+
+
+def check_folder(where: str, folder: Path) -> tuple[str, Family]:
+    """Returns the class of a saved model and its family.
+
+    Raises:
+      UserError: there is no config, no safe weights or no image processor; or the class has no family.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UserError(f"{where}: no config.json in it; expected a folder that `save_pretrained` wrote")
+    config = read_object(path)
+    architectures = config.get("architectures")
+    name = architectures[0] if isinstance(architectures, list) and architectures else None
+    family = find_family(name, where) if isinstance(name, str) else None
+    if not (isinstance(name, str) and family and hasattr(optional("transformers", "hf"), name)):
+        if "auto_map" in config:
+            raise UserError(
+                f"{where}: its config names code in its own folder (auto_map), which must_tf does not run; expected a "
+                "model that transformers itself knows, or export it to ONNX"
+            )
+        raise UserError(
+            f"{where}: architectures: {short(name)} received; expected a model of transformers that classifies, "
+            "detects, segments or estimates depth; others can be exported to ONNX"
+        )
+    if not any(folder.glob(_WEIGHTS)):
+        raise UserError(
+            f"{where}: no {_WEIGHTS} in it; pickled weights can run code as they are read, and are refused. Where you "
+            f'trust them, convert them: python -c "import transformers as t; '
+            f't.{name}.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"'
+        )
+    if not any((folder / file).is_file() for file in _PREPARATION):
+        raise UserError(f"{where}: no {_PREPARATION[0]}, which says how images are prepared; save the processor there")
+    return name, family
+
+
+def read_license(folder: Path) -> str:
+    """Returns the license in the metadata of a folder's README; `unknown` where there is none."""
+    path = folder / _README
+    if not path.is_file():
+        return "unknown"
+    metadata = re.match(r"---\n(.*?)\n---", read_text(path), re.DOTALL)
+    found: dict[str, Any] = {}
+    for name in ("license", "license_name") if metadata else ():
+        # One field alone is read: others may hold dates, or values of any size.
+        field = re.search(rf"^{name}:.*(?:\n[ ]*- .*)*", metadata[1], re.MULTILINE)  # type: ignore[index]
+        found |= load_yaml(field[0], path) if field else {}
+    names = found.get("license_name") if found.get("license") == "other" else None
+    names = names or found.get("license") or "unknown"
+    return "; ".join(map(str, names)) if isinstance(names, list) else str(names)
+
+
+def known_classes(names: Mapping[int, str]) -> dict[str, Any]:
+    """Returns the card fields `class_names` and, if some ids are no class, `classes`.
+
+    Args:
+      names: names by id, as in a config. Ids may be missing or have the name N/A; a name that several ids have gets
+        their ids.
+    """
+    counts = collections.Counter(names.values())
+    unique, kept = [], []
+    for i in range(max(names, default=-1) + 1):
+        name = names.get(i, "")
+        hole = name.strip().lower() in _HOLES
+        unique.append(f"n/a ({i})" if hole else name if counts[name] == 1 else f"{name} ({i})")
+        kept += [] if hole else [unique[-1]]
+    fields: dict[str, Any] = {"class_names": unique}
+    return fields if kept == unique else fields | {"classes": {name: name for name in kept}}
+
+
+def sha256(folder: Path) -> str:
+    """Returns the SHA-256 of the names and digests of the files that the model is loaded from."""
+    files = sorted({path for pattern in _FILES for path in folder.glob(pattern) if path.is_file()})
+    return hashlib.sha256("\n".join(f"{path.name} {storage.sha256(path)}" for path in files).encode()).hexdigest()

@@ -1,0 +1,68 @@
+"""Registry of the families of Hugging Face models, by the names of their classes in transformers."""
+
+from must_tf.errors import UserError
+from must_tf.teachers.hf.families import (
+    Classifier,
+    DepthEstimator,
+    Detector,
+    Dpt,
+    MaskSegmenter,
+    OneFormer,
+    Segmenter,
+    ZoeDepth,
+)  # fmt: skip
+from must_tf.teachers.hf.family import Family
+from must_tf.teachers.hf.zero_shot import GroundingDetector, OwlDetector, ZeroShotClassifier
+
+_SIGLIP = ZeroShotClassifier("sigmoid", {"padding": "max_length", "max_length": 64, "truncation": True})
+_METRIC = DepthEstimator("metric")
+_BY_NAME: dict[str, Family] = {
+    "CLIPModel": ZeroShotClassifier(),
+    "SiglipModel": _SIGLIP,
+    "Siglip2Model": _SIGLIP,
+    "OwlViTForObjectDetection": OwlDetector(),
+    "Owlv2ForObjectDetection": OwlDetector(),
+    "GroundingDinoForObjectDetection": GroundingDetector(),
+    "MMGroundingDinoForObjectDetection": GroundingDetector(),
+    "DetrForSegmentation": MaskSegmenter(),
+    "MaskFormerForInstanceSegmentation": MaskSegmenter(),
+    "OneFormerForUniversalSegmentation": OneFormer(),
+    "DPTForDepthEstimation": Dpt(),
+    "DepthProForDepthEstimation": _METRIC,
+    "GLPNForDepthEstimation": _METRIC,
+    "ZoeDepthForDepthEstimation": ZoeDepth("metric"),
+}
+_BY_SUFFIX: dict[str, Family] = {
+    "ForImageClassification": Classifier(),
+    "ForImageClassificationWithTeacher": Classifier(),
+    "ForObjectDetection": Detector(),
+    "ForSemanticSegmentation": Segmenter(),
+    "ForUniversalSegmentation": MaskSegmenter(),
+    "ForDepthEstimation": DepthEstimator(),
+}
+_REFUSED = {
+    "CHMv2ForDepthEstimation": "it gives heights of trees, not depths",
+    "EomtForUniversalSegmentation": "it sees an image in several windows",
+    "EomtDinov3ForUniversalSegmentation": "it sees an image in several windows",
+    "ImageGPTForImageClassification": "it takes clusters of colors, not pixels",
+    "OmDetTurboForObjectDetection": "its boxes need text and suppression together",
+    "PromptDepthAnythingForDepthEstimation": "it takes a rough depth map beside the image",
+    "ShieldGemma2ForImageClassification": "it takes a text of rules beside the image",
+    "VideomtForUniversalSegmentation": "it takes videos",
+}
+
+
+def find_family(name: str, where: str) -> Family | None:
+    """Returns the family of a class of transformers by its name; None where there is none.
+
+    Args:
+      name: of the class, such as `DetrForObjectDetection`.
+      where: the model, for messages.
+
+    Raises:
+      UserError: the model needs more than an image, or its outputs mean something else than its class says.
+    """
+    if name in _REFUSED:
+        raise UserError(f"{where}: {name} cannot label: {_REFUSED[name]}")
+    endings = (family for suffix, family in _BY_SUFFIX.items() if name.endswith(suffix))
+    return _BY_NAME.get(name) or next(endings, None)

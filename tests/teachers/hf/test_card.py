@@ -1,0 +1,99 @@
+"""No card is needed; a card, fields and thresholds replace what the model's files say, or are refused."""
+
+import json
+import shutil
+
+import hf_models
+import pytest
+import toy
+
+from must_tf.errors import UserError
+
+
+def load(folder, **others):
+    return toy.load_all([f"t=hf:{folder}"], **others)[0]
+
+
+def test_a_card_beside_the_folder_overrides_the_config(saved, images, label_all, tmp_path):
+    folder = shutil.copytree(saved("vit"), tmp_path / "vit")
+    plain = load(folder)
+    classes = {"cup": "vessel", "bottle": "vessel", "chair": "furniture"}
+    folder.with_name("vit.card.yaml").write_text(json.dumps({"classes": classes, "license": "MIT", "top_k": 2}))
+    teacher = load(folder)
+    assert teacher.task.class_names == ("vessel", "furniture") and teacher.task.top_k == 2
+    assert teacher.describe()["license"] == "MIT" and teacher.id != plain.id and teacher.sha256 == plain.sha256
+    for probs, mapped in zip(label_all(plain, images), label_all(teacher, images), strict=True):
+        kept = probs[:3].sum()
+        assert mapped == pytest.approx([probs[:2].sum() / kept, probs[2] / kept], abs=1e-5)
+
+
+def test_fields_and_thresholds_override(saved, images, label_all):
+    folder = saved("detr")
+    teacher = load(folder, fields={"t": {"doubtful_score": 0.1}}, thresholds={"t": {"min_score": 0.9}})
+    assert (teacher.task.min_score, teacher.task.doubtful_score) == (0.9, 0.1)
+    labels = label_all(teacher, images)
+    assert any((label["ignore"] > 0).any() for label in labels)
+    renamed = load(folder, fields={"t": {"class_names": list("abcde")}})
+    assert renamed.task.class_names == tuple("abcde")
+    depth = load(saved("depth_anything"), fields={"t": {"convention": "metric", "depth_scale": 2.0}})
+    assert depth.task.convention == "metric"
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "match"),
+    [
+        ("vit", {"task": "detection"}, "task: 'detection' received; ViTForImageClassification is a model of classif"),
+        ("vit", {"input_size": [64, 64]}, "input_size: hf: models do this themselves"),
+        ("vit", {"range": [0, 1]}, "range: hf: models do this themselves"),
+        ("detr", {"box_format": "xywh"}, "box_format: hf: models do this themselves"),
+        ("vit", {"prompts": {"cup": "a cup"}}, "prompts: ViTForImageClassification reads no text"),
+        ("vit", {"class_names": ["a", "b"]}, "class_names: 2 names, but probs is of 5 classes"),
+        ("vit", {"convention": "metric"}, "field 'convention' is unknown"),
+        ("vit", {"classes": {"cap": "cup"}}, "classes: the model has no class 'cap'; did you mean 'cup'"),
+        ("clip", {}, r"prompts: not given; CLIPModel finds what a text says: .* --cards.TASK.prompts='\{cup: "),
+        ("clip", {"prompts": {}}, "prompts: not given"),
+        ("clip", {"prompts": ["cup"]}, "prompts: .* received; expected names with values"),
+        ("clip", {"prompts": {"cup": 3}}, "prompts"),
+        ("clip", {"prompts": {"a": "b"}, "class_names": ["a"]}, "class_names: the classes are the keys of prompts"),
+    ],
+)
+def test_fields_that_do_not_fit_are_refused_in_one_line(name, fields, match, saved):
+    with pytest.raises(UserError, match=match) as error:
+        load(saved(name), fields={"t": fields})
+    assert "\n" not in str(error.value)
+
+
+def test_thresholds_that_the_kind_lacks_are_refused(saved):
+    with pytest.raises(UserError, match="has no threshold 'min_score'"):
+        load(saved("vit"), thresholds={"t": {"min_score": 0.5}})
+
+
+def test_prompts_are_for_models_that_read_text_alone(tmp_path):
+    (tmp_path / "model.onnx").touch()
+    fields = {"task": "classification", "class_names": ["a"], "prompts": {"a": "b"}}
+    with pytest.raises(UserError, match="prompts: onnx: models read no text"):
+        toy.load_all([f"t=onnx:{tmp_path / 'model.onnx'}"], fields={"t": fields})
+
+
+def test_a_regression_is_no_classifier(saved):
+    with pytest.raises(UserError, match="problem_type: regression"):
+        load(saved("vit", problem_type="regression"))
+
+
+@pytest.mark.parametrize("name", ["vit", "detr", "segformer", "depth_anything", "clip"])
+def test_a_draft_says_what_is_used_and_is_a_card_that_changes_nothing(name, saved, images, label_all, tmp_path):
+    folder = shutil.copytree(saved(name), tmp_path / name)
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n")
+    text = toy.describe(f"hf:{folder}")
+    fields = {"t": {"prompts": hf_models.PROMPTS}} if name == "clip" else {}
+    plain = load(folder, fields=fields)
+    assert f"task: {plain.task.kind}" in text and "license: mit" in text and "image_mean" in text
+    assert plain.files.name in text and ("prompts: " in text) == (name == "clip")
+    assert name in ("depth_anything", "clip") or "5 classes: cup, bottle, chair, table, lamp" in text
+    folder.with_name(f"{name}.card.yaml").write_text(text)
+    assert load(folder, fields=fields).id == plain.id
+
+
+def test_a_path_without_a_format_is_guessed(saved):
+    with pytest.raises(UserError, match=rf"no format; expected FORMAT:PATH, as hf:{saved('vit')}"):
+        toy.load_all([f"t={saved('vit')}"])
