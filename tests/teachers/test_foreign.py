@@ -229,7 +229,7 @@ class Rule(Model):
 
 def test_outputs_that_make_no_label_are_refused_at_once():
     def rule(images):
-        return {"boxes": np.zeros((len(images), 5, 4)), "scores": np.zeros((len(images), 4, 2))}
+        return {"boxes": np.zeros((len(images), 5, 4)), "scores": np.full((len(images), 4, 2), -3.0)}
 
     fields = CARDS["detection"] | {"suppressed": False, "activation": "sigmoid", "class_names": ("a", "b")}
     card = toy.card("detection", range=(0, 1), **fields | {"outputs": {name: name for name in ("boxes", "scores")}})
