@@ -136,8 +136,10 @@ class ForeignTeacher(Teacher):
         try:
             arrays, _ = self._run(gray)
         except Exception as error:
+            other = "NCHW" if card.layout == "NHWC" else "NHWC"
+            doubt = f"; layout: {other}?" if self.slot.shape[1:] == (None, None, None) else ""
             raise card.error(
-                f"{self.model.path} does not run on images {list(gray.shape)}: {one_line(error)}"
+                f"{self.model.path} does not run on images {list(gray.shape)}: {one_line(error)}{doubt}"
             ) from error
         problem = self.reader.misfit({**arrays, **self._constants}, len(gray), card.channels_first)
         if problem := problem or self.reader.unlikely(self._standard(arrays)):

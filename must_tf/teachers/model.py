@@ -33,7 +33,7 @@ class Model(abc.ABC):
       fixed: card fields that the model handles itself; a card must not give them.
       takes_several: whether the format runs models of several inputs, see `predict_all`.
       metadata: what the file says of itself, by name, for drafts of a card.
-      facts: card fields that follow from the file, for drafts of a card; unlike those of `known`, a card must give them.
+      facts: card fields that follow from the file, for drafts; unlike those of `known`, a card must give them.
     """
 
     format: str

@@ -107,9 +107,8 @@ def _axes(shape: Sequence[int], order: Sequence[str], num_scores: int) -> list[i
     """Returns which of the last two axes may hold the values of a row: -1, -2; after suppression only the last one."""
     if len(shape) not in (2, 3) and not (len(shape) == 4 and shape[1] == 1):
         return []
-    width, rest = _width(order, num_scores), _REST in order
-    axes = [-1, -2] if _SCORES in order else [-1]
-    found = [axis for axis in axes if shape[axis] == width or (rest and shape[axis] > width)]
-    if rest and len(found) == 2 and shape[-1] != shape[-2]:  # there are more boxes than values of a box
-        return [min(found, key=lambda axis: shape[axis])]
-    return found
+    width, raw = _width(order, num_scores), _SCORES in order
+    if _REST in order:  # there are more boxes than values of a box
+        axis = -2 if raw and shape[-2] < shape[-1] else -1
+        return [axis] if shape[axis] >= width else []
+    return [axis for axis in ((-1, -2) if raw else (-1,)) if shape[axis] == width]

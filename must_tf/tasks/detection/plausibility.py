@@ -72,7 +72,7 @@ def boxes_problem(arrays: Arrays, confidence: np.ndarray, box_format: str, box_u
       box_format: see `DetectionReader`.
       box_units: see `DetectionReader`.
     """
-    real = _real_rows(arrays)
+    real = _real_rows(arrays) & np.isfinite(confidence)
     if not real.any():
         return None
     best = to_yxyx(arrays["boxes"][real & (confidence >= confidence[real].max() / 2)], box_format)
@@ -91,8 +91,8 @@ def boxes_problem(arrays: Arrays, confidence: np.ndarray, box_format: str, box_u
     beyond = ((best < -_BEYOND) | (best > 1 + _BEYOND)).any(1)
     if box_units == "normalized" and beyond.mean() > 0.5:
         return (
-            f"box_units: normalized, but {beyond.sum()} of the {len(best)} best boxes on gray go beyond the view, as far "
-            f"as {abs(best).max():.3g}; pixels, or offsets from anchors or cells (see anchors)?"
+            f"box_units: normalized, but {beyond.sum()} of the {len(best)} best boxes on gray go beyond the view, as "
+            f"far as {abs(best).max():.3g}; pixels, or offsets from anchors or cells (see anchors)?"
         )
     return None
 
