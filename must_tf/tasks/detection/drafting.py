@@ -47,7 +47,7 @@ def draft(outputs: Sequence[Slot], known: Mapping[str, Any]) -> list[str]:
       outputs: the model's outputs.
       known: card fields that are known; of them, `class_names`, `input_size` and `suppressed` also tell layouts apart.
     """
-    found = _read(outputs, known) or _after(outputs[0], [slot for slot in outputs if slot is not outputs[0]])
+    found = _read(outputs, known) or _unclear(outputs, known)
     lines = [f"# {found.seen}", names_line(found.num_classes), *output_lines(found.roles, known), *found.lines]
     return [line for line in lines if line.partition(":")[0] not in known]
 
@@ -67,6 +67,12 @@ def _read(outputs: Sequence[Slot], known: Mapping[str, Any]) -> _Reading | None:
         return None
     labels = next((slot for slot in slots if slot.shape == rows.shape[:-1]), None)
     return _dets(rows, labels) if rows.shape[-1] == 5 and labels else _rows(rows, known)
+
+
+def _unclear(outputs: Sequence[Slot], known: Mapping[str, Any]) -> _Reading:
+    """Reads outputs that only files beside them say to be those of a detector."""
+    rows = next((slot for slot in outputs if len(slot.shape) == 3 and slot.shape[-1] != 4), None)
+    return _rows(rows, known) if rows else _after(outputs[0], outputs[1:])
 
 
 def _is_not_named_box(slot: Slot) -> bool:
