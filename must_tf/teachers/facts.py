@@ -67,7 +67,8 @@ def _ultralytics(model: Model) -> tuple[dict[str, Any], str]:
 def _hugging_face(model: Model) -> tuple[dict[str, Any], str]:
     """Reads config.json and preprocessor_config.json in the folder of a model file, or in the one above it."""
     folders = list(Path(model.path).resolve().parents[:2])
-    config, prepared = ({}, {})
+    config: dict[str, Any] = {}
+    prepared: dict[str, Any] = {}
     for folder in folders:
         config = config or _file(folder / "config.json", read_object)
         prepared = prepared or _file(folder / "preprocessor_config.json", read_object)

@@ -1,5 +1,7 @@
 """Feeds the inputs of a model that do not depend on the pixels: sizes, masks of valid pixels, and other constants."""
 
+import json
+
 import numpy as np
 
 from must_tf.errors import UserError, nearest
@@ -28,8 +30,8 @@ class FixedInputs(Model):
         self._model = model
         self._roles = roles = dict(card.inputs or {})
         self._channels_last = card.layout == "NHWC"
-        self.format, self.path, self.packages = model.format, model.path, model.packages
-        self.known, self.quantized, self.fixed = model.known, model.quantized, model.fixed
+        for name in Model.__annotations__:
+            setattr(self, name, getattr(model, name))
         slots = {slot.name: slot for slot in model.inputs}
         for name, role in roles.items():
             if name not in slots:
@@ -103,7 +105,7 @@ def input_lines(model: Model, where: str) -> list[str]:
             f"{where}: inputs {given}; no card can say what they are; beside images, onnx, savedmodel and litert "
             "models may take sizes, a mask or constants; export it with one input, the images"
         )
-    return ["inputs:"] + [f"  {name}: {role}" for name, role in roles.items()]
+    return ["inputs:"] + [f"  {json.dumps(name)}: {role}" for name, role in roles.items()]
 
 
 def image_input(model: Model) -> Slot:

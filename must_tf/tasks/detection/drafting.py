@@ -176,48 +176,60 @@ def _may_be_rows(slot: Slot) -> bool:
 
 def _rows(slot: Slot, known: Mapping[str, Any]) -> _Reading:
     """Rows of one output, before or after suppression."""
-    roles = {"packed": slot.name}
+    names, roles = len(known.get("class_names", ())), {"packed": slot.name}
     second, last = slot.shape[-2], slot.shape[-1]
-    names, suppressed = len(known.get("class_names", ())), known.get("suppressed")
-    if last is None or (second is not None and second < last):
-        return _columns(slot.name, int(second or 0), names)
-    raw = ["box, scores"] * (last == names + 4 or last == 5) + ["box, objectness, scores"] * _may_be_raw(last, names)
-    done = {6: ["box, score, class"], 7: ["batch, box, class, score", "batch, class, score, box"]}.get(last, [])
-    if len(slot.shape) != 3:  # of a whole batch in one list
-        raw, done = [], done[1:] if len(slot.shape) == 4 else done[:1]
-    raw, done = [] if suppressed else raw, [] if suppressed is False and raw else done
-    if suppressed and not done:
-        return _Reading("rows of boxes after suppression", roles, _done_lines("box, score, class, rest"))
+    if last is None or (second is not None and second < last):  # [batch, values, N], as YOLOv8 and its successors have
+        values = int(second or 0)
+        order = "box, scores, rest" if names and values > names + 4 else "box, scores"
+        count = _count(order, values, names)
+        return _Reading(_head(count), roles, _raw_lines(order), count)
+    raw, done = _orders(slot, names, known.get("suppressed"))
     if raw and done:
-        return _Reading(_both(slot, raw[0], done), roles, _undecided_lines(raw[0], done))
+        head = _head(_count(raw[0], last, names))
+        seen = f"rows of {last} values: {done[0]} after suppression, or {raw[0]} of a {head}"
+        return _Reading(seen, roles, _undecided_lines(raw[0], done))
     if done:
         return _Reading(f"rows of {last} values, as after suppression", roles, _done_lines(*done))
-    order = (raw or ["box, objectness, scores"])[0]
-    count = last - (5 if "objectness" in order else 4)
+    order = raw[0] if raw else "box, objectness, scores"
+    count = _count(order, last, names)
+    queries = order == "box, scores" and count == names and bool(second) and int(second or 0) <= _MAX_QUERIES
+    lines = _raw_lines(order, queries) + (_cell_lines(second, known) if "objectness" in order else [])
     square = math.isqrt(second or 0) ** 2 == second and (second or 0) >= _SQUARE**2
-    lines = _raw_lines(
-        order, count == names and second is not None and second <= _MAX_QUERIES and order == "box, scores"
-    )
-    lines += _cell_lines(second, known) if "objectness" in order else []
     return _Reading(_head(count), roles, lines, count, 1 if square else 3)
 
 
-def _may_be_raw(values: int, names: int) -> bool:
-    return values == names + 5 if names else values > 5
+def _orders(slot: Slot, names: int, suppressed: bool | None) -> tuple[list[str], list[str]]:
+    """Returns the orders that the length of a row allows, before and after suppression.
+
+    Args:
+      slot: its last axis is a row.
+      names: number of class names; 0 if unknown.
+      suppressed: whether the model is known to apply suppression.
+    """
+    last = int(slot.shape[-1] or 0)
+    done = {6: ["box, score, class"], 7: ["batch, box, class, score", "batch, class, score, box"]}.get(last, [])
+    if len(slot.shape) != 3:  # of a whole batch in one list
+        return [], done[1:] if len(slot.shape) == 4 else done[:1]
+    if suppressed:
+        return [], done or ["box, score, class, rest"]
+    if names:
+        raw = {4: ["box, scores"], 5: ["box, objectness, scores"]}.get(last - names, [])
+        raw = raw or ["box, objectness, scores, rest"] * (last > names + 5)
+    else:
+        raw = ["box, scores"] if last == 5 else ["box, objectness, scores"]
+    return raw, [] if suppressed is False and raw else done
 
 
-def _columns(name: str, values: int, names: int) -> _Reading:
-    """[batch, values, N], as YOLOv8 and its successors have it."""
-    rest = bool(names) and values > names + 4
-    lines = _raw_lines("box, scores, rest" if rest else "box, scores", False)
-    return _Reading(_head(names if rest else values - 4), {"packed": name}, lines, names if rest else values - 4)
+def _count(order: str, values: int, names: int) -> int:
+    """Returns the number of classes whose scores a row of this order holds."""
+    return names if "rest" in order else values - (5 if "objectness" in order else 4)
 
 
 def _head(count: int) -> str:
     return f"raw YOLO head of {count} class{'es' * (count != 1)}, no suppression"
 
 
-def _raw_lines(order: str, queries: bool) -> list[str]:
+def _raw_lines(order: str, queries: bool = False) -> list[str]:
     lines = [f"packed_order: [{order}]  {GUESS}", f"activation: probabilities  {GUESS}; or sigmoid"]
     if queries:
         lines += [f"nms_iou: 1  {GUESS}: each object has one box, as of RT-DETR"]
@@ -229,11 +241,6 @@ def _done_lines(*orders: str) -> list[str]:
     fractions = orders[0].startswith("batch, class")
     lines = [f"packed_order: {order}"]
     return lines + _box_lines(True, "xyxy", "normalized" if fractions else "pixels")
-
-
-def _both(slot: Slot, raw: str, done: Sequence[str]) -> str:
-    count = int(slot.shape[-1] or 0) - 5
-    return f"rows of {slot.shape[-1]} values: {done[0]} after suppression, or {raw} of a {_head(count)}"
 
 
 def _undecided_lines(raw: str, done: Sequence[str]) -> list[str]:

@@ -43,6 +43,12 @@ FAMILIES = {
         "raw YOLO head of 80 classes",
         RAW | V5,
     ),
+    "yolov5 with masks": (
+        slots(output0=[1, 25200, 117], output1=[1, 32, 160, 160]),
+        names(80) | VIEW,
+        "raw YOLO head of 80 classes",
+        RAW | {"packed_order": ["box", "objectness", "scores", "rest"]},
+    ),
     "yolov5 of one class": (slots(output0=[1, 25200, 6]), names(1) | {"suppressed": False}, "raw YOLO head of 1", V5),
     "rt-detr of ultralytics": (
         slots(output0=[1, 300, 84]),
