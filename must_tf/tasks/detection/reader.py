@@ -140,7 +140,7 @@ class DetectionReader(ClassReader):
         return found | {"boxes": found["boxes"].reshape(len(found["boxes"]), -1, found["boxes"].shape[-1])}
 
     def misfit(self, arrays: Arrays, batch: int, channels_first: bool) -> str | None:
-        """Checks shapes as the base does, and that the numbers of boxes and anchors agree."""
+        """Checks shapes as the base does, and that the numbers of boxes, scores, classes and anchors agree."""
         if "packed" in arrays:
             problem = layouts.shape_problem(arrays["packed"].shape, self.packed_order, self.num_outputs)
             return f"outputs: {problem}"
@@ -148,6 +148,9 @@ class DetectionReader(ClassReader):
         if problem := super().misfit(of_model, batch, channels_first):
             return problem
         count = int(np.prod(arrays["boxes"].shape[1:-1]))
+        for role in {"scores", "classes", "objectness"} & {*arrays}:
+            if arrays[role].shape[1] != count:
+                return f"outputs: {count} boxes received, but {arrays[role].shape[1]} {role}; expected as many"
         if _ANCHORS in arrays and len(arrays[_ANCHORS]) != count:
             return f"anchors: {len(arrays[_ANCHORS])} of them, but boxes are {count}"
         return None
