@@ -37,6 +37,9 @@ _OPENERS: dict[str, Callable[[str, int, int], Source]] = {
     **{prefix: functools.partial(open_layout, find) for prefix, find in _LAYOUTS.items()},
 }
 _PREFIXES = ("tfrecord:", *_OPENERS)
+_UNREAD = {
+    "yolo:": "folders of YOLO are not read; convert the labels to COCO's JSON, and give coco:FOLDER/instances_train"
+}
 
 
 def open_source(where: str | os.PathLike, images_per_shard: int = 1000, max_pixels: int = MAX_PIXELS) -> Source:
@@ -73,7 +76,8 @@ def open_source(where: str | os.PathLike, images_per_shard: int = 1000, max_pixe
         if prefix := re.match(r"\w{2,}:", where):
             if prefix[0] in _OPENERS:
                 return _OPENERS[prefix[0]](where.removeprefix(prefix[0]), images_per_shard, max_pixels)
-            raise UserError(f"{printable(where)}: unknown prefix {prefix[0]!r}; {nearest(prefix[0], _PREFIXES)}")
+            remedy = _UNREAD.get(prefix[0]) or nearest(prefix[0], _PREFIXES)
+            raise UserError(f"{printable(where)}: unknown prefix {prefix[0]!r}; {remedy}")
     if is_dataset(where):
         return open_records(where)
     return open_images(where, images_per_shard, max_pixels)

@@ -1,7 +1,9 @@
 """Base of the readers of kinds with classes: class names, activations, and the mapping to the classes of a task."""
 
 import dataclasses
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -10,9 +12,10 @@ import tensorflow as tf
 
 from must_tf.errors import nearest
 from must_tf.parsing import read_text
-from must_tf.tasks.reader import GUESS, Arrays, Reader
+from must_tf.tasks.reader import GUESS, Arrays, Reader, require
 
 _TOLERANCE = 1e-3  # how far rounding may take a probability beyond 0 or 1, and a sum of them from 1
+_HOLES = ("n/a", "???")  # in lower case; what lists of names have at ids without a class
 _MAX_INLINE_NAMES = 20  # a draft card refers to a file if there are more class names
 
 
@@ -21,13 +24,15 @@ class ClassReader(Reader):
     """Card fields that all kinds with classes have.
 
     Attributes:
-      class_names: the model's classes in the order of its ids, without a background class that is not a label.
-      class_names_file: a text file with one class name per line; its path is relative to the card.
+      class_names: the model's classes in the order of its ids, without a background class that is not a label. `n/a`
+        or `???` stands at an id without a class.
+      class_names_file: a text file with one class name per line; its path is relative to the card. See `read_names`.
       classes: maps the model's classes to the classes of a task. Classes that are not listed are dropped.
       task_classes: the task's classes in their order, if `classes` is given; by default those named in `classes`.
       activation: what `probs` or `scores` hold: `probabilities`, `logits` (a softmax is applied), or `sigmoid` (logits
         to which a sigmoid is applied).
       background_first: whether the model's class 0 is a background that is not in `class_names`.
+      background_last: whether the model's last class is a background (no object) that is not in `class_names`.
     """
 
     class_names: tuple[str, ...] = ()
@@ -36,14 +41,17 @@ class ClassReader(Reader):
     task_classes: tuple[str, ...] = ()
     activation: Literal["probabilities", "logits", "sigmoid"] | None = None
     background_first: bool = False
+    background_last: bool = False
 
     def __post_init__(self) -> None:
         if not self.class_names and not self.class_names_file:
             raise ValueError("class_names: none received; expected the model's classes, in the order of its ids")
-        for name, known in (("class_names", self.class_names), ("task_classes", self.task_classes)):
+        require(not (self.background_first and self.background_last), "background_last", True, "one background")
+        given = tuple(name for name in self.class_names if not _is_hole(name))
+        for name, known in (("class_names", given), ("task_classes", self.task_classes)):
             if len(set(known)) < len(known):
                 twice = next(label for label in known if known.count(label) > 1)
-                raise ValueError(f"{name}: {twice!r} is there twice")
+                raise ValueError(f"{name}: {twice!r} is there twice; give each class a name of its own")
         if self.classes is not None and not self.classes:
             raise ValueError("classes: none received; leave the field out, and the model's classes are the task's")
         for model_class, task_class in (self.classes or {}).items() if self.class_names else ():
@@ -60,20 +68,19 @@ class ClassReader(Reader):
         if not self.class_names_file:
             return self
         text = read_text(folder / self.class_names_file, "no such file; class_names_file is looked for beside the card")
-        names = tuple(line.strip() for line in text.splitlines() if line.strip())
-        return dataclasses.replace(self, class_names=names)
+        return dataclasses.replace(self, class_names=read_names(text))
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The class names of the labels: the task's if `classes` maps to them, otherwise the model's."""
         if self.classes is None:
-            return self.class_names
+            return tuple(name for name in self.class_names if not _is_hole(name))
         return self.task_classes or tuple(dict.fromkeys(self.classes.values()))
 
     @property
     def num_outputs(self) -> int:
         """The number of classes in the model's output, including the background."""
-        return len(self.class_names) + int(self.background_first)
+        return len(self.class_names) + int(self.background_first) + int(self.background_last)
 
     def wrong_last(self, role: str, shape: list[int], given: int) -> str | None:
         """Reports that the number of class names differs from the number of classes in the output."""
@@ -81,8 +88,9 @@ class ClassReader(Reader):
             return super().wrong_last(role, shape, given)
         if self.is_binary(given):
             return None
-        background = " and a background" if self.background_first else ""
-        return f"class_names: {len(self.class_names)} names{background}, but {role} is of {given} classes"
+        background = " and a background" if self.num_outputs > len(self.class_names) else ""
+        remedy = "; n/a stands at an id without a class" if given > self.num_outputs else ""
+        return f"class_names: {len(self.class_names)} names{background}, but {role} is of {given} classes{remedy}"
 
     def unlikely(self, arrays: Arrays) -> str | None:
         """Reports that the values of `probs` or `scores` contradict `activation`; None if they do not."""
@@ -114,7 +122,8 @@ class ClassReader(Reader):
             values = tf.nn.softmax(values).numpy()
         elif self.activation == "sigmoid":
             values = tf.sigmoid(values).numpy()
-        return values[..., int(self.background_first) :]
+        first = int(self.background_first)
+        return values[..., first : first + len(self.class_names)]
 
     def label_of(self) -> np.ndarray:
         """Returns the task class id of each model class, int32 [model classes]; -1 for classes that are dropped."""
@@ -124,17 +133,29 @@ class ClassReader(Reader):
 
     def map_probs(self, probs: np.ndarray) -> np.ndarray:
         """Maps probabilities [..., model classes] to [..., task classes]; classes with the same target are summed."""
-        if self.classes is None:
+        if self.labels == self.class_names:
             return probs
         return probs @ (self.label_of()[:, np.newaxis] == np.arange(len(self.labels))).astype(np.float32)
 
     def map_scores(self, scores: np.ndarray) -> np.ndarray:
         """Maps scores [..., model classes] to [..., task classes]; classes with the same target keep the best score."""
-        if self.classes is None:
+        if self.labels == self.class_names:
             return scores
         table = self.label_of()
         columns = [scores[..., table == i].max(-1, initial=0) for i in range(len(self.labels))]
         return np.stack(columns, -1)
+
+
+def read_names(text: str) -> tuple[str, ...]:
+    """Returns the class names of a file in the order of the model's ids.
+
+    A line holds a name; blank lines are left out. A name that occurs several times gets its id, so that the classes
+    stay apart: `crane 134`, `crane 517`. Where lines are `ID NAME` and ids are missing between them, names stand at
+    their ids, and `n/a` at the others.
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    names = _numbered(lines) or lines
+    return tuple(_apart(names))
 
 
 def names_line(count: int | None) -> str:
@@ -149,3 +170,23 @@ def activation_line(known: Mapping[str, str]) -> str:
     if known.get("activation"):
         return f"activation: {known['activation']}"
     return f"activation: logits  {GUESS}; or probabilities, sigmoid"
+
+
+def _is_hole(name: str) -> bool:
+    return name.lower() in _HOLES
+
+
+def _apart(names: Sequence[str]) -> Iterator[str]:
+    """Yields names, those of several classes with the id of each."""
+    counts = Counter(names)
+    for i, name in enumerate(names):
+        yield name if counts[name] == 1 or _is_hole(name) else f"{name} {i}"
+
+
+def _numbered(lines: Sequence[str]) -> list[str]:
+    """Returns the names of lines `ID NAME` by id, with holes; nothing if lines are not so, or no id is missing."""
+    matches = [re.match(r"(\d{1,5})[\s:,]+(\S.*)", line) for line in lines]
+    rows = {int(match[1]): match[2] for match in matches if match}
+    if len(rows) < len(lines) or list(rows) != sorted(rows) or list(rows) == list(range(len(rows))):
+        return []
+    return [rows.get(i, _HOLES[0]) for i in range(max(rows) + 1)]

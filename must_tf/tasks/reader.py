@@ -18,6 +18,7 @@ from must_tf.geometry import Size
 Arrays = Mapping[str, np.ndarray]
 
 GUESS = "# guess"  # marks a line of a draft card that a person must check
+CHOOSE = "choose: "  # begins a value of a draft card that a person must replace; a card that has one is refused
 
 
 class Slot(NamedTuple):
@@ -111,14 +112,15 @@ class Reader(abc.ABC):
         del folder, view
         return {}
 
-    def regular(self, arrays: Arrays, single: bool) -> Arrays:
+    def regular(self, arrays: Arrays, batch: int, single: bool) -> Arrays:
         """Returns the model's arrays with the batch axis first and with the same shape for every batch.
 
         Args:
           arrays: outputs by role; the batch axis may be missing if the model takes one image.
+          batch: number of images.
           single: whether the model takes one image at a time.
         """
-        del single
+        del batch, single
         return arrays
 
     def finite(self, arrays: Arrays, batch: int) -> np.ndarray:
@@ -221,6 +223,11 @@ def channels_of(slot: Slot) -> int | None:
         return 1
     sizes = [size for size in (slot.shape[1], slot.shape[-1]) if size]
     return min(sizes) if sizes else None
+
+
+def choose(*readings: str) -> str:
+    """Returns a value of a draft card, in YAML, of what may be meant; the card is refused until one is chosen."""
+    return json.dumps(CHOOSE + ", or ".join(readings))
 
 
 def output_lines(roles: Mapping[str, str], known: Mapping[str, Any]) -> list[str]:

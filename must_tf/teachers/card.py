@@ -10,7 +10,7 @@ from typing import Any, Literal
 from must_tf.errors import UserError, nearest
 from must_tf.parsing import parse, read_yaml, short
 from must_tf.tasks import KINDS, kind_of
-from must_tf.tasks.reader import Reader, positive, require
+from must_tf.tasks.reader import CHOOSE, Reader, positive, require
 
 SUFFIXES = (".card.yaml", ".card.json")
 _MAX_SIDE = 8192  # pixels of a side
@@ -39,6 +39,9 @@ class Input:
       dtype: of the input, as a check: float32, float16, uint8 or int8; by default that of the model.
       prompts: for a model that finds what a text says: the text of each class.
       signature: name of the signature of a SavedModel.
+      inputs: maps the names of the model's inputs to what they are fed, if it has several: `image` for one of them, and
+        for the others, which do not depend on the pixels, `height_width` or `width_height` (of the view, in pixels),
+        `mask` (ones: every pixel belongs to the image), a number, or a list of numbers.
       outputs: maps roles, which the kind's reader defines, to names of outputs.
       license: license of the weights.
       source: where the weights come from, such as a URL.
@@ -56,6 +59,7 @@ class Input:
     dtype: Literal["float32", "float16", "uint8", "int8"] | None = None
     prompts: Mapping[str, str] | None = None
     signature: str = "serving_default"
+    inputs: Mapping[str, str | float | tuple[float, ...]] | None = None
     outputs: Mapping[str, str] | None = None
     license: str = "unknown"
     source: str = "unknown"
@@ -151,6 +155,7 @@ def make_card(value: Any, where: str = "card") -> Card:
     if kind.reader is None:
         raise UserError(f"{where}: task: {value['task']} has no foreign teachers; give it a student")
     of_input, of_kind = _names(Input), _names(kind.reader)
+    _check_chosen(value, where)
     for name, given in value.items():
         if name not in of_input | of_kind:
             others = [other for other, task in KINDS.items() if task.reader and name in _names(task.reader)]
@@ -184,6 +189,15 @@ def find_card(where: str, path: str, need: bool = True) -> str | None:
 
 def _no_fields(where: Any) -> UserError:
     return UserError(f"{where}: expected the fields of a teacher card, `task` among them; see must label --describe")
+
+
+def _check_chosen(value: Any, where: str, field: str = "") -> None:
+    """Raises a `UserError` if a value is still one of a draft that names several readings."""
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            _check_chosen(part, where, f"{field}.{name}" if field else str(name))
+    elif isinstance(value, str) and value.startswith(CHOOSE):
+        raise UserError(f"{where}: {field}: not decided; choose {value.removeprefix(CHOOSE)}")
 
 
 def _names(kind: type) -> set[str]:

@@ -13,6 +13,7 @@ from must_tf.tasks import kind_of, to_json
 from must_tf.tasks.reader import Arrays
 from must_tf.tasks.task import Outputs
 from must_tf.teachers.card import Card
+from must_tf.teachers.inputs import with_inputs
 from must_tf.teachers.model import Model, versions
 from must_tf.teachers.preparation import make_preparation, only_input, view_size
 from must_tf.teachers.teacher import Teacher, invalidate
@@ -37,7 +38,7 @@ class ForeignTeacher(Teacher):
         for field in model.fixed:
             if getattr(card, field) != getattr(Card, field):
                 raise card.error(f"{field}: {model.format}: models do this themselves; leave the field out")
-        self.model = model
+        self.model = model = with_inputs(model, card)
         self.card = card = card.filled(model.known).filled(_DEFAULTS)
         self.reader = card.reader
         self._check_required_fields()
@@ -92,7 +93,7 @@ class ForeignTeacher(Teacher):
         found = self._predict(views)
         arrays = {role: found[name] for role, name in self._names.items()}
         finite = self.reader.finite(arrays, len(views))
-        return self.reader.regular(arrays, self.slot.shape[0] == 1), finite
+        return self.reader.regular(arrays, len(views), self.slot.shape[0] == 1), finite
 
     def _read(self, arrays: Arrays) -> dict[str, np.ndarray]:
         with np.errstate(all="ignore"):  # values may be not finite
@@ -135,8 +136,10 @@ class ForeignTeacher(Teacher):
         try:
             arrays, _ = self._run(gray)
         except Exception as error:
+            other = "NCHW" if card.layout == "NHWC" else "NHWC"
+            doubt = f"; layout: {other}?" if self.slot.shape[1:] == (None, None, None) else ""
             raise card.error(
-                f"{self.model.path} does not run on images {list(gray.shape)}: {one_line(error)}"
+                f"{self.model.path} does not run on images {list(gray.shape)}: {one_line(error)}{doubt}"
             ) from error
         problem = self.reader.misfit({**arrays, **self._constants}, len(gray), card.channels_first)
         if problem := problem or self.reader.unlikely(self._standard(arrays)):

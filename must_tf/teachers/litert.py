@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from must_tf.errors import UserError
 from must_tf.tasks.reader import Slot
 from must_tf.teachers.model import Model, optional, require_file
+from must_tf.teachers.postprocess import facts_of_boxes
 
 
 class LiteRtModel(Model):
@@ -16,6 +18,7 @@ class LiteRtModel(Model):
 
     format = "litert"
     packages = ("ai-edge-litert",)
+    takes_several = True
 
     def __init__(self, path: str):
         require_file(f"litert:{path}", path)
@@ -29,6 +32,7 @@ class LiteRtModel(Model):
         except (ValueError, RuntimeError) as error:  # not a model, or ops that LiteRT lacks
             raise UserError(f"litert:{path}: LiteRT cannot load it: {' '.join(str(error).split())[:300]}") from error
         self.inputs = tuple(_slot(detail) for detail in self._interpreter.get_input_details())
+        self.facts = facts_of_boxes(self._interpreter, self._names)
         self.quantized = _quantization(self._interpreter.get_input_details()[0])[0] != 0
 
     def outputs(self) -> tuple[Slot, ...]:
@@ -37,15 +41,22 @@ class LiteRtModel(Model):
 
     def predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Runs the graph, after resizing its input if the batch has another shape."""
-        with self._lock:
-            return self._run(images)
+        return self.predict_all({self.inputs[0].name: images})
 
-    def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        detail = self._interpreter.get_input_details()[0]
-        if list(detail["shape"]) != list(images.shape):
-            self._interpreter.resize_tensor_input(detail["index"], images.shape)
+    def predict_all(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs the graph on all inputs."""
+        with self._lock:
+            return self._run(arrays)
+
+    def _run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        inputs = {detail["name"]: detail for detail in self._interpreter.get_input_details()}
+        other = {name: array for name, array in arrays.items() if list(inputs[name]["shape"]) != list(array.shape)}
+        for name, array in other.items():
+            self._interpreter.resize_tensor_input(inputs[name]["index"], array.shape)
+        if other:
             self._interpreter.allocate_tensors()
-        self._interpreter.set_tensor(detail["index"], _quantize(images, detail))
+        for name, array in arrays.items():
+            self._interpreter.set_tensor(inputs[name]["index"], _quantize(array, inputs[name]))
         self._interpreter.invoke()
         details = self._interpreter.get_output_details()
         return {self._names[d["index"]]: _dequantize(self._interpreter.get_tensor(d["index"]), d) for d in details}

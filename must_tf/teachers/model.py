@@ -31,6 +31,9 @@ class Model(abc.ABC):
       quantized: whether the model's input is quantized; `predict` then takes floats or unscaled pixels and converts
         them.
       fixed: card fields that the model handles itself; a card must not give them.
+      takes_several: whether the format runs models of several inputs, see `predict_all`.
+      metadata: what the file says of itself, by name, for drafts of a card.
+      facts: card fields that follow from the file, for drafts; unlike those of `known`, a card must give them.
     """
 
     format: str
@@ -40,6 +43,9 @@ class Model(abc.ABC):
     known: Mapping[str, Any] = {}
     quantized: bool = False
     fixed: tuple[str, ...] = ()
+    takes_several: bool = False
+    metadata: Mapping[str, str] = {}
+    facts: Mapping[str, Any] = {}
 
     @classmethod
     def open(cls, spec: TeacherSpec, card: Card | None) -> "Model":
@@ -62,6 +68,18 @@ class Model(abc.ABC):
     @abc.abstractmethod
     def predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Runs the model on one batch in the shape and type of its input; returns its outputs by name."""
+
+    def predict_all(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs a model of several inputs, as `predict`; only where `takes_several`.
+
+        Args:
+          arrays: the inputs by name.
+        """
+        raise NotImplementedError(self.format)
+
+    def channels_first(self) -> bool | None:
+        """Returns whether the input is [batch, 3, h, w] by more than its shape; None if nothing tells."""
+        return None
 
     def of_views(self, prepare: Any) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
         """Returns a function that prepares views, uint8 RGB [batch, h, w, 3], and runs the model on them.

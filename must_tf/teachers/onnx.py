@@ -1,7 +1,7 @@
 """ONNX models as teachers, `onnx:FILE`, run by onnxruntime (extra `onnx`)."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from must_tf import storage
 from must_tf.errors import UserError, one_line
 from must_tf.tasks.reader import Slot
+from must_tf.teachers.inputs import image_input
 from must_tf.teachers.model import Model, optional, require_file
 
 _PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
@@ -21,6 +22,7 @@ class OnnxModel(Model):
 
     format = "onnx"
     packages = ("onnxruntime",)
+    takes_several = True
 
     def __init__(self, path: str):
         require_file(f"onnx:{path}", path)
@@ -34,6 +36,7 @@ class OnnxModel(Model):
                 f"onnx:{path}: onnxruntime {runtime.__version__} cannot load it: {one_line(error)}"
             ) from error
         self.inputs = tuple(_slot(value) for value in self._session.get_inputs())
+        self.metadata = self._session.get_modelmeta().custom_metadata_map
 
     def outputs(self) -> tuple[Slot, ...]:
         """Returns the outputs of the graph."""
@@ -41,8 +44,19 @@ class OnnxModel(Model):
 
     def predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Runs the graph."""
+        return self.predict_all({self.inputs[0].name: images})
+
+    def predict_all(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs the graph on all inputs."""
         names = [value.name for value in self._session.get_outputs()]
-        return dict(zip(names, self._session.run(names, {self.inputs[0].name: images}), strict=True))
+        return dict(zip(names, self._session.run(names, dict(arrays)), strict=True))
+
+    def channels_first(self) -> bool | None:
+        """Follows the image to the first convolution, which takes channels first, unless it is transposed before."""
+        if Path(self.path).suffix == ".ort":
+            return None
+        onnx = optional("onnx", "onnx")
+        return reaches_convolution(onnx.load(self.path, load_external_data=False).graph, image_input(self).name)
 
     def sha256(self) -> str:
         """Returns the digest of the file, or with external weights, of the digests of all files."""
@@ -74,6 +88,29 @@ def _tensors(graph: Any) -> Iterator[Any]:
         yield from (attribute.t, *attribute.tensors)
         for inner in (attribute.g, *attribute.graphs):
             yield from _tensors(inner)
+
+
+def reaches_convolution(graph: Any, name: str) -> bool | None:
+    """Returns whether an input of a graph reaches a convolution with its axes in order.
+
+    Args:
+      graph: an ONNX GraphProto.
+      name: of the input.
+
+    Returns:
+      False if its axes are transposed from [batch, h, w, C] first; None if no convolution is found.
+    """
+    reached, transposed = {name}, False
+    for node in graph.node:  # in the order of their dependencies
+        if not reached & {*node.input[:1], *(node.input if node.op_type in ("Sub", "Mul", "Add", "Div") else ())}:
+            continue
+        if node.op_type == "Conv":
+            return not transposed
+        if node.op_type == "Transpose":
+            order = next((list(attribute.ints) for attribute in node.attribute if attribute.name == "perm"), [])
+            transposed |= order == [0, 3, 1, 2]
+        reached |= {*node.output}
+    return None
 
 
 def _slot(value) -> Slot:

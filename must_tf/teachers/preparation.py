@@ -63,7 +63,8 @@ def only_input(model: Model, card: Card) -> Slot:
     inputs = model.inputs
     if len(inputs) != 1 or len(inputs[0].shape) not in (3, 4):
         received = "; ".join(str(slot) for slot in inputs)
-        raise UserError(f"{model.path}: inputs {received}; expected one of four axes, or of three: images")
+        several = "; say in the card's `inputs` what each is" if len(inputs) > 1 else ""
+        raise UserError(f"{model.path}: inputs {received}; expected one of four axes, or of three: images{several}")
     slot = inputs[0].batched()
     if card.dtype and card.dtype != slot.dtype:
         raise card.error(f"dtype: {card.dtype!r} received; the model's input is {slot}")

@@ -1,7 +1,8 @@
 """`savedmodel:DIR`: a signature of a TensorFlow SavedModel."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+import numpy as np
 import tensorflow as tf
 
 from must_tf.errors import UserError, one_line
@@ -23,6 +24,7 @@ class SavedModel(GraphModel):
 
     format = "savedmodel"
     packages = ("tensorflow",)
+    takes_several = True
 
     def __init__(self, path: str, signature: str | None, allow_ops: Iterable[str] = ()):
         chosen = program.check(path, signature, allow_ops)
@@ -51,3 +53,8 @@ class SavedModel(GraphModel):
     def run(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Runs the signature."""
         return self._function(**{self.inputs[0].name: images})
+
+    def predict_all(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs the signature on all inputs."""
+        found = self._function(**{name: tf.constant(array) for name, array in arrays.items()})
+        return {name: values.numpy() for name, values in found.items()}

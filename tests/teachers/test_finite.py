@@ -28,11 +28,22 @@ CARDS = {
     "detection": (BOXES, {"boxes": (5, 4), "scores": (5,), "classes": (5,)}),
     "detection, packed": (BOXES, {"packed": (200, 6)}),
     "detection, raw": (
-        RAW | {"box_format": "cxcywh", "box_units": "pixels"},
+        RAW | {"box_format": "cxcywh", "box_units": "normalized"},
         {"boxes": (6, 4), "scores": (6, 2)},
     ),
     "detection, anchors": (RAW | {"box_format": "cxcywh", "anchors": ANCHORS}, {"boxes": (6, 4), "scores": (6, 2)}),
 }
+
+
+def plausible(role, values):
+    """Returns values with which a detector's card may be right: corners in order, whole class ids, and logits."""
+    if role == "boxes":
+        return np.sort(values, -1)
+    if role == "classes":
+        return np.rint(values)
+    if role == "packed":
+        return np.concatenate([np.sort(values[:, :4], -1), values[:, 4:5], np.rint(values[:, 5:])], -1)
+    return values - 0.5 if role == "scores" and values.ndim == 2 else values
 
 
 class Marked(Model):
@@ -45,7 +56,8 @@ class Marked(Model):
     def __init__(self, shapes, batch=None, flat=False):
         rng = np.random.default_rng(0)
         self.inputs, self.flat = (Slot("images", (batch, *VIEW, 3), "float32"),), flat
-        self.arrays = {role: rng.uniform(0.1, 0.9, shape).astype(np.float32) for role, shape in shapes.items()}
+        values = {role: rng.uniform(0.1, 0.9, shape).astype(np.float32) for role, shape in shapes.items()}
+        self.arrays = {role: plausible(role, array) for role, array in values.items()}
         self.role, self.place, self.bad = next(iter(shapes)), 0, np.nan
 
     def outputs(self):

@@ -227,13 +227,13 @@ class Rule(Model):
         return "0" * 64
 
 
-def test_outputs_that_make_no_label_are_refused_at_once():
+def test_outputs_of_different_lengths_are_refused_at_once():
     def rule(images):
-        return {"boxes": np.zeros((len(images), 5, 4)), "scores": np.zeros((len(images), 4, 2))}
+        return {"boxes": np.zeros((len(images), 5, 4)), "scores": np.full((len(images), 4, 2), -3.0)}
 
     fields = CARDS["detection"] | {"suppressed": False, "activation": "sigmoid", "class_names": ("a", "b")}
     card = toy.card("detection", range=(0, 1), **fields | {"outputs": {name: name for name in ("boxes", "scores")}})
-    with pytest.raises(UserError, match="outputs: no label of detection can be made of them on gray: ") as error:
+    with pytest.raises(UserError, match="outputs: 5 boxes received, but 4 scores; expected as many") as error:
         ForeignTeacher(Rule(rule, None, 4, 6, 3, names=["boxes", "scores"]), card, "t")
     assert "\n" not in str(error.value)
 

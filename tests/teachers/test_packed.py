@@ -5,7 +5,8 @@ import pytest
 import toy
 
 from must_tf.errors import UserError
-from must_tf.tasks.detection.boxes import unpack
+from must_tf.tasks.detection.boxes import keep_best
+from must_tf.tasks.detection.layouts import unpack
 from must_tf.teachers.foreign import ForeignTeacher
 from must_tf.teachers.model import Model, Slot
 
@@ -70,7 +71,7 @@ def test_packed_boxes_are_in_the_frame_of_the_image(resize, batch, flat):
 def test_parts_are_taken_by_the_order_of_the_card(order):
     parts = {"box": [1, 2, 3, 4], "score": [0.5], "class": [7]}
     row = np.array([[value for part in order for value in parts[part]]])
-    found = unpack(row, order, 3)
+    found = keep_best(**unpack(row, order, 8, 1), max_outputs=3)
     assert found["boxes"][0].tolist() == [[1, 2, 3, 4], [0] * 4, [0] * 4]
     assert found["scores"][0].tolist() == [0.5, 0, 0] and found["classes"][0].tolist() == [7, -1, -1]
 
@@ -78,8 +79,9 @@ def test_parts_are_taken_by_the_order_of_the_card(order):
 def test_the_best_rows_are_kept_and_none_is_no_error():
     rows = np.zeros((1, 4, 6))
     rows[0, :, 4] = [0.1, 0.9, 0.3, 0.8]
-    np.testing.assert_allclose(unpack(rows, ("box", "score", "class"), 2)["scores"], [[0.9, 0.8]])
-    assert (unpack(np.zeros((0, 6)), ("box", "score", "class"), 2)["classes"] == -1).all()
+    order = ("box", "score", "class")
+    np.testing.assert_allclose(keep_best(**unpack(rows, order, 2, 1), max_outputs=2)["scores"], [[0.9, 0.8]])
+    assert (keep_best(**unpack(np.zeros((0, 6)), order, 2, 1), max_outputs=2)["classes"] == -1).all()
 
 
 def test_what_is_not_packed_so_is_one_line():

@@ -58,8 +58,10 @@ class DepthReader(Reader):
 
     @classmethod
     def likeness(cls, outputs: Sequence[Slot]) -> int:
-        """2 for a map of one channel."""
-        return 2 if len(outputs[0].shape) in (3, 4) and channels_of(outputs[0]) == 1 else 0
+        """2 for a map of one channel; of three axes only by its name, because many other outputs have three."""
+        named = any(word in outputs[0].name.lower() for word in ("depth", "disparity"))
+        axes = (3, 4) if named else (4,)
+        return 2 if len(outputs[0].shape) in axes and channels_of(outputs[0]) == 1 else 0
 
     @classmethod
     def draft(cls, outputs: Sequence[Slot], known: Mapping[str, Any]) -> list[str]:

@@ -25,28 +25,6 @@ def to_yxyx(boxes: np.ndarray, box_format: str) -> np.ndarray:
     return np.stack(parts, -1)
 
 
-def unpack(rows: np.ndarray, order: tuple[str, ...], max_outputs: int) -> dict[str, np.ndarray]:
-    """Splits the packed output of a detector with suppression into boxes, scores and classes.
-
-    Args:
-      rows: [batch, N, 6], or [N, 6] for one image; N may differ between calls.
-      order: order of the parts of a row: `box` (four values), `score` and `class`.
-      max_outputs: number of boxes to keep per image, those with the highest scores.
-
-    Returns:
-      `boxes` [batch, M, 4], `scores` [batch, M], `classes` [batch, M] (-1: padding), M = max_outputs.
-
-    Raises:
-      ValueError: `rows` has another shape.
-    """
-    if rows.ndim not in (2, 3) or rows.shape[-1] != 6:
-        raise ValueError(f"packed: shape {list(rows.shape)}; expected [batch, N, 6], or [N, 6] of one image")
-    rows = (rows if rows.ndim == 3 else rows[np.newaxis]).astype(np.float32)
-    start = {part: sum(4 if before == "box" else 1 for before in order[:i]) for i, part in enumerate(order)}
-    boxes = rows[..., start["box"] : start["box"] + 4]
-    return keep_best(boxes, rows[..., start["score"]], rows[..., start["class"]], max_outputs)
-
-
 def keep_best(boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, max_outputs: int) -> dict[str, np.ndarray]:
     """Keeps the boxes with the highest scores, and pads them to a fixed number.
 

@@ -1,4 +1,4 @@
-"""Reads the outputs of foreign object detectors: raw or after suppression, as boxes or as offsets from anchors."""
+"""Reads the outputs of foreign object detectors: before or after suppression, as boxes or as offsets from anchors."""
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import tensorflow as tf
 
 from must_tf.geometry import Size
-from must_tf.tasks.classes import ClassReader, activation_line, names_line
-from must_tf.tasks.detection import boxes
+from must_tf.tasks.classes import ClassReader
+from must_tf.tasks.detection import boxes, drafting, layouts, plausibility
 from must_tf.tasks.detection.anchors import make_anchors, read_anchors, read_parameters
-from must_tf.tasks.reader import GUESS, Arrays, Form, Slot, is_finite, output_lines, positive, require
+from must_tf.tasks.reader import Arrays, Form, Slot, is_finite, positive, require
 
 _ANCHORS = "anchors"  # key of the anchors among the arrays; they are not an output of the model
 _RANKS = {"boxes": 3, "scores": 2, "classes": 2}  # numbers of axes after suppression, including the batch
@@ -21,22 +22,28 @@ _RANKS = {"boxes": 3, "scores": 2, "classes": 2}  # numbers of axes after suppre
 class DetectionReader(ClassReader):
     """Card fields of an object detector.
 
-    Roles before suppression: `boxes` [batch, N, 4] and `scores` [batch, N, classes]. Roles after suppression: `boxes`,
-    `scores` [batch, N], `classes` [batch, N] and optionally `count` [batch]; or `packed`, all three in one array
-    [batch, N, 6]. If the model takes one image at a time, the batch axis may be missing, and N may vary.
+    Roles before suppression: `boxes` [batch, N, 4], `scores` [batch, N, classes] and optionally `objectness`
+    [batch, N], a factor of the scores. Roles after suppression: `boxes`, `scores` [batch, N], `classes` [batch, N] and
+    optionally `count` [batch]. Instead of all of them, `packed` may be one array of rows [batch, N, values], see
+    `packed_order`; before suppression its axes may be exchanged, and after suppression the classes may be an output of
+    their own. If the model takes one image at a time, the batch axis may be missing, and N may vary.
 
     Attributes:
       min_score: least score, from 0 to 1, at which a box becomes a label.
       doubtful_score: least score at which a box below `min_score` becomes an ignored box; 1 ignores none.
-      packed_order: order of the parts of a row of `packed`: box (four values, see `box_format`), score and class.
+      packed_order: order of the parts of a row of `packed`: `box` (four values, see `box_format`), after suppression
+        `score` and `class`, before it `scores` (one per class) and possibly `objectness`. `batch` is the number of the
+        image in the batch; `rest` at the end is any number of values that are not read, such as keypoints.
       suppressed: whether the model applies non-maximum suppression itself.
-      nms_iou: IoU in (0, 1] above which suppression removes the box with the lower score, if `suppressed` is false.
+      nms_iou: IoU in (0, 1] above which suppression removes the box with the lower score, if `suppressed` is false; 1
+        removes none, for models whose boxes are apart already, such as DETR.
       box_format: yxyx, xyxy (corners), xywh (top left corner and size), cxcywh or cycxhw (center and size).
       box_units: normalized (fractions of the view) or pixels (of the view).
       anchors_file: .npy, .csv or .json file of anchors [N, 4] (cycxhw, fractions of the view); its path is relative to
         the card. With anchors, boxes are offsets in the order of `box_format` (cxcywh or cycxhw).
       anchors: parameters of generated anchors: with `strides` those of `SsdAnchors`, with `levels` those of
-        `RetinaNetAnchors`.
+        `RetinaNetAnchors`. The cells of YOLOX are `{levels: [3, 4, 5], anchor_size: 1, scales: [1], aspect_ratios: [1],
+        center: 0}`, with `box_scales: [1, 1, 1, 1]`.
       box_scales: divisors of the offsets of y, x, height and width.
       box_log_sizes: whether the offsets of height and width are logarithms; otherwise, factors of the anchor's size.
     """
@@ -59,8 +66,6 @@ class DetectionReader(ClassReader):
             require(0 <= getattr(self, field) <= 1, field, getattr(self, field), "a number from 0 to 1")
         require(0 < self.nms_iou <= 1, "nms_iou", self.nms_iou, "above 0, and at most 1")
         require(all(map(positive, self.box_scales)), "box_scales", self.box_scales, "above 0, and finite")
-        ordered = sorted(self.packed_order) == ["box", "class", "score"]
-        require(ordered, "packed_order", self.packed_order, "box, score and class, ordered")
         if self.anchors:
             read_parameters(self.anchors, "anchors")
 
@@ -70,18 +75,23 @@ class DetectionReader(ClassReader):
 
     def roles(self, given: Collection[str]) -> tuple[set[str], set[str]]:
         """The roles before or after suppression, see the class."""
-        if self.suppressed and "packed" in given:
-            return {"packed"}, set()
-        return ({"boxes", "scores", "classes"}, {"count"}) if self.suppressed else ({"boxes", "scores"}, set())
+        if "packed" in given:
+            return {"packed", *({"classes"} & {*given})}, set()
+        if self.suppressed:
+            return {"boxes", "scores", "classes"}, {"count"}
+        return {"boxes", "scores"}, {"objectness"}
 
     def needed(self, given: Collection[str]) -> list[str]:
-        """`suppressed` and `box_format`; `box_units` for boxes without anchors, `activation` for raw scores.
+        """`suppressed` and `box_format`; `box_units` for boxes without anchors, `activation` before suppression.
 
         Raises:
-          ValueError: anchors do not go with the other fields.
+          ValueError: anchors, or the order of packed rows, do not go with the other fields.
         """
         if self._anchored and (self.suppressed or self.box_format not in ("cxcywh", "cycxhw")):
             raise ValueError("anchors: go with suppressed: false and box_format: cxcywh or cycxhw")
+        if "packed" in given and self.suppressed is not None:
+            problem = layouts.order_problem(self.packed_order, self.suppressed, given)
+            require(problem is None, "packed_order", self.packed_order, str(problem))
         units = [] if self._anchored else ["box_units"]
         return ["suppressed", "box_format", *units, *([] if self.suppressed else ["activation"])]
 
@@ -91,7 +101,7 @@ class DetectionReader(ClassReader):
             return Form((2,)) if self.suppressed else Form((3,), self.num_outputs)
         # Some SSD models give [batch, N, 1, 4].
         forms = {"boxes": Form((3, 4), 4), "classes": Form((2,)), "count": Form((1, 2)), _ANCHORS: Form((2,), 4)}
-        return forms[role]
+        return forms.get(role, Form((2, 3)))
 
     def constants(self, folder: Path, view: Size) -> dict[str, np.ndarray]:
         """Returns the anchors [N, 4] that the card names or describes, if any."""
@@ -99,11 +109,13 @@ class DetectionReader(ClassReader):
             return {_ANCHORS: read_anchors(folder / self.anchors_file)}
         return {_ANCHORS: make_anchors(self.anchors, view)} if self.anchors else {}
 
-    def regular(self, arrays: Arrays, single: bool) -> Arrays:
+    def regular(self, arrays: Arrays, batch: int, single: bool) -> Arrays:
         """Splits packed rows, and pads suppressed boxes of a single image to a fixed number."""
-        if "packed" in arrays:
-            return boxes.unpack(arrays["packed"], self.packed_order, boxes.MAX_OUTPUTS)
-        if not (single and self.suppressed) or "count" in arrays:
+        packed = "packed" in arrays
+        if packed and not layouts.shape_problem(arrays["packed"].shape, self.packed_order, self.num_outputs):
+            rows = layouts.unpack(arrays["packed"], self.packed_order, self.num_outputs, batch)
+            arrays = {**{role: array for role, array in arrays.items() if role != "packed"}, **rows}
+        if not ((single or packed) and self.suppressed) or {"count", "packed"} & {*arrays}:
             return arrays
         # Unsigned class ids could not hold -1 for padding.
         floats = {role: array.astype(np.float32) for role, array in arrays.items()}
@@ -128,18 +140,31 @@ class DetectionReader(ClassReader):
         return found | {"boxes": found["boxes"].reshape(len(found["boxes"]), -1, found["boxes"].shape[-1])}
 
     def misfit(self, arrays: Arrays, batch: int, channels_first: bool) -> str | None:
-        """Checks shapes as the base does, and that the numbers of boxes and anchors agree."""
+        """Checks shapes as the base does, and that the numbers of boxes, scores, classes and anchors agree."""
+        if "packed" in arrays:
+            problem = layouts.shape_problem(arrays["packed"].shape, self.packed_order, self.num_outputs)
+            return f"outputs: {problem}"
         of_model = {role: array for role, array in arrays.items() if role != _ANCHORS}
         if problem := super().misfit(of_model, batch, channels_first):
             return problem
         count = int(np.prod(arrays["boxes"].shape[1:-1]))
+        for role in {"scores", "classes", "objectness"} & {*arrays}:
+            if arrays[role].shape[1] != count:
+                return f"outputs: {count} boxes received, but {arrays[role].shape[1]} {role}; expected as many"
         if _ANCHORS in arrays and len(arrays[_ANCHORS]) != count:
             return f"anchors: {len(arrays[_ANCHORS])} of them, but boxes are {count}"
         return None
 
     def unlikely(self, arrays: Arrays) -> str | None:
-        """Checks raw scores only: scores after suppression are not activated."""
-        return None if self.suppressed else super().unlikely(arrays)
+        """Checks scores, class ids and, without anchors, the boxes; see `plausibility`."""
+        if self.suppressed:
+            problem = plausibility.suppressed_problem(arrays, self.num_outputs)
+        else:
+            problem = super().unlikely(arrays) or plausibility.activation_problem(arrays, self.activation)
+        if problem or self._anchored:
+            return problem
+        confidence = arrays["scores"] if self.suppressed else self._scores(arrays).max(-1)
+        return plausibility.boxes_problem(arrays, confidence, str(self.box_format), str(self.box_units))
 
     def is_binary(self, channels: int) -> bool:
         """Returns False: a single score belongs to a single class."""
@@ -150,7 +175,7 @@ class DetectionReader(ClassReader):
         found = self._boxes(arrays, view)
         inside_out = np.asarray((found[..., 2:] < found[..., :2]).any(-1))
         if not self.suppressed:
-            scores = self.map_scores(self.probabilities(arrays["scores"]))
+            scores = self.map_scores(self._scores(arrays))
             by_class = np.where(inside_out[..., np.newaxis], 0, scores)
             best = boxes.suppress(found, by_class, boxes.MAX_OUTPUTS, self.nms_iou)
             return {name: values.numpy() for name, values in best.items()}
@@ -177,6 +202,14 @@ class DetectionReader(ClassReader):
         sides = np.array((*view, *view), np.float32) if self.box_units == "pixels" else np.float32(1)
         return boxes.to_yxyx(arrays["boxes"], str(self.box_format)) / sides
 
+    def _scores(self, arrays: Arrays) -> np.ndarray:
+        """Returns the scores before suppression, [batch, N, classes]: probabilities, times the objectness if any."""
+        scores = self.probabilities(arrays["scores"])
+        if "objectness" not in arrays:
+            return scores
+        objectness = arrays["objectness"].reshape(*scores.shape[:2], 1)
+        return scores * (objectness if self.activation == "probabilities" else tf.sigmoid(objectness).numpy())
+
     def _map_ids(self, ids: np.ndarray) -> np.ndarray:
         """Maps the model's class ids to task class ids; -1 for ids that are dropped or invalid."""
         table = np.append(self.label_of(), -1)
@@ -185,69 +218,10 @@ class DetectionReader(ClassReader):
 
     @classmethod
     def likeness(cls, outputs: Sequence[Slot]) -> int:
-        """3 for one array [batch, N, 6], or for several outputs of which one has a last axis of 4."""
-        several = len(outputs) > 1 and any(slot.shape[-1:] == (4,) for slot in outputs)
-        return 3 if several or _is_packed(outputs) else 0
+        """3 for outputs that are named or shaped as those of a known family of detectors."""
+        return drafting.likeness(outputs)
 
     @classmethod
     def draft(cls, outputs: Sequence[Slot], known: Mapping[str, Any]) -> list[str]:
         """Lines for class names, outputs, activation, and the format of boxes."""
-        roles, count = _roles(outputs)
-        suppressed, packed = "classes" in roles or "packed" in roles, "packed" in roles
-        lines = [names_line(count), *output_lines(roles, known)]
-        lines += [] if suppressed else [activation_line(known)]
-        if "box_format" not in known:
-            # Ultralytics and torchvision (which has no batch axis) give boxes in pixels.
-            pixels = packed or any(len(slot.shape) == 2 and slot.shape[1] == 4 for slot in outputs)
-            lines += _box_lines(suppressed, pixels)
-        if packed:
-            lines += [f"packed_order: [box, score, class]  {GUESS}"]
-        return lines + (_ANCHOR_LINES if not suppressed and "box_format" not in known else [])
-
-
-_ANCHOR_LINES = [
-    "# where boxes are offsets: no box_units, box_format their order, and anchors (or anchors_file: FILE):",
-    "# anchors: {strides: [16, 32, 64, 128, 256, 512]}  # SSD",
-    "# anchors: {levels: [3, 4, 5, 6, 7], anchor_size: 4}  # RetinaNet, EfficientDet",
-    "# box_scales: [1, 1, 1, 1]  # of these; SSD mostly has [10, 10, 5, 5]",
-]
-
-
-def _box_lines(suppressed: bool, pixels: bool) -> list[str]:
-    formats, units = ["yxyx", "xyxy", "xywh", "cxcywh", "cycxhw"], ["normalized", "pixels"]
-    if pixels:
-        formats[:2], units = formats[1::-1], units[::-1]
-    return [
-        f"suppressed: {str(suppressed).lower()}  {GUESS}",
-        f"box_format: {formats[0]}  {GUESS}; or {', '.join(formats[1:])}",
-        f"box_units: {units[0]}  {GUESS}; or {units[1]}",
-    ]
-
-
-def _is_packed(outputs: Sequence[Slot]) -> bool:
-    """Whether boxes, scores and classes seem to be in one array [batch, N, 6]; [batch, 6] may hold six classes."""
-    return len(outputs) == 1 and len(outputs[0].shape) == 3 and outputs[0].shape[2] == 6
-
-
-def _roles(outputs: Sequence[Slot]) -> tuple[dict[str, str], int | None]:
-    """Guesses the role of each output, and the number of classes (None if it is unknown)."""
-    if _is_packed(outputs):
-        return {"packed": outputs[0].name}, None
-    found = next((slot for slot in outputs if slot.shape[-1:] == (4,)), outputs[0])
-    others = [slot for slot in outputs if slot is not found] or [found]
-    axes = len(found.shape) - 1  # axes of scores and classes after suppression; 1 if the model has no batch axis
-    flat = [slot for slot in others if len(slot.shape) == axes]
-    single = [slot for slot in others if len(slot.shape) == axes - 1]
-    raw = [slot for slot in others if len(slot.shape) == axes + 1]
-    if raw or len(flat) < 2:
-        scores = (raw or others)[0]
-        return {"boxes": found.name, "scores": scores.name}, scores.shape[-1] if scores.shape else None
-    # `class_scores` are scores. If no name says which is which, scores come first.
-    scores = min(flat, key=lambda slot: ("score" not in slot.name.lower(), _names_classes(slot)))
-    classes = min((slot for slot in flat if slot is not scores), key=lambda slot: not _names_classes(slot))
-    roles = {"boxes": found.name, "scores": scores.name, "classes": classes.name}
-    return roles | ({"count": single[0].name} if single else {}), None
-
-
-def _names_classes(slot: Slot) -> bool:
-    return any(word in slot.name.lower() for word in ("class", "label"))
+        return drafting.draft(outputs, known)

@@ -17,6 +17,7 @@ from must_tf.tasks.detection.boxes import MAX_OUTPUTS, around, cut_by, pixels_in
 from must_tf.tasks.detection.grade import BoxesOfMasks
 from must_tf.tasks.detection.matching import BACKGROUND, IGNORED, assign
 from must_tf.tasks.detection.metrics import CROWD, DIFFICULT, UNSEEN, AveragePrecision
+from must_tf.tasks.detection.plausibility import labels_problem
 from must_tf.tasks.detection.reader import DetectionReader
 from must_tf.tasks.histogram import TENTHS, histogram
 from must_tf.tasks.loss import Term
@@ -228,6 +229,10 @@ class Detection(Task):
         kept = (scores >= min(self.min_score, self.doubtful_score)) & (outputs["classes"] >= 0) & (area > 0)
         label = {key: outputs[key][kept] for key in ("boxes", "classes", "scores")}
         return label | {"ignore": np.where(label["scores"] < self.min_score, DIFFICULT, 0)}
+
+    def implausible(self, labels: Sequence[Mapping[str, np.ndarray]]) -> str | None:
+        """Returns why pseudo labels of real images cannot be meant; see `plausibility.labels_problem`."""
+        return labels_problem(labels, self.max_outputs)
 
     def mark_unseen(self, label: Mapping[str, np.ndarray], seen: np.ndarray) -> dict[str, np.ndarray]:
         """Adds regions that were not seen; boxes that the view cut off are ignored, because their ends are unknown."""

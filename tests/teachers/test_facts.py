@@ -1,0 +1,185 @@
+"""Draft cards of models that say what they are, inside the file or in files beside it."""
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+import toy
+import yaml
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+import onnx
+import onnx_model
+
+from must_tf.errors import UserError
+
+HEAD = {"output0": np.zeros((1, 7, 84), np.float32)}
+ULTRALYTICS = {
+    "task": "detect",
+    "names": "{0: 'cat', 1: 'hot dog', 2: 'bird'}",
+    "imgsz": "[64, 64]",
+    "stride": "32",
+    "license": "AGPL-3.0 License (https://ultralytics.com/license)",
+    "docs": "https://docs.ultralytics.com",
+    "args": "{'batch': 1, 'nms': False}",
+}
+
+
+def drafted(path):
+    text = toy.describe(f"onnx:{path}")
+    return text, yaml.safe_load(text)
+
+
+def test_metadata_of_ultralytics_completes_the_card(tmp_path):
+    onnx_model.save(tmp_path / "m.onnx", metadata=ULTRALYTICS, **HEAD)
+    text, fields = drafted(tmp_path / "m.onnx")
+    assert fields["task"] == "detection" and fields["class_names"] == ["cat", "hot dog", "bird"]
+    assert fields["license"].startswith("AGPL-3.0") and fields["source"] == "https://docs.ultralytics.com"
+    assert (fields["range"], fields["resize"], fields["layout"]) == ([0, 1], "fit", "NCHW")
+    assert fields["suppressed"] is False and fields["packed_order"] == ["box", "scores"]
+    assert "# raw YOLO head of 3 classes, no suppression" in text and "#   stride: 32" in text
+    (tmp_path / "m.onnx.card.yaml").write_text(text)
+    assert toy.load("boxes", f"onnx:{tmp_path}/m.onnx").task.class_names == ("cat", "hot dog", "bird")
+
+
+@pytest.mark.parametrize(
+    "rows, metadata, fields",
+    [
+        ((1, 300, 6), {"args": "{'nms': True}"}, {"suppressed": True, "packed_order": ["box", "score", "class"]}),
+        ((1, 300, 6), {"end2end": "True"}, {"suppressed": True, "packed_order": ["box", "score", "class"]}),
+        ((1, 300, 38), {"task": "segment", "end2end": "True"}, {"packed_order": ["box", "score", "class", "rest"]}),
+        ((1, 39, 84), {"task": "segment"}, {"packed_order": ["box", "scores", "rest"]}),
+    ],
+)
+def test_metadata_tells_what_comes_after_suppression(rows, metadata, fields, tmp_path):
+    onnx_model.save(tmp_path / "m.onnx", metadata=ULTRALYTICS | metadata, output0=np.zeros(rows, np.float32))
+    text, found = drafted(tmp_path / "m.onnx")
+    assert found.items() >= fields.items() and "choose" not in text
+
+
+def test_metadata_of_yolov5_tells_a_head_of_one_class(tmp_path):
+    metadata = {"stride": "32", "names": "['helmet']"}
+    onnx_model.save(tmp_path / "m.onnx", metadata=metadata, output0=np.zeros((1, 252, 6), np.float32))
+    text, fields = drafted(tmp_path / "m.onnx")
+    assert fields["class_names"] == ["helmet"] and fields["packed_order"].startswith("choose: ")
+    (tmp_path / "m.onnx.card.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"m.onnx.card.yaml: packed_order: not decided; choose \[box, score, class\]"):
+        toy.load("boxes", f"onnx:{tmp_path}/m.onnx")
+
+
+CONFIG = {
+    "architectures": ["DetrForObjectDetection"],
+    "_name_or_path": "facebook/detr-resnet-50",
+    "id2label": {"0": "N/A", "1": "cat", "3": "bird"},
+}
+PREPROCESSOR = {
+    "do_rescale": True,
+    "rescale_factor": 0.00392156862745098,
+    "image_mean": [0.485, 0.456, 0.406],
+    "image_std": [0.229, 0.224, 0.225],
+    "size": {"shortest_edge": 800, "longest_edge": 1333},
+}
+DETR = {
+    "logits": np.linspace(-4, 4, 30, dtype=np.float32).reshape(1, 6, 5),
+    "pred_boxes": np.full((1, 6, 4), 0.5, np.float32),
+}
+
+
+@pytest.mark.parametrize("folder", [".", "onnx"])
+def test_configs_of_hugging_face_complete_the_card(folder, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
+    path = tmp_path / folder / "model.onnx"
+    path.parent.mkdir(exist_ok=True)
+    onnx_model.save(path, **DETR)
+    text, fields = drafted(path)
+    assert fields["class_names"] == ["N/A", "cat", "n/a", "bird"] and fields["task"] == "detection"
+    assert fields["activation"] == "logits" and fields["background_last"] is True
+    assert (fields["range"], fields["mean"], fields["std"]) == ([0, 1], [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    assert fields["source"] == "facebook/detr-resnet-50" and fields["resize"] == "fit" and "choose" not in text
+    path.with_name("model.onnx.card.yaml").write_text(text)
+    assert toy.load("boxes", f"onnx:{path}").task.class_names == ("cat", "bird")
+
+
+@pytest.mark.parametrize(
+    "config, fields",
+    [
+        ({"size": 32}, {"input_size": [32, 32], "resize": "stretch"}),
+        ({"size": {"height": 32, "width": 48}, "do_rescale": False}, {"input_size": [32, 48], "range": [0, 255]}),
+        (
+            {"size": {"shortest_edge": 256}, "crop_size": {"height": 32, "width": 32}, "do_center_crop": True},
+            {"input_size": [32, 32], "resize": "crop"},
+        ),
+        ({"size": 32, "rescale_factor": 1 / 127.5, "do_normalize": False, "image_mean": [1, 1, 1]}, {"range": [0, 2]}),
+    ],
+)
+def test_image_processor_says_how_images_are_prepared(config, fields, tmp_path):
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
+    onnx_model.save(tmp_path / "m.onnx", ("batch", 3, "h", "w"), logits=np.zeros((1, 5), np.float32))
+    _, found = drafted(tmp_path / "m.onnx")
+    assert found.items() >= fields.items() and "mean" not in found
+
+
+def test_damaged_files_beside_a_model_are_left_out(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    (tmp_path / "preprocessor_config.json").write_text("[]")
+    onnx_model.save(tmp_path / "m.onnx", metadata={"names": "import os", "author": "x"}, **HEAD)
+    text, fields = drafted(tmp_path / "m.onnx")
+    assert fields["class_names"] == ["class 0", "class 1", "class 2"] and "#   author: x" in text
+
+
+def convolution(path, transposed):
+    """Writes a classifier with names for all sizes of its input, in either layout."""
+    helper, kinds = onnx.helper, onnx.TensorProto
+    nodes = [helper.make_node("Div", ["pixels", "scale"], ["scaled"])]
+    if transposed:
+        nodes += [helper.make_node("Transpose", ["scaled"], ["moved"], perm=[0, 3, 1, 2])]
+    nodes += [helper.make_node("Conv", ["moved" if transposed else "scaled", "kernel"], ["c"])]
+    nodes += [helper.make_node("GlobalAveragePool", ["c"], ["a"]), helper.make_node("Flatten", ["a"], ["logits"])]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("pixels", kinds.FLOAT, ["batch", "a", "b", "c"])],
+        [helper.make_tensor_value_info("logits", kinds.FLOAT, ["batch", "labels"])],
+        [
+            onnx.numpy_helper.from_array(np.ones((2, 3, 4, 4), np.float32), "kernel"),
+            onnx.numpy_helper.from_array(np.float32(1), "scale"),
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_first_convolution_tells_where_the_channels_are(transposed, tmp_path):
+    convolution(tmp_path / "m.onnx", transposed)
+    text, fields = drafted(tmp_path / "m.onnx")
+    assert fields.get("layout", "NHWC") == ("NHWC" if transposed else "NCHW")
+    wrong = {"layout": "NCHW" if transposed else "NHWC", "input_size": [8, 8]}
+    (tmp_path / "m.onnx.card.yaml").write_text(text)
+    with pytest.raises(UserError, match=f"does not run on images .*; layout: {'NHWC' if transposed else 'NCHW'}"):
+        toy.load("t", f"onnx:{tmp_path}/m.onnx", fields=wrong)
+
+
+def test_layout_that_nothing_tells_is_to_be_chosen(tmp_path):
+    onnx_model.save(tmp_path / "m.onnx", ("batch", "a", "b", "c"), logits=np.zeros((1, 5), np.float32))
+    assert drafted(tmp_path / "m.onnx")[1]["layout"] == "choose: NCHW, or NHWC"
+
+
+def test_label_file_inside_a_tflite_file_is_read(tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec([1, 4, 6, 3], tf.float32, name="images")])
+    def network(images):
+        return {"logits": tf.reduce_mean(images, [1, 2])}
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([network.get_concrete_function()], tf.Module())
+    path = tmp_path / "m.tflite"
+    path.write_bytes(converter.convert())
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("labelmap.txt", "crane\ncat\ncrane\n")
+    text = toy.describe(f"litert:{path}")
+    assert yaml.safe_load(text)["class_names"] == ["crane 0", "cat", "crane 2"]
+    assert "# read: labelmap.txt inside the file" in text
