@@ -111,14 +111,15 @@ class Reader(abc.ABC):
         del folder, view
         return {}
 
-    def regular(self, arrays: Arrays, single: bool) -> Arrays:
+    def regular(self, arrays: Arrays, batch: int, single: bool) -> Arrays:
         """Returns the model's arrays with the batch axis first and with the same shape for every batch.
 
         Args:
           arrays: outputs by role; the batch axis may be missing if the model takes one image.
+          batch: number of images.
           single: whether the model takes one image at a time.
         """
-        del single
+        del batch, single
         return arrays
 
     def finite(self, arrays: Arrays, batch: int) -> np.ndarray:

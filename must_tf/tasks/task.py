@@ -203,6 +203,18 @@ class Task(abc.ABC):
     def pseudo_label(self, outputs: Mapping[str, np.ndarray]) -> Label:
         """Converts the outputs of one image, in its own frame, to a pseudo label by the rule of the MuST paper."""
 
+    def implausible(self, labels: Sequence[Label]) -> str | None:
+        """Returns why labels of real images are hardly what was meant, in one line; None if nothing tells so.
+
+        The line states what was found, and which field of a teacher's card to look at. It is a warning, because rare
+        images may be as strange. By default, nothing is implausible.
+
+        Args:
+          labels: of a sample of images, all of one origin; at least one.
+        """
+        del labels
+        return None
+
     def mark_unseen(self, label: Label, seen: np.ndarray) -> Label:
         """Marks in a pseudo label what the teacher's view did not show, so that it is unknown and not empty.
 

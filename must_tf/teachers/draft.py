@@ -8,6 +8,7 @@ from must_tf.tasks import KINDS, kind_of
 from must_tf.tasks.reader import GUESS, Reader
 from must_tf.teachers.card import SUFFIXES
 from must_tf.teachers.model import Model
+from must_tf.teachers.preparation import CHANNEL_ORDERS
 
 
 def draft(model: Model, where: str) -> str:
@@ -55,7 +56,7 @@ def _kind(model: Model, where: str) -> tuple[str, type[Reader]]:
 
 def _input_lines(model: Model) -> list[str]:
     slot = model.inputs[0].batched()
-    nchw = len(slot.shape) == 4 and slot.shape[1] == 3 and slot.shape[3] != 3
+    nchw = len(slot.shape) == 4 and slot.shape[1] in CHANNEL_ORDERS and slot.shape[3] not in CHANNEL_ORDERS
     sides = slot.shape[2:4] if nchw else slot.shape[1:3] if len(slot.shape) == 4 else (None, None)
     size = model.known.get("input_size") or sides
     known = [str(side) if side else "224" for side in size]
@@ -64,9 +65,12 @@ def _input_lines(model: Model) -> list[str]:
     lines += [f"resize: {resize}" if resize else f"resize: stretch  {GUESS}; or fit, crop"]
     if "layout" not in model.fixed and nchw:
         lines += ["layout: NCHW"]
-    if "range" not in model.fixed and ("float" in slot.dtype or model.quantized):
+    if model.pixel_range:
+        lines += ["# no range: pixels 0 and 255 mean {:.3g} and {:.3g} by the quantization".format(*model.pixel_range)]
+    elif "range" not in model.fixed and "float" in slot.dtype:
         lines += [f"range: [0, 1]  {GUESS}; or [0, 255], [-1, 1]", "# mean: [0.485, 0.456, 0.406]"]
         lines += ["# std: [0.229, 0.224, 0.225]"]
     if "channel_order" not in model.fixed:
-        lines += [f"channel_order: RGB  {GUESS}"]
+        order = CHANNEL_ORDERS.get(slot.shape[1 if nchw else -1] or 3, "RGB")
+        lines += [f"channel_order: {order}  {GUESS}"]
     return lines

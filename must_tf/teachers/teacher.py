@@ -2,7 +2,7 @@
 
 import abc
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,11 +63,21 @@ class Teacher(abc.ABC):
         place = _place(self.resize, (height, width), tuple(self.input_size))
         return _move(image, (height / ratio, width / ratio), place, self.input_size)
 
+    def predict(self, views: Sequence[Any], batch_size: int) -> list[dict[str, np.ndarray]]:
+        """Runs the model on the views of up to `batch_size` images; returns each image's outputs, without a batch."""
+        if not views:
+            return []
+        # Every batch has the same shape, including the last one, so that a teacher is traced only once. It is filled
+        # with a real image, because some models fail on images without content.
+        filled = np.stack([*views, *[views[-1]] * (batch_size - len(views))])
+        outputs = {name: np.asarray(values) for name, values in self(filled).items()}
+        return [{name: values[i] for name, values in outputs.items()} for i in range(len(views))]
+
     def label(self, outputs: Mapping[str, np.ndarray], height: int, width: int) -> Label:
         """Returns the pseudo label of an image; what its view did not show is unknown.
 
         Args:
-          outputs: outputs of one view, without a batch axis.
+          outputs: those of one view, see `predict`.
           height: of the image, in pixels.
           width: of the image, in pixels.
 

@@ -99,7 +99,7 @@ class DetectionReader(ClassReader):
             return {_ANCHORS: read_anchors(folder / self.anchors_file)}
         return {_ANCHORS: make_anchors(self.anchors, view)} if self.anchors else {}
 
-    def regular(self, arrays: Arrays, single: bool) -> Arrays:
+    def regular(self, arrays: Arrays, batch: int, single: bool) -> Arrays:
         """Splits packed rows, and pads suppressed boxes of a single image to a fixed number."""
         if "packed" in arrays:
             return boxes.unpack(arrays["packed"], self.packed_order, boxes.MAX_OUTPUTS)
