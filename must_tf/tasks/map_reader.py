@@ -9,6 +9,8 @@ import tensorflow as tf
 from must_tf.geometry import Size
 from must_tf.tasks.reader import Arrays, Reader, require
 
+LEAST_SIDE = 32  # from which two fixed axes are height and width of one image, and not a batch of vectors
+
 
 @dataclasses.dataclass(frozen=True)
 class MapReader(Reader):

@@ -20,6 +20,7 @@ import tf_keras
 
 from must_tf.geometry import Geometry
 from must_tf.parsing import frozen
+from must_tf.tasks.derivation import Derivation
 from must_tf.tasks.loss import Term
 from must_tf.tasks.metric import Metric, Score
 from must_tf.tasks.outputs import Ranking
@@ -64,6 +65,9 @@ class Task(abc.ABC):
     has_frame: ClassVar[bool] = True  # whether outputs have positions; see `to_image_frame`
     tiles: ClassVar[Any] = False  # whether a mosaic has a target, see `tile`: a bool; an attribute or a property
     reader: ClassVar[type[Reader] | None] = None  # for foreign models; None: only students can be teachers
+    derivation: ClassVar[type[Derivation] | None] = (
+        None  # how labels are computed from those of another kind, if at all
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

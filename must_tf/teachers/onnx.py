@@ -63,7 +63,7 @@ def _check_weights(path: str) -> None:
         size = file.stat().st_size if file.is_file() else None
         if size is None or size < needed:
             found = "is missing" if size is None else f"has {size:,} bytes of {needed:,}"
-            raise UserError(f"onnx:{path}: its weights {file}: the file {found}; copy it beside the model")
+            raise UserError(f"onnx:{path}: its weights {file}: the file {found}; copy it whole")
 
 
 def _weights(path: str) -> dict[Path, int]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from must_tf.geometry import Size
 from must_tf.tasks.classes import ClassReader, activation_line, names_line
+from must_tf.tasks.map_reader import LEAST_SIDE
 from must_tf.tasks.reader import Arrays, Form, Slot, output_lines, require
 
 _MANY = 8  # classes; so many logits of a gray image are not all between 0 and 1
@@ -109,7 +110,8 @@ class ClassificationReader(ClassReader):
     @classmethod
     def likeness(cls, outputs: Sequence[Slot]) -> int:
         """2 for one vector or matrix, without height and width."""
-        return 2 if len(outputs[0].shape) <= 2 else 0
+        is_map = len(outputs[0].shape) == 2 and all(size and size >= LEAST_SIDE for size in outputs[0].shape)
+        return 2 if len(outputs[0].shape) <= 2 and not is_map else 0
 
     @classmethod
     def draft(cls, outputs: Sequence[Slot], known: Mapping[str, Any]) -> list[str]:

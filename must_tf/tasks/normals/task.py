@@ -17,6 +17,7 @@ from must_tf.tasks.histogram import histogram
 from must_tf.tasks.loss import Term, mean_over_pixels
 from must_tf.tasks.maps import decode_or, png, tile_targets, wrong_size
 from must_tf.tasks.metric import Metric, Score
+from must_tf.tasks.normals.from_depth import NormalsFromDepth
 from must_tf.tasks.normals.grade import NormalsOfDepth
 from must_tf.tasks.normals.metrics import Angles
 from must_tf.tasks.normals.reader import NormalsReader
@@ -42,6 +43,7 @@ class Normals(Task):
         Output("normals", ("height", "width", "xyz"), "unit vectors: x right, y down, z away from the camera"),
     )
     reader: ClassVar[type[NormalsReader]] = NormalsReader
+    derivation: ClassVar[type[NormalsFromDepth]] = NormalsFromDepth
     png_maps: ClassVar[tuple[str, ...]] = ("normals/encoded",)
     identity_fields: ClassVar[tuple[str, ...]] = ()
     tiles: ClassVar[bool] = True

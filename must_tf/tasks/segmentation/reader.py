@@ -9,10 +9,9 @@ import tensorflow as tf
 
 from must_tf.geometry import Size
 from must_tf.tasks.classes import ClassReader, activation_line, names_line
-from must_tf.tasks.map_reader import MapReader
+from must_tf.tasks.map_reader import LEAST_SIDE, MapReader
 from must_tf.tasks.reader import Arrays, Form, Slot, channels_of, output_lines, require
 
-_LEAST_SIDE = 8  # of an array of whole numbers that is a mask
 _OVERLAP = 0.01  # share of pixels with several classes that is no rounding
 
 
@@ -101,7 +100,8 @@ class SegmentationReader(MapReader, ClassReader):
         """3 for a map of whole numbers, which are class ids; 1 for any other map, which may hold classes."""
         if _is_mask(outputs[0]):
             return 3
-        return 1 if len(outputs[0].shape) in (3, 4) else 0
+        is_map = len(outputs[0].shape) == 2 and all(size and size >= LEAST_SIDE for size in outputs[0].shape)
+        return 1 if len(outputs[0].shape) in (3, 4) or is_map else 0
 
     @classmethod
     def draft(cls, outputs: Sequence[Slot], known: Mapping[str, Any]) -> list[str]:
@@ -124,5 +124,8 @@ def _overlaps(probs: np.ndarray) -> np.ndarray:
 def _is_mask(slot: Slot) -> bool:
     """Whether an output is a map of whole numbers: [h, w], with a batch, or with one channel."""
     sides = [size for size in slot.shape if size != 1]
-    large = all(size is None or size >= _LEAST_SIDE for size in sides)
-    return slot.dtype.startswith(("int", "uint", "bool")) and len(sides) in (2, 3) and len(slot.shape) > 1 and large
+    if not slot.dtype.startswith(("int", "uint", "bool")) or len(sides) not in (2, 3):
+        return False
+    if len(slot.shape) == 2:
+        return all(size and size >= LEAST_SIDE for size in sides)
+    return all(size is None or size > 4 for size in sides[-2:])
