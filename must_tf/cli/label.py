@@ -2,12 +2,13 @@
 
     must label --images=photos --teachers=depth=onnx:midas.onnx --out=data/photos
 
-The same command continues a killed run. Images that cannot be read are quarantined: the manifest lists them with their
-reasons. (libjpeg and libtiff may print a line of their own about a damaged image.)
+The same command continues a killed run. Images that cannot be read, or on which a model fails, are quarantined: the
+manifest lists them with their reasons. (libjpeg and libtiff may print a line of their own about a damaged image.)
+A few images are labeled first, and what can hardly be meant in their labels is printed as a warning.
 
 Before a long run:
   --describe  drafts the card of a model
-  --preview   draws the labels of a few images
+  --preview   draws and counts the labels of a few images
   --plan      measures hours, sizes and memory
 """
 
@@ -33,7 +34,8 @@ _IMAGES = flags.DEFINE_string(
 _TEACHERS = flags.DEFINE_list(
     "teachers",
     None,
-    "TASK=FORMAT:PATH, separated by commas. Without teachers, a labeled dataset becomes records as it is.",
+    "TASK=FORMAT:PATH, separated by commas. derive:TASK computes from another teacher's labels, as "
+    "normals=derive:depth does. Without teachers, a labeled dataset becomes records as it is.",
     flag_values=FLAGS,
 )
 _CARDS = flags.DEFINE_list(
@@ -98,7 +100,7 @@ _PLAN = flags.DEFINE_bool(
     "plan", False, "Only measure a few batches, and print hours, GB and memory.", flag_values=FLAGS
 )
 _PREVIEW = flags.DEFINE_integer(
-    "preview", 0, "Only draw the labels of this many images, into OUT.html.", 0, flag_values=FLAGS
+    "preview", 0, "Only draw and count the labels of this many images, into OUT.html.", 0, flag_values=FLAGS
 )
 _DESCRIBE = flags.DEFINE_string(
     "describe",
