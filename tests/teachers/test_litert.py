@@ -135,6 +135,6 @@ def test_softmax_of_8_bits_is_drafted_as_probabilities_and_refused_as_logits(tmp
         toy.load("t", where, fields=fields | {"activation": "logits"})
     assert toy.load("t", where, fields=fields | {"range": [-1, 1]})(views)["probs"].shape == (4, 12)
     with pytest.raises(
-        UserError, match=r"range: pixels 0 and 255 become 0 and 1, but by its quantization .* -0.996 to 1;"
+        UserError, match=r"range: pixels 0 and 255 become 0 and 1, .* its quantization the model takes -0.996 to 1;"
     ):
         toy.load("t", where, fields=fields | {"range": [0, 1]})
