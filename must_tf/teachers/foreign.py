@@ -139,23 +139,25 @@ class ForeignTeacher(Teacher):
         """Checks the outputs for gray images, or for others where the model fails on these; returns whether it could.
 
         Raises:
-          UserError: the outputs do not fit the card; or the model runs on no image, and its kind has no empty lists.
+          UserError: the outputs do not fit the card; or the model runs on none of these, although its kind has no empty
+            lists, or its layout may be wrong.
         """
-        errors = []
+        card, errors = self.card, []
+        unknown = self.slot.shape[1:] == (None, None, None)
         for images in _probes(self.input_size):
             try:
                 arrays, _ = self._run(images)
             except Exception as error:  # the errors of runtimes have no other common base
                 errors.append(error)
-                if self.task.ranking is None:
-                    break
                 continue
             self._check(arrays, len(images))
             return True
-        if self.task.ranking is None:
+        if self.task.ranking is None or unknown:
+            other = "NCHW" if card.layout == "NHWC" else "NHWC"
+            doubt = f"; layout: {other}?" if unknown else ""
             shape = [2, *self.input_size, 3]
-            raise self.card.error(
-                f"{self.model.path} does not run on images {shape}: {one_line(errors[0])}"
+            raise card.error(
+                f"{self.model.path} does not run on images {shape}: {one_line(errors[0])}{doubt}"
             ) from errors[0]
         return False
 
