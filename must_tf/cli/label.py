@@ -4,7 +4,7 @@
 
 The same command continues a killed run. Images that cannot be read, or on which a model fails, are quarantined: the
 manifest lists them with their reasons. (libjpeg and libtiff may print a line of their own about a damaged image.)
-A few images are labeled first, and what can hardly be meant in their labels is printed as a warning.
+A long run labels a few images first, and prints a warning if their labels can hardly be meant.
 
 Before a long run:
   --describe  drafts the card of a model

@@ -1,13 +1,15 @@
 """Looks at the labels of a few images, before a run or of records, for what can hardly be meant."""
 
 import functools
+import itertools
+import os
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from must_tf.errors import UserError
 from must_tf.labeling.probe import sample
 from must_tf.labeling.shard import FAILED, label_records
-from must_tf.records import Quarantined, Record
+from must_tf.records import Quarantined, Record, open_dataset
 from must_tf.sources import Source
 from must_tf.tasks import Task
 from must_tf.teachers import Teacher
@@ -60,6 +62,14 @@ def look(source: Source, teachers: Sequence[Teacher], batch_size: int) -> list[s
     """
     read = functools.partial(sample, source, max(batch_size, _LEAST))
     return review(label_records(read, teachers, batch_size), teachers)
+
+
+def look_back(folder: str | os.PathLike, teachers: Sequence[Teacher]) -> list[str]:
+    """Does what `look` does, with the first records of a finished dataset."""
+    doubts = Doubts([teacher.task for teacher in teachers], [teacher.id for teacher in teachers])
+    for record in itertools.islice(open_dataset(folder).records(), _LEAST):
+        doubts.add(record)
+    return doubts.lines()
 
 
 def review(entries: Iterable[Record | Quarantined], teachers: Sequence[Teacher]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from must_tf import storage
 from must_tf.errors import UserError
-from must_tf.labeling.plausibility import look
+from must_tf.labeling.plausibility import look, look_back
 from must_tf.labeling.runners import Runner
 from must_tf.labeling.shard import Job, run_job
 from must_tf.records import (
@@ -30,6 +30,7 @@ from must_tf.tasks import Task
 from must_tf.teachers import Teacher
 
 _CHECK_AFTER = 1000  # images after which the share of bad images is meaningful
+_SHORT = 64  # batches of a run that is not worth another one before it, to look at
 _HARDLY_ANY = 0.02  # share of images in which a teacher finds something that is as good as none
 
 
@@ -66,7 +67,8 @@ def label(
       UserError: there are no images or no teachers; `out` is a file, has the output of another run, or is in use by
         another run; no image or too few images could be read; a teacher gave no label at all, or hardly any.
 
-    A few images are labeled first. What can hardly be meant in their labels is printed, and goes into the manifest.
+    A long run labels a few images first, and prints what can hardly be meant in their labels; a short one looks at its
+    first records. Both write it into the manifest.
     """
     known: dict[str, Any] = {"images": str(images), "max_pixels": max_pixels, "batch_size": batch_size}
     check_out(out, known | ({"license": license} if license else {}))
@@ -81,8 +83,10 @@ def label(
     plan = Plan(Path(out), "labeled", "train", tasks, len(source.shards), made_from)
     with storage.locked(plan.folder):
         check_folder(plan.folder, plan.describe())
+        is_long = source.count > _SHORT * batch_size
         missing = any(not plan.shard(index).exists() for index in range(plan.num_shards))
-        doubts = look(source, teachers, batch_size) if missing else []  # before a plan binds the folder to the teachers
+        # Before a plan binds the folder to the teachers.
+        doubts = look(source, teachers, batch_size) if is_long and missing else []
         for line in doubts:
             print(f"warning: {line}", flush=True)
         todo = pending(plan)
@@ -94,7 +98,11 @@ def label(
         jobs = [Job(plan, index, source.shards[index], tuple(teachers), batch_size, before[index]) for index in todo]
         shards = [*done, *_run(jobs, runner, done, source.count, max_bad)]
         _check_share(plan.folder, sum(map(_seen, shards)), [bad for shard in shards for bad in _bad(shard)], max_bad)
-        return _checked(plan.folder, finish(plan, source.teachers | described, doubts), teachers, allow_empty)
+        manifest = finish(plan, source.teachers | described, doubts)
+        if not is_long:
+            manifest.warnings = look_back(plan.folder, teachers)
+            manifest.write(plan.folder)
+        return _checked(plan.folder, manifest, teachers, allow_empty)
 
 
 def check_out(out: str | os.PathLike, arguments: Mapping[str, Any]) -> None:

@@ -26,7 +26,22 @@ def in_millimeters(red):
     return {"depth": 2500 + 1000 * tf.linspace(0.0, 1.0, 64)[None, :, None, None] + 0 * red[..., None]}
 
 
-def test_warning_is_printed_first_and_goes_into_the_manifest(tmp_path, capsys):
+@pytest.fixture
+def long_runs(monkeypatch):
+    """Takes every run for a long one."""
+    monkeypatch.setattr("must_tf.labeling.run._SHORT", 0)
+
+
+def test_warning_of_a_short_run_goes_into_the_manifest(tmp_path, capsys):
+    images = save_images(tmp_path / "images", 10, 20, 30)
+    teacher = toy.FakeTeacher(toy.DEPTH, in_millimeters)
+    (warning,) = label(images, [teacher], tmp_path / "out", batch_size=1).warnings
+    assert "farther than 3,000 m" in warning and "warning" not in capsys.readouterr().out
+    assert read_manifest(tmp_path / "out").warnings == [warning]
+    assert teacher.shapes == {(1, *toy.VIEW, 3)}
+
+
+def test_warning_of_a_long_run_is_printed_first_and_goes_into_the_manifest(tmp_path, capsys, long_runs):
     images = save_images(tmp_path / "images", 10, 20, 30)
     manifest = label(images, [toy.FakeTeacher(toy.DEPTH, in_millimeters)], tmp_path / "out")
     (warning,) = manifest.warnings
@@ -61,7 +76,7 @@ def test_teacher_that_finds_something_in_hardly_any_image_is_an_error_until_it_i
     assert label(images, [teacher], tmp_path / "out", allow_empty=True).count == 60
 
 
-def test_teacher_that_finds_nothing_in_a_sample_is_doubted_before_the_run(tmp_path):
+def test_teacher_that_finds_nothing_in_a_sample_is_doubted_before_the_run(tmp_path, long_runs):
     images = save_images(tmp_path / "images", *[0] * 40)
     manifest = label(images, [toy.FakeTeacher(toy.THINGS, rare)], tmp_path / "out", allow_empty=True)
     assert "things: labels by fake-1: nothing was found in 32 images of a sample" in manifest.warnings
@@ -102,7 +117,7 @@ def test_images_on_which_a_model_fails_count_as_bad(tmp_path):
         label(images, [Failing(lambda image: image.max() < 99)], tmp_path / "out", max_bad=0.1)
 
 
-def test_model_that_fails_on_every_image_ends_the_run_before_it_begins(tmp_path):
+def test_model_that_fails_on_every_image_ends_the_run_before_it_begins(tmp_path, long_runs):
     images = save_images(tmp_path / "images", *range(40))
     with pytest.raises(UserError, match=r"none of 32 images of a sample: .*\.png: the model of fake-1 failed"):
         label(images, [Failing(lambda image: True)], tmp_path / "out")
