@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from must_tf.errors import nearest, one_line
+from must_tf.errors import UserError, nearest, one_line
 from must_tf.geometry import Size
 from must_tf.tasks import kind_of, to_json
 from must_tf.tasks.reader import Arrays
@@ -99,7 +99,10 @@ class ForeignTeacher(Teacher):
         found = self._predict(views)
         arrays = {role: found[name] for role, name in self._names.items()}
         finite = self.reader.finite(arrays, len(views))
-        return self.reader.regular(arrays, len(views), self.slot.shape[0] == 1), finite
+        try:
+            return self.reader.regular(arrays, len(views), self.slot.shape[0] == 1), finite
+        except ValueError as error:  # arrays of another shape than the card says; the model itself has run
+            raise self.card.error(f"outputs: {error}") from None
 
     def _read(self, arrays: Arrays) -> dict[str, np.ndarray]:
         with np.errstate(all="ignore"):  # values may be not finite
@@ -147,6 +150,8 @@ class ForeignTeacher(Teacher):
         for images in _probes(self.input_size):
             try:
                 arrays, _ = self._run(images)
+            except UserError:
+                raise
             except Exception as error:  # the errors of runtimes have no other common base
                 errors.append(error)
                 continue
