@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from must_tf.errors import UserError
+from must_tf.errors import UserError, cut
 from must_tf.export.formats import FORMATS
 
 _REQUEST = "request.json"
@@ -48,7 +48,7 @@ def run(jobs: Sequence[Job], images: Sequence[np.ndarray]) -> Iterator[Mapping[s
             if not _outputs(folder, i).exists():
                 said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
                 raise UserError(
-                    f"{Path(job.file).name}: a new process cannot run it: {said[:300]}; the file was not kept"
+                    f"{Path(job.file).name}: a new process cannot run it: {cut(said, 300)}; the file was not kept"
                 )
             yield dict(np.load(_outputs(folder, i)))
 

@@ -29,12 +29,20 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def first_line(error: Exception) -> str:
     """Returns the first line of an error's message, without the names of operations that TensorFlow adds."""
     line = next(iter(str(getattr(error, "message", error)).splitlines()), "")
-    return line.rpartition("}} ")[2].partition(" [Op:")[0].strip()[:200] or type(error).__name__
+    return cut(line.rpartition("}} ")[2].partition(" [Op:")[0].strip(), 200) or type(error).__name__
 
 
 def one_line(error: Exception) -> str:
-    """Returns an error's message in one line, cut short where it is very long; the error's type where it has none."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    """Returns an error's message in one line, without the middle if it is very long; its type if it has no message."""
+    return cut(" ".join(str(error).split()), 300) or type(error).__name__
+
+
+def cut(text: str, most: int) -> str:
+    """Returns a text of at most `most` characters; a longer one loses its middle: runtimes end with the reason."""
+    if len(text) <= most:
+        return text
+    head = most // 3
+    return f"{text[:head]} ... {text[head + 5 - most :]}"
 
 
 def differences(before: Any, now: Any, name: str = "") -> Iterator[str]:

@@ -1,6 +1,6 @@
 import pytest
 
-from must_tf.errors import differences
+from must_tf.errors import cut, differences, one_line
 
 TEACHER = {"path": "a.onnx", "task": {"min_score": 0.5, "class_names": ["cat", "dog"]}}
 
@@ -29,3 +29,10 @@ def test_differences_name_the_innermost_values(before, now, expected):
 def test_long_values_are_shortened():
     (message,) = differences({"names": ["name"] * 1000}, {"names": []})
     assert message.startswith('names: ["name", "name"') and message.endswith("..., now []") and len(message) < 130
+
+
+def test_a_long_reason_keeps_its_end():
+    reason = RuntimeError(f"[Runtime] : 1 : FAIL : {'at some place of the source: ' * 50}\nno such file: weights.bin")
+    line = one_line(reason)
+    assert len(line) == 300 and line.startswith("[Runtime] : 1 : FAIL") and line.endswith("no such file: weights.bin")
+    assert cut("short", 5) == "short" and one_line(ValueError()) == "ValueError"

@@ -2,16 +2,18 @@
 
     must label --images=photos --teachers=depth=onnx:midas.onnx --out=data/photos
 
-The same command continues a killed run. Images that cannot be read are quarantined: the manifest lists them with their
-reasons. (libjpeg and libtiff may print a line of their own about a damaged image.)
+The same command continues a killed run. Images that cannot be read, or on which a model fails, are quarantined: the
+manifest lists them with their reasons. (libjpeg and libtiff may print a line of their own about a damaged image.)
+A long run labels a few images first, and prints a warning if their labels can hardly be meant.
 
 Before a long run:
   --describe  drafts the card of a model
-  --preview   draws the labels of a few images
+  --preview   draws and counts the labels of a few images
   --plan      measures hours, sizes and memory
 """
 
 import functools
+from collections.abc import Sequence
 
 from absl import flags
 
@@ -32,8 +34,9 @@ _IMAGES = flags.DEFINE_string(
 _TEACHERS = flags.DEFINE_list(
     "teachers",
     None,
-    "TASK=FORMAT:PATH, separated by commas, such as boxes=hf:NAME_OR_FOLDER, a Hugging Face model. Without teachers, "
-    "a labeled dataset becomes records as it is.",
+    "TASK=FORMAT:PATH, separated by commas, such as boxes=hf:NAME_OR_FOLDER, a Hugging Face model. derive:TASK "
+    "computes from another teacher's labels, as normals=derive:depth does. Without teachers, a labeled dataset becomes "
+    "records as it is.",
     flag_values=FLAGS,
 )
 _CARDS = flags.DEFINE_list(
@@ -61,7 +64,7 @@ _MAX_BAD = flags.DEFINE_float(
 _ALLOW_EMPTY = flags.DEFINE_bool(
     "allow_empty",
     False,
-    "Accept a teacher that gives no label, or finds nothing in any image; by default that is an error.",
+    "Accept a teacher that gives no label, or finds nothing in more than 98 of 100 images; by default an error.",
     flag_values=FLAGS,
 )
 _MAX_PIXELS = flags.DEFINE_integer(
@@ -98,7 +101,7 @@ _PLAN = flags.DEFINE_bool(
     "plan", False, "Only measure a few batches, and print hours, GB and memory.", flag_values=FLAGS
 )
 _PREVIEW = flags.DEFINE_integer(
-    "preview", 0, "Only draw the labels of this many images, into OUT.html.", 0, flag_values=FLAGS
+    "preview", 0, "Only draw and count the labels of this many images, into OUT.html.", 0, flag_values=FLAGS
 )
 _DESCRIBE = flags.DEFINE_string(
     "describe",
@@ -157,15 +160,23 @@ def _label(load) -> None:
     for task, origins in manifest.counts.items():
         empty = {origin: f" ({count} of them empty)" for origin, count in manifest.empty[task].items()}
         print(f"  {task}: " + ", ".join(f"{n} by {origin}{empty.get(origin, '')}" for origin, n in origins.items()))
-    if manifest.quarantined:
-        print(f"  quarantined: {len(manifest.quarantined)}")
-        for entry in manifest.quarantined[:10]:
-            print(f"    {entry['name']}: {entry['reason']}")
+    _print_quarantined([(entry["name"], entry["reason"]) for entry in manifest.quarantined])
+    for line in manifest.warnings:
+        print(f"  warning: {line}")
+
+
+def _print_quarantined(entries: Sequence[tuple[str, str]]) -> None:
+    """Prints how many images became no record, and the first of them with their reasons."""
+    if entries:
+        print(f"  quarantined: {len(entries)}")
+    for name, reason in entries[:10]:
+        print(f"    {name}: {reason}")
 
 
 def _dry_run(load) -> None:
-    from must_tf.labeling import estimate, local_path, preview, require_labels, united_tasks
-    from must_tf.report import preview_page
+    from must_tf.labeling import estimate, local_path, preview, require_labels, review, united_tasks
+    from must_tf.records import Quarantined, Record
+    from must_tf.report import preview_lines, preview_page
     from must_tf.sources import MAX_PIXELS, open_source
 
     page = f"{local_path(_OUT.value)}.html" if _PREVIEW.value else ""
@@ -181,11 +192,19 @@ def _dry_run(load) -> None:
         elif processes > 1:
             print(f"{processes} processes take {processes} times the memory, and at best 1/{processes} of the time")
         return
-    records = preview(source, teachers, _PREVIEW.value)
+    entries = preview(source, teachers, _PREVIEW.value)
+    records = [entry for entry in entries if isinstance(entry, Record)]
+    bad = [(entry.name, entry.reason) for entry in entries if isinstance(entry, Quarantined)]
     if not records:
-        raise UserError(f"{_IMAGES.value}: none of {_PREVIEW.value} images could be labeled; `must label` says why")
+        why = f"; {bad[0][0]}: {bad[0][1]}" if bad else ""
+        raise UserError(f"{_IMAGES.value}: none of {len(entries)} images could be labeled{why}")
     preview_page(records, tasks, page)
     print(f"{page}: labels of {len(records)} images")
+    for line in preview_lines(records, tasks):
+        print(line)
+    _print_quarantined(bad)
+    for line in review(records, teachers):
+        print(f"  warning: {line}")
 
 
 def _teachers(texts_of_fields: dict[str, str]):

@@ -9,7 +9,7 @@ from absl import flags
 
 from must_tf.errors import UserError, nearest
 from must_tf.parsing import load_yaml, parse, read_object
-from must_tf.teachers.spec import STUDENT, TeacherSpec
+from must_tf.teachers.spec import STUDENT, TeacherSpec, with_sources
 
 BEST = "best"  # a threshold: the one with the best score in the teacher's evaluation
 EVALUATION = "evaluation.json"  # of a workdir, by `must evaluate`
@@ -60,7 +60,7 @@ def parse_teachers(
             if task not in places:
                 hint = nearest(task, places) if places else "there is none at all"
                 raise UserError(f"--{flag}: no teacher for task {task!r}; {hint}")
-    return [
+    specs = [
         TeacherSpec.of(
             task,
             where,
@@ -71,6 +71,7 @@ def parse_teachers(
         )
         for task, where in places.items()
     ]
+    return with_sources(specs)
 
 
 def parse_cards(texts: Iterable[str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from must_tf.errors import UserError
 from must_tf.geometry import move_image, stretch
 from must_tf.records import HUMAN, Record, parse, serialize
 from must_tf.tasks import Task
@@ -76,19 +77,27 @@ def flip_agreement(teacher: Teacher, images: Iterable[np.ndarray]) -> dict[str, 
     Returns:
       The scores of the task's own metrics. The mirrored labels of the images are the ground truth, the outputs for the
       mirror images are the predictions. A score is NaN where the teacher found nothing. If some outputs are not finite,
-      `not_finite` is the share of such images, which do not count in the other scores.
+      `not_finite` is the share of such images, and `failed` that of images on which the model raised an error; they do
+      not count in the other scores.
     """
-    metric, count, not_finite = teacher.task.metrics(), 0, 0
+    metric, count, not_finite, failed = teacher.task.metrics(), 0, 0, 0
     for image in images:
         count += 1
         visible = _visible(teacher, image)
-        outputs = _predict_both(teacher, visible)
+        try:
+            outputs = _predict_both(teacher, visible)
+        except UserError:  # the card does not fit the model
+            raise
+        except Exception:  # the errors of runtimes have no other common base
+            failed += 1
+            continue
         if not all(np.isfinite(values).all() for values in outputs.values()):
             not_finite += 1
             continue
         target, mirrored = _mirrored(teacher, visible, outputs)
         metric.update(_batch(target), _batch(mirrored))
-    return metric.result() | ({"not_finite": not_finite / count} if not_finite else {})
+    bad = {"not_finite": not_finite, "failed": failed}
+    return metric.result() | {name: number / count for name, number in bad.items() if number}
 
 
 def _visible(teacher: Teacher, image: np.ndarray) -> np.ndarray:

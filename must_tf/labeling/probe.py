@@ -11,7 +11,7 @@ import numpy as np
 
 from must_tf.errors import UserError
 from must_tf.labeling.shard import label_records
-from must_tf.records import Quarantined, Record, serialize
+from must_tf.records import Quarantined, serialize
 from must_tf.runtime.progress import peak_memory_gb
 from must_tf.sources import Source
 from must_tf.sources.decoding import Look, decode
@@ -97,10 +97,9 @@ def estimate(
     return Estimate(source.count, seen, rate, float(np.mean(sizes or [0])), bad / seen, peak_memory_gb())
 
 
-def preview(source: Source, teachers: Sequence[Teacher], count: int) -> list[Record]:
-    """Returns up to `count` labeled images from all over the source; quarantined images are left out."""
-    entries = label_records(functools.partial(sample, source, count), teachers, min(count, 32))
-    return [entry for entry in entries if isinstance(entry, Record)]
+def preview(source: Source, teachers: Sequence[Teacher], count: int) -> list[Entry]:
+    """Labels up to `count` images from all over the source; some may be quarantined."""
+    return list(label_records(functools.partial(sample, source, count), teachers, min(count, 32)))
 
 
 def sample(source: Source, count: int, look: Look = decode) -> Iterator[Entry]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from must_tf import storage
 from must_tf.errors import UserError
+from must_tf.labeling.plausibility import look, look_back
 from must_tf.labeling.runners import Runner
 from must_tf.labeling.shard import Job, run_job
 from must_tf.records import (
@@ -29,6 +30,8 @@ from must_tf.tasks import Task
 from must_tf.teachers import Teacher
 
 _CHECK_AFTER = 1000  # images after which the share of bad images is meaningful
+_SHORT = 64  # batches of a run that is not worth another one before it, to look at
+_HARDLY_ANY = 0.02  # share of images in which a teacher finds something that is as good as none
 
 
 def label(
@@ -58,11 +61,14 @@ def label(
       max_bad: largest share of images that may be quarantined.
       max_pixels: an image with more pixels is quarantined before it is decoded.
       license: license of the images, for the manifest; by default that of the records, if these are the images.
-      allow_empty: whether a teacher may give no label, or find nothing in any image.
+      allow_empty: whether a teacher may give no label, or find nothing in hardly any image.
 
     Raises:
       UserError: there are no images or no teachers; `out` is a file, has the output of another run, or is in use by
-        another run; no image or too few images could be read; a teacher gave no label at all.
+        another run; no image or too few images could be read; a teacher gave no label at all, or hardly any.
+
+    A long run labels a few images first, and prints what can hardly be meant in their labels; a short one looks at its
+    first records. Both write it into the manifest.
     """
     known: dict[str, Any] = {"images": str(images), "max_pixels": max_pixels, "batch_size": batch_size}
     check_out(out, known | ({"license": license} if license else {}))
@@ -76,6 +82,13 @@ def label(
         made_from["license"] = license or source.license
     plan = Plan(Path(out), "labeled", "train", tasks, len(source.shards), made_from)
     with storage.locked(plan.folder):
+        check_folder(plan.folder, plan.describe())
+        is_long = source.count > _SHORT * batch_size
+        missing = any(not plan.shard(index).exists() for index in range(plan.num_shards))
+        # Before a plan binds the folder to the teachers.
+        doubts = look(source, teachers, batch_size) if is_long and missing else []
+        for line in doubts:
+            print(f"warning: {line}", flush=True)
         todo = pending(plan)
         left = set(todo)
         if not todo and (plan.folder / FILE).exists():
@@ -85,7 +98,11 @@ def label(
         jobs = [Job(plan, index, source.shards[index], tuple(teachers), batch_size, before[index]) for index in todo]
         shards = [*done, *_run(jobs, runner, done, source.count, max_bad)]
         _check_share(plan.folder, sum(map(_seen, shards)), [bad for shard in shards for bad in _bad(shard)], max_bad)
-        return _checked(plan.folder, finish(plan, source.teachers | described), teachers, allow_empty)
+        manifest = finish(plan, source.teachers | described, doubts)
+        if not is_long:
+            manifest.warnings = look_back(plan.folder, teachers)
+            manifest.write(plan.folder)
+        return _checked(plan.folder, manifest, teachers, allow_empty)
 
 
 def check_out(out: str | os.PathLike, arguments: Mapping[str, Any]) -> None:
@@ -174,16 +191,19 @@ def _check_share(folder: Path, seen: int, bad: Sequence[dict[str, str]], max_bad
 
 
 def _checked(folder: Path, manifest: Manifest, teachers: Sequence[Teacher], allow_empty: bool) -> Manifest:
-    """Returns the manifest of a finished dataset; raises a `UserError` if a teacher gave no label or found nothing."""
+    """Returns the manifest of a finished dataset; raises a `UserError` if a teacher found hardly anything."""
     for teacher in teachers:
         name = teacher.task.name
         counts, empty = manifest.counts[name], manifest.empty[name]
         asked, given = manifest.count - counts.get(HUMAN, 0), counts.get(teacher.id, 0)
-        if asked and given == empty.get(teacher.id, 0) and not allow_empty:
+        found = given - empty.get(teacher.id, 0)
+        if asked and found <= _HARDLY_ANY * asked and not allow_empty:
             result = f"found nothing for task {name!r}" if given else f"gave no label of task {name!r} at all"
+            if found:
+                result = f"found something for task {name!r} in no more than {found}"
             raise UserError(
-                f"{folder}: teacher {teacher.id} {result} in {asked} image{'s' * (asked > 1)}; look at --preview, "
-                f"{_remedy(teacher.task)}; if this is intended, give --allow_empty"
+                f"{folder}: teacher {teacher.id} {result} {'of' if found else 'in'} {asked} image{'s' * (asked > 1)}; "
+                f"look at --preview, {_remedy(teacher.task)}; if this is intended, give --allow_empty"
             )
     return manifest
 

@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from must_tf.errors import UserError
+from must_tf.errors import UserError, one_line
 from must_tf.labeling.prefetch import prefetch
 from must_tf.records import HUMAN, Plan, Quarantined, Record, Shard, write_shard
 from must_tf.runtime.progress import Progress
 from must_tf.sources.decoding import decode
 from must_tf.sources.source import Entry
 from must_tf.teachers import Teacher
+
+FAILED = "the model of "  # the reason begins so if a teacher's model raised an error on the image
+_MANY = 32  # images of a shard that cannot all be at fault
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +42,28 @@ class Job:
 
 
 def run_job(job: Job, progress: Progress | None = None) -> Shard:
-    """Labels one shard and writes it, either completely or not at all."""
-    labeled = label_records(job.read, job.teachers, job.batch_size, progress)
+    """Labels one shard and writes it, either completely or not at all.
+
+    Raises:
+      UserError: a teacher's model failed on every image of many, so that not the images are at fault.
+    """
+    labeled = _some_runs(label_records(job.read, job.teachers, job.batch_size, progress), job.index)
     return write_shard(job.plan, job.index, itertools.chain(labeled, job.quarantined))
+
+
+def _some_runs(entries: Iterable[Entry], index: int) -> Iterator[Entry]:
+    """Yields the entries of a shard; raises a `UserError` at its end if a model failed on every image of many."""
+    records, failed = 0, []
+    for entry in entries:
+        records += isinstance(entry, Record)
+        if isinstance(entry, Quarantined) and entry.reason.startswith(FAILED):
+            failed.append(entry)
+        yield entry
+    if len(failed) >= _MANY and not records:
+        raise UserError(
+            f"shard {index}: none of {len(failed)} images could be labeled; {failed[0].name}: {failed[0].reason}; the "
+            "same command takes up there, once the model runs again"
+        )
 
 
 def label_records(
@@ -51,6 +73,8 @@ def label_records(
     progress: Progress | None = None,
 ) -> Iterator[Entry]:
     """Adds the teachers' labels to records, in order; an image that cannot be labeled is quarantined.
+
+    If a teacher's model fails on a batch, it runs on each of its images alone, and fails on some of them.
 
     A human label of a teacher's task is kept; a pseudo label is replaced. Decoding, prediction, and encoding of labels
     run in parallel.
@@ -71,7 +95,12 @@ def label_records(
                 progress.update()
 
 
-_Outputs = dict[str, np.ndarray] | None  # a teacher's outputs for one image; None if it need not label the image
+class _Failure(str):
+    """Why a teacher's model gave no outputs for an image."""
+
+
+# A teacher's outputs for one image; None if it need not label the image.
+_Outputs = dict[str, np.ndarray] | _Failure | None
 
 
 def _views(teachers: Sequence[Teacher], record: Record) -> list[Any | None]:
@@ -108,6 +137,18 @@ def _predicted(
         yield list(zip(batch, outputs, strict=True))
 
 
+def _predict(teacher: Teacher, views: list[Any], batch_size: int) -> Sequence[dict[str, np.ndarray] | _Failure]:
+    """Runs a teacher on a batch or, where that fails, on each of its images alone."""
+    try:
+        return teacher.predict(views, batch_size)
+    except UserError:  # the card does not fit the model
+        raise
+    except Exception as error:  # the errors of runtimes have no other common base
+        if len(views) == 1:
+            return [_Failure(one_line(error))]
+    return [found for view in views for found in _predict(teacher, [view], 1)]
+
+
 def _labeled(entry: Entry, teachers: Sequence[Teacher], outputs: Sequence[_Outputs]) -> Entry:
     """Adds labels made from the teachers' outputs; an image whose label is invalid for its task is quarantined."""
     if isinstance(entry, Quarantined):
@@ -115,6 +156,8 @@ def _labeled(entry: Entry, teachers: Sequence[Teacher], outputs: Sequence[_Outpu
     for teacher, predicted in zip(teachers, outputs, strict=True):
         if predicted is None:
             continue
+        if isinstance(predicted, _Failure):
+            return Quarantined(entry.name or entry.id, f"{FAILED}{teacher.id} failed on it: {predicted}")
         if not all(np.isfinite(values).all() for values in predicted.values()):
             return Quarantined(entry.name or entry.id, f"teacher {teacher.id} gave values that are not finite")
         name = teacher.task.name

@@ -63,6 +63,7 @@ class Manifest:
       source: the arguments that the dataset was made with.
       shards: in order.
       schema: version of the record format.
+      warnings: why labels of a sample can hardly be meant, one line each.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Manifest:
     source: dict[str, Any]
     shards: list[Shard]
     schema: int = VERSION
+    warnings: list[str] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
         plain_name(self.name, "a dataset", "name")

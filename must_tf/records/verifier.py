@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ class Findings:
       label_bytes: {task: bytes of all its labels}.
       copies: records of an image that is in a record before, of any shard.
       pair: the places of two such records.
+      warnings: why labels of a sample can hardly be meant, one line each.
     """
 
     problems: list[str]
@@ -57,6 +58,7 @@ class Findings:
     label_bytes: dict[str, int] = dataclasses.field(default_factory=dict)
     copies: int = 0
     pair: tuple[str, ...] = ()
+    warnings: list[str] = dataclasses.field(default_factory=list)
 
 
 def verify(
@@ -83,6 +85,19 @@ def verify(
             findings.problems.append(f"{path}: {len(problems) - _MOST:,} more problems")
         start += shard.count
     findings.copies, findings.pair = images.copies()
+    return findings
+
+
+def count_labels(records: Iterable[Record], tasks: Sequence[Task]) -> Findings:
+    """Adds up what the labels of records hold, as `verify` does for those of a dataset."""
+    names = [task.name for task in tasks]
+    findings = Findings([], 0, {}, {name: {} for name in names}, {name: {} for name in names})
+    findings.histograms = {name: {} for name in names}
+    for record in records:
+        findings.records += 1
+        for name, origin in record.origins.items():
+            _sum(findings.labels[name], {origin: 1})
+        _add(findings, _Examined([]), record, tasks)
     return findings
 
 

@@ -7,7 +7,7 @@ before it, goes a hidden note with what the manifest will say of it; the notes g
 import collections
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,11 +153,11 @@ def written(plan: Plan, index: int) -> Shard:
         raise UserError(f"{error}; delete it, and run the same command again") from None
 
 
-def finish(plan: Plan, teachers: dict[str, dict[str, Any]] | None = None) -> Manifest:
+def finish(plan: Plan, teachers: dict[str, dict[str, Any]] | None = None, warnings: Sequence[str] = ()) -> Manifest:
     """Writes the manifest and the TFDS metadata of a dataset whose shards are all there."""
     paths = [plan.shard(i) for i in range(plan.num_shards)]
     shards = [written(plan, index) for index in range(plan.num_shards)]
-    manifest = Manifest(plan.name, plan.split, plan.tasks, teachers or {}, plan.source, shards)
+    manifest = Manifest(plan.name, plan.split, plan.tasks, teachers or {}, plan.source, shards, warnings=list(warnings))
     _write_tfds_metadata(plan, shards)
     manifest.write(plan.folder)
     _remove_notes(paths)

@@ -2,7 +2,7 @@
 
 from must_tf.report.dataset import inspect, summary
 from must_tf.report.loop import report
-from must_tf.report.preview import preview_page
+from must_tf.report.preview import preview_lines, preview_page
 from must_tf.report.transfer import transfer_table
 
-__all__ = ["inspect", "preview_page", "report", "summary", "transfer_table"]
+__all__ = ["inspect", "preview_lines", "preview_page", "report", "summary", "transfer_table"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from must_tf.labeling import Doubts
 from must_tf.labeling.grade import Grade, Grader, flip_grade
 from must_tf.records import Dataset, Findings, Record, open_dataset, verify
 from must_tf.report import statistics
@@ -19,6 +20,8 @@ from must_tf.tasks import Task
 from must_tf.teachers import Teacher
 
 _CLASSES = 8  # that a line names
+_HISTOGRAMS = 12  # lines of a task
+_SAMPLE = 32  # records whose labels are looked at together
 
 
 def inspect(
@@ -44,15 +47,19 @@ def inspect(
     manifest = dataset.manifest
     grader, gallery = Grader(manifest.tasks), Gallery(manifest.tasks, manifest.count, pictures)
     wanted = set(even(manifest.count, pictures).tolist()) if teachers else set()
+    doubts, sampled = Doubts(manifest.tasks), set(even(manifest.count, _SAMPLE).tolist())
     images: list[np.ndarray] = []
 
     def see(index: int, record: Record) -> None:
         grader.update(record)
         gallery.add(index, record)
+        if index in sampled:
+            doubts.add(record)
         if index in wanted:
             images.append(tf.io.decode_image(record.encoded, channels=3, expand_animations=False).numpy())
 
     findings = verify(dataset, see, Progress("inspect", manifest.count) if progress else None)
+    findings.warnings = doubts.lines()
     grades = grader.result() + [flip_grade(teacher, images) for teacher in teachers if images]
     write_dataset_page(out or Path(folder, "report.html"), dataset, findings, grades, gallery)
     return dataset, findings, grades
@@ -91,7 +98,8 @@ def summary(dataset: Dataset, findings: Findings, grades: Sequence[Grade]) -> st
         f"images of {findings.image_bytes / max(records, 1):,.0f} bytes"
     ]
     for task in manifest.tasks:
-        lines += _task_lines(task, findings)
+        lines += task_lines(task, findings)
+    lines += [f"  warning: {line}" for line in findings.warnings]
     for grade in grades:
         scores = ", ".join(f"{name} {value:.4g}" for name, value in grade.scores.items())
         lines.append(f"  {grade.tasks[0]} against {grade.tasks[1]}: {scores} ({grade.images:,} images)")
@@ -102,15 +110,17 @@ def summary(dataset: Dataset, findings: Findings, grades: Sequence[Grade]) -> st
     return "\n".join(lines)
 
 
-def _task_lines(task: Task, findings: Findings) -> list[str]:
+def task_lines(task: Task, findings: Findings) -> list[str]:
+    """Returns what is known of the labels of a task, in lines of plain text."""
     origins = findings.labels[task.name]
     labels = sum(origins.values())
     if not labels:
         return [f"  {task.name} ({task.kind}): no label"]
     by = ", ".join(f"{count:,} by {origin}" for origin, count in origins.items())
-    size = findings.label_bytes[task.name] / labels
     share = labels / max(findings.records, 1)
-    lines = [f"  {task.name} ({task.kind}): {by}; {share:.1%} of records; {size:,.0f} bytes per label"]
+    lines = [f"  {task.name} ({task.kind}): {by}; {share:.1%} of records"]
+    if size := findings.label_bytes.get(task.name):
+        lines[0] += f"; {size / labels:,.0f} bytes per label"
     sums = findings.statistics[task.name]
     names, words = statistics.class_sums(task, sums, labels)
     if names:
@@ -120,8 +130,9 @@ def _task_lines(task: Task, findings: Findings) -> list[str]:
     means = [f"{name} {value / labels:.3g}" for name, value in sums.items() if name not in names]
     if means:
         lines.append("    per image: " + ", ".join(means))
-    lines += [f"    {quantity}: {_shares(counts)}" for quantity, counts in findings.histograms[task.name].items()]
-    return lines
+    shares = [f"    {quantity}: {_shares(counts)}" for quantity, counts in findings.histograms[task.name].items()]
+    hidden = len(shares) - _HISTOGRAMS
+    return lines + shares[:_HISTOGRAMS] + ([f"    and {hidden} more, on the page"] if hidden > 0 else [])
 
 
 def _shares(counts: Mapping[str, float]) -> str:

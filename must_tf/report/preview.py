@@ -3,11 +3,18 @@
 import os
 from collections.abc import Sequence
 
-from must_tf.records import Record
+from must_tf.records import Record, count_labels
+from must_tf.report.dataset import task_lines
 from must_tf.report.markup import element
 from must_tf.report.page import Section, write_page
 from must_tf.report.pictures import picture_table
 from must_tf.tasks import Task
+
+
+def preview_lines(records: Sequence[Record], tasks: Sequence[Task]) -> list[str]:
+    """Returns what the labels of a preview hold, in lines of plain text: counts, classes, means, histograms."""
+    findings = count_labels(records, tasks)
+    return [line for task in tasks for line in task_lines(task, findings)]
 
 
 def preview_page(records: Sequence[Record], tasks: Sequence[Task], out: str | os.PathLike) -> None:

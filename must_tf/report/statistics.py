@@ -92,7 +92,19 @@ def quarantine(dataset: Dataset) -> Html | None:
 
 
 def problems(findings: Findings) -> Html:
-    """Returns what the verification found; problems stand out."""
+    """Returns what the verification found; problems stand out, and so do labels that can hardly be meant."""
+    return join(_problems(findings), _warnings(findings))
+
+
+def _warnings(findings: Findings) -> Html | None:
+    if not findings.warnings:
+        return None
+    items = [element("li", line) for line in findings.warnings]
+    heading = element("h2", "Labels that can hardly be meant")
+    return element("div", heading, element("ul", items), class_="warnings", role="note")
+
+
+def _problems(findings: Findings) -> Html:
     if not findings.problems:
         line = f"Verified: no problem in {findings.records:,} records (hashes, counts, every image and label)."
         return element("p", line, class_="sound")

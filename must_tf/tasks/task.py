@@ -20,6 +20,7 @@ import tf_keras
 
 from must_tf.geometry import Geometry
 from must_tf.parsing import frozen
+from must_tf.tasks.derivation import Derivation
 from must_tf.tasks.loss import Term
 from must_tf.tasks.metric import Metric, Score
 from must_tf.tasks.outputs import Ranking
@@ -64,6 +65,9 @@ class Task(abc.ABC):
     has_frame: ClassVar[bool] = True  # whether outputs have positions; see `to_image_frame`
     tiles: ClassVar[Any] = False  # whether a mosaic has a target, see `tile`: a bool; an attribute or a property
     reader: ClassVar[type[Reader] | None] = None  # for foreign models; None: only students can be teachers
+    derivation: ClassVar[type[Derivation] | None] = (
+        None  # how labels are computed from those of another kind, if at all
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -202,6 +206,18 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def pseudo_label(self, outputs: Mapping[str, np.ndarray]) -> Label:
         """Converts the outputs of one image, in its own frame, to a pseudo label by the rule of the MuST paper."""
+
+    def implausible(self, labels: Sequence[Label]) -> str | None:
+        """Returns why labels of real images are hardly what was meant, in one line; None if nothing tells so.
+
+        The line states what was found, and which field of a teacher's card to look at. It is a warning, because rare
+        images may be as strange. By default, nothing is implausible.
+
+        Args:
+          labels: of a sample of images, all of one origin; at least one.
+        """
+        del labels
+        return None
 
     def mark_unseen(self, label: Label, seen: np.ndarray) -> Label:
         """Marks in a pseudo label what the teacher's view did not show, so that it is unknown and not empty.

@@ -14,6 +14,7 @@ from must_tf.tasks.reader import CHOOSE, Reader, positive, require
 
 SUFFIXES = (".card.yaml", ".card.json")
 _MAX_SIDE = 8192  # pixels of a side
+_CHANNELS = {"RGB": 3, "BGR": 3, "gray": 1, "RGBA": 4, "BGRA": 4}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Input:
       range: the values [low, high] of the pixel values 0 and 255; required for a float input.
       mean: subtracted from each channel, in units of `range` and in the model's channel order.
       std: divides each channel after that.
-      channel_order: RGB or BGR.
+      channel_order: RGB, BGR, gray (one channel: the luma of ITU-R 601), RGBA or BGRA (opaque).
       dtype: of the input, as a check: float32, float16, uint8 or int8; by default that of the model.
       prompts: for a model that finds what a text says: the text of each class.
       signature: name of the signature of a SavedModel.
@@ -53,9 +54,9 @@ class Input:
     layout: Literal["NHWC", "NCHW"] = "NHWC"
     output_layout: Literal["NHWC", "NCHW"] | None = None
     range: tuple[float, float] | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
-    channel_order: Literal["RGB", "BGR"] = "RGB"
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    channel_order: Literal["RGB", "BGR", "gray", "RGBA", "BGRA"] = "RGB"
     dtype: Literal["float32", "float16", "uint8", "int8"] | None = None
     prompts: Mapping[str, str] | None = None
     signature: str = "serving_default"
@@ -73,7 +74,16 @@ class Input:
             require(all(-1e30 < number < 1e30 for number in value), name, value, "finite numbers")
         if self.range:
             require(self.range[0] != self.range[1], "range", self.range, "two numbers that differ")
+        for name in ("mean", "std"):
+            value = getattr(self, name)
+            fits = value is None or len(value) == self.num_channels
+            require(fits, name, value, f"{self.num_channels} numbers, one for each channel")
         require(all(map(positive, self.std or ())), "std", self.std, "above 0, and finite")
+
+    @property
+    def num_channels(self) -> int:
+        """The number of channels of the model's input."""
+        return _CHANNELS[self.channel_order]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ from must_tf.teachers.card import SUFFIXES
 from must_tf.teachers.facts import facts_of
 from must_tf.teachers.inputs import image_input, input_lines
 from must_tf.teachers.model import Model
+from must_tf.teachers.preparation import CHANNEL_ORDERS
 
 _SHOWN = 100  # characters of a value of the metadata
 
@@ -90,8 +91,8 @@ def _layout(model: Model) -> bool | None:
     shape = image_input(model).batched().shape
     if len(shape) != 4:
         return False
-    if 3 in (shape[1], shape[3]):
-        return shape[3] != 3
+    if shape[1] in CHANNEL_ORDERS or shape[3] in CHANNEL_ORDERS:
+        return shape[3] not in CHANNEL_ORDERS
     return model.channels_first() if shape[1] is None and shape[3] is None else False
 
 
@@ -113,9 +114,12 @@ def _input_lines(model: Model) -> list[str]:
     lines += [f"resize: {resize}" if resize else f"resize: stretch  {GUESS}; or fit, crop"]
     if "layout" not in model.fixed and nchw is not False:
         lines += ["layout: NCHW" if nchw else f"layout: {choose('NCHW', 'NHWC')}"]
-    if "range" not in model.fixed and ("float" in slot.dtype or model.quantized):
+    if model.pixel_range:
+        lines += ["# no range: pixels 0 and 255 mean {:.3g} and {:.3g} by the quantization".format(*model.pixel_range)]
+    elif "range" not in model.fixed and "float" in slot.dtype:
         lines += [f"range: [0, 1]  {GUESS}; or [0, 255], [-1, 1]", "# mean: [0.485, 0.456, 0.406]"]
         lines += ["# std: [0.229, 0.224, 0.225]"]
     if "channel_order" not in model.fixed:
-        lines += [f"channel_order: RGB  {GUESS}"]
+        order = CHANNEL_ORDERS.get(slot.shape[1 if nchw else -1] or 3, "RGB")
+        lines += [f"channel_order: {order}  {GUESS}"]
     return lines

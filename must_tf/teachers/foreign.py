@@ -2,13 +2,15 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from must_tf.errors import nearest, one_line
+from must_tf.errors import UserError, nearest, one_line
+from must_tf.geometry import Size
 from must_tf.tasks import kind_of, to_json
 from must_tf.tasks.reader import Arrays
 from must_tf.tasks.task import Outputs
@@ -31,7 +33,9 @@ class ForeignTeacher(Teacher):
       name: name of the task to label.
 
     Raises:
-      UserError: the card does not fit the model. One run on gray images checks this.
+      UserError: the card does not fit the model. One run on gray images checks this. A model of ranked lists, such as
+        boxes, may fail where its list is empty; then other images check it, and if it fails on these too, the first
+        images that are to be labeled.
     """
 
     def __init__(self, model: Model, card: Card, name: str):
@@ -49,7 +53,7 @@ class ForeignTeacher(Teacher):
         self._predict = model.of_views(make_preparation(model, card, self.slot, self.input_size))
         self._names = self._output_names()
         self._constants = self.reader.constants(card.folder, self.input_size)
-        self._check_on_gray()
+        self._is_checked = self._check_on_probes()
         self.sha256 = model.sha256()
         # The id covers all that labels depend on, and the task: another card or task makes another teacher.
         identity = hashlib.sha256(f"{self.sha256} {json.dumps(self.card.to_json(), sort_keys=True)} {name}".encode())
@@ -59,6 +63,9 @@ class ForeignTeacher(Teacher):
     def __call__(self, images: np.ndarray) -> Outputs:
         """Runs the model, split into its own batch size; see `Teacher.__call__`."""
         arrays, finite = self._run(images)
+        if not self._is_checked:
+            self._check(arrays, len(images))
+            self._is_checked = True
         outputs = self._read(arrays)
         if not finite.all():
             return invalidate(outputs, finite)
@@ -93,7 +100,10 @@ class ForeignTeacher(Teacher):
         found = self._predict(views)
         arrays = {role: found[name] for role, name in self._names.items()}
         finite = self.reader.finite(arrays, len(views))
-        return self.reader.regular(arrays, len(views), self.slot.shape[0] == 1), finite
+        try:
+            return self.reader.regular(arrays, len(views), self.slot.shape[0] == 1), finite
+        except ValueError as error:  # arrays of another shape than the card says; the model itself has run
+            raise self.card.error(f"outputs: {error}") from None
 
     def _read(self, arrays: Arrays) -> dict[str, np.ndarray]:
         with np.errstate(all="ignore"):  # values may be not finite
@@ -129,26 +139,53 @@ class ForeignTeacher(Teacher):
                 where = f"{self.model.format}:{self.model.path}"
                 raise self.card.error(f"{field}: not given; see must label --describe={where}")
 
-    def _check_on_gray(self) -> None:
-        """Runs the model once on gray images: checks shapes and values, and that labels can be made of them."""
-        card = self.card
-        gray = np.full((2, *self.input_size, 3), 128, np.uint8)
-        try:
-            arrays, _ = self._run(gray)
-        except Exception as error:
+    def _check_on_probes(self) -> bool:
+        """Checks the outputs for gray images, or for others where the model fails on these; returns whether it could.
+
+        Raises:
+          UserError: the outputs do not fit the card; or the model runs on none of these, although its kind has no empty
+            lists, or its layout may be wrong.
+        """
+        card, errors = self.card, []
+        unknown = self.slot.shape[1:] == (None, None, None)
+        for images in _probes(self.input_size):
+            try:
+                arrays, _ = self._run(images)
+            except UserError:
+                raise
+            except Exception as error:  # the errors of runtimes have no other common base
+                errors.append(error)
+                continue
+            self._check(arrays, len(images))
+            return True
+        if self.task.ranking is None or unknown:
             other = "NCHW" if card.layout == "NHWC" else "NHWC"
-            doubt = f"; layout: {other}?" if self.slot.shape[1:] == (None, None, None) else ""
+            doubt = f"; layout: {other}?" if unknown else ""
+            shape = [2, *self.input_size, 3]
             raise card.error(
-                f"{self.model.path} does not run on images {list(gray.shape)}: {one_line(error)}{doubt}"
-            ) from error
-        problem = self.reader.misfit({**arrays, **self._constants}, len(gray), card.channels_first)
+                f"{self.model.path} does not run on images {shape}: {one_line(errors[0])}{doubt}"
+            ) from errors[0]
+        return False
+
+    def _check(self, arrays: Arrays, count: int) -> None:
+        """Checks the shapes and values of the outputs for `count` images, and that labels can be made of them."""
+        card = self.card
+        problem = self.reader.misfit({**arrays, **self._constants}, count, card.channels_first)
         if problem := problem or self.reader.unlikely(self._standard(arrays)):
             raise card.error(problem)
         try:
             outputs = self._read(arrays)
-            for i in range(len(gray)):
+            for i in range(count):
                 self.task.pseudo_label({name: values[i] for name, values in outputs.items()})
         except Exception as error:
             raise card.error(
                 f"outputs: no label of {card.task} can be made of them on gray: {one_line(error)}"
             ) from error
+
+
+def _probes(size: Size) -> Iterator[np.ndarray]:
+    """Yields pairs of images of a size, uint8 [2, height, width, 3]: gray, white, and noise."""
+    shape = (2, *size, 3)
+    yield np.full(shape, 128, np.uint8)
+    yield np.full(shape, 255, np.uint8)
+    yield np.random.default_rng(0).integers(0, 256, shape, np.uint8)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from must_tf.errors import UserError
+from must_tf.errors import UserError, one_line
 from must_tf.tasks.reader import Slot
 from must_tf.teachers.model import Model, optional, require_file
 from must_tf.teachers.postprocess import facts_of_boxes
@@ -30,14 +30,23 @@ class LiteRtModel(Model):
             self._names = _names(self._interpreter)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:  # not a model, or ops that LiteRT lacks
-            raise UserError(f"litert:{path}: LiteRT cannot load it: {' '.join(str(error).split())[:300]}") from error
+            raise UserError(f"litert:{path}: LiteRT cannot load it: {one_line(error)}") from error
         self.inputs = tuple(_slot(detail) for detail in self._interpreter.get_input_details())
+        details = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self.facts = facts_of_boxes(self._interpreter, self._names)
-        self.quantized = _quantization(self._interpreter.get_input_details()[0])[0] != 0
+        self.pixel_range = _pixel_range(details[0][0])
+        self.quantized = self.pixel_range is not None
+        if len(details[1]) == 1 and _is_probability(details[1][0]):
+            self.known = {"activation": "probabilities"}
 
     def outputs(self) -> tuple[Slot, ...]:
-        """Returns the outputs of the graph, named by its signature if it has one."""
-        return tuple(_slot(d, self._names[d["index"]]) for d in self._interpreter.get_output_details())
+        """Returns the outputs of the graph as `predict` gives them, named by its signature if it has one."""
+        details = self._interpreter.get_output_details()
+        slots = [_slot(detail, self._names[detail["index"]]) for detail in details]
+        return tuple(
+            slot._replace(dtype="float32") if _quantization(detail)[0] else slot
+            for slot, detail in zip(slots, details, strict=True)
+        )
 
     def predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Runs the graph, after resizing its input if the batch has another shape."""
@@ -82,6 +91,22 @@ def _slot(detail: dict[str, Any], name: str | None = None) -> Slot:
 def _quantization(detail: dict[str, Any]) -> tuple[float, int]:
     """Returns scale and zero point; a scale of 0 means no quantization."""
     return detail["quantization"]
+
+
+def _pixel_range(detail: dict[str, Any]) -> tuple[float, float] | None:
+    """Returns what the least and the largest value of a quantized input mean; None if it is not quantized."""
+    scale, zero = _quantization(detail)
+    if scale == 0:
+        return None
+    limits = np.iinfo(np.dtype(detail["dtype"]))
+    return float((limits.min - zero) * scale), float((limits.max - zero) * scale)
+
+
+def _is_probability(detail: dict[str, Any]) -> bool:
+    """Whether an output has the quantization of LiteRT's softmax and sigmoid: 8 bits, from 0 in steps of 1/256."""
+    scale, zero = _quantization(detail)
+    dtype = np.dtype(detail["dtype"])
+    return scale == 1 / 256 and dtype.itemsize == 1 and zero == np.iinfo(dtype).min
 
 
 def _quantize(images: np.ndarray, detail: dict[str, Any]) -> np.ndarray:

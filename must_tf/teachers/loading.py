@@ -9,7 +9,7 @@ from typing import Any
 from must_tf.tasks import check_thresholds
 from must_tf.teachers.card import Card, find_card, read_card
 from must_tf.teachers.model import Model
-from must_tf.teachers.spec import FORMATS, TeacherSpec
+from must_tf.teachers.spec import FORMATS, TeacherSpec, with_sources
 from must_tf.teachers.teacher import Teacher
 
 
@@ -20,6 +20,7 @@ def load_teacher(spec: TeacherSpec) -> Teacher:
       UserError: the model does not exist; its card is missing or does not fit; the task has no such threshold; or a
         library is not installed.
     """
+    (spec,) = with_sources([spec])
     card = _checked(spec)
     if card is None:
         teacher: Teacher = _loader(spec)(spec)
@@ -32,10 +33,15 @@ def load_teacher(spec: TeacherSpec) -> Teacher:
 
 
 def load_teachers(specs: Sequence[TeacherSpec]) -> list[Teacher]:
-    """Loads one teacher per task; all cards are checked before the first model is loaded."""
+    """Loads one teacher per task; all cards are checked before the first model is loaded.
+
+    A teacher from whose labels another one computes is loaded once for both.
+    """
+    specs = with_sources(specs)
     for spec in specs:
         _checked(spec)
-    return [load_teacher(spec) for spec in specs]
+    shared = {spec.source for spec in specs}
+    return [load_once(spec) if spec in shared else load_teacher(spec) for spec in specs]
 
 
 @functools.lru_cache

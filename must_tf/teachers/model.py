@@ -30,6 +30,7 @@ class Model(abc.ABC):
       known: card fields that the model itself defines; a card may override them.
       quantized: whether the model's input is quantized; `predict` then takes floats or unscaled pixels and converts
         them.
+      pixel_range: what the pixel values 0 and 255 mean by the quantization of the model's input, if it has one.
       fixed: card fields that the model handles itself; a card must not give them.
       takes_several: whether the format runs models of several inputs, see `predict_all`.
       metadata: what the file says of itself, by name, for drafts of a card.
@@ -42,6 +43,7 @@ class Model(abc.ABC):
     packages: tuple[str, ...]
     known: Mapping[str, Any] = {}
     quantized: bool = False
+    pixel_range: tuple[float, float] | None = None
     fixed: tuple[str, ...] = ()
     takes_several: bool = False
     metadata: Mapping[str, str] = {}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from must_tf import storage
 from must_tf.errors import UserError, one_line
@@ -29,14 +30,20 @@ class OnnxModel(Model):
         runtime = optional("onnxruntime", "onnx")
         self.path = path
         providers = [name for name in _PROVIDERS if name in runtime.get_available_providers()]
+        options = runtime.SessionOptions()
+        options.log_severity_level = 4  # it also logs the errors that it raises
         try:
-            self._session = runtime.InferenceSession(path, providers=providers)
+            self._session = runtime.InferenceSession(path, options, providers=providers)
         except Exception as error:  # onnxruntime's errors have no other common base
+            _check_weights(path)
             raise UserError(
                 f"onnx:{path}: onnxruntime {runtime.__version__} cannot load it: {one_line(error)}"
             ) from error
         self.inputs = tuple(_slot(value) for value in self._session.get_inputs())
         self.metadata = self._session.get_modelmeta().custom_metadata_map
+        for slot in (*self.inputs, *self.outputs()):
+            if slot.dtype == "bfloat16":
+                raise UserError(f"onnx:{path}: {slot}: onnxruntime exchanges no bfloat16; export float16 or float32")
 
     def outputs(self) -> tuple[Slot, ...]:
         """Returns the outputs of the graph."""
@@ -64,21 +71,31 @@ class OnnxModel(Model):
         return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
-def _weights(path: str) -> list[Path]:
-    """Returns the files of a model's external weights."""
+def _check_weights(path: str) -> None:
+    """Raises a `UserError` if a file of external weights is missing or cut short; onnxruntime need not name it."""
+    for file, needed in _weights(path).items():
+        size = file.stat().st_size if file.is_file() else None
+        if size is None or size < needed:
+            found = "is missing" if size is None else f"has {size:,} bytes of {needed:,}"
+            raise UserError(f"onnx:{path}: its weights {file}: the file {found}; copy it whole")
+
+
+def _weights(path: str) -> dict[Path, int]:
+    """Returns the files of a model's external weights, with the bytes that each has at least."""
     if Path(path).suffix == ".ort":  # onnxruntime's own format holds all weights
-        return []
+        return {}
     onnx = optional("onnx", "onnx")
-    model = onnx.load(path, load_external_data=False)
-    found = {
-        entry.value
-        for part in (model.graph, *model.functions)
-        for tensor in _tensors(part)
-        if onnx.external_data_helper.uses_external_data(tensor)
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    return [Path(path).parent / name for name in sorted(found)]
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except DecodeError:  # it is no model, as onnxruntime will say
+        return {}
+    found: dict[str, int] = {}
+    for tensor in (tensor for part in (model.graph, *model.functions) for tensor in _tensors(part)):
+        if onnx.external_data_helper.uses_external_data(tensor):
+            info = onnx.external_data_helper.ExternalDataInfo(tensor)
+            end = int(info.offset or 0) + int(info.length or 0)
+            found[info.location] = max(found.get(info.location, 0), end)
+    return {Path(path).parent / name: found[name] for name in sorted(found)}
 
 
 def _tensors(graph: Any) -> Iterator[Any]:

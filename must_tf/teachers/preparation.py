@@ -1,4 +1,4 @@
-"""Prepares images for a model as its card says: scale, mean and std, channel order, layout and type."""
+"""Prepares images for a model as its card says: channels and their order, scale, mean and std, layout and type."""
 
 import dataclasses
 
@@ -11,6 +11,10 @@ from must_tf.tasks.reader import Slot
 from must_tf.teachers.card import Card
 from must_tf.teachers.model import Model
 
+CHANNEL_ORDERS = {1: "gray", 3: "RGB", 4: "RGBA"}  # the usual one of each number of channels
+_LUMA = (19595, 38470, 7471)  # of red, green and blue in 1/65536, ITU-R 601-2, as Pillow has them
+_MOST_OFF = 0.25  # share of a quantized input's span by which a card's range may differ from it
+
 
 @dataclasses.dataclass(frozen=True)
 class Preparation:
@@ -19,12 +23,13 @@ class Preparation:
     Scale and shift have the size of a view, because numpy is five times slower with three values.
 
     Attributes:
-      scale: float32 [height, width, 3], by which pixel values are multiplied; None keeps them unchanged.
-      shift: float32 [height, width, 3], which is added after that.
-      reverse: whether channels are reversed from RGB to BGR.
-      channels_first: whether the model takes [batch, 3, height, width].
+      scale: float32 [height, width, C], by which pixel values are multiplied; None keeps them unchanged.
+      shift: float32 [height, width, C], which is added after that.
+      reverse: whether colors are reversed from RGB to BGR.
+      channels_first: whether the model takes [batch, C, height, width].
       dtype: type of the model's input; None if the model converts types itself.
       batched: whether the model has a batch axis; if not, there is one view per call.
+      channels: C: 1 (gray), 3 (colors), or 4 (colors, and an alpha of 255).
     """
 
     scale: np.ndarray | None
@@ -33,11 +38,17 @@ class Preparation:
     channels_first: bool
     dtype: str | None
     batched: bool
+    channels: int = 3
 
     def __call__(self, views: np.ndarray) -> np.ndarray:
         """Prepares an array of views."""
         if self.reverse:
             views = views[..., ::-1]
+        if self.channels == 1:
+            luma = (views.astype(np.int32) * np.array(_LUMA, np.int32)).sum(-1, keepdims=True) + 2**15
+            views = (luma // 2**16).astype(np.uint8)
+        if self.channels == 4:
+            views = np.concatenate([views, np.full_like(views[..., :1], 255)], -1)
         if self.scale is not None:
             views = views.astype(np.float32)
             views *= self.scale
@@ -50,6 +61,11 @@ class Preparation:
         """Prepares a tensor to the same values. The graph receives a quarter of the bytes, and uses all cores."""
         if self.reverse:
             views = tf.reverse(views, [-1])
+        if self.channels == 1:
+            luma = tf.reduce_sum(tf.cast(views, tf.int32) * _LUMA, -1, keepdims=True) + 2**15
+            views = tf.cast(luma // 2**16, tf.uint8)
+        if self.channels == 4:
+            views = tf.concat([views, tf.fill(tf.shape(views[..., :1]), tf.constant(255, tf.uint8))], -1)
         if self.scale is not None:
             views = tf.cast(views, tf.float32) * self.scale + self.shift
         if self.channels_first:
@@ -68,11 +84,15 @@ def only_input(model: Model, card: Card) -> Slot:
     slot = inputs[0].batched()
     if card.dtype and card.dtype != slot.dtype:
         raise card.error(f"dtype: {card.dtype!r} received; the model's input is {slot}")
-    channels = slot.shape[3 if card.layout == "NHWC" else 1]
-    if channels not in (3, None):
-        other = "NCHW" if card.layout == "NHWC" else "NHWC"
-        raise card.error(f"layout: {card.layout} does not fit the model's input {slot}; {other}, or not RGB?")
-    return slot
+    channels, other = (slot.shape[axis] for axis in ((3, 1) if card.layout == "NHWC" else (1, 3)))
+    if channels in (card.num_channels, None):
+        return slot
+    if other == card.num_channels or channels not in CHANNEL_ORDERS:
+        layout = "NCHW" if card.layout == "NHWC" else "NHWC"
+        raise card.error(f"layout: {card.layout} does not fit the model's input {slot}; {layout}?")
+    raise card.error(
+        f"channel_order: {card.channel_order} does not fit the model's input {slot}; {CHANNEL_ORDERS[channels]}?"
+    )
 
 
 def view_size(card: Card, slot: Slot) -> Size:
@@ -95,8 +115,8 @@ def make_preparation(model: Model, card: Card, slot: Slot, size: Size) -> Prepar
     """Returns the preparation of views of this size for the model's input `slot`, as the card says."""
     dtype = None if model.quantized else slot.dtype
     scale, shift = _affine(model, card, slot, size)
-    batched = len(model.inputs[0].shape) == 4
-    return Preparation(scale, shift, card.channel_order == "BGR", card.layout == "NCHW", dtype, batched)
+    batched, reverse = len(model.inputs[0].shape) == 4, card.channel_order.startswith("BGR")
+    return Preparation(scale, shift, reverse, card.layout == "NCHW", dtype, batched, card.num_channels)
 
 
 def _affine(model: Model, card: Card, slot: Slot, size: Size) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -114,7 +134,21 @@ def _affine(model: Model, card: Card, slot: Slot, size: Size) -> tuple[np.ndarra
             raise card.error("range: not given; mean and std are in its units")
         return None, None
     low, high = card.range
-    mean, std = np.array(card.mean or (0.0,) * 3), np.array(card.std or (1.0,) * 3)
+    mean, std = np.array(card.mean or (0.0,) * card.num_channels), np.array(card.std or (1.0,) * card.num_channels)
+    _check_quantized(model, card, (low - mean) / std, (high - mean) / std)
     pair = (high - low) / 255 / std, (low - mean) / std
     scale, shift = (np.tile(values.astype(np.float32), (*size, 1)) for values in pair)
     return scale, shift
+
+
+def _check_quantized(model: Model, card: Card, low: np.ndarray, high: np.ndarray) -> None:
+    """Raises a `UserError` if a card gives pixels another meaning than the quantization of the model's input does."""
+    if model.pixel_range is None:
+        return
+    least, most = model.pixel_range
+    off = max(np.abs(low - least).max(), np.abs(high - most).max())
+    if off > _MOST_OFF * (most - least):
+        raise card.error(
+            f"range: pixels 0 and 255 become {low[0]:.3g} and {high[0]:.3g}, but by its quantization the model takes "
+            f"{least:.3g} to {most:.3g}; leave out range, mean and std, and pixels are fed as they are"
+        )

@@ -9,6 +9,7 @@ from must_tf.errors import UserError, nearest
 from must_tf.parsing import FrozenDict, frozen, plain_name
 
 STUDENT = "student"
+DERIVE = "derive"
 
 
 class Format(NamedTuple):
@@ -35,6 +36,7 @@ FORMATS: dict[str, Format] = {
     "kerashub": Format("KerasHubModel", "name"),
     "kerascv": Format("KerasCvModel", "name"),
     "hf": Format("HfTeacher", "name"),
+    DERIVE: Format("DerivedTeacher", "name"),
 }
 _SUFFIXES = {
     ".onnx": "onnx",
@@ -44,6 +46,23 @@ _SUFFIXES = {
     ".tflite": "litert",
     ".keras": "keras",
     ".h5": "keras",
+}
+_SERVED_BY = {  # what other names of models and libraries begin with, and the format that serves
+    **dict.fromkeys(
+        (
+            *("huggingface", "transformers", "owl", "clip", "siglip", "groundingdino", "grounding", "detr", "rtdetr"),
+            *("dfine", "segformer", "mask2former", "oneformer", "maskformer", "upernet", "dpt", "zoedepth", "vit"),
+        ),
+        "hf:NAME_OR_FOLDER",
+    ),
+    **dict.fromkeys(
+        ("yolo", "ultralytics", "darknet", "mmdet", "mmseg", "paddle", "detectron", "timm", "midas"),
+        "onnx:FILE, once the model is exported to ONNX",
+    ),
+    **dict.fromkeys(("pytorch", "pt", "torchscript"), "torch:FILE.pt2, once the model is exported by torch.export"),
+    **dict.fromkeys(("tflite", "teachable"), "litert:FILE"),
+    **dict.fromkeys(("tf", "tensorflow"), "savedmodel:FOLDER"),
+    "h5": "keras:FILE",
 }
 
 
@@ -60,6 +79,7 @@ class TeacherSpec:
       thresholds: thresholds for pseudo labels (`min_score`, ...) that replace the card's or the student's own.
       fields: card fields that replace those of the file; no file is needed if they are complete.
       allow_ops: operations that a SavedModel or `.pt2` file may use although they do more than compute.
+      source: the teacher from whose labels `derive` computes.
     """
 
     task: str
@@ -69,6 +89,7 @@ class TeacherSpec:
     thresholds: Mapping[str, float] = FrozenDict()
     fields: Mapping[str, Any] = FrozenDict()
     allow_ops: tuple[str, ...] = ()
+    source: "TeacherSpec | None" = None
 
     def __post_init__(self) -> None:
         for name in ("thresholds", "fields", "allow_ops"):
@@ -97,7 +118,7 @@ class TeacherSpec:
         """Returns the checked spec of a model without a task, to draft its card; see `of`."""
         if where.startswith(f"{STUDENT}:"):
             raise UserError(f"{where}: a student needs no card; give it to --teachers as it is")
-        spec = cls("", *_split(where, where, [name for name in FORMATS if name != STUDENT]), **others)
+        spec = cls("", *_split(where, where, [name for name in FORMATS if name not in (STUDENT, DERIVE)]), **others)
         spec.check()
         return spec
 
@@ -124,10 +145,37 @@ def _split(what: str, where: str, known: Iterable[str]) -> tuple[str, str]:
     if not colon:
         raise UserError(f"{what}: no format; expected FORMAT:PATH, as {_guess_format(where)}:{where}")
     if name not in known:
-        raise UserError(f"{what}: expected FORMAT:PATH; {nearest(name, known)}")
+        serving = next((words for start, words in _SERVED_BY.items() if name.lower().startswith(start)), None)
+        hint = f"{name!r} is no format; give {serving}" if serving else nearest(name, known)
+        raise UserError(f"{what}: expected FORMAT:PATH; {hint}")
     if not path:
         raise UserError(f"{what}: no path; expected {name}:PATH")
     return name, path
+
+
+def with_sources(specs: Iterable[TeacherSpec]) -> list[TeacherSpec]:
+    """Returns specs of which those that derive their labels have the other teacher as `source`.
+
+    The path of such a spec is the task of another spec, or the `FORMAT:PATH` of a teacher that labels nothing itself.
+
+    Raises:
+      UserError: no spec has that task.
+    """
+    specs = list(specs)
+    tasks = {spec.task: spec for spec in specs if spec.format != DERIVE}
+
+    def source(spec: TeacherSpec) -> TeacherSpec:
+        if spec.path in tasks:
+            return tasks[spec.path]
+        if ":" in spec.path:
+            return TeacherSpec.of("source", spec.path, allow_ops=spec.allow_ops)
+        hint = nearest(spec.path, tasks) if tasks else "there is none"
+        raise UserError(f"{spec.where}: no teacher of task {spec.path!r}; {hint}; or give derive:FORMAT:PATH")
+
+    return [
+        dataclasses.replace(spec, source=source(spec)) if spec.format == DERIVE and spec.source is None else spec
+        for spec in specs
+    ]
 
 
 def _guess_format(path: str) -> str:

@@ -73,10 +73,10 @@ class Teacher(abc.ABC):
         """
         if not views:
             return []
-        # Every batch has the same shape, including the last one, so that a teacher is traced only once.
-        padded = np.zeros((batch_size, *views[0].shape), np.uint8)
-        padded[: len(views)] = views
-        outputs = {name: np.asarray(values) for name, values in self(padded).items()}
+        # Every batch has the same shape, including the last one, so that a teacher is traced only once. It is filled
+        # with a real image, because some models fail on images without content.
+        filled = np.stack([*views, *[views[-1]] * (batch_size - len(views))])
+        outputs = {name: np.asarray(values) for name, values in self(filled).items()}
         return [{name: values[i] for name, values in outputs.items()} for i in range(len(views))]
 
     def label(self, outputs: Mapping[str, np.ndarray], height: int, width: int) -> Label:

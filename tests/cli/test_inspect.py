@@ -1,10 +1,12 @@
 import json
 
+import numpy as np
 import pytest
 import toy
 
 from must_tf.cli import inspect
 from must_tf.cli.__main__ import main
+from must_tf.tasks import to_json
 
 
 @pytest.fixture
@@ -49,8 +51,24 @@ def test_statistics_are_printed(must, data, tmp_path):
     assert code == 0 and (tmp_path / "page.html").exists() and not (data / "report.html").exists()
     for words in ("classes: ", "score: ", "boxes an image: ", "share of ignored pixels: ", "depth in meters: "):
         assert words in out
-    for words in ("degrees from up: ", "% of records", "bytes per label"):
+    for words in (
+        "longer side, as a share of the image's: ",
+        "side of ",
+        "degrees from up: ",
+        "% of records",
+        "bytes per label",
+    ):
         assert words in out
+
+
+def test_labels_that_can_hardly_be_meant_are_told(must, tmp_path):
+    deep = np.linspace(1000, 4000, 20 * 30).reshape(20, 30)
+    records = [toy.record(np.full((20, 30, 3), value, np.uint8), {"depth": deep}, "a-teacher") for value in range(3)]
+    toy.write_dataset(tmp_path / "d", records, [toy.DEPTH], 1)
+    toy.change_manifest(tmp_path / "d", teachers={"a-teacher": {"task": to_json(toy.DEPTH)}})
+    code, out, _ = must(tmp_path / "d", "--pictures=0")
+    assert code == 0 and "warning: depth: labels by a-teacher: half of the pixels are farther than 2,500 m" in out
+    assert "farther than 2,500 m" in (tmp_path / "d" / "report.html").read_text()
 
 
 def test_images_that_are_there_twice_are_told(must, tmp_path):

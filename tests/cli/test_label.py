@@ -62,6 +62,7 @@ def test_preview_writes_a_page_and_nothing_else(must, folder, tmp_path, toy_run)
     argv = (f"--images={folder}", f"--teachers=depth=student:{toy_run}", f"--out={tmp_path / 'out'}/")
     code, out, err = must(*argv, "--preview=2")
     assert code == 0 and not err and f"{tmp_path / 'out'}.html: labels of 2 images" in out
+    assert "depth (depth): 2 by toy.depth-" in out and "depth in meters: " in out
     assert set(tmp_path.rglob("*")) - before == {tmp_path / "out.html"}
 
 

@@ -158,6 +158,16 @@ def test_share_of_images_with_outputs_that_are_not_finite_is_reported():
     assert "not_finite" not in flip_agreement(toy.segmenter(), IMAGES)
 
 
+def test_share_of_images_on_which_a_model_fails_is_reported():
+    def rule(red):
+        if tf.reduce_max(red) < 0.1:
+            raise RuntimeError("k should not be greater than 0")
+        return toy.bright_is_floor(red)
+
+    scores = flip_agreement(toy.FakeTeacher(toy.STUFF, rule), [*IMAGES, np.zeros((64, 64, 3), np.uint8)])
+    assert scores["failed"] == 1 / (len(IMAGES) + 1) and scores["mIoU"] == pytest.approx(1)
+
+
 def test_teacher_that_depends_on_the_column_does_not_agree():
     assert flip_agreement(toy.FakeTeacher(toy.STUFF, left_is_floor), IMAGES)["mIoU"] < 0.1
 

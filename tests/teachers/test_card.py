@@ -53,7 +53,7 @@ def test_what_a_model_says_fills_what_the_card_does_not(tmp_path):
         ({"class_names": ["cat", False]}, r"class_names\[1\]: False received; expected text: put it in quotes"),
         ({"classes": {"cta": "animal"}}, "the model has no class 'cta'; did you mean 'cat'"),
         ({"classes": {"cat": "anmal"}, "task_classes": ["animal"]}, "'anmal' is not in task_classes; did you mean 'a"),
-        ({"mean": 0.5}, "mean: 0.5 received; expected 3 numbers"),
+        ({"mean": 0.5}, "mean: 0.5 received; expected a list of numbers"),
         ({"mean": [0.5]}, r"mean: \[0.5\] received; expected 3 numbers"),
         ({"range": ["low", 1]}, r"range\[0\]: 'low' received; expected a number"),
         ({"input_size": [224]}, "input_size: .* expected 2 whole numbers"),

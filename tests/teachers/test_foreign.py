@@ -385,3 +385,67 @@ def test_raw_ssd_with_anchors_in_a_file(tmp_path):
     np.testing.assert_array_equal(outputs["classes"][:, :2], [[1, -1]] * 3)
     np.save(tmp_path / "anchors.npy", anchors / 2)
     assert ForeignTeacher(teacher.model, card, "t").id != teacher.id
+
+
+@pytest.mark.parametrize(
+    ("order", "channels", "expected"),
+    [("gray", 1, [76]), ("RGBA", 4, [255, 0, 0, 255]), ("BGRA", 4, [0, 0, 255, 255])],
+)
+def test_models_of_one_and_four_channels_are_fed(order, channels, expected):
+    teacher, fed = echo({"range": (0, 255), "channel_order": order}, (None, 4, 6, channels))
+    red = np.zeros((2, 4, 6, 3), np.uint8)
+    red[..., 0] = 255
+    teacher(red)
+    np.testing.assert_array_equal(fed[-1][0, 0, 0], expected)
+
+
+def test_number_of_channels_must_be_that_of_the_card():
+    for shape, remedy in (((None, 4, 6, 1), "gray"), ((None, 4, 6, 4), "RGBA")):
+        with pytest.raises(UserError, match=rf"channel_order: RGB does not fit the model's input images.*; {remedy}\?"):
+            echo({"range": (0, 255)}, shape)
+    with pytest.raises(UserError, match="layout: NHWC does not fit"):
+        echo({"range": (0, 255), "channel_order": "gray"}, (None, 1, 4, 6))
+    with pytest.raises(UserError, match=r"mean: \[0.1, 0.2, 0.3\] received; expected 1 numbers, one for each channel"):
+        toy.card("normals", channel_order="gray", mean=[0.1, 0.2, 0.3])
+
+
+def failing_detector(fails):
+    """Returns a detector that raises an error on batches with an image that `fails`, as a TopK of nothing does."""
+    rule = find_red("detection")
+
+    def run(images):
+        if any(map(fails, images)):
+            raise RuntimeError("k argument [1] should not be greater than specified axis dim value [0]")
+        return rule(images)
+
+    card = toy.card("detection", range=(0, 1), input_size=VIEW, **CARDS["detection"])
+    return Rule(run, None, None, None, 3, names=list(CARDS["detection"]["outputs"])), card
+
+
+@pytest.mark.parametrize("limit", [0.6, 1.1])
+def test_detector_that_fails_where_it_finds_nothing_is_checked_on_other_images(limit):
+    """On white, and if it fails there too, on the first images that it is to label."""
+    model, card = failing_detector(lambda image: image.min() < limit and image[..., 0].max() < 1.05)
+    teacher = ForeignTeacher(model, card, "t")
+    image = np.zeros((1, *VIEW, 3), np.uint8)
+    with pytest.raises(RuntimeError, match="k argument"):
+        teacher(image)
+    model.rule = find_red("detection")
+    assert teacher(image + np.uint8(255))["scores"].shape[0] == 1
+
+
+def test_card_of_a_detector_that_fails_on_all_probes_is_checked_on_the_first_image():
+    model, card = failing_detector(lambda image: True)
+    teacher = ForeignTeacher(model, card, "t")
+    model.rule = lambda images: {"boxes": np.zeros((1, 1, 5)), "scores": np.ones((1, 1)), "classes": np.zeros((1, 1))}
+    with pytest.raises(UserError, match="outputs: boxes: shape"):
+        teacher(np.zeros((1, *VIEW, 3), np.uint8))
+
+
+def test_model_of_maps_that_fails_on_gray_is_refused_at_once():
+    def run(images):
+        raise RuntimeError(f"not at {'a long way ' * 100} because of the reason at the end")
+
+    card = toy.card("depth", range=(0, 1), input_size=VIEW, convention="metric")
+    with pytest.raises(UserError, match=r"does not run on images \[2, 48, 64, 3\]: not at .* the reason at the end$"):
+        ForeignTeacher(Rule(run, None, None, None, 3, names=["out"]), card, "t")

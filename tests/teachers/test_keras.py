@@ -1,3 +1,4 @@
+import json
 import zipfile
 
 import h5py
@@ -53,3 +54,20 @@ def test_what_is_no_model_is_named(tmp_path):
     ):
         with pytest.raises(UserError, match=f"{name}: .*{message}"):
             KerasFile(str(tmp_path / name))
+
+
+def test_h5_of_an_early_keras_2_as_teachable_machine_exports_it(tmp_path):
+    """Its depthwise convolutions have `groups`, which later versions of Keras refuse."""
+    path = str(tmp_path / "keras_model.h5")
+    layers = [tf_keras.Input((4, 4, 3)), tf_keras.layers.DepthwiseConv2D(3, name="depthwise")]
+    model = tf_keras.Sequential([*layers, tf_keras.layers.GlobalAveragePooling2D(), tf_keras.layers.Softmax()])
+    model.save(path)
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        for layer in config["config"]["layers"]:
+            if layer["class_name"] == "DepthwiseConv2D":
+                layer["config"]["groups"] = 1
+        file.attrs["model_config"], file.attrs["keras_version"] = json.dumps(config), "2.4.0"
+    images = np.random.default_rng(0).random((2, 4, 4, 3), np.float32)
+    (found,) = KerasFile(path).predict(images).values()
+    np.testing.assert_allclose(found, model(images), rtol=1e-5, atol=1e-6)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import toy
+import yaml
 
 from must_tf.errors import UserError
 from must_tf.teachers.litert import LiteRtModel
@@ -81,3 +82,59 @@ def test_ops_that_it_does_not_have_are_named(tmp_path):
     (tmp_path / "flex.tflite").write_bytes(converter.convert())
     with pytest.raises(UserError, match=r"litert:.*flex.tflite: LiteRT cannot load it: Select TensorFlow op"):
         LiteRtModel(str(tmp_path / "flex.tflite"))
+
+
+def convert(path, function, samples=None):
+    """Converts a function of images, [1, 32, 48, 3]; with samples its input and output have 8 bits."""
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], tf.Module())
+    if samples is not None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([sample] for sample in samples)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
+    path.write_bytes(converter.convert())
+    return f"litert:{path}"
+
+
+LARGE = [tf.TensorSpec([1, 32, 48, 3], tf.float32, name="images")]
+
+
+def test_map_of_an_argmax_is_a_mask(tmp_path):
+    @tf.function(input_signature=LARGE)
+    def segments(images):
+        return tf.argmax(images, -1)
+
+    where = convert(tmp_path / "mask.tflite", segments)
+    fields = yaml.safe_load(toy.describe(where))
+    assert fields["task"] == "segmentation" and list(fields["outputs"]) == ["mask"]
+    fields = fields | {"class_names_file": None, "class_names": ["red", "green", "blue"], "range": [0, 1]}
+    teacher = toy.load("t", where, fields=fields)
+    image = np.zeros((1, 32, 48, 3), np.uint8)
+    image[:, :, 24:, 2] = 255
+    classes = teacher(image)["probs"].numpy().argmax(-1)
+    assert (classes[..., :24] == 0).all() and (classes[..., 24:] == 2).all()
+
+
+def test_softmax_of_8_bits_is_drafted_as_probabilities_and_refused_as_logits(tmp_path):
+    weights = np.random.default_rng(3).normal(0, 1, (3, 12)).astype(np.float32)
+
+    @tf.function(input_signature=LARGE)
+    def classes(images):
+        return tf.nn.softmax(tf.reduce_mean(images, [1, 2]) @ weights)
+
+    samples = [np.full((1, 32, 48, 3), value, np.float32) for value in np.linspace(-1, 1, 9)]
+    where = convert(tmp_path / "softmax.tflite", classes, samples)
+    draft = toy.describe(where)
+    assert "activation: probabilities" in draft and "# no range: pixels 0 and 255 mean -0.996 and 1" in draft
+    fields = yaml.safe_load(draft)
+    assert "range" not in fields
+    views = np.random.default_rng(1).integers(0, 256, (4, 1, 1, 3), np.uint8).repeat(32, 1).repeat(48, 2)
+    expected = np.concatenate([classes(tf.constant(view[None] / np.float32(127.5) - 1)) for view in views])
+    np.testing.assert_allclose(toy.load("t", where, fields=fields)(views)["probs"], expected, atol=0.03)
+    with pytest.raises(UserError, match="activation: logits, but probs are"):
+        toy.load("t", where, fields=fields | {"activation": "logits"})
+    assert toy.load("t", where, fields=fields | {"range": [-1, 1]})(views)["probs"].shape == (4, 12)
+    with pytest.raises(
+        UserError, match=r"range: pixels 0 and 255 become 0 and 1, .* its quantization the model takes -0.996 to 1;"
+    ):
+        toy.load("t", where, fields=fields | {"range": [0, 1]})

@@ -110,3 +110,60 @@ def test_missing_library_is_one_line_with_the_remedy(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match=r"onnxruntime is not installed: pip install 'must_tf\[onnx\]'"):
         OnnxModel(str(tmp_path / "net.onnx"))
+
+
+def mean_of(path, kind, **external):
+    """Writes a classifier whose logits are the mean of the image and its opposite, in a floating type."""
+    helper = onnx.helper
+    dtype = helper.tensor_dtype_to_np_dtype(kind)
+    weights = [np.array([[1, -1]] * 3).astype(dtype), np.zeros(64, dtype)]
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["x"], ["mean"], axes=[2, 3], keepdims=0),
+            helper.make_node("MatMul", ["mean", "weights"], ["scores"]),
+            helper.make_node("ReduceSum", ["rest"], ["zero"], keepdims=0),
+            helper.make_node("Add", ["scores", "zero"], ["y"]),
+        ],
+        "net",
+        [helper.make_tensor_value_info("x", kind, ["n", 3, 4, 6])],
+        [helper.make_tensor_value_info("y", kind, ["n", 2])],
+        [onnx.numpy_helper.from_array(values, name) for values, name in zip(weights, ("weights", "rest"), strict=True)],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path, **external)
+
+
+def test_half_precision_in_and_out(tmp_path):
+    mean_of(tmp_path / "half.onnx", onnx.TensorProto.FLOAT16)
+    fields = {"task": "classification", "class_names": ["bright", "dark"], "activation": "logits", "range": [-1, 1]}
+    teacher = toy.load("t", f"onnx:{tmp_path}/half.onnx", fields=fields | {"layout": "NCHW"})
+    images = np.stack([np.full((4, 6, 3), value, np.uint8) for value in (255, 0)])
+    np.testing.assert_allclose(teacher(images)["probs"], tf.nn.softmax([[3.0, -3.0], [-3.0, 3.0]]), rtol=1e-2)
+
+
+def test_bfloat16_is_refused_when_it_is_described_too(tmp_path):
+    helper, kind = onnx.helper, onnx.TensorProto.BFLOAT16
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "net",
+        [helper.make_tensor_value_info("x", kind, ["n", 3, 4, 6])],
+        [helper.make_tensor_value_info("y", kind, ["n", 3, 4, 6])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "b.onnx")
+    with pytest.raises(UserError, match=r"b.onnx: x: bfloat16 .*export float16 or float32") as error:
+        toy.describe(f"onnx:{tmp_path}/b.onnx")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("damage", "words"), [("missing", "is missing"), ("cut", "has 50 bytes of 280")])
+def test_weights_beside_the_file_that_are_not_whole_are_named(damage, words, tmp_path):
+    external = {"save_as_external_data": True, "location": "net.onnx_data", "size_threshold": 0}
+    mean_of(tmp_path / "net.onnx", onnx.TensorProto.FLOAT, **external)
+    OnnxModel(str(tmp_path / "net.onnx"))
+    data = tmp_path / "net.onnx_data"
+    if damage == "missing":
+        data.unlink()
+    else:
+        data.write_bytes(data.read_bytes()[:50])
+    with pytest.raises(UserError, match=rf"net.onnx: its weights .*net.onnx_data: the file {words}") as error:
+        OnnxModel(str(tmp_path / "net.onnx"))
+    assert "\n" not in str(error.value)

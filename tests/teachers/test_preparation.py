@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from must_tf.teachers.preparation import Preparation
 
@@ -25,3 +26,20 @@ def test_graph_gives_what_numpy_gives(dtype, reverse, first, batched):
     expected = values * SCALE + SHIFT if scaled else values
     found = np.moveaxis(array, -3, -1) if first else array
     np.testing.assert_allclose(found, expected if batched else expected[0], rtol=2e-3 if dtype == "float16" else 1e-6)
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("channels", [1, 4])
+def test_one_and_four_channels_in_graph_and_numpy(channels, reverse, first):
+    scale = np.full((4, 6, channels), 1 / 255, np.float32)
+    prepare = Preparation(scale, scale * 0, reverse and channels == 4, first, "float32", True, channels)
+    array, tensor = prepare(VIEWS), tf.function(prepare.in_graph)(tf.constant(VIEWS))
+    np.testing.assert_array_equal(array, tensor)
+    found = np.moveaxis(array, 1, -1) if first else array
+    if channels == 1:
+        expected = np.stack([np.asarray(Image.fromarray(view).convert("L")) for view in VIEWS])[..., None]
+    else:
+        colors = VIEWS[..., ::-1] if reverse else VIEWS
+        expected = np.concatenate([colors, np.full_like(colors[..., :1], 255)], -1)
+    np.testing.assert_allclose(found * 255, expected, atol=1e-4)

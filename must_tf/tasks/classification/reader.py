@@ -8,6 +8,7 @@ import numpy as np
 
 from must_tf.geometry import Size
 from must_tf.tasks.classes import ClassReader, activation_line, names_line
+from must_tf.tasks.map_reader import LEAST_SIDE
 from must_tf.tasks.reader import Arrays, Form, Slot, output_lines, require
 
 _MANY = 8  # classes; so many logits of a gray image are not all between 0 and 1
@@ -75,18 +76,19 @@ class ClassificationReader(ClassReader):
             return problem
         probs = arrays["probs"]
         low, high, sums = float(probs.min()), float(probs.max()), probs.sum(-1)
+        if self.activation != "probabilities" and _is_quantized(probs) and (probs % 1 != 0).any():
+            return (
+                f"activation: {self.activation}, but probs are multiples of 1/256 from {low:.3g} to {high:.3g} on "
+                "gray, as after a softmax or sigmoid of 8 bits; give activation: probabilities"
+            )
         if self.activation == "sigmoid" and probs.shape[-1] >= _MANY and low > 0 and high < 1:
             return (
                 f"activation: sigmoid, but probs are between {low:.3g} and {high:.3g} on gray, as after a sigmoid; "
                 "give activation: probabilities and multi_label: true"
             )
         in_doubt = self.activation == "probabilities" and self.multi_label is None
-        if (
-            in_doubt
-            and not self.is_binary(probs.shape[-1])
-            and not _is_quantized(probs)
-            and (abs(sums - 1) > 0.05).any()
-        ):
+        rounding = probs.shape[-1] / 512 if _is_quantized(probs) else 0
+        if in_doubt and not self.is_binary(probs.shape[-1]) and (abs(sums - 1) > 0.05 + rounding).any():
             return (
                 f"activation: probabilities, but probs sum to {float(sums[0]):.3g} on gray; give multi_label: true for "
                 "sigmoids, whose sum is of no account, or multi_label: false to make them sum to 1"
@@ -108,7 +110,8 @@ class ClassificationReader(ClassReader):
     @classmethod
     def likeness(cls, outputs: Sequence[Slot]) -> int:
         """2 for one vector or matrix, without height and width."""
-        return 2 if len(outputs[0].shape) <= 2 else 0
+        is_map = len(outputs[0].shape) == 2 and all(size and size >= LEAST_SIDE for size in outputs[0].shape)
+        return 2 if len(outputs[0].shape) <= 2 and not is_map else 0
 
     @classmethod
     def draft(cls, outputs: Sequence[Slot], known: Mapping[str, Any]) -> list[str]:
@@ -128,5 +131,5 @@ def _multi_label_lines(known: Mapping[str, Any]) -> list[str]:
 
 
 def _is_quantized(probs: np.ndarray) -> bool:
-    """Whether values are multiples of 1/256, as of an 8-bit softmax, whose sum rounding may take far from 1."""
-    return bool((abs(probs * 256 - np.rint(probs * 256)) < 1e-3).all())
+    """Whether values are multiples of 1/256 from 0 to 1, as of an 8-bit softmax, whose sum may be far from 1."""
+    return bool((abs(probs * 256 - np.rint(probs * 256)) < 1e-3).all() and (probs >= 0).all() and (probs <= 1).all())

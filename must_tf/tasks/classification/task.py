@@ -1,7 +1,7 @@
 """Image classification task, single-label or multi-label: classes of whole images, or their probabilities."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,6 +22,7 @@ from must_tf.tasks.task import POOLED, Features, Outputs, Target, Task
 from must_tf.trunk import Trunk
 
 _COUNT_EDGES = (0, 1, 2, 3, 5, 9, 17, 33, np.inf)  # classes per image
+_FLAT = 1.01  # difference of logits that lie between 0 and 1, and what rounding adds
 _MOST_WRITTEN = 3  # classes on a picture
 
 
@@ -137,6 +138,21 @@ class Classification(Task):
     def pseudo_label(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Returns all probabilities as a soft label, as MuST does (soft labels were better than hard ones)."""
         return outputs["probs"]
+
+    def implausible(self, labels: Sequence[Any]) -> str | None:
+        """Reports soft labels that are as flat as a softmax of probabilities."""
+        soft = [np.asarray(label, np.float64) for label in labels if is_soft(label)]
+        if not soft or self.multi_label or self.num_classes < 2:
+            return None
+        best = max(float(label.max()) for label in soft)
+        with np.errstate(divide="ignore"):
+            spread = max(float(np.log(label.max()) - np.log(label.min())) for label in soft)
+        if spread < _FLAT:
+            return (
+                f"labels are flat: no class of {len(soft)} images has more than {best:.2g}, as after a softmax of "
+                "probabilities; activation: probabilities"
+            )
+        return None
 
     def metrics(self) -> Metric:
         """`top1`: share of images whose most likely class is that of the label; `mAP` with `multi_label`."""

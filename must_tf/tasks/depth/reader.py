@@ -5,29 +5,32 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-import tensorflow as tf
 
 from must_tf.geometry import Size
-from must_tf.tasks.reader import GUESS, Arrays, Form, Reader, Slot, channels_of, output_lines, positive, require
+from must_tf.tasks.map_reader import MapReader
+from must_tf.tasks.reader import GUESS, Arrays, Form, Slot, channels_of, output_lines, positive, require
 
 
 @dataclasses.dataclass(frozen=True)
-class DepthReader(Reader):
-    """Card fields of a depth model. Its role is `depth` [batch, h, w] or [batch, h, w, 1].
+class DepthReader(MapReader):
+    """Card fields of a depth model. Its role is `depth`, a map of one channel (see the base).
 
     Attributes:
       convention: of the labels: metric (meters), or affine_inverse (inverse depth up to scale and shift).
       inverse: whether the output is inverse depth; by default, if `convention` is affine_inverse.
+      log: whether the output is the natural logarithm of depth, or of inverse depth.
       depth_scale: meters per unit of the output (of its inverse, if the output is inverse depth); for metric labels.
       max_depth: upper bound of 1 / output, before `depth_scale`; used only if the output must be inverted.
     """
 
     convention: Literal["metric", "affine_inverse"] | None = None
     inverse: bool | None = None
+    log: bool = False
     depth_scale: float = 1.0
     max_depth: float = 1000.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for field in ("depth_scale", "max_depth"):
             require(positive(getattr(self, field)), field, getattr(self, field), "above 0, and finite")
 
@@ -45,11 +48,12 @@ class DepthReader(Reader):
 
     def form(self, role: str) -> Form:
         """A map of one channel."""
-        return Form((3, 4), 1, is_map=True)
+        return Form((4,), 1, is_map=True)
 
     def read(self, arrays: Arrays, view: Size) -> dict[str, np.ndarray]:
         """`depth` float32 [batch, H, W, 1]: meters, or inverse depth."""
-        values = tf.image.resize(arrays["depth"], view).numpy()
+        values = self.resized(arrays["depth"], view)
+        values = np.exp(values) if self.log else values
         metric = self.convention == "metric"
         inverse = (not metric) if self.inverse is None else self.inverse
         if inverse == metric:  # convert; values of 0 and below become max_depth

@@ -27,6 +27,7 @@ METRIC, AFFINE_INVERSE = "metric", "affine_inverse"
 _METER_EDGES = (0, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 20, 40, 80, np.inf)
 _LOG_RANGE = (-23.0, 23.0)  # log of meters; in this range float32 holds both depth and its square
 _PLAUSIBLE_METERS = (1e-9, 1e9)  # a teacher's depths in meters outside this range are invalid
+_USUAL_METERS = (0.5, 100.0)  # between which the median depth of photographs lies
 _PNG_STEPS = 65534  # PNG values 1 to 65535 cover the range of depths; 0 is invalid
 
 
@@ -181,6 +182,29 @@ class Depth(Task):
         if self.convention != METRIC:
             return depth
         return np.where((depth > _PLAUSIBLE_METERS[0]) & (depth < _PLAUSIBLE_METERS[1]), depth, np.float32(np.nan))
+
+    def implausible(self, labels: Sequence[np.ndarray]) -> str | None:
+        """Reports maps that are constant or mostly invalid, and meters that photographs do not have."""
+        values = [np.asarray(label)[self._valid(np.asarray(label))] for label in labels]
+        invalid = 1 - sum(found.size for found in values) / sum(np.size(label) for label in labels)
+        if invalid > 0.5 and self.convention == METRIC:
+            return f"{invalid:.0%} of pixels have no depth above 0; log: true where the output is a logarithm?"
+        if all(np.ptp(found) == 0 for found in values if found.size):
+            return f"the depth is constant in each of {len(labels)} images; is it the right output?"
+        if self.convention != METRIC:
+            return None
+        median = float(np.median([np.median(found) for found in values if found.size]))
+        if median > _USUAL_METERS[1]:
+            return (
+                f"half of the pixels are farther than {median:,.0f} m, as hardly in a photograph; depth_scale: 0.001 "
+                "where the output is in millimeters, or convention: affine_inverse where it is relative"
+            )
+        if median < _USUAL_METERS[0]:
+            return (
+                f"half of the pixels are nearer than {median:.2g} m, as only in close-ups; inverse: true where the "
+                "output is 1/meters, log: true where it is a logarithm, or depth_scale where it has another unit"
+            )
+        return None
 
     def metrics(self) -> Metric:
         """`delta1`, `AbsRel` and `RMSE` in meters for metric depth; `delta1` and `MAE` for affine-inverse depth."""

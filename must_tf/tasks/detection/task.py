@@ -30,6 +30,7 @@ from must_tf.trunk import Trunk
 _SIDES = ("ymin", "xmin", "ymax", "xmax")
 _BOX_WEIGHT = 50.0  # of the Huber loss beside the focal loss, as in Model Garden
 _COUNT_EDGES = (0, 1, 2, 3, 5, 9, 17, 33, np.inf)  # boxes per image
+_SIDE_EDGES = (0, 0.002, 0.01, 0.03, 0.1, 0.3, 0.5, 0.98, 1)  # of a box, as a share of the image's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -270,12 +271,19 @@ class Detection(Task):
         return {"boxes": float(len(counted))} | {name: count for name, count in counts.items() if count}
 
     def histograms(self, label: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
-        """Boxes by score, and images by their number of boxes; ignored boxes are left out."""
+        """Boxes by score and, over all and by class, by longer side; images by their number of boxes.
+
+        Ignored boxes are left out.
+        """
         counted = _ignore(label) == 0
+        boxes, classes = np.asarray(label["boxes"]).reshape(-1, 4)[counted], np.asarray(label["classes"])[counted]
+        sides = (boxes[:, 2:] - boxes[:, :2]).max(-1, initial=0)
+        by_class = {f"side of {self.class_names[i]}": sides[classes == i] for i in np.unique(classes)}
+        of_sides = {"longer side, as a share of the image's": sides} | by_class
         return {
             "score": histogram(np.asarray(label.get("scores", np.ones(len(counted))))[counted], TENTHS),
             "boxes an image": histogram(counted.sum(), _COUNT_EDGES, whole=True),
-        }
+        } | {quantity: histogram(values, _SIDE_EDGES) for quantity, values in of_sides.items()}
 
     def classes(self, label: Mapping[str, np.ndarray]) -> list[tuple[str, float | None]]:
         """The class and score of each box, without regions that were not seen."""

@@ -17,6 +17,7 @@ from must_tf.tasks.histogram import histogram
 from must_tf.tasks.loss import Term, mean_over_pixels
 from must_tf.tasks.maps import decode_or, png, tile_targets, wrong_size
 from must_tf.tasks.metric import Metric, Score
+from must_tf.tasks.normals.from_depth import NormalsFromDepth
 from must_tf.tasks.normals.grade import NormalsOfDepth
 from must_tf.tasks.normals.metrics import Angles
 from must_tf.tasks.normals.reader import NormalsReader
@@ -24,6 +25,7 @@ from must_tf.tasks.outputs import Output
 from must_tf.tasks.task import FUSED, Features, Outputs, Target, Task, optional_bytes
 from must_tf.trunk import Trunk
 
+_AWAY = 0.5  # share of vectors away from the camera that no surface has
 _DEGREE_EDGES = tuple(range(0, 181, 15))
 
 
@@ -41,6 +43,7 @@ class Normals(Task):
         Output("normals", ("height", "width", "xyz"), "unit vectors: x right, y down, z away from the camera"),
     )
     reader: ClassVar[type[NormalsReader]] = NormalsReader
+    derivation: ClassVar[type[NormalsFromDepth]] = NormalsFromDepth
     png_maps: ClassVar[tuple[str, ...]] = ("normals/encoded",)
     identity_fields: ClassVar[tuple[str, ...]] = ()
     tiles: ClassVar[bool] = True
@@ -113,6 +116,19 @@ class Normals(Task):
     def pseudo_label(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Returns the prediction (MuST has no teacher for normals; there they are a held-out task)."""
         return np.nan_to_num(outputs["normals"])
+
+    def implausible(self, labels: Sequence[np.ndarray]) -> str | None:
+        """Reports vectors that point away from the camera, as those of no visible surface do."""
+        vectors = np.concatenate([np.asarray(label)[np.any(label, -1)] for label in labels])
+        away = float((vectors[:, 2] > 0).mean()) if len(vectors) else 0.0
+        if away <= _AWAY:
+            return None
+        if (vectors >= 0).mean() > 0.99:
+            return "no component of the normals is below 0, as where they are stored as colors; normals_range: [0, 1]"
+        return (
+            f"{away:.0%} of the normals point away from the camera, and no visible surface does; normals_axes: "
+            "[1, 1, -1], or [1, -1, -1] where y points up, too"
+        )
 
     def metrics(self) -> Metric:
         """`within_11.25`: share of pixels with an angular error below 11.25°; `mean_angle` in degrees."""

@@ -22,6 +22,10 @@ from must_tf.tasks.segmentation.reader import SegmentationReader
 from must_tf.tasks.task import FUSED, Features, Outputs, Target, Task, optional_bytes
 from must_tf.trunk import Trunk
 
+_MUCH_IGNORED = 0.5  # share of ignored pixels that is no mere doubt
+_SOME_IGNORED = 0.1  # the same, where a class is missing
+_FILLED = 0.999  # share of pixels of one class that fills all images
+_FEW = 4  # images that may be alike by chance
 _MAX_VALUES = 2**25  # float32 probabilities that are resized at once: 128 MiB
 
 
@@ -143,6 +147,25 @@ class Segmentation(Task):
         """Returns the most likely class of each pixel, [H, W]; pixels below `min_score` are ignored."""
         probs = outputs["probs"]
         return np.where(probs.max(-1) >= self.min_score, probs.argmax(-1), self.ignore)
+
+    def implausible(self, labels: Sequence[np.ndarray]) -> str | None:
+        """Reports much that is ignored, and one class that fills all images."""
+        known = [np.asarray(label)[self._known(np.asarray(label))].ravel() for label in labels]
+        total = sum(np.size(label) for label in labels)
+        counts = np.bincount(np.concatenate(known).astype(int), minlength=self.num_classes)
+        ignored, missing = 1 - counts.sum() / total, [self.class_names[i] for i in np.flatnonzero(counts == 0)]
+        if ignored > _MUCH_IGNORED or (ignored > _SOME_IGNORED and missing):
+            absent = f", and {missing[0]!r} never occurs" if missing else ""
+            return (
+                f"{ignored:.0%} of pixels are ignored{absent}; mask_values where a mask has other values than class "
+                f"ids, min_score ({self.min_score:g}) or activation where scores are low"
+            )
+        if missing and counts.max() > _FILLED * total and len(labels) >= _FEW:
+            return (
+                f"all pixels of {len(labels)} images are {self.class_names[int(counts.argmax())]!r}; activation, "
+                "range, output_layout, or the order of class_names?"
+            )
+        return None
 
     def metrics(self) -> Metric:
         """`mIoU`: intersection over union, averaged over the classes that occur."""

@@ -5,6 +5,7 @@ import pytest
 import toy
 from scipy.special import expit, softmax
 
+from must_tf.tasks import Classification
 from must_tf.tasks.classification.reader import ClassificationReader
 from must_tf.tasks.reader import Slot
 
@@ -112,3 +113,25 @@ def test_classes_are_mapped_summed_and_dropped():
     assert toy.task_of(card).class_names == ("z", "x")
     both = softmax(LOGITS[:, [2, 0]], -1)
     np.testing.assert_allclose(toy.read(VIEW, card, probs=LOGITS)["probs"], both, rtol=1e-4)
+
+
+@pytest.mark.parametrize("activation", ["logits", "sigmoid"])
+@pytest.mark.parametrize("classes", [3, 20, 1000])
+def test_softmax_of_8_bits_is_not_taken_for_logits(classes, activation):
+    rounded = np.rint(softmax(RNG.normal(0, 2, (2, classes)), -1) * 256) / 256
+    assert abs(rounded.sum(-1) - 1).max() > 1e-3 or classes == 3
+    said = doubt(rounded.astype(np.float32), activation=activation)
+    assert "activation: " in said and "probabilities" in said
+
+
+def test_quantized_sigmoids_are_in_doubt_as_others_are():
+    values = np.array([[250, 240, 3], [2, 1, 0]], np.float32) / 256
+    assert "give multi_label: true" in doubt(values, activation="probabilities")
+
+
+def test_labels_as_flat_as_a_softmax_of_probabilities_are_doubted():
+    probs = softmax(RNG.normal(0, 3, (4, 50)), -1)
+    task = Classification("t", tuple(f"class {i}" for i in range(50)))
+    assert task.implausible(list(probs)) is None
+    assert "labels are flat" in task.implausible(list(softmax(probs, -1)))
+    assert task.implausible([3, 4]) is None

@@ -1,6 +1,9 @@
 import numpy as np
+import pytest
 import toy
 from scipy.special import softmax
+
+from must_tf.tasks import Depth
 
 VIEW = (8, 12)
 RNG = np.random.default_rng(0)
@@ -31,3 +34,33 @@ def test_depth_of_every_convention():
     np.testing.assert_allclose(toy.read(VIEW, relative, depth=values)["depth"][..., 0], 1 / values)
     far = toy.read(VIEW, inverse, depth=np.zeros((1, *VIEW)))["depth"]
     np.testing.assert_allclose(far, 1000)
+
+
+def test_logarithm_of_depth_or_of_its_inverse():
+    values = RNG.uniform(0.5, 8, (2, *VIEW))
+    metric = toy.card("depth", convention="metric", log=True)
+    np.testing.assert_allclose(toy.read(VIEW, metric, depth=np.log(values))["depth"][..., 0], values, rtol=1e-5)
+    inverse = toy.card("depth", convention="metric", log=True, inverse=True)
+    np.testing.assert_allclose(toy.read(VIEW, inverse, depth=-np.log(values))["depth"][..., 0], values, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset", "words"),
+    [
+        (1000, 0, "farther than 2,500 m, as hardly in a photograph; depth_scale: 0.001"),
+        (0.1, 0, "nearer than 0.25 m, as only in close-ups; inverse: true"),
+        (1, -4, "have no depth above 0; log: true"),
+        (0, 2.5, "is constant in each of 3 images"),
+        (1, 0, None),
+    ],
+)
+def test_depths_that_photographs_do_not_have_are_doubted(scale, offset, words):
+    ramp = np.linspace(1, 4, 7)[None].repeat(5, 0)
+    said = Depth("t").implausible([ramp * scale + offset] * 3)
+    assert words in said if words else said is None
+
+
+def test_inverse_depth_has_no_unit_that_could_be_wrong():
+    task, ramp = Depth("t", convention="affine_inverse"), np.linspace(-1, 4000, 7)[None]
+    assert task.implausible([ramp]) is None
+    assert "is constant" in task.implausible([ramp * 0, ramp * 0])
