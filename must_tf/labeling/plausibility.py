@@ -2,14 +2,13 @@
 
 import functools
 import itertools
-import os
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from must_tf.errors import UserError
 from must_tf.labeling.probe import sample
 from must_tf.labeling.shard import FAILED, label_records
-from must_tf.records import Quarantined, Record, open_dataset
+from must_tf.records import Dataset, Quarantined, Record
 from must_tf.sources import Source
 from must_tf.tasks import Task
 from must_tf.teachers import Teacher
@@ -64,10 +63,10 @@ def look(source: Source, teachers: Sequence[Teacher], batch_size: int) -> list[s
     return review(label_records(read, teachers, batch_size), teachers)
 
 
-def look_back(folder: str | os.PathLike, teachers: Sequence[Teacher]) -> list[str]:
-    """Does what `look` does, with the first records of a finished dataset."""
+def look_back(dataset: Dataset, teachers: Sequence[Teacher]) -> list[str]:
+    """Does what `look` does, with the first records of a dataset that is labeled."""
     doubts = Doubts([teacher.task for teacher in teachers], [teacher.id for teacher in teachers])
-    for record in itertools.islice(open_dataset(folder).records(), _LEAST):
+    for record in itertools.islice(dataset.records(), _LEAST):
         doubts.add(record)
     return doubts.lines()
 

@@ -1,5 +1,6 @@
 """Labels all images of a source with teachers, shard by shard; a run that was stopped resumes."""
 
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -84,24 +85,23 @@ def label(
     with storage.locked(plan.folder):
         check_folder(plan.folder, plan.describe())
         is_long = source.count > _SHORT * batch_size
-        missing = any(not plan.shard(index).exists() for index in range(plan.num_shards))
+        shards_there = all(plan.shard(index).exists() for index in range(plan.num_shards))
+        is_finished = shards_there and (plan.folder / FILE).exists()
         # Before a plan binds the folder to the teachers.
-        doubts = look(source, teachers, batch_size) if is_long and missing else []
+        doubts = look(source, teachers, batch_size) if is_long and not is_finished else []
         for line in doubts:
             print(f"warning: {line}", flush=True)
         todo = pending(plan)
         left = set(todo)
-        if not todo and (plan.folder / FILE).exists():
+        if is_finished:
             return _checked(plan.folder, read_manifest(out), teachers, allow_empty)
         done = [written(plan, index) for index in range(plan.num_shards) if index not in left]
         before = source.quarantined or [()] * len(source.shards)
         jobs = [Job(plan, index, source.shards[index], tuple(teachers), batch_size, before[index]) for index in todo]
         shards = [*done, *_run(jobs, runner, done, source.count, max_bad)]
         _check_share(plan.folder, sum(map(_seen, shards)), [bad for shard in shards for bad in _bad(shard)], max_bad)
-        manifest = finish(plan, source.teachers | described, doubts)
-        if not is_long:
-            manifest.warnings = look_back(plan.folder, teachers)
-            manifest.write(plan.folder)
+        review = (lambda _: doubts) if is_long else functools.partial(look_back, teachers=teachers)
+        manifest = finish(plan, source.teachers | described, review)
         return _checked(plan.folder, manifest, teachers, allow_empty)
 
 

@@ -132,7 +132,7 @@ def _predicted(
                 for place, entry in enumerate(batch)
                 if isinstance(entry, Record) and entry.seen[number] is not None
             }
-            for place, found in zip(views, teacher.predict(list(views.values()), batch_size), strict=True):
+            for place, found in zip(views, _predict(teacher, list(views.values()), batch_size), strict=True):
                 outputs[place][number] = found
         yield list(zip(batch, outputs, strict=True))
 

@@ -7,7 +7,7 @@ before it, goes a hidden note with what the manifest will say of it; the notes g
 import collections
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import tensorflow as tf
 from must_tf.errors import UserError, differences
 from must_tf.parsing import parse, plain_name, read_object
 from must_tf.records.manifest import FILE, Manifest, Shard, read_manifest
+from must_tf.records.reader import Dataset
 from must_tf.records.schema import Quarantined, Record, origin_key, specs, to_bytes, to_example
 from must_tf.storage import LOCK, replacing, sha256, write_json
 from must_tf.tasks import Task, to_json
@@ -153,11 +154,22 @@ def written(plan: Plan, index: int) -> Shard:
         raise UserError(f"{error}; delete it, and run the same command again") from None
 
 
-def finish(plan: Plan, teachers: dict[str, dict[str, Any]] | None = None, warnings: Sequence[str] = ()) -> Manifest:
-    """Writes the manifest and the TFDS metadata of a dataset whose shards are all there."""
+def finish(
+    plan: Plan,
+    teachers: dict[str, dict[str, Any]] | None = None,
+    review: Callable[[Dataset], Sequence[str]] = lambda dataset: (),
+) -> Manifest:
+    """Writes the manifest and the TFDS metadata of a dataset whose shards are all there.
+
+    Args:
+      plan: of the dataset.
+      teachers: of its labels, by id.
+      review: returns warnings about the labels, for the manifest, which is not written yet.
+    """
     paths = [plan.shard(i) for i in range(plan.num_shards)]
     shards = [written(plan, index) for index in range(plan.num_shards)]
-    manifest = Manifest(plan.name, plan.split, plan.tasks, teachers or {}, plan.source, shards, warnings=list(warnings))
+    manifest = Manifest(plan.name, plan.split, plan.tasks, teachers or {}, plan.source, shards)
+    manifest.warnings = list(review(Dataset(plan.folder, manifest)))
     _write_tfds_metadata(plan, shards)
     manifest.write(plan.folder)
     _remove_notes(paths)

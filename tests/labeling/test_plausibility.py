@@ -1,5 +1,7 @@
 """Tests of what is said of labels that can hardly be meant, and of models that fail on some images."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,7 +10,7 @@ from PIL import Image
 
 from must_tf.errors import UserError
 from must_tf.labeling import label, preview, review
-from must_tf.records import Quarantined, Record, open_dataset, read_manifest, verify
+from must_tf.records import Manifest, Quarantined, Record, open_dataset, read_manifest, verify
 from must_tf.sources import open_source
 
 
@@ -49,6 +51,20 @@ def test_warning_of_a_long_run_is_printed_first_and_goes_into_the_manifest(tmp_p
     assert "depth_scale" in warning and f"warning: {warning}" in capsys.readouterr().out
     assert read_manifest(tmp_path / "out").warnings == [warning]
     assert label(images, [toy.FakeTeacher(toy.DEPTH, in_millimeters)], tmp_path / "out").warnings == [warning]
+
+
+@pytest.mark.parametrize("short", [0, 64])
+def test_kill_before_the_manifest_loses_no_warning(tmp_path, monkeypatch, short):
+    monkeypatch.setattr("must_tf.labeling.run._SHORT", short)
+    images = save_images(tmp_path / "images", 10, 20, 30)
+    arguments = images, [toy.FakeTeacher(toy.DEPTH, in_millimeters)]
+    whole = label(*arguments, tmp_path / "whole", batch_size=1)
+    with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+        context.setattr(Manifest, "write", mock.Mock(side_effect=KeyboardInterrupt))
+        label(*arguments, tmp_path / "killed", batch_size=1)
+    assert label(*arguments, tmp_path / "killed", batch_size=1).warnings == whole.warnings != []
+    files = [(tmp_path / name / "manifest.json").read_bytes() for name in ("whole", "killed")]
+    assert files[0] == files[1]
 
 
 def test_labels_by_people_are_not_the_teachers_to_answer_for(tmp_path):
