@@ -11,6 +11,7 @@ Weights are random, and nothing is downloaded. It needs the extra `hf`.
 
 import functools
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,25 +21,31 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read as TensorFlow is imported
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from PIL import Image
 
 from must_tf import storage
+from must_tf.cli import app
 from must_tf.experiments.labeling.benchmark import in_own_process, photographs
 from must_tf.labeling import label
 from must_tf.runtime.progress import peak_memory_gb
 from must_tf.teachers import Teacher, TeacherSpec, load_teacher
 from must_tf.teachers.model import optional
 
-_OUT = flags.DEFINE_string("out", "hf_benchmark.json", "JSON file for the results.")
+FLAGS = flags.FlagValues()
+_OUT = flags.DEFINE_string("out", "hf_benchmark.json", "JSON file for the results.", flag_values=FLAGS)
 
 BATCH, PHOTOS, ROUNDS = 32, 128, 3
 COUNTS = (1_000, 10_000)
 
 
-def main(argv: list[str]) -> None:
+def run(argv: list[str]) -> None:
+    """Runs the command."""
+    app.run("python -m must_tf.experiments.labeling.hf_benchmark", __doc__, FLAGS, main, argv)
+
+
+def main() -> None:
     """Runs the benchmark, prints the results and writes them as JSON."""
-    del argv
     with tempfile.TemporaryDirectory() as folder:
         photographs(Path(folder, "photos"), PHOTOS)
         speed = {name: compare(save(Path(folder, name)), Path(folder, "photos")) for name, save in MODELS.items()}
@@ -154,4 +161,4 @@ def _rate(run: Callable[[], Any]) -> float:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(sys.argv[1:])
