@@ -340,8 +340,6 @@ def _check(experiment: SimCLR) -> None:
             raise UserError(f"{name}: {getattr(experiment, name)!r} received, which SimCLR does not know; leave it out")
     if experiment.augment.color not in (0, Augment().color):
         raise UserError("augment.color: SimCLR's colors are those of `color` and `gray`; leave it out")
-    if experiment.augment.mosaic:
-        raise UserError("augment.mosaic: a mosaic is no view of one image, which SimCLR compares; leave it out")
     if experiment.strategy == MULTIWORKER:
         raise UserError("strategy: 'multiworker' received, expected 'one', 'mirrored' or 'tpu'")
     if experiment.optimizer.accumulate != 1:
