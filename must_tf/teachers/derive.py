@@ -35,7 +35,6 @@ class DerivedTeacher(Teacher):
         if problem := self.derivation.misfit(self.source.task):
             raise UserError(f"{spec.where}: {problem}")
         self.task = kind(spec.task)
-        self.input_size, self.resize = self.source.input_size, self.source.resize
         self._path = spec.path
         self._card = {name: value for name, value in vars(self.derivation).items() if value is not None}
         identity = f"{self.source.id} {json.dumps(self._card, sort_keys=True)} {to_json(self.task)}"
@@ -87,8 +86,6 @@ class DerivedTeacher(Teacher):
         return {
             "format": "derive",
             "path": self._path,
-            "input_size": list(self.input_size),
-            "resize": self.resize,
             "task": to_json(self.task),
             "card": json.loads(json.dumps(self._card)),
             "license": str(source.get("license", "unknown")),

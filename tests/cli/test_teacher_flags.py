@@ -32,7 +32,7 @@ def test_flags_are_read_without_tensorflow():
 def test_every_format_has_a_class():
     for name, known in FORMATS.items():
         loader = getattr(importlib.import_module(f"must_tf.teachers.{name}"), known.loader)
-        assert issubclass(loader, Model if name not in ("student", "derive") else Teacher)
+        assert issubclass(loader, Teacher if name in ("student", "hf", "derive") else Model)
 
 
 def test_teachers_come_by_task(place):

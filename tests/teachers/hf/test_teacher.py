@@ -42,6 +42,16 @@ def test_labels_do_not_depend_on_the_batch(saved, images, label_all):
             np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-4)
 
 
+def test_normals_are_derived_from_a_depth_model(saved, photos, tmp_path):
+    metric = saved("depth_anything", depth_estimation_type="metric", max_depth=20)
+    teachers = toy.load_all([f"depth=hf:{metric}", "normals=derive:depth"], fields={"normals": {"field_of_view": 60, "edge": 1}})
+    manifest = label(photos, teachers, tmp_path / "out", batch_size=3)
+    assert manifest.counts["normals"] == {teachers[1].id: manifest.count} and not manifest.quarantined
+    for record in open_dataset(tmp_path / "out").records():
+        facing = record.labels["normals"][np.any(record.labels["normals"], -1)]
+        assert len(facing) and (facing[:, 2] < 0).mean() > 0.99
+
+
 def test_must_label_writes_what_the_teacher_says(saved, photos, images, label_all, tmp_path):
     teachers = [load(saved("detr"), "boxes"), load(saved("segformer"), "mask"), load(saved("vit"), "scene")]
     manifest = label(photos, teachers, tmp_path / "out", batch_size=3)
