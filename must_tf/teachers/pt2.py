@@ -26,6 +26,7 @@ _PLAIN = re.compile(
     r"(\.data/\w+|\.format_version|\.storage_alignment|archive_format|archive_version|byteorder|version|extra/.*"
     r"|data/(weights|constants)/(model_\w+_config\.json|weight_\d+|tensor_\d+))"
 )
+_TENSOR = re.compile(r"(weight|tensor)_\d+")
 _OPERATOR = re.compile(
     r"torch\.ops\.(aten|prims)\.\w+\.\w+|torch\.ops\.higher_order\.wrap_with_(set_grad_enabled|autocast)"
     r"|torch\.ops\.torchvision\.(nms|roi_align|deform_conv2d)\.default"
@@ -33,41 +34,13 @@ _OPERATOR = re.compile(
     r"|torch\.sym_(max|min|int|float|not|ite|sqrt|sum)|math\.(ceil|floor|trunc|sqrt)"
 )
 _OF_FILES = re.compile(r"torch\.ops\.aten\.(from_file|save)\..*")
-_FUNCTIONS = frozenset(  # of sizes, in SymPy and in PyTorch's own addition to it
-    {
-        *(
-            "Symbol",
-            "Integer",
-            "Rational",
-            "Float",
-            "Add",
-            "Mul",
-            "Pow",
-            "Max",
-            "Min",
-            "Eq",
-            "Ne",
-            "Lt",
-            "Le",
-            "Gt",
-            "Ge",
-        ),
-        *(
-            "Equality",
-            "Unequality",
-            "StrictLessThan",
-            "LessThan",
-            "StrictGreaterThan",
-            "GreaterThan",
-            "And",
-            "Or",
-            "Not",
-        ),
-        *("Identity", "FloorDiv", "ModularIndexing", "Where", "PythonMod", "Mod", "CleanDiv", "CeilDiv", "CeilToInt"),
-        *("FloorToInt", "TruncToInt", "RoundToInt", "RoundDecimal", "TruncToFloat", "IntTrueDiv", "FloatTrueDiv"),
-        *("ToFloat", "PowByNatural", "FloatPow", "LShift", "RShift"),
-    }
-)
+_FUNCTIONS = frozenset({  # of sizes, in SymPy and in PyTorch's own addition to it
+    "Symbol", "Integer", "Rational", "Float", "Add", "Mul", "Pow", "Max", "Min", "Eq", "Ne", "Lt", "Le", "Gt", "Ge",
+    "Equality", "Unequality", "StrictLessThan", "LessThan", "StrictGreaterThan", "GreaterThan", "And", "Or", "Not",
+    "Identity", "FloorDiv", "ModularIndexing", "Where", "PythonMod", "Mod", "CleanDiv", "CeilDiv", "CeilToInt",
+    "FloorToInt", "TruncToInt", "RoundToInt", "RoundDecimal", "TruncToFloat", "IntTrueDiv", "FloatTrueDiv", "ToFloat",
+    "PowByNatural", "FloatPow", "LShift", "RShift",
+})  # fmt: skip
 _ARITHMETIC = (
     *(ast.Expression, ast.Call, ast.keyword, ast.Name, ast.Load, ast.Constant, ast.UnaryOp, ast.USub),
     *(ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow),
@@ -106,8 +79,8 @@ def _check_archive(where: str, archive: zipfile.ZipFile, allow: frozenset[str]) 
             raise UserError(f"{where}: holds {short(name)}, which is no plain tensor; {_TRUST}")
     for name in set(_PAYLOADS).intersection(names):
         for key, payload in json.loads(archive.read(root + name))["config"].items():
-            if payload.get("use_pickle") is not False:
-                raise UserError(f"{where}: {short(key)} is pickled; {_TRUST}")
+            if payload.get("use_pickle") is not False or not _TENSOR.fullmatch(payload["path_name"]):
+                raise UserError(f"{where}: {short(key)} is no plain tensor, or is pickled; {_TRUST}")
     _check_samples(where, archive.read(root + _SAMPLES))
     for problem in _problems(json.loads(archive.read(root + _MODEL)), allow):
         raise UserError(f"{where}: {problem}; {_TRUST}")
@@ -147,11 +120,20 @@ def _wrong(key: str, value: str, allow: frozenset[str]) -> str | None:
         case "parameter_name" | "buffer_name" | "tensor_constant_name":
             return None if re.fullmatch(r"[\w.]+", value) else "names a tensor"
         case "in_spec" | "out_spec":
-            kinds = re.findall(r'"type": *"([^"]*)"', value)
-            return None if all(map(_CONTAINERS.fullmatch, kinds)) else "has inputs or outputs of the type"
+            return None if _holds_containers(json.loads(value)) else "has inputs or outputs of the type"
         case "class_fqn" | "custom_obj_name":
             return "holds the object"
     return None
+
+
+def _holds_containers(spec: Any) -> bool:
+    """Whether a structure of inputs or outputs is of plain containers; `context` holds their keys as text."""
+    if isinstance(spec, list):
+        return all(map(_holds_containers, spec))
+    if not isinstance(spec, dict):
+        return True
+    kind = spec.get("type")
+    return (kind is None or bool(_CONTAINERS.fullmatch(kind))) and _holds_containers(spec.get("children_spec", []))
 
 
 def _is_arithmetic(text: str) -> bool:

@@ -130,6 +130,7 @@ def test_script_warns_what_loading_it_means_and_gives_the_same(net, file, tmp_pa
         ('"conv2d"', '"x=exit()"', "names a value 'x=exit"),
         ('"conv.weight"', '"a\\"+exit()+\\""', "names a tensor"),
         ("builtins.dict", "os.popen", "has inputs or outputs of the type"),
+        (r"\"type\": \"builtins.dict", r"\"\\u0074ype\": \"os.popen", "has inputs or outputs of the type"),
     ],
 )
 def test_model_that_could_run_code_is_refused_before_it_is_loaded(file, tmp_path, monkeypatch, before, after, message):
@@ -148,11 +149,14 @@ def test_payload_that_runs_code_as_it_is_unpickled_is_refused(file, tmp_path):
     buffer = io.BytesIO()
     torch.save(Boom(trace), buffer)
     config = json.loads(zipfile.ZipFile(file).read("net/data/weights/model_weights_config.json"))
+    elsewhere = json.loads(json.dumps(config))
     next(iter(config["config"].values()))["use_pickle"] = True
+    next(iter(elsewhere["config"].values()))["path_name"] = "custom_obj_0"
     for i, files in enumerate(
         (
             {"data/sample_inputs/model.pt": buffer.getvalue()},
             {"data/weights/model_weights_config.json": json.dumps(config), "data/weights/weight_0": buffer.getvalue()},
+            {"data/weights/model_weights_config.json": json.dumps(elsewhere)},
             {"data/weights/model.pt": buffer.getvalue()},
             {"data/constants/opaque_obj_0": pickle.dumps(Boom(trace))},
             {"data/constants/custom_obj_0": pickle.dumps(Boom(trace))},
