@@ -11,16 +11,34 @@ _EXTRAS = {
     "litert": ["ai-edge-litert>=2.3,<3"],
     "kerashub": ["keras-hub>=0.29,<0.33"],
     "kerascv": ["keras-cv>=0.9,<0.10"],
+    "hfdata": ["pyarrow>=15,<27"],
+    "film": ["av>=14,<19"],  # not in `all`: its wheels hold GPL code (x264), beside PyAV's own BSD
     "hf": ["torch>=2.9,<3", "transformers>=5.24,<6", "scipy>=1.13,<2"],
+    "cloud": ["fsspec>=2025.5", "gcsfs>=2025.5", "s3fs>=2025.5"],  # of one date, by the pins of the last two
+    "docs": [
+        "griffelib>=2,<3",  # reads docstrings, for the pages that are made from the code
+        "mkdocs>=1.6.1,<2",
+        "mkdocs-material>=9.7,<10",
+        "mkdocstrings>=1,<2",
+        "mkdocstrings-python>=2,<3",
+        "nbclient>=0.10,<1",  # runs the notebooks in the tests
+        "ipykernel>=7,<8",
+    ],
     "dev": [
+        "av>=14,<19",
+        "build>=1.3,<2",
+        "gcp-storage-emulator>=2026.7",
         "pytest>=8,<10",
         "pytest-xdist>=3.8,<4",
         "hypothesis>=6.100,<7",
         "jax>=0.10,<0.11",  # a backend of the Keras 3 export
         "ruff>=0.14,<1",
+        "moto[server]>=5.1,<6",  # an S3 server on the loopback
         "mypy>=1.18,<3",
         "scikit-image>=0.25,<1",
         "scikit-learn>=1.6,<2",
+        "supervision>=0.31,<1",  # reads what `must convert` writes
+        "twine>=6.2,<8",
     ],
 }
 
@@ -42,7 +60,7 @@ setup(
     package_dir={"must_tf.export": "export", "must_tf.experiments": "experiments"},
     package_data={
         "must_tf": ["py.typed"],
-        "must_tf.report": ["*.css"],
+        "must_tf.report": ["*.css", "*.js"],
         "must_tf.experiments": ["**/*.md", "**/*.yaml"],
     },
     install_requires=[
@@ -55,18 +73,28 @@ setup(
         "psutil>=5.9,<8",
         "pycocotools>=2.0.8,<3",
         "pyyaml>=6,<7",
+        "scipy>=1.13,<2",
         "setuptools<82",  # tensorflow-hub and TensorBoard need pkg_resources
         "tensorflow>=2.20,<2.21",
         "tensorflow-datasets>=4.9.9,<5",
         "tf-keras>=2.20.1,<2.21",
         "tf-models-official>=2.20,<2.21",
     ],
-    extras_require=_EXTRAS | {"all": sorted({p for name in set(_EXTRAS) - {"dev", "hf"} for p in _EXTRAS[name]})},
+    extras_require=_EXTRAS
+    | {"all": sorted({p for name in set(_EXTRAS) - {"dev", "docs", "film", "hf"} for p in _EXTRAS[name]})},
     entry_points={"console_scripts": ["must = must_tf.cli.__main__:main"]},
+    keywords=["self-training", "multi-task", "pseudo labels", "transfer learning", "TensorFlow", "Keras"],
     classifiers=[
-        "License :: OSI Approved :: Apache Software License",
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
     ],
 )

@@ -14,6 +14,7 @@ keep_checkpoints; and tasks, one of classification, whose head stays as it was d
 """
 
 import dataclasses
+import importlib
 import math
 import os
 import sys
@@ -40,7 +41,7 @@ from must_tf.records.schema import parse_encoded
 from must_tf.runtime.progress import Progress
 from must_tf.runtime.tracing import plain
 from must_tf.saving import STUDENT
-from must_tf.storage import locked
+from must_tf.storage import local, locked
 from must_tf.student import Student
 from must_tf.tasks.task import POOLED
 from must_tf.training import Experiment, load_config, load_student, save_student
@@ -80,6 +81,7 @@ class SimCLR(Experiment):
     gray: float = 0.2
 
     def __post_init__(self):
+        super().__post_init__()
         if not (self.temperature > 0 and 0 < self.min_scale <= 1 and 0 <= self.color < 1 and 0 <= self.gray <= 1):
             raise UserError(
                 f"temperature {self.temperature}, min_scale {self.min_scale}, color {self.color} and gray {self.gray} "
@@ -122,7 +124,7 @@ def pretrain(experiment: SimCLR, workdir: str | os.PathLike) -> Student:
     _check(experiment)
     strategy = make_strategy(experiment.strategy)
     check_devices(experiment, strategy.num_replicas_in_sync, workers=1)
-    datasets, workdir = [open_dataset(folder) for folder in experiment.train], Path(workdir)
+    datasets, workdir = [open_dataset(folder) for folder in experiment.train], local(workdir, "workdir")
     with locked(workdir):
         claim(workdir, experiment)
         if (workdir / STUDENT).is_dir():
@@ -360,4 +362,5 @@ def _check_finite(monitor: Monitor, step: int, workdir: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(sys.argv[1:])
+    # Configs import this module by its name, and so must what checks their class.
+    importlib.import_module("must_tf.experiments.simclr").run(sys.argv[1:])

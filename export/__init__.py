@@ -3,11 +3,13 @@
 import itertools
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tf_keras import backend
 
+from must_tf import Verb
 from must_tf.export import card, child, endpoints, lineage
 from must_tf.export.format import Card, Format
 from must_tf.export.formats import FORMATS, File, check_formats, plan_files
@@ -18,7 +20,9 @@ from must_tf.export.verify import verify
 from must_tf.geometry import Size
 from must_tf.integrity import read_card
 from must_tf.pipeline.batches import check_size
+from must_tf.runtime.quiet import say
 from must_tf.saving import load_student, write_architecture
+from must_tf.storage import local
 
 __all__ = ["FORMATS", "Format", "Parity", "export", "notes", "summary", "table", "verify"]
 
@@ -63,7 +67,7 @@ def export(
         license that is not allowed, or a file that cannot be loaded or is further off than its bound.
       TypeError: a task has other outputs than it declares.
     """
-    out = Path(out).absolute()
+    out = local(out, "out").absolute()
     check_formats(formats)
     backend.reset_uids()  # names of layers, which stand in files, count the layers made before
     student = load_student(workdir)
@@ -85,7 +89,8 @@ def export(
     try:
         write_architecture(student.architecture, temporary)
         written = [file for file in planned if not file.empty]
-        for file in written:
+        for number, file in enumerate(written, 1):
+            say(f"export: writes {file.path} ({number} of {len(written)})")
             file.format.write(student, file.part, temporary / file.path, facts, Images(litert_records or place))
         parities = _compare(Reference(student, Images(place)), written, temporary, facts, sizes, batches)
         card.write(temporary, facts, {name: FORMATS[name].snippet for name in formats}, parities)
@@ -121,6 +126,7 @@ def _compare(
         (file, probe) for file in written for probe in itertools.product(batches, file.format.sizes(facts) or sizes)
     ]
     probes = list(dict.fromkeys(probe for _, probe in checks))
+    say(f"export: compares each file with the student, on {len(probes)} batches of images, in a new process")
     images = [endpoints.as_input(reference.images(*probe), facts["normalization"]) for probe in probes]
     jobs = [child.Job(file.format.name, str(folder / file.path), probes.index(probe)) for file, probe in checks]
     rankings = endpoints.rankings(reference.student)
@@ -135,3 +141,6 @@ def _compare(
 def _default_sizes(facts: Card) -> list[Size]:
     height, width = facts["input_size"]
     return [(height, width), (height + 32, width if width != height + 32 else width + 32)]
+
+
+sys.modules[__name__].__class__ = Verb

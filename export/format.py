@@ -19,8 +19,8 @@ class Format(abc.ABC):
       name: value of `--formats`, and key of `FORMATS`.
       parts: what is written: an endpoint (`backbone`, `heads`, `student`), with a variant after a dot where there are
         several (`heads.int8`).
-      snippet: Markdown for the README: how a file is loaded. `{height}`, `{width}`, `{pixels}` and `{features}` are
-        filled in.
+      snippet: Markdown for the README: how a file is loaded. `{height}`, `{width}`, `{pixels}`, `{features}` and
+        `{resnet}` (the backbone) are filled in.
     """
 
     name: ClassVar[str]

@@ -12,10 +12,11 @@ from must_tf.export.model_garden import ModelGarden
 from must_tf.export.onnx import Onnx
 from must_tf.export.savedmodel import SavedModel
 from must_tf.export.tf_keras import TfKeras
+from must_tf.export.torch import Torch
 from must_tf.student import Student
 
 FORMATS: dict[str, Format] = {
-    format.name: format for format in (SavedModel(), Onnx(), Keras(), TfKeras(), ModelGarden(), LiteRT())
+    format.name: format for format in (SavedModel(), Onnx(), Keras(), TfKeras(), ModelGarden(), LiteRT(), Torch())
 }
 
 

@@ -2,15 +2,17 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from must_tf import former, storage
+from must_tf import copies, former, storage
 from must_tf.errors import UserError
 from must_tf.integrity import CARD
 from must_tf.parsing import read_json
+from must_tf.quality.audit_file import current_audits
 from must_tf.records.manifest import FILE as MANIFEST
-from must_tf.records.manifest import Manifest, read_manifest
+from must_tf.records.manifest import read_manifest
 from must_tf.saving import CONFIG, WEIGHTS, locate
 
 UNKNOWN = "unknown"
@@ -32,13 +34,17 @@ def datasets(workdir: str | os.PathLike) -> list[Entry]:
     """Returns what is known of each folder that a run was trained on: images, labels by task and origin, license.
 
     Folders have the names of the run's config. `images` is None where a folder is not found, see `saving.locate`.
+    `audits` has results of audits of the labels by task, see `quality.Audited`, if there are any.
     """
     found = []
-    for folder, manifest in _manifests(workdir):
-        entry: Entry = {"folder": folder, "images": None, "labels": {}, "license": UNKNOWN}
-        if manifest:
-            license = manifest.source.get("license") or UNKNOWN
-            entry |= {"images": manifest.count, "labels": manifest.counts, "license": license}
+    for folder in read_config(workdir).get("train", ()):
+        entry: Entry = {"folder": str(folder), "images": None, "labels": {}, "license": UNKNOWN}
+        if place := locate(folder, workdir, MANIFEST):
+            manifest = read_manifest(place, whole=False)
+            entry |= {"images": manifest.count, "labels": manifest.counts}
+            entry["license"] = manifest.source.get("license") or UNKNOWN
+            if audits := current_audits(place, manifest):
+                entry["audits"] = {task: asdict(audited) for task, audited in audits.items()}
         found.append(entry)
     return found
 
@@ -113,14 +119,15 @@ def _walk(workdir: Path, seen: set[Path]) -> Iterator[Entry]:
         yield from _init(init, workdir, seen)
 
 
-def _teacher(dataset: Path, name: str, entry: Entry, seen: set[Path]) -> Iterator[Entry]:
+def _teacher(dataset: storage.Location, name: str, entry: Entry, seen: set[Path]) -> Iterator[Entry]:
     """Yields the lineage of a teacher that is a student of ours; of others, and where its run is gone, its license."""
     task = entry.get("task", {}).get("name", UNKNOWN)
     said = {"what": f"teacher {name} of task {task}", "license": entry.get("license") or UNKNOWN}
     if entry.get("format") != "student":
         yield said
         return
-    run = locate(entry.get("path", ""), dataset, WEIGHTS)
+    place = locate(entry.get("path", ""), dataset, WEIGHTS)
+    run = copies.fetched(place) if place else None
     if run and storage.sha256(run / WEIGHTS) == entry.get("sha256"):
         yield from _walk(run, seen)
     else:
@@ -130,21 +137,14 @@ def _teacher(dataset: Path, name: str, entry: Entry, seen: set[Path]) -> Iterato
 def _init(init: str, workdir: Path, seen: set[Path]) -> Iterator[Entry]:
     """Yields the lineage of the weights that a run started from: those of a run, of an export, or unknown."""
     if run := locate(init, workdir, CONFIG):
-        yield from _walk(run, seen)
+        yield from _walk(copies.fetched(run), seen)
     elif export := locate(init, workdir, CARD):
         yield from former.card(read_json(export / CARD)).get("lineage", ())
     else:
         yield {"what": f"initial weights {init}", "license": UNKNOWN, "missing": "no run and no export"}
 
 
-def _manifests(workdir: str | os.PathLike) -> Iterator[tuple[str, Manifest | None]]:
-    """Yields (name in the config, manifest) of each folder that a run was trained on; None where it is not found."""
-    for folder in read_config(workdir).get("train", ()):
-        place = locate(folder, workdir, MANIFEST)
-        yield str(folder), read_manifest(place, whole=False) if place else None
-
-
-def _teachers(workdir: str | os.PathLike) -> Iterator[tuple[Path, str, Entry]]:
+def _teachers(workdir: str | os.PathLike) -> Iterator[tuple[storage.Location, str, Entry]]:
     """Yields (dataset, id, entry of its manifest) of each teacher whose labels are in data of a run."""
     for folder in read_config(workdir).get("train", ()):
         if place := locate(folder, workdir, MANIFEST):

@@ -8,6 +8,7 @@ from typing import Any
 import keras as keras_3
 import tf_keras as keras_2
 
+from must_tf.copies import fetched
 from must_tf.errors import UserError
 from must_tf.export.endpoints import BACKBONE
 from must_tf.export.formats import FORMATS
@@ -33,6 +34,7 @@ def load_backbone(where: str | os.PathLike, keras: int | None = None) -> Any:
     if keras not in (None, 2, 3):
         raise UserError(f"keras: {keras!r}; expected 3 for Keras 3, or None for tf_keras")
     file = FORMATS["keras" if keras == 3 else "tf_keras"].path(BACKBONE)
+    where = fetched(where)
     verify(where, file.partition("/")[0])
     if keras == 3:
         return _for_kerashub(_guarded(keras_3.saving.load_model(Path(where, file), safe_mode=True)))

@@ -36,6 +36,7 @@ def render(card: dict[str, Any], snippets: Mapping[str, str], licenses: Sequence
             *(text.strip().format(**_words(card)) + "\n" for text in snippets.values()),
             "## Training data\n",
             *_table(("folder", "images", "labels by task and origin", "license"), map(_data_row, card["data"])),
+            *audit_section(card["data"]),
             "## Teachers\n",
             *_table(("teacher", "task", "format", "SHA-256", "score", "license"), map(_teacher_row, card["teachers"])),
             "## Metrics\n",
@@ -60,6 +61,7 @@ def _words(card: dict[str, Any]) -> dict[str, Any]:
     """Returns the values that fill in the snippets."""
     height, width = card["input_size"]
     words = {"height": height, "width": width, "features": _names(card["outputs"]["backbone"])}
+    words["resnet"] = card["trunk"]["backbone"].replace("-", "")
     words["pixels"] = "RGB in [0, 255]" if card["normalization"]["inside"] else "normalized RGB, as above"
     if "litert" in card:
         words["litert_height"], words["litert_width"] = card["litert"]["size"]
@@ -87,6 +89,30 @@ def _data_row(entry: dict[str, Any]) -> tuple[str, ...]:
     counts = [f"{task}: {origin} {n:,}" for task, by in entry["labels"].items() for origin, n in by.items()]
     images = "not found" if entry["images"] is None else f"{entry['images']:,}"
     return entry["folder"], images, ", ".join(counts), entry["license"]
+
+
+def audit_section(data: Sequence[dict[str, Any]]) -> list[str]:
+    """Returns the section on audits of the training labels; nothing if there were none."""
+    found = [(entry["folder"], task, one) for entry in data for task, one in entry.get("audits", {}).items()]
+    if not found:
+        return []
+    rows = [
+        (folder, task, row["name"] or "all", _share(row["precision"]), _share(row["recall"]))
+        for folder, task, one in found
+        for row in one["classes"]
+    ]
+    looked = [
+        f"{folder}, {task}: people corrected {one['images']:,} of {one['population']:,} images ({one['method']})."
+        for folder, task, one in found
+    ]
+    head = ("folder", "task", "class", "precision", "recall")
+    return ["## Audits of the training labels\n", " ".join(looked) + "\n", *_table(head, rows)]
+
+
+def _share(estimate: dict[str, Any]) -> str:
+    if estimate["value"] is None:
+        return "unknown"
+    return f"{estimate['value']:.1%} [{estimate['low']:.1%}, {estimate['high']:.1%}]"
 
 
 def _teacher_row(entry: dict[str, Any]) -> tuple[str, ...]:

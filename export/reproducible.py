@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tensorflow.core.protobuf.config_pb2 import ConfigProto
 from tensorflow.core.protobuf.fingerprint_pb2 import FingerprintDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow.python.saved_model.pywrap_saved_model.fingerprinting import CreateFingerprintDef
@@ -14,6 +15,7 @@ from tensorflow.python.saved_model.pywrap_saved_model.fingerprinting import Crea
 _FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # that a zip can hold
 _METADATA = "metadata.json"  # of a .keras file
 _GRADIENT = "_gradient_op_type"
+_CONFIG = "config_proto"  # of the process that saved: its devices, threads and graph optimizers
 _ARGUMENT = "_user_specified_name"  # of a captured variable it is a counter
 _ONNX_COUNTER = re.compile(r"__(\d+)")  # Transpose__12, Conv2D__7:0
 _COUNTED = re.compile(r"(.*?)(\d+)(\D*)")  # __inference_NAME_12, cond_true_34_rewritten, CustomGradient-56
@@ -37,7 +39,8 @@ def clean_keras_file(path: Path) -> None:
 def clean_saved_model(folder: Path) -> None:
     """Numbers the functions of a SavedModel from 0, and computes its fingerprint again, without a random id.
 
-    TensorFlow ends names of functions and of custom gradients with a counter of all that its process has made.
+    TensorFlow ends names of functions and of custom gradients with a counter of all that its process has made, and
+    writes the process's own settings into each call of a function: these become TensorFlow's defaults.
     """
     path = folder / "saved_model.pb"
     model = SavedModel.FromString(path.read_bytes())
@@ -48,6 +51,9 @@ def clean_saved_model(folder: Path) -> None:
             for argument in function.arg_attr.values():
                 if _ARGUMENT in argument.attr and argument.attr[_ARGUMENT].s.isdigit():
                     del argument.attr[_ARGUMENT]
+        for node in _nodes(graph.graph_def):
+            if _CONFIG in node.attr:
+                node.attr[_CONFIG].s = ConfigProto(allow_soft_placement=True).SerializeToString(deterministic=True)
         graph.graph_def.library.function.sort(key=lambda function: function.signature.name)
     path.write_bytes(model.SerializeToString(deterministic=True))
     fingerprint = FingerprintDef.FromString(CreateFingerprintDef(str(folder)))
@@ -81,13 +87,18 @@ def clean_onnx_graph(graph: Any) -> None:
     graph.initializer.extend(ordered)
 
 
+def _nodes(graph: Any) -> Iterator[Any]:
+    """Yields the nodes of a graph, then those of its functions."""
+    yield from graph.node
+    for function in graph.library.function:
+        yield from function.node_def
+
+
 def _counted_names(graph: Any) -> Iterator[str]:
     """Yields the names of a graph's functions, and those of their custom gradients."""
-    nodes = [*graph.node]
     for function in graph.library.function:
         yield function.signature.name
-        nodes += function.node_def
-    for node in nodes:
+    for node in _nodes(graph):
         if _GRADIENT in node.attr:
             yield node.attr[_GRADIENT].s.decode()
 

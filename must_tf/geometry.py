@@ -98,8 +98,7 @@ def move_map(values: tf.Tensor, geometry: Geometry, fill: Any) -> tf.Tensor:
 
 def move_vectors(vectors: tf.Tensor, geometry: Geometry) -> tf.Tensor:
     """Returns the view of a map of vectors [H, W, 3] (x right, y down, z away); a flip negates x."""
-    mirror = tf.where(geometry.flip, tf.constant([-1.0, 1.0, 1.0]), tf.constant([1.0, 1.0, 1.0]))
-    return move_map(vectors, geometry, 0) * mirror
+    return move_map(vectors, geometry, 0) * _mirror(geometry)
 
 
 def move_boxes(boxes: tf.Tensor, geometry: Geometry) -> tuple[tf.Tensor, tf.Tensor]:
@@ -156,6 +155,16 @@ def restore_map(values: tf.Tensor, geometry: Geometry, band: tf.Tensor | None = 
         antialias=False,
     )[0]
     return tf.where(shown[first : first + count], part, float("nan"))
+
+
+def restore_vectors(vectors: tf.Tensor, geometry: Geometry) -> tf.Tensor:
+    """Transforms a map of vectors of a view back to the image's frame, as `restore_map`; a flip negates x."""
+    return restore_map(vectors, geometry) * _mirror(geometry)
+
+
+def _mirror(geometry: Geometry) -> tf.Tensor:
+    """Returns the factors of the coordinates of a vector."""
+    return tf.where(geometry.flip, tf.constant([-1.0, 1.0, 1.0]), tf.constant([1.0, 1.0, 1.0]))
 
 
 def _shown(geometry: Geometry, seen: tf.Tensor, axis: int) -> tf.Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from must_tf import former, storage
+from must_tf import copies, former, storage
 from must_tf.errors import UserError
 from must_tf.parsing import read_json, short
 
@@ -23,7 +23,7 @@ def read_card(where: str | os.PathLike) -> dict[str, Any]:
     Raises:
       UserError: no export, a card of another schema, or a card whose list of files is damaged.
     """
-    path = Path(where, CARD)
+    path = copies.fetched(where) / CARD
     if not path.is_file():
         raise UserError(f"{where}: no {CARD}; expected a folder that `must export` made")
     card = former.card(read_json(path))
@@ -50,6 +50,7 @@ def check_export(where: str | os.PathLike, under: str = "") -> dict[str, Any]:
       UserError: see `read_card`; nothing is listed under this name; a name that points out of the folder; a file that
         is missing, cut short or of another SHA-256.
     """
+    where = copies.fetched(where)
     card = read_card(where)
     listed = card["files"]
     if under and not any(is_under(name, under) for name in listed):

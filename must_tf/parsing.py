@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 import yaml
 
+from must_tf.buckets import Remote
 from must_tf.errors import UserError, nearest, one_line
 
 Where = str | os.PathLike  # what values are from, for messages: a file or a flag
@@ -29,9 +30,15 @@ _MOST_DEPTH = 50
 _MOST_BITS, _MOST_DIGITS = 64, 100  # of a number
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-_TOO_DEEP = f"nested too deep; expected {_MOST_DEPTH} levels at most"
+TOO_DEEP = f"nested too deep; expected {_MOST_DEPTH} levels at most"
 _WORDS = {str: "text", float: "a number", int: "a whole number", bool: "true or false", type(None): "null"}
 _INSIDE = {str: "texts", float: "numbers", int: "whole numbers"}
+
+
+def as_items(value: Any) -> tuple[Any, ...]:
+    """Returns items as a tuple; one text, path or number alone is one item."""
+    single = isinstance(value, str | os.PathLike) or not isinstance(value, collections.abc.Iterable)
+    return (value,) if single else tuple(value)
 
 
 class FrozenDict(dict):
@@ -96,8 +103,7 @@ def read_text(path: str | os.PathLike, missing: str = "no such file", most_bytes
       UserError: the file is missing, a folder, too large, or no text.
     """
     try:
-        with open(path, "rb") as file:
-            data = file.read(most_bytes + 1)
+        data = path.read_bytes(most_bytes + 1) if isinstance(path, Remote) else _first_bytes(path, most_bytes + 1)
     except FileNotFoundError:
         raise UserError(f"{path}: {missing}") from None
     except IsADirectoryError:
@@ -110,6 +116,11 @@ def read_text(path: str | os.PathLike, missing: str = "no such file", most_bytes
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: byte {error.start} is no UTF-8; save the file as UTF-8") from None
+
+
+def _first_bytes(path: str | os.PathLike, most: int) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(most)
 
 
 def read_json(path: str | os.PathLike) -> Any:
@@ -163,9 +174,14 @@ def decode_json(text: str | bytes, where: Where, make_object: Callable[[list], A
     try:
         return json.loads(text, object_pairs_hook=make_object)
     except RecursionError:
-        raise UserError(f"{where}: {_TOO_DEEP}") from None
+        raise UserError(f"{where}: {TOO_DEEP}") from None
     except ValueError as error:
-        raise UserError(f"{where}: not valid JSON ({error}); write it again with the command that made it") from None
+        raise not_json(where, error) from None
+
+
+def not_json(where: Where, problem: object) -> UserError:
+    """Returns the error of a text that is no JSON."""
+    return UserError(f"{where}: not valid JSON ({problem}); write it again with the command that made it")
 
 
 def load_yaml(text: str, where: Where) -> Any:
@@ -183,7 +199,7 @@ def load_yaml(text: str, where: Where) -> Any:
         _check_nodes(root, where)
         return _checked(loader.construct_document(root), where)
     except RecursionError:
-        raise UserError(f"{where}: {_TOO_DEEP}") from None
+        raise UserError(f"{where}: {TOO_DEEP}") from None
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError, yaml.YAMLError) as error:
         raise UserError(f"{where}: not valid YAML: {one_line(error)}") from None
     finally:
@@ -226,7 +242,7 @@ def _check_nodes(root: Any, where: Where) -> None:
             fail(node, "a value that holds itself")
         if id(node) not in sizes:
             if level > _MOST_DEPTH:
-                fail(node, _TOO_DEEP)
+                fail(node, TOO_DEEP)
             open_nodes.add(id(node))
             sizes[id(node)] = whole(node, level)
             open_nodes.remove(id(node))
@@ -234,7 +250,7 @@ def _check_nodes(root: Any, where: Where) -> None:
         if size > _MOST_VALUES:
             fail(node, f"{size:,} values, its aliases unfolded; expected {_MOST_VALUES:,} at most")
         if level + depth > _MOST_DEPTH + 1:
-            fail(node, _TOO_DEEP)
+            fail(node, TOO_DEEP)
         return size, depth
 
     def whole(node: Any, level: int) -> tuple[int, int]:
@@ -261,7 +277,7 @@ def _checked(value: Any, where: Where, level: int = 0) -> Any:
     """Returns values that are not nested too deep, whose numbers fit 64 bits and whose texts can be written."""
     if isinstance(value, dict | list):
         if level > _MOST_DEPTH:
-            raise UserError(f"{where}: {_TOO_DEEP}")
+            raise UserError(f"{where}: {TOO_DEEP}")
         for part in (*value, *value.values()) if isinstance(value, dict) else value:
             _checked(part, where, level + 1)
     elif isinstance(value, str):
@@ -278,11 +294,11 @@ def _checked(value: Any, where: Where, level: int = 0) -> Any:
 def parse(kind: Any, value: Any, where: Where, field: str = "") -> Any:
     """Returns JSON values as a value of a type.
 
-    Types are those of dataclass fields: dataclasses, `str`, `int`, `float`, `bool`, None, `tuple`, `list`, `dict`,
-    `Mapping`, `Literal`, `Any` and unions of them. Where a type says `tuple` or `Any`, lists become tuples; where it
-    says `Mapping` or `Any`, dicts become `FrozenDict`s. An int will do for a float, and an instance of a dataclass for
-    itself. A class with a method `from_json(value, where)` reads itself. A dataclass may
-    raise a ValueError, `FIELD: problem`, in `__post_init__`.
+    Types are those of dataclass fields: dataclasses, `str`, `int`, `float`, `bool`, None, `tuple`, `list`, `Sequence`,
+    `dict`, `Mapping`, `Literal`, `Any` and unions of them. Where a type says `tuple`, `Sequence` or `Any`, lists become
+    tuples; where it says `Mapping` or `Any`, dicts become `FrozenDict`s. An int will do for a float, and an instance of
+    a dataclass for itself. A class with a method `from_json(value, where)` reads itself. A dataclass may raise a
+    ValueError, `FIELD: problem`, in `__post_init__`.
 
     Args:
       kind: the type.
@@ -294,7 +310,7 @@ def parse(kind: Any, value: Any, where: Where, field: str = "") -> Any:
       UserError: one line that names where, field and value: an unknown field (and the nearest known one), a field that
         is missing, a value of another type.
     """
-    origin, parts = typing.get_origin(kind) or kind, typing.get_args(kind)
+    origin, parts = _opened(kind)
     if kind is Any:
         return frozen(value)
     if hasattr(kind, "from_json"):
@@ -311,6 +327,12 @@ def parse(kind: Any, value: Any, where: Where, field: str = "") -> Any:
         quotes = kind is str and isinstance(value, int | float)
         raise _error(where, field, f"{short(value)} received; expected {words(kind)}{': put it in quotes' * quotes}")
     return float(value) if kind is float else value
+
+
+def _opened(kind: Any) -> tuple[Any, tuple]:
+    """Returns what a type is made of and what it is of; a sequence is made as a tuple."""
+    origin, parts = typing.get_origin(kind) or kind, typing.get_args(kind)
+    return (tuple, (*parts, ...)) if origin is collections.abc.Sequence else (origin, parts)
 
 
 def _is_one_of(value: Any, known: tuple) -> bool:
@@ -393,7 +415,7 @@ def _fields(kind: Any) -> dict[str, tuple[Any, bool]]:
 
 def words(kind: Any) -> str:
     """Returns what a value of a type is called in messages."""
-    origin, parts = typing.get_origin(kind) or kind, typing.get_args(kind)
+    origin, parts = _opened(kind)
     if origin in (types.UnionType, typing.Union):
         return " or ".join(words(part) for part in parts)
     if origin is typing.Literal:

@@ -9,10 +9,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from must_tf.buckets import Remote
+from must_tf.copies import fetched
 from must_tf.errors import UserError
 from must_tf.geometry import Size
 from must_tf.parsing import parse, read_object, short
-from must_tf.storage import put_folder, sha256, write_json
+from must_tf.storage import Location, location, put_folder, sha256, write_json
 from must_tf.student import Architecture, Student
 from must_tf.tasks import from_json, to_json
 from must_tf.trunk import Trunk
@@ -50,11 +52,12 @@ def load_student(workdir: str | os.PathLike, policy: str = "float32") -> Student
 
 def read_student_weights(student: Student, workdir: str | os.PathLike) -> None:
     """Loads the weights of a workdir's finished student into one of the same architecture."""
-    prefix = Path(workdir, STUDENT, "weights")
+    prefix = fetched(workdir) / STUDENT / "weights"
     if not prefix.with_suffix(".index").exists():
         raise UserError(f"{workdir}: holds no finished student; run `must train --workdir={workdir}` to its end")
     check_student(workdir)
     tf.train.Checkpoint(**parts(student)).read(str(prefix)).assert_existing_objects_matched()
+    student.workdir = str(workdir)
 
 
 def check_student(workdir: str | os.PathLike) -> None:
@@ -62,7 +65,7 @@ def check_student(workdir: str | os.PathLike) -> None:
 
     Version 0.1.0 wrote no SHA-256 of them: there is nothing to compare.
     """
-    path = Path(workdir, STUDENT, _FILE)
+    path = fetched(workdir) / STUDENT / _FILE
     digests = read_object(path).get(_DIGESTS, {}) if path.exists() else {}
     check_digests(path.parent, parse(dict[str, str], digests, path, _DIGESTS))
 
@@ -95,11 +98,11 @@ def parts(student: Student) -> dict[str, Any]:
 
 def read_input_size(workdir: str | os.PathLike) -> Size:
     """Reads height and width of a run's views from its config."""
-    path = Path(workdir, CONFIG)
+    path = fetched(workdir) / CONFIG
     return parse(tuple[int, int], read_object(path).get("input_size"), path, "input_size")
 
 
-def locate(folder: str | os.PathLike, near: str | os.PathLike, file: str | os.PathLike) -> Path | None:
+def locate(folder: str | os.PathLike, near: str | os.PathLike, file: str | os.PathLike) -> Location | None:
     """Finds a folder that a config or a manifest names by a path relative to where a command ran.
 
     Parents of what the command wrote come first: so what is found does not depend on the current folder, and data and
@@ -111,9 +114,14 @@ def locate(folder: str | os.PathLike, near: str | os.PathLike, file: str | os.Pa
       file: name of a file that must be in it.
 
     Returns:
-      The first such folder relative to `near`, to one of its parents, or to the current folder; None where none is.
+      The first such folder relative to `near`, to one of its parents, or to the current folder, or that of a URL; None
+      where none is.
     """
-    near = Path(near).absolute()
+    place = location(folder)
+    if isinstance(place, Remote):
+        return place if (place / file).is_file() else None
+    near = location(near)
+    near = near.absolute() if isinstance(near, Path) else near
     places = [*(place / folder for place in (near, *near.parents)), Path(folder)] if str(folder) else []
     return next((place for place in places if (place / file).is_file()), None)
 
@@ -135,7 +143,8 @@ def write_architecture(
 
 def read_architecture(where: str | os.PathLike) -> Architecture:
     """Reads the architecture of an export or of a workdir's finished student."""
-    if not Path(where).is_dir():
+    where = fetched(where)
+    if not where.is_dir():
         raise UserError(f"{where}: no such folder; expected an export, or the workdir of a finished run")
     for folder in (Path(where, STUDENT), Path(where)):
         path = folder / _FILE

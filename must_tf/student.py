@@ -10,6 +10,7 @@ import tf_keras
 from must_tf import garden
 from must_tf.errors import UserError
 from must_tf.runtime.tracing import plain
+from must_tf.shown import Shown
 from must_tf.tasks import Task
 from must_tf.tasks.loss import Terms, reduce_terms
 from must_tf.tasks.task import FUSED, POOLED, PYRAMID, TAPS, Target
@@ -28,7 +29,7 @@ class Architecture:
     tasks: tuple[Task, ...]
 
 
-class Student(tf_keras.Model):
+class Student(Shown, tf_keras.Model):
     """A trunk with one head per task; one forward pass of the trunk serves all heads.
 
     Images are RGB, uint8 or float in [0, 255], [batch, H, W, 3], H and W multiples of 32; the student normalizes them.
@@ -38,6 +39,9 @@ class Student(tf_keras.Model):
       tasks: their names must be unique; several may be of one kind.
       trunk: the architecture of backbone and pyramid.
       policy: `float32`, `mixed_bfloat16` or `mixed_float16`; weights are float32 with each of them.
+
+    Attributes:
+      workdir: of the run that the weights are of; empty for none.
     """
 
     def __init__(self, tasks: Sequence[Task], trunk: Trunk | None = None, policy: str = "float32"):
@@ -48,6 +52,7 @@ class Student(tf_keras.Model):
         for task in tasks:
             if not task.taps or not set(task.taps) <= set(TAPS):
                 raise TypeError(f"{type(task).__name__}: taps {task.taps}; expected some of {TAPS}")
+        self.workdir = ""
         self.architecture = Architecture(trunk or Trunk(), tuple(tasks))
         self.tasks = {task.name: task for task in tasks}
         trunk = self.architecture.trunk
@@ -58,6 +63,13 @@ class Student(tf_keras.Model):
             self.heads = {task.name: task.head(trunk) for task in tasks}
             # Builds every layer, so that weights can be loaded and counted.
             self(tf.zeros([1, 64, 64, 3]))
+
+    def __repr__(self) -> str:
+        trunk = self.architecture.trunk
+        levels = f"P{trunk.min_level} to P{trunk.max_level}" if self.decoder is not None else "no pyramid"
+        tasks = ", ".join(f"{name} ({task.kind})" for name, task in self.tasks.items())
+        whole = f"{trunk.backbone} of width {trunk.width:g}, {levels}, {self.count_params():,} parameters"
+        return f"Student({whole}; {tasks})"
 
     def features(self, images: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
         """Returns the features that transfer, float32.

@@ -48,7 +48,7 @@ class BlurReader(Reader):
         return {"blur": arrays["blur"] * np.float32(self.pixels)}
 
     @classmethod
-    def likeness(cls, outputs):
+    def likeness(cls, outputs, names=""):
         return 3 if len(outputs[0].shape) == 2 and outputs[0].shape[-1] == 1 and "blur" in outputs[0].name else 0
 
     @classmethod

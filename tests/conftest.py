@@ -1,3 +1,4 @@
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -21,6 +22,17 @@ hypothesis.settings.register_profile(
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 hypothesis.settings.load_profile("chosen")
+
+
+def pytest_configure(config):
+    """Has TensorFlow run graphs as they were traced: to optimize one costs more than the few steps that a test makes.
+
+    The slow proofs, and every command that a test starts as a process of its own, run optimized graphs, as users do.
+    """
+    import tensorflow as tf
+
+    if config.option.markexpr == "not slow":
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +75,40 @@ def folder(tmp_path):
     return tmp_path / "images"
 
 
+@pytest.fixture
+def run_verb(capsys):
+    """Runs a verb of `must` in this process: (exit code, standard output, lines of standard error)."""
+
+    def run(verb, *argv):
+        from must_tf.cli.__main__ import main
+
+        code = 0
+        try:
+            main([verb, *map(str, argv)])
+        except SystemExit as error:
+            code = error.code or 0
+        finally:
+            importlib.import_module(f"must_tf.cli.{verb}").FLAGS.unparse_flags()
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err.splitlines()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def eagerly():
+    """Has TensorFlow run functions op by op: to trace a step is most of what a run of four steps costs.
+
+    The numbers are those of traced functions but for their last bits, so that what is compared bit for bit is made in
+    one mode. That traced steps compute the same is a test of test_step.py; others trace, as do all that users run.
+    """
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(scope="session")
 def toy_trainer(toy_data):
     """A trainer of all five tasks for 4 steps, checkpoints at 2 and 4."""
@@ -91,3 +137,66 @@ def classifier_run(toy_data, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "classifier"
     train(toy.experiment(toy_data, tasks=[toy.SCENE], steps=2), workdir)
     return workdir
+
+
+@pytest.fixture(scope="session")
+def s3_port():
+    """The port of an S3 server on the loopback, with a bucket `tests`."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield server.get_host_and_port()[1]
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_port, monkeypatch, tmp_path):
+    """Lets `s3://` mean the server of `s3_port`."""
+    from must_tf import buckets
+
+    monkeypatch.setenv("MUST_TF_CACHE", str(tmp_path / "cache"))
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3_port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    buckets._store.cache_clear()
+    store = buckets._store("s3", os.getpid())
+    if not store.exists("tests"):
+        store.mkdir("tests")
+    yield
+    buckets._store.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def gs_port():
+    """The port of a server on the loopback that speaks as Google's store does, with a bucket `tests`."""
+    from gcp_storage_emulator.server import create_server
+
+    server = create_server("127.0.0.1", 0, in_memory=True, default_bucket="tests")
+    server.start()
+    yield server._api._httpd.server_port
+    server.stop()
+
+
+@pytest.fixture
+def gs(gs_port, monkeypatch):
+    """Lets `gs://` mean the server of `gs_port`."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{gs_port}")
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # which would ask by gRPC what the bucket is
+
+
+@pytest.fixture
+def proxied(s3, s3_port, monkeypatch):
+    """A proxy before the server that `s3://` means, which gives wrong answers on demand."""
+    import faults
+
+    from must_tf import buckets
+
+    with faults.proxy(s3_port) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        buckets._store.cache_clear()
+        yield server

@@ -36,7 +36,11 @@ _NUMBERS = [0, -1, 2**31, 2**63, 10**30, 1e308, float("inf"), float("nan")]
 _TEXTS = ["", "..", "../../x", "/etc", "a\0b", "\n", "x" * 5000, "\ud800"]
 _NESTED = [[], {}, [[]], {"": {}}, [[[[[[]]]]]]]
 _scalars = (
-    st.sampled_from([None, True, *_NUMBERS, *_TEXTS, *_NESTED]) | st.integers() | st.floats() | st.text(max_size=20)
+    st.sampled_from([None, True, *_NUMBERS, *_TEXTS])
+    | st.sampled_from(_NESTED).map(copy.deepcopy)  # `altered` changes what was drawn
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
 )
 _names = st.text(max_size=8)
 values = st.recursive(

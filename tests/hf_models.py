@@ -345,6 +345,52 @@ def siglip(folder):
     return save(model, folder, t.SiglipProcessor(images, tokenizer(model_input_names=["input_ids"])))
 
 
+_VIT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+
+
+def _dino(model, folder):
+    """A backbone whose processor crops the center, as that of DINOv2."""
+    processor = t.BitImageProcessorPil(size={"shortest_edge": 40}, crop_size={"height": 32, "width": 32})
+    return save(lively(model), folder, processor)
+
+
+def dinov2(folder):
+    torch.manual_seed(0)
+    return _dino(t.Dinov2Model(t.Dinov2Config(**_VIT, mlp_ratio=1)), folder)
+
+
+def dinov2_registers(folder):
+    torch.manual_seed(0)
+    config = t.Dinov2WithRegistersConfig(**_VIT, mlp_ratio=1, num_register_tokens=3)
+    return _dino(t.Dinov2WithRegistersModel(config), folder)
+
+
+def dinov3(folder):
+    torch.manual_seed(0)
+    return _dino(t.DINOv3ViTModel(t.DINOv3ViTConfig(**_VIT, num_register_tokens=3)), folder)
+
+
+def vit_backbone(folder):
+    torch.manual_seed(0)
+    processor = t.ViTImageProcessorPil(size={"height": 32, "width": 32})
+    return save(lively(t.ViTModel(t.ViTConfig(**_VIT))), folder, processor)
+
+
+def sam(folder):
+    """SAM of 64 pixels, padded at the bottom or at the right, with a grid of 8 x 8."""
+    torch.manual_seed(0)
+    vision = _VIT | {"image_size": 64, "output_channels": 16, "mlp_dim": 16, "global_attn_indexes": [0]}
+    decoder = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "mlp_dim": 16}
+    prompts = {"hidden_size": 16, "image_size": 64, "patch_size": 8, "image_embedding_size": 8}
+    config = t.SamConfig(
+        vision_config=vision | {"num_pos_feats": 8},
+        mask_decoder_config=decoder | {"iou_head_hidden_dim": 16},
+        prompt_encoder_config=prompts | {"mask_input_channels": 4},
+    )
+    processor = t.SamImageProcessorPil(size={"longest_edge": 64}, pad_size={"height": 64, "width": 64})
+    return save(lively(t.SamModel(config)), folder, processor)
+
+
 def owlv2(folder):
     torch.manual_seed(0)
     words = tokenizer(model_max_length=16)

@@ -6,6 +6,7 @@ import pickle
 import time
 import tracemalloc
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, Optional
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from must_tf.errors import UserError
 from must_tf.parsing import (
     FrozenDict,
+    as_items,
     decode_json,
     frozen,
     load_json,
@@ -335,3 +337,8 @@ def test_name_that_could_be_a_path_is_refused(name):
     with pytest.raises(UserError, match=r"f: .* received; expected the name of a task") as error:
         plain_name(name, "a task", "f")
     assert "\n" not in str(error.value)
+
+
+def test_one_text_path_or_number_is_one_item():
+    assert as_items("coco:x") == ("coco:x",) and as_items(Path("a")) == (Path("a"),) and as_items(3) == (3,)
+    assert as_items(["a", "b"]) == as_items(iter("ab")) == ("a", "b") and as_items(()) == ()

@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,28 @@ def test_json_comes_back_and_broken_json_is_refused_by_name(tmp_path):
     for name in ("a.json", "b.json"):
         with pytest.raises(UserError, match=name):
             storage.read_json(tmp_path / name)
+
+
+def test_scratch_of_a_killed_process_goes_with_the_next_one(tmp_path):
+    code = "from must_tf import storage; print(storage.scratch_folder(), flush=True); input()"
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+
+    def start():
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        process = subprocess.Popen([sys.executable, "-c", code], env=environment, **pipes)
+        return process, Path(process.stdout.readline().strip())
+
+    killed, left = start()
+    killed.kill()
+    killed.communicate()
+    assert left.is_dir()
+    alive, used = start()
+    other, _ = start()
+    assert not left.parent.exists() and used.is_dir()
+    other.communicate("\n")
+    assert used.is_dir()
+    alive.communicate("\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_hash_is_that_of_the_bytes(tmp_path):
@@ -115,3 +138,14 @@ def test_file_that_may_not_grow_is_named_and_nothing_of_it_stays(tmp_path):
     command = [sys.executable, "-c", script, str(tmp_path / "large")]
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == f"{tmp_path / 'large'}\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_url_is_refused_and_no_folder_of_its_name_is_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="gs:/b/x: is not a local path"), storage.locked(Path("gs://b/x")):
+        pass
+    with pytest.raises(UserError, match="--out=s3://b/x: is not a local path"):
+        storage.local("s3://b/x", "out")
+    with pytest.raises(UserError, match="is not a local path"):
+        storage.write_json("ftp://x.json", {})
+    assert not list(tmp_path.iterdir()) and storage.local("a/b:c") == Path("a/b:c")

@@ -122,7 +122,7 @@ def depths(truth: Path, labels: Mapping[str, Any], task: Any) -> dict[str, Any]:
         }
         found[f"{Path(name).stem}, correlation"] = correlations
         found[f"{Path(name).stem}, delta1"] = {
-            guess: _aligned_delta1(values, known[valid]) for guess, values in inverse.items()
+            guess: aligned_delta1(values, known[valid]) for guess, values in inverse.items()
         }
     return found
 
@@ -130,7 +130,8 @@ def depths(truth: Path, labels: Mapping[str, Any], task: Any) -> dict[str, Any]:
 _MEASURES = {"classification": classes, "detection": boxes, "segmentation": masks, "depth": depths}
 
 
-def _aligned_delta1(guess: np.ndarray, known: np.ndarray) -> float:
+def aligned_delta1(guess: np.ndarray, known: np.ndarray) -> float:
+    """Returns the share of inverse depths, after alignment with the known ones, that are off by less than 1.25."""
     metric = Depth("depth", convention="affine_inverse").metrics()
     target, output = (values.reshape(1, 1, -1, 1).astype(np.float32) for values in (known, guess))
     metric.update({"depth": target, "valid": np.ones(target.shape, bool)}, {"depth": output})
@@ -162,5 +163,7 @@ def _iou(a: np.ndarray, b: np.ndarray) -> float:
     return shared / (float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - shared)
 
 
-def _number(value: float) -> str:
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
     return str(value) if isinstance(value, int) else f"{value:.3f}"

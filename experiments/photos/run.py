@@ -1,15 +1,23 @@
-"""MuST on real photographs with real teachers, all of them from package registries.
+"""MuST on real photographs with real teachers.
 
+    python -m must_tf.experiments.photos.run --data=FOLDER --out=photographs
     python -m must_tf.experiments.photos.run --out=photographs
 
-The run downloads photographs and models, trains teachers of depth and normals on rendered rooms, labels the
-photographs, evaluates the teachers on photographs with known labels, and trains a student. It writes OUT/measured.json
-and OUT/report.html. The same command resumes a run that was killed.
+With --data, a folder of public datasets and models (see `datasets` and `models`), it is the paper's comparison.
+Teachers label the shared photographs, arms are pre-trained on them, and each is fine-tuned on the downstream tasks that
+are there. It writes the tables into OUT/results, and OUT/report.html. See `replication` for its stages.
+
+Without --data, photographs and models come from package registries. Teachers of depth and normals are trained on
+rendered rooms, all teachers label the photographs and are evaluated where labels are known, and a student is trained.
+It writes OUT/measured.json and OUT/report.html.
+
+The same command resumes a run that was killed.
 """
 
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -22,6 +30,12 @@ from must_tf.experiments.photos.fetch import cache_folder, fetch_all
 
 FLAGS = flags.FlagValues()
 _OUT = flags.DEFINE_string("out", "photographs", "Folder of the run.", flag_values=FLAGS)
+_DATA = flags.DEFINE_string(
+    "data", "", "Folder of the public datasets and models; without it, photographs of packages.", flag_values=FLAGS
+)
+_UNTIL = flags.DEFINE_string(
+    "until", "", "With --data: the last group of arms, see `replication`; all by default.", flag_values=FLAGS
+)
 _SCALE = flags.DEFINE_float("scale", 1.0, "Factor on the number of images and steps.", 1e-3, flag_values=FLAGS)
 _ONLY = flags.DEFINE_enum(
     "only",
@@ -47,6 +61,54 @@ def run(argv: list[str]) -> None:
 
 
 def main() -> None:
+    """Runs the experiment on the public datasets, or on the photographs of packages."""
+    of_packages = _ONLY.value or _PACKAGES.value is not None
+    if _DATA.value and of_packages:
+        raise UserError("--only, --packages: are for photographs of packages; leave them out, or leave --data out")
+    if _UNTIL.value and not _DATA.value:
+        raise UserError(f"--until={_UNTIL.value}: needs --data, whose arms are in groups")
+    if _DATA.value:
+        _on_datasets(Path(_DATA.value), Path(_OUT.value))
+    else:
+        _on_packages()
+
+
+def _on_datasets(data: Path, out: Path) -> None:
+    """Lays out datasets and models, runs the stages, and prints the scores of the teachers and the tables' files."""
+    from must_tf.experiments.photos import datasets, measure, models, replication, tables
+    from must_tf.report import report
+
+    out.mkdir(parents=True, exist_ok=True)
+    found = datasets.prepare(data, out)
+    teachers = models.write_models(data, out)
+    shared = datasets.draw_parts(out, _SCALE.value) if "shared" in found else {}
+    images = sum(map(len, shared.values()))
+    _keep(out, {"data": str(data.absolute()), "scale": _SCALE.value, "teachers": sorted(teachers), "images": images})
+    if shared:
+        datasets.write_parts(out, shared)
+        found += datasets.link_classes(out)
+    if lacking := replication.not_run(found, teachers):
+        print(f"photos: without the arms {', '.join(lacking)}: a dataset or a teacher is missing", flush=True)
+    stages = replication.plan(found, teachers, _UNTIL.value, _SCALE.value)
+    run_stages(stages, out, _PROCESSES.value or os.cpu_count() or 1)
+    tables.collect(out, out / "results")
+    if made := tables.make(out / "results"):
+        report(out / "report.html", transfer=[path.parent for path in made[:1]], title="MuST on photographs")
+        print(f"{out / 'report.html'}: {len(made)} tables")
+    if (out / "results" / tables.JUDGED).exists():
+        print(measure.table(storage.read_json(out / "results" / tables.JUDGED)))
+
+
+def _keep(out: Path, settings: dict[str, Any]) -> None:
+    """Writes down what a folder's run is; raises a `UserError` for a folder of another run."""
+    path = out / "photos.json"
+    before = storage.read_json(path) if path.exists() else settings
+    if before != settings:
+        raise UserError(f"{out}: has a run with {before}, now {settings}; give another --out, or those settings")
+    storage.write_json(path, settings)
+
+
+def _on_packages() -> None:
     """Fetches and unpacks the packages, runs the stages, and prints the results."""
     wanted = _wanted(_PACKAGES.value)
     cache = cache_folder()
@@ -105,16 +167,9 @@ def _wanted(names: list[str] | None) -> list[packages.Package]:
 
 def _prepare(fetched: dict[str, Path], out: Path) -> tuple[str, ...]:
     """Unpacks the packages; raises a `UserError` for a folder of another run, or if there is no photograph."""
-    settings = {"scale": _SCALE.value, "packages": sorted(fetched)}
-    if (out / "photos.json").exists() and storage.read_json(out / "photos.json") != settings:
-        before = storage.read_json(out / "photos.json")
-        raise UserError(
-            f"{out}: has a run with {before}, now {settings}; give another --out, or resume with "
-            f"--scale={before['scale']:g} --packages={','.join(before['packages'])}"
-        )
+    _keep(out, {"scale": _SCALE.value, "packages": sorted(fetched)})
     from must_tf.experiments.photos.prepare import prepare
 
-    storage.write_json(out / "photos.json", settings)
     tasks = prepare(fetched, out, _SCALE.value)
     if not (out / "photos").is_dir():
         raise UserError(f"{out}: no package with photographs could be fetched; see the lines above")

@@ -7,6 +7,7 @@ Argument: the folder of records. The trunk is small enough for a CPU; options su
 make it larger.
 """
 
+from must_tf.experiments.arms import POLICY
 from must_tf.pipeline import Augment
 from must_tf.records import open_dataset
 from must_tf.training import Experiment, Optimizer
@@ -24,7 +25,7 @@ def get_config(data: str = "data/photos") -> Experiment:
         trunk=Trunk("resnet-18", width=0.5, min_level=3, max_level=5, num_filters=48, norm_momentum=0.9),
         optimizer=Optimizer("adamw", learning_rate=1e-3, warmup_steps=10, weight_decay=0.02, clip_norm=5.0),
         augment=Augment(scale=(0.8, 2.0)),
-        policy="mixed_bfloat16",
+        policy=POLICY,
         log_every=10,
         checkpoint_every=50,
     )

@@ -6,6 +6,7 @@
 Argument: depth or normals. Two CPU cores: about 3 minutes.
 """
 
+from must_tf.experiments.arms import POLICY
 from must_tf.experiments.rooms.trunk import OPTIMIZER, TRUNK
 from must_tf.pipeline import Augment
 from must_tf.sources.rooms.dataset import DOWNSTREAM_TASKS
@@ -27,6 +28,6 @@ def get_config(task: str = "depth") -> Experiment:
         optimizer=OPTIMIZER,
         # Photographs are seldom square, so the teacher must also learn from views with padding.
         augment=Augment(scale=(0.7, 1.5), color=0.5),
-        policy="mixed_bfloat16",
+        policy=POLICY,
         checkpoint_every=250,
     )

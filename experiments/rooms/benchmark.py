@@ -23,6 +23,7 @@ import tensorflow as tf
 import tf_keras
 
 from must_tf import garden, storage
+from must_tf.experiments.arms import POLICY
 from must_tf.experiments.rooms.trunk import OPTIMIZER, TRUNK
 from must_tf.pipeline import training_batches
 from must_tf.records import open_dataset
@@ -35,7 +36,7 @@ from must_tf.training.assembly import assemble
 from must_tf.training.schedule import clip, make_optimizer
 from must_tf.training.step import Step
 
-SIZE, BATCH, POLICY = (64, 64), 32, "mixed_bfloat16"
+SIZE, BATCH = (64, 64), 32
 TASKS: tuple[Task, ...] = (*TEACHER_TASKS.values(), Normals("normals"))
 
 
@@ -52,7 +53,7 @@ def main(out: str = "benchmark.json") -> None:
             "combine": combine(batch),
         }
     print(text(results))
-    storage.write_json(out, results)
+    storage.write_json(out, {"policy": POLICY, **results})
     print(f"{out}: the same as JSON")
 
 

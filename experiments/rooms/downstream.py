@@ -5,7 +5,8 @@
 Argument: classification, detection, segmentation_a, segmentation_b, depth or normals.
 """
 
-from must_tf.experiments.rooms.trunk import AUGMENT, TRUNK, lookup
+from must_tf.experiments.arms import POLICY, lookup
+from must_tf.experiments.rooms.trunk import AUGMENT, TRUNK
 from must_tf.sources.rooms.dataset import DOWNSTREAM_TASKS
 from must_tf.training import Experiment, Optimizer
 
@@ -22,7 +23,7 @@ def get_config(task: str = "classification") -> Experiment:
         trunk=TRUNK,
         optimizer=Optimizer("sgd", learning_rate=0.1, warmup_steps=30, weight_decay=1e-4, clip_norm=5.0),
         augment=AUGMENT,
-        policy="mixed_bfloat16",
+        policy=POLICY,
         checkpoint_every=1000,
         keep_checkpoints=0,
     )

@@ -9,7 +9,7 @@ Argument: a task of `downstream.py`; `TASK,COUNT` reads its training images from
 import dataclasses
 
 from must_tf.experiments.rooms import downstream
-from must_tf.experiments.rooms.pretraining import SIZE, TRUNK
+from must_tf.experiments.rooms.pretraining import RECIPE
 from must_tf.training import Experiment
 
 
@@ -21,6 +21,6 @@ def get_config(argument: str = "classification") -> Experiment:
         downstream.get_config(task),
         train=(f"{data}/downstream_{task}/train",),
         validation=f"data/rooms/downstream_{task}/validation",
-        input_size=SIZE,
-        trunk=TRUNK,
+        input_size=RECIPE.input_size,
+        trunk=RECIPE.trunk,
     )

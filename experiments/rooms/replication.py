@@ -14,6 +14,7 @@ from absl import flags
 from must_tf.cli import app
 from must_tf.cli.demo_stages import DOWNSTREAM
 from must_tf.cli.stages import Stage, run_stages
+from must_tf.experiments.plan import pretraining_stage, transfer_stage
 from must_tf.experiments.rooms.pretraining import RUNS
 
 FLAGS = flags.FlagValues()
@@ -113,13 +114,7 @@ def _pretraining(name: str, seed: int) -> list[Stage]:
     if run.init_from:
         stages += _pretraining("supervised", seed)
         needs.append(stages[-1].name)
-    config, workdir = f"--config=rooms/pretraining.py:{name},{seed}", f"--workdir=runs/{name}-{seed}"
-    product = f"runs/{name}-{seed}/student"
-    if name == "simclr":
-        stage = Stage(f"{name}-{seed}", (config, workdir), product, tuple(needs), "must_tf.experiments.simclr")
-    else:
-        stage = Stage(f"{name}-{seed}", ("train", config, workdir), product, tuple(needs))
-    return [*stages, stage]
+    return [*stages, pretraining_stage("rooms/pretraining.py", name, seed, needs)]
 
 
 def _label(dataset: str) -> Stage:
@@ -138,23 +133,16 @@ def _label(dataset: str) -> Stage:
 
 def _transfer(task: str, group: str, few: int = 0) -> Stage:
     """The protocol on one task, for the initializations of a group, on all of its labeled images or on a few."""
-    inits = GROUPS[group]
-    paths = [f"{name}={_path(name)}" for name in inits]
-    name = f"few_{few}" if few else "transfer"
-    workdir = f"{name}/{task}_{group}"
-    command = (
-        "transfer",
-        f"--config=rooms/finetuning.py:{task}" + (f",{few}" if few else ""),
-        f"--init_from={','.join(paths)}",
-        f"--seeds={','.join(map(str, SEEDS))}",
-        f"--learning_rates={','.join(map(str, RATES))}",
-        f"--steps={','.join(map(str, SWEPT_STEPS))}",
-        f"--workdir={workdir}",
-    )
+    inits, folder = GROUPS[group], f"few_{few}" if few else "transfer"
     needs = ["rooms_train", "rooms_validation", "rooms_test"]
     needs += [f"{name}-{seed}" for name in inits for seed in _seeds(name)]
     needs += [f"rooms_few_{few}"] if few else []
-    return Stage(f"{name}_{task}_{group}", command, f"{workdir}/transfer.json", tuple(needs))
+    return transfer_stage(
+        f"{folder}/{task}_{group}",
+        f"rooms/finetuning.py:{task}" + (f",{few}" if few else ""),
+        {name: _path(name) for name in inits},
+        *(SEEDS, RATES, SWEPT_STEPS, needs),
+    )
 
 
 def judged(task: str) -> dict[str, str]:

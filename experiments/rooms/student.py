@@ -7,6 +7,7 @@ All teachers have the student's batch size and learning rate, so the paper's rul
 weight of depth is set by hand.
 """
 
+from must_tf.experiments.arms import POLICY
 from must_tf.experiments.rooms.trunk import AUGMENT, OPTIMIZER, TRUNK
 from must_tf.sources.rooms.dataset import TEACHER_TASKS
 from must_tf.training import Balance, Experiment
@@ -30,6 +31,6 @@ def get_config() -> Experiment:
             weights={"depth": 3.0},
             recipes=dict.fromkeys(("classification", "detection", "segmentation"), _RECIPE),
         ),
-        policy="mixed_bfloat16",
+        policy=POLICY,
         checkpoint_every=250,
     )

@@ -10,12 +10,10 @@ Gathers what `replication.py` has made so far (cells of the protocol, scores of 
         --datasets=results/replication/shown/teachers,results/replication/shown/student
 """
 
-import dataclasses
 import itertools
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,39 +22,35 @@ from absl import flags
 from must_tf.cli import app
 from must_tf.cli.demo_stages import DOWNSTREAM
 from must_tf.cli.stages import TIMES
-from must_tf.evaluation.cells import CELLS, IMAGES, Cell, read_cells, read_images, write_cells
+from must_tf.evaluation.cells import Cell, read_cells
 from must_tf.evaluation.lines import Axis, Lines, Panel
-from must_tf.evaluation.table import MEAN, Budget, Cost, TransferTable
-from must_tf.evaluation.tabulation import tabulate
+from must_tf.evaluation.table import Budget, Cost, TransferTable
 from must_tf.experiments.rooms import replication
-from must_tf.experiments.rooms.pretraining import BATCH_SIZE, RUNS, STEPS
+from must_tf.experiments.rooms.pretraining import RECIPE, RUNS
+from must_tf.experiments.tables import (
+    CURVES_IN,
+    TABLES_IN,
+    Table,
+    gather_cells,
+    known_lines,
+    make_table,
+    panel,
+    scores,
+    write_made,
+)
 from must_tf.parsing import read_json, read_jsonl
 from must_tf.sources.rooms.dataset import TEACHER_TASKS
-from must_tf.storage import write_bytes, write_json
+from must_tf.storage import write_bytes
 
 FLAGS = flags.FlagValues()
 _OUT = flags.DEFINE_string("out", "", "Folder of the stages.", flag_values=FLAGS)
 _RESULTS = flags.DEFINE_string("results", None, "Folder of the JSON files.", flag_values=FLAGS)
 flags.mark_flag_as_required("results", flag_values=FLAGS)
 
-TABLES_IN, CURVES_IN = "tables", "curves"
 HELD_OUT = "held_out.jsonl"
 LABELED_IMAGES = 4000  # of each labeled set, see `replication`
 ALL_LABELED = 300  # images of each downstream task
 SWEEPS = {ALL_LABELED: "transfer"} | {count: f"few_{count}" for count in replication.FEW}  # folders, by labeled images
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """A table of the paper, or one that it lacks: what is compared with what."""
-
-    title: str
-    inits: tuple[str, ...]
-    reference: str
-    candidate: str
-    note: str = ""
-    primary: str = MEAN  # the endpoint that is judged first
-    labeled: int = ALL_LABELED  # images per downstream task
 
 
 _ONCE = "pre-trained once, fine-tuned with three seeds: the standard error is that of fine-tuning alone."
@@ -139,7 +133,7 @@ TABLES: dict[str, Table] = {
             "supervised",
             "must",
             _AFTER,
-            labeled=count,
+            cells=SWEEPS[count],
         )
         for count in replication.FEW
     },
@@ -152,17 +146,10 @@ def collect(out: Path, results: Path) -> None:
     What an earlier call gathered stays, unless there is another value for it now.
     """
     for folder in SWEEPS.values():
-        workdirs = [path for path in sorted((out / folder).glob("*")) if any(path.glob("*/*/lr*.json"))]
-        cells = [cell for workdir in workdirs for cell in read_cells(workdir)]
-        if cells:
-            known = read_cells(results / folder) if (results / folder / CELLS).exists() else []
-            write_cells(results / folder, [*known, *cells])
-        for workdir in workdirs:
-            for path in workdir.glob(f"*/*/*{IMAGES}"):
-                write_bytes(results / folder / path.relative_to(workdir), path.read_bytes())
-    scores = _held_out(results) | {_judged(value): value for value in map(read_json, out.glob("held_out/*/*.json"))}
-    if scores:
-        lines = [json.dumps(scores[key]) + "\n" for key in sorted(scores)]
+        gather_cells(sorted((out / folder).glob("*")), results / folder)
+    judged = _held_out(results) | {_judged(value): value for value in map(read_json, out.glob("held_out/*/*.json"))}
+    if judged:
+        lines = [json.dumps(judged[key]) + "\n" for key in sorted(judged)]
         write_bytes(results / HELD_OUT, "".join(lines).encode())
     for path in [*out.glob("runs/must-0/metrics.jsonl"), *out.glob("runs/must-0/config.json"), *out.glob(TIMES)]:
         write_bytes(results / path.relative_to(out), path.read_bytes())
@@ -170,17 +157,17 @@ def collect(out: Path, results: Path) -> None:
 
 def make(results: Path) -> list[Path]:
     """Makes the tables and curves out of the files of a folder; returns them. What has no cell yet is left out."""
-    cells = {
-        count: _read(results / folder)
-        for count, folder in SWEEPS.items()
-        if count == ALL_LABELED or (results / folder).exists()
-    }
+    cells = {count: _read(results / folder) for count, folder in SWEEPS.items() if _is_there(results, count)}
     minutes = read_json(results / TIMES) if (results / TIMES).exists() else {}
-    made = {name: _table(table, results, cells.get(table.labeled, ()), minutes) for name, table in TABLES.items()}
+    made = {name: _table(table, results, cells, minutes) for name, table in TABLES.items()}
     curves = {"unlabeled": _unlabeled(cells[ALL_LABELED]), "few": _few(cells), "sizes": _sizes(results)}
-    return [_write(results / TABLES_IN / f"{name}.json", table) for name, table in made.items() if table] + [
-        _write(results / CURVES_IN / f"{name}.json", curve) for name, curve in curves.items() if curve.drawn
+    return [write_made(results / TABLES_IN / f"{name}.json", table) for name, table in made.items() if table] + [
+        write_made(results / CURVES_IN / f"{name}.json", curve) for name, curve in curves.items() if curve.drawn
     ]
+
+
+def _is_there(results: Path, count: int) -> bool:
+    return count == ALL_LABELED or (results / SWEEPS[count]).exists()
 
 
 def _read(folder: Path) -> list[Cell]:
@@ -201,29 +188,19 @@ def _judged(value: Mapping[str, Any]) -> tuple[str, str, int]:
     return task, Path(value["workdir"]).name, value["size"][0]
 
 
-def _write(path: Path, made: TransferTable | Lines) -> Path:
-    write_json(path, made.to_json())
-    return path
-
-
-def _table(table: Table, results: Path, cells: Sequence[Cell], minutes: Mapping[str, float]) -> TransferTable | None:
-    """Makes a table; None where its reference, its candidate or half of its columns have no cell yet."""
-    known = {cell.init for cell in cells} & set(table.inits)
-    if not {table.reference, table.candidate} <= known or 2 * len(known) <= len(table.inits):
-        return None
+def _table(
+    table: Table, results: Path, cells: Mapping[int, Sequence[Cell]], minutes: Mapping[str, float]
+) -> TransferTable | None:
     groups = [group for group, inits in replication.GROUPS.items() if set(inits) & set(table.inits)]
-    return tabulate(
-        cells,
-        *(table.inits, table.reference, table.candidate, DOWNSTREAM),
-        title=table.title,
-        command=_command(groups[-1] if table.labeled == ALL_LABELED else "few"),
-        note=table.note,
-        pretraining={
-            init: Cost(STEPS * BATCH_SIZE, minutes[f"{init}-0"]) for init in table.inits if f"{init}-0" in minutes
-        },
-        primary=table.primary,
-        budgets={init: budget(init, minutes) for init in table.inits},
-        per_image=partial(read_images, results / SWEEPS[table.labeled]),
+    labeled = next(count for count, folder in SWEEPS.items() if folder == table.cells)
+    return make_table(
+        table,
+        cells.get(labeled, ()),
+        DOWNSTREAM,
+        results / table.cells,
+        _command(groups[-1] if labeled == ALL_LABELED else "few"),
+        {init: Cost(RECIPE.images, minutes[f"{init}-0"]) for init in table.inits if f"{init}-0" in minutes},
+        {init: budget(init, minutes) for init in table.inits},
     )
 
 
@@ -239,7 +216,7 @@ def budget(init: str, minutes: Mapping[str, float]) -> Budget:
     runs = [stage for stage in stages if not stage.startswith("label_")]
     stated = all(stage in minutes for stage in stages)
     spent = round(sum(minutes[stage] for stage in stages), 2) if stated else None
-    return Budget(len(runs) * STEPS * BATCH_SIZE, spent, len(labeled) * LABELED_IMAGES)
+    return Budget(len(runs) * RECIPE.images, spent, len(labeled) * LABELED_IMAGES)
 
 
 def _made_of(init: str) -> tuple[set[str], set[str]]:
@@ -267,8 +244,8 @@ def _unlabeled(cells: Sequence[Cell]) -> Lines:
     counts = (500, 2000, 8000)
     panels = []
     for task in DOWNSTREAM:
-        points = [_scores(cells, task, f"pseudo_{count}") for count in counts]
-        panels.append(_panel(task, {"pseudo labels alone": points}, cells))
+        points = [scores(cells, task, f"pseudo_{count}") for count in counts]
+        panels.append(panel(task, {"pseudo labels alone": points}, cells))
     return _curve("Transfer by the number of unlabeled images", "unlabeled images", counts, panels, "unlabeled")
 
 
@@ -277,9 +254,9 @@ def _few(cells: Mapping[int, Sequence[Cell]]) -> Lines:
     counts, panels = sorted(SWEEPS), []
     for task in DOWNSTREAM:
         lines = {
-            init: [_scores(cells.get(count, ()), task, init) for count in counts] for init in replication.GROUPS["must"]
+            init: [scores(cells.get(count, ()), task, init) for count in counts] for init in replication.GROUPS["must"]
         }
-        panels.append(_panel(task, lines if len(cells) > 1 else {}, cells[ALL_LABELED]))
+        panels.append(panel(task, lines if len(cells) > 1 else {}, cells[ALL_LABELED]))
     return _curve("Transfer by the number of labeled images", "labeled images", counts, panels, "few")
 
 
@@ -291,31 +268,9 @@ def _sizes(results: Path) -> Lines:
         for name, run in replication.judged(task).items():
             values = [found.get((task, f"{run}-0", size)) for size in replication.VIEW_SIZES]
             lines[name] = [(value["scores"][task][measure.name],) if value else None for value in values]
-        panels.append(Panel(f"{task}, {measure.name}", _known(lines), measure.unit, measure.better))
+        panels.append(Panel(f"{task}, {measure.name}", known_lines(lines), measure.unit, measure.better))
     title = "On the teachers' own tasks: teacher, its student, MuST; by input size (trained at 96)"
     return _curve(title, "input size in pixels", replication.VIEW_SIZES, panels, "students")
-
-
-Points = Sequence[tuple[float, ...] | None]
-
-
-def _scores(cells: Sequence[Cell], task: str, init: str) -> tuple[float, ...] | None:
-    """Returns the test scores of the seeds at the chosen setting; None where there is none."""
-    if not any((cell.task, cell.init) == (task, init) for cell in cells):
-        return None
-    (row,) = tabulate(cells, (init,), init, init, (task,)).tasks
-    return tuple(score for score in row.of(init) if score is not None) or None
-
-
-def _panel(task: str, lines: Mapping[str, Points], cells: Sequence[Cell]) -> Panel:
-    for cell in cells:
-        if cell.task == task:
-            return Panel(f"{task}, {cell.metric}", _known(lines), cell.unit, cell.better)
-    return Panel(task, _known(lines))
-
-
-def _known(lines: Mapping[str, Points]) -> dict[str, tuple[tuple[float, ...] | None, ...]]:
-    return {init: tuple(points) for init, points in lines.items() if any(points)}
 
 
 def _curve(title: str, x: str, values: Sequence[int], panels: Sequence[Panel], until: str) -> Lines:

@@ -2,12 +2,13 @@
 
     must train --config=rooms/teacher.py:detection --workdir=runs/teacher_detection
 
-Argument: classification, detection, segmentation or depth. It takes 1 to 2 minutes on two CPU cores. The classification
+Argument: classification, detection, segmentation or depth. It takes some minutes on two CPU cores. The classification
 teacher is also a baseline of the transfer table: supervised pre-training on human labels, with the student's number of
 steps.
 """
 
-from must_tf.experiments.rooms.trunk import AUGMENT, OPTIMIZER, TRUNK, lookup
+from must_tf.experiments.arms import POLICY, lookup
+from must_tf.experiments.rooms.trunk import AUGMENT, OPTIMIZER, TRUNK
 from must_tf.sources.rooms.dataset import TEACHER_TASKS
 from must_tf.training import Experiment
 
@@ -25,6 +26,6 @@ def get_config(task: str = "classification") -> Experiment:
         trunk=TRUNK,
         optimizer=OPTIMIZER,
         augment=AUGMENT,
-        policy="mixed_bfloat16",
+        policy=POLICY,
         checkpoint_every=250,
     )

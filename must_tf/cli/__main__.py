@@ -3,23 +3,12 @@
 import importlib
 import os
 import sys
+from pathlib import Path
 
 from must_tf import __version__
 from must_tf.cli import app
+from must_tf.cli.verbs import VERBS
 from must_tf.errors import nearest
-
-VERBS = {
-    "demo": "run the whole loop on rendered rooms, in minutes",
-    "rooms": "render the embedded dataset, with exact labels",
-    "label": "run teachers over images, and write records",
-    "inspect": "verify a dataset, and draw its labels",
-    "train": "train a student, or a teacher, on records",
-    "export": "write a student as SavedModel, ONNX, Keras, Model Garden, LiteRT",
-    "finetune": "train a task of your own from a pre-trained trunk",
-    "transfer": "compare initializations on downstream tasks",
-    "evaluate": "score a student on a dataset",
-    "report": "write one HTML page: tables, curves, pictures",
-}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -33,7 +22,13 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _run(argv: list[str]) -> None:
-    if not argv or argv[0] in ("--help", "-h", "help"):
+    if not argv:
+        from must_tf.cli.journey import lines
+
+        print("\n".join(lines(Path())))
+        print("`must --help` lists the verbs.")
+        return
+    if argv[0] in ("--help", "-h", "help"):
         width = max(map(len, VERBS))
         print("must VERB --flags: Multi-Task Self-Training\n")
         print("\n".join(f"  must {verb:{width}}  {text}" for verb, text in VERBS.items()))

@@ -7,17 +7,20 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 from absl import app, flags, logging
 
+from must_tf.copies import named
 from must_tf.errors import UserError, first_line
+from must_tf.storage import local
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
 
 _NOT_GIVEN = re.compile(r"flag (--\w+)=None: Flag --\w+ must have a value")  # absl's words
 _OF_READING = re.compile(r"[Dd]ecode|[Pp]arse|TFRecord")  # wrong shapes are defects of the program
+_URL = re.compile(r"(?:(?<=[=,:])|^)\w[\w+.-]*://.*")
 _OF_PLACES = (
     errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST,
     errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.EFBIG, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP,
@@ -40,7 +43,14 @@ _RENAMED = {  # flags of version 0.1.0, and their names now
 Number = TypeVar("Number", int, float)
 
 
-def run(program: str, doc: str, own_flags: flags.FlagValues, main: Callable[[], None], argv: Sequence[str]) -> None:
+def run(
+    program: str,
+    doc: str,
+    own_flags: flags.FlagValues,
+    main: Callable[[], None],
+    argv: Sequence[str],
+    urls: Collection[str] = (),
+) -> None:
     """Parses the flags of a program, such as `must train`, and runs it.
 
     The exit code is 0 for success and 2 for a user's mistake, which is reported in one line.
@@ -51,6 +61,7 @@ def run(program: str, doc: str, own_flags: flags.FlagValues, main: Callable[[], 
       own_flags: its flags.
       main: what it does once the flags are parsed.
       argv: its arguments.
+      urls: flags whose values may be URLs, such as `s3://bucket/folder`.
     """
     logging.set_verbosity(logging.WARNING)
     standard_logging.getLogger("tensorflow").setLevel(standard_logging.ERROR)
@@ -65,12 +76,13 @@ def run(program: str, doc: str, own_flags: flags.FlagValues, main: Callable[[], 
         if len(rest) > 1:
             raise UserError(f"{rest[1]!r} received; expected flags only, as --name=value; see `{program} --help`")
         _refuse_infinite(own_flags)
+        _refuse_urls(own_flags, urls)
         return rest
 
     try:
         app.run(lambda _: main(), argv=[program, *argv], flags_parser=parse)
     except UserError as error:
-        fail(f"{error}".replace("\n", " "))
+        fail(named(f"{error}").replace("\n", " "))
     except flags.Error as error:
         missing = _NOT_GIVEN.findall(str(error))
         fail(f"not given: {', '.join(missing)}; see `{program} --help`" if missing else f"{error}".replace("\n", " "))
@@ -100,6 +112,16 @@ def _refuse_infinite(own_flags: flags.FlagValues) -> None:
         value = own_flags[name].value
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"--{name}: {value} received, expected a finite number")
+
+
+def _refuse_urls(own_flags: flags.FlagValues, allowed: Collection[str]) -> None:
+    """Raises a `UserError` for the first URL in a flag that takes local paths, also in `NAME=FORMAT:URL`."""
+    for name in own_flags:
+        values = own_flags[name].value
+        for value in values if isinstance(values, list) else [values]:
+            found = _URL.search(value) if isinstance(value, str) and name not in allowed else None
+            if found:
+                local(found[0], name)
 
 
 def _mendable(error: Exception) -> str:
@@ -166,3 +188,20 @@ def numbers(flag: flags.FlagHolder, kind: type[Number], lowest: float) -> tuple[
     if any(not lowest <= value < math.inf for value in values):
         raise wrong
     return values
+
+
+def with_place(argv: list[str], name: str = "data", switches: Collection[str] = ()) -> list[str]:
+    """Turns the first argument that is no flag into `--NAME`; a second one stays, and is refused as an error.
+
+    Args:
+      argv: the arguments.
+      name: of the flag.
+      switches: flags that take no value, so that an argument after them is none.
+    """
+    before = ""
+    for index, argument in enumerate(argv):
+        value = before.startswith("-") and "=" not in before and before not in switches
+        if not argument.startswith("-") and not value and not any(flag.startswith(f"--{name}") for flag in argv):
+            return [*argv[:index], f"--{name}={argument}", *argv[index + 1 :]]
+        before = argument
+    return argv

@@ -16,7 +16,7 @@ _OUT = flags.DEFINE_string("out", "demo", "Folder for everything that the demo w
 _SCALE = flags.DEFINE_float(
     "scale",
     1.0,
-    "Factor on the numbers of images and steps; 1 takes about 12 minutes on two cores.",
+    "Factor on the numbers of images and steps; 1 takes 12 to 40 minutes on two cores, by their speed.",
     1e-3,
     flag_values=FLAGS,
 )
@@ -38,7 +38,7 @@ def main() -> None:
 
     out = Path(_OUT.value)
     table = demo_stages.run(out, _SCALE.value, _SEED.value, _PROCESSES.value)
-    labeled = [out / "data" / "labeled" / name for name in ("classification", "unlabeled")]
+    labeled = [out / "data" / "labeled" / name for name in demo_stages.LABELED]
     runs = [out / "runs" / name for name in (*(f"teacher_{task}" for task in demo_stages.TEACHERS), "student")]
     report(out / "report.html", labeled, runs, out / "runs" / "student", [out / "transfer.json"], title="MuST on rooms")
     print(transfer_table(table))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from must_tf.cli.stages import Stage, run_stages
+from must_tf.cli.stages import TIMES, Stage, run_stages
 from must_tf.errors import UserError
 from must_tf.parsing import read_json
 from must_tf.storage import write_json
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from must_tf.evaluation import Budget, TransferTable
 
 TEACHERS = ("classification", "detection", "segmentation", "depth")
+LABELED = ("classification", "unlabeled")
 DOWNSTREAM = ("classification", "detection", "segmentation_a", "segmentation_b", "depth", "normals")
 SIZE = 64
 
@@ -24,14 +25,13 @@ SIZE = 64
 def plan(scale: float, seed: int = 0) -> list[Stage]:
     """Returns the demo's stages, the most urgent first."""
     stages = []
-    labeled = ("classification", "unlabeled")
     for name in ("classification", "detection", "segmentation", "depth", "unlabeled"):
         stages.append(_rooms(name, [f"{name}/train"], scale, seed))
     for name in TEACHERS:
         command = _train("train", f"rooms/teacher.py:{name}", f"runs/teacher_{name}", scale, seed)
         stages.append(Stage(f"teacher_{name}", command, f"runs/teacher_{name}/student", (f"rooms_{name}",)))
     teachers = ",".join(f"{name}=student:runs/teacher_{name}" for name in TEACHERS)
-    for name in labeled:
+    for name in LABELED:
         command = (
             "label",
             f"--images=data/rooms/{name}/train",
@@ -42,7 +42,7 @@ def plan(scale: float, seed: int = 0) -> list[Stage]:
         needs = (f"rooms_{name}", *(f"teacher_{teacher}" for teacher in TEACHERS))
         stages.append(Stage(f"label_{name}", command, f"data/labeled/{name}/manifest.json", needs))
     command = _train("train", "rooms/student.py", "runs/student", scale, seed)
-    stages.append(Stage("student", command, "runs/student/student", tuple(f"label_{name}" for name in labeled)))
+    stages.append(Stage("student", command, "runs/student/student", tuple(f"label_{name}" for name in LABELED)))
     export = ("export", "--workdir=runs/student", "--formats=savedmodel,onnx", "--out=export")
     stages.append(Stage("export", export, "export/card.json", ("student",)))
     for part in ("train", "test"):
@@ -59,7 +59,7 @@ def run(out: str | os.PathLike, scale: float = 1.0, seed: int = 0, processes: in
 
     Args:
       out: its folder.
-      scale: factor on images and steps; 1 is 12 minutes on two cores.
+      scale: factor on images and steps; 1 is 12 to 40 minutes on two cores.
       seed: of rooms, weights and order.
       processes: stages at once; the number of cores where None.
 
@@ -82,6 +82,8 @@ def run(out: str | os.PathLike, scale: float = 1.0, seed: int = 0, processes: in
 def gather(out: Path, scale: float, seed: int) -> "TransferTable":
     """Puts the scores of all transfers into one table."""
     from must_tf.evaluation import read_cells, tabulate
+    from must_tf.saving import CONFIG
+    from must_tf.training.config import read_config
 
     folders = [_folder(out / "runs", task, part) for task in DOWNSTREAM for part in ("baselines", "must")]
     cells = [cell for folder in folders for cell in read_cells(folder)]
@@ -89,19 +91,21 @@ def gather(out: Path, scale: float, seed: int) -> "TransferTable":
     budgets = {
         "random": _budget(out, (), ()),
         "classification": _budget(out, ("classification",), ("teacher_classification",)),
-        "must": _budget(out, TEACHERS, (*(f"teacher_{name}" for name in TEACHERS), "student")),
+        "must": _budget(out, TEACHERS, (*(f"teacher_{name}" for name in TEACHERS), "student"), LABELED),
     }
+    note = f"Trained in {read_config(out / 'runs' / 'student' / CONFIG).policy} on {os.cpu_count()} cores."
     inits = tuple(budgets)
-    return tabulate(cells, inits, "classification", "must", DOWNSTREAM, title, command, budgets=budgets)
+    return tabulate(cells, inits, "classification", "must", DOWNSTREAM, title, command, note, budgets=budgets)
 
 
-def _budget(out: Path, labeled: Sequence[str], trained: Sequence[str]) -> "Budget":
-    """Returns what it took to make an initialization; minutes are not stated, because they are the machine's.
+def _budget(out: Path, human: Sequence[str], trained: Sequence[str], labeled: Sequence[str] = ()) -> "Budget":
+    """Returns what it took to make an initialization, from images and their human labels.
 
     Args:
       out: folder of the demo.
-      labeled: the datasets whose human labels were used.
+      human: the datasets whose human labels were used.
       trained: the runs that were made.
+      labeled: the datasets that teachers labeled.
     """
     from must_tf.evaluation import Budget
     from must_tf.records import open_dataset
@@ -109,10 +113,13 @@ def _budget(out: Path, labeled: Sequence[str], trained: Sequence[str]) -> "Budge
     from must_tf.training.config import read_config
 
     configs = [read_config(out / "runs" / name / CONFIG) for name in trained]
-    manifests = [open_dataset(out / "data" / "rooms" / name / "train").manifest for name in labeled]
+    manifests = [open_dataset(out / "data" / "rooms" / name / "train").manifest for name in human]
+    times = read_json(out / TIMES)
+    minutes = [times.get(stage) for stage in (*trained, *(f"label_{name}" for name in labeled))]
     return Budget(
         images=sum(config.steps * config.batch_size for config in configs),
-        human_labels=sum(manifest.counts[name]["human"] for name, manifest in zip(labeled, manifests, strict=True)),
+        minutes=None if None in minutes else round(sum(minutes), 1),
+        human_labels=sum(manifest.counts[name]["human"] for name, manifest in zip(human, manifests, strict=True)),
     )
 
 

@@ -9,6 +9,7 @@ Formats (--formats):
   tf_keras    the backbone as a .keras file of tf_keras, to fine-tune
   garden      a checkpoint that Model Garden's trainers start from
   litert      backbone and heads in float32, float16 and int8, at one size
+  torch       the backbone as .pt2, and its weights for the ResNets of torchvision and timm (extra hf)
 
 A head that a file cannot hold is left out of it. The command and the model card say which, and why. The model card is
 OUT/README.md for people, and OUT/card.json for programs.
@@ -53,29 +54,26 @@ flags.mark_flags_as_required(["workdir", "out"], flag_values=FLAGS)
 
 def run(argv: list[str]) -> None:
     """Runs `must export`."""
-    app.run("must export", __doc__, FLAGS, main, argv)
+    urls = ["workdir", "out", "litert_records", "allow_licenses"]
+    app.run("must export", __doc__, FLAGS, main, argv, urls)
 
 
 def main() -> None:
     """Exports; prints size and deviation of each file, and a line for each thing that is left out."""
     size = _size(_LITERT_SIZE.value)
-    from must_tf.export import export, notes, summary
-    from must_tf.runtime.quiet import quiet
+    from must_tf.verbs import export
 
-    with quiet():
-        export(
-            _WORKDIR.value,
-            _OUT.value,
-            tuple(_FORMATS.value),
-            normalize=_NORMALIZE.value,
-            allow_licenses=_ALLOW.value,
-            litert_size=size,
-            litert_records=_LITERT_RECORDS.value,
-            litert_images=_LITERT_IMAGES.value,
-        )
-    print(summary(_OUT.value))
-    for line in notes(_OUT.value):
-        print(line)
+    exported = export(
+        _WORKDIR.value,
+        _OUT.value,
+        tuple(_FORMATS.value),
+        normalize=_NORMALIZE.value,
+        allow_licenses=_ALLOW.value,
+        litert_size=size,
+        litert_records=_LITERT_RECORDS.value,
+        litert_images=_LITERT_IMAGES.value,
+    )
+    print(exported)
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

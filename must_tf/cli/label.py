@@ -5,6 +5,8 @@
 The same command continues a killed run. Images that cannot be read, or on which a model fails, are quarantined: the
 manifest lists them with their reasons. (libjpeg and libtiff may print a line of their own about a damaged image.)
 A long run labels a few images first, and prints a warning if their labels can hardly be meant.
+With --images=data/photos, `--merge=coco:corrected.json` brings labels back that went out with `must convert` and that
+people have corrected.
 
 Before a long run:
   --describe  drafts the card of a model
@@ -12,50 +14,59 @@ Before a long run:
   --plan      measures hours, sizes and memory
 """
 
-import functools
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterable
 
 from absl import flags
 
 from must_tf.cli import app
-from must_tf.cli.teacher_flags import define_allow_ops, teachers_of
+from must_tf.cli.teacher_flags import TeacherFlags
 from must_tf.errors import UserError
 
 FLAGS = flags.FlagValues()
 _IMAGES = flags.DEFINE_string(
     "images",
     None,
-    "Folder (searched recursively), glob, list file (.txt), folder of records, tfrecord:GLOB, tfds:NAME/SPLIT, or a "
-    "labeled dataset: voc:, ade20k:, diode:, coco:, objects365:, imagenet:, classes:FOLDER/SPLIT (one folder per "
-    "class), multilabel:FOLDER/SPLIT (the same, and an image may lie in several of them). Of a labeled dataset a slice "
-    "may be given, such as ade20k:FOLDER/training[:90%].",
+    "Folder (searched recursively), glob, list file (.txt), folder of records, each here or in a bucket, such as "
+    "s3://bucket/photos; tfrecord:GLOB, tfds:NAME/SPLIT, hfdata:FOLDER/SPLIT (of Hugging Face, on disk); a film, such "
+    "as drive.mp4[::30] (every 30th frame); labels of your own: coco:FILE.json, yolo:FOLDER/SPLIT, voc:FOLDER, "
+    "csv:FILE.csv, labelstudio:FILE.json, masks:, depth:, normals:FOLDER/SPLIT, classes:FOLDER/SPLIT (one folder per "
+    "class), multilabel:FOLDER/SPLIT (the same, and an image may lie in several of them); or a labeled dataset: voc:, "
+    "ade20k:, diode:, coco:, objects365:, imagenet:. A slice may follow, such as photos[:90%]; an image stays in its "
+    "part when others are added. Several of these, separated by commas.",
     flag_values=FLAGS,
 )
-_TEACHERS = flags.DEFINE_list(
-    "teachers",
+_ROOT = flags.DEFINE_string(
+    "root",
     None,
-    "TASK=FORMAT:PATH, separated by commas, such as boxes=hf:NAME_OR_FOLDER, a Hugging Face model. derive:TASK "
-    "computes from another teacher's labels, as normals=derive:depth does. Without teachers, a labeled dataset becomes "
-    "records as it is.",
+    "Folder in which the images that labels name (coco:, yolo:, voc:, csv:, labelstudio:) are looked for, at any "
+    "depth; by default the places beside the labels where they usually are.",
     flag_values=FLAGS,
 )
-_CARDS = flags.DEFINE_list(
-    "cards",
+_TASKS = flags.DEFINE_list(
+    "tasks",
     [],
-    "TASK=FILE, separated by commas; by default the card is PATH.card.yaml beside the model. Models of hf: need none. "
-    "--cards.TASK.FIELD=VALUE sets one field, in YAML, and overrides the file; such flags can replace the whole file.",
+    "NAME=TASK, separated by commas: the name that a task of the labels of --images gets, such as that of a teacher; "
+    "NAME alone where they are of one task. Their classes are matched by name with those of a teacher of that task.",
     flag_values=FLAGS,
 )
-_THRESHOLDS = flags.DEFINE_list(
-    "thresholds",
+_MERGE = flags.DEFINE_list(
+    "merge",
     [],
-    "TASK.min_score=VALUE, separated by commas: lowest score that makes a label; by default that of the card or of "
-    "the student. Boxes with scores from TASK.doubtful_score to TASK.min_score are ignored in training. For boxes of a "
-    "student, TASK.min_score=best is the one with the best F1 in WORKDIR/evaluation.json, by `must evaluate`.",
+    "Corrected labels, such as coco:corrected.json, labelstudio:export.json or masks:FOLDER, or records with labels by "
+    "people, with --images=RECORDS: they become human, and win over the labels that these images have of the task. "
+    "Images are found by id, content or name; those that are not listed keep what they have. --tasks names the task, "
+    "--root the folder of the images.",
     flag_values=FLAGS,
 )
-_ALLOW_OPS = define_allow_ops(FLAGS)
-_OUT = flags.DEFINE_string("out", None, "Folder for the dataset.", flag_values=FLAGS)
+_EXCEPT = flags.DEFINE_list(
+    "except",
+    [],
+    "Folders of records, separated by commas, whose images are left out, such as those that were labeled before.",
+    flag_values=FLAGS,
+)
+_TEACHERS = TeacherFlags(FLAGS, "Without teachers, a labeled dataset becomes records as it is.")
+_OUT = flags.DEFINE_string("out", None, "Folder for the dataset, here or in a bucket.", flag_values=FLAGS)
 _BATCH = flags.DEFINE_integer("batch_size", 32, "Images per call of a teacher.", 1, flag_values=FLAGS)
 _SHARD = flags.DEFINE_integer("images_per_shard", 1000, "Approximate number of records per file.", 1, flag_values=FLAGS)
 _MAX_BAD = flags.DEFINE_float(
@@ -79,6 +90,13 @@ _LICENSE = flags.DEFINE_string(
     "",
     "License of the images, for the manifest and for the model cards of what is trained on them; by default that of "
     "the records, if these are the images.",
+    flag_values=FLAGS,
+)
+_FILENAMES = flags.DEFINE_bool(
+    "filenames",
+    True,
+    "Keep the name of the file that an image came from in its record, relative to the folder of images, so that labels "
+    "can go back to it; --nofilenames leaves private names out.",
     flag_values=FLAGS,
 )
 _RUNNER = flags.DEFINE_enum(
@@ -114,7 +132,8 @@ _DESCRIBE = flags.DEFINE_string(
 def run(argv: list[str]) -> None:
     """Runs `must label`."""
     rest, fields = app.split_fields(argv, "--cards.")
-    app.run("must label", __doc__, FLAGS, lambda: main(fields), rest)
+    urls = ["images", "teachers", "except", "out", "describe", "beam_options", "license"]
+    app.run("must label", __doc__, FLAGS, lambda: main(fields), rest, urls)
 
 
 def main(fields: dict[str, str]) -> None:
@@ -122,70 +141,85 @@ def main(fields: dict[str, str]) -> None:
     if _DESCRIBE.value:
         from must_tf.teachers import TeacherSpec, describe_model
 
-        print(describe_model(TeacherSpec.of_model(_DESCRIBE.value, allow_ops=tuple(_ALLOW_OPS.value))))
+        print(describe_model(TeacherSpec.of_model(_DESCRIBE.value, allow_ops=_TEACHERS.allow_ops)))
         return
     for flag in (_IMAGES, *([] if _PLAN.value else [_OUT])):
         if not flag.value:
             raise UserError(f"--{flag.name}: not given; expected: {FLAGS[flag.name].help}")
     if _PLAN.value and _PREVIEW.value:
         raise UserError("--plan, --preview: both received; expected one at a time")
-    if _BEAM.value and _RUNNER.value != "beam":
-        raise UserError("--beam_options: received without --runner=beam; give both, or neither")
-    if _PROCESSES.value and _RUNNER.value == "beam":
-        raise UserError("--processes: received with --runner=beam; set the number of workers in --beam_options")
+    load = _TEACHERS.loader(fields)
     if _PLAN.value or _PREVIEW.value:
-        _dry_run(_teachers(fields))
+        _dry_run(load)
     else:
-        _label(_teachers(fields))
+        _label(load)
+
+
+def parse_tasks(texts: Iterable[str]) -> dict[str, str]:
+    """Parses `NAME=TASK` or `NAME` into {NAME: TASK, or empty for the only one}."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, task = text.partition("=")
+        if not name or bool(equals) != bool(task) or name in found:
+            raise UserError(f"--tasks: {text!r} received, expected NAME=TASK, or NAME alone, each name once")
+        found[name] = task
+    return found
 
 
 def _label(load) -> None:
-    from must_tf.labeling import label
     from must_tf.sources import MAX_PIXELS
+    from must_tf.verbs.labeling import label, summary
 
-    manifest = label(
+    dataset = label(
         _IMAGES.value,
-        load,
+        load or (),
         _OUT.value,
-        _BATCH.value,
-        _SHARD.value,
-        runner=_runner(),
+        root=_ROOT.value,
+        tasks=parse_tasks(_TASKS.value),
+        merge=_MERGE.value,
+        without=_EXCEPT.value,
+        batch_size=_BATCH.value,
+        images_per_shard=_SHARD.value,
         max_bad=_MAX_BAD.value,
+        allow_empty=_ALLOW_EMPTY.value,
         max_pixels=_MAX_PIXELS.value or MAX_PIXELS,
         license=_LICENSE.value,
-        allow_empty=_ALLOW_EMPTY.value,
+        filenames=_FILENAMES.value,
+        runner=_RUNNER.value,
+        processes=_PROCESSES.value,
+        beam_options=_BEAM.value,
     )
-    shards = len(manifest.shards)
-    print(f"{_OUT.value}: {manifest.count} records in {shards} shard{'s' * (shards != 1)}")
-    for task, origins in manifest.counts.items():
-        empty = {origin: f" ({count} of them empty)" for origin, count in manifest.empty[task].items()}
-        print(f"  {task}: " + ", ".join(f"{n} by {origin}{empty.get(origin, '')}" for origin, n in origins.items()))
-    _print_quarantined([(entry["name"], entry["reason"]) for entry in manifest.quarantined])
-    for line in manifest.warnings:
-        print(f"  warning: {line}")
-
-
-def _print_quarantined(entries: Sequence[tuple[str, str]]) -> None:
-    """Prints how many images became no record, and the first of them with their reasons."""
-    if entries:
-        print(f"  quarantined: {len(entries)}")
-    for name, reason in entries[:10]:
-        print(f"    {name}: {reason}")
+    print(summary(dataset))
 
 
 def _dry_run(load) -> None:
-    from must_tf.labeling import estimate, local_path, preview, require_labels, review, united_tasks
-    from must_tf.records import Quarantined, Record
+    from must_tf.labeling import estimate, fit_teachers, preview, require_labels, review, united_tasks
+    from must_tf.records import Quarantined, Record, noted
     from must_tf.report import preview_lines, preview_page
-    from must_tf.sources import MAX_PIXELS, open_source
+    from must_tf.sources import MAX_PIXELS, open_source, renamed
+    from must_tf.storage import location
+    from must_tf.verbs.labeling import check_runner, quarantined, shared
 
-    page = f"{local_path(_OUT.value)}.html" if _PREVIEW.value else ""
-    processes, _ = _processes()  # before teachers take a GPU
-    require_labels(_IMAGES.value, bool(load))
-    source = open_source(_IMAGES.value, _SHARD.value, _MAX_PIXELS.value or MAX_PIXELS)
-    teachers = load() if load else []
+    check_runner(_RUNNER.value, _PROCESSES.value, _BEAM.value)
+    page = f"{location(_OUT.value)}.html" if _PREVIEW.value else ""
+    processes, _ = shared(_PROCESSES.value)  # before teachers take a GPU
+    require_labels(_IMAGES.value, bool(load or _MERGE.value))
+    limits = (_SHARD.value, _MAX_PIXELS.value or MAX_PIXELS)
+    source = open_source(
+        _IMAGES.value,
+        *limits,
+        root=_ROOT.value,
+        tasks=parse_tasks(_TASKS.value),
+        merge=_MERGE.value,
+        without=_EXCEPT.value,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        teachers = fit_teachers(load() if load else [], source, folder, _BATCH.value)
+    source = renamed(source, _IMAGES.value, {}, [teacher.task for teacher in teachers])
     tasks = united_tasks(_IMAGES.value, source, teachers)
     if _PLAN.value:
+        for line in source.warnings:
+            print(f"warning: {line}")
         print(estimate(source, teachers, tasks, _BATCH.value))
         if _RUNNER.value == "beam":
             print("each worker of Beam takes as much memory; the time is at best divided by their number")
@@ -202,32 +236,11 @@ def _dry_run(load) -> None:
     print(f"{page}: labels of {len(records)} images")
     for line in preview_lines(records, tasks):
         print(line)
-    _print_quarantined(bad)
-    for line in review(records, teachers):
+    for line in quarantined(bad):
+        print(line)
+    for line in (
+        *source.warnings,
+        *noted(dict.fromkeys(record.notes, 1) for record in records),
+        *review(records, teachers),
+    ):
         print(f"  warning: {line}")
-
-
-def _teachers(texts_of_fields: dict[str, str]):
-    """Checks the flags of teachers, and returns the function that loads them; without teachers, an empty tuple."""
-    load = teachers_of(_TEACHERS.value or [], _CARDS.value, _THRESHOLDS.value, texts_of_fields, _ALLOW_OPS.value)
-    return load if _TEACHERS.value else ()
-
-
-def _runner():
-    """Returns the runner that the flags ask for; None means this process."""
-    from must_tf.labeling import runners
-
-    if _RUNNER.value == "beam":
-        options = [option for text in _BEAM.value for option in text.split()]
-        runners.make_pipeline(options)  # reports wrong options before anything is loaded
-        return functools.partial(runners.with_beam, options=options)
-    processes, gpus = _processes()
-    return functools.partial(runners.in_processes, processes=processes, num_gpus=gpus) if processes > 1 else None
-
-
-def _processes() -> tuple[int, int]:
-    """Returns the number of processes of the local runner, and the number of GPUs that they share."""
-    from must_tf.labeling import runners
-
-    gpus = runners.share_gpus()
-    return _PROCESSES.value or max(gpus, 1), gpus

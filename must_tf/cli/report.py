@@ -35,13 +35,14 @@ _TEXT = flags.DEFINE_string(
     "<!-- tables --> and <!-- /tables --> is replaced.",
     flag_values=FLAGS,
 )
-_TITLE = flags.DEFINE_string("title", "Multi-Task Self-Training", "Title of the page.", flag_values=FLAGS)
+_TITLE = flags.DEFINE_string("title", "Results of multi-task self-training", "Title of the page.", flag_values=FLAGS)
 _OUT = flags.DEFINE_string("out", "report.html", "HTML file to write.", flag_values=FLAGS)
 
 
 def run(argv: list[str]) -> None:
     """Runs `must report`."""
-    app.run("must report", __doc__, FLAGS, main, argv)
+    urls = ["datasets", "workdirs", "student", "transfer", "curves", "out", "title"]
+    app.run("must report", __doc__, FLAGS, main, argv, urls)
 
 
 def main() -> None:

@@ -1,29 +1,103 @@
-"""Parses the flags of teachers: --teachers, --cards, --cards.TASK.FIELD, --thresholds and --allow_ops."""
+"""The flags of teachers: --teachers, --cards, --cards.TASK.FIELD, --classes, --thresholds, --tta and --allow_ops."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from absl import flags
 
-from must_tf.errors import UserError, nearest
-from must_tf.parsing import load_yaml, parse, read_object
-from must_tf.teachers.spec import STUDENT, TeacherSpec, with_sources
-
-BEST = "best"  # a threshold: the one with the best score in the teacher's evaluation
-EVALUATION = "evaluation.json"  # of a workdir, by `must evaluate`
+from must_tf.errors import UserError
+from must_tf.parsing import load_yaml
+from must_tf.teachers.spec import TeacherSpec, check_augmentation
+from must_tf.verbs.teachers import BEST, BEST_ON, classes_of, loader, make_specs, with_classes
 
 
-def define_allow_ops(flag_values: flags.FlagValues) -> flags.FlagHolder:
-    """Defines --allow_ops."""
-    return flags.DEFINE_list(
-        "allow_ops",
-        [],
-        "Operations that SavedModels and .pt2 files may use although they do more than compute, separated by commas. "
-        "Both are programs, and may read and write files: by default one that uses such operations is refused.",
-        flag_values=flag_values,
-    )
+class TeacherFlags:
+    """Defines the flags that say which teachers there are and how they label.
+
+    Args:
+      flag_values: of the command.
+      purpose: what the command does with teachers, one or more sentences for the help of --teachers.
+    """
+
+    def __init__(self, flag_values: flags.FlagValues, purpose: str) -> None:
+        self._teachers = flags.DEFINE_list(
+            "teachers",
+            [],
+            "TASK=FORMAT:PATH, separated by commas, such as boxes=hf:NAME_OR_FOLDER, a Hugging Face model. Several of "
+            "one task are an ensemble: probabilities, depths and normals are averaged, boxes fused by weight; its "
+            "thresholds are those of the first. "
+            f"derive:TASK computes from another teacher's labels, as normals=derive:depth does. {purpose}",
+            flag_values=flag_values,
+        )
+        self._cards = flags.DEFINE_list(
+            "cards",
+            [],
+            "TASK=FILE, separated by commas; by default the card is PATH.card.yaml beside the model. Models of hf: "
+            "need none. --cards.TASK.FIELD=VALUE sets one field, in YAML, and overrides the file; such flags can "
+            "replace the whole file. TASK.1 is the first teacher of an ensemble.",
+            flag_values=flag_values,
+        )
+        self._classes = flags.DEFINE_multi_string(
+            "classes",
+            [],
+            "TASK={LABEL: [CLASS, ...], ...}, in YAML: the labels that a model's classes become, several of them one "
+            "label if so listed, such as 'boxes={car: [car, truck], person: person}'; the others are dropped",
+            flag_values=flag_values,
+        )
+        self._thresholds = flags.DEFINE_list(
+            "thresholds",
+            [],
+            "TASK.min_score=VALUE, separated by commas: lowest score that makes a label; by default that of the card "
+            "or of the student. Boxes with scores from TASK.doubtful_score to TASK.min_score are ignored in training. "
+            "TASK=best:RECORDS takes, for boxes of any teacher, the thresholds with the best F1 of each class on "
+            "labeled images, which are named as for --images; a class of fewer than 10 boxes takes that of all "
+            "classes. For boxes of a student, TASK.min_score=best is that of all classes in WORKDIR/evaluation.json, "
+            "by `must evaluate`.",
+            flag_values=flag_values,
+        )
+        self._tta = flags.DEFINE_multi_string(
+            "tta",
+            [],
+            "Test-time augmentation, such as flip,scales; of all tasks or, as TASK=..., of one. flip also labels the "
+            "mirror image; scales also the image at 0.83 and 0.67 of its size; a number is a scale from 0.5 to 4 (over "
+            "1, in overlapping windows); labels are merged as those of an ensemble",
+            flag_values=flag_values,
+        )
+        self._allow_ops = flags.DEFINE_list(
+            "allow_ops",
+            [],
+            "Operations that SavedModels and .pt2 files may use although they do more than compute, separated by "
+            "commas. Both are programs, and may read and write files: by default one that uses such operations is "
+            "refused.",
+            flag_values=flag_values,
+        )
+
+    @property
+    def allow_ops(self) -> tuple[str, ...]:
+        """The value of --allow_ops."""
+        return tuple(self._allow_ops.value)
+
+    def loader(self, texts_of_fields: Mapping[str, str]) -> Callable[[], Any] | None:
+        """Checks the flags, and returns the function that loads the teachers; None if there are none.
+
+        Args:
+          texts_of_fields: {`TASK.FIELD`: value in YAML} of --cards.TASK.FIELD.
+
+        Raises:
+          UserError: a flag is wrong; nothing has been loaded yet.
+        """
+        thresholds, calibrations = parse_thresholds(self._thresholds.value)
+        specs = parse_teachers(
+            self._teachers.value,
+            parse_cards(self._cards.value),
+            thresholds,
+            with_classes(parse_fields(texts_of_fields), parse_classes(self._classes.value)),
+            self.allow_ops,
+            parse_tta(self._tta.value),
+        )
+        load = loader(specs, calibrations)
+        return load if specs else None
 
 
 def parse_teachers(
@@ -32,46 +106,29 @@ def parse_teachers(
     thresholds: Mapping[str, Mapping[str, float | str]] | None = None,
     fields: Mapping[str, Mapping[str, Any]] | None = None,
     allow_ops: Sequence[str] = (),
+    augmentation: Mapping[str, Sequence[str]] | None = None,
 ) -> list[TeacherSpec]:
-    """Parses `TASK=FORMAT:PATH` into teachers, one per task.
+    """Parses `TASK=FORMAT:PATH` into teachers, one per task; several texts of a task are one ensemble.
 
     Args:
       texts: one per teacher.
-      cards: {task: file}, see `parse_cards`.
+      cards: {task, or `TASK.N` for the Nth teacher of an ensemble: file}, see `parse_cards`.
       thresholds: {task: {threshold: value}}, see `parse_thresholds`.
-      fields: {task: {field of its card: value}}, see `parse_fields`.
+      fields: {task or `TASK.N`: {field of its card: value}}, see `parse_fields`.
       allow_ops: for all teachers, see `TeacherSpec`.
+      augmentation: {task, or empty for all tasks: words}, see `parse_tta`.
 
     Raises:
-      UserError: a text of another form; two teachers for a task; a card or thresholds for a task without one; what
+      UserError: a text of another form; a card, thresholds or an augmentation for a task without a teacher; what
         `TeacherSpec.of` refuses.
     """
-    cards, thresholds, fields = cards or {}, thresholds or {}, fields or {}
-    places: dict[str, str] = {}
+    places: dict[str, list[str]] = {}
     for text in texts:
         task, equals, where = text.partition("=")
         if not (task and equals):
             raise UserError(f"--teachers: {text!r} received, expected TASK=FORMAT:PATH")
-        if task in places:
-            raise UserError(f"--teachers: two teachers for task {task!r}; one per task can label")
-        places[task] = where
-    for flag, tasks in (("cards", {**cards, **fields}), ("thresholds", thresholds)):
-        for task in tasks:
-            if task not in places:
-                hint = nearest(task, places) if places else "there is none at all"
-                raise UserError(f"--{flag}: no teacher for task {task!r}; {hint}")
-    specs = [
-        TeacherSpec.of(
-            task,
-            where,
-            card=cards.get(task),
-            thresholds=_calibrated(task, where, thresholds.get(task, {})),
-            fields=fields.get(task, {}),
-            allow_ops=tuple(allow_ops),
-        )
-        for task, where in places.items()
-    ]
-    return with_sources(specs)
+        places.setdefault(task, []).append(where)
+    return make_specs(places, cards, thresholds, fields, allow_ops, augmentation)
 
 
 def parse_cards(texts: Iterable[str]) -> dict[str, str]:
@@ -99,11 +156,48 @@ def parse_fields(texts: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     return fields
 
 
-def parse_thresholds(texts: Iterable[str]) -> dict[str, dict[str, float | str]]:
-    """Parses `TASK.THRESHOLD=VALUE` into {task: {threshold: value}}; a value is a number from 0 to 1, or `best`."""
+def parse_classes(texts: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Parses `TASK={LABEL: [CLASS, ...], ...}` into {task: {class of the model: label}}."""
+    classes: dict[str, dict[str, str]] = {}
+    for text in texts:
+        task, equals, value = text.partition("=")
+        wrong = UserError(
+            f"--classes: {text[:100]!r} received, expected TASK={{LABEL: [CLASS, ...], ...}}, each task once"
+        )
+        if not (task and equals) or task in classes:
+            raise wrong
+        labels = load_yaml(value, f"--classes={task}")
+        if not isinstance(labels, Mapping) or not labels:
+            raise wrong
+        classes[task] = classes_of(task, labels)
+    return classes
+
+
+def parse_tta(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Parses `[TASK=]WORD,...` into {task, or empty for all tasks: words of a test-time augmentation}."""
+    found: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        task, equals, words = text.rpartition("=")
+        if task in found or (equals and not task):
+            raise UserError(f"--tta: {text!r} received, expected [TASK=]flip,scales, each task once")
+        found[task] = tuple(words.split(","))
+        check_augmentation(found[task], f"--tta={text}")
+    return found
+
+
+def parse_thresholds(texts: Iterable[str]) -> tuple[dict[str, dict[str, float | str]], dict[str, str]]:
+    """Parses `TASK.THRESHOLD=VALUE` and `TASK=best:RECORDS`.
+
+    Returns:
+      {task: {threshold: value}}, where a value is a number from 0 to 1, or `best`; and {task: RECORDS}.
+    """
     thresholds: dict[str, dict[str, float | str]] = {}
+    calibrations: dict[str, str] = {}
     for text in texts:
         place, _, value = text.partition("=")
+        if value.startswith(BEST_ON) and place not in calibrations and value != BEST_ON:
+            calibrations[place] = value.removeprefix(BEST_ON)
+            continue
         task, _, name = place.rpartition(".")
         try:
             number = float(value)
@@ -111,64 +205,8 @@ def parse_thresholds(texts: Iterable[str]) -> dict[str, dict[str, float | str]]:
             number = math.nan
         if not (task and name and (value == BEST or 0 <= number <= 1)) or name in thresholds.get(task, {}):
             raise UserError(
-                f"--thresholds: {text!r} received, expected TASK.min_score=VALUE, from 0 to 1 or {BEST}, each once"
+                f"--thresholds: {text!r} received, expected TASK.min_score=VALUE, from 0 to 1 or {BEST}, or "
+                f"TASK={BEST_ON}RECORDS, each once"
             )
         thresholds.setdefault(task, {})[name] = BEST if value == BEST else number
-    return thresholds
-
-
-def _calibrated(task: str, where: str, thresholds: Mapping[str, float | str]) -> dict[str, float]:
-    """Returns a teacher's thresholds with `best` replaced by what `must evaluate` found, and prints that."""
-    found: dict[str, float] = {}
-    for name, value in thresholds.items():
-        if value == BEST:
-            value, data = _evaluated(task, where, name)
-            print(f"{task}: {name} {value:g}, the best on {data}")
-        found[name] = float(value)
-    return found
-
-
-def _evaluated(task: str, where: str, name: str) -> tuple[float, str]:
-    """Returns the score `best_NAME` of a student's evaluation, and the data that it was evaluated on."""
-    from must_tf.saving import WEIGHTS
-    from must_tf.storage import sha256
-
-    flag, workdir = f"--thresholds: {task}.{name}={BEST}", where.removeprefix(f"{STUDENT}:")
-    if workdir == where:
-        raise UserError(f"{flag} needs a student as teacher, received {where}; give a number")
-    path = Path(workdir, EVALUATION)
-    if not path.is_file():
-        raise UserError(f"{flag} needs {path}; run `must evaluate --workdir={workdir} --data=FOLDER` first")
-    value = read_object(path)
-    if value.get("sha256") != sha256(Path(workdir, WEIGHTS)):
-        raise UserError(f"{path}: not of the weights that are in {workdir}; run `must evaluate` again")
-    by_task = parse(dict[str, dict[str, float | None]], value.get("scores"), path, "scores")
-    scores = by_task.get(task) or (next(iter(by_task.values())) if len(by_task) == 1 else {})
-    best = scores.get(f"best_{name}")
-    if best is None:
-        raise UserError(f"{path}: no score best_{name} of task {task!r}; give a number to --thresholds")
-    return best, str(value.get("data"))
-
-
-def teachers_of(
-    texts: Sequence[str],
-    cards: Sequence[str],
-    thresholds: Sequence[str],
-    fields: Mapping[str, str],
-    allow_ops: Sequence[str] = (),
-) -> Callable[[], Any]:
-    """Checks the flags of teachers, and returns the function that loads them.
-
-    Raises:
-      UserError: a flag is wrong; nothing has been loaded yet.
-    """
-    specs = parse_teachers(
-        texts, parse_cards(cards), parse_thresholds(thresholds), parse_fields(fields), allow_ops=allow_ops
-    )
-
-    def load() -> Any:
-        from must_tf.teachers import load_teachers
-
-        return load_teachers(specs)
-
-    return load
+    return thresholds, calibrations

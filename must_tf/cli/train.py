@@ -2,6 +2,10 @@
 
     must train --config=rooms/student.py --workdir=runs/student
 
+Without --config, the run in the workdir goes on with its own config; --steps=N gives it more steps, also where it is
+finished. To train on other data, start another run from it: --init_from=RUN --keep_heads keeps the heads of the tasks
+that both have.
+
 Any field of the config can be changed by a flag:
 
     --config.steps=100
@@ -17,14 +21,33 @@ from must_tf.errors import UserError
 
 FLAGS = flags.FlagValues()
 _CONFIG = flags.DEFINE_string(
-    "config", None, "Config of the experiment: FILE.py, or FILE.py:ARGUMENT.", flag_values=FLAGS
+    "config",
+    None,
+    "Config of the experiment: FILE.py, or FILE.py:ARGUMENT; by default that of the run in the workdir.",
+    flag_values=FLAGS,
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the files of the run.", flag_values=FLAGS)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder for the files of the run, here or in a bucket.", flag_values=FLAGS
+)
+_STEPS = flags.DEFINE_integer(
+    "steps",
+    None,
+    "Number of steps in all, instead of the config's; with more than the run in the workdir had, it goes on.",
+    1,
+    flag_values=FLAGS,
+)
 _INIT_FROM = flags.DEFINE_string(
     "init_from",
     None,
     "Weights to start a new run from: an export, the folder of a finished run, or a Model Garden checkpoint. "
     "`python -m must_tf.experiments.huggingface` makes one from an EfficientNet of Hugging Face.",
+    flag_values=FLAGS,
+)
+_KEEP_HEADS = flags.DEFINE_bool(
+    "keep_heads",
+    False,
+    "Also start from the heads of the finished run --init_from, of the tasks that both have: those of the same classes "
+    "and conventions.",
     flag_values=FLAGS,
 )
 _RESUME = flags.DEFINE_boolean(
@@ -35,6 +58,9 @@ _RESUME = flags.DEFINE_boolean(
 )
 _SCALE = flags.DEFINE_float(
     "scale", 1.0, "Factor on the number of steps, to try an experiment in seconds.", 1e-4, flag_values=FLAGS
+)
+_CACHE = flags.DEFINE_float(
+    "cache_gb", 20.0, "GB on this disk for copies of the records that lie in buckets.", 0, flag_values=FLAGS
 )
 _PLAN = flags.DEFINE_bool(
     "plan",
@@ -55,30 +81,30 @@ _ACCELERATOR = flags.DEFINE_string(
 _UTILIZATION = flags.DEFINE_float(
     "utilization", 0.3, "For --plan: share of the device's peak that the run is assumed to reach.", flag_values=FLAGS
 )
-flags.mark_flags_as_required(["config"], flag_values=FLAGS)
 
 
 def run(argv: list[str]) -> None:
     """Runs `must train`."""
     rest, overrides = app.split_fields(argv)
-    app.run("must train", __doc__, FLAGS, lambda: main(overrides), rest)
+    urls = ["workdir", "init_from"]
+    app.run("must train", __doc__, FLAGS, lambda: main(overrides), rest, urls)
 
 
 def main(overrides: dict[str, str]) -> None:
     """Trains, or computes what that would take."""
-    from must_tf.training import load_config, plan, train
+    from must_tf.training import plan
     from must_tf.training.strategy import LOST, MULTIWORKER, rejoin
+    from must_tf.verbs.training import resolved, train
 
-    if not _PLAN.value and not _WORKDIR.value:
+    if not _WORKDIR.value and not (_PLAN.value and _CONFIG.value):
         raise UserError(f"--workdir: not given; expected: {FLAGS['workdir'].help}")
-    if _INIT_FROM.value is not None:
-        overrides = overrides | {"init_from": _INIT_FROM.value}
-    experiment = load_config(_CONFIG.value, overrides, _SCALE.value)
+    start = {"steps": _STEPS.value, "init_from": _INIT_FROM.value, "keep_heads": _KEEP_HEADS.value}
+    experiment = resolved(_CONFIG.value, _WORKDIR.value, **start, scale=_SCALE.value, overrides=overrides)
     if _PLAN.value:
         print(plan(experiment, app.numbers(_ACCELERATORS, int, 1), _ACCELERATOR.value, _UTILIZATION.value))
         return
     try:
-        train(experiment, _WORKDIR.value, _RESUME.value)
+        train(experiment, _WORKDIR.value, resume=_RESUME.value, cache_gb=_CACHE.value)
     except LOST as error:
         if experiment.strategy != MULTIWORKER:
             raise

@@ -32,6 +32,7 @@ _INIT_FROM = flags.DEFINE_list(
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for the JSON files of the fine-tunings and for transfer.json.", flag_values=FLAGS
 )
+_OUT = flags.DEFINE_string("out", "", "JSON file of the table; by default WORKDIR/transfer.json.", flag_values=FLAGS)
 _SEEDS = flags.DEFINE_list("seeds", ["0"], "Seeds, separated by commas.", flag_values=FLAGS)
 _PRETRAININGS = flags.DEFINE_list(
     "pretraining_seeds",
@@ -84,16 +85,19 @@ flags.mark_flags_as_required(["config", "init_from", "workdir"], flag_values=FLA
 def run(argv: list[str]) -> None:
     """Runs `must transfer`."""
     rest, overrides = app.split_fields(argv)
-    app.run("must transfer", __doc__, FLAGS, lambda: main(overrides, shlex.join(["must", "transfer", *argv])), rest)
+    urls = ["init_from", "workdir", "out", "settings_of"]
+    app.run(
+        "must transfer", __doc__, FLAGS, lambda: main(overrides, shlex.join(["must", "transfer", *argv])), rest, urls
+    )
 
 
 def main(overrides: dict[str, str], command: str) -> None:
     """Fine-tunes and scores."""
     from must_tf.errors import UserError
-    from must_tf.evaluation import Budget, Sweep, transfer
+    from must_tf.evaluation import Budget
     from must_tf.parsing import parse, read_object
     from must_tf.report import transfer_table
-    from must_tf.training import load_config
+    from must_tf.verbs import transfer
 
     inits = {}
     for text in _INIT_FROM.value:
@@ -101,24 +105,23 @@ def main(overrides: dict[str, str], command: str) -> None:
         if not (name and equals) or name in inits:
             raise UserError(f"--init_from: {text!r} received, expected NAME=PATH, a name once; an empty path is random")
         inits[name] = path
-    experiments = [load_config(config, overrides, _SCALE.value) for config in _CONFIG.value]
-    sweep = Sweep(app.numbers(_RATES, float, 1e-9), app.numbers(_STEPS, int, 1))
-    if _SETTINGS.value and (_RATES.value or _STEPS.value or _EXTEND.value):
-        sweeps = "--learning_rates, --steps or --extend_sweep"
-        raise UserError(f"--settings_of: received with {sweeps}, which it replaces; give one of them")
     told = read_object(_BUDGETS.value) if _BUDGETS.value else {}
     table = transfer(
-        experiments,
+        _CONFIG.value,
         inits,
         _WORKDIR.value,
         app.numbers(_SEEDS, int, 0),
-        sweep,
-        _REFERENCE.value,
-        command,
-        _SETTINGS.value,
-        app.numbers(_PRETRAININGS, int, 0),
-        _PRIMARY.value,
-        _EXTEND.value,
-        {name: parse(Budget, value, f"{_BUDGETS.value}: {name}") for name, value in told.items()},
+        pretraining_seeds=app.numbers(_PRETRAININGS, int, 0),
+        learning_rates=app.numbers(_RATES, float, 1e-9),
+        steps=app.numbers(_STEPS, int, 1),
+        reference=_REFERENCE.value,
+        primary=_PRIMARY.value,
+        extend_sweep=_EXTEND.value,
+        budgets={name: parse(Budget, value, f"{_BUDGETS.value}: {name}") for name, value in told.items()},
+        scale=_SCALE.value,
+        settings_of=_SETTINGS.value,
+        out=_OUT.value,
+        overrides=overrides,
+        command=command,
     )
     print(transfer_table(table))

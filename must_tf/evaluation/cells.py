@@ -81,7 +81,7 @@ class Cell:
       better: which direction of the metric is better.
       pretraining: the seed of the pre-training, where it is apart from `seed`, see `Draw`; None where it is `seed`, and
         in cells of version 0.1.0. What tells pre-trainings apart is `weights`.
-      method: what the steps of the fine-tuning computed, see `training.run.METHOD`.
+      method: what the steps of the fine-tuning computed, see `training.checks.METHOD`.
     """
 
     task: str

@@ -10,6 +10,7 @@ from must_tf.evaluation.made import parse_made, read_made
 from must_tf.evaluation.row import Row
 from must_tf.evaluation.statistics import Mean, Scores, connected, holm
 from must_tf.evaluation.sweep import Setting, Sweep
+from must_tf.shown import Shown
 from must_tf.storage import without_nan
 
 MEAN = "mean"  # the name of the row that is the mean over the tasks
@@ -87,8 +88,8 @@ class TaskRow(Row):
     edges: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
 
-@dataclasses.dataclass(frozen=True)
-class TransferTable:
+@dataclasses.dataclass(frozen=True, repr=False)
+class TransferTable(Shown):
     """How well initializations transfer to downstream tasks.
 
     A table asks one question: is the candidate ahead of the reference? Verdicts answer it, and other initializations
@@ -131,6 +132,14 @@ class TransferTable:
     primary: str = MEAN
     budgets: Mapping[str, Budget] = dataclasses.field(default_factory=dict)
     intervals: Mapping[str, Mapping[str, Interval]] = dataclasses.field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """The mean scores in the unit of each metric; `must_tf.report.transfer_table` says much more."""
+        lines = [f"TransferTable({', '.join(self.inits)}; {len(self.seeds)} seeds)"]
+        for row in self.rows:
+            scores = ", ".join(f"{init} {row.mean(init).value:.4g}" for init in self.inits if row.mean(init).known)
+            lines.append(f"  {row.name} {row.metric}: {scores}")
+        return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the table as JSON values; `parse_table` is the inverse."""

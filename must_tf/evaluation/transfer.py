@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from must_tf.copies import publish
 from must_tf.errors import Diverged, UserError
 from must_tf.evaluation.cells import Cell, Draw, cell_path, choose, read_cell, read_cells, read_images, write_images
 from must_tf.evaluation.sweep import Setting, Sweep, edges
@@ -24,15 +25,14 @@ from must_tf.evaluation.tabulation import tabulate
 from must_tf.inference import measure
 from must_tf.parsing import plain_name, read_json, read_object
 from must_tf.records import Dataset, open_dataset
-from must_tf.storage import locked, sha256, write_json
+from must_tf.storage import local, locked, sha256, write_json
 from must_tf.student import Student
 from must_tf.tasks import Score
 from must_tf.tasks.metric import Metric
 from must_tf.training import Experiment, Trainer, read_architecture
-from must_tf.training.checks import check_data, claim, fingerprints
+from must_tf.training.checks import METHOD, check_data, claim, fingerprints
 from must_tf.training.config import with_steps
 from must_tf.training.initial import check_trunk, is_checkpoint, weights_prefix
-from must_tf.training.run import METHOD
 
 FILE = "transfer.json"
 PROTOCOL = "protocol.json"  # what was named before the run
@@ -54,6 +54,7 @@ def transfer(
     primary: str = MEAN,
     extend_sweep: bool = False,
     budgets: Mapping[str, Budget] | None = None,
+    out: str | os.PathLike = "",
 ) -> TransferTable:
     """Fine-tunes each task from each initialization, and compares their scores.
 
@@ -62,7 +63,7 @@ def transfer(
         trunk is replaced by that of the initializations.
       inits: by name, an export, a finished workdir or a Model Garden checkpoint; an empty string is a random start.
         `{seed}` in a path becomes the seed of the pre-training, see `pretraining_seeds`.
-      workdir: gets one JSON file per cell (see `cells`) and, after each task, `transfer.json`, the table so far.
+      workdir: gets one JSON file per cell, see `cells`.
       seeds: of weights, order and augmentation; the first one's cells are swept.
       sweep: what is tried.
       reference: the initialization that the others are compared with; the first one where empty.
@@ -76,6 +77,7 @@ def transfer(
       extend_sweep: whether the sweep of a task goes on, for all initializations, beyond an edge that the setting of one
         of them lies on: by one value in the ratio of the last two, until none does, at most `EXTENSIONS` times.
       budgets: what it took to make the initializations, teachers included, for the table.
+      out: the file of the table, which is written after each task; `transfer.json` in the workdir where empty.
 
     Returns:
       The table of these initializations, with all tasks that the workdir has cells of. Its candidate is the last
@@ -84,7 +86,8 @@ def transfer(
     Raises:
       UserError: what is asked for cannot be run, or another process is at work on the task in this workdir.
     """
-    sweep, workdir, reference = sweep or Sweep(), Path(workdir), reference or next(iter(inits), "")
+    workdir = local(workdir, "workdir")
+    sweep, reference = sweep or Sweep(), reference or next(iter(inits), "")
     _check(experiments, inits, seeds, sweep, reference)
     names = [experiment.tasks[0].name for experiment in experiments]
     _check_words(names, inits, sweep, primary, extend_sweep, budgets or {})
@@ -117,7 +120,7 @@ def transfer(
             budgets=budgets,
             per_image=functools.partial(read_images, workdir),
         )
-        write_json(workdir / FILE, table.to_json())
+        write_json(out or workdir / FILE, table.to_json())
     return table
 
 
@@ -230,6 +233,7 @@ class _Protocol:
             write_images(self.workdir, cell, test.per_image(main.name) if test else None)
             cell.write(self.workdir)
             shutil.rmtree(run)
+            publish(self.workdir)
 
     def _measured(self, student: Student | None, dataset: Dataset) -> Metric | None:
         return None if student is None else measure(student, dataset, self.experiment.input_size)[self.task.name]

@@ -8,8 +8,9 @@ from typing import Any
 from must_tf.errors import UserError
 from must_tf.labeling.probe import sample
 from must_tf.labeling.shard import FAILED, label_records
-from must_tf.records import Dataset, Quarantined, Record
+from must_tf.records import Dataset, LeftOut, Quarantined, Record
 from must_tf.sources import Source
+from must_tf.sources.source import Entry
 from must_tf.tasks import Task
 from must_tf.teachers import Teacher
 
@@ -71,11 +72,13 @@ def look_back(dataset: Dataset, teachers: Sequence[Teacher]) -> list[str]:
     return doubts.lines()
 
 
-def review(entries: Iterable[Record | Quarantined], teachers: Sequence[Teacher]) -> list[str]:
+def review(entries: Iterable[Entry], teachers: Sequence[Teacher]) -> list[str]:
     """Does what `look` does, with images that the teachers have labeled."""
     asked, found = ({teacher.id: 0 for teacher in teachers} for _ in range(2))
     doubts, records, failed = Doubts([teacher.task for teacher in teachers], asked), 0, []
     for entry in entries:
+        if isinstance(entry, LeftOut):
+            continue
         if isinstance(entry, Quarantined):
             failed += [entry] if entry.reason.startswith(FAILED) else []
             continue

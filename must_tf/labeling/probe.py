@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,7 @@ import numpy as np
 
 from must_tf.errors import UserError
 from must_tf.labeling.shard import label_records
-from must_tf.records import Quarantined, serialize
+from must_tf.records import LeftOut, Quarantined, serialize
 from must_tf.runtime.progress import peak_memory_gb
 from must_tf.sources import Source
 from must_tf.sources.decoding import Look, decode
@@ -28,7 +27,7 @@ class Estimate:
     """The cost of labeling a whole source, measured on a few batches.
 
     Attributes:
-      images: number of images in the source.
+      images: number of images in the source; where some are left out, it is estimated from those that were seen.
       measured: number of images that were measured.
       images_per_second: rate after the first batch, which is slower.
       bytes_per_image: mean size of a record.
@@ -81,9 +80,12 @@ def estimate(
       UserError: the source has no image.
     """
     wanted = batch_size * (batches + 1)
-    sizes, bad, begun = [], 0, time.monotonic()
+    sizes, bad, left_out, begun = [], 0, 0, time.monotonic()
     ended: list[float] = []  # the time when each image was done
     for entry in label_records(functools.partial(sample, source, wanted), teachers, batch_size):
+        if isinstance(entry, LeftOut):
+            left_out += 1
+            continue
         ended.append(time.monotonic())
         if isinstance(entry, Quarantined):
             bad += 1
@@ -94,20 +96,28 @@ def estimate(
         raise UserError("--plan: the source has no image, so that there is nothing to measure")
     warm = min(batch_size, seen // 2)
     rate = (seen - warm) / max(ended[-1] - (ended[warm - 1] if warm else begun), 1e-9)
-    return Estimate(source.count, seen, rate, float(np.mean(sizes or [0])), bad / seen, peak_memory_gb())
+    images = round(source.count * seen / (seen + left_out))
+    return Estimate(images, seen, rate, float(np.mean(sizes or [0])), bad / seen, peak_memory_gb())
 
 
 def preview(source: Source, teachers: Sequence[Teacher], count: int) -> list[Entry]:
     """Labels up to `count` images from all over the source; some may be quarantined."""
-    return list(label_records(functools.partial(sample, source, count), teachers, min(count, 32)))
+    labeled = label_records(functools.partial(sample, source, count), teachers, min(count, 32))
+    return [entry for entry in labeled if not isinstance(entry, LeftOut)]
 
 
 def sample(source: Source, count: int, look: Look = decode) -> Iterator[Entry]:
-    """Yields up to `count` entries: about equally many from each of some evenly spaced shards, shard after shard."""
+    """Yields up to `count` entries: about equally many from each of some evenly spaced shards, shard after shard.
+
+    Images that are left out do not count; those before the last one that does are yielded, too.
+    """
     chosen = np.unique(np.linspace(0, len(source.shards) - 1, _SHARDS).round().astype(int))
     left = count
     for place, index in enumerate(chosen):
-        entries = source.shards[index](look=look)
-        for entry in itertools.islice(entries, math.ceil(left / (len(chosen) - place))):
-            left -= 1
+        wanted = math.ceil(left / (len(chosen) - place))
+        for entry in source.shards[index](look=look) if wanted else ():
             yield entry
+            wanted -= not isinstance(entry, LeftOut)
+            left -= not isinstance(entry, LeftOut)
+            if not wanted:
+                break

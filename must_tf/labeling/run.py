@@ -1,37 +1,44 @@
 """Labels all images of a source with teachers, shard by shard; a run that was stopped resumes."""
 
-import functools
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from must_tf import storage
 from must_tf.errors import UserError
+from must_tf.labeling.fitting import fit_teachers
 from must_tf.labeling.plausibility import look, look_back
 from must_tf.labeling.runners import Runner
 from must_tf.labeling.shard import Job, run_job
+from must_tf.parsing import read_object
 from must_tf.records import (
     HUMAN,
+    Dataset,
     Manifest,
     Plan,
     Shard,
     check_folder,
     check_same_labels,
     finish,
+    forget,
     pending,
     read_manifest,
     written,
 )
 from must_tf.records.manifest import FILE
+from must_tf.records.writer import PLAN, all_written
 from must_tf.runtime.progress import Progress
-from must_tf.sources import MAX_PIXELS, Source, may_have_labels, open_source
+from must_tf.sources import MAX_PIXELS, Source, may_have_labels, open_source, renamed
+from must_tf.sources.joining import shared_images
 from must_tf.sources.source import DUPLICATE, EARLIER
 from must_tf.tasks import Task
 from must_tf.teachers import Teacher
 
 _CHECK_AFTER = 1000  # images after which the share of bad images is meaningful
 _SHORT = 64  # batches of a run that is not worth another one before it, to look at
+_GROWN = {"count", "listing", "num_shards"}  # arguments that change when images are added to a folder
 _HARDLY_ANY = 0.02  # share of images in which a teacher finds something that is as good as none
 
 
@@ -47,12 +54,18 @@ def label(
     max_pixels: int = MAX_PIXELS,
     license: str = "",
     allow_empty: bool = False,
+    filenames: bool = True,
+    root: str | os.PathLike | None = None,
+    tasks: Mapping[str, str] | None = None,
+    merge: Sequence[str] = (),
+    without: Sequence[str] = (),
 ) -> Manifest:
     """Runs teachers over images and writes records with their labels; a second call resumes where the first stopped.
 
     Args:
       images: what `open_source` takes: a folder (searched recursively), a glob, a list file, a folder of records (whose
-        human labels are kept), `tfrecord:GLOB`, `tfds:NAME/SPLIT`, `voc:FOLDER/Main/trainval`, other labeled datasets.
+        human labels are kept), `tfrecord:GLOB`, `tfds:NAME/SPLIT`, `voc:FOLDER/Main/trainval`, other labeled datasets;
+        a slice of one, such as `photos[:90%]`; several of these, separated by commas.
       teachers: one teacher per task; or a function that loads them, which is called after images and folder have been
         checked. Without teachers, the human labels of the images become records.
       out: folder for the dataset.
@@ -63,33 +76,49 @@ def label(
       max_pixels: an image with more pixels is quarantined before it is decoded.
       license: license of the images, for the manifest; by default that of the records, if these are the images.
       allow_empty: whether a teacher may give no label, or find nothing in hardly any image.
+      filenames: whether records keep the name of the file that an image came from, relative to the folder of images.
+      root: where the images that labels name are looked for, see `open_source`.
+      tasks: {new name: name of a task of the images' labels, or empty for the only one}, such as that of a teacher;
+        with `merge`, of the corrected labels.
+      merge: corrected labels, such as `coco:corrected.json`: they become human, and win over those of the images.
+      without: folders of our records, whose images are left out.
 
     Raises:
       UserError: there are no images or no teachers; `out` is a file, has the output of another run, or is in use by
         another run; no image or too few images could be read; a teacher gave no label at all, or hardly any.
 
+    Some kinds fit what a teacher's card lacks, such as principal components, on a sample of the images. That is done
+    first, and the result is a file in `out`.
+
     A long run labels a few images first, and prints what can hardly be meant in their labels; a short one looks at its
     first records. Both write it into the manifest.
     """
     known: dict[str, Any] = {"images": str(images), "max_pixels": max_pixels, "batch_size": batch_size}
+    if not filenames:
+        known["filenames"] = False
+    known |= ({"root": str(root)} if root else {}) | ({"tasks_of": dict(tasks)} if tasks else {})
+    known |= ({"merge": list(merge)} if merge else {}) | ({"except": list(without)} if without else {})
     check_out(out, known | ({"license": license} if license else {}))
-    require_labels(images, bool(teachers))
-    source = open_source(str(images), images_per_shard, max_pixels)
-    teachers = teachers() if callable(teachers) else teachers
-    tasks = united_tasks(images, source, teachers)
+    require_labels(images, bool(teachers or merge))
+    source = open_source(
+        str(images), images_per_shard, max_pixels, root=root, tasks=tasks, merge=merge, without=without
+    )
+    teachers = fit_teachers(teachers() if callable(teachers) else teachers, source, out, batch_size)
+    source = renamed(source, str(images), {}, [teacher.task for teacher in teachers])
+    all_tasks = united_tasks(images, source, teachers)
     described = {teacher.id: teacher.describe() for teacher in teachers}
     made_from = known | {"count": source.count, "listing": source.listing, "teachers": described}
     if license or source.license:
         made_from["license"] = license or source.license
-    plan = Plan(Path(out), "labeled", "train", tasks, len(source.shards), made_from)
+    plan = Plan(storage.location(out), "labeled", "train", all_tasks, len(source.shards), made_from)
     with storage.locked(plan.folder):
+        _check_grown(plan)
         check_folder(plan.folder, plan.describe())
         is_long = source.count > _SHORT * batch_size
-        shards_there = all(plan.shard(index).exists() for index in range(plan.num_shards))
-        is_finished = shards_there and (plan.folder / FILE).exists()
+        is_finished = all_written(plan)
         # Before a plan binds the folder to the teachers.
         doubts = look(source, teachers, batch_size) if is_long and not is_finished else []
-        for line in doubts:
+        for line in (*source.warnings, *doubts) if is_long else ():
             print(f"warning: {line}", flush=True)
         todo = pending(plan)
         left = set(todo)
@@ -97,31 +126,56 @@ def label(
             return _checked(plan.folder, read_manifest(out), teachers, allow_empty)
         done = [written(plan, index) for index in range(plan.num_shards) if index not in left]
         before = source.quarantined or [()] * len(source.shards)
-        jobs = [Job(plan, index, source.shards[index], tuple(teachers), batch_size, before[index]) for index in todo]
+        jobs = [
+            Job(plan, index, source.shards[index], tuple(teachers), batch_size, before[index], filenames)
+            for index in todo
+        ]
         shards = [*done, *_run(jobs, runner, done, source.count, max_bad)]
         _check_share(plan.folder, sum(map(_seen, shards)), [bad for shard in shards for bad in _bad(shard)], max_bad)
-        review = (lambda _: doubts) if is_long else functools.partial(look_back, teachers=teachers)
+        _require_any(plan, shards)
+
+        def review(dataset: Dataset) -> list[str]:
+            shared = shared_images(dataset, source.parts)
+            return [*source.warnings, *shared, *(doubts if is_long else look_back(dataset, teachers))]
+
         manifest = finish(plan, source.teachers | described, review)
         return _checked(plan.folder, manifest, teachers, allow_empty)
 
 
+def _check_grown(plan: Plan) -> None:
+    """Raises a `UserError` if a dataset is finished and there are other images now: it says how to label these."""
+    if not (plan.folder / FILE).exists() or not (plan.folder / PLAN).exists():
+        return
+    before, now = read_object(plan.folder / PLAN), plan.describe()
+    different = {name for name in before.keys() | now.keys() if before.get(name) != now.get(name)}
+    if different <= _GROWN and "merge" not in now and now["count"] > before.get("count", 0):
+        known = ",".join([*plan.source.get("except", []), str(plan.folder)])
+        words = [f"--images={plan.source['images']}", f"--except={known}", f"--out={plan.folder}-2"]
+        raise UserError(
+            f"{plan.folder}: was made when there were {before.get('count')} images, now there are {now['count']}; the "
+            f"same command with --except={known} and another --out labels the new ones: must label "
+            f"{shlex.join(words)} ..."
+        )
+
+
+def _require_any(plan: Plan, shards: Sequence[Shard]) -> None:
+    """Raises a `UserError` if no image is left; a corrected command may then use the folder."""
+    reasons = sorted({reason for shard in shards for reason in shard.left_out})
+    if reasons and not any(shard.count or shard.quarantined for shard in shards):
+        forget(plan)
+        raise UserError(f"{plan.source['images']}: no image is left; all of them are {' or '.join(reasons)}")
+
+
 def check_out(out: str | os.PathLike, arguments: Mapping[str, Any]) -> None:
     """Raises a `UserError` if a folder cannot take the output of these arguments, as far as this is known early."""
-    folder = local_path(out)
-    for path in (folder, *folder.parents):
+    folder = storage.location(out)
+    for path in (folder, *(folder.parents if isinstance(folder, Path) else ())):
         if path.exists() and not path.is_dir():
             raise UserError(f"{folder}: {path.name} is a file; expected a new folder, or one of the same command")
     if (folder / storage.LOCK).exists():
         with storage.locked(folder):
             pass
     check_folder(folder, arguments, some=True)
-
-
-def local_path(out: str | os.PathLike) -> Path:
-    """Returns the path of an output, or raises a `UserError` for a URL."""
-    if "://" in str(out):
-        raise UserError(f"--out={out}: is not a local path; mount the bucket and give the path of the mount")
-    return Path(out)
 
 
 def require_labels(images: str | os.PathLike, teachers: bool) -> None:
@@ -152,11 +206,12 @@ def _run(
     jobs: Sequence[Job], runner: Runner | None, done: Sequence[Shard], total: int, max_bad: float
 ) -> Iterator[Shard]:
     """Yields shards as they are finished; raises early if too many images are bad."""
+    left_out = sum(sum(shard.left_out.values()) for shard in done)
     seen, bad = sum(map(_seen, done)), [entry for shard in done for entry in _bad(shard)]
-    progress = Progress("label", total, done=seen)
+    progress = Progress("label", total, done=seen + left_out)
     for shard in runner(jobs) if runner else (run_job(job, progress) for job in jobs):
         if runner:
-            progress.update(_seen(shard))
+            progress.update(_seen(shard) + sum(shard.left_out.values()))
         seen += _seen(shard)
         bad += _bad(shard)
         if seen >= _CHECK_AFTER:
@@ -177,7 +232,7 @@ def _left_out(shard: Shard) -> list[dict[str, str]]:
     return [entry for entry in shard.quarantined if not entry["reason"].startswith(EARLIER)]
 
 
-def _check_share(folder: Path, seen: int, bad: Sequence[dict[str, str]], max_bad: float) -> None:
+def _check_share(folder: storage.Location, seen: int, bad: Sequence[dict[str, str]], max_bad: float) -> None:
     """Raises a `UserError` if more than the allowed share of the images seen are bad."""
     if not bad or len(bad) <= max_bad * seen:
         return
@@ -190,7 +245,7 @@ def _check_share(folder: Path, seen: int, bad: Sequence[dict[str, str]], max_bad
     )
 
 
-def _checked(folder: Path, manifest: Manifest, teachers: Sequence[Teacher], allow_empty: bool) -> Manifest:
+def _checked(folder: storage.Location, manifest: Manifest, teachers: Sequence[Teacher], allow_empty: bool) -> Manifest:
     """Returns the manifest of a finished dataset; raises a `UserError` if a teacher found hardly anything."""
     for teacher in teachers:
         name = teacher.task.name

@@ -10,7 +10,7 @@ import numpy as np
 
 from must_tf.errors import UserError, one_line
 from must_tf.labeling.prefetch import prefetch
-from must_tf.records import HUMAN, Plan, Quarantined, Record, Shard, write_shard
+from must_tf.records import HUMAN, LeftOut, Plan, Quarantined, Record, Shard, write_shard
 from must_tf.runtime.progress import Progress
 from must_tf.sources.decoding import decode
 from must_tf.sources.source import Entry
@@ -31,6 +31,7 @@ class Job:
       teachers: one teacher per task.
       batch_size: images per call of a teacher.
       quarantined: images that an earlier run quarantined; they stay listed.
+      filenames: whether records keep the names of files.
     """
 
     plan: Plan
@@ -39,6 +40,7 @@ class Job:
     teachers: tuple[Teacher, ...]
     batch_size: int
     quarantined: tuple[Quarantined, ...] = ()
+    filenames: bool = True
 
 
 def run_job(job: Job, progress: Progress | None = None) -> Shard:
@@ -48,7 +50,13 @@ def run_job(job: Job, progress: Progress | None = None) -> Shard:
       UserError: a teacher's model failed on every image of many, so that not the images are at fault.
     """
     labeled = _some_runs(label_records(job.read, job.teachers, job.batch_size, progress), job.index)
+    if not job.filenames:
+        labeled = map(_without_filename, labeled)
     return write_shard(job.plan, job.index, itertools.chain(labeled, job.quarantined))
+
+
+def _without_filename(entry: Entry) -> Entry:
+    return dataclasses.replace(entry, filename="") if isinstance(entry, Record) else entry
 
 
 def _some_runs(entries: Iterable[Entry], index: int) -> Iterator[Entry]:
@@ -85,25 +93,25 @@ def label_records(
       batch_size: images per call of a teacher.
       progress: is updated with each image.
     """
-    entries: Iterable[Entry] = prefetch(read(look=functools.partial(_views, teachers)), 2 * batch_size)
+    entries: Iterable[Entry] = prefetch(read(look=functools.partial(views, teachers)), 2 * batch_size)
     if progress:
         entries = progress.waiting(entries)
-    for batch in prefetch(_predicted(entries, teachers, batch_size), 1):
+    for batch in prefetch(predicted(entries, teachers, batch_size), 1):
         for entry, outputs in batch:
             yield _labeled(entry, teachers, outputs)
             if progress:
                 progress.update()
 
 
-class _Failure(str):
+class Failure(str):
     """Why a teacher's model gave no outputs for an image."""
 
 
 # A teacher's outputs for one image; None if it need not label the image.
-_Outputs = dict[str, np.ndarray] | _Failure | None
+_Outputs = dict[str, np.ndarray] | Failure | None
 
 
-def _views(teachers: Sequence[Teacher], record: Record) -> list[Any | None]:
+def views(teachers: Sequence[Teacher], record: Record) -> list[Any | None]:
     """Returns the view of an image for each teacher; None where the record has a human label of the teacher's task.
 
     A JPEG is decoded at the smallest size that suffices for a teacher's view, once for all teachers of that size.
@@ -119,50 +127,64 @@ def _views(teachers: Sequence[Teacher], record: Record) -> list[Any | None]:
     ]
 
 
-def _predicted(
+def predicted(
     entries: Iterable[Entry], teachers: Sequence[Teacher], batch_size: int
 ) -> Iterator[list[tuple[Entry, list[_Outputs]]]]:
     """Runs the teachers over batches; yields batches of entries, each with the outputs of every teacher."""
-    iterator = iter(entries)
-    while batch := list(itertools.islice(iterator, batch_size)):
+    for batch in _batches(entries, batch_size):
         outputs: list[list[_Outputs]] = [[None] * len(teachers) for _ in batch]
         for number, teacher in enumerate(teachers):
-            views = {
+            seen = {
                 place: entry.seen[number]
                 for place, entry in enumerate(batch)
                 if isinstance(entry, Record) and entry.seen[number] is not None
             }
-            for place, found in zip(views, _predict(teacher, list(views.values()), batch_size), strict=True):
+            for place, found in zip(seen, predict_each(teacher, list(seen.values()), batch_size), strict=True):
                 outputs[place][number] = found
         yield list(zip(batch, outputs, strict=True))
 
 
-def _predict(teacher: Teacher, views: list[Any], batch_size: int) -> Sequence[dict[str, np.ndarray] | _Failure]:
+def _batches(entries: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
+    """Yields batches of entries; those that are left out come each for itself, and take no place in a batch."""
+    batch: list[Entry] = []
+    for entry in entries:
+        if isinstance(entry, LeftOut):
+            yield [entry]
+            continue
+        batch.append(entry)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def predict_each(teacher: Teacher, seen: list[Any], batch_size: int) -> Sequence[dict[str, np.ndarray] | Failure]:
     """Runs a teacher on a batch or, where that fails, on each of its images alone."""
     try:
-        return teacher.predict(views, batch_size)
+        return teacher.predict(seen, batch_size)
     except UserError:  # the card does not fit the model
         raise
     except Exception as error:  # the errors of runtimes have no other common base
-        if len(views) == 1:
-            return [_Failure(one_line(error))]
-    return [found for view in views for found in _predict(teacher, [view], 1)]
+        if len(seen) == 1:
+            return [Failure(one_line(error))]
+    return [found for view in seen for found in predict_each(teacher, [view], 1)]
 
 
 def _labeled(entry: Entry, teachers: Sequence[Teacher], outputs: Sequence[_Outputs]) -> Entry:
     """Adds labels made from the teachers' outputs; an image whose label is invalid for its task is quarantined."""
-    if isinstance(entry, Quarantined):
+    if not isinstance(entry, Record):
         return entry
-    for teacher, predicted in zip(teachers, outputs, strict=True):
-        if predicted is None:
+    for teacher, found in zip(teachers, outputs, strict=True):
+        if found is None or entry.origins.get(teacher.task.name) == HUMAN:
             continue
-        if isinstance(predicted, _Failure):
-            return Quarantined(entry.name or entry.id, f"{FAILED}{teacher.id} failed on it: {predicted}")
-        if not all(np.isfinite(values).all() for values in predicted.values()):
+        if isinstance(found, Failure):
+            return Quarantined(entry.name or entry.id, f"{FAILED}{teacher.id} failed on it: {found}")
+        if not all(np.isfinite(values).all() for values in found.values()):
             return Quarantined(entry.name or entry.id, f"teacher {teacher.id} gave values that are not finite")
         name = teacher.task.name
         try:
-            entry.labels[name] = teacher.label(predicted, entry.height, entry.width)
+            entry.labels[name] = teacher.label(found, entry.height, entry.width)
             entry.features[name] = teacher.task.encode(entry.labels[name])
         except UserError as error:
             return Quarantined(entry.name or entry.id, f"teacher {teacher.id} gave an invalid label: {error}")

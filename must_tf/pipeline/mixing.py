@@ -5,7 +5,6 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ import tensorflow as tf
 from must_tf.errors import UserError, nearest
 from must_tf.parsing import FrozenDict
 from must_tf.runtime.tracing import plain
+from must_tf.storage import Location, location
 
 _MAX_PERIOD = 2**31  # so that products of two positions in a period fit into int64
 _BLOCK = 1024  # positions that are shuffled together
@@ -32,7 +32,7 @@ class Mixing:
     weights: Mapping[str, float] = FrozenDict()
     temperature: float = 1.0
 
-    def rates(self, counts: Mapping[Path, int]) -> dict[Path, Fraction]:
+    def rates(self, counts: Mapping[Location, int]) -> dict[Location, Fraction]:
         """Returns how often one record of each dataset is drawn, up to a common factor.
 
         Args:
@@ -43,7 +43,7 @@ class Mixing:
         """
         if not self.temperature > 0:
             raise UserError(f"mixing.temperature {self.temperature} received, expected a number above 0")
-        weights = {Path(folder): weight for folder, weight in self.weights.items()}
+        weights = {location(folder): weight for folder, weight in self.weights.items()}
         for folder, weight in weights.items():
             if folder not in counts:
                 raise UserError(f"mixing.weights: no folder {str(folder)!r}; {nearest(str(folder), map(str, counts))}")

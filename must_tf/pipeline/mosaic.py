@@ -14,6 +14,7 @@ from must_tf.errors import UserError
 from must_tf.geometry import Size, stretch
 from must_tf.pipeline.augment import Augment, Change, random_changes, record_example
 from must_tf.records.schema import unlabeled
+from must_tf.runtime.tracing import plain
 from must_tf.tasks import Task
 from must_tf.tasks.maps import tile_maps
 from must_tf.tasks.task import Target
@@ -69,6 +70,7 @@ def mosaic_example(
     part_size = (view_size[0] // 2, view_size[1] // 2)
 
     @tf.function  # traced once for the four views
+    @plain
     def view(record: tf.Tensor, change: Change) -> tuple[tf.Tensor, dict[str, Any]]:
         return record_example(record, change, tasks, part_size, augment)
 

@@ -3,17 +3,22 @@
 Each record of a stream is a function of the seed and the position.
 """
 
+import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
+from must_tf.buckets import Remote
 from must_tf.errors import UserError
 from must_tf.pipeline.mixing import DrawOrder, Mixing, shares
-from must_tf.records import framing
+from must_tf.records import framing, shard_cache
 from must_tf.records.manifest import Shard
 from must_tf.records.reader import Dataset
 from must_tf.runtime.tracing import plain
+from must_tf.storage import location
 
 # Serialized records that are held for shuffling, over all streams and datasets: some 100 MB of photographs. They are
 # shuffled in blocks and not through a sliding buffer, because the order of a block can be computed from seed, epoch and
@@ -75,6 +80,7 @@ def records(
             "of the smallest would be drawn more than twice as often; take fewer streams, or make the datasets again "
             "with smaller shards"
         )
+    _check_cache([assigned[number] for number in worker_streams], used)
     part = batch_size // streams
     block = max(_SHUFFLE_SIZE // (streams * len(used)), _MIN_BLOCK)
 
@@ -144,7 +150,8 @@ def epochs(
     """
     all_paths, all_counts = tf.constant(paths), tf.constant(counts, tf.int64)
     groups = -(-len(paths) // _GROUP)
-    edges = tf.constant([len(paths) * group // groups for group in range(groups + 1)])
+    edges = tf.constant([len(paths) * min(group, groups) // groups for group in range(groups + 2)])
+    in_bucket, advance = isinstance(location(paths[0]), Remote), functools.partial(_advance, next(_readers))
     first_epoch, first_record = divmod(start, sum(counts))
     shuffle, fold_in = tf.random.experimental.stateless_shuffle, tf.random.fold_in
 
@@ -159,7 +166,11 @@ def epochs(
         def group(index: tf.Tensor) -> tf.data.Dataset:
             skipped = tf.maximum(begin - starts[index], 0)
             first_block, in_block = skipped // block, skipped % block
-            files = tf.data.Dataset.from_tensor_slices(tf.gather(all_paths, order[edges[index] : edges[index + 1]]))
+            now = tf.gather(all_paths, order[edges[index] : edges[index + 1]])
+            if in_bucket:
+                following = tf.gather(all_paths, order[edges[index + 1] : edges[index + 2]])
+                now = tf.ensure_shape(tf.numpy_function(advance, [now, following], tf.string), [None])
+            files = tf.data.Dataset.from_tensor_slices(now)
             records = files.interleave(framing.read, cycle_length=_GROUP).skip(first_block * block)
             group_seed = fold_in(epoch_seed, index)
 
@@ -176,6 +187,34 @@ def epochs(
 
     blocks = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch)
     return blocks.prefetch(1).flat_map(plain(_picked)) if partners else blocks.prefetch(1).unbatch()
+
+
+_readers = itertools.count()  # numbers of those who read shards in buckets
+
+
+def _advance(reader: int, now: np.ndarray, following: np.ndarray) -> np.ndarray:
+    """Fetches shards in buckets that are read now and next, see `ShardCache.advance`; returns those of now."""
+    shard_cache.shared().advance(reader, *([path.decode() for path in paths] for paths in (now, following)))
+    return now
+
+
+def _check_cache(streams: Sequence[Sequence[Sequence[Shard]]], datasets: Sequence[Dataset]) -> None:
+    """Raises a `UserError` unless the shards in buckets that are read at the same time fit into the cache.
+
+    Args:
+      streams: shards of each stream by dataset.
+      datasets: those datasets.
+    """
+    wanted = 0
+    for by_dataset in streams:
+        for dataset, shards in zip(datasets, by_dataset, strict=True):
+            if isinstance(dataset.folder, Remote):
+                wanted += sum(sorted((shard.bytes for shard in shards), reverse=True)[:_GROUP])
+    if wanted > shard_cache.most_bytes():
+        raise UserError(
+            f"--cache_gb={shard_cache.most_bytes() / shard_cache.GB:g}: the shards in buckets that are read at the "
+            f"same time have up to {wanted / shard_cache.GB:.2g} GB; give more, or records with smaller shards"
+        )
 
 
 def _picks(part: tf.Tensor, partners: int, seed: tf.Tensor) -> tf.Tensor:

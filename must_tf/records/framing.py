@@ -10,15 +10,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import tensorflow as tf
+from tensorflow.python.lib.io.tf_record import tf_record_random_reader  # has no public name
 
-from must_tf.errors import UserError
+from must_tf.buckets import Remote
+from must_tf.errors import UserError, first_line
+from must_tf.records import shard_cache
 from must_tf.runtime.tracing import plain
+from must_tf.storage import location
 
 OVERHEAD = 16  # bytes that a frame has beside its record
 _LENGTH = 8  # bytes
 _MOST_BYTES = 2**31 - 1  # of a record: no tf.train.Example has more
 
-_sound: set[tuple[str, int, int]] = set()  # paths, sizes and times of files that this process has checked
+_sound: dict[str, tuple[int, int]] = {}  # sizes and times of the files that this process has checked, by path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +43,18 @@ class Flaw:
         return f"record {self.index}, at byte {self.offset}, {self.problem}"
 
 
+def at_hand(path: str | os.PathLike) -> Path:
+    """Returns where a shard can be opened: itself, or the local copy of one in a bucket."""
+    place = location(path)
+    return shard_cache.shared().path(str(place)) if isinstance(place, Remote) else place
+
+
 def lengths(path: str | os.PathLike) -> Iterator[int | Flaw]:
     """Yields the length of each record of a TFRecord file; a frame that cannot be one comes as a `Flaw`, and ends it.
 
     Reads the lengths alone, in bounded memory.
     """
-    with open(path, "rb") as file:
+    with at_hand(path).open("rb") as file:
         size, offset, index = os.fstat(file.fileno()).st_size, 0, 0
         while offset < size:
             file.seek(offset)
@@ -63,14 +73,27 @@ def lengths(path: str | os.PathLike) -> Iterator[int | Flaw]:
 
 def flaw(path: str | os.PathLike) -> Flaw | None:
     """Returns the first frame of a TFRecord file that cannot be one; a file that did not change is read once."""
-    told = Path(path).stat()
-    key = (os.fspath(path), told.st_size, told.st_mtime_ns)
-    if key in _sound:
+    path = at_hand(path)
+    told = path.stat()
+    state = told.st_size, told.st_mtime_ns
+    if _sound.get(str(path)) == state:
         return None
     found = next((one for one in lengths(path) if isinstance(one, Flaw)), None)
     if found is None:
-        _sound.add(key)
+        _sound[str(path)] = state
     return found
+
+
+def read_at(path: str | os.PathLike, offset: int) -> bytes:
+    """Returns the record whose frame begins at a byte of a TFRecord file; `check` the file before.
+
+    Raises:
+      UserError: its checksum is not that of its bytes.
+    """
+    try:
+        return tf_record_random_reader(str(at_hand(path))).read(offset)[0]
+    except tf.errors.DataLossError as error:
+        raise UserError(f"{path}: {first_line(error)}; make the file again") from None
 
 
 def check(path: str | os.PathLike) -> None:
@@ -101,4 +124,4 @@ def _checked(path: bytes) -> bytes:
         check(path.decode())
     except UserError as error:
         raise ValueError(f"TFRecord {error}") from None  # TensorFlow tells it on as an InvalidArgumentError
-    return path
+    return str(at_hand(path.decode())).encode()

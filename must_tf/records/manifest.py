@@ -1,16 +1,16 @@
 """A dataset's manifest: what the records hold, where each label comes from, what was left out."""
 
+import collections
 import dataclasses
 import os
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from must_tf import former
 from must_tf.errors import UserError
 from must_tf.parsing import load_json, parse, plain_name, read_text, short
 from must_tf.records.schema import VERSION
-from must_tf.storage import write_json
+from must_tf.storage import Location, location, sizes, write_json
 from must_tf.tasks import Task, from_json, to_json
 
 FILE = "manifest.json"
@@ -30,6 +30,8 @@ class Shard:
       reencoded: records whose image is not byte for byte as found.
       quarantined: inputs of this shard that became no record, as {"name", "reason"}.
       empty: {task: {origin: how many of `labels` say that nothing is there}}, as a detector's without a box.
+      notes: {what a user should know of an image or its labels: how many records have that}.
+      left_out: {why inputs were not asked for: how many}.
     """
 
     name: str
@@ -40,10 +42,12 @@ class Shard:
     reencoded: int = 0
     quarantined: list[dict[str, str]] = dataclasses.field(default_factory=list)
     empty: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
+    notes: dict[str, int] = dataclasses.field(default_factory=dict)
+    left_out: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         plain_name(self.name, "a shard", "shards")
-        counts = [self.count, self.bytes, self.reencoded]
+        counts = [self.count, self.bytes, self.reencoded, *self.notes.values(), *self.left_out.values()]
         counts += [count for of in (self.labels, self.empty) for origins in of.values() for count in origins.values()]
         if min(counts) < 0:
             raise UserError(f"shard {self.name!r}: {min(counts)} received; expected counts of 0 or more")
@@ -63,7 +67,8 @@ class Manifest:
       source: the arguments that the dataset was made with.
       shards: in order.
       schema: version of the record format.
-      warnings: why labels of a sample can hardly be meant, one line each.
+      warnings: why labels of a sample can hardly be meant, and what a user should know of images and labels, one line
+        each.
     """
 
     name: str
@@ -104,6 +109,11 @@ class Manifest:
         """All inputs that became no record, with reasons."""
         return [entry for shard in self.shards for entry in shard.quarantined]
 
+    @property
+    def left_out(self) -> dict[str, int]:
+        """{why inputs were not asked for: how many} over all shards."""
+        return dict(sum((collections.Counter(shard.left_out) for shard in self.shards), collections.Counter()))
+
     def _sum(self, parts: list[dict[str, dict[str, int]]]) -> dict[str, dict[str, int]]:
         total: dict[str, dict[str, int]] = {task.name: {} for task in self.tasks}
         for part in parts:
@@ -120,12 +130,20 @@ class Manifest:
             "counts": self.counts,
             "reencoded": sum(shard.reencoded for shard in self.shards),
         }
-        write_json(Path(folder) / FILE, value)
+        write_json(location(folder) / FILE, value)
+
+
+def noted(notes: Iterable[Mapping[str, int]]) -> list[str]:
+    """Returns notes about images, {note: images} by shard, each with the number of its images, the commonest first."""
+    total = collections.Counter[str]()
+    for counts in notes:
+        total.update(counts)
+    return [f"{count} image{'s' * (count > 1)}: {note}" for note, count in total.most_common()]
 
 
 def is_dataset(folder: str | os.PathLike) -> bool:
     """Whether a folder holds a dataset of ours, whole or damaged: other programs too write a `manifest.json`."""
-    path = Path(folder, FILE)
+    path = location(folder) / FILE
     if not path.exists():
         return False
     try:
@@ -145,7 +163,7 @@ def read_manifest(folder: str | os.PathLike, whole: bool = True) -> Manifest:
     Raises:
       UserError: no dataset in the folder, another schema, a damaged manifest, or a shard that is missing or cut short.
     """
-    path = Path(folder, FILE)
+    path = location(folder) / FILE
     if not path.parent.is_dir():
         raise UserError(f"{folder}: no such folder; expected a dataset made by `must label` or `must rooms`")
     if not path.exists():
@@ -158,16 +176,18 @@ def read_manifest(folder: str | os.PathLike, whole: bool = True) -> Manifest:
         manifest = _manifest(value, path)
     except UserError as error:
         raise UserError(f"{error}; the manifest is damaged: delete it and run the command that made it again") from None
-    for shard in manifest.shards if whole else ():
-        _check_size(path.parent / shard.name, shard.bytes)
+    if whole:
+        found = sizes(path.parent)
+        for shard in manifest.shards:
+            _check_size(path.parent / shard.name, shard.bytes, found.get(shard.name))
     return manifest
 
 
-def _read(path: Path) -> Any:
+def _read(path: Location) -> Any:
     return load_json(read_text(path, most_bytes=_MOST_BYTES), path)
 
 
-def _manifest(value: Mapping[str, Any], path: Path) -> Manifest:
+def _manifest(value: Mapping[str, Any], path: Location) -> Manifest:
     """Returns a manifest of which every value is of its type, so that nothing that reads it can fail."""
     fields = {field.name for field in dataclasses.fields(Manifest)}
     known = {name: part for name, part in value.items() if name in fields}  # and not the sums for other readers
@@ -187,8 +207,7 @@ _OF_TEACHERS: dict[str, Any] = {  # what reports read of what a teacher says of 
 }  # fmt: skip
 
 
-def _check_size(path: Path, expected: int) -> None:
-    size = path.stat().st_size if path.exists() else None
+def _check_size(path: Location, expected: int, size: int | None) -> None:
     if size != expected:
         found = "is missing" if size is None else f"has {size} bytes of {expected}"
         raise UserError(f"{path}: {found}; delete {path.name}, and run the command that made it again")

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -11,20 +11,41 @@ from must_tf.errors import UserError, nearest
 from must_tf.records import framing
 from must_tf.records.manifest import Manifest, read_manifest
 from must_tf.records.schema import Record, deserialize
+from must_tf.shown import Shown
+from must_tf.storage import Location, location
 from must_tf.tasks import Task
 
 
-@dataclasses.dataclass(frozen=True)
-class Dataset:
-    """A dataset on disk.
+class Place(NamedTuple):
+    """Where a record lies in a dataset.
+
+    Attributes:
+      shard: number of the shard.
+      offset: byte of the shard at which the record's frame begins.
+      length: bytes of the record.
+    """
+
+    shard: int
+    offset: int
+    length: int
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Dataset(Shown):
+    """A dataset on disk or in a bucket.
 
     Attributes:
       folder: where it is.
       manifest: what it holds.
     """
 
-    folder: Path
+    folder: Location
     manifest: Manifest
+
+    def __repr__(self) -> str:
+        counts = {name: sum(origins.values()) for name, origins in self.manifest.counts.items()}
+        labels = ", ".join(f"{name} {count}" for name, count in counts.items())
+        return f"Dataset({str(self.folder)!r}, {self.manifest.count} records, labels: {labels or 'none'})"
 
     @property
     def paths(self) -> list[str]:
@@ -48,17 +69,38 @@ class Dataset:
             has = [name for name, origins in counts.items() if sum(origins.values())]
             raise UserError(f"{self.folder}: no label of task {lacking[0]!r}; {nearest(lacking[0], has)}")
 
-    def records(self, shards: Sequence[int] | None = None) -> Iterator[Record]:
-        """Yields the records in order, in numpy; those of all shards, or of the shards with these numbers."""
+    def places(self) -> Iterator[Place]:
+        """Yields the places of all records in order; reads the lengths in the shards alone."""
+        for shard, path in enumerate(self.paths):
+            framing.check(path)
+            offset = 0
+            for length in framing.lengths(path):
+                assert isinstance(length, int)  # `check` found no flaw
+                yield Place(shard, offset, length)
+                offset += length + framing.OVERHEAD
+
+    def read(self, place: Place, tasks: Sequence[Task] | None = None) -> Record:
+        """Returns the record at a place, with the labels of all tasks of the dataset, or of some."""
+        serialized = framing.read_at(self.paths[place.shard], place.offset)
+        return deserialize(serialized, self.manifest.tasks if tasks is None else tasks)
+
+    def records(self, shards: Sequence[int] | None = None, tasks: Sequence[Task] | None = None) -> Iterator[Record]:
+        """Yields the records in order, in numpy.
+
+        Args:
+          shards: numbers of the shards to read; by default all.
+          tasks: tasks of the dataset whose labels are read; by default all.
+        """
+        wanted = self.manifest.tasks if tasks is None else tasks
         for path in self.paths if shards is None else [self.paths[i] for i in shards]:
             framing.check(path)
-            for serialized in tf.data.TFRecordDataset(path):
-                yield deserialize(serialized.numpy(), self.manifest.tasks)
+            for serialized in tf.data.TFRecordDataset(str(framing.at_hand(path))):
+                yield deserialize(serialized.numpy(), wanted)
 
 
 def open_dataset(folder: str | os.PathLike, whole: bool = True) -> Dataset:
     """Opens a dataset made by `must label` or `must rooms`; see `read_manifest` for what may be wrong."""
-    return Dataset(Path(folder), read_manifest(folder, whole))
+    return Dataset(location(folder), read_manifest(folder, whole))
 
 
 def check_same_labels(where: str | os.PathLike, have: Sequence[Task], want: Sequence[Task]) -> None:

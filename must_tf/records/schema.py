@@ -1,17 +1,22 @@
-"""One record: an image with the labels of all its tasks, as a tf.train.Example. The keys stand in the README."""
+"""One record: an image with the labels of all its tasks, as a tf.train.Example (keys: docs/reference/records.md)."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from must_tf.runtime.tracing import plain
 from must_tf.tasks import Task
 from must_tf.tasks.task import Label, Target, optional_bytes
 
 VERSION = 1
 HUMAN = "human"
+FILENAME = "image/filename"  # as in the Object Detection API; records without it are read, too
 
 _IMAGE = {
     "image/encoded": tf.io.FixedLenFeature([], tf.string),
@@ -19,10 +24,11 @@ _IMAGE = {
     "image/height": tf.io.FixedLenFeature([], tf.int64),
     "image/width": tf.io.FixedLenFeature([], tf.int64),
     "image/id": tf.io.FixedLenFeature([], tf.string),
+    FILENAME: optional_bytes(),
 }
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(repr=False)
 class Record:
     """One image with its labels.
 
@@ -36,8 +42,14 @@ class Record:
       origins: by the task's name, `human`, or the id of the teacher in the manifest.
       reencoded: whether `encoded` differs from the file as found.
       name: where the image was found, for messages; not stored.
+      filename: the image's file, relative to the folder of the source, with `/` between folders; empty if it has none.
+      group: what must stay together where images are divided, such as a film; empty for an image alone. Not stored.
+      orientation: EXIF orientation of the file as found; `encoded` is upright (1). Not stored.
+      notes: what a user should know of the image or its labels, in words that are the same for all such images, so that
+        the manifest can count them; not stored.
       seen: what the one who read it wanted to see of the image, see `sources.decoding.Look`; not stored.
-      features: by the task's name, what `Task.encode` made of a label, where that was done before.
+      features: by the task's name, what `Task.encode` made of a label, where that was done before; it must go where the
+        label changes.
     """
 
     encoded: bytes
@@ -49,15 +61,39 @@ class Record:
     origins: dict[str, str] = dataclasses.field(default_factory=dict)
     reencoded: bool = False
     name: str = ""
+    filename: str = ""
+    group: str = dataclasses.field(default="", compare=False)
+    orientation: int = dataclasses.field(default=1, compare=False)
+    notes: list[str] = dataclasses.field(default_factory=list, compare=False)
     seen: Any = dataclasses.field(default=None, compare=False, repr=False)
     features: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict, compare=False, repr=False)
+
+    def __repr__(self) -> str:
+        labels = ", ".join(f"{name} by {origin}" for name, origin in self.origins.items())
+        named = f", {self.filename}" if self.filename else ""
+        image = f"{self.format} of {self.height}x{self.width}, {len(self.encoded)} bytes"
+        return f"Record({self.id}{named}, {image}, labels: {labels or 'none'})"
 
 
 @dataclasses.dataclass(frozen=True)
 class Quarantined:
-    """An input that became no record."""
+    """An input that became no record.
+
+    Attributes:
+      name: where it was found.
+      reason: one line.
+      id: as of `Record`, where the file could be read; not stored.
+    """
 
     name: str
+    reason: str
+    id: str = dataclasses.field(default="", compare=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class LeftOut:
+    """An input that was not asked for. Many are alike, so that they are counted by their reason, and not listed."""
+
     reason: str
 
 
@@ -80,6 +116,8 @@ def to_example(record: Record, tasks: Iterable[Task]) -> tf.train.Example:
         "image/width": [record.width],
         "image/id": record.id.encode(),
     }
+    if record.filename:
+        values[FILENAME] = os.fsencode(record.filename)
     known = dict(_IMAGE)
     for task in tasks:
         features = record.features.get(task.name)
@@ -92,6 +130,12 @@ def to_example(record: Record, tasks: Iterable[Task]) -> tf.train.Example:
     for key in sorted(values):
         _fill(example.features.feature[key], values[key], known[key].dtype)
     return example
+
+
+def is_inside(filename: str) -> bool:
+    """Whether the name of a file is relative and stays in its folder, so that it can be joined to one."""
+    path = PurePosixPath(filename)
+    return bool(filename) and not path.is_absolute() and ".." not in path.parts and "\0" not in filename
 
 
 def origin_key(task: Task) -> str:
@@ -126,14 +170,33 @@ def parse_encoded(serialized: tf.Tensor, tasks: Sequence[Task]) -> dict[str, Any
     Returns:
       `encoded`: string; `size`: int32 [2], height and width; `id`, `targets` and `origins` as of `parse`.
     """
+    parsed = _parse_all(serialized, tasks)
+    return {key: parsed[key] for key in ("encoded", "size", "id", "targets", "origins")}
+
+
+def _parse_all(serialized: tf.Tensor, tasks: Sequence[Task]) -> dict[str, Any]:
+    """Turns bytes into tensors, as `parse_encoded`, with `format` and `filename` besides, both strings."""
     parsed = _checked(tf.io.parse_single_example(serialized, specs(tasks)), tasks)
     return {
         "encoded": parsed["image/encoded"],
         "size": tf.stack([parsed["image/height"], parsed["image/width"]]),
         "id": parsed["image/id"],
+        "format": parsed["image/format"],
+        "filename": parsed[FILENAME],
         "targets": {task.name: task.decode(parsed) for task in tasks},
         "origins": {task.name: parsed[origin_key(task)] for task in tasks},
     }
+
+
+@functools.lru_cache(maxsize=64)
+def _parse_in_graph(tasks: tuple[Task, ...]) -> Callable[[tf.Tensor], dict[str, Any]]:
+    """Returns `_parse_all` for these tasks as one graph; eager operations take more than ten times as long."""
+
+    def parse_on_cpu(serialized: tf.Tensor) -> dict[str, Any]:
+        with tf.device("CPU"):
+            return _parse_all(serialized, tasks)
+
+    return tf.function(plain(parse_on_cpu)).get_concrete_function(tf.TensorSpec([], tf.string))
 
 
 def unlabeled(task: Task, height: int, width: int) -> Target:
@@ -148,20 +211,39 @@ def deserialize(serialized: bytes, tasks: Sequence[Task]) -> Record:
     Raises:
       OpError: it is no record of these tasks, or its image or a map has not the size that the record says.
     """
-    parsed = _checked(tf.io.parse_single_example(serialized, specs(tasks)), tasks)
+    try:
+        parsed = _parse_in_graph(tuple(tasks))(tf.constant(serialized))
+    except tf.errors.OpError:
+        parsed = _parse_all(serialized, tasks)  # raises the error in the words of the operation at fault
+    height, width = parsed["size"].numpy().tolist()
     record = Record(
-        encoded=parsed["image/encoded"].numpy(),
-        format=parsed["image/format"].numpy().decode(),
-        height=int(parsed["image/height"]),
-        width=int(parsed["image/width"]),
-        id=parsed["image/id"].numpy().decode(),
+        encoded=parsed["encoded"].numpy(),
+        format=parsed["format"].numpy().decode(),
+        height=height,
+        width=width,
+        id=parsed["id"].numpy().decode(),
+        filename=os.fsdecode(parsed["filename"].numpy()),
     )
     for task in tasks:
-        origin = parsed[origin_key(task)].numpy().decode()
-        label = task.label(_numpy(task.decode(parsed)))
+        origin = parsed["origins"][task.name].numpy().decode()
+        label = task.label(_numpy(parsed["targets"][task.name]))
         if origin and label is not None:
             record.labels[task.name], record.origins[task.name] = label, origin
     return record
+
+
+def stored_features(serialized: bytes, tasks: Iterable[Task]) -> dict[str, dict[str, Any]]:
+    """Returns the stored features of each task's label, for `Record.features`: to encode maps again rounds them."""
+    stored = tf.train.Example.FromString(serialized).features.feature
+    return {
+        task.name: {key: _values(stored[key]) for key in task.features() if key in stored}
+        for task in tasks
+        if origin_key(task) in stored
+    }
+
+
+def _values(feature: tf.train.Feature) -> Sequence[Any]:
+    return getattr(feature, feature.WhichOneof("kind")).value if feature.WhichOneof("kind") else ()
 
 
 def _checked(parsed: dict[str, Any], tasks: Sequence[Task]) -> dict[str, Any]:

@@ -5,10 +5,10 @@ import collections
 import contextlib
 import dataclasses
 import hashlib
+import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from must_tf.errors import first_line
 from must_tf.records import framing
 from must_tf.records.manifest import Manifest, Shard
 from must_tf.records.reader import Dataset
-from must_tf.records.schema import HUMAN, Record, origin_key, specs
+from must_tf.records.schema import FILENAME, HUMAN, Record, is_inside, origin_key, specs
 from must_tf.runtime.progress import Progress
 from must_tf.runtime.tracing import plain
 from must_tf.tasks import Task
@@ -104,7 +104,7 @@ def count_labels(records: Iterable[Record], tasks: Sequence[Task]) -> Findings:
 def _verify_shard(
     decoder: "_Decoder",
     shard: Shard,
-    path: Path,
+    path: storage.Location,
     start: int,
     findings: Findings,
     images: "_Images",
@@ -144,9 +144,9 @@ class _Images:
     """Remembers eight bytes of each record: which image it has."""
 
     def __init__(self):
-        self._digests, self._shards = array("Q"), list[tuple[int, Path]]()
+        self._digests, self._shards = array("Q"), list[tuple[int, storage.Location]]()
 
-    def begin(self, shard: Path) -> None:
+    def begin(self, shard: storage.Location) -> None:
         """The records to come are of this shard."""
         self._shards.append((len(self._digests), shard))
 
@@ -171,14 +171,15 @@ class _Images:
         return f"record {number - start} of {shard.name}"
 
 
-def _file_problems(shard: Shard, path: Path) -> list[str]:
+def _file_problems(shard: Shard, path: storage.Location) -> list[str]:
     remedy = f"delete {path.name}, and run the command that made it again"
     if not path.is_file():
         return [f"is missing; {remedy}"]
     size = path.stat().st_size
     if size != shard.bytes:
         return [f"has {size} bytes of {shard.bytes}; {remedy}"]
-    return [] if storage.sha256(path) == shard.sha256 else [f"its SHA-256 is not the manifest's; {remedy}"]
+    digest = storage.sha256(framing.at_hand(path))
+    return [] if digest == shard.sha256 else [f"its SHA-256 is not the manifest's; {remedy}"]
 
 
 @dataclasses.dataclass
@@ -221,7 +222,8 @@ def _examine_all(path: str, decoder: "_Decoder", problems: list[str]) -> Iterato
     pending: collections.deque[Future[_Examined]] = collections.deque()
     count = 0
     flaw = framing.flaw(path)
-    readable = tf.data.TFRecordDataset(path) if flaw is None else tf.data.TFRecordDataset(path).take(flaw.index)
+    records = tf.data.TFRecordDataset(str(framing.at_hand(path)))
+    readable = records if flaw is None else records.take(flaw.index)
     with ThreadPoolExecutor(_THREADS) as pool:
         try:
             for serialized in readable.as_numpy_iterator():
@@ -274,7 +276,7 @@ class _Decoder:
         return parsed | {"image/height": size[0], "image/width": size[1], "told": tf.stack(told)}
 
     def _plain(self, parsed: dict[str, Any]) -> dict[str, tf.Tensor]:
-        image = ("image/encoded", "image/format", "image/height", "image/width", "image/id", "told")
+        image = ("image/encoded", "image/format", "image/height", "image/width", "image/id", FILENAME, "told")
         return {key: parsed[key] for key in (*image, *map(origin_key, self.tasks))}
 
 
@@ -286,12 +288,15 @@ def _examine(serialized: bytes, decoder: _Decoder) -> _Examined:
         return _Examined([first_line(error)])
     encoded, format, identity = (parsed[f"image/{key}"].numpy() for key in ("encoded", "format", "id"))
     height, width = int(parsed["image/height"]), int(parsed["image/width"])
-    record = Record(encoded, _text(format), height, width, _text(identity))
+    filename = os.fsdecode(parsed[FILENAME].numpy())
+    record = Record(encoded, _text(format), height, width, _text(identity), filename=filename)
     problems, told = [], parsed["told"].numpy().tolist()
     if told != [height, width]:
         problems.append(f"image {record.id!r} is {height}x{width}, the record says {told[0]}x{told[1]}")
     if not encoded.startswith(_MAGIC.get(record.format, b"\0")):
         problems.append(f"image {record.id!r} is not of the format {record.format!r} that the record says")
+    if filename and not is_inside(filename):
+        problems.append(f"image {record.id!r}: {FILENAME} {filename[:100]!r} leads out of its folder")
     examined = _Examined(problems, record, sizes=label_sizes)
     for task in decoder.tasks:
         origin = _text(parsed[origin_key(task)].numpy())

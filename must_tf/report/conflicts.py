@@ -76,7 +76,8 @@ def _matrix(tasks: Sequence[str], means: Mapping[Pair, float]) -> Html:
 
     heads = [element("span", task, style=_UPRIGHT) for task in tasks]
     rows = [[task, *(cell(task, other) for other in tasks)] for task in tasks]
-    return element("div", table(["", *heads], rows), style=f"break-inside:avoid;max-width:{9 + 3.6 * len(tasks):g}em")
+    style = f"break-inside:avoid;max-width:{9 + 3.6 * len(tasks):g}em"
+    return element("div", table(["task", *heads], rows), style=style)
 
 
 _CELL = "padding:7px 3px;text-align:center;font-size:.84rem"

@@ -43,6 +43,7 @@ def curve(
     steps: Sequence[float],
     values: Sequence[float],
     bounds: tuple[float, float] | None = None,
+    task: str | None = None,
 ) -> Html:
     """Returns a line chart of values over steps as a figure.
 
@@ -52,6 +53,7 @@ def curve(
       values: one a step.
       bounds: what the axis spans at least, for charts that are to be compared; without them, values that spread far
         get a logarithmic axis.
+      task: for the filter by task.
     """
     low, high = bounds or (min(values), max(values))
     logarithmic = bounds is None and low > 0 and high / low >= _LOG
@@ -92,7 +94,7 @@ def curve(
     )
     note = " (log scale)" if logarithmic else ""
     last = element("span", f"{values[-1]:.3g}{note}".replace("-", "−"), class_="last")
-    return element("figure", element("figcaption", element("b", name), last), chart)
+    return element("figure", element("figcaption", element("b", name), last), chart, data_task=task)
 
 
 def read_run(workdir: str | os.PathLike) -> list[dict[str, float]]:
@@ -129,7 +131,7 @@ def _run(workdir: Path) -> Html:
             drawn.setdefault(group, []).append(_score_curve(rest, steps, values, measures.get(rest)))
         elif steps and group in _TITLES and (rest or group == "loss"):
             title = name if group == "loss" else rest.replace("/", " ")
-            drawn.setdefault(group, []).append(curve(title, steps, values))
+            drawn.setdefault(group, []).append(curve(title, steps, values, task=rest or None))
     if "loss" not in drawn:
         raise UserError(f"{workdir / FILE}: no loss in it; train with `must train --workdir={workdir}` first")
     last = f"{entries[-1]['step']:,.0f} steps; the number beside a name is the last value."
@@ -156,7 +158,8 @@ def _score_curve(name: str, steps: Sequence[float], values: Sequence[float], mea
     if measure and measure.better == "lower":
         title += f" {LOWER} lower is better"
     values = [100 * value for value in values] if measure and measure.unit == "share" else values
-    return curve(title, steps, values, (min(values), max(values)))  # an even axis, on which scores are compared
+    bounds = min(values), max(values)  # an even axis, on which scores are compared
+    return curve(title, steps, values, bounds, name.partition("/")[0])
 
 
 def _setbacks(workdir: Path, entries: Sequence[Mapping[str, float]]) -> Html | None:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -10,12 +9,14 @@ import tensorflow as tf
 from must_tf.labeling import Doubts
 from must_tf.labeling.grade import Grade, Grader, flip_grade
 from must_tf.records import Dataset, Findings, Record, open_dataset, verify
-from must_tf.report import statistics
+from must_tf.report import quality, statistics
+from must_tf.report.filters import script
 from must_tf.report.gallery import Gallery
 from must_tf.report.markup import Html, element, join
 from must_tf.report.page import Section, number, table, write_page
 from must_tf.report.pictures import even
 from must_tf.runtime.progress import Progress
+from must_tf.storage import location
 from must_tf.tasks import Task
 from must_tf.teachers import Teacher
 
@@ -45,7 +46,8 @@ def inspect(
     """
     dataset = open_dataset(folder, whole=False)
     manifest = dataset.manifest
-    grader, gallery = Grader(manifest.tasks), Gallery(manifest.tasks, manifest.count, pictures)
+    page = location(out) if out else location(folder) / "report.html"
+    grader, gallery = Grader(manifest.tasks), Gallery(manifest.tasks, manifest.count, pictures, page)
     wanted = set(even(manifest.count, pictures).tolist()) if teachers else set()
     doubts, sampled = Doubts(manifest.tasks), set(even(manifest.count, _SAMPLE).tolist())
     images: list[np.ndarray] = []
@@ -61,7 +63,7 @@ def inspect(
     findings = verify(dataset, see, Progress("inspect", manifest.count) if progress else None)
     findings.warnings = doubts.lines()
     grades = grader.result() + [flip_grade(teacher, images) for teacher in teachers if images]
-    write_dataset_page(out or Path(folder, "report.html"), dataset, findings, grades, gallery)
+    write_dataset_page(page, dataset, findings, grades, gallery)
     return dataset, findings, grades
 
 
@@ -71,7 +73,7 @@ def write_dataset_page(
     """Writes the page of a dataset: its problems, its labels drawn, counted and graded."""
     manifest = dataset.manifest
     lead = join(
-        element("p", "A dataset of images with labels of ", _names(dataset), ".", class_="lead"),
+        element("p", _lead(dataset, gallery.count), class_="lead"),
         statistics.problems(findings),
         statistics.overview(dataset, findings),
     )
@@ -83,18 +85,24 @@ def write_dataset_page(
     sections.append(Section("counts", "Counts", counts))
     if grades:
         sections.append(Section("grades", "Agreement", _grades(grades)))
-    sources = join(statistics.teachers(dataset), statistics.quarantine(dataset))
+    audits = quality.audits(dataset)
+    if audits:
+        sections.append(Section("audits", "Audits by people", audits))
+    sources = join(statistics.teachers(dataset), statistics.quarantine(dataset), statistics.left_out(dataset))
     if sources:
-        sections.append(Section("sources", "Teachers and quarantine", sources))
-    write_page(out, f"{manifest.name}, {manifest.split}", lead, sections, gallery.script())
+        sections.append(Section("sources", "Teachers, quarantine, and what is left out", sources))
+    write_page(
+        out, f"Labels of the dataset {manifest.name}, {manifest.split}", lead, sections, script() if drawn else ""
+    )
 
 
 def summary(dataset: Dataset, findings: Findings, grades: Sequence[Grade]) -> str:
     """Returns what a dataset holds, as plain text."""
     manifest, records = dataset.manifest, findings.records
     size = sum(shard.bytes for shard in manifest.shards)
+    shards = f"{len(manifest.shards):,} shard{'s' * (len(manifest.shards) != 1)}"
     lines = [
-        f"{dataset.folder}: {records:,} records in {len(manifest.shards):,} shards, {size / 1e6:,.1f} MB; "
+        f"{dataset.folder}: {records:,} records in {shards}, {size / 1e6:,.1f} MB; "
         f"images of {findings.image_bytes / max(records, 1):,.0f} bytes"
     ]
     for task in manifest.tasks:
@@ -103,10 +111,12 @@ def summary(dataset: Dataset, findings: Findings, grades: Sequence[Grade]) -> st
     for grade in grades:
         scores = ", ".join(f"{name} {value:.4g}" for name, value in grade.scores.items())
         lines.append(f"  {grade.tasks[0]} against {grade.tasks[1]}: {scores} ({grade.images:,} images)")
+    lines += [f"  {line}" for line in quality.audit_lines(dataset)]
     if findings.copies:
         pair = " and ".join(findings.pair)
         lines.append(f"  copies: {findings.copies:,} records have an image of one before, as {pair}")
     lines.append(f"  quarantined: {len(manifest.quarantined):,}")
+    lines += [f"  left out: {count:,} {reason}" for reason, count in manifest.left_out.items()]
     return "\n".join(lines)
 
 
@@ -149,6 +159,12 @@ def _grades(grades: Sequence[Grade]) -> Html:
     return join(table(["labels", "images", "scores"], rows, "Labels of two tasks, compared without truth."), notes)
 
 
-def _names(dataset: Dataset) -> str:
-    tasks = dataset.manifest.tasks
-    return ", ".join(task.name if task.name == task.kind else f"{task.name} ({task.kind})" for task in tasks)
+def _lead(dataset: Dataset, drawn: int) -> str:
+    """Returns what one sees on the page."""
+    tasks, count = dataset.manifest.tasks, dataset.manifest.count
+    names = ", ".join(task.name if task.name == task.kind else f"{task.name} ({task.kind})" for task in tasks)
+    if not drawn:
+        return f"This page counts the labels of {count:,} images: {names}."
+    return (
+        f"This page shows {drawn:,} of {count:,} images with their labels drawn: {names}. It counts the labels of all."
+    )

@@ -32,7 +32,7 @@ def gain_chart(tasks: Sequence[str], gains: Mapping[str, Sequence[Mean]], accent
     for i, task in enumerate(tasks):
         rows = [_row(task, init, row[i], marks, x, init == accent) for init, row in gains.items()]
         foot = element("div", element("span"), _foot(marks, x), element("span"), class_="row")
-        panels.append(element("figure", element("figcaption", element("b", task)), rows, foot))
+        panels.append(element("figure", element("figcaption", element("b", task)), rows, foot, data_task=task))
     name = min(max(0.62 * max(map(len, gains)) + 0.4, _NAME[0]), _NAME[1])
     return element("div", panels, class_="gains", style=f"--name:{name:g}em")
 

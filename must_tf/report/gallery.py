@@ -1,120 +1,106 @@
-"""Drawn labels with filters by class and by score, collected while a dataset is read."""
+"""Drawn labels of a dataset, collected while it is read, with filters by task, class and score.
 
+The page shows 100 images at once, and holds the rows of the others as text. So one with ten thousand stays quick.
+"""
+
+import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from must_tf.records import Record
-from must_tf.report.markup import Html, element, join
-from must_tf.report.pictures import even, picture_row, rows_table
+from must_tf.report.filters import filters
+from must_tf.report.markup import Html, element
+from must_tf.report.page import row
+from must_tf.report.pictures import data_uri, even, picture_row, rows_table
+from must_tf.storage import location, sizes, write_bytes
 from must_tf.tasks import Task
 
-_SCRIPT = """
-"use strict";
-const controls = document.querySelector(".filters");
-const names = ["class", "from", "to"];
-const fields = Object.fromEntries(names.map(name => [name, document.getElementById("filter-" + name)]));
-const images = [...document.querySelectorAll("[data-labels]")].map(figure => ({
-  row: figure.closest("tr"), labels: JSON.parse(figure.dataset.labels),
-}));
-
-function read(field, otherwise) {
-  const value = field ? parseFloat(field.value) : NaN;
-  return Number.isNaN(value) ? otherwise : value;
-}
-
-function show() {
-  const wanted = fields.class.value, from = read(fields.from, 0), to = read(fields.to, 1);
-  const any = from <= 0 && to >= 1;  // a label without a score fits as well
-  for (const {row, labels} of images)
-    row.hidden = !(wanted === "" && any) && !labels.some(([name, score]) =>
-      (wanted === "" || name === wanted) && (any || (score !== null && score >= from && score <= to)));
-  const shown = images.filter(({row}) => !row.hidden).length;
-  document.getElementById("filter-count").textContent = `${shown} of ${images.length} images`;
-}
-
-function follow() {
-  const given = new URLSearchParams(location.hash.slice(1));
-  for (const [name, field] of Object.entries(fields))
-    if (field && given.has(name)) field.value = given.get(name);
-  if (fields.class.selectedIndex < 0) fields.class.value = "";  // a class that is in no picture
-  show();
-}
-
-if (controls) {
-  controls.hidden = false;
-  controls.addEventListener("input", show);
-  window.addEventListener("hashchange", follow);
-  follow();
-}
-"""
+AT_ONCE = 100  # images, as in filters.js
+_DIGITS = 20  # of a picture's SHA-256 in the name of its file
 
 
 class Gallery:
     """Draws images at even distances over a dataset; keeps the pictures alone.
 
+    Up to 100 images are in the page. Pictures of more are files in a folder beside it, which has the page's name and
+    `_pictures`. A file has the name of what is in it, so that an earlier page keeps its own pictures.
+
     Args:
       tasks: whose labels are drawn.
       total: records of the dataset.
       count: images to draw.
+      page: path of the page.
     """
 
-    def __init__(self, tasks: Sequence[Task], total: int, count: int):
+    def __init__(self, tasks: Sequence[Task], total: int, count: int, page: str | os.PathLike):
         self.tasks, self.total = tasks, total
         self._wanted = set(even(total, count).tolist())
+        page = location(page)
+        pictures = page.with_name(f"{page.name.removesuffix(page.suffix)}_pictures")
+        self._folder = pictures if len(self._wanted) > AT_ONCE else None
+        self._written = set(sizes(pictures)) if self._folder else set()
         self._rows: list[list[Html]] = []
-        self._classes: dict[str, Counter] = {task.name: Counter() for task in tasks}
-        self._scored = False
+        self._labels: list[list[tuple[str, str | None, float | None]]] = []  # task, class, score
 
     def add(self, index: int, record: Record) -> None:
         """Draws a record, if its number is one of those wanted."""
         if index not in self._wanted:
             return
         self._wanted.remove(index)
-        found: list[tuple[str, float | None]] = []
+        found: set[tuple[str, str | None, float | None]] = set()
         for task in self.tasks:
             if task.name in record.labels:
                 classes = task.classes(record.labels[task.name])
-                self._classes[task.name].update({name for name, _ in classes})
-                found += [(_key(task.name, name), score and round(score, 4)) for name, score in classes]
-        self._scored |= any(score is not None for _, score in found)
-        self._rows.append(picture_row(record, self.tasks, json.dumps(sorted(set(found), key=str))))
+                found |= {(task.name, name, score and round(score, 4)) for name, score in classes}
+                found |= set() if classes else {(task.name, None, None)}
+        self._labels.append(sorted(found, key=str))
+        self._rows.append(picture_row(record, self.tasks, self._address))
 
     def html(self) -> Html | None:
         """Returns the filters and the pictures; None where nothing was drawn."""
         if not self._rows:
             return None
-        caption = f"{len(self._rows)} of {self.total:,} images, spread evenly over the dataset."
-        return join(self._filters(), rows_table(self._rows, self.tasks, caption))
+        caption = f"{len(self._rows):,} of {self.total:,} images, spread evenly over the dataset."
+        if self._folder:
+            caption += f" The pictures are in the folder {self._folder.name}: keep it beside this page."
+        scored = any(score is not None for labels in self._labels for _, _, score in labels)
+        return element(
+            "div",
+            filters(self._classes(), scored),
+            rows_table(self._rows[:AT_ONCE], self.tasks, caption),
+            element("button", f"Show {AT_ONCE} more", type="button", hidden=""),
+            element("script", self._data(), type="application/json", id="gallery-images"),
+            class_="gallery",
+        )
 
-    def script(self) -> str:
-        """Returns the script of the filters; it reads `#class=TASK/CLASS&from=0.5&to=0.8` too."""
-        return _SCRIPT if self._rows else ""
+    @property
+    def count(self) -> int:
+        """The number of images that were drawn."""
+        return len(self._rows)
 
-    def _filters(self) -> Html | None:
-        """The controls, hidden until the script runs; none where there is nothing to filter by."""
-        groups = [_group(task, classes) for task, classes in self._classes.items() if classes]
-        if not groups:
-            return None
-        choice = element("select", element("option", "all classes", value=""), groups, id="filter-class")
-        controls = [element("label", "Class ", choice)]
-        if self._scored:
-            controls += [_number("from", "Score from ", "0"), _number("to", "to ", "1")]
-        count = element("output", id="filter-count", aria_live="polite")
-        return element("div", controls, count, class_="filters", role="group", aria_label="Filters", hidden="")
+    def _classes(self) -> dict[str, Counter]:
+        """Returns the number of images by task and class."""
+        classes: dict[str, Counter] = {task.name: Counter() for task in self.tasks}
+        for labels in self._labels:
+            for task, name in {(task, name) for task, name, _ in labels if name is not None}:
+                classes[task][name] += 1
+        return classes
 
+    def _data(self) -> Html:
+        """Returns the labels of each image, and the rows that are not in the table, as JSON."""
+        rows = [None] * AT_ONCE + [row(cells) for cells in self._rows[AT_ONCE:]]
+        values = json.dumps(list(zip(self._labels, rows, strict=False)), separators=(",", ":"))
+        return Html(values.replace("<", r"\u003c"))
 
-def _group(task: str, classes: Counter) -> Html:
-    options = [
-        element("option", f"{name}, {task} ({classes[name]})", value=_key(task, name)) for name in sorted(classes)
-    ]
-    return element("optgroup", options, label=task)
-
-
-def _number(name: str, text: str, value: str) -> Html:
-    box = element("input", id=f"filter-{name}", type="number", min=0, max=1, step=0.05, value=value)
-    return element("label", text, box)
-
-
-def _key(task: str, name: str) -> str:
-    return f"{task}/{name}"
+    def _address(self, kind: str, encoded: bytes) -> str:
+        """Returns where the page finds a picture: in itself, or in a file that is written here."""
+        if not self._folder:
+            return data_uri(kind, encoded)
+        path = self._folder / f"{hashlib.sha256(encoded).hexdigest()[:_DIGITS]}.{kind}"
+        if path.name not in self._written:
+            write_bytes(path, encoded)
+            self._written.add(path.name)
+        return f"{quote(self._folder.name)}/{path.name}"

@@ -1,6 +1,7 @@
 """Scores against a quantity as plain text."""
 
 from must_tf.evaluation.lines import Lines, Panel
+from must_tf.evaluation.table import MEAN
 from must_tf.report.text import text_table
 from must_tf.report.words import Format, metric_name
 
@@ -32,6 +33,12 @@ def panel_format(lines: Lines, panel: Panel) -> Format:
 def panel_name(panel: Panel) -> str:
     """Returns the name of a panel; it says where lower is better."""
     return metric_name(panel.measure) + (", lower is better" if panel.better == "lower" else "")
+
+
+def panel_task(panel: Panel) -> str | None:
+    """Returns the task of a panel, as the start of its name says; None where it is the mean of all."""
+    task = panel.name.partition(", ")[0]
+    return None if task == MEAN else task
 
 
 def x_words(lines: Lines, index: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from must_tf.evaluation.lines import Lines, Panel
 from must_tf.evaluation.statistics import Mean
-from must_tf.report.lines import all_shares, panel_format, panel_name, x_words
+from must_tf.report.lines import all_shares, panel_format, panel_name, panel_task, x_words
 from must_tf.report.markup import Html, element, join
 from must_tf.report.page import Section, number, table
 from must_tf.report.scale import label, ticks
@@ -98,7 +98,8 @@ def _panel(lines: Lines, panel: Panel, styles: Styles) -> Html:
     box = f"0 0 {_WIDTH} {_HEIGHT}"
     aria = f"{panel_name(panel)} against {lines.x.name}. {words}"
     chart = element("svg", grid, list(_feet(lines, x)), name, drawn, viewBox=box, role="img", aria_label=aria)
-    return element("figure", element("figcaption", element("b", panel_name(panel))), chart)
+    caption = element("figcaption", element("b", panel_name(panel)))
+    return element("figure", caption, chart, data_task=panel_task(panel))
 
 
 def _line(points: list[tuple[str, float, Mean]], y: Callable[[float], float], color: str, shape: str) -> Html:
@@ -143,5 +144,6 @@ def _numbers(lines: Lines) -> Html:
         for i in range(len(lines.x.values)):
             scores = [number(form.score(panel.mean(init, i))) for init in lines.inits]
             rows.append([panel_name(panel), number(x_words(lines, i)), *scores])
-    whole = table(["", lines.x.name, *lines.inits], rows, class_="scores")
+    tasks = [panel_task(panel) for panel in lines.drawn for _ in lines.x.values]
+    whole = table(["task", lines.x.name, *lines.inits], rows, class_="scores", tasks=tasks)
     return element("details", element("summary", "The numbers"), whole)

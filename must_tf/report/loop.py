@@ -2,17 +2,19 @@
 
 import dataclasses
 import os
-import pathlib
 import shlex
 from collections.abc import Sequence
 
+from must_tf.copies import fetched
 from must_tf.errors import UserError
 from must_tf.evaluation.lines import Lines, read_lines
 from must_tf.evaluation.table import TransferTable, read_table
+from must_tf.parsing import as_items
 from must_tf.records import Dataset, open_dataset, verify
-from must_tf.report import statistics
+from must_tf.report import quality, statistics
 from must_tf.report.conflicts import conflicts_section
 from must_tf.report.curves import curves_section
+from must_tf.report.filters import filters, script
 from must_tf.report.lines import lines_text
 from must_tf.report.lines_section import lines_section
 from must_tf.report.markup import Html, element, join
@@ -31,12 +33,12 @@ Path = str | os.PathLike
 
 def report(
     out: Path,
-    datasets: Sequence[Path] = (),
-    workdirs: Sequence[Path] = (),
+    datasets: Path | Sequence[Path] = (),
+    workdirs: Path | Sequence[Path] = (),
     student: Path | None = None,
-    transfer: Sequence[Path] = (),
-    title: str = "Multi-Task Self-Training",
-    curves: Sequence[Path] = (),
+    transfer: Path | Sequence[Path] = (),
+    title: str = "Results of multi-task self-training",
+    curves: Path | Sequence[Path] = (),
     text: Path | None = None,
 ) -> None:
     """Writes the page of the whole loop; a section for which nothing was given is left out.
@@ -56,6 +58,8 @@ def report(
       UserError: nothing to report, or a file that is missing or broken.
     """
     tables, lines = [read_table(path) for path in _jsons(transfer)], [read_lines(path) for path in _jsons(curves)]
+    datasets, workdirs = as_items(datasets), as_items(workdirs)
+    runs = [fetched(workdir) for workdir in workdirs]
     opened = [open_dataset(folder) for folder in datasets]
     sections = [transfer_section(table, _anchor("transfer", i)) for i, table in enumerate(tables)]
     sections += [lines_section(drawn, _anchor("lines", i)) for i, drawn in enumerate(lines)]
@@ -64,9 +68,9 @@ def report(
         body = join(_labels(dataset) for dataset in opened)
         sections.append(_made(Section("labels", "Labels", body), given))
     if student:
-        sections.append(_made(_predictions(student, opened), given, f"--student={student}"))
+        sections.append(_made(_predictions(fetched(student), opened), given, f"--student={student}"))
     if workdirs:
-        trained = [curves_section(workdirs), *conflicts_section(workdirs)]
+        trained = [curves_section(runs), *conflicts_section(runs)]
         sections += [_made(section, f"--workdirs={','.join(map(str, workdirs))}") for section in trained]
     if opened:
         body = join(_counts(dataset) for dataset in opened)
@@ -79,19 +83,33 @@ def report(
         raise UserError(f"{text}: no table for it; give --transfer or --curves too")
     if text:
         _write_text(text, title, tables, lines)
-    write_page(out, title, element("p", _LEAD, class_="lead"), sections)
+    shown = {
+        "how starts of fine-tuning compare": tables,
+        "curves of scores": lines,
+        "labels drawn on their images": opened,
+        "predictions of a student": student,
+        "curves of the training": workdirs,
+        "counts of the labels": opened,
+    }
+    named = _and([name for name, part in shown.items() if part])
+    lead = element("p", f"This page shows {named}. {_METHOD}", class_="lead")
+    write_page(out, title, join(lead, filters()), sections, script())
 
 
-_LEAD = (
-    "Teachers label images, one student learns all the tasks at once, and its backbone is the start for tasks of "
-    "one’s own (Ghiasi et al., Multi-Task Self-Training for Learning General Representations, ICCV 2021)."
+_METHOD = (
+    "In multi-task self-training, teachers label images. One student learns all tasks at once, and its backbone starts "
+    "tasks of your own (Ghiasi et al., Multi-Task Self-Training for Learning General Representations, ICCV 2021)."
 )
 
 
-def _jsons(paths: Sequence[Path]) -> list[Path]:
+def _and(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1])] * (len(names) > 1) + [names[-1]])
+
+
+def _jsons(paths: Path | Sequence[Path]) -> list[Path]:
     """Puts the JSON files of a folder in its place."""
     found: list[Path] = []
-    for path in map(pathlib.Path, paths):
+    for path in map(fetched, as_items(paths)):
         inside = sorted(path.glob("*.json")) if path.is_dir() else [path]
         if not inside:
             raise UserError(f"{path}: holds no JSON of a table or a curve; name its files, or another folder")
@@ -134,17 +152,19 @@ def _predictions(workdir: Path, datasets: Sequence[Dataset]) -> Section:
 
 def _counts(dataset: Dataset) -> Html:
     findings = verify(dataset) if dataset.manifest.count <= _VERIFIED else None
-    hint = f"The class histograms of so large a dataset come from `must inspect {dataset.folder}`."
+    command = element("code", f"must inspect {dataset.folder}")
+    hint = join("The class histograms of so large a dataset come from ", command, ".")
     return join(
         element("h3", _name(dataset)),
         statistics.problems(findings) if findings and findings.problems else None,
         statistics.overview(dataset, findings),
         statistics.origins(dataset, findings),
         statistics.histograms(dataset, findings) if findings else element("p", hint, class_="note"),
+        quality.audits(dataset),
         statistics.teachers(dataset),
         statistics.quarantine(dataset),
     )
 
 
 def _name(dataset: Dataset) -> str:
-    return "/".join(dataset.folder.parts[-2:])
+    return "/".join(str(dataset.folder).rsplit("/", 2)[-2:])

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import Any
 
-from must_tf.report.markup import Html, element, join
+from must_tf.report.markup import Html, element
 from must_tf.storage import write_bytes
 
-# A browser that honors it could not fetch anything even if the page asked for it, nor run a script but the page's own.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+# A browser that honors it fetches nothing but pictures beside the page, and runs no script but the page's own.
+_POLICY = "default-src 'none'; img-src data: 'self'; style-src 'unsafe-inline'"
 
 _NUMBER = "number"
 
@@ -33,10 +33,14 @@ class Section:
 
 
 def write_page(out: str | os.PathLike, title: str, lead: Any, sections: Sequence[Section], script: str = "") -> None:
-    """Writes a page, whole or not at all; the same arguments give the same bytes.
+    """Writes a page into a file, whole or not at all; see `page`."""
+    write_bytes(out, page(title, lead, sections, script).encode())
+
+
+def page(title: str, lead: Any, sections: Sequence[Section], script: str = "") -> str:
+    """Returns a page; the same arguments give the same bytes.
 
     Args:
-      out: the file.
       title: of the page.
       lead: what stands above the sections.
       sections: in order; a page of several gets a table of contents.
@@ -63,7 +67,7 @@ def write_page(out: str | os.PathLike, title: str, lead: Any, sections: Sequence
         element("main", [_section(section) for section in sections]),
         element("script", Html(script)) if script else None,
     )
-    write_bytes(out, f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n".encode())
+    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
 
 
 def tiles(figures: Iterable[tuple[str, Any]]) -> Html:
@@ -73,28 +77,42 @@ def tiles(figures: Iterable[tuple[str, Any]]) -> Html:
     )
 
 
-def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], caption: Any = None, class_: str | None = None) -> Html:
+def table(
+    header: Sequence[Any],
+    rows: Iterable[Sequence[Any]],
+    caption: Any = None,
+    class_: str | None = None,
+    tasks: Sequence[str | None] | None = None,
+) -> Html:
     """Returns a table that scrolls by itself where the window is narrow; a row's first cell is its heading.
 
     Args:
-      header: the columns' names.
+      header: the columns' names, or whole `th`.
       rows: their cells, each as `join` takes it or as a whole `td`; a column is aligned as its first cell is.
       caption: what stands above the table.
       class_: for the style sheet.
+      tasks: of the rows, for the filter by task; None for a row of all tasks.
     """
-    cells = [[element("th", first, scope="row"), *map(_cell, rest)] for first, *rest in rows]
-    aligned = cells[0] if cells else [""] * len(header)
-    classes = [_NUMBER if cell.startswith(f'<td class="{_NUMBER}"') else None for cell in aligned]
-    heads = [element("th", name, scope="col", class_=given) for name, given in zip(header, classes, strict=True)]
+    rows = list(rows)
+    aligned = rows[0] if rows else [""] * len(header)
+    classes = [_NUMBER if str(cell).startswith(f'<td class="{_NUMBER}"') else None for cell in aligned]
+    heads = [_head(name, given) for name, given in zip(header, classes, strict=True)]
+    body = [row(cells, task) for cells, task in zip(rows, tasks or [None] * len(rows), strict=True)]
     whole = element(
         "table",
         element("caption", caption) if caption else None,
         element("thead", element("tr", heads)),
-        element("tbody", [element("tr", row) for row in cells]),
+        element("tbody", body),
         class_=class_,
         style=f"--columns:{len(header)}",
     )
-    return element("div", whole, class_="scroll")
+    return element("div", whole, class_="scroll", tabindex=0, role="group", aria_label="Table")
+
+
+def row(cells: Sequence[Any], task: str | None = None) -> Html:
+    """Returns a row of a table; the first cell is its heading."""
+    first, *rest = cells
+    return element("tr", element("th", first, scope="row"), map(_cell, rest), data_task=task)
 
 
 def number(content: Any) -> Html:
@@ -102,11 +120,14 @@ def number(content: Any) -> Html:
     return element("td", content, class_=_NUMBER)
 
 
+def _head(name: Any, class_: str | None) -> Html:
+    whole = isinstance(name, Html) and name.startswith("<th")
+    return Html(name) if whole else element("th", name, scope="col", class_=class_)
+
+
 def _cell(value: Any) -> Html:
     return value if isinstance(value, Html) and value.startswith("<td") else element("td", value)
 
 
 def _section(section: Section) -> Html:
-    heading = element("h2", section.title, id=f"{section.anchor}-title")
-    body = join(heading, section.body)
-    return element("section", body, id=section.anchor, aria_labelledby=f"{section.anchor}-title")
+    return element("section", element("h2", section.title), section.body, id=section.anchor)

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from must_tf.tasks import Task
 from must_tf.tasks.task import Label
 
 SIDE = 320  # pixels of a picture's longer side
+
+Address = Callable[[str, bytes], str]  # of `png` or `jpeg` and a picture's bytes, where the page finds it
 
 
 def spread(dataset: Dataset, count: int) -> list[Record]:
@@ -68,17 +70,23 @@ def picture_table(records: Iterable[Record], tasks: Sequence[Task], caption: str
 def rows_table(rows: Iterable[list[Html]], tasks: Sequence[Task], caption: str) -> Html:
     """Returns the table of rows of `picture_row`."""
     kinds = [[element("small", task.kind)] if task.kind != task.name else [] for task in tasks]
-    header = ["image", *([task.name, *kind] for task, kind in zip(tasks, kinds, strict=True))]
-    return table(header, rows, caption, class_="pictures")
+    heads = [
+        element("th", task.name, kind, scope="col", data_task=task.name)
+        for task, kind in zip(tasks, kinds, strict=True)
+    ]
+    return table(["image", *heads], rows, caption, class_="pictures")
 
 
-def data_uri(image: np.ndarray, photograph: bool) -> str:
-    """Returns an image as a `data:` address: a JPEG of a photograph; of a drawing a PNG, or a fine JPEG if smaller."""
+def encode(image: np.ndarray, photograph: bool) -> tuple[str, bytes]:
+    """Returns an image as a JPEG if it is a photograph; a drawing as a PNG, or a fine JPEG if that is smaller."""
     if photograph:
-        kind, encoded = "jpeg", _encode(image, "JPEG", quality=88)
-    else:
-        png, jpeg = _encode(image, "PNG"), _encode(image, "JPEG", quality=92, subsampling=0)
-        kind, encoded = ("png", png) if len(png) <= len(jpeg) else ("jpeg", jpeg)
+        return "jpeg", _encode(image, "JPEG", quality=88)
+    png, jpeg = _encode(image, "PNG"), _encode(image, "JPEG", quality=92, subsampling=0)
+    return ("png", png) if len(png) <= len(jpeg) else ("jpeg", jpeg)
+
+
+def data_uri(kind: str, encoded: bytes) -> str:
+    """Returns a picture as a `data:` address, which needs no file."""
     return f"data:image/{kind};base64,{base64.b64encode(encoded).decode()}"
 
 
@@ -88,26 +96,27 @@ def _encode(image: np.ndarray, format: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def picture_row(record: Record, tasks: Sequence[Task], found: str | None = None) -> list[Html]:
-    """Returns the cells of an image and its drawn labels; a script finds the image by `found`."""
+def picture_row(record: Record, tasks: Sequence[Task], address: Address = data_uri) -> list[Html]:
+    """Returns the cells of an image and its drawn labels."""
     image, labels = scale(record, tasks)
     size = f"{record.width} × {record.height}"
-    cells = [_figure(image, True, f"image {record.id}, {size} pixels", None, size, found)]
+    source = address(*encode(image, True))
+    cells = [_figure(source, image, f"image {record.id}, {size} pixels", None, size)]
     for task in tasks:
         if task.name in labels:
             origin = record.origins[task.name]
             drawn = task.draw(image, labels[task.name])
             alt = f"{task.kind} label of task {task.name} by {origin} on image {record.id}"
-            cells.append(element("td", _figure(drawn, False, alt, task.name, origin)))
+            figure = _figure(address(*encode(drawn, False)), drawn, alt, task.name, origin)
+            cells.append(element("td", figure, data_task=task.name))
         else:
-            cells.append(element("td", element("p", f"no label of {task.name}"), class_="absent"))
+            absent = element("p", f"no label of {task.name}")
+            cells.append(element("td", absent, class_="absent", data_task=task.name))
     return cells
 
 
-def _figure(
-    image: np.ndarray, photograph: bool, alt: str, task: str | None, note: str, found: str | None = None
-) -> Html:
+def _figure(source: str, image: np.ndarray, alt: str, task: str | None, note: str) -> Html:
     height, width = image.shape[:2]
-    picture = element("img", src=data_uri(image, photograph), alt=alt, width=width, height=height, loading="lazy")
+    picture = element("img", src=source, alt=alt, width=width, height=height)
     name = element("b", task, " ", class_="narrow") if task else None
-    return element("figure", picture, element("figcaption", name, note), data_labels=found)
+    return element("figure", picture, element("figcaption", name, note))

@@ -26,8 +26,7 @@ def preview_page(records: Sequence[Record], tasks: Sequence[Task], out: str | os
       out: the HTML file; it needs nothing else, and opens offline.
     """
     origins = sorted({origin for record in records for origin in record.origins.values()})
-    lead = element(
-        "p", "Labels by ", ", ".join(origins) or "nobody", ". Nothing was written but this page.", class_="lead"
-    )
+    made = f"This page shows {len(records)} images with labels by {', '.join(origins) or 'nobody'}."
+    lead = element("p", f"{made} Nothing else was written.", class_="lead")
     caption = f"{len(records)} images from all over the source."
-    write_page(out, "Preview", lead, [Section("pictures", "Labels", picture_table(records, tasks, caption))])
+    write_page(out, "Preview of labels", lead, [Section("pictures", "Labels", picture_table(records, tasks, caption))])

@@ -6,10 +6,11 @@ from typing import Any
 from must_tf.records import Dataset, Findings
 from must_tf.report.markup import Html, element, join
 from must_tf.report.page import number, table, tiles
-from must_tf.tasks import Task, thresholds
+from must_tf.tasks import Task, threshold_words, thresholds
 
 _MOST = 40  # bars or rows of a list; the rest is summed up
 _HASH = 12  # digits that tell files apart
+_LONG = 32  # letters of a text that is cut
 
 
 def overview(dataset: Dataset, findings: Findings | None) -> Html:
@@ -28,6 +29,8 @@ def overview(dataset: Dataset, findings: Findings | None) -> Html:
         ("re-encoded", f"{sum(shard.reencoded for shard in manifest.shards):,}"),
         ("quarantined", f"{len(manifest.quarantined):,}"),
     ]
+    if manifest.left_out:
+        figures.append(("left out", f"{sum(manifest.left_out.values()):,}"))
     return tiles(figures)
 
 
@@ -48,7 +51,7 @@ def origins(dataset: Dataset, findings: Findings | None) -> Html:
         rows.append([task.name, f"{task.kind} ({kind})" if kind else task.kind, *map(number, numbers), by or "–"])
     header = ["task", "kind", "classes", "labels", "coverage", *(["bytes per label"] if findings else []), "by origin"]
     caption = "Labels by task and origin; coverage is the share of records with such a label."
-    return table(header, rows, caption)
+    return table(header, rows, caption, tasks=[task.name for task in dataset.manifest.tasks])
 
 
 def histograms(dataset: Dataset, findings: Findings) -> Html:
@@ -60,7 +63,7 @@ def histograms(dataset: Dataset, findings: Findings) -> Html:
             classes = _histogram(task, findings.statistics.get(task.name, {}), labels)
             histograms = findings.histograms.get(task.name, {})
             ranges = [_ranges(task, quantity, counts) for quantity, counts in histograms.items()]
-            groups.append(element("div", classes, ranges, class_="histograms"))
+            groups.append(element("div", classes, ranges, class_="histograms", data_task=task.name))
     return join(groups)
 
 
@@ -72,7 +75,8 @@ def teachers(dataset: Dataset) -> Html | None:
         size = " × ".join(str(n) for n in entry.get("input_size", ())) or "–"
         digest = entry.get("sha256", "")
         short = element("code", digest[:_HASH] or "–", title=digest or None)
-        scores = ", ".join(f"{key} {value:g}" for key, value in thresholds(task).items()) or "–"
+        known = thresholds(task) if "kind" in task else {}
+        scores = ", ".join(f"{key} {threshold_words(value)}" for key, value in known.items()) or "–"
         what = f"{task.get('name', '–')} ({task.get('kind', '–')})"
         path = element("code", entry.get("path", "–"))
         cells = [what, entry.get("format", "–"), path, short, size, scores, entry.get("license", "unknown")]
@@ -83,12 +87,18 @@ def teachers(dataset: Dataset) -> Html | None:
 
 def quarantine(dataset: Dataset) -> Html | None:
     """Returns the table of the inputs that became no record, if there are any."""
-    left_out = dataset.manifest.quarantined
-    if not left_out:
+    entries = dataset.manifest.quarantined
+    if not entries:
         return None
-    rows = [[element("code", entry["name"]), entry["reason"]] for entry in left_out[:_MOST]]
-    more = f" The first {_MOST:,} of {len(left_out):,}." if len(left_out) > _MOST else ""
+    rows = [[element("code", entry["name"]), entry["reason"]] for entry in entries[:_MOST]]
+    more = f" The first {_MOST:,} of {len(entries):,}." if len(entries) > _MOST else ""
     return table(["input", "reason"], rows, f"Quarantined: inputs that became no record.{more}")
+
+
+def left_out(dataset: Dataset) -> Html | None:
+    """Returns the table of why inputs were not asked for, if there are any."""
+    rows = [[reason, number(f"{count:,}")] for reason, count in dataset.manifest.left_out.items()]
+    return table(["reason", "images"], rows, "Left out: inputs that were not asked for.") if rows else None
 
 
 def problems(findings: Findings) -> Html:
@@ -116,9 +126,13 @@ def _problems(findings: Findings) -> Html:
 
 
 def _mode(task: Task) -> list[str]:
-    """Returns the texts of a task's identity, such as its convention, and the names of its fields that are True."""
+    """Returns the texts of a task's identity, such as its convention, and the names of its fields that are True.
+
+    Long ones, such as a SHA-256, are cut.
+    """
     fields = [(field, value) for field, value in task.identity.items() if field != "kind"]
-    return [field if value is True else value for field, value in fields if value is True or isinstance(value, str)]
+    texts = [field if value is True else value for field, value in fields if value is True or isinstance(value, str)]
+    return [f"{text[:_HASH]}…" if len(text) > _LONG else text for text in texts]
 
 
 def bars(rows: Iterable[tuple[str, float, str]], caption: Any) -> Html:

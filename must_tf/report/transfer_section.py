@@ -51,7 +51,7 @@ def _plain(said: Wording) -> Html:
         f"{_caption(said)} Below a score: images seen / minutes of fine-tuning. Images: training / test. "
         f"Gain: of {candidate} over {reference}, relative{said.gain_note}."
     )
-    return table(header, rows, caption, class_="scores plain")
+    return table(header, rows, caption, class_="scores plain", tasks=[task.name for task in transfer.tasks])
 
 
 def _scores(said: Wording) -> Html:
@@ -70,7 +70,8 @@ def _scores(said: Wording) -> Html:
         f"{_caption(said)} Below a score: images seen / minutes of all its fine-tuning{chosen}. "
         "Below a task: images for training / validation / test."
     )
-    return table(["task", *transfer.inits], rows, caption, class_="scores")
+    tasks = [*map(_task, transfer.rows), *[None] * (len(rows) - len(transfer.rows))]
+    return table(["task", *transfer.inits], rows, caption, class_="scores", tasks=tasks)
 
 
 def _score(said: Wording, row: Row, init: str) -> Html:
@@ -92,7 +93,7 @@ def _differences(said: Wording) -> Html | None:
     caption = f"{said.compared}; {key}{said.test}."
     if transfer.intervals:
         caption += f" Below a difference: {said.bootstrap[0].lower()}{said.bootstrap[1:]}."
-    return table(["task", *transfer.others], rows, caption, class_="scores")
+    return table(["task", *transfer.others], rows, caption, class_="scores", tasks=[*map(_task, transfer.rows)])
 
 
 def _difference(said: Wording, row: Row, init: str) -> Html:
@@ -104,14 +105,17 @@ def _difference(said: Wording, row: Row, init: str) -> Html:
 
 def _edges(said: Wording) -> Html | None:
     """Returns which chosen settings lie on the edge of the sweep."""
-    return element("p", f"{EDGE}. ", "; ".join(said.on_edge), ".", class_="note") if said.on_edge else None
+    if not said.on_edge:
+        return None
+    before, command, after = EDGE.split("`")
+    return element("p", before, element("code", command), after, ". ", "; ".join(said.on_edge), ".", class_="note")
 
 
 def _budgets(said: Wording) -> Html:
     """Returns what the initializations cost, teachers included."""
     caption = "Budget of the initializations, teachers and their labeling included."
     rows = [[row[0], *map(number, row[1:])] for row in said.budgets]
-    return table(["", *said.table.inits], rows, caption, class_="scores")
+    return table(["budget", *said.table.inits], rows, caption, class_="scores")
 
 
 def _gains(said: Wording) -> Html | None:
@@ -140,6 +144,11 @@ def _caption(said: Wording) -> str:
     recipe = said.recipe[0].upper() + said.recipe[1:]
     unit = "in percent" if said.all_shares else "each in its own unit"
     return f"{recipe}. Scores on the test images, {unit}{said.score_note}; the best of a row is bold."
+
+
+def _task(row: Row) -> str | None:
+    """Returns the task of a row; None of the mean."""
+    return row.name if isinstance(row, TaskRow) else None
 
 
 def _small(text: str) -> Html:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 # Messages of C++ logging before its initialization, which ignores TF_CPP_MIN_LOG_LEVEL and Python's logging; and what
 # the LiteRT converter prints.
 _NOISE = re.compile(rb"[IW]\d{4} \d\d|WARNING: All log messages before absl::InitializeLog|fully_quantize: ")
+_LOUD: list[int] = []  # standard error, while it is captured
 _LOCK = threading.RLock()  # without it, a thread could restore another thread's temporary file as standard error
 
 
@@ -26,18 +27,28 @@ def quiet() -> Iterator[None]:
         yield
 
 
+def say(line: str) -> None:
+    """Prints a line to standard error at once, also while it is captured."""
+    if _LOUD:
+        os.write(_LOUD[-1], f"{line}\n".encode())
+    else:
+        print(line, file=sys.stderr, flush=True)
+
+
 @contextlib.contextmanager
 def _captured() -> Iterator[None]:
     with tempfile.TemporaryFile() as captured:
         sys.stderr.flush()
         stderr = os.dup(2)
         os.dup2(captured.fileno(), 2)
+        _LOUD.append(stderr)
         try:
             yield
         finally:
             try:
                 sys.stderr.flush()
             finally:
+                _LOUD.remove(stderr)
                 os.dup2(stderr, 2)
                 os.close(stderr)
             captured.seek(0)

@@ -2,6 +2,7 @@
 
 from must_tf.sources.decoding import MAX_PIXELS
 from must_tf.sources.opening import may_have_labels, open_source
+from must_tf.sources.renaming import renamed
 from must_tf.sources.source import Source
 
-__all__ = ["MAX_PIXELS", "Source", "may_have_labels", "open_source"]
+__all__ = ["MAX_PIXELS", "Source", "may_have_labels", "open_source", "renamed"]

@@ -1,12 +1,13 @@
 """Reads COCO (Lin et al., ECCV 2014), boxes and panoptic segmentation, and Objects365 (Shao et al., ICCV 2019), boxes.
 
-An annotation file is loaded as a whole. That takes some 2 GB of memory for COCO's 118 thousand images and far more for
-Objects365. Afterwards only a few numbers per box are kept.
+Any annotation file of COCO's format is read, wherever it and its images are: those of CVAT, Label Studio and Roboflow.
+
+An annotation file is read entry by entry into an index on the disk, in the folder of TMPDIR. Where the images lie, too,
+stands on the disk; about 40 bytes per image are held in memory.
 """
 
-import contextlib
-from collections import defaultdict
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,16 +15,31 @@ import numpy as np
 from PIL import Image
 
 from must_tf.errors import UserError
-from must_tf.parsing import decode_json, short
 from must_tf.records import Record
-from must_tf.sources.layout import Layout, existing, pixel_boxes, require_image_size, split_spec
+from must_tf.sources.box_check import BoxCheck
+from must_tf.sources.coco_entry import Box, Entry, Id
+from must_tf.sources.coco_file import AnnotationFile, Labeled, read_annotation_file
+from must_tf.sources.disk_list import DiskList
+from must_tf.sources.images import printable
+from must_tf.sources.layout import (
+    Item,
+    Layout,
+    corners_of,
+    existing,
+    pixel_boxes,
+    require_image_size,
+    require_size,
+    split_spec,
+)
+from must_tf.sources.lookup import locate
 from must_tf.tasks import Detection, Segmentation
-from must_tf.tasks.detection import CROWD
+from must_tf.tasks.detection import CROWD, DIFFICULT, UNSEEN
 
 _GET_COCO = (
-    "get train2017.zip, val2017.zip, annotations_trainval2017.zip and panoptic_annotations_trainval2017.zip from "
-    "cocodataset.org, unpack them into one place (the archives of masks within annotations/), and name an annotation "
-    "file of it: coco:COCO/instances_train2017 (boxes) or coco:COCO/panoptic_train2017 (segmentation)"
+    "name an annotation file (coco:FILE.json), or get train2017.zip, val2017.zip, annotations_trainval2017.zip and "
+    "panoptic_annotations_trainval2017.zip from cocodataset.org, unpack them into one place (the archives of masks "
+    "within annotations/), and name an annotation file of it: coco:COCO/instances_train2017 (boxes) or "
+    "coco:COCO/panoptic_train2017 (segmentation)"
 )
 _GET_OBJECTS365 = (
     "get Objects365 from objects365.org, unpack it as train/, val/ and annotations/, and name a split of it: "
@@ -32,26 +48,39 @@ _GET_OBJECTS365 = (
 _IGNORE = -1
 
 
-def find_coco(spec: str) -> Layout:
-    """Finds `FOLDER/instances_SPLIT` or `FOLDER/panoptic_SPLIT`: FOLDER/annotations/*.json, images in FOLDER/SPLIT.
+def find_coco(spec: str, root: str | None = None) -> Layout:
+    """Finds `FILE.json`, of boxes or of panoptic segmentation, and its images by their names.
+
+    `FOLDER/instances_SPLIT` and `FOLDER/panoptic_SPLIT` name FOLDER/annotations/*.json. Images are looked for in SPLIT/
+    and images/SPLIT/ beside the folder of the file, in the file's folder, in images/ there, and in the same places one
+    level up; or at any depth under `root`. See `locate`. The masks of `panoptic_X.json` are in `panoptic_X/`.
 
     Boxes of crowds are marked as ignored. In panoptic masks, pixels of crowds and pixels without a segment are ignored.
 
     Raises:
-      UserError: a part is missing; the error says where to get it.
+      UserError: a part is missing, and where to get it; or the file is wrong, see `read_annotation_file`.
     """
-    folder, (name,) = split_spec("coco", spec, 1, _GET_COCO)
-    kind, _, split = name.partition("_")
-    if kind not in ("instances", "panoptic"):
-        raise UserError(f"coco:{spec}: {name!r} received; expected instances_SPLIT or panoptic_SPLIT")
-    path = existing(folder / "annotations" / f"{name}.json", f"coco:{spec}", _GET_COCO)
-    images = existing(folder / split, f"coco:{spec}", _GET_COCO)
-    content = _load(path)
-    with _naming(path):
-        if kind == "instances":
-            return _boxes(content, "coco_detection", lambda name: _inside(images, name))
-        masks = existing(folder / "annotations" / name, f"coco:{spec}", _GET_COCO)
-        return _segments(content, images, masks)
+    if spec.endswith(".json"):
+        path = Path(spec)
+        if not path.is_file():
+            raise UserError(f"coco:{printable(spec)}: no such file{_files_near(path.parent)}; {_GET_COCO}")
+    else:
+        folder, (name,) = split_spec("coco", spec, 1, _GET_COCO)
+        path = folder / "annotations" / f"{name}.json"
+        if not path.is_file():
+            raise UserError(f"coco:{printable(spec)}: no {printable(path)}{_files_near(folder)}; {_GET_COCO}")
+        if name.partition("_")[0] not in ("instances", "panoptic"):
+            raise UserError(f"coco:{spec}: {name!r} received; expected instances_SPLIT, panoptic_SPLIT or FILE.json")
+    content = read_annotation_file(path)
+    split = path.stem.partition("_")[2]
+    above = path.absolute().parent.parent
+    splits = [above / split, above / "images" / split] if split else []
+    folders = [*splits, path.parent, path.parent / "images", above, above / "images"]
+    if path.stem.startswith("panoptic_"):
+        masks = existing(path.with_suffix(""), f"coco:{spec}", _GET_COCO)
+        return _segments(content, folders, root, masks)
+    files = locate(content.names(), folders, root, str(path))
+    return _boxes(content, "coco_detection", files)
 
 
 def find_objects365(spec: str) -> Layout:
@@ -66,108 +95,134 @@ def find_objects365(spec: str) -> Layout:
     existing(path, f"objects365:{spec}", _GET_OBJECTS365)
     images = existing(folder / split, f"objects365:{spec}", _GET_OBJECTS365)
 
-    def place(name: str) -> Path:
+    def place(name: str) -> str:
         parts = PurePosixPath(name).parts  # in version 2: images/v1/patch8/objects365_v1_00420917.jpg
-        return images.joinpath(*parts[-2:]) if parts[-2:-1] and parts[-2].startswith("patch") else images / parts[-1]
+        is_patch = bool(parts[-2:-1]) and parts[-2].startswith("patch")
+        return str(images.joinpath(*parts[-2:]) if is_patch else images / parts[-1])
 
-    content = _load(path)
-    with _naming(path):
-        return _boxes(content, "objects365", place)
-
-
-Found = tuple[tuple[float, ...], tuple[int, ...], tuple[int, ...], tuple[int, int]]
+    content = read_annotation_file(path)
+    return _boxes(content, "objects365", DiskList(map(place, content.names())))
 
 
-def read_boxes(record: Record, source: Found) -> dict[str, Any]:
-    """Returns the label of detection.
+@dataclasses.dataclass(frozen=True)
+class BoxReader:
+    """Reads the boxes of an image of an annotation file, given its id there."""
+
+    content: AnnotationFile
+
+    def __call__(self, record: Record, key: Id) -> dict[str, Any]:
+        """Returns the label of detection."""
+        labeled = self.content.labeled_image(key)
+        require_size(record, labeled.picture.size)
+        boxes, classes, ignore = boxes_of(labeled, self.content)
+        return pixel_boxes(corners_of(boxes), classes, record, ignore, slack=np.inf)
+
+
+def boxes_of(labeled: Labeled, content: AnnotationFile) -> tuple[list[Box], list[int], list[int]]:
+    """Returns the boxes of an image, the class of each, and why each is ignored: 0 if it is not.
+
+    An annotation with an empty `bbox` is no box. Regions that were not seen come last.
+    """
+    boxes: list[Box] = []
+    classes: list[int] = []
+    ignore: list[int] = []
+    for entry in labeled.annotations:
+        box = entry.box()
+        if box is not None:
+            boxes.append(box)
+            classes.append(content.class_by(entry))
+            ignore.append(_ignored(entry))
+    unseen = labeled.picture.unseen
+    return [*boxes, *unseen], [*classes, *[0] * len(unseen)], [*ignore, *[UNSEEN] * len(unseen)]
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentReader:
+    """Reads the mask of an image of an annotation file, given the path of its PNG and the image's id."""
+
+    content: AnnotationFile
+
+    def __call__(self, record: Record, source: tuple[str, Id]) -> np.ndarray:
+        """Returns the classes [H, W]; -1 where a pixel is ignored."""
+        path, key = source
+        (entry,) = self.content.labeled_image(key).annotations
+        return read_panoptic(record, path, segments_of(entry, self.content))
+
+
+def segments_of(entry: Entry, content: AnnotationFile) -> dict[Id, int]:
+    """Returns {segment: class} of an annotation; crowds are ignored."""
+    parts = entry.entries("segments_info", "segment")
+    return {part.id(): _IGNORE if part.flag("iscrowd") else content.class_by(part) for part in parts}
+
+
+def read_panoptic(record: Record, path: str, classes: Mapping[Id, int]) -> np.ndarray:
+    """Returns the classes [H, W] of a PNG whose colors encode segment ids: red + 256 green + 65536 blue.
 
     Args:
       record: the image.
-      source: four numbers per box (x, y, width, height); the class of each box; the reason why each box is ignored, 0
-        where it is not; and the image's height and width by the annotation.
+      path: of the PNG.
+      classes: {segment: class}; the segment 0 is ignored.
     """
-    numbers, classes, ignore, (height, width) = source
-    if (height, width) != (record.height, record.width):
-        raise ValueError(f"the boxes are for an image of {height}x{width}, this one has {record.height}x{record.width}")
-    boxes = np.array(numbers, np.float64).reshape(-1, 4)
-    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
-    return pixel_boxes(corners, classes, record, ignore, slack=np.inf)
-
-
-def read_panoptic(record: Record, source: tuple[str, tuple[tuple[int, int], ...]]) -> np.ndarray:
-    """Returns the classes [H, W] of a PNG whose colors encode segment ids: red + 256 green + 65536 blue."""
-    path, segments = source
     with Image.open(path) as image:
         if image.mode != "RGB":
             raise ValueError(f"{path}: has mode {image.mode}, expected RGB")
         numbers = np.asarray(image).astype(np.int64) @ (1, 256, 65536)
     present, inverse = np.unique(require_image_size(numbers, record), return_inverse=True)
-    known = {0: _IGNORE, **dict(segments)}
+    known: dict[Id, int] = {0: _IGNORE, **classes}
     unknown = [number for number in present.tolist() if number not in known]
     if unknown:
         raise ValueError(f"{path}: segment {unknown[0]} is not in its annotation")
     return np.array([known[number] for number in present.tolist()])[inverse.reshape(numbers.shape)]
 
 
-def _boxes(content: dict[str, Any], name: str, place: Any) -> Layout:
-    names, index = _classes(content)
-    numbers: dict[int, list[float]] = defaultdict(list)
-    classes: dict[int, list[int]] = defaultdict(list)
-    ignore: dict[int, list[int]] = defaultdict(list)
-    for one in content["annotations"]:
-        numbers[one["image_id"]].extend(map(float, one["bbox"]))
-        classes[one["image_id"]].append(index[one["category_id"]])
-        ignore[one["image_id"]].append(CROWD if one.get("iscrowd") else 0)
-    items = []
-    for image in sorted(content["images"], key=lambda image: image["id"]):
-        key = image["id"]
-        found = (tuple(numbers[key]), tuple(classes[key]), tuple(ignore[key]), (image["height"], image["width"]))
-        items.append((str(place(image["file_name"])), found))
-    return Layout(items, Detection(name, names), read_boxes)
+def _boxes(content: AnnotationFile, name: str, files: Sequence[str]) -> Layout:
+    check, placeholders, items, ids = BoxCheck(content.path), 0, DiskList[Item](), DiskList[str]()
+    for file, labeled in zip(files, content.labeled(), strict=True):
+        boxes = boxes_of(labeled, content)[0]
+        real = len(boxes) - len(labeled.picture.unseen)
+        placeholders += len(labeled.annotations) - real
+        for box in boxes[:real]:
+            check.add(box, labeled.picture.size)
+        items.append((file, labeled.key))
+        ids.append(labeled.picture.record)
+    warnings = (*content.warnings, *_placeholder_warning(content, placeholders), *check.warnings())
+    task = Detection(name, content.class_names)
+    return Layout(items, task, BoxReader(content), warnings, ids, content.index.digest)
 
 
-def _segments(content: dict[str, Any], images: Path, masks: Path) -> Layout:
-    names, index = _classes(content)
-    files = {image["id"]: str(_inside(images, image["file_name"])) for image in content["images"]}
-    items = []
-    for one in sorted(content["annotations"], key=lambda one: one["image_id"]):
-        segments = tuple(
-            (segment["id"], _IGNORE if segment.get("iscrowd") else index[segment["category_id"]])
-            for segment in one["segments_info"]
-        )
-        items.append((files[one["image_id"]], (str(_inside(masks, one["file_name"])), segments)))
-    return Layout(items, Segmentation("coco_segmentation", names), read_panoptic)
+def _ignored(entry: Entry) -> int:
+    """Returns why a box is ignored, 0 if it is not; `ignored` is a field that `must convert` writes."""
+    if not entry.flag("iscrowd"):
+        return 0
+    return DIFFICULT if entry.get("ignored") == "difficult" else CROWD
 
 
-def _inside(folder: Path, name: str) -> Path:
-    """Returns the path of a file in a folder; a name that leads out of it is a `ValueError`."""
-    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-        raise ValueError(f"file_name {short(name)}, outside of {folder}")
-    return folder / name
+def _placeholder_warning(content: AnnotationFile, count: int) -> list[str]:
+    if not count:
+        return []
+    return [f"{content.path}: {count} annotation{'s' * (count > 1)} with an empty bbox: taken as no box"]
 
 
-def _classes(content: dict[str, Any]) -> tuple[tuple[str, ...], dict[int, int]]:
-    """Returns the names of the categories in the order of their ids, and {id: class}; classes count from 0."""
-    categories = sorted(content["categories"], key=lambda one: one["id"])
-    return tuple(one["name"] for one in categories), {one["id"]: i for i, one in enumerate(categories)}
+def _segments(content: AnnotationFile, folders: list[Path], root: str | None, masks: Path) -> Layout:
+    names: dict[Id, tuple[str, str]] = {}
+    for entry, key, name in content.annotations():
+        if key in names:
+            entry.fail("image_id", key, "one annotation per image")
+        segments_of(entry, content)
+        names[key] = name, entry.text("file_name")
+    files = locate([name for name, _ in names.values()], folders, root, str(content.path))
+    places = locate([mask for _, mask in names.values()], [masks], None, str(content.path))
+    items = [(file, (place, key)) for file, place, key in zip(files, places, names, strict=True)]
+    records = {labeled.key: labeled.picture.record for labeled in content.labeled()}
+    ids = [records[key] for key in names]
+    task = Segmentation("coco_segmentation", content.class_names)
+    without = len(records) - len(names)
+    said = f"{content.path}: {without} image{'s' * (without > 1)} without an annotation, left out"
+    warnings = (*content.warnings, said) if without else content.warnings
+    return Layout(items, task, SegmentReader(content), warnings, ids, content.index.digest)
 
 
-def _load(path: Path) -> dict[str, Any]:
-    """Returns an annotation file's content; a `UserError` says what it lacks."""
-    content = decode_json(path.read_bytes(), path)
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: {short(content)} received; expected an annotation file of COCO's kind")
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content.get(key), list):
-            raise UserError(f"{path}: has no list {key!r}; expected an annotation file of COCO's kind")
-    return content
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Makes a `UserError` that names the annotation file out of an entry that is not as those of COCO are."""
-    try:
-        yield
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        said = f"{type(error).__name__}: {short(str(error))}"
-        raise UserError(f"{path}: an entry is not as those of COCO are ({said}); get the file again") from None
+def _files_near(folder: Path) -> str:
+    """Returns the JSON files in a folder and its folders, for messages; empty if there are none."""
+    found = sorted({*folder.glob("*.json"), *folder.glob("*/*.json")}) if folder.is_dir() else []
+    return f" (there is {', '.join(f'coco:{printable(path)}' for path in found[:3])})" if found else ""

@@ -29,7 +29,7 @@ def find_diode(spec: str) -> Layout:
     it, see `axis_signs`. Vectors become ours: x right, y down, z away from the camera. The metric does not depend on
     the signs as long as they are the same in training and test.
 
-    The images of a scan are views from one place. Two slices (see `open_layout`) therefore show the same scenes; the
+    The images of a scan are views from one place. Two slices (see `choosing.Slice`) therefore show the same scenes; the
     published parts, train and val, show different ones.
 
     Raises:

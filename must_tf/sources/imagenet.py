@@ -1,12 +1,17 @@
 """Reads classification datasets with one folder per class: ImageNet (ILSVRC 2012), and your own images.
 
-Your own images have one class each (`classes:`), or any number of classes (`multilabel:`).
+Your own images have one class each (`classes:`), or any number of classes (`multilabel:`). A class may have folders in
+its folder. Hidden and system folders are no classes. A folder without an image is none, unless another split has images
+of that class. Warnings name what is left out, and count files whose suffix is not that of an image.
 """
 
+import collections
 import contextlib
+import dataclasses
 import functools
+import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +19,9 @@ import numpy as np
 
 from must_tf.errors import UserError
 from must_tf.records import Record
+from must_tf.sources.images import SUFFIXES, printable, suffixes_left_out
 from must_tf.sources.layout import Item, Layout, existing, file_names, split_spec
+from must_tf.sources.lookup import is_system
 from must_tf.storage import sha256
 from must_tf.tasks import Classification
 
@@ -27,7 +34,35 @@ _LAY_OUT = (
     "lay the images out as NAME/SPLIT/CLASS/*.jpg, and name the place: {}:NAME/SPLIT; NAME (letters, digits, _) "
     "becomes the name of the task"
 )
-_SUFFIXES = (".jpeg", ".jpg", ".png")
+
+
+_SPLITS = ("train", "training", "val", "valid", "validation", "dev", "eval", "test", "testing")
+
+
+@dataclasses.dataclass(frozen=True)
+class Folders:
+    """The folders of a split.
+
+    Attributes:
+      root: the split.
+      files: {class: names of its images, relative to its folder}, in the order of the names.
+      warnings: what was left out, one line each.
+    """
+
+    root: Path
+    files: Mapping[str, list[str]]
+    warnings: tuple[str, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return tuple(self.files)
+
+    @property
+    def items(self) -> list[Item]:
+        """All images, each with the number of its class."""
+        numbered = enumerate(self.files.items())
+        return [(str(self.root / name / file), number) for number, (name, files) in numbered for file in files]
 
 
 def find_imagenet(spec: str) -> Layout:
@@ -36,30 +71,36 @@ def find_imagenet(spec: str) -> Layout:
     Raises:
       UserError: the folders are missing; the error says where to get them.
     """
-    root, classes = _folders("imagenet", spec, _GET)
-    return Layout(_one_each(root, classes), Classification("imagenet", classes), read_class)
+    found = _folders("imagenet", spec, _GET)
+    return Layout(found.items, Classification("imagenet", found.classes), read_class, found.warnings)
 
 
 def find_classes(spec: str) -> Layout:
-    """Finds `FOLDER/SPLIT` as `find_imagenet` does; the task has the name of FOLDER.
+    """Finds `FOLDER/SPLIT` as `find_imagenet` does, or FOLDER without splits; the task has the name of FOLDER.
+
+    A folder is a split if it has the usual name of one, such as `train` or `val`, or if a folder beside it has one of
+    its classes.
+
+    A split that has no image of a class needs an empty folder for it, because splits of other classes are refused
+    beside each other.
 
     Raises:
       UserError: the folders are missing, or the name cannot be that of a task; or the same file lies under the same
         name in the folders of two classes.
     """
     name = _task_name("classes", spec)
-    root, classes = _folders("classes", spec, _LAY_OUT.format("classes"))
-    if several := _same_files(root, classes):
-        first = " and ".join(str(path.relative_to(root)) for path in several[0][:2])
+    found = _folders("classes", spec, _LAY_OUT.format("classes"))
+    if several := _same_files(found):
+        first = " and ".join(str(path.relative_to(found.root)) for path in several[0][:2])
         raise UserError(
             f"classes:{spec}: {first} are the same image ({len(several)} images have several classes); delete all but "
             f"one file of each, or open them as multilabel:{spec}"
         )
-    return Layout(_one_each(root, classes), Classification(name, classes), read_class)
+    return Layout(found.items, Classification(name, found.classes), read_class, found.warnings)
 
 
 def find_multilabel(spec: str) -> Layout:
-    """Finds `FOLDER/SPLIT` for a multi-label task: an image lies in the folder of each of its classes.
+    """Finds `FOLDER/SPLIT`, or FOLDER, for a multi-label task: an image lies in the folder of each of its classes.
 
     Its files there, copies or links, have the same name. An image without a class lies in SPLIT itself. The task has
     the name of FOLDER, and classes are in the order of the folders' names.
@@ -68,10 +109,12 @@ def find_multilabel(spec: str) -> Layout:
       UserError: the folders are missing, or the name cannot be that of a task.
     """
     name = _task_name("multilabel", spec)
-    root, classes = _folders("multilabel", spec, _LAY_OUT.format("multilabel"))
+    found = _folders("multilabel", spec, _LAY_OUT.format("multilabel"))
+    root, classes = found.root, found.classes
     places: dict[str, list[Path]] = {}
-    for folder in (root, *(root / label for label in classes)):
-        for file in file_names(folder, _SUFFIXES):
+    bare = [file for file in file_names(root, SUFFIXES) if not file.startswith(".")]
+    for folder, files in ((root, bare), *((root / name, files) for name, files in found.files.items())):
+        for file in files:
             places.setdefault(file, []).append(folder)
     number_of = {label: number for number, label in enumerate(classes)}
     items = []
@@ -80,7 +123,7 @@ def find_multilabel(spec: str) -> Layout:
         first, *others = (str(folder / file) for folder in folders)
         items.append((first, (numbers, tuple(others))))
     reader = functools.partial(read_classes, num_classes=len(classes))
-    return Layout(items, Classification(name, classes, multi_label=True), reader)
+    return Layout(items, Classification(name, classes, multi_label=True), reader, found.warnings)
 
 
 def read_class(record: Record, source: int) -> int:
@@ -108,40 +151,95 @@ def read_classes(record: Record, source: tuple[Sequence[int], Sequence[str]], nu
 
 def _task_name(prefix: str, spec: str) -> str:
     expected = _LAY_OUT.format(prefix)
-    folder, _ = split_spec(prefix, spec, 1, expected)
+    folder, _ = _places(prefix, spec, expected)
     if not re.fullmatch(r"\w+", folder.name):
         raise UserError(f"{prefix}:{spec}: {folder.name!r} cannot be the name of a task; {expected}")
     return folder.name
 
 
-def _folders(prefix: str, spec: str, expected: str) -> tuple[Path, tuple[str, ...]]:
-    """Returns the folder of a split, and the sorted names of its folders; one of them has an image."""
+def _places(prefix: str, spec: str, expected: str) -> tuple[Path, Path]:
+    """Returns FOLDER and its split; they are the same where a folder is no split, see `_is_split`."""
+    path = Path(spec)
+    if path.is_dir() and not _is_split(path):
+        return path, path
     folder, (split,) = split_spec(prefix, spec, 1, expected)
-    root = existing(folder / split, f"{prefix}:{spec}", expected)
-    classes = tuple(sorted(place.name for place in root.iterdir() if place.is_dir()))
-    if not any(file_names(root / name, _SUFFIXES) for name in classes):
+    return folder, existing(folder / split, f"{prefix}:{spec}", expected)
+
+
+def _is_split(path: Path) -> bool:
+    """Whether a folder has the usual name of a split, or lies beside another one that has one of its folders."""
+    if len(path.parts) == 1 or path.name.lower() in _SPLITS:
+        return len(path.parts) > 1
+    beside = [path.parent / name for name in _folders_in(path.parent) if name != path.name]
+    return any((place / name).is_dir() for place in beside for name in _folders_in(path))
+
+
+def _folders(prefix: str, spec: str, expected: str) -> Folders:
+    """Returns the folders of a split; one of them has an image."""
+    folder, root = _places(prefix, spec, expected)
+    left_out = collections.Counter[str]()
+    system: set[str] = set()
+    places = sorted(place.name for place in root.iterdir() if place.is_dir())
+    found = {name: _images_in(root / name, left_out, system) for name in places if not is_system(name)}
+    system |= {name for name in places if is_system(name)}
+    beside = folder.iterdir() if folder != root else ()
+    others = [place for place in beside if place.is_dir() and place != root and not is_system(place.name)]
+    files = {name: names for name, names in found.items() if names or _has_image(name, others)}
+    if not any(files.values()):
         raise UserError(f"{prefix}:{spec}: no folder of {root} has an image; {expected}")
-    return root, classes
+    where = f"{prefix}:{printable(spec)}"
+    warnings = []
+    if empty := sorted(found.keys() - files.keys()):
+        warnings.append(f"{where}: folders without an image are no classes: {', '.join(map(printable, empty))}")
+    if len(files) == 1 and len(inside := _folders_in(root / next(iter(files)))) > 1:
+        few = ", ".join(map(printable, inside[:3]))
+        warnings.append(
+            f"{where}: has one class alone, {next(iter(files))!r}; if {few} are classes, name the folder they are in"
+        )
+    if system:
+        warnings.append(f"{where}: hidden and system folders are left out: {', '.join(map(printable, sorted(system)))}")
+    if left_out:
+        warnings.append(f"{where}: {suffixes_left_out(left_out)}")
+    return Folders(root, files, tuple(warnings))
 
 
-def _one_each(root: Path, classes: Sequence[str]) -> list[Item]:
-    """Returns the images of all folders, each with the number of its folder."""
-    return [
-        (str(root / name / file), number)
-        for number, name in enumerate(classes)
-        for file in file_names(root / name, _SUFFIXES)
-    ]
+def _folders_in(place: Path) -> list[str]:
+    """Returns the names of the folders in one, without those of systems."""
+    return sorted(one.name for one in place.iterdir() if one.is_dir() and not is_system(one.name))
 
 
-def _same_files(root: Path, classes: Sequence[str]) -> list[list[Path]]:
-    """Returns the groups of files in several folders that have the same name and content.
+def _has_image(name: str, splits: Sequence[Path]) -> bool:
+    """Whether a class has an image in one of these splits."""
+    return any(_images_in(split / name, collections.Counter(), set()) for split in splits)
+
+
+def _images_in(folder: Path, left_out: collections.Counter[str], system: set[str]) -> list[str]:
+    """Returns the names of images at any depth of a folder, relative to it; counts other files, by their suffixes."""
+    names = []
+    for place, folders, files in os.walk(folder):
+        inside = Path(place).relative_to(folder).as_posix()
+        system |= {name for name in folders if is_system(name)}
+        folders[:] = sorted(name for name in folders if not is_system(name))
+        for file in files:
+            if file.startswith("."):
+                continue
+            if file.lower().endswith(SUFFIXES):
+                names.append(file if inside == "." else f"{inside}/{file}")
+            else:
+                left_out[Path(file).suffix.lower() or "without a suffix"] += 1
+    return sorted(names)
+
+
+def _same_files(found: Folders) -> list[list[Path]]:
+    """Returns the groups of files of several classes that have the same name and content.
 
     Only files with the same name are looked at, and only those of the same size are read.
     """
-    groups = [[root / name / file for name in classes for file in file_names(root / name, _SUFFIXES)]]
+    groups = [[found.root / name / file for name, files in found.files.items() for file in files]]
     keys: tuple[Callable[[Path], Any], ...] = (lambda path: path.name, lambda path: path.stat().st_size, sha256)
     for key in keys:
-        groups = [part for group in groups for part in _grouped(group, key)]
+        parts = [part for group in groups for part in _grouped(group, key)]
+        groups = [part for part in parts if len({path.relative_to(found.root).parts[0] for path in part}) > 1]
     return groups
 
 

@@ -15,13 +15,21 @@ import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
+from must_tf.buckets import URL, Remote
 from must_tf.errors import UserError
 from must_tf.records import Quarantined, Record
 from must_tf.sources.decoding import MAX_PIXELS, Look, decode, in_order, to_record
 from must_tf.sources.source import Entry, Source, fingerprint, without_copies
+from must_tf.storage import Location, location
 
-_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
+T = TypeVar("T")
+
+# Of image files, in lower case.
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"
+)  # fmt: skip
 _MAX_BYTES = 2**30
 _MACHINE_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE)  # not the fault of the image
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -32,15 +40,17 @@ def open_images(where: str | os.PathLike, images_per_shard: int, max_pixels: int
     left_out = collections.Counter[str]()
     names = find_images(where, left_out)
     if left_out:
-        counts = ", ".join(f"{count} {suffix}" for suffix, count in left_out.most_common(5))
-        print(
-            f"{printable(where)}: {left_out.total()} files left out by their suffix: {counts}",
-            file=sys.stderr,
-            flush=True,
-        )
+        print(f"{printable(where)}: {suffixes_left_out(left_out)}", file=sys.stderr, flush=True)
+    root = common_folder(where if location(where).is_dir() else None, names)
     runs = split_evenly(names, math.ceil(len(names) / images_per_shard))
-    shards = tuple(functools.partial(read_images, tuple(run), max_pixels) for run in runs)
+    shards = tuple(functools.partial(read_images, tuple(run), max_pixels, root=root) for run in runs)
     return Source(len(names), fingerprint(map(os.fsencode, names)), (), {}, shards)
+
+
+def suffixes_left_out(counts: collections.Counter[str]) -> str:
+    """Returns how many files were left out by their suffixes, the commonest first."""
+    few = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(5))
+    return f"{counts.total()} files left out by their suffix: {few}"
 
 
 def find_images(where: str | os.PathLike, left_out: collections.Counter[str] | None = None) -> list[str]:
@@ -51,6 +61,9 @@ def find_images(where: str | os.PathLike, left_out: collections.Counter[str] | N
     one path per line, relative to the current folder. A path that cannot be read (a broken link, a folder that cannot
     be listed) is returned as well, so that it is quarantined with its reason.
 
+    Folders, globs and lists may be URLs, and lists may hold URLs. In a list in a bucket, other paths are relative to
+    the folder of the list.
+
     Args:
       where: the folder, glob or list file.
       left_out: counts the other files of a folder by their suffixes.
@@ -58,15 +71,17 @@ def find_images(where: str | os.PathLike, left_out: collections.Counter[str] | N
     Raises:
       UserError: no image was found.
     """
-    path = Path(where)
+    path = location(where)
 
     def wanted(name: str) -> bool:
-        known = name.lower().endswith(_SUFFIXES)
+        known = name.lower().endswith(SUFFIXES)
         if left_out is not None and not known:
             left_out[Path(name).suffix.lower() or "without a suffix"] += 1
         return known
 
-    if path.is_dir():
+    if isinstance(path, Remote):
+        found = _in_bucket(path, wanted)
+    elif path.is_dir():
         found = _under(str(path), wanted)
     elif path.suffix == ".txt" and path.is_file():
         found = _distinct(_listed(path))
@@ -76,7 +91,7 @@ def find_images(where: str | os.PathLike, left_out: collections.Counter[str] | N
         found = _distinct(_matching(os.fspath(where)))
     if not found:
         state = "holds no image" if path.is_dir() else "lists no path" if path.is_file() else "no such folder or file"
-        kinds = ", ".join(suffix[1:] for suffix in _SUFFIXES)
+        kinds = ", ".join(suffix[1:] for suffix in SUFFIXES)
         raise UserError(
             f"{printable(where)}: {state}; expected a folder with images ({kinds}), a glob of images, or a .txt file "
             "with one path per line"
@@ -84,29 +99,64 @@ def find_images(where: str | os.PathLike, left_out: collections.Counter[str] | N
     return sorted(found)
 
 
-def read_images(paths: Iterable[str], max_pixels: int = MAX_PIXELS, look: Look = decode) -> Iterator[Entry]:
+def read_images(
+    paths: Iterable[str], max_pixels: int = MAX_PIXELS, look: Look = decode, root: str | None = None
+) -> Iterator[Entry]:
     """Reads files in order on several threads; copies of an earlier image are quarantined."""
-    return without_copies(in_order(functools.partial(read_image, max_pixels=max_pixels, look=look), paths))
+    return without_copies(in_order(functools.partial(read_image, max_pixels=max_pixels, look=look, root=root), paths))
 
 
-def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, look: Look = decode) -> Record | Quarantined:
-    """Reads one file into a record without labels, see `to_record`, or returns why it cannot become one."""
-    path, name = Path(path), printable(path)
+def common_folder(folder: str | os.PathLike | None, names: Iterable[str]) -> str:
+    """Returns the folder that the names of image files are relative to: the given one, or the one common to all."""
+    if folder is not None:
+        return os.fspath(folder)
+    folders = sorted(set(map(os.path.dirname, names)))
+    remote = [place for place in map(location, folders) if isinstance(place, Remote)]
+    if len({place.scheme for place in remote}) > 1 or 0 < len(remote) < len(folders):
+        raise UserError(f"images: {folders[0]} and {folders[-1]} lie in different stores; give one after the other")
+    if remote:
+        return f"{remote[0].scheme}:/{os.path.commonpath([f'/{place.key}' for place in remote])}"
+    return os.path.commonpath(list(map(os.path.abspath, folders))) if folders else ""
+
+
+def read_image(
+    path: str | os.PathLike, max_pixels: int = MAX_PIXELS, look: Look = decode, root: str | None = None
+) -> Record | Quarantined:
+    """Reads one file into a record without labels, see `to_record`, or returns why it cannot become one.
+
+    Args:
+      path: of the file.
+      max_pixels: see `to_record`.
+      look: see `to_record`.
+      root: the folder to which the record's `filename` is relative; None for a record without one.
+    """
+    place, name = location(path), printable(path)
     try:
-        state = path.stat()
-        if stat.S_ISDIR(state.st_mode):
-            os.scandir(path).close()  # raises the reason where the folder cannot be listed
-            return Quarantined(name, "is a folder, not a file")
-        if not stat.S_ISREG(state.st_mode):
-            return Quarantined(name, "is not a regular file")
-        if state.st_size > _MAX_BYTES:
-            return Quarantined(name, f"has {state.st_size} bytes, more than the limit of {_MAX_BYTES}")
-        data = path.read_bytes()
+        if isinstance(place, Path):
+            state = place.stat()
+            if stat.S_ISDIR(state.st_mode):
+                os.scandir(place).close()  # raises the reason where the folder cannot be listed
+                return Quarantined(name, "is a folder, not a file")
+            if not stat.S_ISREG(state.st_mode):
+                return Quarantined(name, "is not a regular file")
+            if state.st_size > _MAX_BYTES:
+                return Quarantined(name, f"has {state.st_size} bytes, more than the limit of {_MAX_BYTES}")
+        data = place.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         if getattr(error, "errno", None) in _MACHINE_ERRORS:
             raise
         return Quarantined(name, f"cannot be read: {getattr(error, 'strerror', None) or error}")
-    return to_record(name, data, max_pixels, look)
+    entry = to_record(name, data, max_pixels, look)
+    if root is not None and isinstance(entry, Record):
+        entry.filename = _relative(place, root)
+    return entry
+
+
+def _relative(place: Location, root: str) -> str:
+    """Returns the path of a file relative to a folder, with slashes."""
+    if isinstance(place, Remote):
+        return place.key.removeprefix(f"{Remote(root).key}/")
+    return Path(os.path.relpath(place, root)).as_posix()
 
 
 def printable(path: str | os.PathLike) -> str:
@@ -123,7 +173,7 @@ def printable(path: str | os.PathLike) -> str:
     return f"$'{_UNPRINTABLE.sub(escape, name)}'"
 
 
-def split_evenly(items: Sequence[str], num_shards: int) -> list[Sequence[str]]:
+def split_evenly(items: Sequence[T], num_shards: int) -> list[Sequence[T]]:
     """Splits a sequence into `num_shards` consecutive parts whose lengths differ by one at most."""
     edges = [len(items) * i // num_shards for i in range(num_shards + 1)]
     return [items[low:high] for low, high in itertools.pairwise(edges)]
@@ -164,6 +214,21 @@ def _under(root: str, wanted: Callable[[str], bool]) -> list[str]:
     return [name.removeprefix("./") for name in found] if root == "." else found
 
 
+def _in_bucket(place: Remote, wanted: Callable[[str], bool]) -> list[str]:
+    """Returns the URL of a file, those in a list, the wanted ones under a folder, or those that fit a glob."""
+    if not glob.has_magic(place.key):
+        if place.suffix == ".txt" and place.is_file():
+            listed = _lines(place.read_bytes())
+            return list(dict.fromkeys(line if URL.match(line) else f"{place.parent}/{line}" for line in listed))
+        if place.is_file():
+            return [str(place)]
+        return [f"{place}/{key}" for key in place.files() if wanted(key)]
+    parts = place.key.split("/")
+    index = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    top = Remote(f"{place.scheme}://{'/'.join(parts[:index])}")
+    return [f"{top}/{key}" for key in top.files() if _fits(key.split("/"), parts[index:])]
+
+
 def _is_folder(entry: os.DirEntry) -> bool:
     try:
         return entry.is_dir()
@@ -173,7 +238,11 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 def _listed(path: Path) -> list[str]:
     """Returns the paths in a list file, one per line; they need not be UTF-8."""
-    lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    return _lines(path.read_bytes())
+
+
+def _lines(data: bytes) -> list[str]:
+    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     return [os.fsdecode(line.rstrip(b"\r")) for line in lines if line.strip()]
 
 

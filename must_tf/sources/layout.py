@@ -1,18 +1,18 @@
-"""Opens labeled datasets in their publishers' folder layouts: slices, shards, and reading an image with its label.
+"""Opens labeled datasets in their publishers' folder layouts: shards, and reading an image with its label.
 
 Each layout has a module with a function that finds it, such as `voc.find_voc`; `opening` registers it.
 """
 
 import dataclasses
 import functools
-import hashlib
+import itertools
 import math
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -20,7 +20,8 @@ from PIL import Image
 from must_tf.errors import UserError, one_line
 from must_tf.records import HUMAN, Quarantined, Record
 from must_tf.sources.decoding import Look, decode, in_order
-from must_tf.sources.images import printable, read_image
+from must_tf.sources.disk_list import Share
+from must_tf.sources.images import common_folder, printable, read_image
 from must_tf.sources.source import Entry, Source, fingerprint
 from must_tf.tasks import Task
 from must_tf.tasks.task import Label
@@ -28,7 +29,11 @@ from must_tf.tasks.task import Label
 Item = tuple[str, Any]  # the image's path, and what the reader needs to find its label
 Reader = Callable[[Record, Any], Label]
 
-_SLICE = re.compile(r"(.+)\[(-?\d+%?)?:(-?\d+%?)?\]")
+ROUNDING = 2.0  # pixels by which boxes of people reach beyond images, without being wrong
+_TURNED = 5  # EXIF orientations from here on exchange height and width
+_TURNED_NOTE = (
+    "turned by EXIF; its label is taken as of the upright picture, for sizes cannot tell: look at a --preview"
+)
 
 # Errors of the standard library, Pillow and NumPy for a label that is missing, damaged or does not fit its image.
 _LABEL_ERRORS = (OSError, ValueError, SyntaxError, EOFError, zlib.error, Image.DecompressionBombError)
@@ -39,76 +44,78 @@ class Layout:
     """A labeled dataset on disk.
 
     Attributes:
-      items: for each image in order, its path and what the reader needs to find its label.
+      items: for each image in order, its path and what the reader needs to find its label; a `DiskList` for many.
       task: task of the labels; their origin is human.
       reader: returns the label of a record, given the record and the second part of its item. It must be picklable. If
-        it raises an error, the image is quarantined.
+        it raises an error, the image is quarantined. It may add to the notes of the record.
+      warnings: what a user should know of the labels as a whole, one line each.
+      ids: for each item, the id of the record that it went out from, as far as the labels say; empty if none says.
+      digest: SHA-256 of the file that `reader` finds labels in, where `items` do not hold them.
+      has_all_ids: whether each item has an id, which is of its image's content: equal names then say nothing.
     """
 
     items: Sequence[Item]
     task: Task
     reader: Reader
+    warnings: tuple[str, ...] = ()
+    ids: Sequence[str] = ()
+    digest: str = ""
+    has_all_ids: bool = False
+
+    @property
+    def listing(self) -> str:
+        """Changes when the images or their labels do; see `Source.listing`."""
+        content = [self.digest.encode()] if self.digest else []
+        return fingerprint(itertools.chain((repr(item).encode() for item in self.items), content))
 
 
-def open_layout(find: Callable[[str], Layout], spec: str, images_per_shard: int, max_pixels: int) -> Source:
-    """Opens a layout, or a slice of it in the syntax of TFDS: `.../training[:90%]`, `.../training[-500:]`.
-
-    A slice is taken from a fixed shuffled order, so that it has images of every class and scene. Two slices that share
-    no image can therefore show the same scenes, if a scene has several images. Adding or removing an image changes all
-    slices. Each shard is a sample of the whole: with n shards, it has every n-th image.
+def open_layout(
+    find: Callable[..., Layout], spec: str, images_per_shard: int, max_pixels: int, root: str | None = None
+) -> Source:
+    """Opens a layout. Each shard is a sample of the whole: with n shards, it has every n-th image.
 
     Args:
       find: finds the layout.
-      spec: what `find` takes, followed by the slice, if any.
+      spec: what `find` takes.
       images_per_shard: largest number of images in a shard.
       max_pixels: see `to_record`.
+      root: is handed to `find`, if it is given.
 
     Raises:
-      UserError: an error of `find`; or the slice is empty or reaches beyond the images.
+      UserError: an error of `find`.
     """
-    match = _SLICE.fullmatch(spec)
-    layout = find(match[1] if match else spec)
+    layout = find(spec, **({"root": root} if root else {}))
     items = layout.items
-    listing = fingerprint(repr(item).encode() for item in items)
-    if match:
-        chosen = _slice_indices(len(items), *match.groups()[1:])
-        if not chosen:
-            count = f"{len(items)} images"
-            raise UserError(f"{printable(spec)}: not a slice of {count}; expected one such as [:90%] or [-500:]")
-        items = [items[number] for number in chosen]
-        listing = fingerprint((listing.encode(), *(b"%d" % number for number in chosen)))
     total = math.ceil(len(items) / images_per_shard)
-    parts = (tuple(items[index::total]) for index in range(total))
-    shards = tuple(functools.partial(read_items, part, layout.task, layout.reader, max_pixels) for part in parts)
-    return Source(len(items), listing, (layout.task,), {}, shards)
+    parts = (Share(items, index, total) for index in range(total))
+    common = common_folder(None, (path for path, _ in items))
+    read = functools.partial(read_items, task=layout.task, reader=layout.reader, max_pixels=max_pixels, root=common)
+    shards = tuple(functools.partial(read, part) for part in parts)
+    warnings = (*layout.warnings, *_alike(spec, layout.task))
+    return Source(len(items), layout.listing, (layout.task,), {}, shards, warnings=warnings)
 
 
-def _slice_indices(count: int, *ends: str | None) -> list[int]:
-    """Returns the sorted indices of the images of a slice; empty where the slice reaches beyond the images."""
-    start, stop = (_slice_end(text, count) for text in ends)
-    if max(abs(start or 0), abs(stop or 0)) > count:
-        return []
-    return sorted(sorted(range(count), key=lambda number: hashlib.sha256(b"%d" % number).digest())[start:stop])
-
-
-def _slice_end(text: str | None, count: int) -> int | None:
-    """Returns one end of a slice as a number of images."""
-    if not text:
-        return None
-    return round(int(text[:-1]) * count / 100) if text.endswith("%") else int(text)
+def _alike(spec: str, task: Task) -> Iterator[str]:
+    """Yields a warning for two classes whose names are the same but for case, spaces, `-` and `_`."""
+    first: dict[str, str] = {}
+    for name in task.identity.get("class_names", ()):
+        before = first.setdefault(re.sub(r"[\s_-]+", "", name).casefold(), name)
+        if before != name:
+            yield f"{spec}: classes {before!r} and {name!r} are nearly the same; if they are one, rename one of them"
 
 
 def read_items(
-    items: Sequence[Item], task: Task, reader: Reader, max_pixels: int, look: Look = decode
+    items: Iterable[Item], task: Task, reader: Reader, max_pixels: int, root: str | None = None, look: Look = decode
 ) -> Iterator[Entry]:
     """Yields a shard's entries in order. Copies of an image are kept, because a benchmark counts all of its images."""
-    return in_order(functools.partial(read_item, task=task, reader=reader, max_pixels=max_pixels, look=look), items)
+    read = functools.partial(read_item, task=task, reader=reader, max_pixels=max_pixels, look=look, root=root)
+    return in_order(read, items)
 
 
-def read_item(item: Item, task: Task, reader: Reader, max_pixels: int, look: Look) -> Entry:
+def read_item(item: Item, task: Task, reader: Reader, max_pixels: int, look: Look, root: str | None = None) -> Entry:
     """Reads one image with its label, or returns why it cannot become a record."""
     path, source = item
-    entry = read_image(path, max_pixels, look)
+    entry = read_image(path, max_pixels, look, root)
     return entry if isinstance(entry, Quarantined) else add_label(entry, task, lambda record: reader(record, source))
 
 
@@ -117,8 +124,38 @@ def add_label(record: Record, task: Task, read: Callable[[Record], Label]) -> En
     try:
         record.labels[task.name] = read(record)
     except _LABEL_ERRORS as error:
-        return Quarantined(record.name, f"its label cannot be read: {one_line(error)}")
+        return Quarantined(record.name, f"its label cannot be read: {one_line(error)}", record.id)
     record.origins[task.name] = HUMAN
+    if surplus := task.surplus(record.labels[task.name]):
+        record.notes.append(f"{task.name}: {surplus}")
+    return record
+
+
+class LabelReader(Protocol):
+    """Reads the labels of one task from what a source holds of an image, such as a row."""
+
+    @property
+    def task(self) -> Any:
+        """The task of the labels."""
+
+    def absence(self, content: Any, /) -> str:
+        """Returns the note for an image without a label; empty for one that has it."""
+
+    def read(self, record: Record, content: Any, /) -> Label:
+        """Returns the label; a wrong one is a `ValueError`."""
+
+
+def add_labels(record: Record, readers: Iterable[LabelReader], content: Any) -> Entry:
+    """Adds the labels that readers find, and notes where there is none; see `add_label`."""
+
+    def reads(reader: LabelReader) -> Callable[[Record], Label]:
+        return lambda one: reader.read(one, content)
+
+    for reader in readers:
+        if note := reader.absence(content):
+            record.notes.append(note)
+        elif isinstance(entry := add_label(record, reader.task, reads(reader)), Quarantined):
+            return entry
     return record
 
 
@@ -149,24 +186,53 @@ def file_names(folder: Path, suffixes: Sequence[str]) -> list[str]:
         return sorted(entry.name for entry in entries if entry.name.lower().endswith(tuple(suffixes)))
 
 
+def require_size(record: Record, size: tuple[int, int] | None) -> None:
+    """Checks that a label is of the picture as it is stored in the record, which is upright.
+
+    Where EXIF turned the picture and sizes cannot tell whether the label was made for it before or after the turn, it
+    is taken as of the upright picture, and a note says so.
+
+    Args:
+      record: the image.
+      size: height and width in pixels by the label; None if it does not say.
+
+    Raises:
+      ValueError: the sizes differ.
+    """
+    here = (record.height, record.width)
+    if size is not None and size != here:
+        said = f"its label is for a picture of {size[0]}x{size[1]}, this one has {here[0]}x{here[1]} (height x width)"
+        if record.orientation >= _TURNED and size == here[::-1]:
+            said += f"; EXIF turns it (orientation {record.orientation}): save the picture upright, and label that"
+        raise ValueError(said)
+    if record.orientation > 1 and (size is None or record.orientation < _TURNED or size == size[::-1]):
+        record.notes.append(_TURNED_NOTE)
+
+
 def require_image_size(values: np.ndarray, record: Record) -> np.ndarray:
-    """Returns a map [H, W, ...] of the size of its image, or raises a `ValueError`."""
-    if values.shape[:2] != (record.height, record.width):
-        raise ValueError(f"a map of shape {values.shape} on an image of {record.height}x{record.width}")
+    """Returns a map [H, W, ...] of the size of its image; another size is a `ValueError`, see `require_size`."""
+    height, width = values.shape[:2]
+    require_size(record, (height, width))
     return values
 
 
+def corners_of(boxes: Any) -> np.ndarray:
+    """Returns (xmin, ymin, xmax, ymax) of boxes (x, y, width, height), float64 [N, 4]."""
+    numbers = np.asarray(boxes, np.float64).reshape(-1, 4)
+    return np.concatenate([numbers[:, :2], numbers[:, :2] + numbers[:, 2:]], 1)
+
+
 def pixel_boxes(
-    corners: Any, classes: Sequence[int], record: Record, ignore: Sequence[int], slack: float = 2.0
+    corners: Any, classes: Sequence[int], record: Record, ignore: Sequence[int], slack: float = ROUNDING
 ) -> dict[str, np.ndarray]:
-    """Returns the label of a detection task from boxes in pixels; boxes without area are left out.
+    """Returns the label of a detection task from boxes in pixels; boxes without area are left out, and noted.
 
     Args:
       corners: [N, 4], (xmin, ymin, xmax, ymax) of the edges: the whole image is (0, 0, width, height).
       classes: [N].
       record: the image.
       ignore: [N]; 0, or why the box is ignored, see `Detection`.
-      slack: pixels by which a box may reach beyond the image; it is then clipped.
+      slack: pixels by which a box may reach beyond the image; it is then clipped, and noted if it is not a rounding.
 
     Raises:
       ValueError: a box reaches further beyond the image. It belongs to another image, or to another orientation.
@@ -176,8 +242,12 @@ def pixel_boxes(
     beyond = np.max([-xmin, -ymin, xmax - width, ymax - height], initial=0.0)
     if not beyond <= slack:
         raise ValueError(f"a box reaches {beyond:g} pixels beyond an image of {height}x{width}")
+    if beyond > ROUNDING:
+        record.notes.append("a box that reaches beyond the image is clipped")
     boxes = np.clip(np.stack([ymin / height, xmin / width, ymax / height, xmax / width], 1), 0, 1).astype(np.float32)
     kept = (boxes[:, :2] < boxes[:, 2:]).all(1)
+    if not kept.all():
+        record.notes.append("a box without area inside the image is left out")
     return {
         "boxes": boxes[kept],
         "classes": np.asarray(classes, np.int64)[kept],

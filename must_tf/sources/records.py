@@ -4,19 +4,25 @@ import functools
 import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import PurePosixPath
+from typing import Any
 
 import tensorflow as tf
 
-from must_tf.errors import first_line
-from must_tf.records import Quarantined, deserialize, framing, open_dataset
+from must_tf.errors import UserError, first_line
+from must_tf.records import HUMAN, Place, Quarantined, Record, deserialize, framing, open_dataset
+from must_tf.records.schema import stored_features
 from must_tf.sources.decoding import Look, Undecodable, decode, in_order
+from must_tf.sources.disk_list import DiskList
+from must_tf.sources.film import SUFFIXES as FILMS
+from must_tf.sources.layout import Layout
 from must_tf.sources.source import EARLIER, Entry, Source, fingerprint
 from must_tf.tasks import Task
+from must_tf.tasks.task import Label
 
 
 def open_records(folder: str | os.PathLike) -> Source:
-    """Opens a dataset of our records: one shard per file, with its labels, teachers, license and quarantined entries.
+    """Opens a dataset of our records: one shard per file, with its labels, teachers, license and warnings.
 
     Raises:
       UserError: the dataset is not finished, has another schema, or a shard is cut short.
@@ -27,7 +33,41 @@ def open_records(folder: str | os.PathLike) -> Source:
     listing = fingerprint(shard.sha256.encode() for shard in manifest.shards)
     license = manifest.source.get("license", "")
     quarantined = tuple(tuple(map(_earlier, shard.quarantined)) for shard in manifest.shards)
-    return Source(manifest.count, listing, manifest.tasks, manifest.teachers, shards, license, quarantined)
+    warnings = tuple(manifest.warnings)
+    return Source(manifest.count, listing, manifest.tasks, manifest.teachers, shards, license, quarantined, warnings)
+
+
+def find_human_labels(folder: str | os.PathLike) -> list[Layout]:
+    """Finds the labels that people gave to the images of a dataset of ours: those of each task, to be merged.
+
+    Raises:
+      UserError: there is none, or see `open_records`.
+    """
+    dataset = open_dataset(folder)
+    tasks = dataset.manifest.tasks
+    items, ids = ({task.name: DiskList[Any]() for task in tasks} for _ in range(2))
+    for place, record in zip(dataset.places(), dataset.records(), strict=True):
+        for name, origin in record.origins.items():
+            if origin == HUMAN:
+                items[name].append((record.filename or record.id, place))
+                ids[name].append(record.id)
+    digest = fingerprint(shard.sha256.encode() for shard in dataset.manifest.shards)
+    read = functools.partial(read_label, paths=tuple(dataset.paths))
+    found = [
+        Layout(items[task.name], task, functools.partial(read, task=task), (), ids[task.name], digest, has_all_ids=True)
+        for task in tasks
+        if items[task.name]
+    ]
+    if not found:
+        raise UserError(f"{folder}: has no label by people; the labels of teachers are no corrections")
+    return found
+
+
+def read_label(record: Record, place: Place, paths: Sequence[str], task: Task) -> Label:
+    """Returns the label of a task that the record at a place has; the given record gets its stored features."""
+    serialized = framing.read_at(paths[place.shard], place.offset)
+    record.features |= stored_features(serialized, [task])
+    return deserialize(serialized, [task]).labels[task.name]
 
 
 def read_records(path: str, tasks: Sequence[Task], look: Look = decode) -> Iterator[Entry]:
@@ -47,11 +87,14 @@ def _entry(frame: tuple[str, bytes | Quarantined], tasks: Sequence[Task], look: 
         record = deserialize(serialized, tasks)
     except (tf.errors.OpError, ValueError, IndexError) as error:
         return Quarantined(name, f"is not a record of these tasks: {first_line(error)}")
-    record.name = name
+    folder = PurePosixPath(record.filename).parent.name
+    record.group = folder if folder.lower().endswith(FILMS) else ""
+    features = stored_features(serialized, tasks)
+    record.name, record.features = name, {task: features[task] for task in record.labels}
     try:
         record.seen = look(record)
     except Undecodable as error:
-        return Quarantined(name, f"cannot be decoded: {error}")
+        return Quarantined(name, f"cannot be decoded: {error}", record.id)
     return record
 
 
@@ -62,7 +105,8 @@ def read_frames(path: str) -> Iterator[tuple[str, bytes | Quarantined]]:
     lengths in the file tell or, where these are damaged too, as many as there is room for.
     """
     flaw = framing.flaw(path)
-    readable = tf.data.TFRecordDataset(path) if flaw is None else tf.data.TFRecordDataset(path).take(flaw.index)
+    records = tf.data.TFRecordDataset(str(framing.at_hand(path)))
+    readable = records if flaw is None else records.take(flaw.index)
     frames = readable.as_numpy_iterator()
     for index in itertools.count():
         reason = str(flaw.problem) if flaw else ""
@@ -89,7 +133,7 @@ def _left(path: str, index: int) -> int:
         if isinstance(length, framing.Flaw):
             if count < index:
                 break
-            left = round((Path(path).stat().st_size - start) * index / start) if start else 1
+            left = round((framing.at_hand(path).stat().st_size - start) * index / start) if start else 1
             return max(1, count - index + 1, left)
         count += 1
         if count <= index:

@@ -22,8 +22,9 @@ def open_tfds(spec: str, images_per_shard: int, max_pixels: int) -> Source:
     """Opens a split of a dataset, divided into even shards.
 
     Args:
-      spec: `NAME[/CONFIG][:VERSION]/SPLIT` with a split in TFDS's syntax: `cifar10/train`, `cifar10:3.0.2/test[:10%]`,
-        `voc/2007/train+validation`. Slices follow the order on disk, which TFDS has shuffled. The dataset is looked up
+      spec: `NAME[/CONFIG][:VERSION]/SPLIT` with a split in TFDS's syntax: `cifar10/train`, `cifar10:3.0.2/test[:500]`,
+        `voc/2007/train[:50%]+validation`. TFDS's numbers and sums follow the order on disk, which it has shuffled; a
+        single slice of shares is that of any source, see `choosing.split_slice`. The dataset is looked up
         where TFDS keeps its datasets (`TFDS_DATA_DIR`, or ~/tensorflow_datasets); nothing is downloaded.
       images_per_shard: largest number of images in a shard.
       max_pixels: see `to_record`.

@@ -1,6 +1,10 @@
-"""Reads PASCAL VOC (Everingham et al.) in the devkit's layout: boxes of 2007 and 2012, and segmentation of 2012."""
+"""Reads PASCAL VOC: XML files of your own, as labelImg, CVAT and Roboflow write them, and the devkit.
+
+The devkit (Everingham et al.) has boxes of 2007 and 2012, and segmentation of 2012.
+"""
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,7 +13,9 @@ from PIL import Image
 
 from must_tf.errors import UserError
 from must_tf.records import Record
-from must_tf.sources.layout import Layout, existing, pixel_boxes, require_image_size, split_spec
+from must_tf.sources.images import printable
+from must_tf.sources.layout import Layout, existing, pixel_boxes, require_image_size, require_size, split_spec
+from must_tf.sources.lookup import is_hidden, locate
 from must_tf.tasks import Detection, Segmentation
 from must_tf.tasks.detection import DIFFICULT
 
@@ -21,14 +27,49 @@ DETECTION = Detection("voc_detection", CLASSES)
 SEGMENTATION = Segmentation("voc_segmentation", ("background", *CLASSES))
 
 _GET = (
-    "get VOCtrainval_06-Nov-2007.tar, VOCtest_06-Nov-2007.tar and VOCtrainval_11-May-2012.tar from "
-    "host.robots.ox.ac.uk/pascal/VOC, unpack them into one place, and name a list of it: "
-    "voc:VOCdevkit/VOC2007/Main/trainval (boxes) or voc:VOCdevkit/VOC2012/Segmentation/train"
+    "name a folder of XML files (voc:FOLDER), or get VOCtrainval_06-Nov-2007.tar, VOCtest_06-Nov-2007.tar and "
+    "VOCtrainval_11-May-2012.tar from host.robots.ox.ac.uk/pascal/VOC, unpack them into one place, and name a list of "
+    "it: voc:VOCdevkit/VOC2007/Main/trainval (boxes) or voc:VOCdevkit/VOC2012/Segmentation/train"
 )
+_FROM_ONE = ("The VOC", "PASCAL VOC", "must_tf")  # databases of the devkit, and what `must convert` writes
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
-def find_voc(spec: str) -> Layout:
+def find_voc(spec: str, root: str | None = None) -> Layout:
+    """Finds `FOLDER`, which has XML files of your own; or a list of the devkit, see `find_devkit`.
+
+    The XML files are in FOLDER, at any depth. An image has the name of its file, with the suffix of any format, and is
+    looked for beside it, in FOLDER, and in JPEGImages/ and images/ of FOLDER or beside it; or at any depth under
+    `root`. Images without an XML file are left out. The task is `voc_detection`. Its classes are those in FOLDER's
+    classes.txt or labelmap.txt, if there is one, or else all that occur, in the order of the alphabet.
+
+    Boxes are edges in pixels, as labelImg, CVAT and Roboflow write them: the whole image is (0, 0, width, height).
+    Files of the devkit and of `must convert` count pixels from 1, and say which database they are of.
+
+    Raises:
+      UserError: there is no XML file or no image, or two images fit an XML file.
+    """
+    folder = Path(spec)
+    if not folder.is_dir():
+        return find_devkit(spec, root)
+    paths = sorted(path for path in folder.rglob("*.xml") if not is_hidden(path.relative_to(folder)))
+    if not paths:
+        raise UserError(f"voc:{printable(spec)}: no XML file in it; {_GET}")
+    names = _listed_classes(folder) or sorted(set().union(*map(_classes_in, paths)))
+    if not names:
+        raise UserError(f"voc:{printable(spec)}: none of {len(paths)} XML files has an object; {_GET}")
+    places = [place / name for place in (folder, folder.absolute().parent) for name in ("", "JPEGImages", "images")]
+    stems = [path.relative_to(folder).with_suffix("").as_posix() for path in paths]
+    files = locate(stems, places, root, f"voc:{printable(spec)}", any_suffix=True)
+    reader = functools.partial(read_boxes, class_names=tuple(names), first=0)
+    items = [(file, str(path)) for file, path in zip(files, paths, strict=True)]
+    return Layout(items, Detection(DETECTION.name, tuple(names)), reader)
+
+
+def find_devkit(spec: str, root: str | None = None) -> Layout:
     """Finds `FOLDER/Main/LIST` (boxes) or `FOLDER/Segmentation/LIST`: the images of FOLDER/ImageSets/.../LIST.txt.
+
+    Boxes have VOC's 20 classes, or those of FOLDER's labelmap.txt or classes.txt.
 
     VOC gives boxes as whole pixels, counted from 1 and with both ends included; here they become edges. Boxes marked as
     difficult are ignored as in the official evaluation: they count neither as found nor as missed. In a segmentation,
@@ -40,30 +81,54 @@ def find_voc(spec: str) -> Layout:
     folder, (kind, name) = split_spec("voc", spec, 2, _GET)
     if kind not in ("Main", "Segmentation"):
         raise UserError(f"voc:{spec}: {kind!r} received; expected .../Main/LIST or .../Segmentation/LIST")
+    if root:
+        raise UserError(f"--root={root}: received with voc:{spec}; the images of a list are in {folder}/JPEGImages")
     listed = existing(folder / "ImageSets" / kind / f"{name}.txt", f"voc:{spec}", _GET)
     ids = [line.split()[0] for line in listed.read_text().splitlines() if line.strip()]
     labels, suffix = ("Annotations", "xml") if kind == "Main" else ("SegmentationClass", "png")
     existing(folder / labels, f"voc:{spec}", _GET)
     images = existing(folder / "JPEGImages", f"voc:{spec}", _GET)
-    items = [(str(images / f"{i}.jpg"), str(folder / labels / f"{i}.{suffix}")) for i in ids]
+    files = locate(ids, [images], None, str(listed), any_suffix=True)
+    items = [(file, str(folder / labels / f"{i}.{suffix}")) for file, i in zip(files, ids, strict=True)]
+    names = _listed_classes(folder)
     if kind == "Main":
-        return Layout(items, DETECTION, read_boxes)
+        task = Detection(DETECTION.name, tuple(names)) if names else DETECTION
+        return Layout(items, task, functools.partial(read_boxes, class_names=task.class_names, first=1))
+    if not {*names} <= {*CLASSES}:
+        raise UserError(
+            f"voc:{spec}: {folder} lists classes of its own; masks:FOLDER/SPLIT reads masks of such classes"
+        )
     reader = functools.partial(read_mask, num_classes=len(SEGMENTATION.class_names))
     return Layout(items, SEGMENTATION, reader)
 
 
-def read_boxes(record: Record, source: str) -> dict[str, np.ndarray]:
-    """Returns the boxes of an XML file; difficult boxes are ignored, and boxes of body parts are left out."""
+def read_boxes(record: Record, source: str, class_names: Sequence[str], first: int) -> dict[str, np.ndarray]:
+    """Returns the boxes of an XML file; difficult boxes are ignored, and boxes of body parts are left out.
+
+    Args:
+      record: the image.
+      source: path of the XML file.
+      class_names: of the task.
+      first: number of the first pixel. With 1, both ends of a box are pixels in it; with 0, they are its edges, except
+        in a file that names a database whose pixels count from 1.
+    """
+    root = ElementTree.fromstring(Path(source).read_bytes())
+    if root.tag != "annotation":
+        raise ValueError(f"{source}: has {root.tag!r} at its top, expected an annotation of VOC")
+    if root.findtext("source/database", "").startswith(_FROM_ONE):
+        first = 1
+    width, height = (_pixels(root, f"size/{side}", source, missing=0) for side in ("width", "height"))
+    require_size(record, (int(height), int(width)) if height and width else None)
     corners, classes, ignore = [], [], []
-    for thing in ElementTree.fromstring(Path(source).read_bytes()).findall("object"):
-        name = thing.findtext("name", "")
-        if name not in CLASSES:
-            raise ValueError(f"{source}: object {name!r} is not one of the {len(CLASSES)} classes")
-        xmin, ymin, xmax, ymax = (
-            float(thing.findtext(f"bndbox/{side}", "nan")) for side in ("xmin", "ymin", "xmax", "ymax")
-        )
-        corners.append((xmin - 1, ymin - 1, xmax, ymax))
-        classes.append(CLASSES.index(name))
+    for thing in root.findall("object"):
+        name = thing.findtext("name", "").strip()
+        if name not in class_names:
+            raise ValueError(f"{source}: object {name!r} is not one of the {len(class_names)} classes")
+        xmin, ymin, xmax, ymax = (_pixels(thing, f"bndbox/{side}", f"{source}: object {name!r}") for side in _SIDES)
+        if xmin > xmax or ymin > ymax:
+            raise ValueError(f"{source}: object {name!r}: bndbox: a minimum above its maximum")
+        corners.append((xmin - first, ymin - first, xmax, ymax))
+        classes.append(class_names.index(name))
         ignore.append(DIFFICULT if thing.findtext("difficult", "0").strip() == "1" else 0)
     return pixel_boxes(corners, classes, record, ignore)
 
@@ -78,3 +143,37 @@ def read_mask(record: Record, source: str, num_classes: int) -> np.ndarray:
     if strange.size:
         raise ValueError(f"{source}: class {strange[0]} found, expected 0 to {num_classes - 1}")
     return require_image_size(mask.astype(np.int64), record)
+
+
+def _pixels(element: ElementTree.Element, field: str, where: str, missing: float | None = None) -> float:
+    """Returns a number of an XML element, or `missing` where it has none."""
+    text = element.findtext(field)
+    if text is None and missing is not None:
+        return missing
+    try:
+        value = float(text or "")
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise ValueError(f"{where}: {field}: {text!r} received, expected pixels")
+    return value
+
+
+def _classes_in(path: Path) -> set[str]:
+    """Returns the names of the objects in an XML file; none of a damaged one, which is quarantined when it is read."""
+    try:
+        things = ElementTree.fromstring(path.read_bytes()).findall("object")
+    except (OSError, ElementTree.ParseError, ValueError, LookupError):
+        return set()
+    return {name for thing in things if (name := thing.findtext("name", "").strip())}
+
+
+def _listed_classes(folder: Path) -> list[str]:
+    """Returns the classes in classes.txt, one a line, or in CVAT's labelmap.txt (`NAME:COLOR:PARTS:ACTIONS`)."""
+    for name in ("classes.txt", "labelmap.txt"):
+        if (folder / name).is_file():
+            lines = (folder / name).read_text(encoding="utf-8-sig").splitlines()
+            found = [line.partition(":")[0].strip() if name == "labelmap.txt" else line.strip() for line in lines]
+            kept = [one for one in found if one and not one.startswith("#")]
+            return [one for one in kept if name == "classes.txt" or one != "background"]
+    return []

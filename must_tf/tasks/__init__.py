@@ -9,6 +9,7 @@ from must_tf.parsing import parse, plain_name, short
 from must_tf.tasks.classification import Classification
 from must_tf.tasks.depth import Depth
 from must_tf.tasks.detection import Detection
+from must_tf.tasks.features import Features
 from must_tf.tasks.loss import Term
 from must_tf.tasks.metric import Metric, Score
 from must_tf.tasks.normals import Normals
@@ -17,12 +18,13 @@ from must_tf.tasks.segmentation import Segmentation
 from must_tf.tasks.task import Task
 
 __all__ = [
-    "KINDS", "Classification", "Depth", "Detection", "Metric", "Normals", "Output", "Ranking", "Score", "Segmentation",
-    "Task", "Term", "check_thresholds", "from_json", "kind_of", "thresholds", "to_json",
+    "KINDS", "Classification", "Depth", "Detection", "Features", "Metric", "Normals", "Output", "Ranking", "Score",
+    "Segmentation", "Task", "Term", "check_thresholds", "from_json", "kind_of", "threshold_words", "thresholds",
+    "to_json",
 ]  # fmt: skip
 
 KINDS: dict[str, type[Task]] = {
-    kind.__name__.lower(): kind for kind in (Classification, Detection, Segmentation, Depth, Normals)
+    kind.__name__.lower(): kind for kind in (Classification, Detection, Segmentation, Depth, Normals, Features)
 }
 
 
@@ -43,9 +45,16 @@ def kind_of(name: Any, where: Any = "") -> type[Task]:
     return KINDS[name]
 
 
-def thresholds(task: Mapping[str, Any]) -> dict[str, float]:
+def thresholds(task: Mapping[str, Any]) -> dict[str, float | Mapping[str, float]]:
     """Returns the score thresholds for pseudo labels by name, from a task in the form of `to_json`."""
     return {name: task[name] for name in kind_of(task.get("kind")).thresholds if name in task}
+
+
+def threshold_words(value: float | Mapping[str, float]) -> str:
+    """Returns the value of a threshold in a few words: a number, or the range of those of all classes."""
+    if isinstance(value, Mapping):
+        return f"{min(value.values()):g} to {max(value.values()):g} by class"
+    return f"{value:g}"
 
 
 def check_thresholds(kind: str, names: Iterable[str]) -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,7 @@ from must_tf.tasks.reader import GUESS, Arrays, Reader, require
 
 _TOLERANCE = 1e-3  # how far rounding may take a probability beyond 0 or 1, and a sum of them from 1
 _HOLES = ("n/a", "???")  # in lower case; what lists of names have at ids without a class
+_MOST_IDS = 10**6
 _MAX_INLINE_NAMES = 20  # a draft card refers to a file if there are more class names
 
 
@@ -47,7 +48,7 @@ class ClassReader(Reader):
         if not self.class_names and not self.class_names_file:
             raise ValueError("class_names: none received; expected the model's classes, in the order of its ids")
         require(not (self.background_first and self.background_last), "background_last", True, "one background")
-        given = tuple(name for name in self.class_names if not _is_hole(name))
+        given = tuple(name for name in self.class_names if not is_hole(name))
         for name, known in (("class_names", given), ("task_classes", self.task_classes)):
             if len(set(known)) < len(known):
                 twice = next(label for label in known if known.count(label) > 1)
@@ -74,8 +75,14 @@ class ClassReader(Reader):
     def labels(self) -> tuple[str, ...]:
         """The class names of the labels: the task's if `classes` maps to them, otherwise the model's."""
         if self.classes is None:
-            return tuple(name for name in self.class_names if not _is_hole(name))
+            return tuple(name for name in self.class_names if not is_hole(name))
         return self.task_classes or tuple(dict.fromkeys(self.classes.values()))
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Names of the model's classes that `classes` does not map to a label."""
+        kept = self.class_names if self.classes is None else self.classes
+        return tuple(name for name in self.class_names if name not in kept and not is_hole(name))
 
     @property
     def num_outputs(self) -> int:
@@ -146,16 +153,46 @@ class ClassReader(Reader):
         return np.stack(columns, -1)
 
 
-def read_names(text: str) -> tuple[str, ...]:
-    """Returns the class names of a file in the order of the model's ids.
+def class_table(names: Sequence[str], others: Sequence[str]) -> np.ndarray:
+    """Returns the id in `others` of each class in `names`, int64 [names]; all of them must be there."""
+    place = {name: i for i, name in enumerate(others)}
+    return np.array([place[name] for name in names], np.int64)
 
-    A line holds a name; blank lines are left out. A name that occurs several times gets its id, so that the classes
-    stay apart: `crane 134`, `crane 517`. Where lines are `ID NAME` and ids are missing between them, names stand at
-    their ids, and `n/a` at the others.
+
+def read_names(text: str) -> tuple[str, ...]:
+    """Returns the class names of a file in the order of the model's ids, see `names_by_id`.
+
+    A line holds a name; blank lines are left out. Where lines are `ID NAME` and ids are missing between them, names
+    stand at their ids.
     """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    names = _numbered(lines) or lines
-    return tuple(_apart(names))
+    return names_by_id(_numbered(lines) or dict(enumerate(lines)))
+
+
+def names_by_id(names: Mapping[int, str | None]) -> tuple[str, ...]:
+    """Returns a model's class names in the order of its ids, as in `class_names`, wherever the names are from.
+
+    A name that occurs several times gets its id, so that the classes stay apart: `crane 134`, `crane 517`. Ids without
+    a class have no name, an empty one, `n/a` or `???`; the first two become `n/a`.
+
+    Args:
+      names: by id; ids may be missing.
+
+    Raises:
+      ValueError: an id is below 0 or too large.
+    """
+    strange = next((i for i in names if not 0 <= i < _MOST_IDS), None)
+    if strange is not None:
+        raise ValueError(f"class id {strange} received; expected ids from 0 to {_MOST_IDS - 1:,}")
+    known = {i: " ".join((name or "").splitlines()).strip() or _HOLES[0] for i, name in names.items()}
+    listed = [known.get(i, _HOLES[0]) for i in range(max(known, default=-1) + 1)]
+    counts = Counter(listed)
+    return tuple(name if is_hole(name) or counts[name] == 1 else f"{name} {i}" for i, name in enumerate(listed))
+
+
+def is_hole(name: str) -> bool:
+    """Whether a name of a model's classes stands at an id without a class."""
+    return name.lower() in _HOLES
 
 
 def names_line(count: int | None) -> str:
@@ -172,21 +209,10 @@ def activation_line(known: Mapping[str, str]) -> str:
     return f"activation: logits  {GUESS}; or probabilities, sigmoid"
 
 
-def _is_hole(name: str) -> bool:
-    return name.lower() in _HOLES
-
-
-def _apart(names: Sequence[str]) -> Iterator[str]:
-    """Yields names, those of several classes with the id of each."""
-    counts = Counter(names)
-    for i, name in enumerate(names):
-        yield name if counts[name] == 1 or _is_hole(name) else f"{name} {i}"
-
-
-def _numbered(lines: Sequence[str]) -> list[str]:
-    """Returns the names of lines `ID NAME` by id, with holes; nothing if lines are not so, or no id is missing."""
+def _numbered(lines: Sequence[str]) -> dict[int, str]:
+    """Returns the names of lines `ID NAME` by id; nothing if lines are not so, or no id is missing."""
     matches = [re.match(r"(\d{1,5})[\s:,]+(\S.*)", line) for line in lines]
     rows = {int(match[1]): match[2] for match in matches if match}
     if len(rows) < len(lines) or list(rows) != sorted(rows) or list(rows) == list(range(len(rows))):
-        return []
-    return [rows.get(i, _HOLES[0]) for i in range(max(rows) + 1)]
+        return {}
+    return rows

@@ -12,6 +12,9 @@ from must_tf.tasks.reader import Arrays, Reader, require
 LEAST_SIDE = 32  # from which two fixed axes are height and width of one image, and not a batch of vectors
 
 
+_MOST_OBLONG = 4  # times the shorter side; rows of values of many boxes are longer
+
+
 @dataclasses.dataclass(frozen=True)
 class MapReader(Reader):
     """Card fields that all kinds whose outputs are maps have.
@@ -69,6 +72,13 @@ class MapReader(Reader):
             f"height and width of maps of {count} flattened values",
         )
         return values.reshape(len(values), height, width, values.shape[-1])
+
+
+def may_be_map(height: int | None, width: int | None) -> bool:
+    """Whether two axes may be height and width: both are open, or both of the usual sizes and proportions."""
+    if height is None or width is None:
+        return height is width
+    return min(height, width) >= LEAST_SIDE and max(height, width) <= _MOST_OBLONG * min(height, width)
 
 
 def _like(view: Size, count: int) -> Size:

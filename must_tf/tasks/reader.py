@@ -89,6 +89,11 @@ class Reader(abc.ABC):
           view: height and width of the model's input images, in pixels.
         """
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Names of the model's classes that become no label."""
+        return ()
+
     def needed(self, given: Collection[str]) -> list[str]:
         """Returns the fields that the card must give; a wrong default would make labels wrong without an error."""
         del given
@@ -106,6 +111,15 @@ class Reader(abc.ABC):
         """
         del folder
         return self
+
+    def misfit_of_model(self, sha256: str) -> str | None:
+        """Returns why the fields are not those of a model; None if they may be.
+
+        Args:
+          sha256: of the model.
+        """
+        del sha256
+        return None
 
     def constants(self, folder: Path, view: Size) -> dict[str, np.ndarray]:
         """Returns arrays that `read` needs and that are not outputs of the model, such as anchors."""
@@ -186,8 +200,13 @@ class Reader(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def likeness(cls, outputs: Sequence[Slot]) -> int:
-        """Returns how likely these outputs belong to a model of this kind, from 0 (not at all) to 3 (certain)."""
+    def likeness(cls, outputs: Sequence[Slot], names: str = "") -> int:
+        """Returns how likely these outputs belong to a model of this kind, from 0 (not at all) to 3 (certain).
+
+        Args:
+          outputs: the model's outputs.
+          names: those of the model's file and of its images, in lower case, which may tell the kind, too.
+        """
 
     @classmethod
     @abc.abstractmethod

@@ -21,6 +21,7 @@ import tf_keras
 from must_tf.geometry import Geometry
 from must_tf.parsing import frozen
 from must_tf.tasks.derivation import Derivation
+from must_tf.tasks.fitting import Fitting
 from must_tf.tasks.loss import Term
 from must_tf.tasks.metric import Metric, Score
 from must_tf.tasks.outputs import Ranking
@@ -57,12 +58,15 @@ class Task(abc.ABC):
     outputs: ClassVar[Any]  # tuple[Output, ...]: arrays of `decode_predictions`; an attribute or a property
     identity_fields: ClassVar[tuple[str, ...] | None] = None  # see `identity`
     thresholds: ClassVar[tuple[str, ...]] = ()  # fields that hold score thresholds for pseudo labels
+    searched: ClassVar[tuple[str, ...]] = ()  # those of them that `best_thresholds` finds
     png_maps: ClassVar[tuple[str, ...]] = ()  # features, without `NAME/`, that are PNGs of the image's size
     ranking: ClassVar[Ranking | None] = None  # outputs that form a ranked list
     left_out: ClassVar[Mapping[str, str]] = {}  # export targets without its head, and why; see `export.endpoints`
     head_sees_target: ClassVar[bool] = False  # whether the head also takes `target=`; see `head`
     loss_is_sum: ClassVar[bool] = True  # whether the loss is a sum of independent images; see `loss`
     has_frame: ClassVar[bool] = True  # whether outputs have positions; see `to_image_frame`
+    changed_by_scale: ClassVar[Any] = ""  # what the scale of an image changes in outputs, in a word; or a property
+    tells_absence: ClassVar[Any] = True  # whether a label says which of its classes are absent; or a property
     tiles: ClassVar[Any] = False  # whether a mosaic has a target, see `tile`: a bool; an attribute or a property
     reader: ClassVar[type[Reader] | None] = None  # for foreign models; None: only students can be teachers
     derivation: ClassVar[type[Derivation] | None] = (
@@ -207,6 +211,19 @@ class Task(abc.ABC):
     def pseudo_label(self, outputs: Mapping[str, np.ndarray]) -> Label:
         """Converts the outputs of one image, in its own frame, to a pseudo label by the rule of the MuST paper."""
 
+    def merge(self, outputs: Sequence[Outputs | None], seen: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """Merges several predictions for one image: those of several teachers, or for several variants of the image.
+
+        By default, each value is the mean of those that are finite, and not finite if none is.
+
+        Args:
+          outputs: of `decode_predictions` in the image's own frame, in numpy; None where a prediction shows nothing.
+          seen: of each prediction, the part of the image that it shows, float [4]: ymin, xmin, ymax, xmax in fractions.
+        """
+        del seen
+        given = [one for one in outputs if one is not None]
+        return {name: finite_mean([np.asarray(one[name]) for one in given]) for name in given[0]}
+
     def implausible(self, labels: Sequence[Label]) -> str | None:
         """Returns why labels of real images are hardly what was meant, in one line; None if nothing tells so.
 
@@ -217,6 +234,40 @@ class Task(abc.ABC):
           labels: of a sample of images, all of one origin; at least one.
         """
         del labels
+        return None
+
+    def surplus(self, label: Label) -> str | None:
+        """Returns what of a label training and metrics leave out, in words that are the same for all images.
+
+        By default nothing is left out, and the result is None.
+        """
+        del label
+        return None
+
+    def translate(self, label: Label, to: "Task") -> Label:
+        """Converts a label to that of another task of the same kind, whose classes are matched by name.
+
+        A kind with `class_names` implements it: `to` has all classes of this task. The labels of other kinds are the
+        same in all tasks of one identity.
+        """
+        del to
+        return label
+
+    def count_right(self, labels: Sequence[Label], truths: Sequence[Label]) -> np.ndarray | None:
+        """Compares labels of images with the true ones, by class.
+
+        A kind with classes that can be counted implements it, for any number of images, also for none; `class_names` is
+        then one of its `identity_fields`. By default the result is None.
+
+        Args:
+          labels: one per image.
+          truths: the true labels of the same images.
+
+        Returns:
+          Float [images, classes, 3]: how much of each class is right, is in the label, and is in the true label. What
+          is counted is the kind's: images, boxes, or pixels. What the true label leaves open does not count.
+        """
+        del labels, truths
         return None
 
     def mark_unseen(self, label: Label, seen: np.ndarray) -> Label:
@@ -258,6 +309,23 @@ class Task(abc.ABC):
     def metrics(self) -> Metric:
         """Returns a new accumulator of the field's standard metrics; `scores` declares its results."""
 
+    def best_thresholds(self, metric: Metric) -> dict[str, Any]:
+        """Returns the best values of the thresholds in `searched`, by name; empty if nothing right was predicted.
+
+        Args:
+          metric: a result of `metrics` that was updated with labels and with predictions of any score.
+        """
+        del metric
+        return {}
+
+    def fitting(self) -> Fitting | None:
+        """Returns a new fit of what a teacher's card lacks, on images that are to be labeled; None if it is complete.
+
+        A kind whose labels depend on a sample of images implements it, such as on principal components. Its teachers
+        are tried without the field, and label once it is there. The result is one of the `identity_fields`.
+        """
+        return None
+
     def grade_with(self, other: "Task") -> Any:
         """Returns a new `grade.Pair` that compares labels with another task's; None if they cannot be compared."""
         del other
@@ -281,6 +349,16 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def classes(self, label: Label) -> list[tuple[str, float | None]]:
         """Returns the class names in a label with their scores (None if it has none), for search in a gallery."""
+
+
+def finite_mean(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns the mean of arrays of one shape over those values that are finite, float32; NaN where none is."""
+    total, count = np.zeros(arrays[0].shape, np.float64), np.zeros(arrays[0].shape, np.int32)
+    for array in arrays:
+        finite = np.isfinite(array)
+        total += np.where(finite, array, 0)
+        count += finite
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
 
 
 def optional_bytes() -> tf.io.FixedLenFeature:

@@ -119,13 +119,13 @@ class Card(Input):
         return dataclasses.replace(self, **of_input, reader=dataclasses.replace(self.reader, **of_kind))
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the fields that differ from their defaults, as JSON values."""
+        """Returns the fields that differ from their defaults, as JSON values; of a file's contents what these say."""
         values = {}
         for part in (self, self.reader):
             for field in dataclasses.fields(part):
                 if field.name not in ("reader", "path") and getattr(part, field.name) != field.default:
                     values[field.name] = getattr(part, field.name)
-        return json.loads(json.dumps(values))
+        return json.loads(json.dumps(values, default=lambda contents: contents.to_json()))
 
 
 def read_card(path: str | os.PathLike | None, others: Mapping[str, Any] | None = None) -> Card:

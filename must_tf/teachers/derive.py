@@ -12,10 +12,10 @@ from must_tf.geometry import Geometry, Size
 from must_tf.parsing import parse, read_yaml
 from must_tf.tasks import KINDS, Task, check_thresholds, kind_of, to_json
 from must_tf.tasks.derivation import Derivation
-from must_tf.tasks.task import Label, Outputs
+from must_tf.tasks.task import Outputs
 from must_tf.teachers.loading import load_once
 from must_tf.teachers.spec import TeacherSpec
-from must_tf.teachers.teacher import Teacher
+from must_tf.teachers.teacher import InImage, Teacher
 
 
 class DerivedTeacher(Teacher):
@@ -66,9 +66,14 @@ class DerivedTeacher(Teacher):
         """Returns the outputs of the other teacher."""
         return self.source.predict(views, batch_size)
 
-    def label(self, outputs: Any, height: int, width: int) -> Label:
-        """Returns the label that is computed from the label of the other teacher."""
-        return self.derivation.derive(self.source.label(outputs, height, width))
+    def in_image(self, outputs: Any, height: int, width: int) -> InImage:
+        """Returns a function that computes the task's output from the label of the other teacher, for a whole image."""
+        (name,) = (output.name for output in self.task.outputs)
+        return lambda: {name: self.derivation.derive(self.source.label(outputs, height, width))}
+
+    def seen(self, height: int, width: int) -> np.ndarray:
+        """That of the other teacher."""
+        return self.source.seen(height, width)
 
     def __call__(self, images: np.ndarray) -> Outputs:
         """Computes the task's outputs from those of the other teacher, as if the views were whole images."""

@@ -31,7 +31,7 @@ def draft(model: Model, where: str) -> str:
     if not (model.inputs and outputs):
         raise UserError(f"{where}: {len(model.inputs)} inputs and {len(outputs)} outputs; expected one or more of each")
     several = input_lines(model, where)
-    facts, sources = facts_of(model)
+    facts, notes = facts_of(model)
     facts = {name: value for name, value in facts.items() if name not in {*model.known, *model.fixed}}
     known = {**_sides(model), **model.known, **facts}
     kind, reader = _kind(model, known, where)
@@ -40,17 +40,17 @@ def draft(model: Model, where: str) -> str:
         lines += [f"signature: {json.dumps(model.known['signature'])}"]
     lines += several + _input_lines(model) + reader.draft(outputs, known)
     lines += ["license: unknown  # of the weights", "source: unknown  # where they come from"]
-    return "\n".join(_comments(model, where, sources) + _settled(lines, facts))
+    return "\n".join(_comments(model, where, notes) + _settled(lines, facts))
 
 
-def _comments(model: Model, where: str, sources: list[str]) -> list[str]:
+def _comments(model: Model, where: str, notes: list[str]) -> list[str]:
     lines = [f"# {where}", "# inputs", *(f"#   {slot}" for slot in model.inputs)]
     lines += ["# outputs", *(f"#   {slot}" for slot in model.outputs())]
     if model.metadata:
         shown = {name: " ".join(value.split()) for name, value in model.metadata.items()}
         lines += ["# metadata"]
         lines += [f"#   {name}: {text[:_SHOWN]}{'...' * (len(text) > _SHOWN)}" for name, text in shown.items()]
-    lines += [f"# read: {source}" for source in sources]
+    lines += [f"# {note}" for note in notes]
     return [*lines, f"# a draft: check every guess, and save it as {Path(model.path)}{SUFFIXES[0]}"]
 
 
@@ -64,8 +64,10 @@ def _kind(model: Model, known: Mapping[str, Any], where: str) -> tuple[str, type
             raise UserError(f"{where}: a model of {name}, which has no foreign teachers; it has: {', '.join(readers)}")
         return name, readers[name]
     outputs = model.outputs()
-    name = max(readers, key=lambda kind: readers[kind].likeness(outputs))
-    if not readers[name].likeness(outputs):
+    names = f"{Path(model.path).name} {image_input(model).name}".lower()
+    likeness = {name: reader.likeness(outputs, names) for name, reader in readers.items()}
+    name = max(likeness, key=lambda kind: (likeness[kind], kind in names))
+    if not likeness[name]:
         received = "; ".join(map(str, outputs))
         raise UserError(f"{where}: outputs {received}; they look like those of no kind: {', '.join(readers)}")
     return name, readers[name]

@@ -1,14 +1,17 @@
 """Reads card fields from inside or beside a model file: ultralytics' metadata, Hugging Face's configs, label files."""
 
 import ast
+import dataclasses
+import lzma
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from must_tf.errors import UserError
-from must_tf.parsing import read_object, read_yaml
-from must_tf.tasks.classes import read_names
+from must_tf.errors import UserError, one_line
+from must_tf.parsing import parse, read_object, read_yaml, short
+from must_tf.tasks.classes import names_by_id, read_names
 from must_tf.teachers.model import Model
 
 _TASKS = {"detect": "detection", "segment": "detection", "pose": "detection", "classify": "classification"}
@@ -23,32 +26,26 @@ _MOST_BYTES = 1_000_000  # of a label file
 
 
 def facts_of(model: Model) -> tuple[dict[str, Any], list[str]]:
-    """Returns card fields that files say of a model, and what was read, in words.
-
-    Fields of damaged files are left out; the draft does without them.
-    """
-    fields = dict(model.facts)
-    sources: list[str] = []
-    for read in (_ultralytics, _hugging_face, _labels):
-        found, source = read(model)
-        if found:
-            fields = {**found, **fields}
-            sources.append(source)
-    return fields, sources
+    """Returns card fields that files say of a model; and in words what was read, and what could not be read and why."""
+    fields, notes = dict(model.facts), list[str]()
+    for read in (_ultralytics, _config, _preparation, _labels):
+        fields = {**read(model, notes), **fields}
+    return fields, notes
 
 
-def _ultralytics(model: Model) -> tuple[dict[str, Any], str]:
+def _ultralytics(model: Model, notes: list[str]) -> dict[str, Any]:
     """Reads metadata in an ONNX file, or metadata.yaml in the folder of a SavedModel."""
-    metadata: Mapping[str, Any] = model.metadata or _file(Path(model.path) / "metadata.yaml", read_yaml)
-    names = _names(_literal(metadata.get("names")))
+    metadata: Mapping[str, Any] = model.metadata or _file(Path(model.path) / "metadata.yaml", read_yaml, notes)
+    names = _names(metadata, "names", "metadata", notes)
     if not names:
-        return {}, ""
+        return {}
+    notes.append("read: metadata of ultralytics")
     task = str(metadata.get("task", "detect"))
     fields: dict[str, Any] = {"class_names": names, "range": [0, 1], "channel_order": "RGB"}
     if task in _TASKS:
         fields["task"] = _TASKS[task]
     size = _literal(metadata.get("imgsz"))
-    if isinstance(size, list) and len(size) == 2:
+    if isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) for side in size):
         fields["input_size"] = size
     if fields.get("task") == "detection":
         fields["resize"] = "fit"
@@ -58,22 +55,17 @@ def _ultralytics(model: Model) -> tuple[dict[str, Any], str]:
             fields["suppressed"] = any(one is True for one in ended)
     elif fields.get("task") == "classification":
         fields |= {"activation": "probabilities", "multi_label": False, "resize": "crop"}
-    fields |= {
+    return fields | {
         name: str(metadata[key]) for name, key in (("license", "license"), ("source", "docs")) if key in metadata
     }
-    return fields, "metadata of ultralytics"
 
 
-def _hugging_face(model: Model) -> tuple[dict[str, Any], str]:
-    """Reads config.json and preprocessor_config.json in the folder of a model file, or in the one above it."""
-    folders = list(Path(model.path).resolve().parents[:2])
-    config: dict[str, Any] = {}
-    prepared: dict[str, Any] = {}
-    for folder in folders:
-        config = config or _file(folder / "config.json", read_object)
-        prepared = prepared or _file(folder / "preprocessor_config.json", read_object)
+def _config(model: Model, notes: list[str]) -> dict[str, Any]:
+    """Reads the config of a model of `transformers`: classes, task, activation, source."""
+    path = _beside(model, "config.json")
+    config = _file(path, read_object, notes)
     fields: dict[str, Any] = {}
-    if names := _names(config.get("id2label")):
+    if names := _names(config, "id2label", path, notes):
         fields["class_names"] = names
     heads = config.get("architectures")
     for head in heads if isinstance(heads, list) else []:
@@ -84,55 +76,118 @@ def _hugging_face(model: Model) -> tuple[dict[str, Any], str]:
         fields["activation"] = "sigmoid" if several else "logits"
     if config.get("_name_or_path"):
         fields["source"] = str(config["_name_or_path"])
-    files = " and ".join(["config.json"] * bool(config) + ["preprocessor_config.json"] * bool(prepared))
-    return fields | _preparation(prepared), f"{files} beside the file"
+    notes += ["read: config.json beside the file"] * bool(fields)
+    return fields
 
 
-def _preparation(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the fields of the input that an image processor of `transformers` defines."""
-    if not config:
+_Sides = int | Mapping[str, int | float | None] | tuple[int, ...] | None  # a side, or sides by name; lists are not read
+
+
+@dataclasses.dataclass(frozen=True)
+class _Processor:
+    """The fields that are read of an image processor of `transformers`, and their defaults."""
+
+    do_rescale: bool = True
+    rescale_factor: float = 1 / 255
+    do_normalize: bool = True
+    image_mean: tuple[float, ...] = ()
+    image_std: tuple[float, ...] = ()
+    do_center_crop: bool = False
+    crop_size: _Sides = None
+    size: _Sides = None
+
+
+def _preparation(model: Model, notes: list[str]) -> dict[str, Any]:
+    """Reads the config of an image processor of `transformers`: how images are prepared."""
+    path = _beside(model, "preprocessor_config.json")
+    config = _file(path, read_object, notes)
+    known = {field.name for field in dataclasses.fields(_Processor)}
+    given = {name: value for name, value in config.items() if name in known and value is not None}
+    try:
+        processor = parse(_Processor, given, path)
+    except UserError as error:
+        notes.append(f"not read: {one_line(error)}")
         return {}
-    factor = config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1
+    notes += ["read: preprocessor_config.json beside the file"] * bool(config)
+    return _prepared(processor) if config else {}
+
+
+def _prepared(processor: _Processor) -> dict[str, Any]:
+    """Returns the fields of the input that an image processor defines."""
+    factor = processor.rescale_factor if processor.do_rescale else 1
     fields: dict[str, Any] = {"range": [0, 1 if abs(255 * factor - 1) < 1e-6 else 255 * factor], "channel_order": "RGB"}
-    mean, std = config.get("image_mean"), config.get("image_std")
-    if config.get("do_normalize", True) and mean and std:
-        fields |= {"mean": mean, "std": std}
-    size = config.get("crop_size") if config.get("do_center_crop") else config.get("size")
+    if processor.do_normalize and processor.image_mean and processor.image_std:
+        fields |= {"mean": processor.image_mean, "std": processor.image_std}
+    size = processor.crop_size if processor.do_center_crop else processor.size
     if isinstance(size, int):
         size = {"height": size, "width": size}
-    if isinstance(size, dict) and {"height", "width"} <= set(size):
+    if isinstance(size, Mapping) and size.get("height") and size.get("width"):
         fields["input_size"] = [size["height"], size["width"]]
-        fields["resize"] = "crop" if config.get("do_center_crop") else "stretch"
-    elif isinstance(size, dict):  # a shortest side, and a longest one: the aspect ratio is kept
+        fields["resize"] = "crop" if processor.do_center_crop else "stretch"
+    elif isinstance(size, Mapping):  # a shortest side, and a longest one: the aspect ratio is kept
         fields["resize"] = "fit"
     return fields
 
 
-def _labels(model: Model) -> tuple[dict[str, Any], str]:
+def _labels(model: Model, notes: list[str]) -> dict[str, Any]:
     """Reads the label file that is packed into a .tflite file."""
     path = Path(model.path)
     if not (path.is_file() and zipfile.is_zipfile(path)):
-        return {}, ""
+        return {}
     try:
         with zipfile.ZipFile(path) as archive:
-            files = [entry for entry in archive.infolist() if entry.filename.endswith(".txt")]
-            if len(files) != 1 or files[0].file_size > _MOST_BYTES:
-                return {}, ""
-            text = archive.read(files[0]).decode()
-    except (zipfile.BadZipFile, UnicodeDecodeError):
-        return {}, ""
-    return {"class_names": list(read_names(text))}, f"{files[0].filename} inside the file"
+            name, text = _packed(archive)
+    except _DAMAGED as error:
+        notes.append(f"not read: the label file inside {path.name}: {one_line(error)}")
+        return {}
+    if not name:
+        return {}
+    notes.append(f"read: {short(name)[1:-1]} inside the file")
+    return {"class_names": list(read_names(text))}
 
 
-def _file(path: Path, read: Callable[[Path], Any]) -> dict[str, Any]:
-    """Returns the fields of a file; none if there is no such file, or it cannot be read."""
+# What `zipfile` raises for damaged, encrypted or strangely compressed files, and `_packed` for others.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
+
+
+def _packed(archive: zipfile.ZipFile) -> tuple[str, str]:
+    """Returns the name and the text of the only text file of an archive; empty texts if there is none.
+
+    Raises:
+      ValueError: there are several, or it is empty, too large, or not in UTF-8.
+    """
+    files = [entry for entry in archive.infolist() if entry.filename.endswith(".txt")]
+    names = ", ".join(short(entry.filename) for entry in files)
+    if len(files) > 1:
+        raise ValueError(f"{len(files)} text files ({names}); expected one, of class names")
+    if not files:
+        return "", ""
+    if files[0].file_size > _MOST_BYTES:
+        raise ValueError(f"{names} is too large; expected {_MOST_BYTES:,} bytes at most")
+    text = archive.read(files[0]).decode("utf-8-sig")
+    if not text.strip():
+        raise ValueError(f"{names} is empty; expected class names, one a line")
+    return files[0].filename, text
+
+
+def _beside(model: Model, name: str) -> Path:
+    """Returns the path of a file in the folder of a model file, or if it is not there, in the folder above it."""
+    folders = Path(model.path).resolve().parents[:2]
+    return next((folder / name for folder in folders if (folder / name).is_file()), folders[0] / name)
+
+
+def _file(path: Path, read: Callable[[Path], Any], notes: list[str]) -> dict[str, Any]:
+    """Returns the fields of a file; none if there is no such file, or if it cannot be read."""
     if not path.is_file():
         return {}
     try:
         found = read(path)
-    except UserError:
+        if not isinstance(found, dict):
+            raise UserError(f"{path}: {short(found)} received; expected names with values")
+    except (UserError, OSError) as error:
+        notes.append(f"not read: {one_line(error)}")
         return {}
-    return found if isinstance(found, dict) else {}
+    return found
 
 
 def _literal(value: Any) -> Any:
@@ -140,19 +195,19 @@ def _literal(value: Any) -> Any:
     try:
         return ast.literal_eval(value) if isinstance(value, str) else value
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
+        return value
 
 
-def _names(value: Any) -> list[str]:
-    """Returns names by id, `{0: cat, ...}`, or in a list, as a list with `n/a` at ids that have none."""
-    if isinstance(value, list):
-        value = dict(enumerate(value))
-    if not isinstance(value, dict) or not all(str(key).isdecimal() and int(key) < 10**5 for key in value):
+def _names(fields: Mapping[str, Any], field: str, where: Any, notes: list[str]) -> list[str]:
+    """Returns the class names of a field that holds them by id or in a list; none if there are none."""
+    rows = _literal(fields.get(field))
+    rows = dict(enumerate(rows)) if isinstance(rows, list) else rows
+    if rows is None:
         return []
-    by_id = {int(key): str(name) for key, name in value.items()}
-    return list(read_names("\n".join(_by_id(by_id)))) if by_id else []
-
-
-def _by_id(names: Mapping[int, str]) -> Iterator[str]:
-    for i in range(max(names) + 1):
-        yield " ".join(names.get(i, "").split()) or "n/a"
+    try:
+        if not isinstance(rows, dict) or not all(str(key).isdecimal() for key in rows):
+            raise ValueError(f"{short(rows)} received; expected class names by id, as {{0: cat, 1: dog}}")
+        return list(names_by_id({int(key): None if name is None else str(name) for key, name in rows.items()}))
+    except ValueError as error:
+        notes.append(f"not read: {where}: {field}: {one_line(error)}")
+        return []

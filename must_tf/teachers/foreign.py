@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from must_tf.copies import named
 from must_tf.errors import UserError, nearest, one_line
 from must_tf.geometry import Size
 from must_tf.tasks import kind_of, to_json
@@ -47,6 +48,7 @@ class ForeignTeacher(Teacher):
         self.reader = card.reader
         self._check_required_fields()
         self.task = kind_of(card.task)(name, **self.reader.task_fields())
+        self.left_out = self.reader.left_out
         self.resize = str(card.resize)
         self.slot = only_input(model, card)
         self.input_size = view_size(card, self.slot)
@@ -55,6 +57,8 @@ class ForeignTeacher(Teacher):
         self._constants = self.reader.constants(card.folder, self.input_size)
         self._is_checked = self._check_on_probes()
         self.sha256 = model.sha256()
+        if problem := self.reader.misfit_of_model(self.sha256):
+            raise card.error(problem)
         # The id covers all that labels depend on, and the task: another card or task makes another teacher.
         identity = hashlib.sha256(f"{self.sha256} {json.dumps(self.card.to_json(), sort_keys=True)} {name}".encode())
         identity.update(b"".join(array.tobytes() for array in self._constants.values()))
@@ -75,7 +79,7 @@ class ForeignTeacher(Teacher):
         """Returns the card with all fields in use, the SHA-256 of the model, and the versions of the libraries."""
         return {
             "format": self.model.format,
-            "path": self.model.path,
+            "path": named(self.model.path),
             "sha256": self.sha256,
             "input_size": list(self.input_size),
             "resize": self.resize,

@@ -14,7 +14,9 @@ _CLASSES = {
     "detection": "ObjectDetector",
     "segmentation": "ImageSegmenter",
     "depth": "DepthEstimator",
+    "features": "Backbone",
 }
+_HEADLESS = "features"  # whose models have no preprocessor: the image converter beside them prepares images
 _CONVENTIONS = {"relative": "affine_inverse", "metric": "metric"}
 
 
@@ -32,19 +34,24 @@ class KerasHubModel(PresetModel):
         if kind not in _CLASSES:
             raise UserError(f"{where}: KerasHub has no models of {kind}; it has {', '.join(_CLASSES)}")
         model = load(where, lambda: getattr(hub.models, _CLASSES[kind]).from_preset(path))
-        converter = getattr(model.preprocessor, "image_converter", None)
+        if kind == _HEADLESS:
+            prepare = converter = load(where, lambda: hub.layers.ImageConverter.from_preset(path))
+        else:
+            prepare, converter = model.preprocessor, getattr(model.preprocessor, "image_converter", None)
         if converter is None:
             raise UserError(f"{where}: the preset has no preprocessing; save the model with its preprocessor")
         self.known = _known(model, kind, converter)
         converter.image_size = None  # views already have the right size
         size = (card and card.input_size) or self.known["input_size"]
-        super().__init__(path, model, size, model.preprocessor)
+        super().__init__(path, model, size, prepare)
 
 
 def _known(model: Any, kind: str, converter: Any) -> dict[str, Any]:
     """Returns the card fields that the model defines."""
     resize = "crop" if converter.crop_to_aspect_ratio else "fit" if converter.pad_to_aspect_ratio else "stretch"
     known: dict[str, Any] = {"task": kind, "range": (0.0, 255.0), "input_size": converter.image_size, "resize": resize}
+    if kind == _HEADLESS:
+        return known
     if kind == "detection":
         return known | known_boxes(model, "labels")
     if kind == "depth":
@@ -59,6 +66,8 @@ def _kind(where: str, folder: Path, hub: Any) -> str:
     for kind, base in _CLASSES.items():
         if str(folder) in getattr(hub.models, base).presets:
             return kind
+    if (folder / "config.json").is_file() and not (folder / "task.json").is_file():
+        return _HEADLESS
     if not folder.is_dir():
         raise UserError(
             f"{where}: neither a folder nor a preset of {', '.join(_CLASSES.values())} that KerasHub lists; "

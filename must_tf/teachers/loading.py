@@ -21,13 +21,13 @@ def load_teacher(spec: TeacherSpec) -> Teacher:
         library is not installed.
     """
     (spec,) = with_sources([spec])
-    card = _checked(spec)
+    card, here = check(spec), spec.fetched()
     if card is None:
-        teacher: Teacher = _loader(spec)(spec)
+        teacher: Teacher = _loader(spec)(here)
     else:
         from must_tf.teachers.foreign import ForeignTeacher
 
-        teacher = ForeignTeacher(open_model(spec, card), card, spec.task)
+        teacher = ForeignTeacher(open_model(here, card), card, spec.task)
     teacher.spec = spec
     return teacher
 
@@ -39,8 +39,8 @@ def load_teachers(specs: Sequence[TeacherSpec]) -> list[Teacher]:
     """
     specs = with_sources(specs)
     for spec in specs:
-        _checked(spec)
-    shared = {spec.source for spec in specs}
+        check(spec)
+    shared = {one.source for spec in specs for one in (spec, *spec.members)}
     return [load_once(spec) if spec in shared else load_teacher(spec) for spec in specs]
 
 
@@ -52,6 +52,7 @@ def load_once(spec: TeacherSpec) -> Teacher:
 
 def describe_model(spec: TeacherSpec) -> str:
     """Returns a draft of a model's card in YAML, with its inputs and outputs in comments and guesses marked."""
+    spec = spec.fetched()
     if _is_teacher(spec):
         return _loader(spec).draft(spec)
     from must_tf.teachers.draft import draft
@@ -73,9 +74,10 @@ def _is_teacher(spec: TeacherSpec) -> bool:
     return issubclass(_loader(spec), Teacher)
 
 
-def _checked(spec: TeacherSpec) -> Card | None:
+def check(spec: TeacherSpec) -> Card | None:
     """Runs all checks that need no model; returns the card with the spec's thresholds, or None if none is needed."""
     spec.check()
+    spec = spec.fetched()
     if _is_teacher(spec):
         _loader(spec).check(spec)
         return None

@@ -46,6 +46,7 @@ _ARITHMETIC = (
     *(ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow),
 )
 _CONTAINERS = re.compile(r"builtins\.(dict|list|tuple|NoneType)|collections\.OrderedDict|torch\.fx\.immutable_\w+\.\w+")
+_MOST_BYTES = 2**28  # of a member that is no tensor
 _TRUST = "PyTorch could run code of the file; export the model again with torch.export.save, as tensors and ATen only"
 
 
@@ -63,7 +64,7 @@ def check(path: str, allow: Iterable[str] = ()) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             _check_archive(where, archive, frozenset(allow))
-    except (zipfile.BadZipFile, EOFError, KeyError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (zipfile.BadZipFile, EOFError, KeyError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{where}: damaged, or not of torch.export.save: {one_line(error)}") from None
 
 
@@ -78,12 +79,19 @@ def _check_archive(where: str, archive: zipfile.ZipFile, allow: frozenset[str]) 
         if name not in (_MODEL, _SAMPLES) and not _PLAIN.fullmatch(name):
             raise UserError(f"{where}: holds {short(name)}, which is no plain tensor; {_TRUST}")
     for name in set(_PAYLOADS).intersection(names):
-        for key, payload in json.loads(archive.read(root + name))["config"].items():
+        for key, payload in json.loads(_read(archive, root + name))["config"].items():
             if payload.get("use_pickle") is not False or not _TENSOR.fullmatch(payload["path_name"]):
                 raise UserError(f"{where}: {short(key)} is no plain tensor, or is pickled; {_TRUST}")
-    _check_samples(where, archive.read(root + _SAMPLES))
-    for problem in _problems(json.loads(archive.read(root + _MODEL)), allow):
+    _check_samples(where, _read(archive, root + _SAMPLES))
+    for problem in _problems(json.loads(_read(archive, root + _MODEL)), allow):
         raise UserError(f"{where}: {problem}; {_TRUST}")
+
+
+def _read(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Returns a member that is no tensor; a size beyond all use is damage."""
+    if archive.getinfo(name).file_size > _MOST_BYTES:
+        raise zipfile.BadZipFile(f"{name} has more than {_MOST_BYTES} bytes")
+    return archive.read(name)
 
 
 def _check_samples(where: str, pickled: bytes) -> None:

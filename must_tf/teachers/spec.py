@@ -1,15 +1,20 @@
 """Teacher specs: task, format, path, card and thresholds as a user gives them, checked without loading TensorFlow."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from must_tf.buckets import SCHEMES
+from must_tf.copies import fetched
 from must_tf.errors import UserError, nearest
 from must_tf.parsing import FrozenDict, frozen, plain_name
 
 STUDENT = "student"
 DERIVE = "derive"
+ENSEMBLE = "ensemble"
+FLIP, SCALES = "flip", "scales"  # words of a test-time augmentation, see `augmentation`
+_SCALE_RANGE = 0.5, 4.0
 
 
 class Format(NamedTuple):
@@ -37,6 +42,7 @@ FORMATS: dict[str, Format] = {
     "kerascv": Format("KerasCvModel", "name"),
     "hf": Format("HfTeacher", "name"),
     DERIVE: Format("DerivedTeacher", "name"),
+    ENSEMBLE: Format("EnsembleTeacher", "name"),
 }
 _SUFFIXES = {
     ".onnx": "onnx",
@@ -80,19 +86,23 @@ class TeacherSpec:
       fields: card fields that replace those of the file; no file is needed if they are complete.
       allow_ops: operations that a SavedModel or `.pt2` file may use although they do more than compute.
       source: the teacher from whose labels `derive` computes.
+      members: the teachers of an ensemble.
+      augmentation: of an ensemble: `flip`, `scales` and numbers, see `augmentation.variants`.
     """
 
     task: str
     format: str
     path: str
     card: str | None = None
-    thresholds: Mapping[str, float] = FrozenDict()
+    thresholds: Mapping[str, float | Mapping[str, float]] = FrozenDict()
     fields: Mapping[str, Any] = FrozenDict()
     allow_ops: tuple[str, ...] = ()
     source: "TeacherSpec | None" = None
+    members: tuple["TeacherSpec", ...] = ()
+    augmentation: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("thresholds", "fields", "allow_ops"):
+        for name in ("thresholds", "fields", "allow_ops", "members", "augmentation"):
             object.__setattr__(self, name, frozen(getattr(self, name)))
 
     @classmethod
@@ -109,16 +119,34 @@ class TeacherSpec:
             could be a path.
         """
         plain_name(task, "a task", f"teacher {where!r}")
-        spec = cls(task, *_split(f"teacher {where!r} of task {task!r}", where, FORMATS), **others)
+        known = [name for name in FORMATS if name != ENSEMBLE]
+        spec = cls(task, *_split(f"teacher {where!r} of task {task!r}", where, known), **others)
         spec.check()
         return spec
+
+    @classmethod
+    def of_several(
+        cls, members: Sequence["TeacherSpec"], thresholds: Mapping[str, float], augmentation: Sequence[str] = ()
+    ) -> "TeacherSpec":
+        """Returns the spec of an ensemble of teachers of one task, or of one with test-time augmentation."""
+        check_augmentation(augmentation)
+        path = " + ".join(member.where for member in members)
+        return cls(
+            members[0].task,
+            ENSEMBLE,
+            path,
+            thresholds=thresholds,
+            members=tuple(members),
+            augmentation=tuple(augmentation),
+        )
 
     @classmethod
     def of_model(cls, where: str, **others: Any) -> "TeacherSpec":
         """Returns the checked spec of a model without a task, to draft its card; see `of`."""
         if where.startswith(f"{STUDENT}:"):
             raise UserError(f"{where}: a student needs no card; give it to --teachers as it is")
-        spec = cls("", *_split(where, where, [name for name in FORMATS if name not in (STUDENT, DERIVE)]), **others)
+        known = [name for name in FORMATS if name not in (STUDENT, DERIVE, ENSEMBLE)]
+        spec = cls("", *_split(where, where, known), **others)
         spec.check()
         return spec
 
@@ -127,15 +155,29 @@ class TeacherSpec:
         """`FORMAT:PATH`."""
         return f"{self.format}:{self.path}"
 
+    def fetched(self) -> "TeacherSpec":
+        """Returns the spec with local copies of a model and a card that lie in a bucket.
+
+        Other URLs may be names that a library loads, such as `hf://owner/preset` of KerasHub.
+        """
+        is_name = FORMATS[self.format].path == "name" and self.path.partition("://")[0] not in SCHEMES
+        path = self.path if is_name or "://" not in self.path else str(fetched(self.path))
+        card = str(fetched(self.card)) if self.card and "://" in self.card else self.card
+        return dataclasses.replace(self, path=path, card=card or None)
+
     def check(self) -> None:
         """Raises a `UserError` if the model or its card does not exist, or if a student has a card."""
-        path, kind = Path(self.path), FORMATS[self.format].path
+        here = self.fetched()
+        path, kind = Path(here.path), FORMATS[self.format].path
         if (kind == "folder" and not path.is_dir()) or (kind == "file" and not path.is_file()):
             raise UserError(f"{self.where}: no such {kind}")
         if (self.card or self.fields) and self.format == STUDENT:
             card = self.card or f"--cards.{self.task}"
-            raise UserError(f"{card}: a card for task {self.task!r}, whose teacher is a student; it needs none")
-        if self.card and not Path(self.card).exists():
+            raise UserError(
+                f"{card}: a card or classes for task {self.task!r}, whose teacher is a student; it needs no card, and "
+                "keeps its classes"
+            )
+        if here.card and not Path(here.card).exists():
             raise UserError(f"{self.card}: no such file")
 
 
@@ -153,6 +195,20 @@ def _split(what: str, where: str, known: Iterable[str]) -> tuple[str, str]:
     return name, path
 
 
+def check_augmentation(words: Sequence[str], where: str = "augmentation") -> None:
+    """Raises a `UserError` that names `where` unless the words of a test-time augmentation are known."""
+    for word in words:
+        try:
+            known = word in (FLIP, SCALES) or _SCALE_RANGE[0] <= float(word) <= _SCALE_RANGE[1]
+        except ValueError:
+            known = False
+        if not known or words.count(word) > 1:
+            low, high = _SCALE_RANGE
+            raise UserError(
+                f"{where}: {word!r} received; expected {FLIP}, {SCALES}, or a scale from {low:g} to {high:g}, each once"
+            )
+
+
 def with_sources(specs: Iterable[TeacherSpec]) -> list[TeacherSpec]:
     """Returns specs of which those that derive their labels have the other teacher as `source`.
 
@@ -164,18 +220,24 @@ def with_sources(specs: Iterable[TeacherSpec]) -> list[TeacherSpec]:
     specs = list(specs)
     tasks = {spec.task: spec for spec in specs if spec.format != DERIVE}
 
-    def source(spec: TeacherSpec) -> TeacherSpec:
+    def source(spec: TeacherSpec, above: tuple[str, ...]) -> TeacherSpec:
+        if spec.path in above:
+            raise UserError(f"{spec.where}: labels of {spec.path!r} would be computed from themselves")
         if spec.path in tasks:
-            return tasks[spec.path]
+            return resolved(tasks[spec.path], (*above, spec.path))
         if ":" in spec.path:
             return TeacherSpec.of("source", spec.path, allow_ops=spec.allow_ops)
         hint = nearest(spec.path, tasks) if tasks else "there is none"
         raise UserError(f"{spec.where}: no teacher of task {spec.path!r}; {hint}; or give derive:FORMAT:PATH")
 
-    return [
-        dataclasses.replace(spec, source=source(spec)) if spec.format == DERIVE and spec.source is None else spec
-        for spec in specs
-    ]
+    def resolved(spec: TeacherSpec, above: tuple[str, ...]) -> TeacherSpec:
+        if spec.members:
+            return dataclasses.replace(spec, members=tuple(resolved(member, above) for member in spec.members))
+        if spec.format == DERIVE and spec.source is None:
+            return dataclasses.replace(spec, source=source(spec, above))
+        return spec
+
+    return [resolved(spec, (spec.task,)) for spec in specs]
 
 
 def _guess_format(path: str) -> str:

@@ -1,14 +1,16 @@
 """Teachers from trained students, `student:WORKDIR`: one head of a finished run of `must train`."""
 
 import dataclasses
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from must_tf import former, storage
+from must_tf import copies, former, storage
 from must_tf.errors import UserError, nearest
 from must_tf.records import read_manifest
 from must_tf.records.manifest import FILE as MANIFEST
@@ -43,7 +45,7 @@ class StudentTeacher(Teacher):
         self._graph = frozen(plain(self._infer))
         self.sha256 = storage.sha256(self.workdir / WEIGHTS)
         head = f".{name}" if len(self.student.tasks) > 1 or name != own.name else ""
-        others = "".join(f"-{field}{value:g}" for field, value in sorted(thresholds.items()))
+        others = "".join(f"-{field}{_short(value)}" for field, value in sorted(thresholds.items()))
         self.id = f"{self.workdir.name}{head}-{self.sha256[:8]}{others}"
 
     @staticmethod
@@ -69,7 +71,7 @@ class StudentTeacher(Teacher):
         """Returns the manifest entry; the license is the licenses of the student's training data."""
         return {
             "format": "student",
-            "path": str(self.workdir),
+            "path": copies.named(self.workdir),
             "sha256": self.sha256,
             "input_size": list(self.input_size),
             "resize": self.resize,
@@ -79,7 +81,7 @@ class StudentTeacher(Teacher):
         }
 
 
-def find_task(workdir: str, name: str, thresholds: Mapping[str, float]) -> Task:
+def find_task(workdir: str, name: str, thresholds: Iterable[str]) -> Task:
     """Returns the student's task that labels under a name; its only task fits any name.
 
     Raises:
@@ -91,6 +93,13 @@ def find_task(workdir: str, name: str, thresholds: Mapping[str, float]) -> Task:
     found = tasks[name] if name in tasks else next(iter(tasks.values()))
     check_thresholds(found.kind, thresholds)
     return found
+
+
+def _short(threshold: float | Mapping[str, float]) -> str:
+    """Returns a threshold as part of an id: the number, or a digest of those by class."""
+    if isinstance(threshold, Mapping):
+        return f"-{hashlib.sha256(json.dumps(threshold, sort_keys=True).encode()).hexdigest()[:8]}"
+    return f"{threshold:g}"
 
 
 def _licenses(workdir: Path) -> str:

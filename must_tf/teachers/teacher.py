@@ -2,7 +2,7 @@
 
 import abc
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from must_tf.tasks import Task
 from must_tf.tasks.task import Label, Outputs
 from must_tf.teachers.spec import TeacherSpec
 
+InImage = Callable[..., dict[str, np.ndarray]]  # see `Teacher.in_image`
+
 RESIZES = {"fit": geometry.fit, "stretch": geometry.stretch, "crop": geometry.center_crop}
 
 
@@ -26,9 +28,10 @@ class Teacher(abc.ABC):
       task: the task of its labels; records store them under its name.
       id: identifies the teacher in the manifest and in every record that it labels.
       input_size: height and width of its views (input images), in pixels. A teacher whose views have several sizes, or
-        are no images, has none; it overrides `geometry`, `reduction`, `view`, `predict` and `label`.
+        are no images, has none; it overrides `geometry`, `reduction`, `view`, `predict`, `in_image` and `seen`.
       resize: how an image becomes a view: `fit` (keeps the aspect ratio, top left, padded), `stretch`, or `crop` (keeps
         the aspect ratio, center).
+      left_out: names of the model's classes that become no label.
       spec: what the teacher was loaded from; None if it was made in code.
     """
 
@@ -36,6 +39,7 @@ class Teacher(abc.ABC):
     id: str
     input_size: Size
     resize: str = "fit"
+    left_out: tuple[str, ...] = ()
     spec: TeacherSpec | None = None
 
     def __reduce_ex__(self, protocol):
@@ -90,20 +94,32 @@ class Teacher(abc.ABC):
         Raises:
           UserError: no label can be made of the outputs.
         """
-        if self._sees_whole(height, width) or not self.task.has_frame:
-            return self.task.pseudo_label(dict(outputs))
-        parts = []
-        for band in self.task.bands(height, width):
-            restored = self._restore(dict(outputs), tf.constant([height, width]), *band)
-            parts.append(self.task.pseudo_label({name: values.numpy() for name, values in restored.items()}))
+        in_image = self.in_image(outputs, height, width)
+        bands = self.task.bands(height, width) if self.task.has_frame else [()]
+        parts = [self.task.pseudo_label(in_image(*band)) for band in bands]
         label = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return self.task.mark_unseen(label, self._seen(height, width))
+        return self.task.mark_unseen(label, self.seen(height, width)) if self.task.has_frame else label
+
+    def in_image(self, outputs: Mapping[str, np.ndarray], height: int, width: int) -> InImage:
+        """Returns a function that gives the outputs of one view in the frame of its image; see `label`.
+
+        The function takes the arguments of a band of `Task.bands`, or nothing for the whole image. It returns what
+        `Task.pseudo_label` takes.
+        """
+
+        def located(*band: tf.Tensor) -> dict[str, np.ndarray]:
+            if not self.task.has_frame or (self._sees_whole(height, width) and not band):
+                return dict(outputs)
+            restored = self._restore(dict(outputs), tf.constant([height, width]), *band)
+            return {name: values.numpy() for name, values in restored.items()}
+
+        return located
 
     def _sees_whole(self, height: int, width: int) -> bool:
         """Whether an image of this size is its own view."""
         return (height, width) == tuple(self.input_size)
 
-    def _seen(self, height: int, width: int) -> np.ndarray:
+    def seen(self, height: int, width: int) -> np.ndarray:
         """Returns the part of an image that its view shows: ymin, xmin, ymax, xmax in fractions of the image."""
         scaled, corner = (np.array(values) for values in _place(self.resize, (height, width), tuple(self.input_size)))
         return np.concatenate([corner / scaled, np.minimum((corner + self.input_size) / scaled, 1)])

@@ -3,12 +3,13 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+from must_tf.copies import named, publish
 from must_tf.errors import UserError
 from must_tf.storage import bring_back, put_folder, read_json, sha256, write_json
 
@@ -62,6 +63,7 @@ class Checkpoints:
             files = {file.name: sha256(file) for file in sorted(temporary.iterdir())}
             write_json(temporary / _STATE, {"step": step, "files": files, "state": state})
             put_folder(temporary, final)
+            publish(final)
             self._prune()
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -84,7 +86,7 @@ class Checkpoints:
         damage = ""
         if self.writes:
             bring_back(self.folder)
-        for folder in self._newest_first():
+        for folder in _newest_first(self.folder):
             if on_schedule and not self._on_schedule(folder):
                 continue
             damage = _damage(folder)
@@ -93,7 +95,7 @@ class Checkpoints:
                 check(state)
                 self.checkpoint.read(str(folder / "weights")).assert_existing_objects_matched()
                 return _step(folder), state
-            print(f"{folder}: {damage}; skipped")
+            print(f"{named(folder)}: {named(damage)}; skipped")
         if damage:
             raise UserError(
                 f"{self.folder}: no checkpoint is whole; bring one back, or delete the folder to start again"
@@ -102,7 +104,7 @@ class Checkpoints:
 
     def drop_after(self, step: int) -> None:
         """Deletes the checkpoints of later steps."""
-        for folder in self._newest_first():
+        for folder in _newest_first(self.folder):
             if self.writes and _step(folder) > step:
                 shutil.rmtree(folder)
 
@@ -112,7 +114,7 @@ class Checkpoints:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _prune(self) -> None:
-        folders = list(self._newest_first())
+        folders = _newest_first(self.folder)
         kept = {folders[0], *list(filter(self._on_schedule, folders))[: self.keep]}
         for folder in folders:
             if folder not in kept:
@@ -123,8 +125,16 @@ class Checkpoints:
     def _on_schedule(self, folder: Path) -> bool:
         return _step(folder) % self.every == 0
 
-    def _newest_first(self) -> Iterator[Path]:
-        return iter(sorted(self.folder.glob(f"{_PREFIX}*"), reverse=True))
+
+def newest_state(folder: Path) -> dict[str, Any] | None:
+    """Returns the state beside the newest checkpoint in a folder that is whole; None if there is none."""
+    whole = (one for one in _newest_first(folder) if not _damage(one))
+    newest = next(whole, None)
+    return read_json(newest / _STATE)["state"] if newest else None
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"{_PREFIX}*"), reverse=True)
 
 
 def _step(folder: Path) -> int:

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -16,6 +17,8 @@ from must_tf.storage import write_json
 from must_tf.tasks import Task
 from must_tf.training.config import Experiment, read_config, to_dict
 from must_tf.training.validation import check_best
+
+METHOD = 2  # what steps compute; 1 was version 0.1.0
 
 
 def check_values(experiment: Experiment) -> None:
@@ -44,6 +47,8 @@ def check_values(experiment: Experiment) -> None:
         raise UserError("best: needs a `validation` folder, and none is given")
     if experiment.best and not experiment.evaluate_every:
         raise UserError("best: needs evaluate_every, and it is 0")
+    if experiment.keep_heads and not experiment.init_from:
+        raise UserError("keep_heads: received without init_from; name the run whose heads are kept")
     if not experiment.train:
         raise UserError("train: no folder given, expected one folder of records or more")
     check_best(experiment.best, {task.name: task for task in experiment.tasks})
@@ -99,13 +104,35 @@ def fingerprints(datasets: Sequence[Dataset]) -> dict[str, str]:
     return {folder: hashlib.sha256(" ".join(digests).encode()).hexdigest() for folder, digests in listed.items()}
 
 
+def check_state(workdir: Path, state: Mapping[str, Any], data: Mapping[str, str]) -> None:
+    """Raises a `UserError` unless the run that left this state beside a checkpoint can go on here.
+
+    Args:
+      workdir: of the run.
+      state: of the checkpoint.
+      data: of the records as they are now, see `fingerprints`.
+    """
+    if state.get("method") != METHOD:
+        raise UserError(
+            f"{workdir}: begun by another version, whose steps are computed otherwise (see the changelog); "
+            "train again, with another --workdir"
+        )
+    check_data(state.get("data", {}), data)
+
+
 def check_data(before: Mapping[str, str], now: Mapping[str, str]) -> None:
     """Raises a `UserError` where the records are others than when the run began; see `fingerprints`."""
     for folder, digest in before.items():
         if now.get(folder, digest) != digest:
             raise UserError(
-                f"{folder}: holds other records than when the run began; bring those back, or give another --workdir"
+                f"{folder}: holds other records than when the run began; bring those back, or give another --workdir "
+                "(--init_from=RUN --keep_heads starts it from a finished run)"
             )
+
+
+def as_stored(experiment: Experiment) -> dict[str, Any]:
+    """Returns a config as it is read from `config.json`: two of one meaning are equal so."""
+    return json.loads(json.dumps(to_dict(experiment)))
 
 
 def claim(workdir: Path, experiment: Experiment, writes: bool = True, seconds: float = 60) -> None:
@@ -127,11 +154,11 @@ def claim(workdir: Path, experiment: Experiment, writes: bool = True, seconds: f
             raise UserError(f"{path}: worker 0 has not written it; give --workdir a folder that all workers share")
         time.sleep(0.1)
     former = read_config(path, type(experiment))
-    before, now = (json.loads(json.dumps(to_dict(one))) for one in (former, experiment))
+    before, now = as_stored(former), as_stored(experiment)
     differing = [name for name in now if before.get(name) != now[name]]
     if differing:
         first = next(differences(before.get(differing[0]), now[differing[0]], differing[0]))
         raise UserError(
             f"{workdir}: was started with another {', '.join(differing)} ({first}); give the config of before, or "
-            "another --workdir (a run there may start from this one's trunk, by --init_from)"
+            "another --workdir (a run there may start from this one: --init_from, and --keep_heads for its heads)"
         )

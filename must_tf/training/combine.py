@@ -22,13 +22,8 @@ _LEAST = 1e-5  # share of a vector's length below which a part of it is rounding
 
 
 def gramian(gradients: Sequence[Gradient]) -> tf.Tensor:
-    """Returns the inner products [K, K] of K gradients.
-
-    Element by element and not as a matrix product, which GPUs and TPUs round to fewer bits.
-    """
-    products = [[dot(one, other) for other in gradients[: i + 1]] for i, one in enumerate(gradients)]
-    count = range(len(gradients))
-    return tf.stack([tf.stack([products[max(i, j)][min(i, j)] for j in count]) for i in count])
+    """Returns the inner products [K, K] of K gradients."""
+    return _gramian([_joined(gradient) for gradient in gradients])
 
 
 def cosines(gramian: tf.Tensor) -> tf.Tensor:
@@ -42,11 +37,6 @@ def shares(gramian: tf.Tensor) -> tf.Tensor:
     """Returns each gradient's share [K] of the sum of their norms; 0 where all are 0."""
     norms = _norms(gramian)
     return tf.math.divide_no_nan(norms, tf.reduce_sum(norms))
-
-
-def dot(one: Gradient, other: Gradient) -> tf.Tensor:
-    """Returns the inner product [] of two gradients."""
-    return tf.add_n([tf.reduce_sum(a * b) for a, b in zip(one, other, strict=True)])
 
 
 class Combiner(tf.Module):
@@ -64,8 +54,8 @@ class Combiner(tf.Module):
       rule: its name.
       target: the task that `attittud` helps; else empty.
       refresh_every: steps between calls of `refresh`; 0 where the rule needs none.
-      basis: of `attittud`, [rank, *variable.shape] a variable: orthonormal over all variables together, or 0 for a
-        direction that was not found; all 0 before the first `refresh`.
+      basis: of `attittud`, its directions, a vector [parameters] each: orthonormal, or 0 for a direction that was not
+        found; all 0 before the first `refresh`.
     """
 
     def __init__(self, combine: Combine, tasks: Sequence[str], variables: Sequence[tf.Variable], seed: int):
@@ -79,8 +69,8 @@ class Combiner(tf.Module):
         if self.rule == "attittud":
             self.target, self.refresh_every = combine.target, combine.refresh_every
             self._weights = tuple(map(float, (combine.hurting, combine.orthogonal, combine.helping)))
-            self._rank = combine.rank
-            self.basis = [_state(tf.zeros([self._rank, *variable.shape]), "basis") for variable in variables]
+            parameters = sum(variable.shape.num_elements() for variable in variables)
+            self.basis = [_state(tf.zeros([parameters]), "basis") for _ in range(combine.rank)]
             self._refreshes = _state(tf.zeros([], tf.int64), "refreshes")
 
     def __call__(self, gradients: Mapping[str, Gradient], step: tf.Tensor) -> list[tf.Tensor]:
@@ -91,11 +81,14 @@ class Combiner(tf.Module):
           step: int64 []; `pcgrad` draws its order by it.
         """
         rows = [gradients[name] for name in self._tasks]
+        if self.rule == "sum":
+            return [tf.add_n(list(parts)) for parts in zip(*rows, strict=True)]
+        vectors = [_joined(row) for row in rows]
         if self.rule == "pcgrad":
-            return _weighted(rows, tf.unstack(_surgery(gramian(rows), self.seed, step)))
-        if self.rule == "attittud":
-            return self._split(rows)
-        return [tf.add_n(list(parts)) for parts in zip(*rows, strict=True)]
+            vector = _weighted(vectors, tf.unstack(_surgery(_gramian(vectors), self.seed, step)))
+        else:
+            vector = self._split(vectors)
+        return _apart(vector, rows[0])
 
     def draw(self, share: int) -> tf.Tensor:
         """Returns the weights of a replica's images in the combinations of a new basis, float32 [share, rank].
@@ -103,7 +96,7 @@ class Combiner(tf.Module):
         They are independent normal numbers, for each basis and each replica others.
         """
         replica = tf.distribute.get_replica_context()
-        shape = [replica.num_replicas_in_sync * share, self._rank]
+        shape = [replica.num_replicas_in_sync * share, len(self.basis)]
         drawn = tf.random.stateless_normal(shape, tf.stack([self.seed, self._refreshes]), alg="philox")
         first = replica.replica_id_in_sync_group * share
         return drawn[first : first + share]
@@ -120,13 +113,14 @@ class Combiner(tf.Module):
             are 0, as without a label of the task, the basis stays as it is.
         """
         rows = sum_over_replicas(list(combinations))
-        products = _products(rows, rows)
+        flats = [tf.reshape(tf.cast(row, tf.float64), [len(self.basis), -1]) for row in rows]
+        products = tf.add_n([tf.matmul(flat, flat, transpose_b=True) for flat in flats])
         usable = tf.math.is_finite(tf.reduce_sum(products)) & (tf.linalg.trace(products) > 0)
-        values, vectors = tf.linalg.eigh(tf.where(usable, products, tf.eye(self._rank, dtype=tf.float64)))
+        values, vectors = tf.linalg.eigh(tf.where(usable, products, tf.eye(len(self.basis), dtype=tf.float64)))
         turn = tf.reverse(tf.transpose(vectors * _inverse_root(values)), [0])  # the longest direction first
-        for variable, row in zip(self.basis, rows, strict=True):
-            found = tf.cast(tf.tensordot(turn, tf.cast(row, tf.float64), 1), tf.float32)
-            variable.assign(tf.where(usable, found, variable.read_value()))
+        found = tf.concat([tf.cast(turn @ flat, tf.float32) for flat in flats], 1)
+        for direction, new in zip(self.basis, tf.unstack(found), strict=True):
+            direction.assign(tf.where(usable, new, direction.read_value()))
         self._refreshes.assign_add(1)
 
     def captured(self, gradient: Gradient) -> tf.Tensor:
@@ -134,10 +128,10 @@ class Combiner(tf.Module):
 
         float32 []; NaN where the gradient is 0.
         """
-        along = _coordinates([variable.read_value() for variable in self.basis], gradient)
-        return tf.reduce_sum(along**2) / dot(gradient, gradient)
+        vector = _joined(gradient)
+        return tf.reduce_sum(_coordinates(self.basis, vector) ** 2) / _dot(vector, vector)
 
-    def _split(self, rows: Sequence[Gradient]) -> list[tf.Tensor]:
+    def _split(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
         """The target's gradient as it is, and the others' in three parts, each times its weight.
 
         Along a direction of the basis, a gradient helps where its sign is the target's, and hurts where it is the
@@ -145,20 +139,20 @@ class Combiner(tf.Module):
         orthogonal part is orthogonal to that gradient, and with a hurting weight of 0 (and no weight below 0) no
         small step along the result's negative raises the target's loss, however old the basis is.
         """
-        basis = [variable.read_value() for variable in self.basis]
-        target = rows[self._tasks.index(self.target)]
-        others = [row for name, row in zip(self._tasks, rows, strict=True) if name != self.target]
+        basis = [direction.read_value() for direction in self.basis]
+        target = vectors[self._tasks.index(self.target)]
+        others = [vector for name, vector in zip(self._tasks, vectors, strict=True) if name != self.target]
         own = _coordinates(basis, target)
         missed = _without(target, basis, own)
         missed = _without(missed, basis, _coordinates(basis, missed))  # once more: the first time leaves rounding
-        squared = dot(missed, missed)
-        real = squared > _LEAST**2 * dot(target, target)
+        squared = _dot(missed, missed)
+        real = squared > _LEAST**2 * _dot(target, target)
         orthogonal = self._weights[1]
         change, change_missed = tf.zeros_like(own), tf.zeros_like(squared)
-        for row in others:
-            along = _coordinates(basis, row)
+        for other in others:
+            along = _coordinates(basis, other)
             change += (self._weight(tf.sign(along) * tf.sign(own)) - orthogonal) * along
-            product = dot(missed, row)
+            product = _dot(missed, other)
             excess = (self._weight(tf.sign(product)) - orthogonal) * product
             change_missed += tf.where(real, tf.math.divide_no_nan(excess, squared), 0.0)
         parts = _weighted([target, *others, missed], [1.0, *[orthogonal] * len(others), change_missed])
@@ -189,38 +183,42 @@ def _surgery(gramian: tf.Tensor, seed: int, step: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(mixes, 0)
 
 
-def _weighted(rows: Sequence[Gradient], weights: Sequence[Any]) -> list[tf.Tensor]:
-    """Returns the weighted sum of gradients."""
-    return [
-        tf.add_n([weight * part for weight, part in zip(weights, parts, strict=True)])
-        for parts in zip(*rows, strict=True)
-    ]
+def _joined(gradient: Gradient) -> tf.Tensor:
+    """Returns a gradient as one vector [parameters]: so the number of operations does not grow with the variables."""
+    return tf.concat([tf.reshape(part, [-1]) for part in gradient], 0)
 
 
-def _coordinates(basis: Sequence[tf.Tensor], row: Gradient) -> tf.Tensor:
-    """Returns a gradient's inner products [rank] with the directions of a basis."""
-    products = [
-        tf.reduce_sum(tf.reshape(directions * part, [directions.shape[0], -1]), 1)
-        for directions, part in zip(basis, row, strict=True)
-    ]
-    return tf.add_n(products)
+def _apart(vector: tf.Tensor, like: Gradient) -> list[tf.Tensor]:
+    """Returns a vector [parameters] as tensors in the shapes of a gradient."""
+    parts = tf.split(vector, [part.shape.num_elements() for part in like])
+    return [tf.reshape(part, other.shape) for part, other in zip(parts, like, strict=True)]
 
 
-def _without(row: Gradient, basis: Sequence[tf.Tensor], amounts: tf.Tensor) -> list[tf.Tensor]:
-    """Returns a gradient less so much [rank] of each direction of a basis."""
-    return [
-        part - tf.reduce_sum(directions * tf.reshape(amounts, [-1] + [1] * len(part.shape)), 0)
-        for directions, part in zip(basis, row, strict=True)
-    ]
+def _dot(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+    """Returns the inner product [] of two vectors: no matrix product, which GPUs and TPUs round to fewer bits."""
+    return tf.reduce_sum(one * other)
 
 
-def _products(rows: Sequence[tf.Tensor], others: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Returns the inner products [N, M], float64, of N and M gradients that are stacked by variable."""
-    flat = [
-        [tf.reshape(tf.cast(part, tf.float64), [tf.shape(part)[0], -1]) for part in pair]
-        for pair in zip(rows, others, strict=True)
-    ]
-    return tf.add_n([tf.matmul(one, other, transpose_b=True) for one, other in flat])
+def _gramian(vectors: Sequence[tf.Tensor]) -> tf.Tensor:
+    products = [[_dot(one, other) for other in vectors[: i + 1]] for i, one in enumerate(vectors)]
+    count = range(len(vectors))
+    return tf.stack([tf.stack([products[max(i, j)][min(i, j)] for j in count]) for i in count])
+
+
+def _weighted(vectors: Sequence[tf.Tensor], weights: Sequence[Any]) -> tf.Tensor:
+    return tf.add_n([weight * vector for weight, vector in zip(weights, vectors, strict=True)])
+
+
+def _coordinates(basis: Sequence[tf.Tensor], vector: tf.Tensor) -> tf.Tensor:
+    """Returns a vector's inner products [rank] with the directions of a basis."""
+    return tf.stack([_dot(direction, vector) for direction in basis])
+
+
+def _without(vector: tf.Tensor, basis: Sequence[tf.Tensor], amounts: tf.Tensor) -> tf.Tensor:
+    """Returns a vector less so much [rank] of each direction of a basis; one after another, for memory's sake."""
+    for direction, amount in zip(basis, tf.unstack(amounts), strict=True):
+        vector -= amount * direction
+    return vector
 
 
 def _real(eigenvalues: tf.Tensor) -> tf.Tensor:

@@ -15,7 +15,7 @@ from typing import Any
 from must_tf import former
 from must_tf.errors import UserError, nearest
 from must_tf.geometry import Size
-from must_tf.parsing import FrozenDict, parse, read_json
+from must_tf.parsing import FrozenDict, as_items, parse, read_json
 from must_tf.pipeline.augment import Augment
 from must_tf.pipeline.mixing import Mixing
 from must_tf.tasks import Task, from_json, to_json
@@ -111,7 +111,7 @@ class Experiment:
 
     Attributes:
       tasks: the student's tasks.
-      train: folders of records.
+      train: folders of records, or one folder.
       steps: how many.
       input_size: height and width of the views, multiples of 32.
       sizes: several sizes to train at, one a batch, drawn at random, each height and width or the side of a square;
@@ -132,6 +132,7 @@ class Experiment:
         direction is better. Empty keeps none.
       init_from: an export, a finished workdir or a checkpoint of Model Garden whose trunk the run starts from; empty is
         a random start.
+      keep_heads: whether the run also starts from the heads of the run `init_from`, of those tasks that both have.
       policy: `float32`, `mixed_bfloat16` or `mixed_float16`.
       seed: of weights, order and augmentation.
       strategy: `one` (device), `mirrored` (all of this machine), `multiworker` (see TF_CONFIG) or `tpu`.
@@ -147,7 +148,7 @@ class Experiment:
     """
 
     tasks: tuple[Task, ...]
-    train: tuple[str, ...]
+    train: Sequence[str]
     steps: int
     input_size: tuple[int, int] = (224, 224)
     sizes: tuple[int | tuple[int, int], ...] = ()
@@ -163,6 +164,7 @@ class Experiment:
     evaluate_every: int = 0
     best: str = ""
     init_from: str = ""
+    keep_heads: bool = False
     policy: str = "float32"
     seed: int = 0
     strategy: str = "one"
@@ -174,6 +176,9 @@ class Experiment:
     log_every: int = 50
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "train", tuple(map(str, as_items(self.train))))
 
     @property
     def view_sizes(self) -> tuple[Size, ...]:
@@ -209,7 +214,11 @@ def load_config(where: str, overrides: Mapping[str, str] | None = None, scale: f
     if not isinstance(experiment, Experiment):
         raise UserError(f"{file}: get_config() returned {type(experiment).__name__}, expected an Experiment")
     experiment = from_dict(to_dict(experiment), file, type(experiment))  # what begins can be taken up again
-    experiment = scaled(experiment, scale)
+    return changed(scaled(experiment, scale), overrides)
+
+
+def changed(experiment: Experiment, overrides: Mapping[str, str]) -> Experiment:
+    """Returns an experiment with other values of fields, {"optimizer.learning_rate": "0.3"}."""
     for key, value in overrides.items():
         experiment = _override(experiment, key.split("."), value, f"--config.{key}")
     return experiment
@@ -305,7 +314,7 @@ def _read(kind: Any, text: str, flag: str) -> Any:
     """Reads a value as Python writes it; texts need no quotes, and several of them have commas between."""
     if kind is str:
         return text
-    if kind == tuple[str, ...]:
+    if kind in (tuple[str, ...], Sequence[str]):
         return tuple(text.split(","))
     try:
         value = {"true": True, "false": False}[text.lower()] if kind is bool else ast.literal_eval(text)

@@ -4,16 +4,20 @@ import dataclasses
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
+from must_tf.copies import fetched
 from must_tf.errors import UserError
 from must_tf.integrity import check_weights
+from must_tf.parsing import short
 from must_tf.saving import STUDENT, check_student, parts, read_architecture
 from must_tf.student import Student
+from must_tf.tasks import Task
 from must_tf.trunk import Trunk
 
 _EXPORTED = Path("savedmodel", "backbone", "variables", "variables")
@@ -22,20 +26,28 @@ _LAYER = re.compile(r".*?backbone/layer[^/]*/")  # the beginning of a variable's
 _SLOT = ".OPTIMIZER_SLOT"
 
 
-def load_trunk(student: Student, where: str | os.PathLike) -> list[str]:
+def load_trunk(student: Student, where: str | os.PathLike, keep_heads: bool = False) -> list[str]:
     """Loads backbone and pyramid into a student, and prints what was loaded, what was not, and why.
 
     A backbone is loaded whole, or it is an error. A pyramid that the file lacks, or that does not fit, stays as it is.
     Model Garden's checkpoints fit the student's images: both normalize them alike.
 
+    With `keep_heads` the heads of a finished run are loaded too: each task gets the head of the run's task of the same
+    name and identity (classes, convention, ...), or of the run's only task of the same identity.
+
     Args:
       where: an export, a finished workdir, or a checkpoint of Model Garden's trainer: its prefix (`.../ckpt-1000`)
         or the folder of its `checkpoint` file.
+      keep_heads: whether heads are loaded too, which only a finished run has.
 
     Returns:
-      The parts that were loaded: `backbone`, and `decoder` where it is there and fits.
+      The parts that were loaded: `backbone`; `decoder` where it is there and fits; `heads/TASK`.
+
+    Raises:
+      UserError: the backbone does not fit; or heads are to be kept, and there are none, or none fits.
     """
-    if not is_checkpoint(where) and not Path(where).is_file():
+    where = fetched(where)
+    if not is_checkpoint(where) and not where.is_file():
         check_trunk(student.architecture.trunk, read_architecture(where).trunk, where)
     prefix = weights_prefix(where)
     reader = tf.train.load_checkpoint(prefix)
@@ -69,6 +81,11 @@ def load_trunk(student: Student, where: str | os.PathLike) -> list[str]:
         taken |= {keys[id(variable)] for variable in part.variables}
         loaded.append(name)
         lines.append(f"{name}: loaded, {len(part.variables)} variables")
+    if keep_heads:
+        kept = _load_heads(student, where, prefix, reader, shapes)
+        loaded += [f"heads/{name}" for name, (_, keys_of_head) in kept.items() if keys_of_head]
+        lines += [f"head of {name}: {line}" for name, (line, _) in kept.items()]
+        taken |= {key for _, keys_of_head in kept.values() for key in keys_of_head}
     spare = Counter(key.split("/")[0] for key in shapes if key != _GRAPH and key not in taken)
     if spare:
         lines.append("not used: " + ", ".join(f"{name} ({count})" for name, count in sorted(spare.items())))
@@ -76,8 +93,53 @@ def load_trunk(student: Student, where: str | os.PathLike) -> list[str]:
     return sorted(loaded)
 
 
+def _load_heads(
+    student: Student, where: str | os.PathLike, prefix: str, reader: Any, shapes: dict[str, list[int]]
+) -> dict[str, tuple[str, set[str]]]:
+    """Loads heads; returns, by task, what was loaded or why not, and the keys in the file that were read."""
+    if not Path(where, STUDENT).is_dir():
+        raise UserError(f"keep_heads: {where} has no heads; expected init_from to be the folder of a finished run")
+    have = read_architecture(where).tasks
+    kept: dict[str, tuple[str, set[str]]] = {}
+    for name, task in student.tasks.items():
+        theirs, why = _same_task(task, have)
+        head = student.heads[name]
+        keys = _keys(prefix, reader, {"heads": {theirs.name: head}}) if theirs else {}
+        problems = [line for v in head.variables if (line := _problem(v, keys.get(id(v)), shapes))] if theirs else [why]
+        if problems:
+            more = f" (and {len(problems) - 1} more)" * (len(problems) > 1)
+            kept[name] = f"not loaded: {problems[0]}{more}", set[str]()
+            continue
+        for variable in head.variables:
+            variable.assign(reader.get_tensor(keys[id(variable)]))
+        source = f" from that of {theirs.name}" if theirs and theirs.name != name else ""
+        kept[name] = f"loaded{source}, {len(head.variables)} variables", {keys[id(v)] for v in head.variables}
+    if not any(keys for _, keys in kept.values()):
+        why = "; ".join(f"{name}: {line}" for name, (line, _) in kept.items())
+        raise UserError(f"keep_heads: none of the heads in {where} fits: {why}")
+    return kept
+
+
+def _same_task(task: Task, have: Sequence[Task]) -> tuple[Task | None, str]:
+    """Returns the task whose labels mean the same, or None and why there is none."""
+    named = next((other for other in have if other.name == task.name), None)
+    same = [other for other in have if other.identity == task.identity]
+    if named in same:
+        return named, ""
+    if named:
+        ours, theirs = task.identity, named.identity
+        field = next(field for field in ("kind", *ours) if ours.get(field) != theirs.get(field))
+        return None, f"its {field} is {short(theirs.get(field))} there, {short(ours.get(field))} here"
+    if len(same) == 1:
+        return same[0], ""
+    if same:
+        return None, f"{', '.join(one.name for one in same)} fit alike; name the task as one of them"
+    return None, f"no task of that name or meaning is there; there are {', '.join(other.name for other in have)}"
+
+
 def is_checkpoint(where: str | os.PathLike) -> bool:
     """Whether a path is a checkpoint of Model Garden's trainer (its prefix or its folder), and no run or export."""
+    where = fetched(where)
     return Path(f"{where}.index").exists() or Path(where, "checkpoint").exists()
 
 
@@ -87,7 +149,7 @@ def weights_prefix(where: str | os.PathLike) -> str:
     Raises:
       UserError: there are none, or they are not those that the export's card lists.
     """
-    prefix = _find_prefix(where)
+    prefix = _find_prefix(fetched(where))
     check_weights(prefix)
     return prefix
 

@@ -3,16 +3,19 @@
 import contextlib
 import dataclasses
 import os
-from pathlib import Path
 
+from must_tf.copies import mirrored, publish
 from must_tf.errors import UserError
 from must_tf.saving import CONFIG, STUDENT, read_architecture, read_student_weights
-from must_tf.storage import locked
+from must_tf.storage import local, location, locked
 from must_tf.student import Student
 from must_tf.training.checks import claim
 from must_tf.training.config import Experiment
+from must_tf.training.lengthen import lengthen
 from must_tf.training.prepared import Prepared
 from must_tf.training.run import Run
+
+RANDOM = "random"  # weights to start from
 
 
 def train(experiment: Experiment, workdir: str | os.PathLike, resume: bool = True) -> Student:
@@ -21,22 +24,38 @@ def train(experiment: Experiment, workdir: str | os.PathLike, resume: bool = Tru
     Leaves in the workdir: `config.json`, `metrics.jsonl`, `tensorboard/`, `checkpoints/`, `best/` where the experiment
     names a metric for it, `bad_batches.jsonl` where a step was not applied, and, at the end, `student/`.
 
+    A run goes on for more steps where the experiment has more of them and is the same otherwise, see `lengthen`.
+
     Args:
       experiment: all that decides the run.
-      workdir: where its files are.
+      workdir: where its files are, here or in a bucket; for one there they are written here and put there with each
+        checkpoint, what refers to others last.
       resume: whether a run in the workdir is resumed; without it, a workdir with a run is refused.
 
     Raises:
       UserError: bad config or data, or the workdir belongs to another config.
     """
-    if not resume and Path(workdir, CONFIG).exists():
+    if not resume and (location(workdir) / CONFIG).exists():
         raise UserError(f"{workdir}: holds a run already; give another --workdir, or resume it with --resume")
     return Trainer(experiment).run(workdir)
 
 
 def finetune(experiment: Experiment, init_from: str, workdir: str | os.PathLike) -> Student:
-    """Trains a student whose trunk is that of an export or of a finished workdir; the config's own trunk is unused."""
-    trunk = read_architecture(init_from).trunk
+    """Trains a student whose trunk is that of an export or of a finished workdir; the config's own trunk is unused.
+
+    Args:
+      experiment: all else that decides the run.
+      init_from: the export or the workdir. `random:DIR` has the architecture of its trunk and random weights, to be
+        compared with; `random` has random weights and the config's own trunk.
+      workdir: where the run's files are.
+    """
+    start, _, where = init_from.partition(":")
+    if start == RANDOM:
+        if experiment.keep_heads:
+            raise UserError("--keep_heads: received with random weights, which have no heads; leave one of them out")
+        trunk, init_from = read_architecture(where).trunk if where else experiment.trunk, ""
+    else:
+        trunk = read_architecture(init_from).trunk
     return train(dataclasses.replace(experiment, trunk=trunk, init_from=init_from), workdir)
 
 
@@ -53,12 +72,16 @@ class Trainer(Prepared):
         experiment = self.experiment
         if init_from is not None:
             experiment = dataclasses.replace(experiment, init_from=init_from)
-        workdir = Path(workdir)
-        with locked(workdir) if self.worker == 0 else contextlib.nullcontext():
-            claim(workdir, experiment, writes=self.worker == 0)
-            if (workdir / STUDENT).is_dir():
+        if self.workers > 1:
+            local(workdir, "workdir")  # a mirror is of one machine
+        with mirrored(workdir) as folder, locked(folder) if self.worker == 0 else contextlib.nullcontext():
+            lengthen(folder, experiment, self.data, self.workers)
+            claim(folder, experiment, writes=self.worker == 0)
+            publish(folder)
+            if (folder / STUDENT).is_dir():
                 print(f"{workdir}: this run is finished, at step {experiment.steps}")
-                read_student_weights(self.on_one_device, workdir)
+                read_student_weights(self.on_one_device, folder)
             else:
-                Run(self, workdir, experiment).make()
+                Run(self, folder, experiment).make()
+        self.on_one_device.workdir = str(workdir)
         return self.on_one_device

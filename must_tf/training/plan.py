@@ -4,7 +4,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import psutil
 import tensorflow as tf
@@ -14,6 +13,7 @@ from must_tf import garden
 from must_tf.errors import UserError, nearest
 from must_tf.records import read_manifest
 from must_tf.records.manifest import FILE
+from must_tf.storage import location
 from must_tf.training.checks import check_devices, check_values
 from must_tf.training.config import Experiment
 from must_tf.training.cost import cost_of, make_step
@@ -221,7 +221,7 @@ def _gradients(step: Step, experiment: Experiment) -> int:
 
 
 def _epochs(experiment: Experiment) -> float | None:
-    if not all(Path(folder, FILE).exists() for folder in experiment.train):
+    if not all((location(folder) / FILE).exists() for folder in experiment.train):
         return None
     images = sum(read_manifest(folder, whole=False).count for folder in experiment.train)
     return experiment.steps * experiment.batch_size / images

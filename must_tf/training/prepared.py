@@ -1,5 +1,6 @@
 """What all runs of an experiment share: devices, data, and a student with its training step."""
 
+import functools
 from collections.abc import Iterator
 
 from must_tf.errors import UserError
@@ -8,7 +9,7 @@ from must_tf.records import open_dataset
 from must_tf.student import Student
 from must_tf.training.assembly import assemble, make_student, seed_process
 from must_tf.training.checkpoints import variables_in
-from must_tf.training.checks import check_devices, check_labels, check_values
+from must_tf.training.checks import check_devices, check_labels, check_values, fingerprints
 from must_tf.training.config import Experiment, from_dict, to_dict
 from must_tf.training.initial import load_trunk
 from must_tf.training.step import Batch
@@ -58,8 +59,13 @@ class Prepared:
             variable.assign(value)
         if not init_from:
             return
-        load_trunk(self.student, init_from)
+        load_trunk(self.student, init_from, self.experiment.keep_heads)
         self.step.average.reset()
+
+    @functools.cached_property
+    def data(self) -> dict[str, str]:
+        """What the records are, see `checks.fingerprints`."""
+        return fingerprints([*self.datasets, *([self.validation] if self.validation else [])])
 
     def batches(self, start: int) -> Iterator[Batch]:
         """Yields this worker's batches from a step on, each as the step takes it."""

@@ -1,18 +1,19 @@
 """One training run: from its last checkpoint to its end, with logs, evaluations, checkpoints and rollbacks."""
 
+import functools
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 
-from must_tf.errors import Diverged, UserError
+from must_tf.copies import named
+from must_tf.errors import Diverged
 from must_tf.pipeline import check_mosaic
+from must_tf.records import shard_cache
 from must_tf.runtime.progress import Progress
 from must_tf.saving import save_student
 from must_tf.training.checkpoints import Checkpoints
-from must_tf.training.checks import check_data, fingerprints
+from must_tf.training.checks import METHOD, check_state
 from must_tf.training.config import Experiment, to_dict
 from must_tf.training.monitor import BAD, Monitor
 from must_tf.training.prepared import Prepared
@@ -21,7 +22,6 @@ from must_tf.training.stopping import Stop
 from must_tf.training.strategy import LOST
 from must_tf.training.validation import draw, keep_best, score
 
-METHOD = 2  # what steps compute; 1 was version 0.1.0
 _MUCH_WAITING = 0.1  # share of the time
 _SETTLED = 30  # seconds until that share means something
 
@@ -37,9 +37,8 @@ class Run:
 
     def __init__(self, prepared: Prepared, workdir: Path, experiment: Experiment):
         self.prepared, self.workdir, self.experiment = prepared, workdir, experiment
+        self.name = named(workdir)  # for messages
         self.writes = prepared.worker == 0
-        validation = [prepared.validation] if prepared.validation else []
-        self.data = fingerprints([*prepared.datasets, *validation])
         self.checkpoints = Checkpoints(
             workdir / "checkpoints",
             experiment.keep_checkpoints,
@@ -55,7 +54,7 @@ class Run:
         """Trains to the end."""
         done = self._restore()
         if done:
-            print(f"{self.workdir}: resumed at step {done}")
+            print(f"{self.name}: resumed at step {done}")
         augment = self.experiment.augment
         if unlabeled := check_mosaic(augment, self.experiment.tasks):
             names = ", ".join(map(repr, unlabeled))
@@ -65,13 +64,16 @@ class Run:
                 while done < self.experiment.steps:
                     done = self._steps(done, stop)
             except LOST:
-                stop.leave(f"{self.workdir}: stopped, as another worker left; the same command resumes the run")
+                stop.leave(f"{self.name}: stopped, as another worker left; the same command resumes the run")
                 raise
+            finally:
+                shard_cache.release()
         self._finish()
 
     def _restore(self, on_schedule: bool = False) -> int:
         """Goes to the newest whole checkpoint, or to the start; returns how many steps are done there."""
-        found = self.checkpoints.restore(on_schedule, self._check)
+        check = functools.partial(check_state, self.workdir, data=self.prepared.data)
+        found = self.checkpoints.restore(on_schedule, check)
         if found is None:
             self.prepared.reset(self.experiment.init_from)
         done, state = found or (0, {})
@@ -80,15 +82,6 @@ class Run:
         if not done:
             self.monitor.text("config", f"```json\n{json.dumps(to_dict(self.experiment), indent=1)}\n```")
         return done
-
-    def _check(self, state: Mapping[str, Any]) -> None:
-        """Raises unless the run that left this state can go on here."""
-        if state.get("method") != METHOD:
-            raise UserError(
-                f"{self.workdir}: begun by another version, whose steps are computed otherwise (see the changelog); "
-                "train again, with another --workdir"
-            )
-        check_data(state.get("data", {}), self.data)
 
     def _steps(self, done: int, stop: Stop) -> int:
         """Makes steps to the end of the run, or until it goes back; returns how many are done then."""
@@ -109,7 +102,7 @@ class Run:
             if done == experiment.steps or ((save or stopping) and not self.monitor.row):  # in a row it may go back
                 self._save(done)
             if stopping:
-                stop.leave(f"{self.workdir}: stopped after step {done}; the same command resumes the run")
+                stop.leave(f"{self.name}: stopped after step {done}; the same command resumes the run")
             self._show(progress)
         return done
 
@@ -136,16 +129,16 @@ class Run:
         guard = self.experiment.guard
         if self.rollbacks >= guard.rollbacks:
             raise Diverged(
-                f"{self.workdir}: no finite loss or gradient in {guard.in_a_row} steps in a row, after going back "
+                f"{self.name}: no finite loss or gradient in {guard.in_a_row} steps in a row, after going back "
                 f"{self.rollbacks} times; lower optimizer.learning_rate or set optimizer.clip_norm, in another "
-                f"--workdir; the images are in {self.workdir / BAD}"
+                f"--workdir; the images are in {self.name}/{BAD}"
             )
         self.rollbacks += 1
         done = self._restore(on_schedule=True)
         factor = self.prepared.rate_factor
         factor.assign(guard.rate_factor**self.rollbacks)
         print(
-            f"{self.workdir}: {guard.in_a_row} steps in a row without a finite loss or gradient; back to step {done} "
+            f"{self.name}: {guard.in_a_row} steps in a row without a finite loss or gradient; back to step {done} "
             f"with {factor.numpy():g} times the learning rate"
         )
         self.checkpoints.drop_after(done)
@@ -178,7 +171,12 @@ class Run:
         return {f"validation/{name}": value for name, value in scores.items()}
 
     def _save(self, step: int) -> None:
-        state = {"monitor": self.monitor.state(), "rollbacks": self.rollbacks, "data": self.data, "method": METHOD}
+        state = {
+            "monitor": self.monitor.state(),
+            "rollbacks": self.rollbacks,
+            "data": self.prepared.data,
+            "method": METHOD,
+        }
         self.checkpoints.save(step, state)
 
     def _show(self, progress: Progress) -> None:

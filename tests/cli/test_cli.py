@@ -12,7 +12,8 @@ import pytest
 import toy
 from PIL import Image
 
-from must_tf.cli.__main__ import VERBS, main
+from must_tf.cli.__main__ import main
+from must_tf.cli.verbs import VERBS
 from must_tf.training import load_student
 
 CONFIG = """
@@ -97,8 +98,10 @@ def test_help_is_quick_and_names_every_verb():
     assert all(f"must {verb}" in result.stdout for verb in VERBS)
 
 
-def test_no_argument_is_a_cry_for_help(must):
-    assert must() == must("--help")
+def test_no_argument_says_where_one_is(must, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = must()
+    assert code == 0 and "Next: must init FOLDER" in out and "must --help" in out
 
 
 def test_version_is_told(must):
@@ -128,14 +131,16 @@ def test_every_flag_is_explained(verb):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_help_has_an_example_that_parses(verb):
+def test_help_has_examples_that_parse(verb):
     module = importlib.import_module(f"must_tf.cli.{verb}")
     lines = module.__doc__.replace(" \\\n", " ").splitlines()
-    (example,) = [line for line in lines if line.startswith(f"    must {verb}")]
-    program, *arguments = example.split()[1:]
-    assert program == verb
-    given = [argument for argument in arguments if argument.startswith("--")]
-    module.FLAGS([verb, *given, *([f"--data={arguments[0]}"] if not given else [])])
+    examples = [line.split()[2:] for line in lines if line.startswith(f"    must {verb} ")]
+    assert examples
+    for arguments in examples:
+        given = [argument for argument in arguments if argument.startswith("--")]
+        places = [argument for argument in arguments if not argument.startswith("--")]
+        name = getattr(module, "PLACE", "data")
+        module.FLAGS([verb, *given, *(f"--{name}={place}" for place in places)])
 
 
 # What works
@@ -146,6 +151,8 @@ def test_train_evaluate_label_inspect(must, config, images, tmp_path):
     code, out, _ = must("train", f"--config={config}", f"--workdir={run}", "--config.steps=3")
     assert code == 0 and f"{run}/student" in out
     assert json.loads((run / "config.json").read_text())["steps"] == 3
+    code, out, _ = must("train", f"--workdir={run}", "--steps=4")
+    assert code == 0 and "goes on to 4 steps" in out and (run / "steps-3" / "student").is_dir()
 
     code, out, _ = must("evaluate", f"--workdir={run}")
     scores = json.loads((run / "evaluation.json").read_text())["scores"]
@@ -387,3 +394,27 @@ def test_factor_that_is_no_finite_number(fails, tmp_path, verb, value):
 
 def test_split_that_is_none(fails, tmp_path):
     fails("rooms", "--splits=depht/train", f"--out={tmp_path}", words=["'depht/train'", "did you mean 'depth/train'"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "flag"),
+    [
+        (["train", "--config=gs://b/x", "--workdir=runs"], "config"),
+        (["finetune", "--config=s3://b/x", "--init_from=runs", "--workdir=runs"], "config"),
+        (["report", "--text=s3://b/x", "--transfer=t.json"], "text"),
+        (["label", "--images=x", "--merge=coco:s3://b/x", "--out=y"], "merge"),
+        (["inspect", "data", "--audit_from=coco:s3://b/x"], "audit_from"),
+        (["rooms", "--out=gs://b/x", "--splits=demo/train"], "out"),
+        (["demo", "--out=memory://b/x"], "out"),
+        (["init", "s3://b/x"], "images"),
+    ],
+)
+def test_url_where_only_local_paths_go_is_refused_and_nothing_is_written(fails, tmp_path, monkeypatch, argv, flag):
+    monkeypatch.chdir(tmp_path)
+    fails(*argv, words=[f"--{flag}=", "://b/x", "is not a local path"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_license_may_be_a_url(fails, tmp_path):
+    license = "--license=https://creativecommons.org/licenses/by/4.0/"
+    fails("label", f"--images={tmp_path / 'none'}", "--out=y", license, words=[f"{tmp_path / 'none'}: "])

@@ -1,30 +1,16 @@
+import functools
 import json
 
 import numpy as np
 import pytest
 import toy
 
-from must_tf.cli import inspect
-from must_tf.cli.__main__ import main
 from must_tf.tasks import to_json
 
 
 @pytest.fixture
-def must(capsys):
-    """Runs `must inspect` in this process: (exit code, standard output, lines of standard error)."""
-
-    def run(*argv):
-        code = 0
-        try:
-            main(["inspect", *map(str, argv)])
-        except SystemExit as error:
-            code = error.code or 0
-        finally:
-            inspect.FLAGS.unparse_flags()
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err.splitlines()
-
-    return run
+def must(run_verb):
+    return functools.partial(run_verb, "inspect")
 
 
 def shards(folder):
@@ -40,10 +26,45 @@ def test_the_folder_stands_alone_or_with_its_flag(must, data, argv):
     assert (data / "report.html").exists()
 
 
-def test_two_folders_are_one_too_many(must, data):
-    for argv in ([data, data], [f"--data={data}", data]):
-        code, _, err = must(*argv)
-        assert code == 2 and len(err) == 1 and str(data) in err[0]
+def test_two_folders_are_compared_and_three_are_one_too_many(must, data):
+    for argv in ([data, data], [f"--data={data}", data], [data, f"--against={data}"]):
+        code, out, err = must(*argv)
+        assert code == 0 and not err and "images: 22 in both" in out and "manifests: no differences" in out
+        assert "things: labels of images in both: 18 the same, 0 different, 0 in A alone, 0 in B alone" in out
+        assert "  chair: agreement 100.0%" in out and not (data / "report.html").exists()
+    code, _, err = must(data, data, data)
+    assert code == 2 and len(err) == 1 and str(data) in err[0]
+
+
+def test_duplicates_and_leaks_are_listed(must, data, tmp_path):
+    toy.write_dataset(tmp_path / "other", toy.toy_records(3), num_shards=1)
+    code, out, err = must("--duplicates", data)
+    assert code == 0 and not err and "of 22 images are nearly the same as an earlier one" in out
+    code, out, err = must(f"--leaks={data},{tmp_path / 'other'}", f"--out={tmp_path / 'pairs.csv'}")
+    assert code == 1 and not err and "3 of 3 images" in out and "(same file)" in out
+    rows = (tmp_path / "pairs.csv").read_text().splitlines()
+    assert (
+        rows[0] == "image,same_as,kind,bits"
+        and len(rows) == 4
+        and all(row.endswith(",same file,0") for row in rows[1:])
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--leaks=a"], "TRAIN,TEST"),
+        (["--leaks=a,b", "--data=c"], "--data: received with --leaks"),
+        (["--data=c", "--to=coco"], "--to: received alone; expected with --audit only"),
+        (["--data=c", "--duplicates", "--pictures=3"], "expected to see a whole dataset only"),
+        (["--leaks=a,b"], "a: no such folder"),
+        (["--leaks=a,b", "--duplicates"], "one question at a time"),
+        ([], "not given: --data"),
+    ],
+)
+def test_questions_that_cannot_be_answered_are_one_line(must, argv, said):
+    code, _, err = must(*argv)
+    assert code == 2 and len(err) == 1 and said in err[0]
 
 
 def test_statistics_are_printed(must, data, tmp_path):

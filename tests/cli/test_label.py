@@ -1,4 +1,6 @@
+import functools
 import io
+import json
 import os
 import re
 import shutil
@@ -18,28 +20,14 @@ from PIL import Image
 
 import must_tf.labeling
 from must_tf.cli import label
-from must_tf.cli.__main__ import main
 from must_tf.errors import UserError
 from must_tf.labeling import runners
 from must_tf.records import open_dataset, read_manifest
 
 
 @pytest.fixture
-def must(capsys):
-    """Runs `must label` in this process: (exit code, standard output, lines of standard error)."""
-
-    def run(*argv):
-        code = 0
-        try:
-            main(["label", *map(str, argv)])
-        except SystemExit as error:
-            code = error.code or 0
-        finally:
-            label.FLAGS.unparse_flags()
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err.splitlines()
-
-    return run
+def must(run_verb):
+    return functools.partial(run_verb, "label")
 
 
 def test_plan_prints_an_estimate_and_writes_nothing(must, folder, tmp_path, toy_run):
@@ -100,6 +88,22 @@ def test_card_of_flags_alone_and_images_of_others(must, classifier_file, tmp_pat
     assert [len(record.labels["scene"]) for record in dataset.records()] == [3] * 4
     (told,) = dataset.manifest.teachers.values()
     assert list(told["card"]["class_names"]) == ["a", "b", "c"] and told["format"] == "keras"
+
+
+def test_ensemble_with_few_classes_and_mirror_images(must, classifier_file, folder, tmp_path):
+    fields = {"task": "classification", "range": "[0, 1]", "activation": "probabilities", "class_names": "[a, b, c]"}
+    flags = [f"--cards.scene.{name}={value}" for name, value in fields.items()]
+    where = f"scene=keras:{classifier_file}"
+    argv = (f"--images={folder}", f"--teachers={where},{where}", f"--out={tmp_path / 'out'}", *flags)
+    code, out, err = must(*argv, "--classes=scene={x: [a, c]}", "--tta=flip", "--cards.scene.2.mean=[0.1, 0.1, 0.1]")
+    assert code == 0, err
+    assert "scene: 1 class of the model becomes no label: b\n" in out
+    dataset = open_dataset(tmp_path / "out")
+    (told,) = dataset.manifest.teachers.values()
+    assert [member["card"].get("mean") for member in told["members"]] == [None, (0.1, 0.1, 0.1)]
+    assert list(told["augmentation"]) == ["flip"] and list(told["task"]["class_names"]) == ["x"]
+    code, _, err = must(*argv, "--classes=scene={x: [a, d]}")
+    assert code == 2 and len(err) == 1 and "the model has no class 'd'" in err[0]
 
 
 @pytest.mark.parametrize("mode", ["--plan", "--preview=2"])
@@ -223,8 +227,8 @@ def test_flags_choose_the_runner(must, received, classifier_run):
         (["--beam_options=--runner=FlinkRunner"], "--beam_options: received without --runner=beam"),
         (["--runner=beam", "--processes=2"], "--processes: received with --runner=beam"),
         (["--runner=beam", "--beam_options=--runner=FlinkRuner"], "--beam_options: Unexpected pipeline runner"),
-        (["--out=gs://bucket/x"], "--out=gs://bucket/x: is not a local path"),
-        (["--out=gs://bucket/x", "--preview=2"], "--out=gs://bucket/x: is not a local path"),
+        (["--out=ftp://bucket/x"], "ftp://bucket/x: is not a local path, nor one of s3://"),
+        (["--out=ftp://bucket/x", "--preview=2"], "ftp://bucket/x: is not a local path"),
         (["--teachers=scene=studnt:x"], "did you mean 'student'"),
     ],
 )
@@ -313,3 +317,35 @@ def test_full_disk_is_one_line_and_the_same_command_goes_on(small_disk, folder, 
     subprocess.run(argv, check=True, capture_output=True)
     subprocess.run(command(folder, tmp_path / "whole", classifier_run), check=True, capture_output=True)
     assert files(small_disk / "out") == files(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("texts", "names"),
+    [([], {}), (["boxes"], {"boxes": ""}), (["boxes=coco_detection", "x=y"], {"boxes": "coco_detection", "x": "y"})],
+)
+def test_tasks_are_parsed(texts, names):
+    assert label.parse_tasks(texts) == names
+
+
+@pytest.mark.parametrize("texts", [["=x"], ["boxes="], [""], ["boxes=a", "boxes=b"]])
+def test_wrong_tasks_are_refused(texts):
+    with pytest.raises(UserError, match=r"--tasks: .* received, expected NAME=TASK"):
+        label.parse_tasks(texts)
+
+
+def test_corrected_boxes_come_back_under_the_teachers_task(must, tmp_path):
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (40, 20)).save(tmp_path / "photos/a.png")
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [4, 2, 50, 4]}
+    image = {"id": 1, "file_name": "a.png", "width": 40, "height": 20}
+    content = {"images": [image], "annotations": [annotation], "categories": [{"id": 1, "name": "cat"}]}
+    (tmp_path / "corrected.json").write_text(json.dumps(content))
+    images = f"--images=coco:{tmp_path}/corrected.json"
+    flags = (images, f"--root={tmp_path}/photos", "--tasks=boxes", f"--out={tmp_path}/out")
+    code, said, _ = must(*flags)
+    assert (
+        code == 0
+        and "boxes: 1 by human" in said
+        and "warning: 1 image: a box that reaches beyond the image is clipped" in said
+    )
+    assert open_dataset(tmp_path / "out").manifest.source["tasks_of"] == {"boxes": ""}

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from must_tf.cli.teacher_flags import parse_cards, parse_fields, parse_teachers, parse_thresholds
+from must_tf.cli.teacher_flags import (
+    parse_cards,
+    parse_classes,
+    parse_fields,
+    parse_teachers,
+    parse_thresholds,
+    parse_tta,
+    with_classes,
+)
 from must_tf.errors import UserError
 from must_tf.teachers.model import Model
 from must_tf.teachers.spec import FORMATS, TeacherSpec
@@ -32,7 +40,7 @@ def test_flags_are_read_without_tensorflow():
 def test_every_format_has_a_class():
     for name, known in FORMATS.items():
         loader = getattr(importlib.import_module(f"must_tf.teachers.{name}"), known.loader)
-        assert issubclass(loader, Teacher if name in ("student", "hf", "derive") else Model)
+        assert issubclass(loader, Teacher if name in ("student", "hf", "derive", "ensemble") else Model)
 
 
 def test_teachers_come_by_task(place):
@@ -48,7 +56,6 @@ def test_teachers_come_by_task(place):
     [
         ("b", r"--teachers: 'b' received, expected TASK=FORMAT:PATH"),
         ("=onnx:m.onnx", "expected TASK=FORMAT:PATH"),
-        ("a=onnx:m.onnx", "two teachers for task 'a'"),
         ("b=m.onnx", "of task 'b': no format; expected FORMAT:PATH, as onnx:m.onnx"),
         ("b=onx:m.onnx", "did you mean 'onnx'"),
         ("b=onnx:", "no path; expected onnx:PATH"),
@@ -85,7 +92,7 @@ def test_fields_go_with_teachers_that_need_a_card(place):
     parse_teachers(["a=onnx:m.onnx"], fields={"a": {"range": [0, 1]}})
     with pytest.raises(UserError, match="--cards: no teacher for task 'b'"):
         parse_teachers(["a=onnx:m.onnx"], fields={"b": {"range": [0, 1]}})
-    with pytest.raises(UserError, match=r"--cards\.a: a card for task 'a', whose teacher is a student"):
+    with pytest.raises(UserError, match=r"--cards\.a: a card or classes for task 'a', whose teacher is a student"):
         parse_teachers(["a=student:run"], fields={"a": {"range": [0, 1]}})
 
 
@@ -95,7 +102,7 @@ def test_cards_and_thresholds_go_with_teachers(place):
         ({"frst": "card.yaml"}, {}, "--cards: no teacher for task 'frst'; did you mean 'first'"),
         ({}, {"owm": {}}, "--thresholds: no teacher for task 'owm'; did you mean 'own'"),
         ({"first": "crd.yaml"}, {}, "crd.yaml: no such file"),
-        ({"own": "card.yaml"}, {}, "card.yaml: a card for task 'own', whose teacher is a student"),
+        ({"own": "card.yaml"}, {}, "card.yaml: a card or classes for task 'own', whose teacher is a student"),
     ):
         with pytest.raises(UserError, match=message):
             parse_teachers(teachers, cards, thresholds)
@@ -117,17 +124,24 @@ def test_model_to_describe(place):
 
 
 def test_thresholds_are_read_by_task_and_by_name():
-    assert parse_thresholds(["a.b.min_score=0.5", "c.doubtful_score=1"]) == {
-        "a.b": {"min_score": 0.5},
-        "c": {"doubtful_score": 1.0},
-    }
-    for text in ("min_score=0.5", "a.min_score", "a.min_score=high", "a.min_score=2", "a.min_score=nan", "a.=1"):
+    numbers, calibrations = parse_thresholds(["a.b.min_score=0.5", "c.doubtful_score=1", "d=best:coco:folder/val"])
+    assert numbers == {"a.b": {"min_score": 0.5}, "c": {"doubtful_score": 1.0}}
+    assert calibrations == {"d": "coco:folder/val"}
+    for text in (
+        "d=best:",
+        "min_score=0.5",
+        "a.min_score",
+        "a.min_score=high",
+        "a.min_score=2",
+        "a.min_score=nan",
+        "a.=1",
+    ):
         with pytest.raises(UserError, match=r"expected TASK\.min_score=VALUE"):
             parse_thresholds([text])
 
 
 def test_best_threshold_is_that_of_the_students_evaluation(place, capsys):
-    thresholds = parse_thresholds(["things.min_score=best", "things.doubtful_score=0.15"])
+    thresholds, _ = parse_thresholds(["things.min_score=best", "things.doubtful_score=0.15"])
     assert thresholds == {"things": {"min_score": "best", "doubtful_score": 0.15}}
     with pytest.raises(UserError, match=r"needs run/evaluation\.json; run `must evaluate --workdir=run --data=FOLDER`"):
         parse_teachers(["things=student:run"], thresholds=thresholds)
@@ -147,8 +161,65 @@ def test_best_threshold_is_that_of_the_students_evaluation(place, capsys):
     weights.write_bytes(b"trained again")
     with pytest.raises(UserError, match=r"not of the weights that are in run; run `must evaluate` again"):
         parse_teachers(["things=student:run"], thresholds=thresholds)
-    with pytest.raises(UserError, match=r"needs a student as teacher, received onnx:m\.onnx; give a number"):
+    with pytest.raises(
+        UserError, match=r"needs a student as teacher, received onnx:m\.onnx; give a number, or things=best:RECORDS"
+    ):
         parse_teachers(["things=onnx:m.onnx"], thresholds=thresholds)
+
+
+def test_several_teachers_of_a_task_are_an_ensemble(place):
+    texts = ["a=onnx:m.onnx", "b=student:run", "a=hf:name", "n=derive:a", "a=derive:onnx:m.onnx"]
+    fields = {"a": {"range": [0, 1]}, "a.2": {"range": [0, 2]}}
+    a, b, n = parse_teachers(
+        texts, {"a.1": "card.yaml"}, {"a": {"min_score": 0.5}}, fields, augmentation={"": ["flip"]}
+    )
+    assert (a.format, a.task, a.thresholds, a.augmentation) == ("ensemble", "a", {"min_score": 0.5}, ("flip",))
+    assert [member.where for member in a.members] == ["onnx:m.onnx", "hf:name", "derive:onnx:m.onnx"]
+    assert [member.fields["range"] for member in a.members] == [(0, 1), (0, 2), (0, 1)]
+    assert [member.card for member in a.members] == ["card.yaml", None, None]
+    assert not any(member.thresholds for member in a.members) and a.members[2].source.where == "onnx:m.onnx"
+    assert (b.format, b.members[0].where) == ("ensemble", "student:run")
+    assert (n.format, n.source) == ("derive", a)
+    with pytest.raises(UserError, match="derive:b: labels of 'b' would be computed from themselves"):
+        parse_teachers(["b=onnx:m.onnx", "b=derive:n", "n=onnx:m.onnx", "n=derive:b"])
+    with pytest.raises(UserError, match=r"--cards: no teacher for task 'a\.4'"):
+        parse_teachers(texts, {"a.4": "card.yaml"})
+    with pytest.raises(UserError, match=r"'ensemble' is .*|expected FORMAT:PATH"):
+        parse_teachers(["a=ensemble:x"])
+
+
+def test_augmentation_is_of_all_tasks_or_of_one(place):
+    assert parse_tta(["flip", "a=flip,0.8"]) == {"": ("flip",), "a": ("flip", "0.8")}
+    found = parse_teachers(["a=onnx:m.onnx", "b=student:run"], augmentation=parse_tta(["b=flip"]))
+    assert [spec.augmentation for spec in found] == [(), ("flip",)]
+    for texts, message in (
+        (["flop"], "--tta=flop: 'flop' received; expected flip, scales, or a scale"),
+        (["flip", "scales"], "--tta: 'scales' received, expected .* each task once"),
+        (["=flip"], "--tta: '=flip' received"),
+    ):
+        with pytest.raises(UserError, match=message):
+            parse_tta(texts)
+    with pytest.raises(UserError, match="--tta: no teacher for task 'c'"):
+        parse_teachers(["a=onnx:m.onnx"], augmentation={"c": ("flip",)})
+
+
+def test_classes_map_several_of_a_model_to_one_label(place):
+    classes = parse_classes(["a={car: [car, truck], person: person}", "b={x: y}"])
+    assert classes == {"a": {"car": "car", "truck": "car", "person": "person"}, "b": {"y": "x"}}
+    assert with_classes({"a": {"range": [0, 1]}}, classes)["a"] == {"range": [0, 1], "classes": classes["a"]}
+    for texts, message in (
+        (["a=car"], "expected TASK={LABEL"),
+        (["a={}"], "expected TASK={LABEL"),
+        (["{car: car}"], "expected TASK={LABEL"),
+        (["a={x: y}", "a={x: y}"], "each task once"),
+        (["a={car: [truck], van: [truck]}"], "'truck' becomes both 'car' and 'van'"),
+        (["a={car: [1]}"], "car: 1 received; expected names, in quotes if numbers"),
+        (["a={car: [truck"], "--classes=a: not valid YAML"),
+    ):
+        with pytest.raises(UserError, match=message):
+            parse_classes(texts)
+    with pytest.raises(UserError, match=r"received together with --cards\.a\.classes"):
+        with_classes({"a": {"classes": {}}}, classes)
 
 
 def test_one_task_is_named_once():

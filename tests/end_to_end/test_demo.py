@@ -25,7 +25,7 @@ def test_the_table_holds_a_score_for_each_task_and_each_start(small_demo):
         assert set(task["scores"]) == {"random", "classification", "must"}
         assert all(0 <= score <= 1 for scores in task["scores"].values() for score in scores)
     budgets = table["budgets"]
-    assert budgets["random"] == {"images": 0, "minutes": None, "human_labels": 0}
+    assert budgets["random"] == {"images": 0, "minutes": 0, "human_labels": 0}
     assert 0 < budgets["classification"]["images"] < budgets["must"]["images"]
     assert 0 < budgets["classification"]["human_labels"] < budgets["must"]["human_labels"]
     printed = (small_demo / "stdout.txt").read_text()

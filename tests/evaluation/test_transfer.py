@@ -84,10 +84,12 @@ def test_intervals_are_over_test_images_too(done):
     assert table.intervals["scene"]["mine"].levels == ("fine-tuning", "test images")
 
 
-def test_second_call_trains_nothing_and_says_the_same(done, experiment, inits, monkeypatch):
+def test_second_call_trains_nothing_and_says_the_same_in_another_file(done, experiment, inits, tmp_path, monkeypatch):
     workdir, table = done
     monkeypatch.setattr(module, "Trainer", None)
-    assert transfer([experiment], inits, workdir, (0, 1), SWEEP, command="must transfer") == table
+    out = tmp_path / "tables" / "table.json"
+    assert transfer([experiment], inits, workdir, (0, 1), SWEEP, command="must transfer", out=out) == table
+    assert json.loads(out.read_text()) == table.to_json()
 
 
 def test_cells_do_not_depend_on_their_order(done, experiment, inits, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 import toy
 
+import must_tf
 from must_tf.errors import UserError
 from must_tf.experiments import simclr
 from must_tf.experiments.simclr import Learner, SimCLR, make_view, nt_xent, pretrain, random_views, view_batches
@@ -22,10 +23,11 @@ from must_tf.training import Experiment, Optimizer, Trainer, load_student, load_
 from must_tf.training.checks import claim
 
 STEPS = 6
+pytestmark = pytest.mark.usefixtures("eagerly")
 
 
 @pytest.fixture(scope="module")
-def experiment(toy_data):
+def experiment(toy_data, eagerly):
     """Logs and checkpoints out of step, and an average of the weights."""
     optimizer = Optimizer("sgd", 0.02, clip_norm=1.0, ema=0.5)
     fields = {"steps": STEPS, "batch_size": 4, "log_every": 2, "checkpoint_every": 3, "optimizer": optimizer}
@@ -297,9 +299,20 @@ def test_command(toy_data, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         simclr.run([*arguments, "--config.temperature=-1"])
     assert ended.value.code == 2 and "--config.temperature: temperature -1" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"is of another command .* has color, gray.*must_tf.experiments.simclr"):
+        must_tf.train(None, tmp_path / "run")  # must_tf knows no configs of experiments
     with pytest.raises(SystemExit) as ended:
         simclr.run([f"--config={tmp_path / 'config.py'}:plain", f"--workdir={tmp_path / 'other'}"])
     assert ended.value.code == 2 and "returned Experiment, expected a SimCLR" in capsys.readouterr().err
+
+
+def test_module_that_is_run_knows_the_class_of_configs(toy_data, tmp_path):
+    (tmp_path / "config.py").write_text(CONFIG.format(folder=str(toy_data)))
+    argv = [f"--config={tmp_path / 'config.py'}", f"--workdir={tmp_path / 'run'}", "--config.batch_size=1"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "must_tf.experiments.simclr", *argv]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 2 and "expected 2 images or more" in ended.stderr
 
 
 MIRRORED = """
@@ -308,6 +321,7 @@ import tensorflow as tf
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})  # as tests do, see conftest.py
 import numpy as np
 import toy
 from must_tf.experiments.simclr import Learner, SimCLR, pretrain

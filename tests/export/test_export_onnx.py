@@ -63,6 +63,26 @@ def test_an_image_gives_the_same_in_any_batch(exported):
             np.testing.assert_allclose(values[0], together[name][i], atol=1e-4, err_msg=name)
 
 
+@pytest.mark.parametrize("shape", [(1, 64, 64), (3, 64, 96), (2, 160, 32)], ids=str)
+def test_any_batch_and_size_gives_what_the_savedmodel_gives(exported, shape):
+    images = np.random.default_rng(0).uniform(0, 255, (*shape, 3)).astype(np.float32)
+    wanted = FORMATS["savedmodel"].load(exported[0] / "savedmodel" / "student")(images)
+    for part in ("student", "heads"):
+        for name, values in FORMATS["onnx"].load(exported[0] / "onnx" / f"{part}.onnx")(images).items():
+            np.testing.assert_allclose(values, wanted[name], atol=1e-3, err_msg=name)
+
+
+@pytest.mark.parametrize("size", [(100, 100), (63, 65), (20, 20)], ids=str)
+def test_sizes_that_are_no_multiples_of_32_are_an_error_in_every_file(exported, size):
+    images = np.zeros((1, *size, 3), np.float32)
+    for part in ("student", "heads", "backbone"):
+        with pytest.raises(Exception, match="ONNXRuntimeError"):
+            FORMATS["onnx"].load(exported[0] / "onnx" / f"{part}.onnx")(images)
+    for part in ("student", "backbone"):
+        with pytest.raises(Exception, match="ncompatible shapes"):
+            FORMATS["savedmodel"].load(exported[0] / "savedmodel" / part)(images)
+
+
 def test_coarse_levels_round_up_as_the_students_do(detector, tmp_path):
     found = export(detector, tmp_path / "out", formats=["onnx"], sizes=[(96, 160)], batches=[2])  # P7: 1 x 2
     assert {f"P{level}" for level in range(3, 8)} < {parity.output for parity in found}

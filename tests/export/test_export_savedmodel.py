@@ -15,9 +15,8 @@ TRUNK = ("backbone", "decoder")
 @pytest.fixture
 def layer(exported):
     """The exported backbone as a layer of Keras 3."""
-    return keras.layers.TFSMLayer(
-        exported[0] / "savedmodel" / "backbone", call_endpoint="features", call_training_endpoint="features_train"
-    )
+    path = str(exported[0] / "savedmodel" / "backbone")  # a text, as Keras saves it
+    return keras.layers.TFSMLayer(path, call_endpoint="features", call_training_endpoint="features_train")
 
 
 def trunk_weights(student):
@@ -77,6 +76,22 @@ def test_a_fit_in_keras_3_reaches_every_weight_and_moves_every_statistic(layer):
     assert len(before) > len(trainable)  # there are statistics, and they moved too
     # A bias that a batch norm follows has no effect, and a gradient of 0.
     assert all(re.fullmatch(r"post_hoc_\d_bias:0", weight.path) for weight in still), still
+
+
+def test_a_model_of_keras_3_that_was_fine_tuned_predicts_the_same_once_it_is_loaded_again(layer, tmp_path):
+    inputs = keras.Input([64, 64, 3])
+    pooled = keras.layers.GlobalAveragePooling2D()(layer(inputs)["C5"])
+    model = keras.Model(inputs, keras.layers.Dense(2)(pooled))
+    model.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    images, labels = made_images(4, (64, 64)), np.array([0, 1, 0, 1])
+    before = model.predict(images, verbose=0)
+    model.fit(images, labels, epochs=2, batch_size=4, verbose=0)
+    wanted = model.predict(images, verbose=0)
+    assert abs(wanted - before).max() > 0.01
+    model.save(tmp_path / "mine.keras")
+    again = keras.saving.load_model(tmp_path / "mine.keras", safe_mode=False)
+    np.testing.assert_allclose(again.predict(images, verbose=0), wanted, rtol=1e-5, atol=1e-5)
+    assert len(again.trainable_weights) == len(model.trainable_weights)
 
 
 def test_tf_keras_has_it_as_a_layer_by_tensorflow_hub(run, exported):

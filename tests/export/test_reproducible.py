@@ -1,5 +1,6 @@
 """An export of the same student is the same bytes from every process."""
 
+import json
 import os
 import subprocess
 import sys
@@ -14,9 +15,12 @@ from must_tf.export.formats import plan_files
 from must_tf.integrity import describe_files
 
 EXPORTER = """
-import sys
-from must_tf.export import FORMATS, export
-export(sys.argv[1], sys.argv[2], tuple(FORMATS), batches=[3], litert_images=4)
+import json, sys
+import tensorflow as tf
+from must_tf.export import export
+options, workdir, out, *formats = sys.argv[1:]
+tf.config.optimizer.set_experimental_options(json.loads(options))
+export(workdir, out, formats, batches=[3], litert_images=4)
 """
 
 
@@ -24,7 +28,10 @@ def test_an_export_from_a_fresh_process_has_the_bytes_of_one_from_a_process_that
     everywhere, classifier, tmp_path
 ):
     out = tmp_path / "again"
-    argv = [sys.executable, "-c", EXPORTER, classifier, out]
+    formats = json.loads((everywhere[0] / "card.json").read_text())["formats"]
+    # Both processes compare their files with a student that runs alike.
+    options = json.dumps(tf.config.optimizer.get_experimental_options())
+    argv = [sys.executable, "-c", EXPORTER, options, classifier, out, *formats]
     environment = os.environ | {"PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -80,6 +87,16 @@ def test_a_saved_model_with_branches_loops_and_gradients_is_the_same_and_runs(tm
     assert tape.gradient(y, x).numpy() == (3 * 2) ** 3  # the gradient that the function brought along
     found = tf.saved_model.experimental.read_fingerprint(str(tmp_path / "one"))
     assert found.saved_model_checksum and found.singleprint()
+
+
+def test_a_saved_model_does_not_hold_the_settings_of_its_process(tmp_path):
+    before, option = tf.config.optimizer.get_experimental_options(), "constant_folding"
+    plain = saved(tmp_path / "plain")
+    tf.config.optimizer.set_experimental_options({option: False})
+    try:
+        assert saved(tmp_path / "set") == plain
+    finally:
+        tf.config.optimizer.set_experimental_options({option: before.get(option, True)})
 
 
 @pytest.mark.parametrize("name", ["keras", "tf_keras"])

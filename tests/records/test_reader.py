@@ -26,6 +26,18 @@ def test_records_of_some_shards(toy_data):
     assert [record.id for record in dataset.records([1])] == ids[11:]
 
 
+def test_a_damaged_record_is_not_read_at_its_place(data):
+    dataset = open_dataset(data)
+    first, second = list(dataset.places())[:2]
+    path = first_shard(data)
+    content = bytearray(path.read_bytes())
+    content[second.offset + 40] ^= 1
+    path.write_bytes(content)
+    assert dataset.read(first).id == next(iter(toy.toy_records(1))).id
+    with pytest.raises(UserError, match=f"{path.name}: corrupted record at"):
+        dataset.read(second)
+
+
 def test_manifest_comes_back(toy_data):
     manifest = read_manifest(toy_data)
     assert manifest.tasks == toy.TASKS and manifest.name == "toy" and manifest.source == {"seed": 0}

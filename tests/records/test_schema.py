@@ -10,7 +10,7 @@ import toy
 
 from must_tf.errors import first_line
 from must_tf.records import deserialize, parse, serialize
-from must_tf.records.schema import parse_encoded, specs
+from must_tf.records.schema import FILENAME, is_inside, parse_encoded, specs
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_what_comes_back_gives_the_same_bytes_again(record):
 def test_record_holds_no_key_of_tasks_that_nobody_asked_for(record):
     example = tf.train.Example.FromString(serialize(record, [toy.DEPTH]))
     keys = set(example.features.feature)
-    assert keys == set(specs([toy.DEPTH])) and all(key.split("/")[0] in ("image", "depth") for key in keys)
+    assert keys == set(specs([toy.DEPTH])) - {FILENAME} and all(key.split("/")[0] in ("image", "depth") for key in keys)
 
 
 def test_tasks_can_be_read_apart(record):
@@ -128,3 +128,17 @@ def test_image_or_map_of_another_size_is_an_error_before_it_is_decoded(record, r
 def test_image_of_another_size_is_said_in_one_line(record):
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"Decode: an image or a map of 64x64; .* says 7x64"):
         deserialize(changed(record, image__height=7), toy.TASKS)
+
+
+def test_name_of_the_file_is_kept_of_any_bytes_and_may_be_absent():
+    for filename in ("", "a/b c.jpg", "\udcff.png"):
+        record = toy.record(toy.random_image(np.random.default_rng(0), 8, 9), {})
+        record.filename = filename
+        serialized = serialize(record, [])
+        assert deserialize(serialized, []).filename == filename
+        assert (b"image/filename" in serialized) == bool(filename)
+
+
+@pytest.mark.parametrize("name", ["", "/etc/passwd", "../a.jpg", "a/../../b.jpg", "a\0b"])
+def test_name_that_leads_out_of_its_folder_is_known(name):
+    assert not is_inside(name) and is_inside("a/b.jpg")

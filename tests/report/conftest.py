@@ -4,16 +4,20 @@ Names are awkward on purpose.
 """
 
 import copy
+import html
 import html.parser
 import io
 import json
+import re
+import shutil
+import subprocess
 import types
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from must_tf import records, tasks
+from must_tf import records, report, tasks
 from must_tf.saving import save_student
 from must_tf.student import Student
 from must_tf.tasks.classification import Classification
@@ -166,6 +170,68 @@ def lines_file(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="session")
+def whole(dataset_folder, workdir, transfer_file, lines_file, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    arguments = (
+        [dataset_folder],
+        [workdir],
+        workdir,
+        [transfer_file, transfer_file],
+        "Rooms & <more>",
+        [lines_file, lines_file],
+    )
+    report.report(folder / "page.html", *arguments)
+    return folder / "page.html", arguments
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """The path of Chromium."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    return found or pytest.skip(f"no Chromium on this machine: {', '.join(names)}")
+
+
+@pytest.fixture
+def browse(browser, tmp_path):
+    """Opens an address: `browse(address, *flags)` returns what Chromium prints."""
+    command = [
+        browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1200,1500",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ]  # fmt: skip
+
+    def run(address, *flags):
+        ended = subprocess.run([*command, *flags, address], check=True, capture_output=True, timeout=240)
+        return ended.stdout.decode()
+
+    return run
+
+
+@pytest.fixture
+def ask(browse, tmp_path):
+    """Runs a script in a page once it is there: `ask(source, script)` returns what the script returns.
+
+    The page is in a frame of the width that is asked for, because Chromium's window is never as narrow as a phone.
+    """
+
+    def run(source, script, width=1200, library=None):
+        brought = f'<script src="file://{library}"></script>' if library else ""
+        telling = "value => parent.postMessage(JSON.stringify(value), '*')"
+        asking = f"{brought}<script>(async () => {{ {script} }})().then({telling})</script></body>"
+        open_to_scripts = re.sub(r"<meta[^>]*Content-Security-Policy[^>]*>", "", source)
+        (tmp_path / "asked.html").write_text(open_to_scripts.replace("</body>", asking))
+        (tmp_path / "asking.html").write_text(
+            "<script>onmessage = told => document.body.dataset.answer = told.data</script>"
+            f'<body><iframe src="asked.html" width="{width}" height="900"></iframe></body>'
+        )
+        shown = browse(f"file://{tmp_path / 'asking.html'}", "--dump-dom", "--virtual-time-budget=100000")
+        return json.loads(html.unescape(re.search(r'data-answer="([^"]*)"', shown)[1]))
+
+    return run
+
+
 _VOID = {"br", "img", "input", "link", "meta"}
 _LOADS = {"src", "href", "srcset", "data", "action", "poster", "xlink:href"}
 
@@ -207,8 +273,9 @@ class _Page(html.parser.HTMLParser):
 
 def _read_page(path):
     page = _Page(path)
+    programs = [script for script in page.of("script") if script.get("type") != "application/json"]
     assert "url(" not in page.source and "@import" not in page.source and "fetch(" not in page.source
-    assert len(page.of("script")) == page.source.count("script-src &#x27;sha256-") <= 1
+    assert len(programs) == page.source.count("script-src &#x27;sha256-") <= 1
     assert all(image["alt"] for image in page.of("img"))
     anchors = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(anchors) == len(set(anchors))

@@ -105,7 +105,6 @@ def test_page_has_the_section_after_the_curves(tmp_path, read_page):
     report(tmp_path / "page.html", workdirs=[write(tmp_path / "run", [entry(s, 0.1, -0.2, 0.3) for s in range(1, 5)])])
     page = read_page(tmp_path / "page.html")
     assert [attributes["id"] for attributes in page.of("section")] == ["curves", "conflicts"]
-    assert not page.of("script")
 
 
 def test_broken_metrics_are_named(tmp_path):

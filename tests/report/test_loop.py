@@ -1,12 +1,9 @@
 import html
 import re
 import shlex
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from must_tf.cli.__main__ import main
 from must_tf.errors import UserError
@@ -14,21 +11,6 @@ from must_tf.records import open_dataset
 from must_tf.report import report
 from must_tf.report.pictures import spread
 from must_tf.report.predictions import predict
-
-
-@pytest.fixture(scope="module")
-def whole(dataset_folder, workdir, transfer_file, lines_file, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole")
-    arguments = (
-        [dataset_folder],
-        [workdir],
-        workdir,
-        [transfer_file, transfer_file],
-        "Rooms & <more>",
-        [lines_file, lines_file],
-    )
-    report(folder / "page.html", *arguments)
-    return folder / "page.html", arguments
 
 
 def sections(page):
@@ -145,31 +127,3 @@ def test_the_command_takes_lists_of_tables_and_curves(transfer_file, lines_file,
 def test_text_without_tables_is_refused(workdir, tmp_path):
     with pytest.raises(UserError, match="--transfer or --curves"):
         report(tmp_path / "page.html", workdirs=[workdir], text=tmp_path / "RESULTS.md")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("width", [420, 1200])
-def test_a_browser_shows_it(whole, width, tmp_path):
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not browser:
-        pytest.skip("no Chromium on this machine")
-    command = [
-        browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
-        f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},1500",
-    ]  # fmt: skip
-
-    def browse(page, how):
-        done = subprocess.run([*command, how, f"file://{page}"], check=True, capture_output=True, timeout=120)
-        return done.stdout.decode()
-
-    browse(whole[0], f"--screenshot={tmp_path / 'page.png'}")
-    shown = np.asarray(Image.open(tmp_path / "page.png").convert("RGB"))
-    assert shown.shape[1] == width and len(np.unique(shown.reshape(-1, 3), axis=0)) > 100
-    asking = "<script>document.body.dataset.sides = [innerWidth, document.documentElement.scrollWidth]</script>"
-    open_to_scripts = re.sub(r"<meta[^>]*Content-Security-Policy[^>]*>", "", whole[0].read_text())
-    (tmp_path / "asking.html").write_text(open_to_scripts + asking)
-    inner, wide = re.findall(r'data-sides="(\d+),(\d+)"', browse(tmp_path / "asking.html", "--dump-dom"))[0]
-    assert int(wide) <= int(inner), "the page is wider than the window"
-    browse(whole[0], f"--print-to-pdf={tmp_path / 'page.pdf'}")
-    assert len(re.findall(rb"/Type\s*/Page\b", (tmp_path / "page.pdf").read_bytes())) > 1

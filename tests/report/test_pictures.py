@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from must_tf.records import open_dataset
-from must_tf.report.pictures import SIDE, data_uri, scale, spread
+from must_tf.report.pictures import SIDE, data_uri, encode, scale, spread
 
 
 def test_pictures_have_one_size_and_labels_move_with_their_image(sample):
@@ -37,7 +37,7 @@ def test_every_kind_draws_on_every_size(size, sample):
 @pytest.mark.parametrize("photograph", [True, False])
 def test_data_uri_holds_the_image(photograph):
     image = np.full((20, 30, 3), 128, np.uint8)
-    header, data = data_uri(image, photograph).split(",")
+    header, data = data_uri(*encode(image, photograph)).split(",")
     opened = Image.open(io.BytesIO(base64.b64decode(data)))
     assert header == f"data:image/{opened.format.lower()};base64"
     assert np.abs(np.asarray(opened, int) - image).max() <= 2

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import importlib.util
 import io
 import re
 import warnings
@@ -13,7 +14,7 @@ import tensorflow as tf
 import toy
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, features
 
 from must_tf.records import Quarantined, Record
 from must_tf.sources.decoding import decode, in_order, to_record
@@ -295,3 +296,58 @@ def test_image_that_pillow_reads_but_tensorflow_does_not_is_quarantined():
 @given(st.lists(st.integers(), max_size=40))
 def test_in_order_keeps_the_order_of_items(items):
     assert list(in_order(lambda item: item + 1, iter(items))) == [item + 1 for item in items]
+
+
+RAMP = np.linspace(0, 1, 64 * 48).reshape(48, 64)
+DEEP = {  # gray of more than 8 bits: the picture, and whether its contrast is kept
+    "12 bits in 16": (Image.fromarray((RAMP * 4095).astype(np.uint16)), "PNG", False),
+    "16 bits": (Image.fromarray((RAMP * 65535).astype(np.uint16)), "PNG", True),
+    "32 bits": (Image.fromarray((RAMP * 255).astype(np.int32)), "TIFF", False),
+    "floats to 1": (Image.fromarray(RAMP.astype(np.float32)), "TIFF", True),
+    "floats to 255": (Image.fromarray((RAMP * 255).astype(np.float32)), "TIFF", True),
+}
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_gray_of_more_than_8_bits_keeps_its_contrast_or_is_noted(name):
+    image, kind, is_kept = DEEP[name]
+    record = to_record(name, encoded(image, kind))
+    values = pixels(record)
+    if is_kept:
+        assert (values.min(), values.max()) == (0, 255) and record.notes == []
+        np.testing.assert_allclose(values[..., 0], RAMP * 255, atol=1)
+    else:
+        assert values.max() < 32 and ["nearly black" in note for note in record.notes] == [True]
+
+
+def test_floats_beyond_255_are_noted():
+    record = to_record("a", encoded(Image.fromarray((RAMP * 300).astype(np.float32)), "TIFF"))
+    assert ["which are clipped" in note for note in record.notes] == [True]
+
+
+def test_dark_colors_of_16_bits_are_noted():
+    color = np.repeat((RAMP * 4095).astype(np.uint16)[..., np.newaxis], 3, -1)
+    for values, notes in ((color, 1), (color * 16, 0)):
+        record = to_record("a", tf.io.encode_png(values).numpy())
+        assert not record.reencoded and len(record.notes) == notes
+
+
+def test_orientation_is_known_where_exif_turned_the_picture():
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        assert to_record("a", encoded(PICTURE, "JPEG", exif=exif)).orientation == orientation
+
+
+def test_avif_is_read_and_heic_names_what_is_missing():
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+    if importlib.util.find_spec("pillow_heif") is None:
+        assert "pip install pillow-heif" in to_record("a", heic).reason
+    if features.check("avif"):
+        record = to_record("a", encoded(PICTURE, "AVIF", quality=100))
+        assert record.reencoded and (record.height, record.width) == PIXELS.shape[:2]
+
+
+def test_avif_without_its_part_of_pillow_is_named(monkeypatch):
+    monkeypatch.setattr(features, "check", lambda name: False)
+    assert "is AVIF, which Pillow cannot read here" in to_record("a", b"\0\0\0\x18ftypavif\0\0\0\0").reason

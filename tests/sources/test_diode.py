@@ -57,7 +57,7 @@ def test_map_that_does_not_fit_its_image_is_quarantined(tmp_path):
     np.save(str(first).replace(".png", "_normal.npy"), np.zeros((5, 5, 3)))
     (third.parent / third.name.replace(".png", "_normal.npy")).write_bytes(b"rubbish")
     entries = [entry for shard in source.shards for entry in shard()]
-    assert "an image of 24x32" in entries[0].reason and "its label cannot be read" in entries[2].reason
+    assert "this one has 24x32" in entries[0].reason and "its label cannot be read" in entries[2].reason
     assert source.tasks[0].encode(entries[1].labels["diode_normals"]) == {}
 
 

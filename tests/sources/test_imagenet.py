@@ -4,8 +4,10 @@ import shutil
 
 import layouts
 import pytest
+from PIL import Image
 
 from must_tf.errors import UserError
+from must_tf.records import check_same_labels
 from must_tf.sources import open_source
 
 CLASSES = ("n01440764", "n01443537", "n02084071")
@@ -46,6 +48,38 @@ def test_folders_of_your_own_are_the_classes_of_a_task_with_the_datasets_name(im
         for prefix in ("classes", "multilabel"):
             with pytest.raises(UserError, match=f"{prefix}:.*{message}"):
                 open_source(f"{prefix}:{imagenet.parent}/{where}")
+
+
+def test_a_folder_without_splits_gives_its_own_name(tmp_path):
+    for number, name in enumerate(("zoo/ant", "zoo/bee", "park/spring/ant", "park/autumn/ant", "park/autumn/bee")):
+        layouts.write_jpeg(tmp_path / name / "a.jpg", 20, 30, number)
+    found = {
+        where: layouts.entries(f"classes:{tmp_path}/{where}")[0] for where in ("zoo", "park/spring", "park/autumn")
+    }
+    assert {where: task.name for where, task in found.items()} == {
+        "zoo": "zoo", "park/spring": "park", "park/autumn": "park",
+    }  # fmt: skip
+    assert found["zoo"].class_names == ("ant", "bee")
+    (tmp_path / "zoo").rename(tmp_path / "inner")
+    (tmp_path / "outer").mkdir()
+    (tmp_path / "inner").rename(tmp_path / "outer/zoo")
+    said = "has one class alone, 'zoo'; if ant, bee are classes, name the folder they are in"
+    assert any(line.endswith(said) for line in open_source(f"classes:{tmp_path}/outer").warnings)
+
+
+def test_a_split_without_images_of_a_class_is_refused_beside_the_other_unless_the_class_has_a_folder(tmp_path):
+    for split, names in (("train", ("ant", "bee", "cat")), ("validation", ("ant", "cat"))):
+        for number, name in enumerate(names):
+            layouts.write_jpeg(tmp_path / "zoo" / split / name / f"{name}.jpg", 20, 30, number)
+    wanted, *_ = layouts.entries(f"classes:{tmp_path}/zoo/train")
+    lacking, *_ = layouts.entries(f"classes:{tmp_path}/zoo/validation")
+    with pytest.raises(UserError, match=r"validation: task 'zoo' has class_names \('ant', 'cat'\), not \('ant', 'bee'"):
+        check_same_labels("validation", [lacking], [wanted])
+    (tmp_path / "zoo/validation/bee").mkdir()
+    whole, records, _ = layouts.entries(f"classes:{tmp_path}/zoo/validation")
+    check_same_labels("validation", [whole], [wanted])
+    found = {name: whole.class_names[record.labels["zoo"]] for name, record in records.items()}
+    assert found == {"ant.jpg": "ant", "cat.jpg": "cat"}
 
 
 def test_damaged_image_is_quarantined(imagenet):
@@ -99,3 +133,43 @@ def test_one_image_with_two_classes_is_refused_where_an_image_has_one(animals):
     task, records, _ = layouts.entries(f"classes:{animals}/train")
     assert not task.multi_label and len(records) == 3
     assert open_source(f"classes:{animals}/train").count == 4
+
+
+def test_hidden_system_and_empty_folders_are_no_classes_and_every_format_counts(tmp_path):
+    root = tmp_path / "pets/train"
+    for number, (place, kind) in enumerate(
+        {
+            "bird/0.png": "PNG", "cat/1.png": "PNG", "cat/2.JPG": "JPEG", "cat/3.webp": "WEBP", "cat/4.bmp": "BMP",
+            "cat/5.tif": "TIFF", "cat/6.jfif": "JPEG", "cat/7.gif": "GIF", "cat/indoor/8.png": "PNG",
+            ".ipynb_checkpoints/1-checkpoint.png": "PNG", "cat/.ipynb_checkpoints/1-checkpoint.png": "PNG",
+            "@eaDir/thumb.png": "PNG", "__MACOSX/x.png": "PNG", "cat/._1.png": "PNG",
+        }.items()
+    ):  # fmt: skip
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 32), (number, 9, 9)).save(root / place, kind)
+    (root / "empty").mkdir()
+    for name in ("notes.txt", "more.txt", "Thumbs.db"):
+        (root / "cat" / name).touch()
+    for prefix in ("classes", "multilabel"):
+        where = f"{prefix}:{tmp_path}/pets/train"
+        task, records, bad = layouts.entries(where)
+        assert task.class_names == ("bird", "cat") and not bad
+        assert sum("/cat/" in record.name for record in records.values()) == 8
+        empty, system, left_out = open_source(where).warnings
+        assert empty.endswith("folders without an image are no classes: empty")
+        assert system.endswith("left out: .ipynb_checkpoints, @eaDir, __MACOSX")
+        assert left_out.endswith("3 files left out by their suffix: 2 .txt, 1 .db")
+
+
+def test_same_image_twice_in_one_class_is_allowed(tmp_path):
+    for place in ("cat/a/1.jpg", "cat/b/1.jpg", "dog/2.jpg"):
+        layouts.write_jpeg(tmp_path / "pets/train" / place, 20, 30, seed=place.endswith("2.jpg"))
+    assert open_source(f"classes:{tmp_path}/pets/train").count == 3
+
+
+def test_empty_folder_of_no_other_split_is_no_class(tmp_path):
+    for split in ("train", "validation"):
+        layouts.write_jpeg(tmp_path / "zoo" / split / "ant/0.jpg", 20, 30)
+        (tmp_path / "zoo" / split / "gnu").mkdir()
+    source = open_source(f"classes:{tmp_path}/zoo/validation")
+    assert source.tasks[0].class_names == ("ant",) and source.warnings[0].endswith("are no classes: gnu")

@@ -43,10 +43,10 @@ def test_folder_is_searched_recursively_and_sorted(tmp_path):
 
 
 def test_files_with_other_suffixes_are_counted_on_stderr(tmp_path, capsys):
-    for name in ("a.png", "b.HEIC", "c/d.heic", "c/notes"):
+    for name in ("a.png", "b.MOV", "c/d.mov", "c/notes"):
         picture(tmp_path / name)
     assert open_images(tmp_path, 10).count == 1
-    assert capsys.readouterr().err == f"{tmp_path}: 3 files left out by their suffix: 2 .heic, 1 without a suffix\n"
+    assert capsys.readouterr().err == f"{tmp_path}: 3 files left out by their suffix: 2 .mov, 1 without a suffix\n"
     assert open_images(tmp_path / "a.png", 10).count == 1
     assert not capsys.readouterr().err
 
@@ -314,3 +314,20 @@ def test_files_and_folders_without_permission_are_quarantined():
         "good.png is a record",
         "locked cannot be read: Permission denied",
     ], done.stderr
+
+
+def test_names_of_files_are_relative_to_the_folder_or_to_what_is_common(tmp_path, monkeypatch):
+    for seed, name in enumerate(("a/x.png", "a/b/y.png", "c/z.png")):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name).write_bytes(toy.png(toy.random_image(np.random.default_rng(seed), 8, 9)))
+    monkeypatch.chdir(tmp_path / "photos" / "a")
+    (tmp_path / "list.txt").write_text("x.png\n../c/z.png\n")
+
+    def names(where):
+        return [entry.filename for read in open_images(where, 2).shards for entry in read()]
+
+    assert names(tmp_path / "photos") == ["a/b/y.png", "a/x.png", "c/z.png"]
+    assert names(".") == ["b/y.png", "x.png"]
+    assert names(f"{tmp_path}/photos/a/**/*.png") == ["b/y.png", "x.png"]
+    assert names(tmp_path / "list.txt") == ["c/z.png", "a/x.png"]
+    assert names("x.png") == ["x.png"]

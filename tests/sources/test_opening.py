@@ -52,8 +52,8 @@ def test_existing_folder_is_opened_even_if_its_name_looks_like_a_prefix(folder, 
     {
         "": "no name given",
         "tfrecords:x": "unknown prefix 'tfrecords:'; did you mean 'tfrecord:'",
-        "s3://bucket/x": "unknown prefix 's3:'",
-        "yolo:x": "folders of YOLO are not read; convert the labels to COCO's JSON, and give coco:",
+        "ftp://bucket/x": "unknown prefix 'ftp:'",
+        "yolov5:x": "unknown prefix 'yolov5:'; did you mean 'yolo:'",
         "nowhere": "no such folder",
         "tfrecord:nowhere/*": "no such file",
     }.items(),
@@ -70,6 +70,13 @@ def test_unknown_name_is_refused_in_one_line(tmp_path, monkeypatch, where, messa
     [
         ("voc:x/VOC2007/Main/trainval", "host.robots.ox.ac.uk/pascal/VOC", "voc:VOCdevkit/VOC2007/Main/trainval"),
         ("ade20k:x/training", "data.csail.mit.edu/places/ADEchallenge", "ade20k:ADEChallengeData2016/training"),
+        ("coco:x/corrected.json", "no such file", "coco:FILE.json"),
+        ("yolo:x/train", "no data.yaml", "FOLDER/data.yaml"),
+        ("csv:x.csv", "no such file", "csv:FILE.csv"),
+        ("labelstudio:x.json", "no such file", "labelstudio:FILE.json"),
+        ("masks:x/train", "no folders of images and masks", "FOLDER/SPLIT/masks"),
+        ("depth:x/train", "no folders of images and depth", "FOLDER/SPLIT/depth"),
+        ("normals:x/train", "no folders of images and normals", "FOLDER/SPLIT/normals"),
         ("diode:x/train/outdoor", "diode-dataset.org", "NAME_normal.npy"),
         ("coco:x/instances_train2017", "cocodataset.org", "coco:COCO/instances_train2017"),
         ("objects365:x/train", "objects365.org", "annotations/objects365_SPLIT.json"),
@@ -102,8 +109,17 @@ def test_numbers_below_one_are_refused(folder, arguments):
 
 
 def test_may_have_labels_decides_by_the_name(folder, toy_data, tmp_path):
-    without = (folder, folder / "list.txt", f"{folder}/*.png", "photos/**/*.jpg", f"tfrecord:{folder}/*")
+    without = (folder, folder / "list.txt", f"{folder}/*.png", "photos/**/*.jpg")
     assert not any(may_have_labels(where) for where in without)
     assert all(
-        may_have_labels(where) for where in (toy_data, "voc:VOC/Main/train", "ade20k:A/training[:9%]", "mispelled")
+        may_have_labels(where)
+        for where in (toy_data, "voc:VOC/Main/train", "ade20k:A/training[:9%]", "tfrecord:x/*", "mispelled")
     )
+
+
+@pytest.mark.parametrize("where", ["", "classes:{}/train", "masks:{}/train", "tfds:cifar10/train"])
+def test_root_is_refused_where_no_label_names_images(folder, where):
+    with pytest.raises(
+        UserError, match=r"--root=.*: received with .*; expected with coco:, yolo:, voc:, csv:, labelstudio: only"
+    ):
+        open_source(where.format(folder) or folder, root=folder)

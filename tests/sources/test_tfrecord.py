@@ -11,7 +11,7 @@ from PIL import Image
 
 from must_tf.errors import UserError
 from must_tf.records import Quarantined, Record
-from must_tf.sources import open_source
+from must_tf.sources import open_source, tfrecord
 
 
 def jpeg(seed):
@@ -50,6 +50,15 @@ def folder(tmp_path):
 
 def entries(source):
     return [list(shard()) for shard in source.shards]
+
+
+def test_labels_that_the_first_records_lack_are_noted(tmp_path, monkeypatch):
+    monkeypatch.setattr(tfrecord, "_SAMPLE", 2)
+    late = example(jpeg(2), **{"image/segmentation/class/encoded": b"png"})
+    write(tmp_path / "a", [example(jpeg(0)), example(jpeg(1)), late])
+    (records,) = entries(open_source(f"tfrecord:{tmp_path}/a"))
+    said = "has image/segmentation/class/encoded, unlike the first records: not read"
+    assert [record.notes for record in records] == [[], [], [said]]
 
 
 def test_each_file_is_a_shard_whose_images_keep_their_bytes(folder):
@@ -144,3 +153,153 @@ def test_files_of_another_format_are_refused_in_one_line(tmp_path, frames, messa
 def test_empty_file_among_others_is_an_empty_shard(folder):
     write(folder / "train-00000-of-00003.tfrecord", [])
     assert [len(shard) for shard in entries(open_source(f"tfrecord:{folder}/train-*"))] == [0, 3, 5]
+
+
+def boxed(image, boxes, ids, **lists):
+    """Returns an example with boxes (ymin, xmin, ymax, xmax) as the Object Detection API's tools write it."""
+    made = tf.train.Example.FromString(example(image))
+    for side, values in zip(
+        ("ymin", "xmin", "ymax", "xmax"), zip(*boxes, strict=True) if boxes else [[]] * 4, strict=True
+    ):
+        made.features.feature[f"image/object/bbox/{side}"].float_list.ClearField("value")
+        made.features.feature[f"image/object/bbox/{side}"].float_list.value.extend(values)
+    made.features.feature["image/object/class/label"].int64_list.ClearField("value")
+    for key, values in {"class/label": ids, **lists}.items():
+        made.features.feature[f"image/object/{key}"].int64_list.value.extend(values)
+    return made.SerializeToString()
+
+
+LABEL_MAP = """item {
+  name: "/m/01"
+  id: 7
+  display_name: "person"
+}
+item { id: 3, name: 'the cat' }
+"""
+BOX, OTHER = (0.25, 0.5, 0.75, 1.0), (0.0, 0.0, 0.5, 0.25)
+
+
+def test_boxes_are_read_with_the_names_of_the_label_map(tmp_path):
+    frames = [
+        boxed(jpeg(0), [BOX, OTHER, OTHER], [7, 3, 3], difficult=[0, 1, 0], is_crowd=[0, 0, 1]),
+        boxed(jpeg(1), [], []),
+        example(jpeg(2)),
+    ]
+    write(tmp_path / "a.tfrecord", frames)
+    source = open_source(f"tfrecord:{tmp_path}/*.tfrecord")
+    assert source.tasks == () and "put the .pbtxt beside the files" in source.warnings[0]
+    (tmp_path / "objects_label_map.pbtxt").write_text(LABEL_MAP)
+    for pattern in ("*.tfrecord", "*"):
+        source = pickle.loads(pickle.dumps(open_source(f"tfrecord:{tmp_path}/{pattern}")))
+        (task,) = source.tasks
+        assert (task.name, task.class_names) == ("tfrecord_detection", ("the cat", "person"))
+        first, empty, without = entries(source)[0]
+        label = first.labels[task.name]
+        np.testing.assert_allclose(label["boxes"], [BOX, OTHER, OTHER], atol=1e-6)
+        assert label["classes"].tolist() == [1, 0, 0] and label["ignore"].tolist() == [0, 1, 2]
+        assert len(empty.labels[task.name]["boxes"]) == 0 and empty.origins == {task.name: "human"}
+        assert without.labels == {} and "without a label" in without.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "ids", "said"),
+    [
+        ([BOX], [5], "image/object/class/label: 5, which the label map does not have"),
+        ([BOX], [7, 7], "sides of boxes, and 2 values"),
+        ([(6, 20, 18, 40)], [7], "expected fractions from 0 to 1"),
+        ([(0.5, 0.5, 0.2, 1)], [7], "a minimum above its maximum"),
+    ],
+)
+def test_wrong_boxes_are_quarantined(tmp_path, boxes, ids, said):
+    (tmp_path / "map.pbtxt").write_text(LABEL_MAP)
+    write(tmp_path / "a.tfrecord", [boxed(jpeg(0), [OTHER], [3]), boxed(jpeg(1), boxes, ids)])
+    ((good, bad),) = entries(open_source(f"tfrecord:{tmp_path}/a.tfrecord"))
+    assert isinstance(good, Record) and isinstance(bad, Quarantined) and said in bad.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "has no item"),
+        ("item { id: 1 }", "expected an id and a name"),
+        ("item { id: 1 name: 'a' } item { id: 1 name: 'b' }", "is there twice"),
+        ("item { id: 1 name: 'a' } item { id: 2 name: 'a' }", "is there twice"),
+    ],
+)
+def test_wrong_label_map_is_refused(tmp_path, text, said):
+    (tmp_path / "map.pbtxt").write_text(text)
+    write(tmp_path / "a.tfrecord", [boxed(jpeg(0), [BOX], [7])])
+    with pytest.raises(UserError, match=rf"map\.pbtxt: .*{said}"):
+        open_source(f"tfrecord:{tmp_path}/a.tfrecord")
+    for name in ("map", "other"):
+        (tmp_path / f"{name}.pbtxt").write_text(f"{LABEL_MAP}# {name}")
+    with pytest.raises(UserError, match="2 label maps beside it"):
+        open_source(f"tfrecord:{tmp_path}/a.tfrecord")
+
+
+def mask_png(*squares):
+    """Returns a mask [24, 40] with 1 inside of (ymin, xmin, ymax, xmax), as the bytes of a PNG."""
+    mask = np.zeros((24, 40), np.uint8)
+    for ymin, xmin, ymax, xmax in squares:
+        mask[ymin:ymax, xmin:xmax] = 1
+    return toy.png(mask)
+
+
+def with_bytes(serialized, key, values):
+    made = tf.train.Example.FromString(serialized)
+    made.features.feature[key].bytes_list.value.extend(values)
+    return made.SerializeToString()
+
+
+def test_masks_of_objects_become_a_map_of_classes(tmp_path):
+    (tmp_path / "map.pbtxt").write_text(LABEL_MAP)
+    masks = [mask_png((0, 0, 12, 20)), mask_png((6, 10, 24, 40)), mask_png((0, 30, 4, 40))]
+    boxes = boxed(jpeg(0), [BOX, OTHER, OTHER], [7, 3, 3], is_crowd=[0, 0, 1])
+    frames = [
+        with_bytes(boxes, "image/object/mask", masks),
+        boxed(jpeg(1), [], []),
+        boxed(jpeg(2), [BOX], [7]),
+        with_bytes(boxed(jpeg(3), [BOX], [7]), "image/object/mask", masks[:2]),
+        with_bytes(boxed(jpeg(4), [BOX], [7]), "image/object/mask", [toy.png(np.zeros((4, 4), np.uint8))]),
+    ]
+    write(tmp_path / "a.tfrecord", frames)
+    source = open_source(f"tfrecord:{tmp_path}/a.tfrecord")
+    assert [task.name for task in source.tasks] == ["tfrecord_detection", "tfrecord_segmentation"]
+    task = source.tasks[1]
+    assert task.class_names == ("the cat", "person", "background")
+    first, empty, without, few, small = entries(source)[0]
+    expected = np.full((24, 40), 2)
+    expected[:12, :20], expected[6:, 10:], expected[6:12, 10:20], expected[:4, 30:] = 1, 0, -1, -1
+    assert (first.labels[task.name] == expected).all() and len(first.labels["tfrecord_detection"]["boxes"]) == 3
+    assert (empty.labels[task.name] == 2).all()
+    assert set(without.labels) == {"tfrecord_detection"} and "without image/object/mask" in without.notes[0]
+    assert "2 values of image/object/mask, and 1 of" in few.reason and "a picture of 4x4" in small.reason
+
+
+def test_classes_and_maps_of_images_are_read(tmp_path):
+    (tmp_path / "map.pbtxt").write_text(LABEL_MAP)
+    classes = np.array([[7] * 40] * 12 + [[3] * 40] * 10 + [[0] * 40] + [[255] * 40], np.uint8)
+    frames = []
+    for seed, label in enumerate((7, 3, -1, 9)):
+        made = tf.train.Example.FromString(example(jpeg(seed)))
+        made.features.feature["image/class/label"].int64_list.value.append(label)
+        frames.append(with_bytes(made.SerializeToString(), "image/segmentation/class/encoded", [toy.png(classes)]))
+    write(tmp_path / "a.tfrecord", frames)
+    source = open_source(f"tfrecord:{tmp_path}/a.tfrecord")
+    assert [task.name for task in source.tasks] == ["tfrecord_segmentation", "tfrecord_classification"]
+    person, cat, without, bad = entries(source)[0]
+    rows = person.labels["tfrecord_segmentation"][:, 0].tolist()
+    assert rows == [1] * 12 + [0] * 10 + [-1] * 2
+    assert [one.labels["tfrecord_classification"] for one in (person, cat)] == [1, 0]
+    assert set(without.labels) == {"tfrecord_segmentation"}
+    assert "image/class/label: 9, which the label map does not have" in bad.reason
+
+
+def test_boxes_without_classes_beside_other_labels_are_said_to_be_left_out(tmp_path):
+    (tmp_path / "map.pbtxt").write_text(LABEL_MAP)
+    made = tf.train.Example.FromString(boxed(jpeg(0), [BOX], []))
+    made.features.feature["image/class/label"].int64_list.value.append(7)
+    write(tmp_path / "a.tfrecord", [made.SerializeToString()])
+    source = open_source(f"tfrecord:{tmp_path}/a.tfrecord")
+    assert [task.name for task in source.tasks] == ["tfrecord_classification"]
+    assert "has boxes without image/object/class/label, which are left out" in source.warnings[0]

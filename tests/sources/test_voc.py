@@ -85,7 +85,12 @@ def test_damaged_annotations_are_quarantined_with_their_reasons(voc):
     list_of(voc, "Main", "trainval", [f"2007_00000{i}" for i in range(6)])
     _, records, bad = layouts.entries(f"voc:{voc}/Main/trainval", images_per_shard=100)
     assert not records
-    message = ["4 pixels beyond", "its label cannot be read", "'unicorn'", "could not convert"]
+    message = [
+        "4 pixels beyond",
+        "its label cannot be read",
+        "'unicorn'",
+        "object 'dog': bndbox/xmin: 'x' received, expected pixels",
+    ]
     assert [part in entry.reason for part, entry in zip(message, bad, strict=False)] == [True] * 4
     assert len(bad) == 6 and "cannot be read" in bad[5].reason
 
@@ -121,7 +126,7 @@ def test_pickled_shards_read_the_same_images(voc):
     ("where", "message"),
     {
         "voc:{}/nowhere/Main/trainval": "host.robots.ox.ac.uk",
-        "voc:{}/Main/trian": "no .*trian.txt; get",
+        "voc:{}/Main/trian": "no .*trian.txt; .*get VOC",
         "voc:{}/Layout/trainval": "expected .*/Main/LIST",
         "voc:trainval": "get VOCtrainval",
         "vocc:{}/Main/trainval": "did you mean 'voc:'",
@@ -136,7 +141,7 @@ def test_missing_dataset_says_where_to_get_it_in_one_line(voc, where, message):
 @pytest.mark.parametrize("lost", ["JPEGImages", "Annotations"])
 def test_missing_folder_is_an_error_before_any_image_is_read(voc, lost):
     (voc / lost).rename(voc / "elsewhere")
-    with pytest.raises(UserError, match=f"no .*{lost}; get VOCtrainval"):
+    with pytest.raises(UserError, match=f"no .*{lost}; .*get VOCtrainval"):
         open_source(f"voc:{voc}/Main/trainval")
 
 
@@ -158,3 +163,101 @@ def test_must_label_converts_from_the_command_line(voc, tmp_path, capsys):
     finally:
         verb.FLAGS.unparse_flags()
     assert "voc_segmentation: 1 by human" in capsys.readouterr().out
+
+
+def own(folder, name, *objects, size=(50, 100), file="xml"):
+    """Writes an XML file as labelImg does, with its own object names."""
+    things = "".join(OBJECT.format(name=kind, difficult=0, box=box) for kind, box in objects)
+    path = folder / f"{name}.{file}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(XML.format(name="renamed", height=size[0], width=size[1], objects=things))
+
+
+@pytest.mark.parametrize(
+    ("labels", "images"), [("", ""), ("Annotations", "JPEGImages"), ("labels", "images"), ("", "images")]
+)
+def test_folder_of_xml_files_has_its_own_classes(tmp_path, labels, images):
+    for number, name in enumerate("abc"):
+        layouts.write_jpeg(tmp_path / "set" / images / f"{name}.JPG", 50, 100, number)
+    own(tmp_path / "set" / labels, "a", ("zebra", (10, 5, 50, 25)), ("ant", (0, 0, 100, 50)))
+    own(tmp_path / "set" / labels, "b")
+    task, records, bad = layouts.entries(f"voc:{tmp_path}/set/{labels}")
+    assert (task.name, task.class_names) == ("voc_detection", ("ant", "zebra")) and not bad
+    label = records["a.JPG"].labels[task.name]
+    np.testing.assert_allclose(label["boxes"], [[0.1, 0.1, 0.5, 0.5], [0, 0, 1, 1]], atol=1e-6)
+    assert label["classes"].tolist() == [1, 0] and set(records) == {"a.JPG", "b.JPG"}
+    (tmp_path / "set" / labels / "classes.txt").write_text("zebra\nhorse\nant\n")
+    assert open_source(f"voc:{tmp_path}/set/{labels}").tasks[0].class_names == ("zebra", "horse", "ant")
+
+
+def test_images_of_xml_files_are_found_under_a_root(tmp_path):
+    own(tmp_path / "labels", "a", ("cat", (1, 1, 9, 9)))
+    layouts.write_jpeg(tmp_path / "photos/2024/a.jpg", 50, 100)
+    with pytest.raises(UserError, match="none of 1 images is there"):
+        open_source(f"voc:{tmp_path}/labels")
+    assert open_source(f"voc:{tmp_path}/labels", root=tmp_path / "photos").count == 1
+    layouts.write_png(tmp_path / "photos/2025/a.png", np.zeros((50, 100, 3)))
+    with pytest.raises(UserError, match="'a' is the name of 2 files"):
+        open_source(f"voc:{tmp_path}/labels", root=tmp_path / "photos")
+
+
+def test_wrong_xml_files_of_your_own_are_quarantined_with_file_object_and_field(tmp_path):
+    for number, name in enumerate("abcdefg"):
+        layouts.write_jpeg(tmp_path / f"{name}.jpg", 50, 100, number)
+    own(tmp_path, "a", ("cat", (1, 1, 9, 9)), size=(100, 50))
+    own(tmp_path, "b", ("cat", (9, 1, 1, 9)))
+    own(tmp_path, "c", ("cat", (1, 1, 9, 99)))
+    own(tmp_path, "d", ("cat", (1, "", 9, 9)))
+    own(tmp_path, "e", ("", (1, 1, 9, 9)))
+    own(tmp_path, "g", ("cat", (1, 1, 9, 9)), size=(0, 0))  # labelImg writes 0 where it cannot tell
+    (tmp_path / "f.xml").write_text("<svg/>")
+    _, records, bad = layouts.entries(f"voc:{tmp_path}", images_per_shard=9)
+    said = [
+        "its label is for a picture of 100x50, this one has 50x100", "a minimum above its maximum",
+        "49 pixels beyond", "bndbox/ymin: '' received, expected pixels", "object ''", "has 'svg' at its top",
+    ]  # fmt: skip
+    assert set(records) == {"g.jpg"} and len(bad) == len(said)
+    assert all(part in entry.reason for part, entry in zip(said, bad, strict=True))
+
+
+def test_folder_without_xml_files_or_objects_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no XML file in it"):
+        open_source(f"voc:{tmp_path}")
+    own(tmp_path, "a")
+    with pytest.raises(UserError, match="none of 1 XML files has an object"):
+        open_source(f"voc:{tmp_path}")
+
+
+def test_lists_of_the_devkit_with_a_labelmap_have_its_classes(tmp_path):
+    layouts.write_png(tmp_path / "JPEGImages/a.png", np.zeros((50, 100, 3)))
+    annotate(tmp_path, "a", 50, 100, ("zebra", 0, (1, 1, 100, 50)))
+    list_of(tmp_path, "Main", "train", ["a"])
+    list_of(tmp_path, "Segmentation", "train", ["a"])
+    (tmp_path / "SegmentationClass").mkdir()
+    (tmp_path / "labelmap.txt").write_text(
+        "# label:color_rgb:parts:actions\nbackground:0,0,0::\nant:1,1,1::\nzebra:2,2,2::\n"
+    )
+    task, records, bad = layouts.entries(f"voc:{tmp_path}/Main/train")
+    assert task.class_names == ("ant", "zebra") and not bad
+    np.testing.assert_array_equal(records["a.png"].labels[task.name]["boxes"], [[0, 0, 1, 1]])
+    with pytest.raises(UserError, match="lists classes of its own; masks:"):
+        open_source(f"voc:{tmp_path}/Segmentation/train")
+    task, _, bad = layouts.entries(f"voc:{tmp_path}")  # the same files as a folder: their numbers are edges
+    assert task.class_names == ("ant", "zebra") and not bad
+
+
+def test_boxes_of_the_devkit_agree_with_supervision(tmp_path):
+    supervision = pytest.importorskip("supervision")
+    for number, name in enumerate("ab"):
+        layouts.write_jpeg(tmp_path / "JPEGImages" / f"{name}.jpg", 50, 100, number)
+    annotate(tmp_path, "a", 50, 100, ("person", 0, (11, 6, 50, 25)), ("dog", 0, (1, 1, 100, 50)))
+    annotate(tmp_path, "b", 50, 100, ("cat", 0, (3, 4, 5, 6)))
+    list_of(tmp_path, "Main", "train", ["a", "b"])
+    theirs = supervision.DetectionDataset.from_pascal_voc(str(tmp_path / "JPEGImages"), str(tmp_path / "Annotations"))
+    task, records, _ = layouts.entries(f"voc:{tmp_path}/Main/train")
+    for path, _, found in theirs:
+        label = records[path.rpartition("/")[2]].labels[task.name]
+        ymin, xmin, ymax, xmax = label["boxes"].T * [[50], [100], [50], [100]]
+        np.testing.assert_allclose(np.stack([xmin, ymin, xmax, ymax], 1) - found.xyxy, 0, atol=1 + 1e-4)
+        names = [theirs.classes[number] for number in found.class_id]
+        assert names == [task.class_names[number] for number in label["classes"]]

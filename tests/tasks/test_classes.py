@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import toy
 
-from must_tf.tasks.classes import read_names
+from must_tf.tasks.classes import names_by_id, read_names
 
 CORAL = "0  person\n1  bicycle\n\n3  car\n"
 
@@ -22,6 +22,33 @@ CORAL = "0  person\n1  bicycle\n\n3  car\n"
 )
 def test_names_stand_at_their_ids(text, names):
     assert read_names(text) == names
+
+
+@pytest.mark.parametrize(
+    "names, listed",
+    [
+        ({}, ()),
+        ({0: "cat", 2: "dog"}, ("cat", "n/a", "dog")),
+        ({2: "dog", 0: "N/A", 1: ""}, ("N/A", "n/a", "dog")),
+        ({0: None, 1: "???", 2: "???"}, ("n/a", "???", "???")),
+        ({1: "crane", 3: "crane", 4: " cup\n"}, ("n/a", "crane 1", "n/a", "crane 3", "cup")),
+        ({0: "3 doors", 1: "5 doors"}, ("3 doors", "5 doors")),  # a config says ids by itself
+        ({0: "hot\ndog", 1: "hot  dog"}, ("hot dog", "hot  dog")),
+    ],
+)
+def test_names_by_id_have_a_place_for_each_id_and_stay_apart(names, listed):
+    assert names_by_id(names) == listed
+
+
+@pytest.mark.parametrize("strange", [-1, 10**6, 10**30])
+def test_ids_that_no_model_has_are_refused(strange):
+    with pytest.raises(ValueError, match=f"class id {strange} received; expected ids from 0 to 999,999"):
+        names_by_id({0: "cat", strange: "dog"})
+
+
+def test_a_label_file_and_its_names_by_id_give_the_same_classes():
+    names = ("N/A", "crane", "n/a", "cup", "???", "crane")
+    assert read_names("\n".join(names)) == names_by_id(dict(enumerate(names)))
 
 
 def test_ids_without_a_class_give_no_label():

@@ -43,6 +43,20 @@ def test_label_comes_back_from_a_record_within_the_stated_bound(task, seed, heig
 
 
 @each_task
+def test_a_label_is_right_by_itself_where_its_kind_counts_classes(task):
+    rng = np.random.default_rng(0)
+    labels = [toy.random_label(task, rng, 20, 30) for _ in range(5)]
+    counts = task.count_right(labels, labels)
+    assert (counts is None) == (task.count_right([], []) is None) == ("class_names" not in task.identity)
+    if counts is not None:
+        right, found, true = np.moveaxis(counts, -1, 0)
+        assert counts.shape == (5, len(task.identity["class_names"]), 3) and right.sum() > 0
+        assert (right <= np.minimum(found, true)).all() and found.sum() == right.sum()
+        others = task.count_right(labels, labels[::-1])
+        assert (others[..., 2] == counts[::-1, :, 2]).all() and (others[..., 0] <= others[..., 1:].min(-1)).all()
+
+
+@each_task
 def test_absent_label_is_none(task):
     assert through_record(task, None, 7, 13) is None
 

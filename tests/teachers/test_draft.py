@@ -1,5 +1,8 @@
 """Tests of draft cards."""
 
+import json
+
+import numpy as np
 import pytest
 import toy
 import yaml
@@ -21,6 +24,11 @@ def test_draft_is_a_card_that_guesses_the_kind_and_the_outputs(kind, saved, tmp_
     if kind == "detection":
         (tmp_path / "FILL_IN.txt").write_text("a\nb")
         text = text.replace("box_format: yxyx", "box_format: cxcywh")  # its boxes contradict the guess
+    if kind == "classification":
+        path.write_text(text)
+        with pytest.raises(UserError, match="activation: not decided; choose logits, or sigmoid, or probabilities"):
+            read_card(path)
+        text = text.replace(json.dumps(fields["activation"]), "logits")
     path.write_text(text)
     assert read_card(path).input_size == (16, 24)
     assert toy.load("t", where, card=str(path)).task.kind == kind
@@ -50,3 +58,36 @@ def test_draft_saved_where_it_says_is_found(saved, tmp_path):
     with open(place, "w") as file:
         file.write(text)
     assert toy.load("t", where).task.kind == "depth"
+
+
+@pytest.mark.parametrize(
+    "file, output, shape",
+    [
+        ("model", "depth", (64, 64)),
+        ("model", "depth", (1, 64, 64)),
+        ("depth_anything", "output", (64, 64)),
+        ("monodepth", "output", (1, 64, 208)),
+    ],
+)
+def test_a_map_without_channels_that_is_named_depth_is_drafted_and_labeled_as_depth(file, output, shape, tmp_path):
+    pytest.importorskip("onnxruntime")
+    import onnx_model
+
+    ramp = np.broadcast_to(np.linspace(1, 2, shape[-1], dtype=np.float32), shape)
+    path = tmp_path / f"{file}.onnx"
+    onnx_model.save(path, (1, 3, *shape[-2:]), **{output: ramp})
+    text = toy.describe(f"onnx:{path}")
+    assert yaml.safe_load(text).items() >= {"task": "depth", "outputs": {"depth": output}}.items()
+    assert "task: depth  # guess" in text
+    path.with_name(f"{file}.onnx.card.yaml").write_text(text)
+    teacher = toy.load("t", f"onnx:{path}")
+    found = teacher(np.zeros((1, *shape[-2:], 3), np.uint8))["depth"]
+    np.testing.assert_allclose(np.squeeze(found), np.squeeze(ramp), rtol=1e-6)
+
+
+def test_three_axes_alone_are_not_drafted_as_depth(tmp_path):
+    pytest.importorskip("onnxruntime")
+    import onnx_model
+
+    onnx_model.save(tmp_path / "model.onnx", output=np.ones((1, 64, 64), np.float32))
+    assert yaml.safe_load(toy.describe(f"onnx:{tmp_path}/model.onnx"))["task"] == "segmentation"

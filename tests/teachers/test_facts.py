@@ -1,7 +1,9 @@
 """Draft cards of models that say what they are, inside the file or in files beside it."""
 
 import json
+import shutil
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import onnx
 import onnx_model
 
 from must_tf.errors import UserError
+from must_tf.teachers.facts import facts_of
 
 HEAD = {"output0": np.zeros((1, 7, 84), np.float32)}
 ULTRALYTICS = {
@@ -122,12 +125,88 @@ def test_image_processor_says_how_images_are_prepared(config, fields, tmp_path):
     assert found.items() >= fields.items() and "mean" not in found
 
 
-def test_damaged_files_beside_a_model_are_left_out(tmp_path):
+def test_damaged_files_beside_a_model_are_left_out_and_named(tmp_path):
     (tmp_path / "config.json").write_text("{")
     (tmp_path / "preprocessor_config.json").write_text("[]")
     onnx_model.save(tmp_path / "m.onnx", metadata={"names": "import os", "author": "x"}, **HEAD)
     text, fields = drafted(tmp_path / "m.onnx")
     assert fields["class_names"] == ["class 0", "class 1", "class 2"] and "#   author: x" in text
+    assert notes(text) == [
+        "# not read: metadata: names: 'import os' received; expected class names by id, as {0: cat, 1: dog}",
+        f"# not read: {tmp_path}/config.json: not valid JSON (Expecting property name enclosed in double quotes: "
+        "line 1 column 2 (char 1)); write it again with the command that made it",
+        f"# not read: {tmp_path}/preprocessor_config.json: [] received; expected names with values",
+    ]
+
+
+def notes(text):
+    """Returns the lines of a draft that say what was not read."""
+    return [line for line in text.splitlines() if line.startswith("# not read: ")]
+
+
+@pytest.mark.parametrize(
+    "name, content, problem",
+    [
+        ("config.json", {"id2label": {"cat": 0}}, "id2label: {'cat': 0} received; expected class names by id"),
+        ("config.json", {"id2label": {"10000000": "cat"}}, "id2label: class id 10000000 received; expected ids from 0"),
+        ("config.json", {"id2label": {"9" * 5000: "cat"}}, "id2label: Exceeds the limit"),
+        ("config.json", {"id2label": "cat\ndog"}, r"id2label: 'cat\ndog' received"),
+        ("preprocessor_config.json", {"rescale_factor": "x"}, "rescale_factor: 'x' received; expected a number"),
+        ("preprocessor_config.json", {"size": {"height": "a", "width": 3}}, "size: {'height': 'a', 'width': 3} receiv"),
+        ("preprocessor_config.json", {"image_mean": 0.5}, "image_mean: 0.5 received; expected a list of numbers"),
+    ],
+)
+def test_fields_that_cannot_be_meant_are_named_in_one_line(name, content, problem, tmp_path):
+    (tmp_path / name).write_text(json.dumps(content))
+    onnx_model.save(tmp_path / "m.onnx", **HEAD)
+    text, fields = drafted(tmp_path / "m.onnx")
+    (note,) = notes(text)
+    assert note.startswith(f"# not read: {tmp_path}/{name}: {problem}") and f"read: {name}" not in text
+    assert fields["task"] == "detection" and fields["input_size"] == [64, 64]
+
+
+def test_a_damaged_config_is_not_replaced_by_the_one_above_it(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "onnx" / "config.json").write_text("{")
+    onnx_model.save(tmp_path / "onnx" / "m.onnx", **HEAD)
+    text, fields = drafted(tmp_path / "onnx" / "m.onnx")
+    assert len(notes(text)) == 1 and "cat" not in fields["class_names"]
+
+
+def test_damaged_metadata_of_a_saved_model_is_named(saved, tmp_path):
+    folder = shutil.copytree(saved("savedmodel", "detection").partition(":")[2], tmp_path / "model")
+    for content, problem in (("names: [", "not valid YAML: "), ("names", "'names' received; expected names with")):
+        (folder / "metadata.yaml").write_text(content)
+        (note,) = notes(toy.describe(f"savedmodel:{folder}"))
+        assert note.startswith(f"# not read: {folder}/metadata.yaml: {problem}")
+
+
+@pytest.mark.parametrize(
+    "files, problem",
+    [
+        ({"labels.txt": b"caf\xe9"}, "'utf-8' codec can't decode byte 0xe9"),
+        ({"labels.txt": b"\n"}, "'labels.txt' is empty; expected class names, one a line"),
+        ({"a.txt": b"cat", "b.txt": b"dog"}, "2 text files ('a.txt', 'b.txt'); expected one, of class names"),
+        ({"labels.txt": b"x" * 10**6 + b"x"}, "'labels.txt' is too large; expected 1,000,000 bytes at most"),
+    ],
+)
+def test_label_files_that_cannot_be_read_are_named(files, problem, tmp_path):
+    path = tmp_path / "m.tflite"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    fields, (note,) = facts_of(SimpleNamespace(path=path, metadata={}, facts={}))
+    assert fields == {} and note.startswith(f"not read: the label file inside m.tflite: {problem}")
+
+
+def test_a_label_file_whose_bytes_were_changed_is_named(tmp_path):
+    path = tmp_path / "m.tflite"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("labels.txt", "cat")
+    path.write_bytes(path.read_bytes().replace(b"cat", b"cut", 1))
+    fields, (note,) = facts_of(SimpleNamespace(path=path, metadata={}, facts={}))
+    assert fields == {} and "Bad CRC-32 for file 'labels.txt'" in note
 
 
 def convolution(path, transposed):
@@ -156,7 +235,7 @@ def test_first_convolution_tells_where_the_channels_are(transposed, tmp_path):
     convolution(tmp_path / "m.onnx", transposed)
     text, fields = drafted(tmp_path / "m.onnx")
     assert fields.get("layout", "NHWC") == ("NHWC" if transposed else "NCHW")
-    wrong = {"layout": "NCHW" if transposed else "NHWC", "input_size": [8, 8]}
+    wrong = {"layout": "NCHW" if transposed else "NHWC", "input_size": [8, 8], "activation": "logits"}
     (tmp_path / "m.onnx.card.yaml").write_text(text)
     with pytest.raises(UserError, match=f"does not run on images .*; layout: {'NHWC' if transposed else 'NCHW'}"):
         toy.load("t", f"onnx:{tmp_path}/m.onnx", fields=wrong)

@@ -151,3 +151,16 @@ def test_kind_of_a_preset_by_name_is_known():
 def test_draft_knows_the_kind(tmp_path):
     text = toy.describe(save(classifier(), tmp_path / "preset", "classification", class_names=NAMES))
     assert "task: classification\n" in text and "resize: crop\n" in text and "range" not in text
+
+
+def test_backbone_gives_the_features_of_its_own_predict(tmp_path):
+    model = backbone()
+    where = save(model, tmp_path / "preset", "features", components=5)
+    converter(hub.layers.ResNetImageConverter, crop_to_aspect_ratio=True).save_to_preset(str(tmp_path / "preset"))
+    teacher = toy.load("t", where)
+    assert (teacher.input_size, teacher.resize, teacher.task.channels) == ((64, 64), "crop", 5)
+    expected = model.predict(IMAGES / 127.5 - 1, verbose=0)
+    outputs = teacher(IMAGES)
+    np.testing.assert_allclose(outputs["grid"], expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(outputs["summary"], expected.mean((1, 2)), rtol=1e-3, atol=1e-4)
+    assert "task: features" in toy.describe(where)

@@ -26,9 +26,14 @@ def split(flat, shapes=SHAPES):
     return parts
 
 
-def joined(parts, rows=()):
-    """The inverse of `split`."""
-    return np.concatenate([np.asarray(part).reshape((*rows, -1)) for part in parts], -1).astype(np.float64)
+def joined(parts):
+    """The inverse of `split` for a vector."""
+    return np.concatenate([np.ravel(part) for part in parts]).astype(np.float64)
+
+
+def directions(made):
+    """The basis of a combiner, [rank, n]."""
+    return np.stack(made.basis).astype(np.float64)
 
 
 def combiner(rule="sum", shapes=SHAPES, tasks=TASKS, seed=0, **fields):
@@ -248,7 +253,7 @@ def test_so_it_is_where_the_basis_holds_nearly_all_of_the_targets_gradient(share
 def test_parts_are_those_of_a_frame_of_the_basis_and_of_what_it_misses(seed):
     rows = random_rows(seed)
     made = refreshed(seed, rows[0], helping=2.0, hurting=-0.5, orthogonal=0.25)
-    frame = joined(made.basis, (4,))
+    frame = directions(made)
     missed = rows[0] - frame.T @ (frame @ rows[0])
     frame = np.vstack([frame, missed / np.linalg.norm(missed)])
     wanted = rows[0].copy()
@@ -278,14 +283,14 @@ def test_small_step_does_not_raise_the_targets_loss_where_the_sum_does():
     assert raised
 
 
-@pytest.mark.parametrize("directions", [1, 3, 4])
-def test_basis_is_orthonormal_and_spans_the_combinations(directions):
+@pytest.mark.parametrize("dimensions", [1, 3, 4])
+def test_basis_is_orthonormal_and_spans_the_combinations(dimensions):
     rng = np.random.default_rng(11)
-    combinations = rng.normal(size=(4, directions)) @ rng.normal(size=(directions, SIZE)) * 1e-4
+    combinations = rng.normal(size=(4, dimensions)) @ rng.normal(size=(dimensions, SIZE)) * 1e-4
     made = combiner("attittud")
     made.refresh(split(combinations))
-    basis = joined(made.basis, (4,))
-    np.testing.assert_allclose(basis @ basis.T, np.diag(np.arange(4) < directions), atol=1e-6)
+    basis = directions(made)
+    np.testing.assert_allclose(basis @ basis.T, np.diag(np.arange(4) < dimensions), atol=1e-6)
     np.testing.assert_allclose(combinations @ basis.T @ basis, combinations, atol=1e-6 * np.abs(combinations).max())
 
 
@@ -293,7 +298,7 @@ def test_energy_is_the_share_of_the_squared_length_within_the_basis():
     made, target = combiner("attittud"), random_rows(12)[0]
     assert float(made.captured(split(target))) == 0  # there is no basis yet
     made.refresh(split(near(12, target)))
-    basis = joined(made.basis, (4,))
+    basis = directions(made)
     wanted = np.sum((basis @ target) ** 2) / np.sum(target**2)
     assert 0.05 < wanted < 0.95
     assert float(made.captured(split(target))) == pytest.approx(wanted, rel=1e-5)
@@ -320,7 +325,7 @@ def test_checkpoint_holds_the_basis_and_how_many_were_made(tmp_path):
     made.refresh(split(near(14, random_rows(14)[0])))
     where = tf.train.Checkpoint(combiner=made).write(str(tmp_path / "checkpoint"))
     tf.train.Checkpoint(combiner=restored).read(where).assert_consumed()
-    np.testing.assert_array_equal(joined(made.basis, (4,)), joined(restored.basis, (4,)))
+    np.testing.assert_array_equal(directions(made), directions(restored))
     np.testing.assert_array_equal(made.draw(5), restored.draw(5))
 
 
@@ -328,11 +333,11 @@ def test_checkpoint_holds_the_basis_and_how_many_were_made(tmp_path):
 def test_combinations_that_are_not_finite_or_0_leave_the_basis_as_it_is(bad):
     made = combiner("attittud")
     made.refresh(split(near(15, random_rows(15)[0])))
-    before = joined(made.basis, (4,))
+    before = directions(made)
     combinations = np.zeros((4, SIZE))
     combinations[2, 7] = bad
     made.refresh(split(combinations))
-    np.testing.assert_array_equal(joined(made.basis, (4,)), before)
+    np.testing.assert_array_equal(directions(made), before)
 
 
 def test_only_attittud_has_a_basis():

@@ -225,7 +225,7 @@ def test_run_is_not_taken_up_with_other_records(trainer, monkeypatch, tmp_path):
     before(monkeypatch, trainer, kill(4))
     with pytest.raises(Killed):
         trainer.run(tmp_path / "r")
-    monkeypatch.setattr(trainer.datasets[1].manifest.shards[0], "sha256", "0" * 64)
+    monkeypatch.setitem(trainer.data, str(trainer.datasets[1].folder), "0" * 64)
     with pytest.raises(UserError, match="other: holds other records than when the run began"):
         trainer.run(tmp_path / "r")
 

@@ -34,6 +34,28 @@ from must_tf.training import (
 )
 from must_tf.training.checkpoints import Checkpoints, variables_in
 from must_tf.training.checks import check_labels, claim
+from must_tf.training.monitor import read_bad_batches
+
+pytestmark = pytest.mark.usefixtures("eagerly")
+
+
+@pytest.fixture(scope="module")
+def toy_trainer(toy_data, eagerly):
+    return Trainer(toy.experiment(toy_data))
+
+
+@pytest.fixture(scope="module")
+def toy_run(toy_trainer, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "toy"
+    toy_trainer.run(workdir)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def classifier_run(toy_data, eagerly, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "classifier"
+    train(toy.experiment(toy_data, tasks=[toy.SCENE], steps=2), workdir)
+    return workdir
 
 
 class Killed(Exception):
@@ -430,3 +452,18 @@ def test_what_cannot_be_trained_is_refused(toy_data, fields, said):
     experiment = dataclasses.replace(toy.experiment(toy_data, tasks=[toy.SCENE]), **fields)
     with pytest.raises(UserError, match=said):
         Trainer(experiment)
+
+
+_SLIVERS = np.array([[10, 10, 40, 10.01], [40, 40, 40.5, 40.5], [95.9999, 0, 96, 5], [20, 50, 50, 80]]) / 96
+
+
+@pytest.mark.parametrize("boxes", [_SLIVERS, np.zeros((0, 4))], ids=["slivers", "none"])
+def test_boxes_of_hardly_any_area_and_data_without_one_box_train(boxes, tmp_path):
+    rng = np.random.default_rng(0)
+    label = {"boxes": boxes.astype(np.float32), "classes": np.zeros(len(boxes), int)}
+    records = [toy.record(toy.random_image(rng, 96, 96), {"things": label}) for _ in range(4)]
+    toy.write_dataset(tmp_path / "data", records, [toy.THINGS], num_shards=1)
+    train(toy.experiment(tmp_path / "data", tasks=[toy.THINGS]), tmp_path / "run")
+    lines = read_metrics(tmp_path / "run")
+    assert len(lines) == 4 and not read_bad_batches(tmp_path / "run")
+    assert all(np.isfinite(value) for line in lines for value in line.values() if isinstance(value, float))

@@ -23,6 +23,7 @@ RULES = {
     "pcgrad": {"combine": Combine("pcgrad"), "balance": Balance("uncertainty")},
 }
 UNEVEN = (toy_losses.PIXELS, toy.DEPTH)
+pytestmark = pytest.mark.usefixtures("eagerly")
 
 
 def made(accumulate, rule="sum", tasks=UNEVEN):
@@ -154,6 +155,7 @@ import tensorflow as tf
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})  # as tests do, see conftest.py
 sys.path.insert(0, sys.argv[1])
 import test_passes as own
 

@@ -25,6 +25,7 @@ from must_tf.training.variables import (
 )
 
 TASKS = (toy.SCENE, toy.DEPTH, toy.STUFF)
+pytestmark = pytest.mark.usefixtures("eagerly")  # but for the first test
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +85,31 @@ def same(one, other):
 def belongings(step, name):
     updated = updated_by_task(step.student, step.balancer, step.optimizer)
     return [variable for task, variable in (*updated, *moving_statistics(step.student)) if task == name]
+
+
+@pytest.mark.parametrize(
+    "combine, options",
+    [
+        (Combine(), {"accumulate": 2, "scaled": True}),
+        (Combine("pcgrad"), {"balance": "uncertainty"}),
+        (Combine("attittud", target="depth", rank=2), {"clip_norm": 1.0}),
+    ],
+)
+def test_traced_step_is_the_one_that_runs_op_by_op(make_step, batch, combine, options):
+    ends, values = [], []
+    for eager in (True, False):
+        tf.config.run_functions_eagerly(eager)
+        step = make_step(Optimizer("sgd", 0.1), combine=combine, **options)
+        if step.combiner.refresh_every:
+            step.refresh(batch)
+        for conflicts in (False, True):
+            found = step(batch, conflicts=conflicts)
+        values.append({name: float(value) for name, value in found.items()})
+        ends.append(snapshot([*step.student.variables, *step.optimizer.variables]))
+    tf.config.run_functions_eagerly(True)
+    assert values[0] == pytest.approx(values[1], rel=1e-3, abs=1e-5)
+    for one, other in zip(*ends, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("balance", ["fixed", "uncertainty"])
@@ -220,7 +246,7 @@ def test_basis_spans_the_gradients_that_single_images_have_in_the_batch(make_ste
     images, targets = batch
     weights = step.combiner.draw(4).numpy()
     step.refresh(batch)
-    basis = np.concatenate([np.reshape(part, [3, -1]) for part in step.combiner.basis], 1)
+    basis = np.stack(step.combiner.basis)
     np.testing.assert_allclose(basis @ basis.T, np.eye(3), atol=1e-5)
     task, size = step.student.tasks["depth"], 4 // accumulate
     for own in weights.T:
@@ -245,7 +271,7 @@ def test_basis_of_a_batch_holds_most_of_the_targets_gradient_in_it(make_step, to
     step = make_step(combine=Combine("attittud", target="depth"))
     for batch in training_batches([open_dataset(toy_data)], TASKS, [toy.VIEW], 24).take(2):
         step.refresh(batch)
-        assert 0.6 <= float(step(batch)["energy/depth"]) <= 1
+        assert 0.6 <= float(step(batch)["energy/depth"]) <= 1 + 1e-5
 
 
 def test_batch_without_the_target_leaves_the_basis_as_it_was(make_step, batch):

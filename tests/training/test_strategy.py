@@ -23,6 +23,7 @@ import tensorflow as tf
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})  # as tests do, see conftest.py
 import numpy as np
 import toy
 from must_tf.errors import UserError
@@ -84,7 +85,7 @@ def basis(strategy):
     # Each replica's weights are its own; here the combinations are those of all of them together.
     refresh = tf.function(lambda own: combiner.refresh([tf.tensordot(combiner.draw(count), own, [[0], [0]])]))
     strategy.run(refresh, args=(parts,))
-    found = [value.numpy().reshape(3, -1) for value in strategy.experimental_local_results(combiner.basis[0])]
+    found = np.stack([strategy.experimental_local_results(direction) for direction in combiner.basis], 1)
     for directions in found:
         np.testing.assert_allclose(directions @ directions.T, np.eye(3), atol=1e-5)
         np.testing.assert_array_equal(directions, found[0])

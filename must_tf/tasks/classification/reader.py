@@ -9,7 +9,7 @@ import numpy as np
 from must_tf.geometry import Size
 from must_tf.tasks.classes import ClassReader, activation_line, names_line
 from must_tf.tasks.map_reader import LEAST_SIDE
-from must_tf.tasks.reader import Arrays, Form, Slot, output_lines, require
+from must_tf.tasks.reader import Arrays, Form, Slot, choose, output_lines, require
 
 _MANY = 8  # classes; so many logits of a gray image are not all between 0 and 1
 
@@ -108,7 +108,7 @@ class ClassificationReader(ClassReader):
         return {"probs": kept / kept.sum(-1, keepdims=True)}
 
     @classmethod
-    def likeness(cls, outputs: Sequence[Slot]) -> int:
+    def likeness(cls, outputs: Sequence[Slot], names: str = "") -> int:
         """2 for one vector or matrix, without height and width."""
         is_map = len(outputs[0].shape) == 2 and all(size and size >= LEAST_SIDE for size in outputs[0].shape)
         return 2 if len(outputs[0].shape) <= 2 and not is_map else 0
@@ -120,8 +120,19 @@ class ClassificationReader(ClassReader):
         lines = []
         if count == 6:
             lines += ["# task: detection, outputs: {packed: ...}  # where a row is a box, a score and a class"]
-        lines += [names_line(count), *output_lines({"probs": outputs[0].name}, known), activation_line(known)]
-        return lines + _multi_label_lines(known)
+        lines += [names_line(count), *output_lines({"probs": outputs[0].name}, known)]
+        return [*lines, _activation_line(known), *_multi_label_lines(known)]
+
+
+def _activation_line(known: Mapping[str, Any]) -> str:
+    """Returns the line for the activation; where the model does not tell, it is to be chosen.
+
+    Nothing in a model tells logits of one class per image from those of independent classes, and a softmax of the
+    latter gives plausible wrong labels.
+    """
+    if "activation" in known or "multi_label" in known:
+        return activation_line(known)
+    return f"activation: {choose('logits', 'sigmoid', 'probabilities')}  # sigmoid: logits of independent classes"
 
 
 def _multi_label_lines(known: Mapping[str, Any]) -> list[str]:

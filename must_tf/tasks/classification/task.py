@@ -11,6 +11,7 @@ import tf_keras
 from must_tf.errors import UserError
 from must_tf.geometry import Geometry
 from must_tf.tasks import drawing
+from must_tf.tasks.classes import class_table
 from must_tf.tasks.classification.labels import Labels, MultiLabel, SingleLabel, is_soft
 from must_tf.tasks.classification.metrics import Accuracy, MeanAveragePrecision
 from must_tf.tasks.classification.reader import ClassificationReader
@@ -70,6 +71,11 @@ class Classification(Task):
         return (Score("mAP" if self.multi_label else "top1"),)
 
     @property
+    def tells_absence(self) -> bool:  # type: ignore[override]
+        """With `multi_label`, a class that a label does not have is absent; otherwise an image has one class anyway."""
+        return self.multi_label
+
+    @property
     def num_classes(self) -> int:
         """The number of classes."""
         return len(self.class_names)
@@ -92,6 +98,25 @@ class Classification(Task):
     def label(self, target: Mapping[str, np.ndarray]) -> Any:
         """Returns an int or bool [classes] for a hard label, and float32 probabilities [classes] for a soft one."""
         return self._labels.label(target)
+
+    def translate(self, label: Any, to: Task) -> Any:
+        """Gives a label the class ids of another task; classes that are new there are absent, or of probability 0."""
+        table = class_table(self.class_names, to.identity["class_names"])
+        values = np.asarray(label)
+        if values.ndim == 0:
+            return int(table[values])
+        moved = np.zeros(len(to.identity["class_names"]), values.dtype)
+        moved[table] = values
+        return moved
+
+    def count_right(self, labels: Sequence[Any], truths: Sequence[Any]) -> np.ndarray:
+        """Counts images by the classes of `classes`."""
+        shape = (len(labels), self.num_classes)
+        found, true = np.zeros(shape, bool), np.zeros(shape, bool)
+        for present, given in ((found, labels), (true, truths)):
+            for row, label in zip(present, given, strict=True):
+                row[[i for i, _ in self._labels.found(label, self.min_score)]] = True
+        return np.stack([found & true, found, true], -1).astype(float)
 
     def transform(self, target: Target, geometry: Geometry) -> Target:
         """Returns the target unchanged: classes do not depend on flip, scale and crop."""

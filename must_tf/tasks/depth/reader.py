@@ -1,14 +1,17 @@
 """Reads the outputs of foreign depth models: metric depth or inverse depth."""
 
 import dataclasses
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from must_tf.geometry import Size
-from must_tf.tasks.map_reader import MapReader
+from must_tf.tasks.map_reader import LEAST_SIDE, MapReader, may_be_map
 from must_tf.tasks.reader import GUESS, Arrays, Form, Slot, channels_of, output_lines, positive, require
+
+_NAMED = re.compile("depth(?!wise)|disparity")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +64,17 @@ class DepthReader(MapReader):
         return {"depth": values * np.float32(self.depth_scale) if metric else values}
 
     @classmethod
-    def likeness(cls, outputs: Sequence[Slot]) -> int:
-        """2 for a map of one channel; of three axes only by its name, because many other outputs have three."""
-        named = any(word in outputs[0].name.lower() for word in ("depth", "disparity"))
-        axes = (3, 4) if named else (4,)
-        return 2 if len(outputs[0].shape) in axes and channels_of(outputs[0]) == 1 else 0
+    def likeness(cls, outputs: Sequence[Slot], names: str = "") -> int:
+        """2 for a map of four axes and one channel; 3 for one of fewer axes, which is told by names alone."""
+        slot = outputs[0]
+        if len(slot.shape) == 4:
+            return 2 if channels_of(slot) == 1 else 0
+        if len(slot.shape) not in (2, 3) or "float" not in slot.dtype:
+            return 0
+        if _NAMED.search(slot.name.lower()):
+            sides = slot.shape if len(slot.shape) == 2 else ()  # two axes may be a batch of vectors, too
+            return 3 if all(side is None or side >= LEAST_SIDE for side in sides) else 0
+        return 3 if _NAMED.search(names) and may_be_map(*slot.shape[-2:]) else 0
 
     @classmethod
     def draft(cls, outputs: Sequence[Slot], known: Mapping[str, Any]) -> list[str]:

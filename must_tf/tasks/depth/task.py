@@ -20,7 +20,7 @@ from must_tf.tasks.loss import Term, mean_over_images
 from must_tf.tasks.maps import decode_or, png, tile_targets, wrong_size
 from must_tf.tasks.metric import Metric, Score
 from must_tf.tasks.outputs import Output
-from must_tf.tasks.task import FUSED, Features, Outputs, Target, Task, optional_bytes
+from must_tf.tasks.task import FUSED, Features, Outputs, Target, Task, finite_mean, optional_bytes
 from must_tf.trunk import Trunk
 
 METRIC, AFFINE_INVERSE = "metric", "affine_inverse"
@@ -183,6 +183,22 @@ class Depth(Task):
             return depth
         return np.where((depth > _PLAUSIBLE_METERS[0]) & (depth < _PLAUSIBLE_METERS[1]), depth, np.float32(np.nan))
 
+    @property
+    def changed_by_scale(self) -> str:  # type: ignore[override]
+        """Meters: a model takes what is smaller in its view to be farther away."""
+        return "meters" if self.convention == METRIC else ""
+
+    def merge(self, outputs: Sequence[Outputs | None], seen: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns the mean of each pixel: of meters, or of inverse depths in units of the first prediction.
+
+        Each inverse depth has a scale and shift of its own: its median becomes 0 and its mean absolute deviation 1, as
+        in MiDaS, over the pixels that it shares with the first one.
+        """
+        maps = [np.asarray(one["depth"]) for one in outputs if one is not None]
+        if self.convention == METRIC:
+            return {"depth": finite_mean([np.where(self._valid(values), values, np.nan) for values in maps])}
+        return {"depth": finite_mean([maps[0], *(_in_units_of(maps[0], values) for values in maps[1:])])}
+
     def implausible(self, labels: Sequence[np.ndarray]) -> str | None:
         """Reports maps that are constant or mostly invalid, and meters that photographs do not have."""
         values = [np.asarray(label)[self._valid(np.asarray(label))] for label in labels]
@@ -246,3 +262,13 @@ class Depth(Task):
 
     def _valid(self, depth: np.ndarray) -> np.ndarray:
         return np.isfinite(depth) & (depth > 0) if self.convention == METRIC else np.isfinite(depth)
+
+
+def _in_units_of(first: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Returns a map with the median and the mean absolute deviation that the first one has where both are finite."""
+    both = np.isfinite(first) & np.isfinite(other)
+    if not both.any():
+        return np.full_like(other, np.nan)
+    shift, other_shift = (np.median(values[both]) for values in (first, other))
+    spread, other_spread = (np.abs(values[both] - np.median(values[both])).mean() for values in (first, other))
+    return (other - other_shift) * (spread / max(other_spread, 1e-12)) + shift

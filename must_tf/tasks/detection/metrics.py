@@ -15,6 +15,7 @@ from must_tf.tasks.per_image import Ranking
 DIFFICULT = 1  # value of `ignore`: an object that is hard to recognize, as in VOC
 CROWD = 2  # value of `ignore`: a region of many objects, as in COCO
 UNSEEN = 3  # value of `ignore`: a region that the labeler did not see, whatever class the box has
+_FEW = 10  # labeled boxes of a class, below which it gets no threshold of its own
 _SCORES = ("AP", "AP50", "precision", "recall", "best_F1", "best_min_score")
 
 
@@ -33,11 +34,11 @@ class AveragePrecision(Metric):
 
     Args:
       num_classes: number of classes.
-      min_score: threshold for `precision` and `recall`, from 0 to 1.
+      min_score: threshold for `precision` and `recall`, from 0 to 1; or one of each class.
     """
 
-    def __init__(self, num_classes: int, min_score: float = 0.5) -> None:
-        self.min_score = min_score
+    def __init__(self, num_classes: int, min_score: float | np.ndarray = 0.5) -> None:
+        self.min_scores = np.broadcast_to(np.float32(min_score), num_classes)  # `pseudo_label` compares in float32
         self.categories = [{"id": i + 1} for i in range(num_classes)]
         self.images: list[dict] = []
         self.truth: list[dict] = []
@@ -93,15 +94,32 @@ class AveragePrecision(Metric):
         image, group, count = np.array(rows).T
         return Ranking(len(self.images), *self._ranked(ious), image - 1, group, count)
 
+    def by_image(self) -> np.ndarray:
+        """Returns how many boxes are right at IoU 0.5, are detected, and are labeled, float [images, classes, 3].
+
+        Detections of any score count, except those that are neither right nor wrong; pycocotools takes the first 100 of
+        a class in an image.
+        """
+        counts = np.zeros((len(self.images), len(self.categories), 3))
+        for one in self.truth:
+            counts[one["image_id"] - 1, one["category_id"] - 1, 2] += not one["iscrowd"]
+        if self.found:
+            with contextlib.redirect_stdout(io.StringIO()):
+                evaluation = _evaluate(self.images, self.categories, self.truth, self.found)
+            for one in _of_any_area(evaluation):
+                counted = ~np.asarray(one["dtIgnore"][0], bool)
+                right = (np.asarray(one["dtMatches"][0]) > 0) & counted
+                counts[one["image_id"] - 1, one["category_id"] - 1, :2] = right.sum(), counted.sum()
+        return counts
+
     def _ranked(self, ious: range) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Returns image, group and rightness of the boxes that count, those of a group in the order of their scores."""
         rows = []
         if self.found:
             with contextlib.redirect_stdout(io.StringIO()):
                 evaluation = _evaluate(self.images, self.categories, self.truth, self.found)
-            whole = evaluation.params.areaRng[0]  # the range that includes boxes of any area
-            for one in evaluation.evalImgs:
-                for iou in ious if one and one["aRng"] == whole else ():
+            for one in _of_any_area(evaluation):
+                for iou in ious:
                     matches = zip(one["dtScores"], one["dtMatches"][iou] > 0, one["dtIgnore"][iou], strict=True)
                     place = self._group(iou, one["category_id"]), one["image_id"] - 1
                     rows += [(*place, -value, right) for value, right, ignored in matches if not ignored]
@@ -114,30 +132,66 @@ class AveragePrecision(Metric):
     def _group(self, iou: int, category: int) -> int:
         return iou * len(self.categories) + category - 1
 
+    def best_min_scores(self) -> list[float] | None:
+        """Returns the threshold of each class with its best F1 at IoU 0.5; None if no detection is right.
+
+        A class of fewer than 10 labeled boxes, or of which no detection is right, takes the best one over all classes.
+        """
+        if not self.found or all(one["iscrowd"] for one in self.truth):
+            return None
+        with contextlib.redirect_stdout(io.StringIO()):
+            classes, scores, right, truth = _matches(
+                _evaluate(self.images, self.categories, self.truth, self.found), len(self.categories)
+            )
+        over_all, best_f1 = _best(scores, right, truth.sum())
+        if not best_f1:
+            return None
+        of_class = [_best(scores[classes == i], right[classes == i], count) for i, count in enumerate(truth)]
+        return [best if f1 and count >= _FEW else over_all for (best, f1), count in zip(of_class, truth, strict=True)]
+
     def _kept(self, evaluation: Any) -> dict[str, float]:
         """Returns precision, recall and the best F1 over thresholds, from the matches of pycocotools at IoU 0.5."""
-        whole = evaluation.params.areaRng[0]  # the range that includes boxes of any area
-        matched = [one for one in evaluation.evalImgs if one and one["aRng"] == whole]
-        truth = sum(np.sum(np.asarray(one["gtIgnore"]) == 0) for one in matched)
-        counts = ~np.concatenate([one["dtIgnore"][0] for one in matched]).astype(bool)
-        scores = np.concatenate([one["dtScores"] for one in matched])[counts]
-        right = np.concatenate([one["dtMatches"][0] for one in matched])[counts] > 0
-        order = np.argsort(-scores, kind="stable")
-        scores, right = scores[order], np.cumsum(right[order])
-        found = np.arange(1, len(scores) + 1)
-        last = np.flatnonzero(np.diff(scores, append=-np.inf))  # a threshold keeps all of equal scores or none
-        f1 = 2 * right[last] / (found[last] + truth)
-        best = int(np.argmax(f1)) if len(f1) else None
-        kept = int(
-            np.sum(scores.astype(np.float32) >= np.float32(self.min_score))
-        )  # compares in float32, as `pseudo_label` does
-        hits = float(right[kept - 1]) if kept else 0.0
+        classes, scores, right, truth = _matches(evaluation, len(self.categories))
+        best, f1 = _best(scores, right, truth.sum())
+        kept = scores.astype(np.float32) >= self.min_scores[classes]
+        hits = float(right[kept].sum())
         return {
-            "precision": hits / kept if kept else math.nan,
-            "recall": hits / float(truth),
-            "best_F1": 0.0 if best is None else float(f1[best]),
-            "best_min_score": math.nan if best is None else float(scores[last][best]),
+            "precision": hits / kept.sum() if kept.any() else math.nan,
+            "recall": hits / float(truth.sum()),
+            "best_F1": f1,
+            "best_min_score": best,
         }
+
+
+def _matches(evaluation: Any, num_classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Returns what pycocotools matched at IoU 0.5: of each detection that counts class, score and whether it is right;
+    and the number of labeled boxes of each class."""
+    matched = _of_any_area(evaluation)
+    truth = np.zeros(num_classes, int)
+    for one in matched:
+        truth[one["category_id"] - 1] += np.sum(np.asarray(one["gtIgnore"]) == 0)
+    counts = ~np.concatenate([one["dtIgnore"][0] for one in matched]).astype(bool)
+    classes = np.concatenate([np.full(len(one["dtScores"]), one["category_id"] - 1) for one in matched])
+    scores = np.concatenate([one["dtScores"] for one in matched])
+    right = np.concatenate([one["dtMatches"][0] for one in matched]) > 0
+    return classes[counts].astype(int), scores[counts], right[counts], truth
+
+
+def _of_any_area(evaluation: Any) -> list[dict[str, Any]]:
+    """Returns what pycocotools matched in each image and class, in the range of areas that includes all boxes."""
+    return [one for one in evaluation.evalImgs if one and one["aRng"] == evaluation.params.areaRng[0]]
+
+
+def _best(scores: np.ndarray, right: np.ndarray, truth: float) -> tuple[float, float]:
+    """Returns the threshold with the best F1, NaN if there is no detection, and that F1."""
+    if not len(scores):
+        return math.nan, 0.0
+    order = np.argsort(-scores, kind="stable")
+    scores, hits = scores[order], np.cumsum(right[order])
+    last = np.flatnonzero(np.diff(scores, append=-np.inf))  # a threshold keeps all of equal scores or none
+    f1 = 2 * hits[last] / (last + 1 + truth)
+    best = int(np.argmax(f1))
+    return float(scores[last][best]), float(f1[best])
 
 
 def _until_last(group: np.ndarray, right: np.ndarray) -> np.ndarray:

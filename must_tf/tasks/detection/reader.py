@@ -29,7 +29,7 @@ class DetectionReader(ClassReader):
     their own. If the model takes one image at a time, the batch axis may be missing, and N may vary.
 
     Attributes:
-      min_score: least score, from 0 to 1, at which a box becomes a label.
+      min_score: least score, from 0 to 1, at which a box becomes a label; or one by class of the labels.
       doubtful_score: least score at which a box below `min_score` becomes an ignored box; 1 ignores none.
       packed_order: order of the parts of a row of `packed`: `box` (four values, see `box_format`), after suppression
         `score` and `class`, before it `scores` (one per class) and possibly `objectness`. `batch` is the number of the
@@ -48,7 +48,7 @@ class DetectionReader(ClassReader):
       box_log_sizes: whether the offsets of height and width are logarithms; otherwise, factors of the anchor's size.
     """
 
-    min_score: float = 0.5
+    min_score: float | Mapping[str, float] = 0.5
     doubtful_score: float = 1.0
     packed_order: tuple[str, ...] = ("box", "score", "class")
     suppressed: bool | None = None
@@ -62,8 +62,11 @@ class DetectionReader(ClassReader):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for field in ("min_score", "doubtful_score"):
-            require(0 <= getattr(self, field) <= 1, field, getattr(self, field), "a number from 0 to 1")
+        by_class = self.min_score if isinstance(self.min_score, Mapping) else {"": self.min_score}
+        require(
+            all(0 <= value <= 1 for value in by_class.values()), "min_score", self.min_score, "a number from 0 to 1"
+        )
+        require(0 <= self.doubtful_score <= 1, "doubtful_score", self.doubtful_score, "a number from 0 to 1")
         require(0 < self.nms_iou <= 1, "nms_iou", self.nms_iou, "above 0, and at most 1")
         require(all(map(positive, self.box_scales)), "box_scales", self.box_scales, "above 0, and finite")
         if self.anchors:
@@ -217,7 +220,7 @@ class DetectionReader(ClassReader):
         return table[np.where(known, ids, -1)]
 
     @classmethod
-    def likeness(cls, outputs: Sequence[Slot]) -> int:
+    def likeness(cls, outputs: Sequence[Slot], names: str = "") -> int:
         """3 for outputs that are named or shaped as those of a known family of detectors."""
         return drafting.likeness(outputs)
 

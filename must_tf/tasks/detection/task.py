@@ -12,8 +12,10 @@ from must_tf import garden
 from must_tf.errors import UserError
 from must_tf.geometry import Geometry, move_boxes, restore_boxes
 from must_tf.tasks import drawing
+from must_tf.tasks.classes import class_table
 from must_tf.tasks.detection.anchors import RetinaNetAnchors, cell_anchors
 from must_tf.tasks.detection.boxes import MAX_OUTPUTS, around, cut_by, pixels_inside, suppress
+from must_tf.tasks.detection.fusion import fuse
 from must_tf.tasks.detection.grade import BoxesOfMasks
 from must_tf.tasks.detection.matching import BACKGROUND, IGNORED, assign
 from must_tf.tasks.detection.metrics import CROWD, DIFFICULT, UNSEEN, AveragePrecision
@@ -46,7 +48,7 @@ class Detection(Task):
 
     Attributes:
       class_names: names in the order of the ids.
-      min_score: least score, from 0 to 1, at which a teacher's box becomes a pseudo label.
+      min_score: least score, from 0 to 1, at which a teacher's box becomes a pseudo label; or one by class name.
       doubtful_score: least score at which a teacher's box below `min_score` becomes an ignored box, so that an object
         of which the teacher is unsure is not trained as background; 1, as in the paper, ignores none.
       max_boxes: maximum number of labeled boxes per image in training and metrics; further ones are left out.
@@ -59,7 +61,7 @@ class Detection(Task):
     """
 
     class_names: tuple[str, ...] = ()
-    min_score: float = 0.5
+    min_score: float | Mapping[str, float] = 0.5
     doubtful_score: float = 1.0
     max_boxes: int = 100
     max_outputs: int = MAX_OUTPUTS
@@ -82,16 +84,31 @@ class Detection(Task):
     reader: ClassVar[type[DetectionReader]] = DetectionReader
     identity_fields: ClassVar[tuple[str, ...]] = ("class_names",)
     thresholds: ClassVar[tuple[str, ...]] = ("min_score", "doubtful_score")
+    searched: ClassVar[tuple[str, ...]] = ("min_score",)
     tiles: ClassVar[bool] = True
     left_out: ClassVar[dict[str, str]] = {
         "heads": "boxes need non-maximum suppression, which is in student files alone",
         "litert": "LiteRT has no non-maximum suppression over classes",
     }
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.min_score, Mapping):
+            wrong = sorted({*self.min_score} ^ {*self.class_names})
+            if wrong:
+                raise UserError(f"task {self.name!r}: min_score by class: {wrong[0]!r}; expected one of each class")
+
     @property
     def num_classes(self) -> int:
         """The number of classes."""
         return len(self.class_names)
+
+    @property
+    def min_scores(self) -> np.ndarray:
+        """`min_score` of each class, float32 [classes]."""
+        if isinstance(self.min_score, Mapping):
+            return np.array([self.min_score[name] for name in self.class_names], np.float32)
+        return np.full(self.num_classes, self.min_score, np.float32)
 
     def features(self) -> Features:
         """`box/ymin` ... `box/xmax` and `box/score`: float32 [N]; `box/class` and `box/ignore`: int64 [N]."""
@@ -226,14 +243,51 @@ class Detection(Task):
         Boxes in the padding of a view have no area, and are dropped.
         """
         area = (outputs["boxes"][:, 2:] - outputs["boxes"][:, :2]).prod(-1)
-        scores = outputs["scores"]
-        kept = (scores >= min(self.min_score, self.doubtful_score)) & (outputs["classes"] >= 0) & (area > 0)
+        certain = (
+            np.asarray(outputs["scores"]) >= np.append(self.min_scores, np.inf)[np.asarray(outputs["classes"], int)]
+        )
+        kept = (certain | (outputs["scores"] >= self.doubtful_score)) & (outputs["classes"] >= 0) & (area > 0)
         label = {key: outputs[key][kept] for key in ("boxes", "classes", "scores")}
-        return label | {"ignore": np.where(label["scores"] < self.min_score, DIFFICULT, 0)}
+        return label | {"ignore": np.where(certain[kept], 0, DIFFICULT)}
+
+    def merge(self, outputs: Sequence[Outputs | None], seen: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """Fuses the boxes of one class and one object; see `fusion.fuse`."""
+        showing = [part for one, part in zip(outputs, seen, strict=True) if one is not None]
+        return fuse([one for one in outputs if one is not None], showing, self.max_outputs)
 
     def implausible(self, labels: Sequence[Mapping[str, np.ndarray]]) -> str | None:
         """Returns why pseudo labels of real images cannot be meant; see `plausibility.labels_problem`."""
         return labels_problem(labels, self.max_outputs)
+
+    def surplus(self, label: Mapping[str, np.ndarray]) -> str | None:
+        """Boxes beyond `max_boxes`."""
+        if len(label["boxes"]) <= self.max_boxes:
+            return None
+        return (
+            f"more than {self.max_boxes} boxes, of which training and metrics take the first {self.max_boxes}; raise "
+            "max_boxes of the task in the config"
+        )
+
+    def translate(self, label: Mapping[str, np.ndarray], to: Task) -> dict[str, np.ndarray]:
+        """Gives the boxes the class ids of another task."""
+        table = class_table(self.class_names, to.identity["class_names"])
+        return {**label, "classes": table[np.asarray(label["classes"], np.int64)]}
+
+    def count_right(
+        self, labels: Sequence[Mapping[str, np.ndarray]], truths: Sequence[Mapping[str, np.ndarray]]
+    ) -> np.ndarray:
+        """Counts boxes, matched at IoU 0.5 as `AveragePrecision` does; ignored boxes of a label are none."""
+        metric = AveragePrecision(self.num_classes)
+        for label, truth in zip(labels, truths, strict=True):
+            plain = _ignore(label) == 0
+            scores = label.get("scores", np.ones(len(plain)))
+            found = {"boxes": label["boxes"], "classes": label["classes"], "scores": scores}
+            target = {"boxes": truth["boxes"], "classes": truth["classes"], "ignore": _ignore(truth)}
+            metric.update(
+                {"present": np.ones(1, bool)} | {key: np.asarray(values)[np.newaxis] for key, values in target.items()},
+                {key: np.asarray(values)[plain][np.newaxis] for key, values in found.items()},
+            )
+        return metric.by_image()
 
     def mark_unseen(self, label: Mapping[str, np.ndarray], seen: np.ndarray) -> dict[str, np.ndarray]:
         """Adds regions that were not seen; boxes that the view cut off are ignored, because their ends are unknown."""
@@ -245,7 +299,13 @@ class Detection(Task):
 
     def metrics(self) -> Metric:
         """`AP` (mean over IoU 0.5:0.95), `AP50`, and precision and recall at `min_score`; see `AveragePrecision`."""
-        return AveragePrecision(self.num_classes, self.min_score)
+        return AveragePrecision(self.num_classes, self.min_scores)
+
+    def best_thresholds(self, metric: Metric) -> dict[str, Any]:
+        """Returns `min_score` of each class: the one with the best F1 at IoU 0.5; see `AveragePrecision`."""
+        assert isinstance(metric, AveragePrecision)
+        best = metric.best_min_scores()
+        return {} if best is None else {"min_score": dict(zip(self.class_names, best, strict=True))}
 
     def grade_with(self, other: Task) -> BoxesOfMasks | None:
         """Compares with segmentation masks that have class names in common."""

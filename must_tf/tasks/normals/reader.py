@@ -51,7 +51,7 @@ class NormalsReader(MapReader):
         return {"normals": tf.math.l2_normalize(values * np.array(self.normals_axes, np.float32), -1).numpy()}
 
     @classmethod
-    def likeness(cls, outputs: Sequence[Slot]) -> int:
+    def likeness(cls, outputs: Sequence[Slot], names: str = "") -> int:
         """3 for a map of three channels with `normal` in its name."""
         three = len(outputs[0].shape) == 4 and channels_of(outputs[0]) == 3
         return 3 if three and "normal" in outputs[0].name.lower() else 0

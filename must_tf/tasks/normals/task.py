@@ -10,7 +10,7 @@ import tf_keras
 
 from must_tf import garden
 from must_tf.errors import UserError
-from must_tf.geometry import Geometry, move_vectors, restore_map
+from must_tf.geometry import Geometry, move_vectors, restore_vectors
 from must_tf.tasks import drawing
 from must_tf.tasks.depth import METRIC, Depth
 from must_tf.tasks.histogram import histogram
@@ -110,12 +110,17 @@ class Normals(Task):
         return {"normals": _unit(tf.image.resize(prediction, view_size))}
 
     def to_image_frame(self, outputs: Outputs, geometry: Geometry) -> Outputs:
-        """Resizes the map to the image; a change of the aspect ratio does not change the vectors."""
-        return {"normals": _unit(restore_map(outputs["normals"], geometry))}
+        """Resizes the map to the image, which does not change the vectors; a flip negates x."""
+        return {"normals": _unit(restore_vectors(outputs["normals"], geometry))}
 
     def pseudo_label(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Returns the prediction (MuST has no teacher for normals; there they are a held-out task)."""
         return np.nan_to_num(outputs["normals"])
+
+    def merge(self, outputs: Sequence[Outputs | None], seen: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns the direction of the mean vector of each pixel."""
+        mean = super().merge(outputs, seen)["normals"]
+        return {"normals": mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-6)}
 
     def implausible(self, labels: Sequence[np.ndarray]) -> str | None:
         """Reports vectors that point away from the camera, as those of no visible surface do."""

@@ -96,7 +96,7 @@ class SegmentationReader(MapReader, ClassReader):
         return np.where(ordered[place] == mask, order[place], -1)
 
     @classmethod
-    def likeness(cls, outputs: Sequence[Slot]) -> int:
+    def likeness(cls, outputs: Sequence[Slot], names: str = "") -> int:
         """3 for a map of whole numbers, which are class ids; 1 for any other map, which may hold classes."""
         if _is_mask(outputs[0]):
             return 3

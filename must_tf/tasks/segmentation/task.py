@@ -12,6 +12,7 @@ from must_tf import garden
 from must_tf.errors import UserError
 from must_tf.geometry import Geometry, move_map, restore_map
 from must_tf.tasks import drawing
+from must_tf.tasks.classes import class_table
 from must_tf.tasks.histogram import TENTHS, histogram
 from must_tf.tasks.loss import Term, mean_over_pixels
 from must_tf.tasks.maps import decode_or, png, tile_targets, wrong_size
@@ -116,6 +117,20 @@ class Segmentation(Task):
     def has_label(self, target: Target) -> tf.Tensor:
         """Whether any pixel has a class."""
         return tf.reduce_any(target["mask"] != self.ignore, [1, 2, 3])
+
+    def translate(self, label: np.ndarray, to: Task) -> np.ndarray:
+        """Gives the pixels the class ids of another task; ignored pixels become -1."""
+        table = np.append(class_table(self.class_names, to.identity["class_names"]), -1)
+        return table[np.where(self._known(np.asarray(label)), label, self.num_classes)]
+
+    def count_right(self, labels: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> np.ndarray:
+        """Counts pixels; one that only the label ignores is missing in it."""
+        counts = np.zeros((len(labels), self.num_classes, 3))
+        for row, label, truth in zip(counts, map(np.asarray, labels), map(np.asarray, truths), strict=True):
+            known = self._known(truth)
+            parts = (truth[known & (label == truth)], label[known & self._known(label)], truth[known])
+            row[:] = np.stack([np.bincount(part, minlength=self.num_classes) for part in parts], -1)
+        return counts
 
     def loss(self, target: Target, prediction: tf.Tensor) -> dict[str, Term]:
         """Mean cross-entropy over the valid pixels of the batch, at the size of the mask, as in Model Garden.

@@ -11,9 +11,10 @@ import yaml
 from must_tf.errors import UserError
 from must_tf.parsing import short
 from must_tf.tasks import check_thresholds
+from must_tf.tasks.classes import is_hole, names_by_id
 from must_tf.teachers.card import SUFFIXES, Card, find_card, make_card, read_fields
 from must_tf.teachers.hf.files import Files, image_processor
-from must_tf.teachers.hf.folder import known_classes, read_license
+from must_tf.teachers.hf.folder import read_license
 from must_tf.teachers.spec import TeacherSpec
 
 _PREPARED = (  # card fields of what the processor does
@@ -37,8 +38,6 @@ def read_hf_card(spec: TeacherSpec, files: Files) -> Card:
     given, known, family = read_fields(path, spec.fields), _known(spec, files), files.family
     where = path or f"--cards.{spec.task}"
     _check(given, files, where)
-    if "class_names" in given or "class_names_file" in given:
-        known.pop("classes", None)
     prompts = given.get("prompts")
     named = {"class_names": list(prompts)} if isinstance(prompts, Mapping) else {}
     card = make_card({**known, **named, **given, **family.reading}, where)
@@ -54,8 +53,8 @@ def preparation(processor: Any) -> dict[str, Any]:
 def draft(spec: TeacherSpec, files: Files) -> str:
     """Returns what a model's files define, as a card in YAML, with classes and preparation in comments."""
     known = _known(spec, files)
-    names = known.pop("class_names", [])
-    kept = list(known.pop("classes", names))
+    names = known.pop("class_names", ())
+    kept = [name for name in names if not is_hole(name)]
     lines = [f"# {files.where}", f"# {files.name} of transformers; its own preparation of images:"]
     lines += [f"#   {name}: {value}" for name, value in sorted(preparation(files.processor()).items())]
     if names:
@@ -72,10 +71,10 @@ def _known(spec: TeacherSpec, files: Files) -> dict[str, Any]:
     config, family = files.config(), files.family
     try:
         fields = family.known(config)
+        if family.classified and not family.prompted:
+            fields |= {"class_names": names_by_id(config.id2label)}
     except ValueError as error:
         raise UserError(f"{files.where}: {error}") from None
-    if family.classified and not family.prompted:
-        fields |= known_classes(config.id2label)
     source = "unknown" if Path(spec.path).is_dir() else f"https://huggingface.co/{spec.path}"
     return {"task": family.kind} | fields | {"license": read_license(files.folder), "source": source}
 

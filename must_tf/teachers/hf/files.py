@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from must_tf.errors import UserError, one_line
+from must_tf.teachers.card import find_card, read_fields
 from must_tf.teachers.hf.family import Family
 from must_tf.teachers.hf.folder import check_folder, find_folder
 from must_tf.teachers.model import optional
@@ -35,7 +36,8 @@ class Files:
         for library in ("torch", "transformers"):
             optional(library, "hf")
         folder = find_folder(spec.where, spec.path)
-        return cls(spec.where, folder, *check_folder(spec.where, folder))
+        given = read_fields(spec.card or find_card(spec.where, spec.path, need=False), spec.fields)
+        return cls(spec.where, folder, *check_folder(spec.where, folder, given.get("task")))
 
     def config(self) -> Any:
         """Loads the config."""

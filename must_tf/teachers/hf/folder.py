@@ -1,9 +1,7 @@
 """Folders of Hugging Face models: found or downloaded, and checked before anything of them is loaded."""
 
-import collections
 import hashlib
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,6 @@ _WEIGHTS = "*.safetensors"
 _FILES = ("*.json", _WEIGHTS, "*.txt", "*.model")  # config, processor, weights, vocabulary
 _README = "README.md"
 _PREPARATION = ("preprocessor_config.json", "processor_config.json")
-_HOLES = ("", "n/a")  # names of ids that are no class
 
 
 def find_folder(where: str, path: str) -> Path:
@@ -37,8 +34,13 @@ def find_folder(where: str, path: str) -> Path:
         ) from None
 
 
-def check_folder(where: str, folder: Path) -> tuple[str, Family]:
+def check_folder(where: str, folder: Path, kind: str | None = None) -> tuple[str, Family]:
     """Returns the class of a saved model and its family.
+
+    Args:
+      where: `FORMAT:PATH`, for messages.
+      folder: of the model.
+      kind: of the labels that are wanted, of a model that can give several; None for the usual one.
 
     Raises:
       UserError: there is no config, no safe weights or no image processor; or the class has no family.
@@ -49,7 +51,7 @@ def check_folder(where: str, folder: Path) -> tuple[str, Family]:
     config = read_object(path)
     architectures = config.get("architectures")
     name = architectures[0] if isinstance(architectures, list) and architectures else None
-    family = find_family(name, where) if isinstance(name, str) else None
+    family = find_family(name, where, kind) if isinstance(name, str) else None
     if not (isinstance(name, str) and family and hasattr(optional("transformers", "hf"), name)):
         if "auto_map" in config:
             raise UserError(
@@ -58,7 +60,7 @@ def check_folder(where: str, folder: Path) -> tuple[str, Family]:
             )
         raise UserError(
             f"{where}: architectures: {short(name)} received; expected a model of transformers that classifies, "
-            "detects, segments or estimates depth; others can be exported to ONNX"
+            "detects, segments, estimates depth or gives features; others can be exported to ONNX"
         )
     if not any(folder.glob(_WEIGHTS)):
         raise UserError(
@@ -85,24 +87,6 @@ def read_license(folder: Path) -> str:
     names = found.get("license_name") if found.get("license") == "other" else None
     names = names or found.get("license") or "unknown"
     return "; ".join(map(str, names)) if isinstance(names, list) else str(names)
-
-
-def known_classes(names: Mapping[int, str]) -> dict[str, Any]:
-    """Returns the card fields `class_names` and, if some ids are no class, `classes`.
-
-    Args:
-      names: names by id, as in a config. Ids may be missing or have the name N/A; a name that several ids have gets
-        their ids.
-    """
-    counts = collections.Counter(names.values())
-    unique, kept = [], []
-    for i in range(max(names, default=-1) + 1):
-        name = names.get(i, "")
-        hole = name.strip().lower() in _HOLES
-        unique.append(f"n/a ({i})" if hole else name if counts[name] == 1 else f"{name} ({i})")
-        kept += [] if hole else [unique[-1]]
-    fields: dict[str, Any] = {"class_names": unique}
-    return fields if kept == unique else fields | {"classes": {name: name for name in kept}}
 
 
 def sha256(folder: Path) -> str:

@@ -1,6 +1,7 @@
 """Registry of the families of Hugging Face models, by the names of their classes in transformers."""
 
 from must_tf.errors import UserError
+from must_tf.teachers.hf.backbones import Backbone, SamBackbone
 from must_tf.teachers.hf.families import (
     Classifier,
     DepthEstimator,
@@ -16,6 +17,7 @@ from must_tf.teachers.hf.zero_shot import GroundingDetector, OwlDetector, ZeroSh
 
 _SIGLIP = ZeroShotClassifier("sigmoid", {"padding": "max_length", "max_length": 64, "truncation": True})
 _METRIC = DepthEstimator("metric")
+_BACKBONE = Backbone()
 _BY_NAME: dict[str, Family] = {
     "CLIPModel": ZeroShotClassifier(),
     "SiglipModel": _SIGLIP,
@@ -31,6 +33,17 @@ _BY_NAME: dict[str, Family] = {
     "DepthProForDepthEstimation": _METRIC,
     "GLPNForDepthEstimation": _METRIC,
     "ZoeDepthForDepthEstimation": ZoeDepth("metric"),
+    "CLIPVisionModel": _BACKBONE,
+    "DINOv3ViTModel": _BACKBONE,
+    "Dinov2Model": _BACKBONE,
+    "Dinov2WithRegistersModel": _BACKBONE,
+    "SamModel": SamBackbone(),
+    "SiglipVisionModel": _BACKBONE,
+    "ViTModel": _BACKBONE,
+}
+_IF_ASKED: dict[str, Family] = {  # where the card says `task`, because the model can do more
+    "CLIPModel": _BACKBONE,
+    "SiglipModel": _BACKBONE,
 }
 _BY_SUFFIX: dict[str, Family] = {
     "ForImageClassification": Classifier(),
@@ -52,17 +65,20 @@ _REFUSED = {
 }
 
 
-def find_family(name: str, where: str) -> Family | None:
+def find_family(name: str, where: str, kind: str | None = None) -> Family | None:
     """Returns the family of a class of transformers by its name; None where there is none.
 
     Args:
       name: of the class, such as `DetrForObjectDetection`.
       where: the model, for messages.
+      kind: of the labels that are wanted, where the class can give several; None for the usual one.
 
     Raises:
       UserError: the model needs more than an image, or its outputs mean something else than its class says.
     """
     if name in _REFUSED:
         raise UserError(f"{where}: {name} cannot label: {_REFUSED[name]}")
+    if (other := _IF_ASKED.get(name)) and other.kind == kind:
+        return other
     endings = (family for suffix, family in _BY_SUFFIX.items() if name.endswith(suffix))
     return _BY_NAME.get(name) or next(endings, None)

@@ -11,18 +11,19 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from must_tf.copies import named
 from must_tf.errors import UserError, one_line
 from must_tf.geometry import Geometry, Size, restore_map, stretch
 from must_tf.tasks import kind_of, to_json
 from must_tf.tasks.reader import Arrays
-from must_tf.tasks.task import Label, Outputs
+from must_tf.tasks.task import Outputs
 from must_tf.teachers.hf import card
 from must_tf.teachers.hf.family import Tensors
 from must_tf.teachers.hf.files import Files, image_processor
 from must_tf.teachers.hf.folder import sha256
 from must_tf.teachers.model import versions
 from must_tf.teachers.spec import TeacherSpec
-from must_tf.teachers.teacher import Teacher, invalidate
+from must_tf.teachers.teacher import InImage, Teacher, invalidate
 
 _GRAY = (96, 128)  # height and width of the image on which a model is tried
 
@@ -47,6 +48,7 @@ class HfTeacher(Teacher):
         self.card = card.read_hf_card(spec, self.files)
         self.reader = self.card.reader
         self.task = kind_of(self.card.task)(spec.task, **self.reader.task_fields())
+        self.left_out = self.reader.left_out
         self.processor = self.files.processor()
         self._image_processor = image_processor(self.processor)
         self.crop = _crop(self._image_processor, self.where)
@@ -55,6 +57,8 @@ class HfTeacher(Teacher):
         self._texts = self._moved(self.family.texts(self.processor, list((self.card.prompts or {}).values())))
         self._check_on_gray()
         self.sha256 = sha256(self.files.folder)
+        if problem := self.reader.misfit_of_model(self.sha256):
+            raise self.card.error(problem)
         identity = f"{self.sha256} {json.dumps(self.card.to_json(), sort_keys=True)} {spec.task}"
         self.id = f"{Path(spec.path).name or self.files.name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 
@@ -95,14 +99,10 @@ class HfTeacher(Teacher):
                 found[place] = {name: values[row] for name, values in outputs.items()}
         return found
 
-    def label(self, outputs: Mapping[str, np.ndarray], height: int, width: int) -> Label:
-        """Returns the pseudo label of an image; what the processor cropped is unknown. See `Teacher.label`."""
+    def in_image(self, outputs: Mapping[str, np.ndarray], height: int, width: int) -> InImage:
+        """Returns a function that gives the outputs in the frame of an image, after the model's post-processing."""
         size = height, width
-        arrays = self._arrays(outputs, self.crop or size)
-        bands = self.task.bands(height, width) if self.task.has_frame else [()]
-        parts = [self.task.pseudo_label(self._in_image(arrays, size, *band)) for band in bands]
-        label = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return self.task.mark_unseen(label, self._seen(height, width)) if self.crop and self.task.has_frame else label
+        return functools.partial(self._in_image, self._arrays(outputs, self.crop or size), size)
 
     def __call__(self, images: np.ndarray) -> Outputs:
         """Runs the model on images of one size, or on the centers that it crops; see `Teacher.__call__`."""
@@ -119,7 +119,7 @@ class HfTeacher(Teacher):
         libraries = ["must_tf", "pillow", "tensorflow", "torch", "transformers", *backend]
         return {
             "format": "hf",
-            "path": self.where.partition(":")[2],
+            "path": named(self.where.partition(":")[2]),
             "model": self.files.name,
             "sha256": self.sha256,
             "preparation": card.preparation(self.processor),
@@ -180,7 +180,10 @@ class HfTeacher(Teacher):
         with np.errstate(all="ignore"):  # values may be not finite
             return {name: values[0] for name, values in self.reader.read(moved, rows).items()}
 
-    def _seen(self, height: int, width: int) -> np.ndarray:
+    def seen(self, height: int, width: int) -> np.ndarray:
+        """Returns the part of an image that the processor does not crop; see `Teacher.seen`."""
+        if self.crop is None:
+            return np.array([0.0, 0.0, 1.0, 1.0])
         frame = self.geometry((height, width))
         scaled, corner = frame.scaled_size.numpy(), frame.offset.numpy()
         return np.concatenate([corner / scaled, (corner + frame.view_size) / scaled])

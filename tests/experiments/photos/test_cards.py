@@ -3,6 +3,7 @@ import shutil
 import pytest
 
 from must_tf.errors import UserError
+from must_tf.experiments.photos import models
 from must_tf.experiments.photos.prepare import CARDS, MODELS, class_names
 from must_tf.tasks.detection.anchors import make_anchors
 from must_tf.teachers import read_card
@@ -21,6 +22,30 @@ def test_every_model_has_a_card_of_its_task_with_license_and_source(cards, task)
     card = read_card(cards / f"{task}.yaml")
     assert card.task == task
     assert "unknown" not in (card.license, card.source)
+
+
+@pytest.mark.parametrize("task", models.MODELS)
+def test_teachers_of_public_datasets_have_cards_of_their_tasks(cards, task):
+    card = read_card(cards / f"{models.MODELS[task].card}.yaml")
+    assert card.task == task and "unknown" not in (card.license, card.source)
+
+
+def test_yolox_has_a_cell_for_each_of_its_outputs_and_the_classes_of_coco(cards):
+    card = read_card(cards / "yolox_nano.yaml")
+    assert make_anchors(card.reader.anchors, card.input_size, "card").shape == (3549, 4)
+    names = card.reader.class_names
+    assert len(names) == 80 and (names[0], names[16], names[79]) == ("person", "dog", "toothbrush")
+
+
+def test_models_are_written_beside_their_cards_and_missing_ones_are_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(models, "fetch_all", lambda wanted, cache: {})
+    (tmp_path / "data" / "models").mkdir(parents=True)
+    (tmp_path / "data" / "models" / "yolox_nano.onnx").write_bytes(b"model")
+    assert models.write_models(tmp_path / "data", tmp_path) == {"detection": "onnx:models/yolox_nano.onnx"}
+    assert (tmp_path / "models" / "yolox_nano.onnx").read_bytes() == b"model"
+    assert (tmp_path / "models" / "yolox_nano.onnx.card.yaml").is_file()
+    said = capsys.readouterr().out
+    assert "without the teacher of depth: no tcmonodepth_small.npz" in said and "of classification: no package" in said
 
 
 def test_number_of_anchors_is_the_detectors_number_of_boxes(cards):

@@ -3,7 +3,8 @@ import pytest
 import toy
 from scipy.special import softmax
 
-from must_tf.tasks import Depth
+from must_tf.tasks import KINDS, Depth
+from must_tf.tasks.reader import Slot
 
 VIEW = (8, 12)
 RNG = np.random.default_rng(0)
@@ -64,3 +65,37 @@ def test_inverse_depth_has_no_unit_that_could_be_wrong():
     task, ramp = Depth("t", convention="affine_inverse"), np.linspace(-1, 4000, 7)[None]
     assert task.implausible([ramp]) is None
     assert "is constant" in task.implausible([ramp * 0, ramp * 0])
+
+
+@pytest.mark.parametrize(
+    "name, shape, names",
+    [
+        ("predicted_depth", (1, 518, 518), ""),
+        ("depth", (64, 64), ""),
+        ("depth", (None, None), ""),
+        ("Disparity", (192, 640), ""),
+        ("output", (64, 64), "depth_anything.onnx x"),
+        ("output", (1, 192, 640), "monodepth.onnx x"),
+        ("output", (None, None, None), "model.onnx depth_input"),
+    ],
+)
+def test_maps_of_few_axes_that_are_named_depth_are_depth(name, shape, names):
+    slots = [Slot(name, shape, "float32")]
+    assert KINDS["depth"].reader.likeness(slots, names) == 3
+    assert KINDS["segmentation"].reader.likeness(slots, names) < 3 > KINDS["classification"].reader.likeness(slots)
+
+
+@pytest.mark.parametrize(
+    "name, shape, names",
+    [
+        ("output", (1, 518, 518), "model.onnx x"),
+        ("output", (64, 64), "model.onnx x"),
+        ("output", (1, 64, 64), "depthwise.onnx x"),
+        ("output", (1, 84, 8400), "yolo_with_depth.onnx x"),
+        ("output", (1, None, 384), "depth.onnx x"),
+        ("depth", (1, 10), ""),
+        ("depth", (1,), ""),
+    ],
+)
+def test_few_axes_alone_are_never_depth(name, shape, names):
+    assert KINDS["depth"].reader.likeness([Slot(name, shape, "float32")], names) == 0

@@ -197,6 +197,6 @@ def test_other_outputs_are_no_boxes(outputs):
 
 
 def test_depth_of_three_axes_is_recognized_by_its_name_alone():
-    assert DepthReader.likeness(slots(predicted_depth=[1, 518, 518])) == 2
+    assert DepthReader.likeness(slots(predicted_depth=[1, 518, 518])) == 3
     assert DepthReader.likeness(slots(output=[1, 518, 518])) == 0
     assert DepthReader.likeness(slots(output=[1, 1, 518, 518])) == 2

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import hf_models
+import numpy as np
 import pytest
 import toy
 
@@ -97,3 +98,24 @@ def test_a_draft_says_what_is_used_and_is_a_card_that_changes_nothing(name, save
 def test_a_path_without_a_format_is_guessed(saved):
     with pytest.raises(UserError, match=rf"no format; expected FORMAT:PATH, as hf:{saved('vit')}"):
         toy.load_all([f"t={saved('vit')}"])
+
+
+HOLES_AND_DOUBLES = ("N/A", "crane", "cup", "???", "crane")
+
+
+@pytest.mark.parametrize("names", [HOLES_AND_DOUBLES, ("3 doors", "n/a", "hot  dog", "n/a", "car"), hf_models.NAMES])
+def test_class_names_are_the_same_by_hf_by_a_config_beside_onnx_and_by_a_label_file(names, saved, tmp_path):
+    pytest.importorskip("onnxruntime")
+    import onnx_model
+
+    folder = shutil.copytree(saved("vit", **hf_models.labels(names)), tmp_path / "vit")
+    whole = load(folder)
+    onnx_model.save(folder / "m.onnx", (1, 3, 32, 32), logits=np.zeros((1, 5), np.float32))
+    draft = toy.describe(f"onnx:{folder}/m.onnx")
+    (folder / "m.onnx.card.yaml").write_text(draft)
+    (folder / "names.txt").write_text("\n".join(names))
+    exported = toy.load("t", f"onnx:{folder}/m.onnx")
+    listed = toy.load("t", f"onnx:{folder}/m.onnx", fields={"class_names_file": "names.txt"})
+    for other in (exported, listed):
+        assert other.reader.labels == whole.reader.labels == whole.task.class_names == other.task.class_names
+        assert other.reader.label_of().tolist() == whole.reader.label_of().tolist()

@@ -10,7 +10,7 @@ from hf_models import torch, transformers
 
 from must_tf.errors import UserError
 from must_tf.teachers.hf import registry
-from must_tf.teachers.hf.folder import known_classes, read_license
+from must_tf.teachers.hf.folder import read_license
 
 
 @pytest.fixture
@@ -124,13 +124,6 @@ def test_the_license_is_that_of_the_model_card(readme, license, tmp_path):
     if readme is not None:
         (tmp_path / "README.md").write_text(readme)
     assert read_license(tmp_path) == license
-
-
-def test_ids_without_a_class_are_dropped_and_names_of_several_ids_are_kept_apart():
-    fields = known_classes({0: "N/A", 1: "crane", 2: "cup", 4: "crane"})
-    assert fields["class_names"] == ["n/a (0)", "crane (1)", "cup", "n/a (3)", "crane (4)"]
-    assert list(fields["classes"]) == ["crane (1)", "cup", "crane (4)"]
-    assert known_classes({0: "a", 1: "b"}) == {"class_names": ["a", "b"]}
 
 
 def test_a_detector_with_holes_in_its_ids_labels_as_without(saved, images, label_all):

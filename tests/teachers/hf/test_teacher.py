@@ -43,6 +43,31 @@ def test_labels_do_not_depend_on_the_batch(saved, images, label_all):
             np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["detr", "segformer", "vit", "depth_anything"])
+def test_variants_of_an_image_are_merged(name, saved, images):
+    """The label of a mirror image is the mirrored one, for models with views of any size and post-processing."""
+    member = TeacherSpec.of("t", f"hf:{saved(name)}")
+    thresholds = {"min_score": 0.1} if name == "detr" else {}
+    teacher = load_teacher(TeacherSpec.of_several([member], thresholds, ("flip",)))
+    image = images[0]
+    label_, mirror = (_label_of(teacher, pixels) for pixels in (image, np.ascontiguousarray(image[:, ::-1])))
+    if name == "detr":
+        assert len(label_["boxes"]) == len(mirror["boxes"]) > 0
+        areas = [np.sort((one["boxes"][:, 2:] - one["boxes"][:, :2]).prod(-1)) for one in (label_, mirror)]
+        np.testing.assert_allclose(*areas, atol=1e-3)
+    elif name == "segformer":
+        assert (label_ == mirror[:, ::-1]).mean() > 0.99
+    elif name == "vit":
+        np.testing.assert_allclose(label_, mirror, atol=1e-4)
+    else:  # up to scale and shift
+        assert np.corrcoef(label_.ravel(), mirror[:, ::-1].ravel())[0, 1] > 0.999
+
+
+def _label_of(teacher, image):
+    (outputs,) = teacher.predict([teacher.view(image)], 2)
+    return teacher.label(outputs, *image.shape[:2])
+
+
 def test_normals_are_derived_from_a_depth_model(saved, photos, tmp_path):
     metric = saved("depth_anything", depth_estimation_type="metric", max_depth=20)
     teachers = toy.load_all(

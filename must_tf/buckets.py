@@ -1,0 +1,388 @@
+"""Paths in buckets, such as `s3://bucket/folder`: the part of `pathlib` that is needed, through fsspec.
+
+Every call is retried with a growing pause where a network or a server failed. What is left becomes a `UserError` that
+names the URL and the remedy. Credentials are those of the environment, as the libraries of the stores find them.
+"""
+
+import contextlib
+import errno
+import functools
+import json
+import logging
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from must_tf.errors import UserError, one_line
+
+URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+WAITS = (0.2, 1.0, 4.0, 10.0)  # seconds between the tries of a call
+LEASE = 60.0  # seconds without a sign of life after which the holder of a lock counts as dead
+_BEATS = 6  # signs of life in that time
+
+# What stands before the `@` of a URL: `user:password` or, in a bucket's place, `key:secret`, in which a slash may be.
+_CREDENTIALS = re.compile(r"([\w+.-]+:/{1,2})(?:[^/]*@|(?!arn:)[^/]*:.*@)")
+_PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "memory": "fsspec"}
+SCHEMES = tuple(_PACKAGES)
+_OPTIONS: dict[str, dict[str, Any]] = {  # a listing is never an old one; calls are tried again here alone
+    "s3fs": {"use_listings_cache": False, "config_kwargs": {"retries": {"total_max_attempts": 1}}},
+    "gcsfs": {"use_listings_cache": False},
+}
+_WHOLE = {"s3": {"max_concurrency": 1}}  # else it asks for the size of each first
+_LIBRARIES = (
+    "aiobotocore",
+    "aiohttp",
+    "asyncio",
+    "azure",
+    "botocore",
+    "fsspec",
+    "gcsfs",
+    "google",
+    "requests",
+    "urllib3",
+)
+_ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError)
+_LASTING = (errno.EINVAL, errno.EPERM, errno.ENOSYS, errno.EREMCHG, errno.ENAMETOOLONG, errno.EMSGSIZE)
+_FULL = re.compile(r"storage ?full|quota|insufficient ?storage|no space|minimum free", re.IGNORECASE)
+_REGION = re.compile(r"region|endpoint|location constraint|\b301\b", re.IGNORECASE)
+_SKEWED = re.compile(r"request time|skew", re.IGNORECASE)
+_INVALID = re.compile(r"invalid bucket", re.IGNORECASE)
+_NO_CREDENTIALS = re.compile(r"credentials|profile|token|\b40[13]\b", re.IGNORECASE)
+
+
+def without_credentials(url: str) -> str:
+    """Returns a URL for a message: `...` stands for what is before its `@`."""
+    return _CREDENTIALS.sub(r"\1...@", url, count=1)
+
+
+class State(NamedTuple):
+    """What a store says of an object.
+
+    Attributes:
+      st_size: bytes.
+      tag: changes with the content; empty where the store has no such thing.
+    """
+
+    st_size: int
+    tag: str
+
+
+class Remote:
+    """A file or folder in a bucket, with those methods of `pathlib.Path` that are used here.
+
+    There are no folders in buckets: what has other keys below it is one, and none needs to be made.
+
+    Args:
+      url: `SCHEME://BUCKET/KEY`.
+
+    Raises:
+      UserError: no such scheme, its package is not installed, or the URL holds credentials.
+    """
+
+    def __init__(self, url: str):
+        found = URL.match(url)
+        if found is None:
+            raise ValueError(url)
+        self.scheme, self.key = found[1].lower(), url[found.end() :].rstrip("/")
+        if _CREDENTIALS.match(url):
+            raise UserError(f"{without_credentials(url)}: holds credentials; leave them to the environment")
+        if self.scheme not in _PACKAGES:
+            known = ", ".join(f"{name}://" for name in SCHEMES)
+            raise UserError(f"{url}: is not a local path, nor one of {known}")
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.key}"
+
+    def __repr__(self) -> str:
+        return f"Remote({str(self)!r})"
+
+    def __fspath__(self) -> str:
+        raise UserError(f"{self}: is not a local path; copy it to one, or mount the bucket")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Remote) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def __lt__(self, other: "Remote") -> bool:
+        return str(self) < str(other)
+
+    def __truediv__(self, name: object) -> "Remote":
+        return Remote(f"{self}/{name}")
+
+    @property
+    def name(self) -> str:
+        """The last part of the key."""
+        return self.key.rpartition("/")[2]
+
+    @property
+    def suffix(self) -> str:
+        """The end of the name, from its last point on."""
+        return Path(self.name).suffix
+
+    @property
+    def parent(self) -> "Remote":
+        """The folder that it is in; that of a bucket is itself."""
+        return Remote(f"{self.scheme}://{self.key.rpartition('/')[0] or self.key}")
+
+    @property
+    def parents(self) -> list["Remote"]:
+        """The folders that it is in, the innermost first and the bucket last."""
+        return [self.parent, *self.parent.parents] if self.parent != self else []
+
+    def with_name(self, name: str) -> "Remote":
+        """Returns what is beside it under another name."""
+        return self.parent / name
+
+    # What is there
+
+    def stat(self) -> State:
+        """Returns size and tag of an object; raises a `FileNotFoundError` where there is none."""
+        told = self._call("info", self.key)
+        if told["type"] != "file":
+            raise IsADirectoryError(errno.EISDIR, "is a folder", str(self))
+        return State(told["size"], _tag(told))
+
+    def is_file(self) -> bool:
+        """Whether there is an object of this key."""
+        return self._type() == "file"
+
+    def is_dir(self) -> bool:
+        """Whether there are objects below this key."""
+        return self._type() == "directory"
+
+    def exists(self) -> bool:
+        """Whether it is an object or a folder."""
+        return bool(self._type())
+
+    def iterdir(self) -> Iterator["Remote"]:
+        """Yields what is in a folder; nothing where there is none."""
+        try:
+            found = self._call("ls", self.key, detail=False)
+        except _ABSENT:
+            return
+        for key in found:
+            if key.strip("/") != self.key:  # stores list a file as its own folder
+                yield Remote(f"{self.scheme}://{key.strip('/')}")
+
+    def files(self) -> dict[str, State]:
+        """Returns {key relative to this one: state} of all objects below it, in the order of their keys, each once."""
+        try:
+            found = self._call("find", self.key, detail=True)
+        except _ABSENT:
+            return {}
+        listed = {key.lstrip("/").removeprefix(self.key): told for key, told in found.items()}
+        return {
+            key.lstrip("/"): State(told["size"], _tag(told))
+            for key, told in sorted(listed.items())
+            if key.startswith("/") and not key.endswith("/")  # programs that show folders make objects for them
+        }
+
+    def _type(self) -> str:
+        try:
+            return self._call("info", self.key)["type"]
+        except _ABSENT:
+            return ""
+
+    # Reading and writing
+
+    def read_bytes(self, most: int | None = None) -> bytes:
+        """Returns the content of an object, or its first bytes where it has more than `most`."""
+        cut = most is not None and self.stat().st_size > most
+        return self._call("cat_file", self.key, **({"end": most} if cut else _WHOLE.get(self.scheme, {})))
+
+    def read_text(self) -> str:
+        """Returns the content of an object in UTF-8."""
+        return self.read_bytes().decode()
+
+    def get(self, path: Path) -> None:
+        """Copies an object to a local file, and checks that it came whole."""
+        size = self.stat().st_size
+        for _ in WAITS:
+            self._call("get_file", self.key, str(path))
+            if path.stat().st_size == size:
+                return
+        raise UserError(f"{self}: comes with {path.stat().st_size} bytes of {size}; run the same command again")
+
+    def put(self, path: Path) -> None:
+        """Copies a local file to an object, whole or not at all; one that is there is replaced."""
+        self._written("put_file", str(path), self.key)
+
+    def write_bytes(self, data: bytes) -> None:
+        """Writes an object, whole or not at all; one that is there is replaced."""
+        self._written("pipe_file", self.key, data)
+
+    def create(self, data: bytes) -> None:
+        """Writes a new object; raises a `FileExistsError` where there is one, as the store decides."""
+        self._written("pipe_file", self.key, data, mode="create")
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        """Deletes an object."""
+        try:
+            self._call("rm_file", self.key)
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+
+    def _written(self, operation: str, *arguments: Any, **options: Any) -> None:
+        try:
+            self._call(operation, *arguments, **options)
+        except FileNotFoundError:
+            raise UserError(f"{self}: no such bucket; make it, or give the name of one that is there") from None
+
+    def _call(self, operation: str, *arguments: Any, **options: Any) -> Any:
+        """Calls a function of the store, and again where it failed for a while."""
+        call: Callable = getattr(_store(self.scheme, os.getpid()), operation)
+        for wait in (*WAITS, None):
+            try:
+                return call(*arguments, **options)
+            except _ABSENT:
+                raise
+            except Exception as error:  # each store raises those of its own libraries
+                if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in _LIBRARIES:
+                    raise
+                if getattr(error, "filename", None) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+                    raise  # of this machine
+                remedy = _remedy(error)
+                if remedy or wait is None:
+                    remedy = remedy or "is the store there? The same command continues the work"
+                    raise UserError(f"{self}: {_words(error)}; {remedy}") from None
+                time.sleep(wait)
+        raise AssertionError
+
+
+@functools.cache
+def _store(scheme: str, process: int) -> Any:
+    """Returns the store of a scheme; one per process, for all its threads."""
+    package = _PACKAGES[scheme]
+    try:
+        import fsspec
+
+        logging.getLogger(package).setLevel(logging.CRITICAL)  # it also logs the errors that it raises
+        return fsspec.filesystem(scheme, skip_instance_cache=True, **_OPTIONS.get(package, {}))
+    except ImportError:
+        more = f"pip install {package}" if package == "adlfs" else "pip install 'must_tf[cloud]'"
+        raise UserError(f"{scheme}://: needs the package {package}, which is not installed; {more}") from None
+
+
+def _tag(told: dict[str, Any]) -> str:
+    return str(told.get("ETag") or told.get("etag") or told.get("md5Hash") or "")
+
+
+def _words(error: Exception) -> str:
+    """Returns what a store says of an error, without the numbers of operating systems."""
+    return one_line(Exception(error.strerror) if isinstance(error, OSError) and error.strerror else error)
+
+
+def _remedy(error: Exception) -> str:
+    """Returns what a user can do about an error that stays; empty for one that may pass."""
+    text = str(error)
+    if _FULL.search(text):
+        return "make room in the store, and the same command continues the work"
+    if _INVALID.search(text):
+        return "give the name of a bucket behind ://"
+    if _SKEWED.search(text):
+        return "set the clock of this machine"
+    lasting = isinstance(error, PermissionError) or getattr(error, "errno", None) in _LASTING
+    if lasting and _REGION.search(text):
+        return "set the region of the bucket, as AWS_REGION, or its address, as AWS_ENDPOINT_URL"
+    denied = isinstance(error, PermissionError) or text.startswith("Forbidden")
+    if denied or (not isinstance(error, OSError) and _NO_CREDENTIALS.search(text)):
+        return "give credentials that may do this in the environment (AWS_..., GOOGLE_APPLICATION_CREDENTIALS)"
+    return "check the credentials and the region in the environment" if lasting else ""
+
+
+@contextlib.contextmanager
+def leased(path: Remote) -> Iterator[Callable[[], bool]]:
+    """Holds an object as a lock while it is renewed; after a kill it is free again when `LEASE` has passed.
+
+    Yields a function that asks the store whether the lock is still held: it may have been lost to another run while
+    this process stood still.
+
+    No clock is compared with another one: who finds a lock looks at it for that time, and sees whether it is renewed.
+    A run that lost its lock, because it could not renew it, is interrupted.
+
+    Raises:
+      UserError: another process holds it.
+    """
+    name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
+    _acquire(path, _beat(name, 0))
+    if _created(path, _beat(name, 0)):
+        print(f"warning: {path.parent}: this store has no locks; let no other run write there", file=sys.stderr)
+    end = threading.Event()
+    thread = threading.Thread(target=_renew, args=(path, name, end), daemon=True)
+    thread.start()
+    try:
+        yield lambda: _holder(path) == name
+    finally:
+        end.set()
+        thread.join()
+        if _holder(path) == name:
+            path.unlink(missing_ok=True)
+
+
+def _acquire(path: Remote, beat: bytes) -> None:
+    """Makes the object of a lock, in the place of one that shows no sign of life."""
+    while not _created(path, beat):
+        seen = _content(path)
+        if seen == beat:  # the answer to an earlier try was lost
+            return
+        print(f"{path.parent}: is locked; looks for {LEASE:g} s whether its run lives", file=sys.stderr, flush=True)
+        end = time.monotonic() + LEASE
+        while time.monotonic() < end:
+            time.sleep(LEASE / _BEATS / 4)
+            now = _content(path)
+            if now is None:
+                break
+            if now != seen:
+                raise UserError(
+                    f"{path.parent}: another run is at work there; wait for its end, or give another folder"
+                )
+        if _content(path) == seen:
+            path.unlink(missing_ok=True)
+
+
+def _created(path: Remote, data: bytes) -> bool:
+    try:
+        path.create(data)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _renew(path: Remote, name: str, end: threading.Event) -> None:
+    count = 0
+    while not end.wait(LEASE / _BEATS):
+        with contextlib.suppress(UserError):  # the store cannot be reached: what the run itself writes says so
+            if _holder(path) != name:  # or it is gone: another run may have come and ended
+                print(f"{path.parent}: another run has taken the lock; this one ends", file=sys.stderr, flush=True)
+                handled = callable(signal.getsignal(signal.SIGINT))  # a script's jobs in the background ignore it
+                os.kill(os.getpid(), signal.SIGINT if handled else signal.SIGTERM)
+                return
+            count += 1
+            path.write_bytes(_beat(name, count))
+
+
+def _beat(name: str, count: int) -> bytes:
+    return json.dumps({"name": name, "beat": count}).encode()
+
+
+def _content(path: Remote) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _holder(path: Remote) -> str | None:
+    content = _content(path)
+    return json.loads(content)["name"] if content else None

@@ -1,0 +1,87 @@
+"""Gives each image of a dataset a file name of its own; the names that are taken are kept on the disk."""
+
+import re
+import sqlite3
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from must_tf.convert.format import with_suffix
+from must_tf.errors import UserError
+from must_tf.parsing import short
+from must_tf.records import Record
+from must_tf.records.schema import is_inside
+
+_SUFFIXES = {"JPEG": (".jpg", ".jpeg", ".jfif"), "PNG": (".png",)}  # the first one is given
+_NOT_IN_NAMES = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are no UTF-8, ends of lines and paragraphs
+
+
+class Names:
+    """Names of image files: those that the images came with, as far as they will do.
+
+    An image without a name, or whose name leads out of its folder or is no UTF-8, is called by its id. A name that an
+    earlier image has gets the id behind it. Upper and lower case do not count: some disks do not tell them apart.
+
+    Args:
+      path: of a file for the names, which `close` removes.
+      written: whether files of these names are written. Then a name gets the suffix of what is stored: TIFF, WebP and
+        turned JPEGs are stored as PNG. Otherwise it stays as it is, because it must lead to the file where it lies.
+      by_stem: whether names must differ in more than their suffixes.
+      spaces: whether names may have white space, which otherwise becomes `_` where files are written.
+    """
+
+    def __init__(self, path: Path, written: bool, by_stem: bool = False, spaces: bool = True):
+        self._path, self._written, self._by_stem, self._spaces = path, written, by_stem, spaces
+        self._taken = sqlite3.connect(path, isolation_level=None)
+        for line in ("PRAGMA journal_mode=OFF", "PRAGMA synchronous=OFF", "CREATE TABLE taken (name BLOB PRIMARY KEY)"):
+            self._taken.execute(line)
+        self._taken.execute("BEGIN")
+        self.changed = 0  # images that could not have their name
+
+    def close(self) -> None:
+        """Removes the file."""
+        self._taken.close()
+        self._path.unlink()
+
+    def name(self, record: Record) -> str:
+        """Returns the name of an image, relative and with `/` between folders.
+
+        Raises:
+          UserError: no file is written, and two images have one name: labels could go back to the wrong one.
+        """
+        wanted = next(self._candidates(record))
+        found = next(name for name in self._candidates(record) if self._take(name))
+        if found != wanted and not self._written:
+            raise UserError(
+                f"record {record.id}: its name {short(wanted)} is that of an earlier image, too"
+                f"{', save for the suffix' * self._by_stem}; expected one name per image: --images=copy makes some"
+            )
+        self.changed += found != wanted or not _is_usable(record.filename)
+        return found
+
+    def _candidates(self, record: Record) -> Iterator[str]:
+        suffixes = _SUFFIXES[record.format]
+        own = record.filename if _is_usable(record.filename) else f"{record.id}{suffixes[0]}"
+        path = PurePosixPath(own if self._spaces or not self._written else re.sub(r"\s", "_", own))
+        if self._written and path.suffix.lower() not in suffixes:
+            path = path.with_suffix(suffixes[0])
+        yield str(path)
+        yield str(path.with_name(f"{path.stem}-{record.id}{path.suffix}"))
+        number = 2
+        while True:  # copies of one image
+            yield str(path.with_name(f"{path.stem}-{record.id}-{number}{path.suffix}"))
+            number += 1
+
+    def _take(self, name: str) -> bool:
+        """Marks a name as taken; returns whether it was free."""
+        key = with_suffix(name, "") if self._by_stem else name
+        cursor = self._taken.execute(
+            "INSERT OR IGNORE INTO taken VALUES (?)", ((key.casefold() if self._written else key).encode(),)
+        )
+        return cursor.rowcount == 1
+
+
+def _is_usable(filename: str) -> bool:
+    """Whether an image can have a file of this name: it stays in its folder, is one line, and can stand in JSON."""
+    bad = any(unicodedata.category(character) in _NOT_IN_NAMES for character in filename)
+    return is_inside(filename) and not bad and bool(PurePosixPath(filename).stem)

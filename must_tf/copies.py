@@ -1,0 +1,193 @@
+"""Copies on this machine of what lies in buckets: fetched once, or mirrored while a command works."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+import filelock
+
+from must_tf.buckets import Remote, leased
+from must_tf.errors import UserError
+from must_tf.parsing import read_json
+from must_tf.storage import LOCK, location, put_folder, scratch, sha256, write_json
+
+_OF_RUNS = ("checkpoints", "tensorboard")  # folders of a workdir
+_DIGESTS = ".sha256.json"  # beside copies
+_PUTTING = ".putting.json"  # in a bucket: the new folders that are being put there, file by file
+_PASSING = re.compile(r"\..*\.(tmp|old)")  # files and folders that have no final name
+
+
+def cache_folder() -> Path:
+    """Returns the folder for copies of what lies in buckets: $MUST_TF_CACHE, or `~/.cache/must_tf`."""
+    return Path(os.environ.get("MUST_TF_CACHE") or Path.home() / ".cache" / "must_tf")
+
+
+def fetched(path: str | os.PathLike) -> Path:
+    """Returns a path of this machine: the same one, or a copy of what a URL names, of which SHA-256 were checked.
+
+    With a file come those beside it whose names begin with its own, such as the card of a model. With a folder of a run
+    do not come the checkpoints and logs that only the run itself needs. A copy is made again when what is in the bucket
+    has changed.
+
+    Args:
+      path: of a file, a folder, or the beginning of the names of files, as of a checkpoint.
+
+    Raises:
+      UserError: nothing is there.
+    """
+    place = location(path)
+    if isinstance(place, Path):
+        return place
+    files = {name: state for name, state in place.files().items() if name.split("/")[0] not in _OF_RUNS}
+    top = place
+    if not files:
+        beside = [one for one in place.parent.iterdir() if one.name.startswith(place.name) and one.is_file()]
+        files, top = {one.name: one.stat() for one in beside}, place.parent
+        if not beside:
+            raise UserError(f"{place}: no such file or folder")
+    told = json.dumps([str(place), files]).encode()
+    folder = cache_folder() / "fetched" / hashlib.sha256(told).hexdigest()[:16]
+    copy = folder / place.name
+    with filelock.FileLock(_made(folder.parent) / f"{folder.name}{LOCK}"):  # others of this machine wait for the copy
+        if not _is_whole(folder):
+            with scratch(cache_folder()) as made:
+                for name in files:
+                    target = made / place.name / name if top is place else made / name
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    (top / name).get(target)
+                digests = {str(one.relative_to(made)): sha256(one) for one in sorted(made.rglob("*")) if one.is_file()}
+                write_json(made / _DIGESTS, digests)
+                put_folder(made, folder)
+    _fetched_from[str(copy)] = str(place)
+    return copy
+
+
+_fetched_from: dict[str, str] = {}  # URLs by the copies and mirrors that this process has used
+
+
+def named(text: str | os.PathLike) -> str:
+    """Returns a path or a message with the URLs in the place of the copies that stand for them."""
+    words = os.fspath(text)
+    for copy, url in list(_fetched_from.items()):
+        words = words.replace(copy, url)
+    return words
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a folder of copies is there, and each file has its SHA-256."""
+    if not (folder / _DIGESTS).is_file():
+        return False
+    digests = read_json(folder / _DIGESTS)
+    return all((folder / name).is_file() and sha256(folder / name) == digest for name, digest in digests.items())
+
+
+@contextlib.contextmanager
+def mirrored(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields a folder of this machine in which a command works: the same one, or one that stands for a URL.
+
+    That of a URL is locked there, and begins with what is there. What the command has changed in it is put there by
+    `publish`, and at the end in any case: files in the order in which they were written, so that what refers to others
+    comes after them; then those that the command has deleted go. A new folder that a kill left there in part goes when
+    the next command begins.
+
+    Raises:
+      UserError: another run holds the folder, or has taken it over since; nothing more is put there then.
+    """
+    place = location(path)
+    if isinstance(place, Path):
+        yield place
+        return
+    with scratch(cache_folder()) as folder, leased(place / LOCK) as is_held:
+        mirror = _Mirror(folder / place.name, place, is_held)
+        _fetched_from[str(mirror.folder)] = str(place)
+        _mirrors.append(mirror)
+        try:
+            yield mirror.folder
+        finally:
+            _mirrors.remove(mirror)
+            mirror.publish()
+
+
+def publish(path: Path) -> None:
+    """Puts into the bucket what has changed in the mirror of which a path is part; nothing for any other path."""
+    for mirror in _mirrors:
+        if path.is_relative_to(mirror.folder):
+            mirror.publish()
+
+
+class _Mirror:
+    """A folder of this machine that stands for one in a bucket.
+
+    Args:
+      folder: on this machine; is made.
+      place: in the bucket.
+      is_held: asks whether the lock there is still this run's.
+    """
+
+    def __init__(self, folder: Path, place: Remote, is_held: Callable[[], bool]):
+        self.folder, self.place, self.is_held = folder, place, is_held
+        self._new: set[str] = set()  # folders that are not in the bucket, or only in part
+        folder.mkdir()
+        there = place.files()
+        half = set(json.loads((place / _PUTTING).read_bytes())) if _PUTTING in there else set()
+        for name in sorted(there.keys() - {LOCK, _PUTTING}):
+            if half & _folders([name]):
+                (place / name).unlink(missing_ok=True)
+                continue
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / name).get(folder / name)
+        if half:
+            (place / _PUTTING).unlink(missing_ok=True)
+        self._put = {name: state for name, (_, state) in self._files().items()}  # size and time, by path
+
+    def publish(self) -> None:
+        """Puts files that are new or changed, in the order in which they were written, and deletes those that went."""
+        files = self._files()
+        changed = [name for name, (_, state) in files.items() if self._put.get(name) != state]
+        new = self._new | _folders(changed) - _folders(self._put)
+        if new != self._new:
+            self._check_held()
+            (self.place / _PUTTING).write_bytes(json.dumps(sorted(new)).encode())
+            self._new = new
+        for name in sorted(changed, key=lambda name: (files[name][1][1], name)):
+            self._check_held()
+            (self.place / name).put(files[name][0])
+            self._put[name] = files[name][1]
+        for name in self._put.keys() - files.keys():
+            self._check_held()
+            (self.place / name).unlink(missing_ok=True)
+            del self._put[name]
+        if self._new:
+            (self.place / _PUTTING).unlink(missing_ok=True)
+            self._new = set()
+
+    def _check_held(self) -> None:
+        if not self.is_held():
+            raise UserError(f"{self.place}: another run has taken the lock; this one puts nothing more there")
+
+    def _files(self) -> dict[str, tuple[Path, tuple[int, int]]]:
+        """Returns {path in the folder: (path, (size, time))} of all files but temporary ones and locks."""
+        found = {}
+        for path in self.folder.rglob("*"):
+            name = path.relative_to(self.folder)
+            if path.is_file() and not any(part == LOCK or _PASSING.fullmatch(part) for part in name.parts):
+                told = path.stat()
+                found[name.as_posix()] = path, (told.st_size, told.st_mtime_ns)
+        return found
+
+
+def _folders(names: Iterable[str]) -> set[str]:
+    """Returns the folders that hold files of these relative paths."""
+    return {str(folder) for name in names for folder in PurePosixPath(name).parents if folder.name}
+
+
+_mirrors: list[_Mirror] = []  # those that are open in this process

@@ -1,0 +1,189 @@
+"""Finds image files by the names that labels give them, wherever the images are."""
+
+import functools
+import os
+import re
+import urllib.parse
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from must_tf.errors import UserError
+from must_tf.parsing import short
+from must_tf.sources.disk_list import DiskList, repeated
+from must_tf.sources.images import SUFFIXES, find_images, printable
+
+NAMES = ""  # a root that is not looked through: the labels are wanted without their images
+_MOST_FILES = 10_000_000  # under a root
+
+Parts = tuple[str, ...]
+_Places = Callable[[Parts], list[str]]  # returns the files whose paths end with these parts
+
+
+def locate(
+    names: Sequence[str], folders: Sequence[Path], root: str | None, where: str, any_suffix: bool = False
+) -> Sequence[str]:
+    r"""Returns the path of each image, in a list on the disk.
+
+    Names may have folders, backslashes, drives, a leading `/` or `..`; nothing outside of the folders is looked at.
+    Where no image is found by its whole name, the first folder of all names is left out, then the second, and so on:
+    `upload/1/a.jpg` is found as `a.jpg`.
+
+    Args:
+      names: of the images, as the labels have them.
+      folders: where the images may lie, the likeliest first.
+      root: looked through at any depth, instead of `folders`, if it is given; for `NAMES`, the names come back as they
+        are.
+      where: names the labels, for messages.
+      any_suffix: whether names are without a suffix, and that of any format of images will do.
+
+    Returns:
+      One path per name. An image that is not there has the path where it would be, so that it is quarantined.
+
+    Raises:
+      UserError: no image is found; two names are those of one file, or a name is that of two files.
+    """
+    if not names:
+        raise UserError(f"{where}: names no image")
+    if root == NAMES:
+        return names
+    places = _under(root, any_suffix) if root else _beside(folders, any_suffix)
+    for dropped in range(max(len(name_parts(name)) for name in names)):
+        found = functools.partial(_found, places, dropped)
+        if any(map(found, names)):
+            paths = DiskList(_path(name, found(name), root or folders[0], where) for name in names)
+            for one, other in repeated(paths):
+                if names[one] != names[other]:
+                    raise UserError(
+                        f"{where}: {short(names[one])} and {short(names[other])} are the same file, "
+                        f"{printable(paths[one])}; give each image a name of its own"
+                    )
+            return paths
+    looked = printable(root) if root else ", ".join(printable(folder) for folder in folders)
+    raise UserError(
+        f"{where}: none of {len(names)} images is there; {short(names[0])} was looked for in {looked}; give the folder "
+        "with the images as --root"
+    )
+
+
+def images_by_stem(folder: Path, where: str) -> dict[str, str]:
+    """Returns {path in the folder without the suffix: path} of all images at any depth, in the order of their names.
+
+    Hidden files and those in system folders are left out, see `is_hidden`.
+
+    Raises:
+      UserError: there is no image, or two have the same name but for the suffix.
+    """
+    found: dict[str, str] = {}
+    for path in find_images(folder):
+        inside = Path(path).relative_to(folder)
+        if is_hidden(inside):
+            continue
+        before = found.setdefault(inside.with_suffix("").as_posix(), path)
+        if before != path:
+            raise UserError(
+                f"{where}: {printable(before)} and {printable(path)} differ by their suffix alone; rename one"
+            )
+    if not found:
+        raise UserError(f"{where}: all images of {printable(folder)} are hidden; expected some that are not")
+    return found
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a file is hidden, or in a hidden or system folder; the path is relative to the folder of the data."""
+    return path.name.startswith(".") or any(map(is_system, path.parts[:-1]))
+
+
+def is_system(name: str) -> bool:
+    """Whether a folder is hidden, or one that systems and tools make: `.ipynb_checkpoints`, `@eaDir`."""
+    return name.startswith((".", "@")) or name in ("__MACOSX", "$RECYCLE.BIN", "System Volume Information")
+
+
+def name_parts(name: str) -> Parts:
+    """Returns the folders and the name of a file, without a drive, `.` and `..`."""
+    name = name.rpartition("?d=")[2]  # how Label Studio names local files
+    parts = [part for part in re.split(r"[\\/]", name) if part not in ("", ".", "..")]
+    return tuple(parts[1:] if len(parts) > 1 and parts[0].endswith(":") else parts) or (name,)
+
+
+def _beside(folders: Sequence[Path], any_suffix: bool) -> _Places:
+    """Looks into these folders."""
+
+    def named(folder: Path, name: str) -> list[str]:
+        if any_suffix:
+            return sorted(stems_in(folder).get(name, ()))
+        return [name] if os.path.lexists(folder / name) else []
+
+    @functools.cache
+    def stems_in(folder: Path) -> dict[str, list[str]]:
+        try:
+            return _grouped((path.name for path in folder.iterdir()), any_suffix)
+        except (OSError, ValueError):  # a folder that is not there; others are reported when the image is read
+            return {}
+
+    def places(parts: Parts) -> list[str]:
+        for written in _spellings(parts):
+            for folder in folders:
+                place = folder.joinpath(*written[:-1])
+                if found := named(place, written[-1]):
+                    return [str(place / name) for name in found]
+        return []
+
+    return places
+
+
+def _under(root: str, any_suffix: bool) -> _Places:
+    """Looks at any depth of a folder."""
+    if not Path(root).is_dir():
+        raise UserError(f"--root={root}: no such folder; expected the folder with the images")
+    files: dict[str, list[str]] = {}
+    count = 0
+    for folder, _, names in os.walk(root):
+        for key, found in _grouped(names, any_suffix).items():
+            files.setdefault(key, []).extend(f"{folder}/{name}" for name in found)
+        count += len(names)
+        if count > _MOST_FILES:
+            raise UserError(f"--root={root}: more than {_MOST_FILES:,} files; give the folder with the images")
+
+    def places(parts: Parts) -> list[str]:
+        for written in _spellings(parts):
+            *above, name = written
+            ends = [path for path in files.get(name, ()) if list(Path(path).parts[-1 - len(above) : -1]) == above]
+            if ends:
+                return sorted(str(Path(end)) for end in ends)
+        return []
+
+    return places
+
+
+def _spellings(parts: Parts) -> list[Parts]:
+    """Returns the parts as they are and, if that differs, with `%20` as in URLs decoded."""
+    if not any("%" in part for part in parts):
+        return [parts]
+    return list(dict.fromkeys((parts, tuple(map(urllib.parse.unquote, parts)))))
+
+
+def _grouped(names: Iterable[str], any_suffix: bool) -> dict[str, list[str]]:
+    """Returns {name, or what it is without the suffix of an image: names}."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        if not any_suffix:
+            found[name] = [name]
+        elif name.lower().endswith(SUFFIXES):
+            found.setdefault(name.rpartition(".")[0], []).append(name)
+    return found
+
+
+def _found(places: _Places, dropped: int, name: str) -> list[str]:
+    """Returns the files of a name without its first folders."""
+    parts = name_parts(name)[dropped:]
+    return places(parts) if parts else []
+
+
+def _path(name: str, found: Sequence[str], folder: str | Path, where: str) -> str:
+    """Returns the only file of a name, or where it would be."""
+    if len(found) > 1:
+        raise UserError(
+            f"{where}: {short(name)} is the name of {len(found)} files: {printable(found[0])}, {printable(found[1])}; "
+            "give the --root that has one of them"
+        )
+    return found[0] if found else str(Path(folder, *name_parts(name)))

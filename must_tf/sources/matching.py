@@ -1,0 +1,234 @@
+"""Finds the image that each label is of, by id, content or name; the index is a file, so that memory does not grow."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pickle
+import re
+import sqlite3
+import urllib.parse
+from array import array
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from must_tf.errors import UserError
+from must_tf.parsing import short
+from must_tf.records import Record
+from must_tf.sources.disk_list import DiskList
+from must_tf.sources.images import SUFFIXES, printable
+from must_tf.sources.layout import Item, Layout
+from must_tf.sources.lookup import name_parts
+from must_tf.storage import sha256
+
+_ID_IN_NAME = re.compile(r"(?:^|-)([0-9a-f]{16})(?:-\d+)?$")  # as `must convert` names what has no name of its own
+_ID_DIGITS = 16
+_FEW = 8  # images whose names end alike, of which it is enough to know that they are several
+_TABLES = (
+    "CREATE TABLE image (id TEXT, stored TEXT, name BLOB, key BLOB, refusals TEXT)",
+    "CREATE INDEX image_id ON image (id)",
+    "CREATE INDEX image_stored ON image (stored)",
+    "CREATE INDEX image_key ON image (key)",
+    "CREATE TABLE label (task TEXT, id TEXT, name BLOB, source INTEGER, path BLOB, item BLOB, "
+    "PRIMARY KEY (task, id, name)) WITHOUT ROWID",
+)
+
+
+class _Image(NamedTuple):
+    """A row of the images; `key` is the name from its end, `refusals` is JSON: see `Matcher.add_image`."""
+
+    id: str
+    name: bytes
+    key: bytes
+    refusals: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """Labels that look for their images.
+
+    Attributes:
+      where: their name, for messages.
+      task: of the images that they become labels of.
+      source: their number.
+      layout: the labels; the images need not be there.
+    """
+
+    where: str
+    task: str
+    source: int
+    layout: Layout
+
+
+class Matcher:
+    """Writes an index: first the images, then the labels of one source after another.
+
+    An image has one label of a task at most.
+
+    Args:
+      path: of the index; there is no such file yet.
+    """
+
+    def __init__(self, path: Path):
+        self._index = sqlite3.connect(path, isolation_level=None)
+        for line in ("PRAGMA journal_mode=OFF", "PRAGMA synchronous=OFF", *_TABLES, "BEGIN"):
+            self._index.execute(line)
+
+    def close(self) -> None:
+        """Ends the index, which can be read then."""
+        self._index.execute("COMMIT")
+        self._index.close()
+
+    def add_image(self, record: Record, refusals: Mapping[int, str]) -> None:
+        """Adds an image.
+
+        Args:
+          record: the image.
+          refusals: {number of a source of labels: why the image must not have a label of it}.
+        """
+        stored = hashlib.sha256(record.encoded).hexdigest()[:_ID_DIGITS]
+        key = _key(PurePosixPath(record.filename).parts)
+        row = (record.id, stored, os.fsencode(record.filename), key, json.dumps(refusals) if refusals else "{}")
+        self._index.execute("INSERT INTO image VALUES (?, ?, ?, ?, ?)", row)
+
+    def add_labels(self, labels: Labels) -> Sequence[str]:
+        """Adds labels; each finds its image by the first of these that says something.
+
+        * the record's id, which the label has (`image_id` in COCO), or with which the name of its file ends;
+        * the content of the image file, where it lies beside the label;
+        * the name of the image file without its suffix, or the end of it: `b.jpg` is `a/b.png` if no other image is
+          called so. If no label finds an image, the first folder of all names is left out, then the second, and so on.
+
+        Where each label has the id of an image's content, as in records, the name of another image says nothing.
+
+        Returns the names of those whose image is not there.
+
+        Raises:
+          UserError: the name of a label is that of several images, or an image has several labels or must have none.
+        """
+        items, ids = labels.layout.items, labels.layout.ids
+        left = array("Q")  # positions
+        for position, item in enumerate(items):
+            if labels.layout.has_all_ids:
+                images = self._of_content(item[0], ids[position])
+            else:
+                images = self._by_id(item[0], ids[position] if ids else "") or self._by_file(item[0])
+            for image in images:
+                self._assign(labels, image, item)
+            if not images:
+                left.append(position)
+        named = () if labels.layout.has_all_ids else left
+        for dropped in range(max((len(name_parts(items[position][0])) for position in named), default=0)):
+            without = array("Q", (at for at in left if not self._assign_by_name(labels, items[at], dropped)))
+            if len(without) < len(left):
+                left = without
+                break
+        return DiskList(items[position][0] for position in left)
+
+    def _by_id(self, path: str, given: str) -> list[_Image]:
+        """Returns the images of the id that a label has: one, or copies of it."""
+        in_name = _ID_IN_NAME.search(_without_suffix(name_parts(path)[-1]))
+        identity = given or (in_name[1] if in_name else "")
+        return _of_name(self._images("id = ?", identity), path) if identity else []
+
+    def _by_file(self, path: str) -> list[_Image]:
+        """Returns the images that equal the file beside a label."""
+        return self._of_content(path, sha256(path)[:_ID_DIGITS]) if Path(path).is_file() else []
+
+    def _of_content(self, path: str, digest: str) -> list[_Image]:
+        """Returns the images of this content, as it was found or as it is stored."""
+        return _of_name(self._images("id = ?", digest) or self._images("stored = ?", digest), path)
+
+    def _assign_by_name(self, labels: Labels, item: Item, dropped: int) -> bool:
+        """Gives a label to the image whose name ends with its own, without the first folders; False if none does."""
+        parts = name_parts(item[0])[dropped:]
+        for spelled in dict.fromkeys((parts, tuple(map(urllib.parse.unquote, parts)))) if parts else ():
+            key = _key(spelled)
+            images = self._images("key = ?", key)
+            images = images or self._images("key >= ? AND key < ?", key, key[:-1] + bytes([key[-1] + 1]), most=_FEW)
+            if len(images) > 1:
+                images = self._only_free(labels, images, spelled)
+            if images:
+                self._assign(labels, images[0], item)
+                return True
+        return False
+
+    def _only_free(self, labels: Labels, images: list[_Image], parts: Sequence[str]) -> list[_Image]:
+        """Returns the only one without a label of images whose names differ in their suffixes, which may change."""
+        alike = len({image.key for image in images}) == 1
+        free = [image for image in images if not self._owner(labels.task, image)] if alike else []
+        if len(free) == 1:
+            return free
+        one, other = (printable(os.fsdecode(image.name)) for image in images[:2])
+        raise UserError(
+            f"{labels.where}: {short('/'.join(parts))} is the name of several images: {one}, {other}; give the label "
+            "the folders of its image, or put the image itself beside it"
+        )
+
+    def _images(self, condition: str, *values: Any, most: int = -1) -> list[_Image]:
+        """Returns the images, copies of one name as one, of the first `most` rows; -1 means all of them."""
+        rows = f"SELECT * FROM image WHERE {condition} LIMIT {most}"
+        query = f"SELECT id, name, key, min(refusals) FROM ({rows}) GROUP BY id, name"  # {} comes after other JSON
+        return [_Image(*row) for row in self._index.execute(query, values)]
+
+    def _owner(self, task: str, image: _Image) -> str:
+        """Returns the path of the label that an image has; empty if it has none."""
+        query = "SELECT path FROM label WHERE task = ? AND id = ? AND name = ?"
+        found = self._index.execute(query, (task, image.id, image.name)).fetchone()
+        return os.fsdecode(found[0]) if found else ""
+
+    def _assign(self, labels: Labels, image: _Image, item: Item) -> None:
+        path, label = item
+        name = printable(os.fsdecode(image.name)) or image.id
+        if before := self._owner(labels.task, image):
+            raise UserError(
+                f"{labels.where}: {short(before)} and {short(path)} are the same image, {name}; expected one label for "
+                f"it, of {labels.task!r}"
+            )
+        if refusal := json.loads(image.refusals).get(str(labels.source)):
+            raise UserError(f"{labels.where}: image {name}: {refusal}")
+        row = (labels.task, image.id, image.name, labels.source, os.fsencode(path), pickle.dumps(label))
+        self._index.execute("INSERT INTO label VALUES (?, ?, ?, ?, ?, ?)", row)
+
+
+class Matched:
+    """Reads an index.
+
+    Args:
+      path: of the index.
+    """
+
+    def __init__(self, path: str):
+        try:
+            self._index = sqlite3.connect(f"file:{urllib.parse.quote(path)}?mode=ro", uri=True)
+        except sqlite3.OperationalError:
+            raise UserError(f"{path}: is not there; --merge works on one machine, with --runner=local") from None
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._index.close()
+
+    def label(self, task: str, record: Record) -> tuple[int, Any] | None:
+        """Returns the number of the source that labels an image, and what its reader needs; None if none does."""
+        query = "SELECT source, item FROM label WHERE task = ? AND id = ? AND name = ?"
+        found = self._index.execute(query, (task, record.id, os.fsencode(record.filename))).fetchone()
+        return (found[0], pickle.loads(found[1])) if found else None
+
+
+def _of_name(images: list[_Image], path: str) -> list[_Image]:
+    """Returns those of several copies of an image that have the name of a label; all of them if none has."""
+    key = _key(name_parts(path))
+    return [image for image in images if image.key and key.startswith(image.key)] or images
+
+
+def _key(parts: Sequence[str]) -> bytes:
+    """Returns a name from its end: `b/a/` for a/b.jpg, so that names with one end have one beginning."""
+    if not parts:
+        return b""
+    *folders, name = parts
+    return os.fsencode(re.sub(r"\s", "_", "/".join((_without_suffix(name), *reversed(folders), ""))))
+
+
+def _without_suffix(name: str) -> str:
+    return name.rpartition(".")[0] if name.lower().endswith(SUFFIXES) else name

@@ -1,0 +1,69 @@
+import pytest
+
+from must_tf.convert.names import Names
+from must_tf.errors import UserError
+from must_tf.records import Record
+
+
+def record(filename, format="PNG", id="0123456789abcdef"):
+    return Record(b"", format, 1, 1, id, filename=filename)
+
+
+@pytest.fixture
+def names(tmp_path):
+    def make(written=True, **how):
+        return Names(tmp_path / "names", written, **how)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("filename", "format", "name"),
+    [
+        ("a/b.PNG", "PNG", "a/b.PNG"),
+        ("scan.tiff", "PNG", "scan.png"),
+        ("turned.jpg", "PNG", "turned.png"),
+        ("photo.jpeg", "JPEG", "photo.jpeg"),
+        ("no suffix", "JPEG", "no suffix.jpg"),
+        ("v1.2", "PNG", "v1.png"),
+        ("Bild\u202f1 ä.png", "PNG", "Bild\u202f1 ä.png"),
+        ("", "JPEG", "0123456789abcdef.jpg"),
+        ("../b.png", "PNG", "0123456789abcdef.png"),
+        ("/etc/b.png", "PNG", "0123456789abcdef.png"),
+        ("two\nlines.png", "PNG", "0123456789abcdef.png"),
+        ("\udcff.png", "PNG", "0123456789abcdef.png"),
+    ],
+)
+def test_a_file_keeps_its_name_with_the_suffix_of_what_is_stored(names, filename, format, name):
+    assert names().name(record(filename, format)) == name
+
+
+def test_left_where_it_is_a_file_keeps_its_name_whole(names):
+    assert names(written=False).name(record("scan.tiff")) == "scan.tiff"
+
+
+def test_names_that_are_taken_get_the_id(names):
+    given = names()
+    found = [given.name(record(name)) for name in ("a.png", "a.png", "A.png", "a.png")]
+    assert found == ["a.png", "a-0123456789abcdef.png", "A-0123456789abcdef-2.png", "a-0123456789abcdef-3.png"]
+    assert given.changed == 3
+
+
+def test_names_of_one_stem_collide_only_where_labels_are_files(names, tmp_path):
+    given = names(by_stem=True)
+    assert [given.name(record(*one)) for one in (("a.png",), ("a.jpg", "JPEG"))] == ["a.png", "a-0123456789abcdef.jpg"]
+    given.close()
+    assert not (tmp_path / "names").exists()
+    given = names()
+    assert [given.name(record(*one)) for one in (("a.png",), ("a.jpg", "JPEG"))] == ["a.png", "a.jpg"]
+
+
+def test_white_space_goes_where_lists_end_there(names):
+    assert names(spaces=False).name(record("a b/c d.png")) == "a_b/c_d.png"
+
+
+def test_labels_never_go_to_one_of_two_files(names):
+    given = names(written=False)
+    assert [given.name(record(name)) for name in ("a.png", "A.png")] == ["a.png", "A.png"]
+    with pytest.raises(UserError, match=r"0123456789abcdef: its name 'a.png'.*--images=copy"):
+        given.name(record("a.png"))

@@ -1,0 +1,272 @@
+import json
+import signal
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import faults
+import pytest
+
+from must_tf import buckets, copies, storage
+from must_tf.buckets import Remote, leased
+from must_tf.errors import UserError
+
+
+@pytest.fixture(params=["s3", "memory"])
+def folder(request, s3):
+    """A new folder in a bucket of each kind of store."""
+    return Remote(f"{request.param}://tests/{uuid.uuid4().hex}")
+
+
+@pytest.fixture(params=["s3", "gs", "memory"])
+def anywhere(request):
+    """A new folder in a bucket of each kind of store, also of one whose server has no exclusive writing."""
+    if request.param != "memory":
+        request.getfixturevalue(request.param)
+    return Remote(f"{request.param}://tests/{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def in_s3(s3):
+    return Remote(f"s3://tests/{uuid.uuid4().hex}")
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch, tmp_path):
+    monkeypatch.setattr(buckets, "WAITS", (0.01, 0.01, 0.01, 0.01))
+    monkeypatch.setenv("MUST_TF_CACHE", str(tmp_path / "cache"))
+
+
+def write(folder, files):
+    for name, text in files.items():
+        storage.write_bytes(folder / name, text.encode())
+
+
+def test_what_is_written_is_listed_once_and_read_again(anywhere):
+    folder, names = anywhere, {"a/b.txt": "one", "a/c/d.txt": "two", "e f#ü.txt": "three"}
+    write(folder, names)
+    assert {name: (folder / name).read_text() for name in folder.files()} == names
+    assert [one.name for one in folder.iterdir()] == ["a", "e f#ü.txt"]
+    assert storage.sizes(folder) == {"e f#ü.txt": 5} and (folder / "a/b.txt").stat().st_size == 3
+    assert (folder / "a").is_dir() and (folder / "a").exists() and not (folder / "a").is_file()
+    assert (folder / "a/b.txt").is_file() and not (folder / "a/b").exists() and not (folder / "none").is_dir()
+    (folder / "a/b.txt").unlink()
+    (folder / "a/b.txt").unlink(missing_ok=True)
+    assert list((folder / "a").files()) == ["c/d.txt"]
+    write(folder, {"new.json": json.dumps({"x": [1]})})
+    assert storage.read_json(folder / "new.json") == {"x": [1]}
+    with pytest.raises(UserError, match=r"none\.json: no such file"):
+        storage.read_json(folder / "none.json")
+
+
+def test_listing_of_several_pages_has_each_key_once(in_s3, proxied):
+    write(in_s3, {str(i): "" for i in range(8)})
+    proxied.page = 3
+    with proxied.answering():
+        assert list(in_s3.files()) == [str(i) for i in range(8)]
+    assert len(proxied.seen) == 3
+
+
+def test_paths_are_those_of_pathlib():
+    path = Remote("s3://bucket/runs/x")
+    assert storage.location("s3://bucket/runs/x/") == path == storage.location(path)
+    assert path / "a/b" == Remote("s3://bucket/runs/x/a/b") and (path / "a.tar").with_name("b") == path / "b"
+    assert [str(one) for one in path.parents] == ["s3://bucket/runs", "s3://bucket"]
+    assert (path.name, path.suffix, (path / "a.txt").suffix) == ("x", "", ".txt")
+    with pytest.raises(UserError, match="s3://bucket/runs/x: is not a local path"):
+        Path(path)
+    with pytest.raises(UserError, match="s3:/bucket/x: is not a local path"):
+        storage.location(Path("s3://bucket/x"))
+    with pytest.raises(UserError, match="ftp://x: is not a local path, nor one of s3://"):
+        storage.location("ftp://x")
+
+
+@pytest.mark.parametrize("refused", [storage.location, storage.local])
+@pytest.mark.parametrize("url", ["s3://KEY:SECRET@bucket/x", "s3://KEY:SEC/RET@bucket/x", "ftp://me:SECRET@host/x@y"])
+def test_credentials_in_a_url_are_refused_and_not_told(refused, url):
+    with pytest.raises(UserError) as caught:
+        refused(url)
+    assert not any(word in str(caught.value) for word in ("KEY", "SEC", "RET", "me:"))
+    assert str(Remote("s3://bucket/a:b@c")) == "s3://bucket/a:b@c"
+    assert str(Remote("s3://arn:aws:s3:eu-west-1:1:accesspoint/x/a@b")).endswith("a@b")
+
+
+def test_file_is_whole_or_not_there(folder):
+    with pytest.raises(KeyboardInterrupt), storage.replacing(folder / "a") as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert not folder.files()
+    with storage.replacing(folder / "a") as temporary:
+        temporary.write_text("whole")
+        assert not folder.files()
+    assert (folder / "a").read_text() == "whole"
+
+
+def test_passing_faults_are_not_seen(in_s3, proxied, tmp_path):
+    write(in_s3, {"a": "x" * 1000})
+    with proxied.answering(faults.INTERNAL, faults.INTERNAL, None, faults.SLOW):
+        assert (in_s3 / "a").read_bytes() == b"x" * 1000
+    with proxied.answering(None, faults.CUT, faults.CUT):
+        (in_s3 / "a").get(tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == b"x" * 1000
+    with proxied.answering(faults.INTERNAL):
+        storage.write_bytes(in_s3 / "b", b"y")
+    assert (in_s3 / "b").read_bytes() == b"y"
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (faults.INTERNAL, "same command continues"),
+        (faults.DENIED, "give credentials"),
+        (faults.EXPIRED, "give credentials"),
+        (faults.SKEWED, "clock of this machine"),
+        (faults.REGION, "set the region"),
+        (faults.FULL, "make room in the store"),
+    ],
+)
+def test_lasting_faults_are_one_line_with_the_url_and_the_remedy(in_s3, proxied, monkeypatch, fault, words):
+    monkeypatch.setattr(buckets, "WAITS", (0.01,))
+    for act in (lambda: storage.write_bytes(in_s3 / "a", b"x"), in_s3.files):
+        with proxied.answering(always=fault), pytest.raises(UserError) as caught:
+            act()
+        assert str(in_s3) in str(caught.value) and words in str(caught.value) and "\n" not in str(caught.value)
+        assert "secret" not in str(caught.value)
+
+
+def test_bucket_or_server_that_is_not_there_is_one_line(s3, monkeypatch):
+    with pytest.raises(UserError, match="s3://nowhere/x/a: no such bucket"):
+        storage.write_bytes("s3://nowhere/x/a", b"")
+    with pytest.raises(UserError, match="s3://nowhere/x: no such file or folder"):
+        copies.fetched("s3://nowhere/x")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    buckets._store.cache_clear()
+    with pytest.raises(UserError, match=r"s3://tests/x: .*127\.0\.0\.1:9.*same command continues"):
+        Remote("s3://tests/x").exists()
+
+
+def test_missing_package_is_named(monkeypatch):
+    def missing(*_, **__):
+        raise ImportError
+
+    monkeypatch.setattr("fsspec.filesystem", missing)
+    buckets._store.cache_clear()
+    with pytest.raises(UserError, match=r"gs://: needs the package gcsfs.*must_tf\[cloud\]"):
+        Remote("gs://b/x").exists()
+
+
+def test_lock_is_of_one_run_and_free_after_its_end_or_its_death(folder, monkeypatch):
+    monkeypatch.setattr(buckets, "LEASE", 0.6)
+    with pytest.raises(KeyboardInterrupt), storage.locked(folder):
+        with pytest.raises(UserError, match="another run is at work there"), storage.locked(folder):
+            pass
+        raise KeyboardInterrupt
+    assert not folder.files()
+    (folder / ".lock").create(b'{"name": "of a killed run", "beat": 7}')
+    begun = time.monotonic()
+    with storage.locked(folder):
+        assert time.monotonic() - begun >= 0.6
+        with pytest.raises(FileExistsError):
+            (folder / ".lock").create(b"")
+    assert not folder.files()
+
+
+@pytest.fixture
+def interrupted():
+    """Has SIGINT raise `KeyboardInterrupt`, also where these tests are a job in the background."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+def test_run_that_lost_its_lock_is_interrupted(folder, interrupted, monkeypatch):
+    monkeypatch.setattr(buckets, "LEASE", 0.6)
+    with pytest.raises(KeyboardInterrupt), leased(folder / ".lock"):
+        for beat in range(100):  # it renews its lock, as every run does
+            (folder / ".lock").write_bytes(json.dumps({"name": "another", "beat": beat}).encode())
+            threading.Event().wait(0.1)
+    assert json.loads((folder / ".lock").read_text())["name"] == "another"
+
+
+def test_store_without_exclusive_writing_says_so(gs, capsys):
+    with storage.locked(f"gs://tests/{uuid.uuid4().hex}"):
+        assert "this store has no locks" in capsys.readouterr().err
+
+
+def test_mirror_of_a_lost_lock_puts_nothing(folder):
+    write(folder, {"kept": "1", "gone": "2"})
+    with pytest.raises(UserError, match=f"{folder}: another run has taken the lock"), copies.mirrored(folder) as mirror:
+        for name in ("kept", "new"):
+            storage.write_bytes(mirror / name, b"mine")
+        (mirror / "gone").unlink()
+        (folder / ".lock").write_bytes(b'{"name": "another", "beat": 0}')
+    assert {name: (folder / name).read_text() for name in ("kept", "gone")} == {"kept": "1", "gone": "2"}
+    assert not (folder / "new").exists() and copies.named(f"{mirror}/kept") == f"{folder}/kept"
+    assert not list(copies.cache_folder().glob("must_tf-*/*/*"))
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_new_folder_that_was_put_in_part_is_none(folder, monkeypatch, goes_on):
+    write(folder, {"old/a": "1"})
+    put, left = Remote.put, [2]
+
+    def failing(self, path):
+        left[0] -= 1
+        if left[0] < 0:
+            raise UserError("the network failed")
+        put(self, path)
+
+    monkeypatch.setattr(Remote, "put", failing)
+    with pytest.raises(UserError, match="the network failed"), copies.mirrored(folder) as mirror:
+        for name in ("old/b", "new/deep/a", "new/deep/b"):
+            storage.write_bytes(mirror / name, b"")
+        try:
+            copies.publish(mirror)
+        finally:
+            left[0] = 2 * goes_on
+    assert ("new/deep/b" in folder.files()) == goes_on
+    monkeypatch.setattr(Remote, "put", put)
+    with copies.mirrored(folder) as mirror:
+        found = {path.relative_to(mirror).as_posix() for path in mirror.rglob("*") if path.is_file()}
+        assert found == {"old/a", "old/b"} | ({"new/deep/a", "new/deep/b"} if goes_on else set())
+    assert set(folder.files()) == found
+
+
+def test_copies_follow_the_bucket_and_damage_is_found(folder, tmp_path):
+    write(folder, {"m.onnx": "model", "m.onnx.card.yaml": "card", "other": "", "run/checkpoints/1": "", "run/a/b": "c"})
+    copy = copies.fetched(folder / "m.onnx")
+    assert sorted(path.name for path in copy.parent.glob("m*")) == ["m.onnx", "m.onnx.card.yaml"]
+    assert copy.read_text() == "model" and copies.named(f"{copy}: wrong") == f"{folder}/m.onnx: wrong"
+    copy.write_text("damaged")
+    assert copies.fetched(folder / "m.onnx").read_text() == "model"
+    write(folder, {"m.onnx": "newer model"})
+    assert copies.fetched(folder / "m.onnx").read_text() == "newer model"
+    run = copies.fetched(folder / "run")
+    assert [path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()] == ["a/b"]
+    assert copies.fetched(tmp_path) == tmp_path
+    with pytest.raises(UserError, match="none: no such file or folder"):
+        copies.fetched(folder / "none")
+
+
+def test_mirror_begins_with_what_is_there_and_puts_what_changes_in_the_order_of_writing(in_s3, proxied):
+    write(in_s3, {"kept": "1", "gone": "2", "old/changed": "3"})
+    with pytest.raises(ValueError), proxied.answering(), copies.mirrored(in_s3) as folder:
+        assert {path.name: path.read_text() for path in folder.rglob("*") if path.is_file()} == {
+            "kept": "1", "gone": "2", "changed": "3",
+        }  # fmt: skip
+        for name in ("z", "a", "m"):
+            storage.write_bytes(folder / name, name.encode())
+        (folder / ".x.tmp").touch()
+        (folder / "gone").unlink()
+        copies.publish(folder / "a")
+        assert sorted(in_s3.files()) == [".lock", "a", "kept", "m", "old/changed", "z"]
+        (folder / "old/changed").write_text("4")
+        raise ValueError
+    assert {name: (in_s3 / name).read_text() for name in in_s3.files()} == {
+        "a": "a", "kept": "1", "m": "m", "old/changed": "4", "z": "z",
+    }  # fmt: skip
+    put = [
+        line.rpartition("/")[2] for line in proxied.seen if line.startswith(("PUT", "DELETE")) and ".lock" not in line
+    ]
+    assert put == ["z", "a", "m", "gone", "changed"]
