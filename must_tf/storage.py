@@ -26,6 +26,7 @@ LOCK = ".lock"
 _URL_OR_ITS_PATH = re.compile(r"[\w+.-]+://|(s3a?|gc?s|az|abfss?|memory|hdfs|https?|ftp):/")  # `Path` drops a slash
 _PATIENCE = 0.1  # seconds: a lock that is let go at this very moment can be had
 _SCRATCH = "must_tf-"  # begins the names of folders for temporary files
+_OWNED = ".scratch"  # is in such a folder alone, and held by its process; a workdir may have such a name, too
 _TEMPORARY = ".{name}.{process}.tmp"  # the process by its host too: several may share a disk
 
 Location = Path | Remote
@@ -178,7 +179,7 @@ def scratch_folder(place: Path | None = None) -> Path:
 def _scratch(place: Path) -> Path:
     """Returns the folder of this process for temporary files; removes those of processes that are no more."""
     place.mkdir(parents=True, exist_ok=True)
-    for left in place.glob(f"{_SCRATCH}*/{LOCK}"):
+    for left in place.glob(f"{_SCRATCH}*/{_OWNED}"):
         with contextlib.suppress(OSError):  # another user's, or gone by now
             handle = os.open(left, os.O_RDWR)
             try:
@@ -187,7 +188,7 @@ def _scratch(place: Path) -> Path:
             finally:
                 os.close(handle)
     new = Path(tempfile.mkdtemp(prefix=f".{_SCRATCH}", dir=place))
-    fcntl.flock(os.open(new / LOCK, os.O_RDWR | os.O_CREAT), fcntl.LOCK_EX)  # until the process ends
+    fcntl.flock(os.open(new / _OWNED, os.O_RDWR | os.O_CREAT), fcntl.LOCK_EX)  # until the process ends
     folder = new.rename(place / new.name.removeprefix("."))
     atexit.register(_remove, folder, os.getpid())
     return folder

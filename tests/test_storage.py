@@ -55,6 +55,14 @@ def test_scratch_of_a_killed_process_goes_with_the_next_one(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_workdir_of_a_killed_run_is_no_scratch(tmp_path):
+    run = tmp_path / "must_tf-run"
+    run.mkdir()
+    (run / storage.LOCK).touch()  # a killed process leaves it
+    with storage.scratch(tmp_path) as scratch:
+        assert scratch.is_dir() and (run / storage.LOCK).is_file()
+
+
 def test_hash_is_that_of_the_bytes(tmp_path):
     storage.write_bytes(tmp_path / "a", b"abc" * 100000)
     assert storage.sha256(tmp_path / "a") == hashlib.sha256(b"abc" * 100000).hexdigest()
