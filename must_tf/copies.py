@@ -17,7 +17,7 @@ from must_tf.storage import LOCK, location, put_folder, scratch, sha256, write_j
 
 _OF_RUNS = ("checkpoints", "tensorboard")  # folders of a workdir
 _DIGESTS = ".sha256.json"  # beside copies
-_PUTTING = ".putting.json"  # in a bucket: the new folders that are being put there, file by file
+_PARTIAL = ".partial.json"  # in a bucket: the folders and files that are put there or deleted, all of them or none
 _PASSING = re.compile(r"\..*\.(tmp|old)")  # files and folders that have no final name
 
 
@@ -135,40 +135,49 @@ class _Mirror:
 
     def __init__(self, folder: Path, place: Remote, is_held: Callable[[], bool]):
         self.folder, self.place, self.is_held = folder, place, is_held
-        self._new: set[str] = set()  # folders that are not in the bucket, or only in part
+        self._partial: set[str] = set()  # what the bucket says to be there in part
         folder.mkdir()
         there = place.files()
-        half = set(json.loads((place / _PUTTING).read_bytes())) if _PUTTING in there else set()
-        for name in sorted(there.keys() - {LOCK, _PUTTING}):
-            if half & _folders([name]):
+        partial = set(json.loads((place / _PARTIAL).read_bytes())) if _PARTIAL in there else set()
+        for name in sorted(there.keys() - {LOCK, _PARTIAL}):
+            if partial & {name, *_folders([name])}:
                 (place / name).unlink(missing_ok=True)
                 continue
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (place / name).get(folder / name)
-        if half:
-            (place / _PUTTING).unlink(missing_ok=True)
+        if partial:
+            (place / _PARTIAL).unlink(missing_ok=True)
         self._put = {name: state for name, (_, state) in self._files().items()}  # size and time, by path
 
     def publish(self) -> None:
         """Puts files that are new or changed, in the order in which they were written, and deletes those that went."""
         files = self._files()
         changed = [name for name, (_, state) in files.items() if self._put.get(name) != state]
-        new = self._new | _folders(changed) - _folders(self._put)
-        if new != self._new:
-            self._check_held()
-            (self.place / _PUTTING).write_bytes(json.dumps(sorted(new)).encode())
-            self._new = new
+        new = _folders(changed) - _folders(self._put)
+        if not self._put:
+            new |= {name for name in changed if "/" not in name}
+        self._mark(self._partial | new)
         for name in sorted(changed, key=lambda name: (files[name][1][1], name)):
             self._check_held()
             (self.place / name).put(files[name][0])
             self._put[name] = files[name][1]
+        self._mark(_folders(self._put) - _folders(files))
         for name in self._put.keys() - files.keys():
             self._check_held()
             (self.place / name).unlink(missing_ok=True)
             del self._put[name]
-        if self._new:
-            (self.place / _PUTTING).unlink(missing_ok=True)
-            self._new = set()
+        self._mark(set())
+
+    def _mark(self, partial: set[str]) -> None:
+        """Says in the bucket what is there in part from now on."""
+        if partial == self._partial:
+            return
+        self._check_held()
+        if partial:
+            (self.place / _PARTIAL).write_bytes(json.dumps(sorted(partial)).encode())
+        else:
+            (self.place / _PARTIAL).unlink(missing_ok=True)
+        self._partial = partial
 
     def _check_held(self) -> None:
         if not self.is_held():

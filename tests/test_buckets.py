@@ -1,3 +1,4 @@
+import contextlib
 import json
 import signal
 import threading
@@ -231,6 +232,48 @@ def test_new_folder_that_was_put_in_part_is_none(folder, monkeypatch, goes_on):
         found = {path.relative_to(mirror).as_posix() for path in mirror.rglob("*") if path.is_file()}
         assert found == {"old/a", "old/b"} | ({"new/deep/a", "new/deep/b"} if goes_on else set())
     assert set(folder.files()) == found
+
+
+@contextlib.contextmanager
+def killed_after(changes):
+    """Has buckets take so many changes; the next one ends the block, as a kill does, and only locks go."""
+    left = [changes]
+
+    def dying(change):
+        def changed(self, *arguments, **options):
+            if self.name != storage.LOCK:
+                left[0] -= 1
+                if left[0] < 0:
+                    raise KeyboardInterrupt
+            return change(self, *arguments, **options)
+
+        return changed
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        for name in ("put", "write_bytes", "unlink"):
+            patch.setattr(Remote, name, dying(getattr(Remote, name)))
+        yield
+
+
+@pytest.mark.parametrize("changes", range(9))
+def test_folder_that_moves_is_in_one_place_whenever_a_kill_comes(in_s3, changes):
+    write(in_s3, {"config": "1", "student/a": "2", "student/b": "3"})
+    with killed_after(changes), copies.mirrored(in_s3) as mirror:
+        (mirror / "former").mkdir()
+        (mirror / "student").rename(mirror / "former" / "student")
+    with copies.mirrored(in_s3) as mirror:
+        found = {path.relative_to(mirror).as_posix() for path in mirror.rglob("?")}
+    both = {"student/a", "student/b", "former/student/a", "former/student/b"}
+    assert found in ({"student/a", "student/b"}, {"former/student/a", "former/student/b"}, both)
+
+
+@pytest.mark.parametrize("changes", range(5))
+def test_files_of_a_new_folder_are_all_there_or_none(in_s3, changes):
+    with killed_after(changes), copies.mirrored(in_s3) as mirror:
+        for name in ("README.md", "card.json"):
+            (mirror / name).write_text("whole")
+    with copies.mirrored(in_s3) as mirror:
+        assert sorted(path.name for path in mirror.iterdir()) in ([], ["README.md", "card.json"])
 
 
 def test_copies_follow_the_bucket_and_damage_is_found(folder, tmp_path):
