@@ -50,9 +50,9 @@ class EnsembleTeacher(Teacher):
 
     @staticmethod
     def check(spec: TeacherSpec) -> None:
-        """Raises a `UserError` if a member cannot be loaded, as far as this shows without a model."""
+        """Raises a `UserError` if a member cannot be loaded, or has no such thresholds; no model is loaded."""
         for member in spec.members:
-            check(member)
+            check(dataclasses.replace(member, thresholds=spec.thresholds))
 
     def geometry(self, image_size: Any) -> Geometry:
         """The image itself."""

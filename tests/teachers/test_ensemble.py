@@ -137,3 +137,9 @@ def test_meters_are_not_merged_over_scales(saved):
     with pytest.raises(UserError, match="--tta: t: meters change with the scale of an image; expected flip alone"):
         ensemble(where, tta=("flip", "scales"))
     assert np.isfinite(labels_of(ensemble(where, tta=("flip",)), PHOTO)).all()
+
+
+def test_threshold_that_the_kind_does_not_have_is_one_line(saved):
+    for kind, match in (("detection", "no threshold 'min_scroe'; did you mean 'min_score'"), ("depth", "it has none")):
+        with pytest.raises(UserError, match=match):
+            ensemble(saved("savedmodel", kind), tta=("flip",), thresholds={"min_scroe": 0.5})
