@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import filelock
 
-from must_tf.buckets import Remote, leased
+from must_tf.buckets import Remote, State, leased
 from must_tf.errors import UserError
 from must_tf.parsing import read_json
 from must_tf.storage import LOCK, location, put_folder, scratch, sha256, write_json
@@ -42,7 +42,8 @@ def fetched(path: str | os.PathLike) -> Path:
     place = location(path)
     if isinstance(place, Path):
         return place
-    files = {name: state for name, state in place.files().items() if name.split("/")[0] not in _OF_RUNS}
+    whole, _ = _listed(place)
+    files = {name: state for name, state in whole.items() if name.split("/")[0] not in _OF_RUNS}
     top = place
     if not files:
         beside = [one for one in place.parent.iterdir() if one.name.startswith(place.name) and one.is_file()]
@@ -83,11 +84,22 @@ def _made(folder: Path) -> Path:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether a folder of copies is there, and each file has its SHA-256."""
+    """Whether a folder of copies is there, and each file has its SHA-256; one that did not change is read once."""
     if not (folder / _DIGESTS).is_file():
         return False
     digests = read_json(folder / _DIGESTS)
-    return all((folder / name).is_file() and sha256(folder / name) == digest for name, digest in digests.items())
+    return all((folder / name).is_file() and _sha256(folder / name) == digest for name, digest in digests.items())
+
+
+_known: dict[Path, tuple[tuple[int, int], str]] = {}  # ((size, time), SHA-256) of the copies that were read
+
+
+def _sha256(path: Path) -> str:
+    told = path.stat()
+    state = told.st_size, told.st_mtime_ns
+    if path not in _known or _known[path][0] != state:
+        _known[path] = state, sha256(path)
+    return _known[path][1]
 
 
 @contextlib.contextmanager
@@ -137,16 +149,12 @@ class _Mirror:
         self.folder, self.place, self.is_held = folder, place, is_held
         self._partial: set[str] = set()  # what the bucket says to be there in part
         folder.mkdir()
-        there = place.files()
-        partial = set(json.loads((place / _PARTIAL).read_bytes())) if _PARTIAL in there else set()
-        for name in sorted(there.keys() - {LOCK, _PARTIAL}):
-            if partial & {name, *_folders([name])}:
-                (place / name).unlink(missing_ok=True)
-                continue
+        whole, others = _listed(place)
+        for name in others:
+            (place / name).unlink(missing_ok=True)
+        for name in whole:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (place / name).get(folder / name)
-        if partial:
-            (place / _PARTIAL).unlink(missing_ok=True)
         self._put = {name: state for name, (_, state) in self._files().items()}  # size and time, by path
 
     def publish(self) -> None:
@@ -192,6 +200,19 @@ class _Mirror:
                 told = path.stat()
                 found[name.as_posix()] = path, (told.st_size, told.st_mtime_ns)
         return found
+
+
+def _listed(place: Remote) -> tuple[dict[str, State], list[str]]:
+    """Returns the files of a folder in a bucket that stay, and those that a kill left there in part, the mark last."""
+    there = place.files()
+    there.pop(LOCK, None)
+    try:
+        partial = set(json.loads((place / _PARTIAL).read_bytes())) if _PARTIAL in there else set()
+    except FileNotFoundError:  # all of it is there by now
+        return _listed(place)
+    others = [name for name in there if partial & {name, *_folders([name])}]
+    whole = {name: state for name, state in there.items() if name not in (_PARTIAL, *others)}
+    return whole, others + [_PARTIAL] * (_PARTIAL in there)
 
 
 def _folders(names: Iterable[str]) -> set[str]:

@@ -292,6 +292,27 @@ def test_copies_follow_the_bucket_and_damage_is_found(folder, tmp_path):
         copies.fetched(folder / "none")
 
 
+def test_copy_is_read_once_by_a_process(in_s3, monkeypatch):
+    write(in_s3, {"m.onnx": "model"})
+    copies.fetched(in_s3 / "m.onnx")
+    read = []
+    monkeypatch.setattr(copies, "sha256", lambda path: (read.append(path.name), storage.sha256(path))[1])
+    assert copies.fetched(in_s3 / "m.onnx").read_text() == "model" and len(read) <= 1
+    copies.fetched(in_s3 / "m.onnx")
+    assert len(read) <= 1
+
+
+def test_copy_of_a_run_at_work_has_what_is_whole_and_stays(in_s3):
+    write(in_s3, {"config.json": "1", "student/weights": "2", ".partial.json": '["student"]'})
+    with storage.locked(in_s3):
+        copy = copies.fetched(in_s3)
+        assert [path.name for path in copy.iterdir()] == ["config.json"]
+        (in_s3 / storage.LOCK).write_bytes(b'{"name": "another", "beat": 1}')
+        assert copies.fetched(in_s3) == copy
+    (in_s3 / ".partial.json").unlink()
+    assert (copies.fetched(in_s3) / "student" / "weights").is_file()
+
+
 def test_mirror_begins_with_what_is_there_and_puts_what_changes_in_the_order_of_writing(in_s3, proxied):
     write(in_s3, {"kept": "1", "gone": "2", "old/changed": "3"})
     with pytest.raises(ValueError), proxied.answering(), copies.mirrored(in_s3) as folder:
