@@ -11,8 +11,8 @@ from must_tf.errors import UserError, nearest
 from must_tf.parsing import parse, read_yaml, short
 from must_tf.tasks import KINDS, kind_of
 from must_tf.tasks.reader import CHOOSE, Reader, positive, require
+from must_tf.teachers.spec import CARD_SUFFIXES
 
-SUFFIXES = (".card.yaml", ".card.json")
 _MAX_SIDE = 8192  # pixels of a side
 _CHANNELS = {"RGB": 3, "BGR": 3, "gray": 1, "RGBA": 4, "BGRA": 4}
 
@@ -187,13 +187,14 @@ def find_card(where: str, path: str, need: bool = True) -> str | None:
       need: whether a missing card is a `UserError`; otherwise None is returned.
     """
     base = str(Path(path))
-    for suffix in SUFFIXES:
+    for suffix in CARD_SUFFIXES:
         if Path(base + suffix).is_file():
             return base + suffix
     if not need:
         return None
     raise UserError(
-        f"{where}: no card ({base}{SUFFIXES[0]}, or --cards=TASK=FILE); for a draft run: must label --describe={where}"
+        f"{where}: no card ({base}{CARD_SUFFIXES[0]}, or --cards=TASK=FILE); for a draft run: "
+        f"must label --describe={where}"
     )
 
 

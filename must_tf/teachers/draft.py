@@ -8,11 +8,11 @@ from typing import Any
 from must_tf.errors import UserError
 from must_tf.tasks import KINDS, kind_of
 from must_tf.tasks.reader import GUESS, Reader, choose
-from must_tf.teachers.card import SUFFIXES
 from must_tf.teachers.facts import facts_of
 from must_tf.teachers.inputs import image_input, input_lines
 from must_tf.teachers.model import Model
 from must_tf.teachers.preparation import CHANNEL_ORDERS
+from must_tf.teachers.spec import CARD_SUFFIXES
 
 _SHOWN = 100  # characters of a value of the metadata
 
@@ -51,7 +51,7 @@ def _comments(model: Model, where: str, notes: list[str]) -> list[str]:
         lines += ["# metadata"]
         lines += [f"#   {name}: {text[:_SHOWN]}{'...' * (len(text) > _SHOWN)}" for name, text in shown.items()]
     lines += [f"# {note}" for note in notes]
-    return [*lines, f"# a draft: check every guess, and save it as {Path(model.path)}{SUFFIXES[0]}"]
+    return [*lines, f"# a draft: check every guess, and save it as {Path(model.path)}{CARD_SUFFIXES[0]}"]
 
 
 def _kind(model: Model, known: Mapping[str, Any], where: str) -> tuple[str, type[Reader]]:

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
+from must_tf.copies import named
 from must_tf.tasks import check_thresholds
 from must_tf.teachers.card import Card, find_card, read_card
 from must_tf.teachers.model import Model
@@ -54,10 +55,10 @@ def describe_model(spec: TeacherSpec) -> str:
     """Returns a draft of a model's card in YAML, with its inputs and outputs in comments and guesses marked."""
     spec = spec.fetched()
     if _is_teacher(spec):
-        return _loader(spec).draft(spec)
+        return named(_loader(spec).draft(spec))
     from must_tf.teachers.draft import draft
 
-    return draft(open_model(spec, None), spec.where)
+    return named(draft(open_model(spec, None), spec.where))
 
 
 def open_model(spec: TeacherSpec, card: Card | None) -> Model:

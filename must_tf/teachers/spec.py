@@ -9,10 +9,12 @@ from must_tf.buckets import SCHEMES
 from must_tf.copies import fetched
 from must_tf.errors import UserError, nearest
 from must_tf.parsing import FrozenDict, frozen, plain_name
+from must_tf.storage import location
 
 STUDENT = "student"
 DERIVE = "derive"
 ENSEMBLE = "ensemble"
+CARD_SUFFIXES = (".card.yaml", ".card.json")  # of a card beside a model, after the model's full name
 FLIP, SCALES = "flip", "scales"  # words of a test-time augmentation, see `augmentation`
 _SCALE_RANGE = 0.5, 4.0
 
@@ -156,13 +158,19 @@ class TeacherSpec:
         return f"{self.format}:{self.path}"
 
     def fetched(self) -> "TeacherSpec":
-        """Returns the spec with local copies of a model and a card that lie in a bucket.
+        """Returns the spec with local copies of a model and its card that lie in a bucket.
 
         Other URLs may be names that a library loads, such as `hf://owner/preset` of KerasHub.
         """
         is_name = FORMATS[self.format].path == "name" and self.path.partition("://")[0] not in SCHEMES
-        path = self.path if is_name or "://" not in self.path else str(fetched(self.path))
-        card = str(fetched(self.card)) if self.card and "://" in self.card else self.card
+        path, card = self.path, self.card
+        if "://" in path and not is_name:
+            path = str(fetched(path))
+            if not card and self.format != STUDENT and Path(path).is_dir():  # beside a file, it came with that
+                places = (location(f"{self.path.rstrip('/')}{suffix}") for suffix in CARD_SUFFIXES)
+                card = next((str(place) for place in places if place.is_file()), None)
+        if card and "://" in card:
+            card = str(fetched(card))
         return dataclasses.replace(self, path=path, card=card or None)
 
     def check(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
-from must_tf.copies import fetched
+from must_tf.copies import fetched, named
 from must_tf.errors import UserError
 from must_tf.integrity import check_weights
 from must_tf.parsing import short
@@ -89,7 +89,7 @@ def load_trunk(student: Student, where: str | os.PathLike, keep_heads: bool = Fa
     spare = Counter(key.split("/")[0] for key in shapes if key != _GRAPH and key not in taken)
     if spare:
         lines.append("not used: " + ", ".join(f"{name} ({count})" for name, count in sorted(spare.items())))
-    print(f"{where}:", *lines, sep="\n  ", flush=True)
+    print(f"{named(where)}:", *lines, sep="\n  ", flush=True)
     return sorted(loaded)
 
 

@@ -1,7 +1,11 @@
 """Tests of teacher specs."""
 
+import uuid
+
 import pytest
 
+from must_tf import storage
+from must_tf.buckets import Remote
 from must_tf.errors import UserError
 from must_tf.teachers.spec import TeacherSpec, with_sources
 
@@ -47,3 +51,15 @@ def test_sources_of_derived_labels_are_other_teachers_by_their_task(tmp_path):
         with_sources([depth, TeacherSpec.of("normals", "derive:dept")])
     with pytest.raises(UserError, match="derive:depth: no teacher of task 'depth'; there is none"):
         with_sources([normals])
+
+
+def test_card_beside_a_folder_in_a_bucket_comes_with_it(s3):
+    model = Remote(f"s3://tests/{uuid.uuid4().hex}")
+    storage.write_bytes(model / "config.json", b"{}")
+    plain = TeacherSpec.of("t", f"hf:{model}").fetched()
+    assert plain.card is None
+    storage.write_bytes(f"{model}.card.json", b'{"license": "MIT"}')
+    found = TeacherSpec.of("t", f"hf:{model}/").fetched()
+    assert storage.read_json(found.card) == {"license": "MIT"} and found.path == plain.path
+    given = TeacherSpec.of("t", f"hf:{model}", card=f"{model}/config.json").fetched()
+    assert storage.read_json(given.card) == {}

@@ -12,10 +12,10 @@ from must_tf.errors import UserError
 from must_tf.parsing import short
 from must_tf.tasks import check_thresholds
 from must_tf.tasks.classes import is_hole, names_by_id
-from must_tf.teachers.card import SUFFIXES, Card, find_card, make_card, read_fields
+from must_tf.teachers.card import Card, find_card, make_card, read_fields
 from must_tf.teachers.hf.files import Files, image_processor
 from must_tf.teachers.hf.folder import read_license
-from must_tf.teachers.spec import TeacherSpec
+from must_tf.teachers.spec import CARD_SUFFIXES, TeacherSpec
 
 _PREPARED = (  # card fields of what the processor does
     "input_size", "resize", "layout", "output_layout", "range", "mean", "std", "channel_order", "dtype", "signature",
@@ -61,7 +61,7 @@ def draft(spec: TeacherSpec, files: Files) -> str:
         left_out = f", {len(names) - len(kept)} of its ids have none" if len(kept) < len(names) else ""
         lines += [f"# {len(kept)} classes{left_out}: {', '.join(kept[:_MANY])}{', ...' if len(kept) > _MANY else ''}"]
     lines += ["# no card is needed: what follows is what its files say; save what you change as"]
-    lines += [f"# {Path(spec.path)}{SUFFIXES[0]}, or give it as --cards.TASK.FIELD=VALUE"]
+    lines += [f"# {Path(spec.path)}{CARD_SUFFIXES[0]}, or give it as --cards.TASK.FIELD=VALUE"]
     lines += [f"prompts: {_PROMPTS}  # fill in: each class, and the text that finds it"] * files.family.prompted
     return "\n".join(lines) + "\n" + yaml.safe_dump(known, sort_keys=False, allow_unicode=True, width=10_000).rstrip()
 
