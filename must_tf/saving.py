@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from must_tf.buckets import Remote
-from must_tf.copies import fetched
+from must_tf.copies import fetched, named
 from must_tf.errors import UserError
 from must_tf.geometry import Size
 from must_tf.parsing import parse, read_object, short
@@ -120,7 +120,7 @@ def locate(folder: str | os.PathLike, near: str | os.PathLike, file: str | os.Pa
     place = location(folder)
     if isinstance(place, Remote):
         return place if (place / file).is_file() else None
-    near = location(near)
+    near = location(named(near))  # of a copy, what it is a copy of
     near = near.absolute() if isinstance(near, Path) else near
     places = [*(place / folder for place in (near, *near.parents)), Path(folder)] if str(folder) else []
     return next((place for place in places if (place / file).is_file()), None)

@@ -195,6 +195,34 @@ def test_run_in_a_bucket_is_taken_up_on_an_empty_machine(toy_data, bucket, tmp_p
         TeacherSpec.of("scene", "student:s3://nowhere/x")
 
 
+def test_run_in_a_bucket_is_exported_finetuned_transferred_and_reported(classifier_run, bucket, tmp_path):
+    toy.write_dataset(tmp_path / "data", toy.toy_records(5, tasks=[toy.SCENE]), [toy.SCENE])
+    data, run = upload(tmp_path / "data", bucket / "data"), upload(classifier_run, bucket / "runs" / "x")
+    config = storage.read_json(run / "config.json")
+    storage.write_json(run / "config.json", config | {"train": ["data"]})  # as of a command that ran in the bucket
+    exported = must_tf.export(run, bucket / "export", "tf_keras")
+    assert exported.folder == bucket / "export" and "tf_keras/backbone.keras" in repr(exported)
+    card = storage.read_json(bucket / "export" / "card.json")
+    assert [(entry["folder"], entry["images"]) for entry in card["data"]] == [("data", 5)]
+    files = contents(bucket / "export")
+    assert must_tf.export(run, bucket / "export", "tf_keras").parities == exported.parities
+    assert contents(bucket / "export") == files and "card.json" in files and not any("cache" in name for name in files)
+
+    experiment = toy.experiment(data, tasks=[toy.SCENE], steps=1, test=str(data))
+    student = must_tf.finetune(experiment, run, bucket / "tuned")
+    assert student.workdir == str(bucket / "tuned")
+    assert toy.same_weights(student, load_student(bucket / "tuned"))
+
+    table = must_tf.transfer(experiment, {"random": "", "mine": str(run)}, bucket / "transfer")
+    assert storage.read_json(bucket / "transfer" / "transfer.json") == table.to_json()
+    assert not any("/" not in name and name.startswith(".") for name in (bucket / "transfer").files())
+
+    page = bucket / "report.html"
+    must_tf.report.report(page, data, [run, bucket / "tuned"], run, bucket / "transfer" / "transfer.json")
+    text = page.read_text()
+    assert all(f">{title}</h2>" in text for title in ("Labels", "Datasets")) and str(copies.cache_folder()) not in text
+
+
 CONFIG = """
 import toy
 
