@@ -216,13 +216,14 @@ def _under(root: str, wanted: Callable[[str], bool]) -> list[str]:
 
 def _in_bucket(place: Remote, wanted: Callable[[str], bool]) -> list[str]:
     """Returns the URL of a file, those in a list, the wanted ones under a folder, or those that fit a glob."""
-    if not glob.has_magic(place.key):
-        if place.suffix == ".txt" and place.is_file():
-            listed = _lines(place.read_bytes())
-            return list(dict.fromkeys(line if URL.match(line) else f"{place.parent}/{line}" for line in listed))
-        if place.is_file():
+    if place.is_file():
+        if place.suffix != ".txt":
             return [str(place)]
-        return [f"{place}/{key}" for key in place.files() if wanted(key)]
+        listed = _lines(place.read_bytes(), str(place))
+        return list(dict.fromkeys(line if URL.match(line) else f"{place.parent}/{line}" for line in listed))
+    there = place.files()
+    if there or not glob.has_magic(place.key):
+        return [f"{place}/{key}" for key in there if wanted(key)]
     parts = place.key.split("/")
     index = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     top = Remote(f"{place.scheme}://{'/'.join(parts[:index])}")
@@ -238,12 +239,21 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 def _listed(path: Path) -> list[str]:
     """Returns the paths in a list file, one per line; they need not be UTF-8."""
-    return _lines(path.read_bytes())
+    return _lines(path.read_bytes(), str(path))
 
 
-def _lines(data: bytes) -> list[str]:
+def _lines(data: bytes, where: str) -> list[str]:
+    """Returns the lines of a list file (`where`) that are not empty; a URL of no bucket is a `UserError`."""
     lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    return [os.fsdecode(line.rstrip(b"\r")) for line in lines if line.strip()]
+    found = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            found.append(text := os.fsdecode(line.rstrip(b"\r")))
+            try:
+                location(text)
+            except UserError as error:
+                raise UserError(f"{where}: line {number}: {error}; download the image, and list its file") from None
+    return found
 
 
 def _matching(pattern: str) -> list[str]:
