@@ -79,6 +79,9 @@ _SETTINGS = flags.DEFINE_string(
     "there, instead of --learning_rates and --steps. For final figures, on training and validation set together.",
     flag_values=FLAGS,
 )
+_CACHE = flags.DEFINE_float(
+    "cache_gb", 20.0, "GB on this disk for copies of the records that lie in buckets.", 0, flag_values=FLAGS
+)
 flags.mark_flags_as_required(["config", "init_from", "workdir"], flag_values=FLAGS)
 
 
@@ -122,6 +125,7 @@ def main(overrides: dict[str, str], command: str) -> None:
         settings_of=_SETTINGS.value,
         out=_OUT.value,
         overrides=overrides,
+        cache_gb=_CACHE.value,
         command=command,
     )
     print(transfer_table(table))

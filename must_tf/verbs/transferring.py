@@ -9,6 +9,7 @@ from must_tf.errors import UserError
 from must_tf.evaluation import Budget, Sweep, TransferTable
 from must_tf.evaluation.table import MEAN
 from must_tf.parsing import as_items
+from must_tf.records.shard_cache import DEFAULT_GB, limit
 from must_tf.training import Experiment
 from must_tf.verbs.training import as_experiment
 
@@ -30,6 +31,7 @@ def transfer(
     settings_of: str | os.PathLike | None = None,
     out: str | os.PathLike = "",
     overrides: Mapping[str, str] | None = None,
+    cache_gb: float = DEFAULT_GB,
     command: str = "",
 ) -> TransferTable:
     """Fine-tunes downstream tasks from several initializations with the same sweep, and compares their scores.
@@ -52,6 +54,7 @@ def transfer(
       settings_of: workdir of an earlier transfer, whose chosen settings are used.
       out: JSON file for the table; by default `transfer.json` in the workdir.
       overrides: fields of all configs, {"optimizer.learning_rate": "0.3"}.
+      cache_gb: GB on this disk for copies of the shards that lie in buckets.
       command: written into the table.
 
     Raises:
@@ -60,6 +63,7 @@ def transfer(
     if settings_of and (learning_rates or steps or extend_sweep):
         sweeps = "--learning_rates, --steps or --extend_sweep"
         raise UserError(f"--settings_of: received with {sweeps}, which it replaces; give one of them")
+    limit(cache_gb)
     with mirrored(workdir) as folder:
         return evaluation.transfer(
             [as_experiment(one, overrides, scale) for one in as_items(config)],
