@@ -204,14 +204,15 @@ class Remote:
         """Returns the content of an object in UTF-8."""
         return self.read_bytes().decode()
 
-    def get(self, path: Path) -> None:
-        """Copies an object to a local file, and checks that it came whole."""
-        size = self.stat().st_size
+    def get(self, path: Path) -> State:
+        """Copies an object to a local file, checks that it came whole, and returns its state."""
+        state = self.stat()
         for _ in WAITS:
             self._call("get_file", self.key, str(path))
-            if path.stat().st_size == size:
-                return
-        raise UserError(f"{self}: comes with {path.stat().st_size} bytes of {size}; run the same command again")
+            if path.stat().st_size == state.st_size:
+                return state
+        size = path.stat().st_size
+        raise UserError(f"{self}: comes with {size} bytes of {state.st_size}; run the same command again")
 
     def put(self, path: Path) -> None:
         """Copies a local file to an object, whole or not at all; one that is there is replaced."""

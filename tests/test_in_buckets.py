@@ -63,6 +63,14 @@ def test_images_of_a_bucket_are_found_as_those_of_a_disk(folder, bucket, tmp_pat
     assert listed == [f"{photos}/0.png", f"{photos}/gone.png"]
     (tmp_path / "list.txt").write_text("\n".join(listed))
     assert find_images(tmp_path / "list.txt") == listed
+    (tmp_path / "web.txt").write_text(f"{listed[0]}\nhttps://host/a.png\n")
+    storage.write_bytes(bucket / "web.txt", (tmp_path / "web.txt").read_bytes())
+    for web in (tmp_path / "web.txt", str(bucket / "web.txt")):
+        with pytest.raises(UserError, match=r"web\.txt: line 2: https://host/a\.png: is not .*download the image"):
+            find_images(web)
+    for name in ("[1]", "what?"):  # as on a disk, a folder of this name comes before a glob
+        upload(folder, bucket / name)
+        assert find_images(f"{bucket}/{name}")[0] == f"{bucket}/{name}/0.png"
     record, gone = (read_image(path, root=str(photos)) for path in listed)
     assert record.filename == "0.png" and "gone.png" in gone.name and "cannot be read" in gone.reason
     with pytest.raises(UserError, match="s3://nowhere/photos: no such folder or file"):
@@ -139,6 +147,22 @@ def test_batches_from_a_bucket_are_those_of_a_disk_within_a_small_cache(bucket, 
     monkeypatch.setattr(shard_cache, "_most_bytes", 1)
     with pytest.raises(UserError, match=r"--cache_gb=1e-09: the shards in buckets that are read at the same time"):
         training_batches([open_dataset(place)], [toy.SCENE], [toy.VIEW], 5)
+
+
+def test_shards_that_were_replaced_are_read_anew(bucket, tmp_path, monkeypatch):
+    (tmp_path / "cache").mkdir()
+    cache = ShardCache(tmp_path / "cache", 10**9)
+    monkeypatch.setattr(shard_cache, "shared", lambda: cache)
+    monkeypatch.setattr(shard_cache, "drop_former", cache.drop_former)
+    for seed in (1, 2):
+        here = tmp_path / str(seed)
+        toy.write_dataset(here, toy.toy_records(2, seed=seed, tasks=[toy.SCENE]), [toy.SCENE])
+        dataset = open_dataset(upload(here, bucket / "data"))
+        ids = [[record.id for record in one.records()] for one in (open_dataset(here), dataset)]
+        assert ids[0] == ids[1]
+    fetched = [path.stat().st_mtime_ns for path in cache.folder.iterdir()]
+    assert [record.id for record in open_dataset(dataset.folder).records()] == ids[0]
+    assert [path.stat().st_mtime_ns for path in cache.folder.iterdir()] == fetched
 
 
 def test_cache_keeps_what_is_held_and_drops_the_oldest(bucket, tmp_path, monkeypatch):

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from must_tf.buckets import Remote
 from must_tf.errors import UserError, nearest
-from must_tf.records import framing
+from must_tf.records import framing, shard_cache
 from must_tf.records.manifest import Manifest, read_manifest
 from must_tf.records.schema import Record, deserialize
 from must_tf.shown import Shown
@@ -100,7 +101,10 @@ class Dataset(Shown):
 
 def open_dataset(folder: str | os.PathLike, whole: bool = True) -> Dataset:
     """Opens a dataset made by `must label` or `must rooms`; see `read_manifest` for what may be wrong."""
-    return Dataset(location(folder), read_manifest(folder, whole))
+    dataset = Dataset(location(folder), read_manifest(folder, whole))
+    if isinstance(dataset.folder, Remote):
+        shard_cache.drop_former(dataset.folder)
+    return dataset
 
 
 def check_same_labels(where: str | os.PathLike, have: Sequence[Task], want: Sequence[Task]) -> None:

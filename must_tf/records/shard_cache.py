@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from must_tf.buckets import Remote
+from must_tf.buckets import Remote, State
 from must_tf.copies import cache_folder
 from must_tf.errors import UserError
 from must_tf.storage import scratch_folder
@@ -32,7 +32,7 @@ class ShardCache:
 
     def __init__(self, folder: Path, most_bytes: float):
         self.folder, self.most_bytes = folder, most_bytes
-        self._copies: collections.OrderedDict[str, Future[int]] = collections.OrderedDict()  # oldest first
+        self._copies: collections.OrderedDict[str, Future[State]] = collections.OrderedDict()  # oldest first
         self._held: dict[int, set[str]] = {}
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(_AT_ONCE, "shards")
@@ -53,12 +53,23 @@ class ShardCache:
             if self._used() < self.most_bytes:
                 self._start(url)
 
+    def drop_former(self, folder: Remote) -> None:
+        """Deletes the copies of shards of a folder that are not, or not so, in the bucket any more."""
+        with self._lock:
+            held = {url for url in self._copies if url.startswith(f"{folder}/")}
+        there = folder.files() if held else {}
+        with self._lock:
+            for url in held & self._copies.keys():
+                copy = self._copies[url]
+                if copy.done() and not copy.exception() and copy.result() != there.get(url.removeprefix(f"{folder}/")):
+                    self._delete(url)
+
     def release(self) -> None:
         """Holds no shards for readers any more: one that still reads gets those that it lacks again."""
         with self._lock:
             self._held.clear()
 
-    def _start(self, url: str) -> Future[int]:
+    def _start(self, url: str) -> Future[State]:
         """Begins to fetch a shard that is not there; an attempt that failed is made again."""
         with self._lock:
             copy = self._copies.get(url)
@@ -67,12 +78,11 @@ class ShardCache:
             self._copies.move_to_end(url)
             return copy
 
-    def _fetch(self, url: str) -> int:
+    def _fetch(self, url: str) -> State:
         try:
-            Remote(url).get(self._place(url))
+            return Remote(url).get(self._place(url))
         except FileNotFoundError:
             raise UserError(f"{url}: is missing; run the command that made it again") from None
-        return self._place(url).stat().st_size
 
     def _place(self, url: str) -> Path:
         return self.folder / hashlib.sha256(url.encode()).hexdigest()[:32]
@@ -89,12 +99,15 @@ class ShardCache:
             for url, copy in list(self._copies.items()):
                 if used > self.most_bytes and copy.done() and url not in held:
                     used -= _size(copy)
-                    del self._copies[url]
-                    self._place(url).unlink(missing_ok=True)
+                    self._delete(url)
+
+    def _delete(self, url: str) -> None:
+        del self._copies[url]
+        self._place(url).unlink(missing_ok=True)
 
 
-def _size(copy: Future[int]) -> int:
-    return copy.result() if copy.done() and not copy.exception() else 0
+def _size(copy: Future[State]) -> int:
+    return copy.result().st_size if copy.done() and not copy.exception() else 0
 
 
 _most_bytes = DEFAULT_GB * GB
@@ -123,6 +136,12 @@ def release() -> None:
     """Lets go of the shards that a training of this process has read, at its end; see `ShardCache.release`."""
     if _cache.cache_info().currsize:
         shared().release()
+
+
+def drop_former(folder: Remote) -> None:
+    """Lets go of the shards of a folder that were replaced in the bucket; see `ShardCache.drop_former`."""
+    if _cache.cache_info().currsize:
+        shared().drop_former(folder)
 
 
 _making = threading.Lock()

@@ -12,8 +12,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from must_tf.buckets import Remote
 from must_tf.errors import UserError, differences
 from must_tf.parsing import parse, plain_name, read_object
+from must_tf.records import shard_cache
 from must_tf.records.manifest import FILE, Manifest, Shard, noted, read_manifest
 from must_tf.records.reader import Dataset
 from must_tf.records.schema import LeftOut, Quarantined, Record, origin_key, specs, to_bytes, to_example
@@ -180,6 +182,8 @@ def finish(
     """
     paths = [plan.shard(i) for i in range(plan.num_shards)]
     shards = [written(plan, index) for index in range(plan.num_shards)]
+    if isinstance(plan.folder, Remote):
+        shard_cache.drop_former(plan.folder)
     manifest = Manifest(plan.name, plan.split, plan.tasks, teachers or {}, plan.source, shards)
     manifest.warnings = [*review(Dataset(plan.folder, manifest)), *noted(shard.notes for shard in shards)]
     _write_tfds_metadata(plan, shards)
