@@ -89,12 +89,15 @@ def lines(lineage: Sequence[Entry]) -> list[str]:
 def require_allowed(workdir: str | os.PathLike, lineage: Sequence[Entry], allowed: Sequence[str]) -> None:
     """Checks that each license is one of those that are allowed, whatever the case of its letters.
 
+    Several licenses of one thing, with semicolons between them, must all be allowed.
+
     Raises:
       UserError: names the first that is not, and what it is the license of.
     """
     known = {license.strip().lower() for license in allowed}
     for entry in lineage:
-        if entry["license"].lower() not in known:
+        license = entry["license"].lower()
+        if license not in known and not {part.strip() for part in license.split(";")} <= known:
             missing = f" ({entry['missing']})" if "missing" in entry else ""
             raise UserError(
                 f"{workdir}: license {entry['license']!r} of {entry['what']}{missing} is not allowed "
@@ -120,7 +123,14 @@ def _walk(workdir: Path, seen: set[Path]) -> Iterator[Entry]:
 
 
 def _teacher(dataset: storage.Location, name: str, entry: Entry, seen: set[Path]) -> Iterator[Entry]:
-    """Yields the lineage of a teacher that is a student of ours; of others, and where its run is gone, its license."""
+    """Yields the lineage of a teacher that is a student of ours; of others, and where its run is gone, its license.
+
+    That of an ensemble or of a derived teacher is that of the teachers that it is made of.
+    """
+    if parts := entry.get("members") or ([entry["derived_from"]] if "derived_from" in entry else []):
+        for part in parts:
+            yield from _teacher(dataset, part.get("id", name), part, seen)
+        return
     task = entry.get("task", {}).get("name", UNKNOWN)
     said = {"what": f"teacher {name} of task {task}", "license": entry.get("license") or UNKNOWN}
     if entry.get("format") != "student":

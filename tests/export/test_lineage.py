@@ -50,6 +50,18 @@ def test_licenses_are_gathered_through_teachers_that_are_students(tmp_path):
     ]
 
 
+def test_licenses_are_gathered_through_ensembles_and_derived_teachers(tmp_path):
+    run = run_on(tmp_path / "teacher", dataset(tmp_path / "human", "CC-BY-NC-4.0"))
+    student = student_teacher(run) | {"id": "student-1"}
+    yolo = {"id": "yolo-2", "license": "AGPL-3.0", "task": {"name": "scene"}}
+    both = {"format": "ensemble", "license": "unknown; AGPL-3.0", "task": {"name": "scene"}, "members": [student, yolo]}
+    derived = {"format": "derive", "license": "unknown", "task": {"name": "normals"}, "derived_from": student}
+    for name, teachers in (("ensemble", {"ensemble-3": both}), ("derived", {"derived-4": derived})):
+        found = lineage.licenses(run_on(tmp_path / f"of-{name}", dataset(tmp_path / name, "MIT", **teachers)))
+        licenses = {entry["what"].partition(" ")[0]: entry["license"] for entry in found[1:]}
+        assert licenses == {"data": "CC-BY-NC-4.0"} | ({"teacher": "AGPL-3.0"} if name == "ensemble" else {})
+
+
 def test_what_is_gone_or_has_other_weights_now_is_unknown(tmp_path):
     teacher = run_on(tmp_path / "teacher", dataset(tmp_path / "human", "CC-BY-4.0"))
     pseudo = dataset(tmp_path / "pseudo", "MIT", **{"teacher-1": student_teacher(teacher)})
@@ -85,6 +97,9 @@ def test_a_license_that_is_not_allowed_stops_the_export_and_is_named(classifier,
     assert not (tmp_path / "out").exists()
     entries = [{"what": "data x", "license": "mit"}, {"what": "teacher t", "license": "AGPL-3.0"}]
     lineage.require_allowed("w", entries, ["AGPL-3.0", " MIT"])
+    lineage.require_allowed("w", [{"what": "teacher u", "license": "MIT; Apache-2.0"}], ["apache-2.0", "MIT"])
+    with pytest.raises(UserError, match=r"'MIT; Apache-2\.0' of teacher u"):
+        lineage.require_allowed("w", [{"what": "teacher u", "license": "MIT; Apache-2.0"}], ["MIT"])
     with pytest.raises(UserError, match=r"'AGPL-3\.0' of teacher t"):
         lineage.require_allowed("w", entries, ["MIT"])
 
