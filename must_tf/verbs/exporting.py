@@ -61,7 +61,7 @@ def export(
     Raises:
       UserError: see `must_tf.export.export`.
     """
-    with quiet(), mirrored(out) as folder:
+    with mirrored(out) as folder, quiet():  # what is said of the lock is seen at once
         parities = write_export(
             fetched(workdir),
             folder,
