@@ -276,7 +276,7 @@ def _store(scheme: str, process: int) -> Any:
 
 
 def _tag(told: dict[str, Any]) -> str:
-    return str(told.get("ETag") or told.get("etag") or told.get("md5Hash") or "")
+    return str(told.get("ETag") or told.get("etag") or told.get("md5Hash") or "").strip('"')  # Azure's listing has none
 
 
 def _words(error: Exception) -> str:
