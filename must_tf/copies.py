@@ -59,7 +59,10 @@ def fetched(path: str | os.PathLike) -> Path:
                 for name in files:
                     target = made / place.name / name if top is place else made / name
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    (top / name).get(target)
+                    try:
+                        (top / name).get(target)
+                    except FileNotFoundError:
+                        raise UserError(f"{top / name}: went while it was copied; run the same command again") from None
                 digests = {str(one.relative_to(made)): sha256(one) for one in sorted(made.rglob("*")) if one.is_file()}
                 write_json(made / _DIGESTS, digests)
                 put_folder(made, folder)
@@ -108,8 +111,8 @@ def mirrored(path: str | os.PathLike) -> Iterator[Path]:
 
     That of a URL is locked there, and begins with what is there. What the command has changed in it is put there by
     `publish`, and at the end in any case: files in the order in which they were written, so that what refers to others
-    comes after them; then those that the command has deleted go. A new folder that a kill left there in part goes when
-    the next command begins.
+    comes after them; then those that the command has deleted go. A folder that was put or deleted in part when a kill
+    came goes when the next command begins, as do the files of a mirror in whose place there was nothing.
 
     Raises:
       UserError: another run holds the folder, or has taken it over since; nothing more is put there then.
@@ -124,6 +127,9 @@ def mirrored(path: str | os.PathLike) -> Iterator[Path]:
         _mirrors.append(mirror)
         try:
             yield mirror.folder
+        except UserError as error:
+            error.args = (named(f"{error}"),)  # a user of Python does not know the mirror
+            raise
         finally:
             _mirrors.remove(mirror)
             mirror.publish()
