@@ -7,6 +7,7 @@ names the URL and the remedy. Credentials are those of the environment, as the l
 import contextlib
 import errno
 import functools
+import http
 import json
 import logging
 import os
@@ -84,7 +85,7 @@ class Remote:
       url: `SCHEME://BUCKET/KEY`.
 
     Raises:
-      UserError: no such scheme, its package is not installed, or the URL holds credentials.
+      UserError: no such scheme, its package is not installed, no bucket, or the URL holds credentials.
     """
 
     def __init__(self, url: str):
@@ -97,6 +98,8 @@ class Remote:
         if self.scheme not in _PACKAGES:
             known = ", ".join(f"{name}://" for name in SCHEMES)
             raise UserError(f"{url}: is not a local path, nor one of {known}")
+        if not self.key.partition("/")[0]:
+            raise UserError(f"{url}: names no bucket; expected {self.scheme}://BUCKET/PATH")
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.key}"
@@ -226,6 +229,22 @@ class Remote:
         """Writes a new object; raises a `FileExistsError` where there is one, as the store decides."""
         self._written("pipe_file", self.key, data, mode="create")
 
+    def replace(self, data: bytes, tag: str) -> None:
+        """Writes an object in the place of the one that has this tag.
+
+        S3 sees to that itself. Other stores are not asked, and some that speak S3 know no such condition: who calls has
+        looked before.
+
+        Raises:
+          FileExistsError: another object is there.
+          FileNotFoundError: none is there.
+        """
+        if self.scheme == "s3" and tag:
+            with contextlib.suppress(UserError):  # the condition is not known, or the write below says what is wrong
+                self._call("pipe_file", self.key, data, IfMatch=f'"{tag}"')
+                return
+        self.write_bytes(data)
+
     def unlink(self, missing_ok: bool = False) -> None:
         """Deletes an object."""
         try:
@@ -249,6 +268,8 @@ class Remote:
             except _ABSENT:
                 raise
             except Exception as error:  # each store raises those of its own libraries
+                if _status(error) == http.HTTPStatus.PRECONDITION_FAILED:
+                    raise FileExistsError(errno.EEXIST, "another object is there", str(self)) from None
                 if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in _LIBRARIES:
                     raise
                 if getattr(error, "filename", None) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
@@ -273,6 +294,12 @@ def _store(scheme: str, process: int) -> Any:
     except ImportError:
         more = f"pip install {package}" if package == "adlfs" else "pip install 'must_tf[cloud]'"
         raise UserError(f"{scheme}://: needs the package {package}, which is not installed; {more}") from None
+
+
+def _status(error: Exception) -> int | None:
+    """Returns the status of what S3 answered; s3fs tells an unmet condition only by a field that AWS alone sends."""
+    answer = getattr(error.__cause__, "response", None) or {}
+    return answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
 
 
 def _tag(told: dict[str, Any]) -> str:
@@ -364,13 +391,25 @@ def _renew(path: Remote, name: str, end: threading.Event) -> None:
     count = 0
     while not end.wait(LEASE / _BEATS):
         with contextlib.suppress(UserError):  # the store cannot be reached: what the run itself writes says so
-            if _holder(path) != name:  # or it is gone: another run may have come and ended
+            count += 1
+            if not _renewed(path, name, count):
                 print(f"{path.parent}: another run has taken the lock; this one ends", file=sys.stderr, flush=True)
                 handled = callable(signal.getsignal(signal.SIGINT))  # a script's jobs in the background ignore it
                 os.kill(os.getpid(), signal.SIGINT if handled else signal.SIGTERM)
                 return
-            count += 1
-            path.write_bytes(_beat(name, count))
+
+
+def _renewed(path: Remote, name: str, count: int) -> bool:
+    """Renews a lock, and returns whether it is still held."""
+    try:
+        tag = path.stat().tag
+        if _holder(path) == name:
+            path.replace(_beat(name, count), tag)
+    except FileNotFoundError:  # another run may have come and ended
+        return False
+    except FileExistsError:  # another run has just come, or the answer to an earlier try was lost
+        pass
+    return _holder(path) == name
 
 
 def _beat(name: str, count: int) -> bytes:

@@ -13,6 +13,7 @@ INTERNAL = ("InternalError", 500, "We encountered an internal error. Please try 
 REGION = ("AuthorizationHeaderMalformed", 400, "The authorization header is malformed; the region 'x' is wrong")
 SKEWED = ("RequestTimeTooSkewed", 403, "The difference between the request time and the current time is too large.")
 FULL = ("XMinioStorageFull", 507, "Storage backend has reached its minimum free drive threshold.")
+UNMET = ("PreconditionFailed", 412, "At least one of the pre-conditions you specified did not hold")  # MinIO's words
 CUT, SLOW = "cut", "slow"
 
 

@@ -81,6 +81,9 @@ def test_paths_are_those_of_pathlib():
         storage.location(Path("s3://bucket/x"))
     with pytest.raises(UserError, match="ftp://x: is not a local path, nor one of s3://"):
         storage.location("ftp://x")
+    for url in ("s3://", "s3:///x", "gs:////"):
+        with pytest.raises(UserError, match=f"{url}: names no bucket; expected (s3|gs)://BUCKET/PATH"):
+            storage.location(url)
 
 
 @pytest.mark.parametrize("refused", [storage.location, storage.local])
@@ -190,6 +193,39 @@ def test_run_that_lost_its_lock_is_interrupted(folder, interrupted, monkeypatch)
     assert json.loads((folder / ".lock").read_text())["name"] == "another"
 
 
+def test_lock_that_another_run_takes_meanwhile_is_not_renewed(in_s3, monkeypatch):
+    lock, another = in_s3 / ".lock", b'{"name": "another", "beat": 0}'
+    lock.create(b'{"name": "mine", "beat": 0}')
+    assert buckets._renewed(lock, "mine", 1) and json.loads(lock.read_text())["beat"] == 1
+    holder = buckets._holder
+
+    def late(path):
+        found = holder(path)
+        lock.write_bytes(another)
+        return found
+
+    monkeypatch.setattr(buckets, "_holder", late)
+    assert not buckets._renewed(lock, "mine", 2) and lock.read_bytes() == another
+    lock.unlink()
+    assert not buckets._renewed(lock, "mine", 3)
+
+
+@pytest.mark.parametrize("words", [faults.UNMET, ("PreconditionFailed", 412, "")])
+def test_stores_that_say_less_than_aws_have_locks(in_s3, proxied, words):
+    write(in_s3, {"a": "1"})
+    with proxied.answering(words), pytest.raises(FileExistsError):
+        (in_s3 / "a").create(b"2")
+    assert (in_s3 / "a").read_text() == "1"
+
+
+def test_lock_is_renewed_where_a_store_knows_no_condition(in_s3, proxied):
+    (in_s3 / ".lock").create(b'{"name": "mine", "beat": 0}')
+    unknown = ("NotImplemented", 501, "A header you provided implies functionality that is not implemented")
+    with proxied.answering(None, None, unknown):  # it looks, and looks what is there, before it writes
+        assert buckets._renewed(in_s3 / ".lock", "mine", 1)
+    assert json.loads((in_s3 / ".lock").read_text())["beat"] == 1
+
+
 def test_store_without_exclusive_writing_says_so(gs, capsys):
     with storage.locked(f"gs://tests/{uuid.uuid4().hex}"):
         assert "this store has no locks" in capsys.readouterr().err
@@ -232,6 +268,11 @@ def test_new_folder_that_was_put_in_part_is_none(folder, monkeypatch, goes_on):
         found = {path.relative_to(mirror).as_posix() for path in mirror.rglob("*") if path.is_file()}
         assert found == {"old/a", "old/b"} | ({"new/deep/a", "new/deep/b"} if goes_on else set())
     assert set(folder.files()) == found
+
+
+def test_error_names_the_bucket_and_not_the_mirror(folder):
+    with pytest.raises(UserError, match=f"^{folder}/x: wrong$"), copies.mirrored(folder) as mirror:
+        raise UserError(f"{mirror}/x: wrong")
 
 
 @contextlib.contextmanager
@@ -300,6 +341,19 @@ def test_copy_is_read_once_by_a_process(in_s3, monkeypatch):
     assert copies.fetched(in_s3 / "m.onnx").read_text() == "model" and len(read) <= 1
     copies.fetched(in_s3 / "m.onnx")
     assert len(read) <= 1
+
+
+def test_file_that_goes_while_it_is_copied_is_one_line(in_s3, monkeypatch):
+    write(in_s3, {"a": "1", "b": "2"})
+    get = Remote.get
+
+    def late(self, path):
+        (in_s3 / "b").unlink(missing_ok=True)
+        return get(self, path)
+
+    monkeypatch.setattr(Remote, "get", late)
+    with pytest.raises(UserError, match=f"{in_s3}/b: went while it was copied; run the same command again"):
+        copies.fetched(in_s3)
 
 
 def test_copy_of_a_run_at_work_has_what_is_whole_and_stays(in_s3):
