@@ -103,15 +103,16 @@ def label(
     source = open_source(
         str(images), images_per_shard, max_pixels, root=root, tasks=tasks, merge=merge, without=without
     )
-    teachers = fit_teachers(teachers() if callable(teachers) else teachers, source, out, batch_size)
-    source = renamed(source, str(images), {}, [teacher.task for teacher in teachers])
-    all_tasks = united_tasks(images, source, teachers)
-    described = {teacher.id: teacher.describe() for teacher in teachers}
-    made_from = known | {"count": source.count, "listing": source.listing, "teachers": described}
-    if license or source.license:
-        made_from["license"] = license or source.license
-    plan = Plan(storage.location(out), "labeled", "train", all_tasks, len(source.shards), made_from)
-    with storage.locked(plan.folder):
+    teachers, folder = teachers() if callable(teachers) else teachers, storage.location(out)
+    with storage.locked(folder):
+        teachers = fit_teachers(teachers, source, folder, batch_size)
+        source = renamed(source, str(images), {}, [teacher.task for teacher in teachers])
+        all_tasks = united_tasks(images, source, teachers)
+        described = {teacher.id: teacher.describe() for teacher in teachers}
+        made_from = known | {"count": source.count, "listing": source.listing, "teachers": described}
+        if license or source.license:
+            made_from["license"] = license or source.license
+        plan = Plan(folder, "labeled", "train", all_tasks, len(source.shards), made_from)
         _check_grown(plan)
         check_folder(plan.folder, plan.describe())
         is_long = source.count > _SHORT * batch_size
