@@ -33,7 +33,7 @@ from must_tf.runtime.progress import Progress
 from must_tf.sources import MAX_PIXELS, Source, may_have_labels, open_source, renamed
 from must_tf.sources.joining import shared_images
 from must_tf.sources.source import DUPLICATE, EARLIER
-from must_tf.tasks import Task
+from must_tf.tasks import Task, threshold_words
 from must_tf.teachers import Teacher
 
 _CHECK_AFTER = 1000  # images after which the share of bad images is meaningful
@@ -267,5 +267,6 @@ def _checked(folder: storage.Location, manifest: Manifest, teachers: Sequence[Te
 def _remedy(task: Task) -> str:
     if task.thresholds:
         name = task.thresholds[0]
-        return f"and give a lower --thresholds={task.name}.{name} (now {getattr(task, name):g}) and another --out"
+        now = threshold_words(getattr(task, name))
+        return f"and give a lower --thresholds={task.name}.{name} (now {now}) and another --out"
     return "correct the teacher or its card, and give another --out"

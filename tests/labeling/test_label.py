@@ -223,6 +223,14 @@ def test_detector_that_finds_no_box_is_an_error_with_a_remedy(folder, tmp_path):
     assert label(folder, [detector((0, 0, 1, 1), score=0.6)], tmp_path / "other").empty == {"things": {}}
 
 
+def test_remedy_says_the_range_of_thresholds_by_class(folder, tmp_path):
+    teacher = detector((0, 0, 1, 1), score=0.1)
+    scores = {name: 0.3 + 0.1 * i for i, name in enumerate(toy.THINGS.class_names)}
+    teacher.task = dataclasses.replace(toy.THINGS, min_score=scores)
+    with pytest.raises(UserError, match=r"fake-1 found nothing .*min_score \(now 0.3 to 0.\d by class\)"):
+        label(folder, [teacher], tmp_path / "out")
+
+
 def test_human_labels_do_not_hide_a_teacher_that_finds_nothing(tmp_path):
     images = [np.full((64, 64, 3), value, np.uint8) for value in (0, 9)]
     known = {"things": {"boxes": np.array([[0, 0, 1, 1]], np.float32), "classes": np.array([0])}}
