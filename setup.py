@@ -14,7 +14,8 @@ _EXTRAS = {
     "hfdata": ["pyarrow>=15,<27"],
     "film": ["av>=14,<19"],  # not in `all`: its wheels hold GPL code (x264), beside PyAV's own BSD
     "hf": ["torch>=2.9,<3", "transformers>=5.24,<6", "scipy>=1.13,<2"],
-    "cloud": ["fsspec>=2025.5", "gcsfs>=2025.5", "s3fs>=2025.5"],  # of one date, by the pins of the last two
+    # Of one date, by the pins of the last two.
+    "cloud": ["fsspec>=2025.5,<2028", "gcsfs>=2025.5,<2028", "s3fs>=2025.5,<2028"],
     "docs": [
         "griffelib>=2,<3",  # reads docstrings, for the pages that are made from the code
         "mkdocs>=1.6.1,<2",
@@ -27,7 +28,7 @@ _EXTRAS = {
     "dev": [
         "av>=14,<19",
         "build>=1.3,<2",
-        "gcp-storage-emulator>=2026.7",
+        "gcp-storage-emulator>=2026.7,<2028",
         "pytest>=8,<10",
         "pytest-xdist>=3.8,<4",
         "hypothesis>=6.100,<7",

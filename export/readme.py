@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from must_tf.export.parity import Parity, table
-from must_tf.tasks import from_json
+from must_tf.tasks import from_json, threshold_words
 
 
 def render(card: dict[str, Any], snippets: Mapping[str, str], licenses: Sequence[str], left_out: Sequence[str]) -> str:
@@ -38,7 +38,7 @@ def render(card: dict[str, Any], snippets: Mapping[str, str], licenses: Sequence
             *_table(("folder", "images", "labels by task and origin", "license"), map(_data_row, card["data"])),
             *audit_section(card["data"]),
             "## Teachers\n",
-            *_table(("teacher", "task", "format", "SHA-256", "score", "license"), map(_teacher_row, card["teachers"])),
+            *_table(("teacher", "task", "format", "SHA-256", "score", "license"), map(teacher_row, card["teachers"])),
             "## Metrics\n",
             *_table(("metric", "last value"), [(name, f"{value:.4g}") for name, value in card["metrics"].items()]),
             "## Parity\n",
@@ -115,8 +115,9 @@ def _share(estimate: dict[str, Any]) -> str:
     return f"{estimate['value']:.1%} [{estimate['low']:.1%}, {estimate['high']:.1%}]"
 
 
-def _teacher_row(entry: dict[str, Any]) -> tuple[str, ...]:
-    score = "" if entry["min_score"] is None else f"≥ {entry['min_score']:g}"
+def teacher_row(entry: dict[str, Any]) -> tuple[str, ...]:
+    """Returns id, task, format, SHA-256, thresholds and license of a teacher."""
+    score = "" if entry["min_score"] is None else f"≥ {threshold_words(entry['min_score'])}"
     return entry["id"], entry["task"], entry["format"], entry["sha256"][:16], score, entry["license"]
 
 

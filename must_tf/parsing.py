@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import json
 import math
+import numbers
 import os
 import re
 import reprlib
@@ -39,6 +40,34 @@ def as_items(value: Any) -> tuple[Any, ...]:
     """Returns items as a tuple; one text, path or number alone is one item."""
     single = isinstance(value, str | os.PathLike) or not isinstance(value, collections.abc.Iterable)
     return (value,) if single else tuple(value)
+
+
+def as_size(value: Any, where: Where) -> tuple[int, int]:
+    """Returns height and width; one number is both.
+
+    Raises:
+      UserError: something else.
+    """
+    sides = as_items(value)
+    if len(sides) not in (1, 2) or not all(isinstance(side, numbers.Integral) and int(side) > 0 for side in sides):
+        raise UserError(f"{where}: {short(value)} received; expected height and width, or one number for both")
+    return int(sides[0]), int(sides[-1])
+
+
+def check_form(value: Any, where: Where, form: str, inner: tuple[type, ...] = ()) -> None:
+    """Raises a `UserError` if a value is no mapping, or one whose values are of other types than `inner`.
+
+    Args:
+      value: an argument of a function.
+      where: its name.
+      form: what is expected, such as `{task: file}`.
+      inner: types of the values; empty takes any.
+    """
+    if not isinstance(value, collections.abc.Mapping):
+        raise UserError(f"{where}: {short(value)} received; expected {form}")
+    for key, one in value.items():
+        if inner and not isinstance(one, inner):
+            raise UserError(f"{where}: {key}: {short(one)} received; expected {form}")
 
 
 class FrozenDict(dict):

@@ -15,12 +15,10 @@ class Specimen(abc.ABC):
     Attributes:
       tasks: tasks of the kind; the first one is its usual form, the others have other settings.
       empty_is_label: whether an empty label means that nothing is there (boxes), or that there is no label (maps).
-      resampled: loss of a perfect prediction where a target is sampled between the cells of a coarse label.
     """
 
     tasks = ()
     empty_is_label = False
-    resampled = 0.0
 
     @abc.abstractmethod
     def random_label(self, task, rng, height, width):

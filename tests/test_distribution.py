@@ -1,5 +1,7 @@
 """What is uploaded: a source distribution and a wheel, checked, and a wheel that works where it is installed."""
 
+import ast
+import re
 import subprocess
 import sys
 import tarfile
@@ -44,3 +46,10 @@ def test_wheel_of_the_source_distribution_installs_and_runs(tmp_path):
     path = {"PYTHONPATH": str(tmp_path / "site"), "PATH": "/usr/bin:/bin"}
     assert run("-c", code, cwd=tmp_path, **path).strip().startswith(str(tmp_path / "site"))
     assert "must_tf 0" in run("-m", "must_tf.cli", "--version", cwd=tmp_path, **path)
+
+
+def test_all_requirements_have_upper_bounds():
+    """A new major version of a library does not reach users before the tests have run with it."""
+    texts = [one.value for one in ast.walk(ast.parse((ROOT / "setup.py").read_text())) if isinstance(one, ast.Constant)]
+    found = [one for one in texts if isinstance(one, str) and re.match(r"[\w.-]+(\[\w+\])?[<>=]=?[\w.]", one)]
+    assert len(found) > 40 and [one for one in found if "<" not in one] == []

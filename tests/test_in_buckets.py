@@ -79,25 +79,14 @@ def test_images_of_a_bucket_are_found_as_those_of_a_disk(folder, bucket, tmp_pat
         must_tf.label("coco:s3://b/x.json", out=bucket / "out")
 
 
-def test_killed_labeling_from_bucket_to_bucket_ends_with_the_bytes_of_a_disk(
-    folder, bucket, tmp_path, monkeypatch, capsys
-):
+def test_killed_labeling_from_bucket_to_bucket_ends_with_the_bytes_of_a_disk(folder, bucket, tmp_path):
     label(folder, [toy.segmenter()], tmp_path / "out", 2, 2)
     photos, out = upload(folder, bucket / "photos"), bucket / "out"
-    write = must_tf.labeling.shard.write_shard
-
-    def killed(plan, index, records):
-        if index == 1:
-            raise Killed
-        return write(plan, index, records)
-
-    monkeypatch.setattr(must_tf.labeling.shard, "write_shard", killed)
-    with pytest.raises(Killed):
+    with toy.writing_shards(must_tf.labeling.shard, killed_at=1):
         label(str(photos), [toy.segmenter()], str(out), 2, 2)
-    calls = []
-    monkeypatch.setattr(must_tf.labeling.shard, "write_shard", lambda *a: (calls.append(a[1]), write(*a))[1])
-    dataset = must_tf.label(photos, [toy.segmenter()], out, batch_size=2, images_per_shard=2)
-    assert calls == [1, 2] and dataset.folder == out
+    with toy.writing_shards(must_tf.labeling.shard) as written:
+        dataset = must_tf.label(photos, [toy.segmenter()], out, batch_size=2, images_per_shard=2)
+    assert written == [1, 2] and dataset.folder == out
     here, there = contents(tmp_path / "out"), contents(out)
     assert here.keys() == there.keys()
     differ = {name for name in here if here[name] != there[name]}

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Optional
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from must_tf.errors import UserError
 from must_tf.parsing import (
     FrozenDict,
     as_items,
+    as_size,
     decode_json,
     frozen,
     load_json,
@@ -342,3 +344,12 @@ def test_name_that_could_be_a_path_is_refused(name):
 def test_one_text_path_or_number_is_one_item():
     assert as_items("coco:x") == ("coco:x",) and as_items(Path("a")) == (Path("a"),) and as_items(3) == (3,)
     assert as_items(["a", "b"]) == as_items(iter("ab")) == ("a", "b") and as_items(()) == ()
+
+
+def test_one_number_is_both_sides_of_a_size():
+    assert as_size(64, "f") == as_size([64], "f") == as_size(np.int64(64), "f") == (64, 64) and as_size(
+        (32, 64), "f"
+    ) == (32, 64)
+    for wrong in ((), (1, 2, 3), "64", 0, (32, 1.5), None):
+        with pytest.raises(UserError, match=r"f: .* received; expected height and width, or one number for both"):
+            as_size(wrong, "f")

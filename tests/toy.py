@@ -1,11 +1,13 @@
 """Test helpers: small tasks, random labels and predictions, fake teachers, and tiny datasets and experiments."""
 
+import contextlib
 import hashlib
 import io
 import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import specimens
 import tensorflow as tf
 from PIL import Image
@@ -51,6 +53,39 @@ def record(image, labels=None, origin=HUMAN):
     labels = dict(labels or {})
     identity = hashlib.sha256(encoded).hexdigest()[:16]
     return Record(encoded, "PNG", *image.shape[:2], identity, labels, dict.fromkeys(labels, origin))
+
+
+def write_beside_classes(folder, task, label):
+    """Writes 12 records with labels of a task, with classes, or with both.
+
+    Args:
+      folder: for the dataset.
+      task: of the labels.
+      label: returns that of an image, given its number, height and width.
+    """
+    rng, records = np.random.default_rng(0), []
+    for i in range(12):
+        size = SIZES[i % len(SIZES)]
+        labels = {task.name: label(i, *size)} if i != 3 else {}
+        records.append(record(random_image(rng, *size), labels | ({"scene": i % 3} if i % 4 else {})))
+    write_dataset(folder, records, (task, SCENE))
+
+
+@contextlib.contextmanager
+def writing_shards(module, killed_at=None):
+    """Yields a list of the numbers of the shards that a module writes; `killed_at` is the one that ends it."""
+    numbers, write = [], module.write_shard
+
+    def write_one(plan, index, records):
+        if index == killed_at:
+            raise KeyboardInterrupt
+        numbers.append(index)
+        return write(plan, index, records)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, "write_shard", write_one)
+        with contextlib.nullcontext() if killed_at is None else pytest.raises(KeyboardInterrupt):
+            yield numbers
 
 
 def random_image(rng, height, width):

@@ -48,17 +48,11 @@ def run(argv: list[str]) -> None:
 
 def main() -> None:
     """Evaluates the student, prints its scores and writes them."""
-    from must_tf.errors import UserError
     from must_tf.verbs import evaluate
 
     size = app.numbers(_SIZE, int, 32) if _SIZE.value else None
-    if size and len(size) > 2:
-        raise UserError(
-            f"--size: {','.join(_SIZE.value)!r} received, expected height and width, or one number for both"
-        )
-    sides = size and (size[0], size[-1])
     found = evaluate(
-        _WORKDIR.value, _DATA.value or "", sides, _TASKS.value, _BATCH.value, _OUT.value or "", _KNN.value or ""
+        _WORKDIR.value, _DATA.value or "", size, _TASKS.value, _BATCH.value, _OUT.value or "", _KNN.value or ""
     )
     print(found)
     print(f"{found.path}: the same as JSON")

@@ -128,6 +128,8 @@ _DESCRIBE = flags.DEFINE_string(
     flag_values=FLAGS,
 )
 
+_FITTED = 64  # images that a dry run fits on
+
 
 def run(argv: list[str]) -> None:
     """Runs `must label`."""
@@ -193,7 +195,7 @@ def _label(load) -> None:
 
 
 def _dry_run(load) -> None:
-    from must_tf.labeling import estimate, fit_teachers, preview, require_labels, review, united_tasks
+    from must_tf.labeling import SAMPLE, estimate, fit_teachers, lacking, preview, require_labels, review, united_tasks
     from must_tf.records import Quarantined, Record, noted
     from must_tf.report import preview_lines, preview_page
     from must_tf.sources import MAX_PIXELS, open_source, renamed
@@ -213,14 +215,18 @@ def _dry_run(load) -> None:
         merge=_MERGE.value,
         without=_EXCEPT.value,
     )
+    unfitted = load() if load else []
+    fitted = len(lacking(unfitted)) * min(SAMPLE, source.count)
     with tempfile.TemporaryDirectory() as folder:
-        teachers = fit_teachers(load() if load else [], source, folder, _BATCH.value)
+        teachers = fit_teachers(unfitted, source, folder, _BATCH.value, _FITTED)
+    for teacher in lacking(unfitted):
+        print(f"{teacher.task.name}: fitted on so few images for this look alone; the run fits on up to {SAMPLE}")
     source = renamed(source, _IMAGES.value, {}, [teacher.task for teacher in teachers])
     tasks = united_tasks(_IMAGES.value, source, teachers)
     if _PLAN.value:
         for line in source.warnings:
             print(f"warning: {line}")
-        print(estimate(source, teachers, tasks, _BATCH.value))
+        print(estimate(source, teachers, tasks, _BATCH.value, fitted=fitted))
         if _RUNNER.value == "beam":
             print("each worker of Beam takes as much memory; the time is at best divided by their number")
         elif processes > 1:

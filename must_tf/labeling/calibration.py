@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from must_tf.errors import UserError
-from must_tf.labeling.shard import Failure, predict_each
+from must_tf.labeling.shard import Failure, predict_each, unusable
 from must_tf.records import HUMAN, LeftOut, Quarantined, Record, check_same_labels, parse, serialize
 from must_tf.sources import Source, open_source
 from must_tf.sources.decoding import decode
@@ -43,7 +43,7 @@ def calibrated(spec: TeacherSpec, images: str, batch_size: int = 32) -> TeacherS
     task = _labels_of(source, teacher.task, flag)
     metric, count, left_out = teacher.task.metrics(), 0, 0
     for record, found in _predictions(source, teacher, task, batch_size):
-        if isinstance(record, Quarantined) or isinstance(found, Failure) or not _is_finite(found):
+        if isinstance(record, Quarantined) or isinstance(found, Failure) or unusable(teacher, found):
             left_out += 1
             continue
         target = parse(serialize(record, [task]), [task])["targets"][task.name]
@@ -96,10 +96,6 @@ def _predictions(
         if records:
             outputs = predict_each(teacher, [record.seen for record in records], batch_size)
             yield from zip(records, outputs, strict=True)
-
-
-def _is_finite(outputs: dict[str, np.ndarray]) -> bool:
-    return all(np.isfinite(values).all() for values in outputs.values())
 
 
 def _batch(values: dict[str, Any]) -> dict[str, np.ndarray]:

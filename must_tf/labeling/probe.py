@@ -33,6 +33,7 @@ class Estimate:
       bytes_per_image: mean size of a record.
       quarantined: share of the measured images that were quarantined.
       memory_gb: peak memory of this process in GB; it does not grow with the number of images.
+      fitted: number of images that teachers run on before, to be fitted.
     """
 
     images: int
@@ -41,13 +42,15 @@ class Estimate:
     bytes_per_image: float
     quarantined: float
     memory_gb: float
+    fitted: int = 0
 
     def __str__(self) -> str:
-        seconds = self.images / self.images_per_second
+        seconds = (self.images + self.fitted) / self.images_per_second
+        before = f", after {self.fitted} to fit on," if self.fitted else ""
         size = self.images * (1 - self.quarantined) * self.bytes_per_image
         return (
-            f"{self.images} images at {self.images_per_second:.1f} images/s: {_in_units(seconds, _TIMES)} after the "
-            f"program has started, {_in_units(size, _SIZES)} on disk, "
+            f"{self.images} images{before} at {self.images_per_second:.1f} images/s: {_in_units(seconds, _TIMES)} "
+            f"after the program has started, {_in_units(size, _SIZES)} on disk, "
             f"{self.memory_gb:.1f} GB of peak memory per process ({self.measured} images measured, "
             f"{self.bytes_per_image:.0f} bytes per image, {self.quarantined:.1%} quarantined)"
         )
@@ -64,7 +67,12 @@ def _in_units(value: float, units: Sequence[tuple[float, str]]) -> str:
 
 
 def estimate(
-    source: Source, teachers: Sequence[Teacher], tasks: Sequence[Task], batch_size: int = 32, batches: int = 4
+    source: Source,
+    teachers: Sequence[Teacher],
+    tasks: Sequence[Task],
+    batch_size: int = 32,
+    batches: int = 4,
+    fitted: int = 0,
 ) -> Estimate:
     """Labels a few batches from all over the source and measures time, size and memory; nothing is written.
 
@@ -75,6 +83,7 @@ def estimate(
       batch_size: images per call of a teacher.
       batches: number of measured batches, after a first one that does not count. If there are fewer images, the second
         half of them is measured.
+      fitted: number of images that teachers run on before, to be fitted.
 
     Raises:
       UserError: the source has no image.
@@ -97,7 +106,7 @@ def estimate(
     warm = min(batch_size, seen // 2)
     rate = (seen - warm) / max(ended[-1] - (ended[warm - 1] if warm else begun), 1e-9)
     images = round(source.count * seen / (seen + left_out))
-    return Estimate(images, seen, rate, float(np.mean(sizes or [0])), bad / seen, peak_memory_gb())
+    return Estimate(images, seen, rate, float(np.mean(sizes or [0])), bad / seen, peak_memory_gb(), fitted)
 
 
 def preview(source: Source, teachers: Sequence[Teacher], count: int) -> list[Entry]:

@@ -33,7 +33,7 @@ from must_tf.runtime.progress import Progress
 from must_tf.sources import MAX_PIXELS, Source, may_have_labels, open_source, renamed
 from must_tf.sources.joining import shared_images
 from must_tf.sources.source import DUPLICATE, EARLIER
-from must_tf.tasks import Task
+from must_tf.tasks import Task, threshold_words
 from must_tf.teachers import Teacher
 
 _CHECK_AFTER = 1000  # images after which the share of bad images is meaningful
@@ -103,15 +103,16 @@ def label(
     source = open_source(
         str(images), images_per_shard, max_pixels, root=root, tasks=tasks, merge=merge, without=without
     )
-    teachers = fit_teachers(teachers() if callable(teachers) else teachers, source, out, batch_size)
-    source = renamed(source, str(images), {}, [teacher.task for teacher in teachers])
-    all_tasks = united_tasks(images, source, teachers)
-    described = {teacher.id: teacher.describe() for teacher in teachers}
-    made_from = known | {"count": source.count, "listing": source.listing, "teachers": described}
-    if license or source.license:
-        made_from["license"] = license or source.license
-    plan = Plan(storage.location(out), "labeled", "train", all_tasks, len(source.shards), made_from)
-    with storage.locked(plan.folder):
+    teachers, folder = teachers() if callable(teachers) else teachers, storage.location(out)
+    with storage.locked(folder):
+        teachers = fit_teachers(teachers, source, folder, batch_size)
+        source = renamed(source, str(images), {}, [teacher.task for teacher in teachers])
+        all_tasks = united_tasks(images, source, teachers)
+        described = {teacher.id: teacher.describe() for teacher in teachers}
+        made_from = known | {"count": source.count, "listing": source.listing, "teachers": described}
+        if license or source.license:
+            made_from["license"] = license or source.license
+        plan = Plan(folder, "labeled", "train", all_tasks, len(source.shards), made_from)
         _check_grown(plan)
         check_folder(plan.folder, plan.describe())
         is_long = source.count > _SHORT * batch_size
@@ -266,5 +267,6 @@ def _checked(folder: storage.Location, manifest: Manifest, teachers: Sequence[Te
 def _remedy(task: Task) -> str:
     if task.thresholds:
         name = task.thresholds[0]
-        return f"and give a lower --thresholds={task.name}.{name} (now {getattr(task, name):g}) and another --out"
+        now = threshold_words(getattr(task, name))
+        return f"and give a lower --thresholds={task.name}.{name} (now {now}) and another --out"
     return "correct the teacher or its card, and give another --out"

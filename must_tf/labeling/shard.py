@@ -171,6 +171,14 @@ def predict_each(teacher: Teacher, seen: list[Any], batch_size: int) -> Sequence
     return [found for view in seen for found in predict_each(teacher, [view], 1)]
 
 
+def unusable(teacher: Teacher, found: dict[str, np.ndarray] | Failure) -> str:
+    """Returns why a teacher's outputs for an image can be no label; empty if they can."""
+    if isinstance(found, Failure):
+        return f"{FAILED}{teacher.id} failed on it: {found}"
+    is_finite = all(np.isfinite(values).all() for values in found.values())
+    return "" if is_finite else f"teacher {teacher.id} gave values that are not finite"
+
+
 def _labeled(entry: Entry, teachers: Sequence[Teacher], outputs: Sequence[_Outputs]) -> Entry:
     """Adds labels made from the teachers' outputs; an image whose label is invalid for its task is quarantined."""
     if not isinstance(entry, Record):
@@ -178,10 +186,8 @@ def _labeled(entry: Entry, teachers: Sequence[Teacher], outputs: Sequence[_Outpu
     for teacher, found in zip(teachers, outputs, strict=True):
         if found is None or entry.origins.get(teacher.task.name) == HUMAN:
             continue
-        if isinstance(found, Failure):
-            return Quarantined(entry.name or entry.id, f"{FAILED}{teacher.id} failed on it: {found}")
-        if not all(np.isfinite(values).all() for values in found.values()):
-            return Quarantined(entry.name or entry.id, f"teacher {teacher.id} gave values that are not finite")
+        if reason := unusable(teacher, found):
+            return Quarantined(entry.name or entry.id, reason)
         name = teacher.task.name
         try:
             entry.labels[name] = teacher.label(found, entry.height, entry.width)

@@ -28,8 +28,9 @@ def spread(dataset: Dataset, count: int) -> list[Record]:
         for index in wanted[(wanted >= start) & (wanted < start + shard.count)] - start:
             try:
                 for serialized in framing.read_all([path]).skip(index).take(1):
-                    records.append(deserialize(serialized.numpy(), dataset.manifest.tasks))
-                    tf.io.decode_image(records[-1].encoded)
+                    record = deserialize(serialized.numpy(), dataset.manifest.tasks)
+                    tf.io.decode_image(record.encoded)
+                    records.append(record)
             except (tf.errors.OpError, UnicodeDecodeError):  # TensorFlow's message may be no UTF-8
                 continue  # the verification names it
         start += shard.count

@@ -9,7 +9,7 @@ from must_tf.copies import fetched
 from must_tf.errors import UserError
 from must_tf.evaluation.neighbors import neighbor_scores
 from must_tf.geometry import Size
-from must_tf.parsing import as_items, read_object
+from must_tf.parsing import as_items, as_size, read_object
 from must_tf.records import open_dataset
 from must_tf.report.words import LOWER, metric_name, score_words
 from must_tf.saving import CONFIG, WEIGHTS, load_student, read_input_size
@@ -84,9 +84,7 @@ def evaluate(
     data = str(data) or config.get("test") or config.get("validation") or ""
     if not data:
         raise UserError("--data: not given, and the config has no `test` or `validation`; expected a folder of records")
-    sides = (size, size) if isinstance(size, int) else tuple(size or read_input_size(workdir))
-    if len(sides) != 2:
-        raise UserError(f"--size: {sides} received, expected height and width, or one number for both")
+    sides = as_size(size or read_input_size(workdir), "--size")
     dataset, names = open_dataset(data), list(as_items(tasks)) if tasks else None
     near = neighbor_scores(student, open_dataset(knn), dataset, sides, batch_size) if str(knn) else {}
     has_scores = names or not near or any(dataset.manifest.counts.get(name) for name in student.tasks)

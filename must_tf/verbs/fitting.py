@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from must_tf.errors import UserError
-from must_tf.geometry import Size
-from must_tf.parsing import as_items
+from must_tf.parsing import as_items, as_size
 from must_tf.pipeline import Augment, evaluation_batches, training_batches
 from must_tf.records import open_dataset
 from must_tf.tasks import Task
@@ -50,7 +49,7 @@ def batches(
     wanted = tuple(tasks) or tuple({task.name: task for one in datasets for task in one.manifest.tasks}.values())
     for dataset in datasets:
         dataset.require(wanted, some=True)
-    sides: Size = (size, size) if isinstance(size, int) else (size[0], size[1])
+    sides = as_size(size, "size")
     if training:
         return training_batches(datasets, wanted, [sides], batch_size, seed, augment)
     if len(datasets) > 1:

@@ -8,7 +8,7 @@ from typing import Any
 from must_tf import labeling
 from must_tf.errors import UserError
 from must_tf.labeling import runners
-from must_tf.parsing import as_items
+from must_tf.parsing import as_items, check_form, short
 from must_tf.records import Dataset, open_dataset
 from must_tf.sources import MAX_PIXELS
 from must_tf.teachers import Teacher
@@ -79,6 +79,8 @@ def label(
     """
     if not str(out):
         raise UserError("--out: not given; expected a folder for the dataset")
+    if tasks is not None:
+        check_form(tasks, "tasks", "{new name: task, or an empty text for the only one}", (str,))
     labeling.label(
         images,
         loading(teachers, cards, fields, classes, thresholds, tta, allow_ops),
@@ -103,6 +105,8 @@ def loading(teachers: Teachers, *told: Any) -> Sequence[Teacher] | Callable[[], 
     """Returns loaded teachers, or what loads them; `told` is what `teachers_of` takes besides, in its order."""
     if isinstance(teachers, Mapping):
         return teachers_of(teachers, *told) if teachers else ()
+    if not callable(teachers) and any(isinstance(one, str) for one in teachers):
+        raise UserError(f"teachers: {short(teachers)} received; expected {{task: 'FORMAT:PATH'}}")
     if any(told):
         raise UserError("teachers: loaded ones received with cards, classes or thresholds; give {task: 'FORMAT:PATH'}")
     return teachers

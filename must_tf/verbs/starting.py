@@ -48,10 +48,16 @@ def init(images: str | os.PathLike, out: str | os.PathLike = "") -> Start:
       out: the config to write; by default NAME.py in the current folder, with the name of the folder.
 
     Raises:
-      UserError: the folder has no image that can be read, or `out` is there already.
+      UserError: the folder has no image that can be read, or a name with a comma or a bracket; or `out` is there
+        already.
     """
     for flag, path in (("images", images), ("out", out)):
         local(path, flag)
+    if {*",[]"} & {*os.fspath(images)}:
+        raise UserError(
+            f"--images={images}: has a comma or a bracket, with which the commands to come name several sources and "
+            "slices; give the folder another name"
+        )
     found = survey(images)
     name = re.sub(r"\W+", "_", Path(images).resolve().name).strip("_") or "images"
     config = Path(out or f"{name}.py")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from must_tf.errors import UserError, nearest
-from must_tf.parsing import as_items, parse, read_object
+from must_tf.parsing import as_items, check_form, parse, read_object
 from must_tf.teachers.spec import DERIVE, STUDENT, TeacherSpec, check_augmentation, with_sources
 
 BEST = "best"  # a threshold: the one with the best score in the teacher's evaluation
@@ -38,6 +38,10 @@ def teachers_of(
     Raises:
       UserError: a value is wrong, a model does not exist, or something is said of a task without a teacher.
     """
+    check_form(cards or {}, "cards", "{task: file}")
+    check_form(fields or {}, "fields", "{task: {field of the card: value}}", (Mapping,))
+    check_form(classes or {}, "classes", "{task: {label: class}}", (Mapping,))
+    check_form(thresholds or {}, "thresholds", "{task: {threshold: number}} or {task: 'best:RECORDS'}", (Mapping, str))
     numbers = {task: dict(value) for task, value in (thresholds or {}).items() if not isinstance(value, str)}
     calibrations = {task: value for task, value in (thresholds or {}).items() if isinstance(value, str)}
     for task, value in calibrations.items():

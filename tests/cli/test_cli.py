@@ -339,7 +339,7 @@ def test_evaluation_without_data(fails, toy_run):
 
 def test_size_of_three_numbers(fails, classifier_run, toy_data):
     argv = ("evaluate", f"--workdir={classifier_run}", f"--data={toy_data}", "--size=64,96,128")
-    fails(*argv, words=["--size", "'64,96,128'", "height and width"])
+    fails(*argv, words=["--size", "(64, 96, 128)", "height and width"])
 
 
 def test_workdir_without_a_student(fails, tmp_path):

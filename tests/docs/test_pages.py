@@ -1,5 +1,6 @@
 """The generated pages follow the code, and no page promises what the code has not."""
 
+import ast
 import dataclasses
 import html
 import importlib
@@ -91,6 +92,26 @@ def test_links_to_colab_are_there_only_with_a_public_address(generate):
         assert "colab" not in generate.notebook(path, "")
         page = generate.notebook(path, "https://github.com/someone/must_tf")
         assert f"colab.research.google.com/github/someone/must_tf/blob/main/docs/notebooks/{path.name}" in page
+
+
+def test_troubleshooting_has_the_words_of_the_messages():
+    """Of each message in a heading, what stands between its placeholders (X, N, FILE, numbers, ...) is in the code."""
+    texts = []
+    for path in (path for top in ("must_tf", "export") for path in (pages.ROOT / top).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                texts.append("".join(part.value if isinstance(part, ast.Constant) else "\0" for part in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    code = "\0".join([*texts, (pages.ROOT / "Makefile").read_text()])
+    headings = re.findall(r"^### (.*)$", (DOCS / "troubleshooting.md").read_text(), re.MULTILINE)
+    phrases = [phrase for heading in headings for phrase in re.findall(r"`([^`]+)`", heading)]
+    pieces = [
+        piece.strip(" :;'()=") for phrase in phrases for piece in re.split(r"\.\.\.|,|\b[A-Z]+\b|[\d.]*\d", phrase)
+    ]
+    assert len(pieces) > 40
+    said = [piece.replace("the teacher", "\0") for piece in pieces]
+    assert {piece for piece in said if len(piece) > 3 and piece not in code} == {"must: command not found"}  # a shell's
 
 
 @pytest.mark.slow

@@ -163,3 +163,9 @@ def test_audits_of_the_labels_go_with_the_data(tmp_path):
     assert f"| {folder} | scene | all | 90.0% [85.0%, 95.0%] | unknown |" in text
     toy.change_manifest(folder, shards=[])
     assert readme.audit_section(lineage.datasets(tmp_path / "run")) == []
+
+
+def test_a_teacher_with_thresholds_by_class_has_a_row_in_the_card(tmp_path):
+    task = {"name": "things", "min_score": {"cup": 0.31, "box": 0.4}}
+    run = run_on(tmp_path / "run", dataset(tmp_path / "data", "MIT", yolo={"format": "onnx", "task": task}))
+    assert "≥ 0.31 to 0.4 by class" in readme.teacher_row(lineage.teachers(run)[0])

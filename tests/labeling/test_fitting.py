@@ -12,6 +12,7 @@ from PIL import Image
 from must_tf.errors import UserError
 from must_tf.labeling import label
 from must_tf.labeling.runners import in_processes
+from must_tf.labeling.shard import Failure
 from must_tf.records import open_dataset
 from must_tf.verbs.teachers import teachers_of
 
@@ -73,18 +74,34 @@ def test_labels_are_along_the_components_in_the_folder(labeled, backbone, photos
         np.testing.assert_allclose(record.labels["vectors"]["grid"], expected, atol=unit + 1e-3)
 
 
-def test_a_run_that_was_stopped_after_the_fit_goes_on_with_it(labeled, backbone, photos, tmp_path, monkeypatch):
-    def stop(*_):
-        raise KeyboardInterrupt
+def stop(*_):
+    raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("must_tf.labeling.run.pending", stop)
-        label(photos, functools.partial(load, backbone), tmp_path / "out", images_per_shard=4)
-    assert (tmp_path / "out" / "vectors.fitted.npz").exists()
+
+def stopped(at, images, backbone, out, **fields):
+    """Labels images, and is stopped where this function is called."""
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(at, stop)
+        label(images, functools.partial(load, backbone, **fields), out, images_per_shard=4)
+    assert (out / "vectors.fitted.npz").exists()
+
+
+def test_a_run_that_was_stopped_goes_on_with_what_was_fitted(labeled, backbone, photos, tmp_path, monkeypatch):
+    stopped("must_tf.labeling.run._run", photos, backbone, tmp_path / "out")
     monkeypatch.setattr("must_tf.labeling.fitting._outputs", stop)  # is not run again
     label(photos, functools.partial(load, backbone), tmp_path / "out", images_per_shard=4)
     assert contents(tmp_path / "out") == contents(labeled)
     assert label(photos, functools.partial(load, backbone), tmp_path / "out", images_per_shard=4).count == 9
+
+
+def test_what_a_run_without_labels_left_is_fitted_again_to_these_images(labeled, backbone, photos, tmp_path):
+    """Other images, or a card that prepares them in another way, would have components without a meaning."""
+    Image.fromarray(toy.random_image(np.random.default_rng(1), 64, 64)).save(tmp_path / "other.png")
+    stopped("must_tf.labeling.run.pending", tmp_path / "other.png", backbone, tmp_path / "images")
+    stopped("must_tf.labeling.run.pending", photos, backbone, tmp_path / "card", range=[-1, 1])
+    for name in ("images", "card"):
+        label(photos, functools.partial(load, backbone), tmp_path / name, images_per_shard=4)
+        assert contents(tmp_path / name) == contents(labeled)
 
 
 def test_components_of_another_model_or_number_are_refused(labeled, backbone, photos):
@@ -126,6 +143,24 @@ def test_images_without_any_features_are_said(backbone, tmp_path):
     )
     with pytest.raises(UserError, match="vectors: cannot be fitted to a sample of the images: the features of all pla"):
         label(tmp_path / "photos", load(tmp_path / "gray.keras"), tmp_path / "out")
+
+
+def test_the_reason_is_said_if_no_image_can_be_fitted(backbone, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("must_tf.labeling.shard.predict_each", lambda teacher, seen, size: [Failure("no memory")] * 9)
+    with pytest.raises(UserError, match=r"vectors: none of 9 images of a sample can be .*png: .* failed on it: no m"):
+        label(photos, load(backbone), tmp_path / "out", images_per_shard=4)
+
+
+def test_dry_runs_fit_on_few_images_and_say_so(backbone, photos, tmp_path, run_verb, monkeypatch):
+    """The time of a plan holds that of the fit: 9 images of 9, before they are labeled."""
+    monkeypatch.setattr("must_tf.cli.label._FITTED", 4)
+    flags = [f"--cards.vectors.{name}={value}" for name, value in FIELDS.items()]
+    argv = [f"--images={photos}", f"--teachers=vectors=keras:{backbone}", f"--out={tmp_path / 'out'}", *flags]
+    for mode, words in (("--plan", "9 images, after 9 to fit on, at "), ("--preview=2", "labels of 2 images")):
+        code, printed, err = run_verb("label", *argv, mode)
+        assert code == 0, err
+        assert "fitted on 4 images" in printed and "the run fits on up to 1024" in printed and words in printed
+        assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

@@ -85,22 +85,12 @@ def test_boxes_are_in_the_frame_of_the_original_image(tmp_path):
     np.testing.assert_allclose(record.labels["things"]["boxes"], [[0, 0, 1, 1]])
 
 
-def test_killed_labeling_resumes_to_the_same_bytes(folder, tmp_path, monkeypatch):
+def test_killed_labeling_resumes_to_the_same_bytes(folder, tmp_path):
     label(folder, [toy.segmenter()], tmp_path / "whole", 2, 2)
-    write = must_tf.labeling.shard.write_shard
-
-    def killed(plan, index, records):
-        if index == 1:
-            raise KeyboardInterrupt
-        return write(plan, index, records)
-
-    monkeypatch.setattr(must_tf.labeling.shard, "write_shard", killed)
-    with pytest.raises(KeyboardInterrupt):
-        label(folder, [toy.segmenter()], tmp_path / "out", 2, 2)
-    calls = []
-    monkeypatch.setattr(must_tf.labeling.shard, "write_shard", lambda *a: (calls.append(a[1]), write(*a))[1])
-    label(folder, [toy.segmenter()], tmp_path / "out", 2, 2)
-    assert calls == [1, 2]
+    for killed_at, expected in ((1, [0]), (None, [1, 2])):
+        with toy.writing_shards(must_tf.labeling.shard, killed_at) as written:
+            label(folder, [toy.segmenter()], tmp_path / "out", 2, 2)
+        assert written == expected
     assert files(tmp_path / "out") == files(tmp_path / "whole")
 
 
@@ -221,6 +211,14 @@ def test_detector_that_finds_no_box_is_an_error_with_a_remedy(folder, tmp_path):
     manifest = label(folder, [detector((0, 0, 1, 1), score=0.4)], tmp_path / "out", allow_empty=True)
     assert manifest.counts == manifest.empty == {"things": {"fake-1": 5}}
     assert label(folder, [detector((0, 0, 1, 1), score=0.6)], tmp_path / "other").empty == {"things": {}}
+
+
+def test_remedy_says_the_range_of_thresholds_by_class(folder, tmp_path):
+    teacher = detector((0, 0, 1, 1), score=0.1)
+    scores = {name: 0.3 + 0.1 * i for i, name in enumerate(toy.THINGS.class_names)}
+    teacher.task = dataclasses.replace(toy.THINGS, min_score=scores)
+    with pytest.raises(UserError, match=r"fake-1 found nothing .*min_score \(now 0.3 to 0.\d by class\)"):
+        label(folder, [teacher], tmp_path / "out")
 
 
 def test_human_labels_do_not_hide_a_teacher_that_finds_nothing(tmp_path):

@@ -3,6 +3,7 @@ import io
 
 import numpy as np
 import pytest
+import toy
 from PIL import Image
 
 from must_tf.records import open_dataset
@@ -58,3 +59,10 @@ def test_spread_leaves_out_what_cannot_be_read(tmp_path, sample):
     damaged[len(damaged) // 4] ^= 255
     shard.write_bytes(damaged)
     assert [record.id for record in spread(dataset, 4)] == [sample.record(i).id for i in (1, 2, 3)]
+
+
+def test_spread_leaves_out_images_that_cannot_be_decoded(tmp_path):
+    records = toy.toy_records(3, tasks=[toy.SCENE])
+    records[1].encoded = records[1].encoded[:40]
+    toy.write_dataset(tmp_path / "data", records, [toy.SCENE], 1)
+    assert len(spread(open_dataset(tmp_path / "data"), 3)) == 2

@@ -133,20 +133,11 @@ def test_labels_by_people_come_from_other_records_with_the_bytes_that_these_stor
         label(base / "data", (), tmp_path / "none", merge=["tfrecord:x"])
 
 
-def test_killed_merge_resumes_to_the_same_bytes(base, corrected, tmp_path, monkeypatch):
+def test_killed_merge_resumes_to_the_same_bytes(base, corrected, tmp_path):
     arguments = {"merge": [f"coco:{corrected}"]}
     label(base / "data", (), tmp_path / "whole", **arguments)
-    write = must_tf.labeling.shard.write_shard
-
-    def killed(plan, index, records):
-        if index == 1:
-            raise KeyboardInterrupt
-        return write(plan, index, records)
-
-    monkeypatch.setattr(must_tf.labeling.shard, "write_shard", killed)
-    with pytest.raises(KeyboardInterrupt):
+    with toy.writing_shards(must_tf.labeling.shard, killed_at=1):
         label(base / "data", (), tmp_path / "out", **arguments)
-    monkeypatch.undo()
     label(base / "data", (), tmp_path / "out", **arguments)
     assert files(tmp_path / "out") == files(tmp_path / "whole")
 

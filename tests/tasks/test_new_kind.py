@@ -35,13 +35,8 @@ def registered():
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """A dataset with labels of the new kind, of classification, or of both."""
-    folder, rng = tmp_path_factory.mktemp("blur") / "data", np.random.default_rng(0)
-    records = []
-    for i in range(12):
-        image = toy.random_image(rng, *toy.SIZES[i % len(toy.SIZES)])
-        labels = {"sharpness": {"blur": float(i), "notes": [b"a", b"\x00\xff"][: i % 3]}} if i != 3 else {}
-        records.append(toy.record(image, labels | ({"scene": i % 3} if i % 4 else {})))
-    toy.write_dataset(folder, records, (BLUR, toy.SCENE))
+    folder = tmp_path_factory.mktemp("blur") / "data"
+    toy.write_beside_classes(folder, BLUR, lambda i, *_: {"blur": float(i), "notes": [b"a", b"\x00\xff"][: i % 3]})
     return folder
 
 

@@ -102,3 +102,12 @@ def test_labels_are_found_as_tools_write_them(tmp_path):
     (tmp_path / "masks" / "classes.txt").write_text("floor\n")
     (found,) = survey(tmp_path / "masks").labels
     assert found.train == f"masks:{tmp_path}/masks" and found.task.class_names == ("floor",)
+
+
+def test_name_that_the_commands_could_not_give_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("cats, dogs", "photos[1]"):
+        picture(tmp_path / name / "a.png")
+        with pytest.raises(UserError, match="has a comma or a bracket"):
+            must_tf.init(name)
+    assert not list(tmp_path.glob("*.py"))

@@ -68,6 +68,13 @@ def test_label_takes_teachers_as_a_mapping_and_gives_a_dataset(folder, classifie
         ("expected best:RECORDS", {"teachers": teacher, "thresholds": {"scene": "worst"}}),
         ("both 'x' and 'y'", {"teachers": teacher, "classes": {"scene": {"x": ["a"], "y": ["a"]}}}),
         ("loaded ones received with cards", {"teachers": [object()], "tta": ["flip"]}),
+        ("teachers: 'scene=hf:x' received; expected {task: 'FORMAT:PATH'}", {"teachers": "scene=hf:x"}),
+        (r"teachers: \['scene=hf:x'\] received; expected {task", {"teachers": ["scene=hf:x"]}),
+        ("cards: 'x.yaml' received; expected {task: file}", {"teachers": teacher, "cards": "x.yaml"}),
+        ("fields: scene: 3 received; expected {task: {field", {"teachers": teacher, "fields": {"scene": 3}}),
+        ("thresholds: scene: 0.3 received", {"teachers": teacher, "thresholds": {"scene": 0.3}}),
+        (r"classes: scene: \['a'\] received", {"teachers": teacher, "classes": {"scene": ["a"]}}),
+        ("tasks: 'scene' received; expected {new name", {"teachers": teacher, "tasks": "scene"}),
         ("--processes: received with --runner=beam", {"teachers": teacher, "runner": "beam", "processes": 2}),
         ("--runner: 'spark' received", {"teachers": teacher, "runner": "spark"}),
     ):
@@ -75,6 +82,8 @@ def test_label_takes_teachers_as_a_mapping_and_gives_a_dataset(folder, classifie
             must_tf.label(folder, out=tmp_path / "none", **options)
     with pytest.raises(UserError, match="--out: not given"):
         must_tf.label(folder, teacher)
+    with pytest.raises(UserError, match="teachers: 'scene=hf:x' received"):
+        must_tf.inspect(tmp_path / "out", teachers="scene=hf:x")
 
 
 def test_evaluate_gives_and_writes_the_scores(classifier_run, toy_data, tmp_path):

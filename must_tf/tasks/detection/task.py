@@ -94,9 +94,15 @@ class Detection(Task):
     def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.min_score, Mapping):
-            wrong = sorted({*self.min_score} ^ {*self.class_names})
-            if wrong:
-                raise UserError(f"task {self.name!r}: min_score by class: {wrong[0]!r}; expected one of each class")
+            for what, names, known in (
+                ("no value of class", self.class_names, self.min_score),
+                ("a value of no class,", self.min_score, self.class_names),
+            ):
+                if wrong := sorted({*names} - {*known}):
+                    raise UserError(
+                        f"task {self.name!r}: min_score by class has {what} {wrong[0]!r}; expected one for each of its "
+                        "classes"
+                    )
 
     @property
     def num_classes(self) -> int:

@@ -1,6 +1,7 @@
 """Features task: vectors of a teacher's backbone as targets, for each place of an image and for the whole image.
 
-Its targets and losses are those of AM-RADIO (Ranzinger et al., CVPR 2024) and Theia (Shang et al., CoRL 2024).
+Targets and loss follow the published code of Theia (Shang et al., CoRL 2024). AM-RADIO (Ranzinger et al., CVPR 2024)
+learns from features in the same way; its loss was not compared with a source.
 """
 
 import dataclasses
@@ -40,7 +41,7 @@ from must_tf.tasks.outputs import Output
 from must_tf.tasks.task import POOLED, PYRAMID, Outputs, Target, Task, finite_mean, optional_bytes
 from must_tf.trunk import Trunk
 
-_COSINE, _SMOOTH_L1 = 0.9, 0.1  # weights of both terms of the grid, as in AM-RADIO and Theia
+_COSINE, _SMOOTH_L1 = 0.9, 0.1  # weights of both terms of the grid, as in Theia's code
 _LENGTH_EDGES = (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, np.inf)
 _EQUAL = 1e-3  # deviation over images, relative to the mean, of global vectors that do not depend on the image
 

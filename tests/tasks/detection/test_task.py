@@ -420,3 +420,12 @@ def test_boxes_without_label_do_not_count_against_the_score():
 def test_impossible_boxes_are_refused_naming_the_task(bad):
     with pytest.raises(UserError, match="'things'"):
         TASK.encode(bad)
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [({"cup": 0.3}, "has no value of class 'box'"), ({"cup": 0.3, "box": 0.4, "bx": 0.5}, "no class, 'bx'")],
+)
+def test_a_threshold_by_class_is_of_each_class(scores, said):
+    with pytest.raises(UserError, match=said):
+        Detection("things", ("cup", "box"), min_score=scores)

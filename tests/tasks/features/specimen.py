@@ -9,12 +9,11 @@ from must_tf.tasks.features import Features
 
 FEATURES = Features("vectors", 8, 5, "1f" * 32)
 _WHOLE = np.float32([0, 0, 1, 1])
-_MARK = 127.0  # in the first component of cells of a marked image; then one unit of a stored grid is 1
+_UNIT = 1 / 127  # of a stored grid whose largest number is 1; numbers so small round with next to no smooth L1
 
 
 class _Features(Specimen):
     tasks = (FEATURES,)
-    resampled = 0.02
 
     def random_label(self, task, rng, height, width):
         rows, columns = (int(rng.integers(1, 9)) for _ in range(2))
@@ -55,20 +54,21 @@ class _Features(Specimen):
         return {"grid": grid, "summary": target["summary"]}
 
     def marker_label(self, task, inside):
-        """Each cell, of one pixel, holds its place and the corners of the box, in half pixels; and the mark."""
+        """Each cell, of one pixel, holds its place and the corners of the box, in half pixels times `_UNIT`; and 1."""
         height, width = inside.shape
         grid = np.zeros((height, width, task.channels), np.float32)
-        grid[..., 0] = _MARK if inside.any() else -_MARK
         grid[..., 1], grid[..., 2] = 2 * np.arange(height)[:, None] + 1, 2 * np.arange(width) + 1
         if inside.any():
             y, x = np.nonzero(inside)
             grid[..., 3:7] = 2 * np.array([y.min(), x.min(), y.max() + 1, x.max() + 1])
+        grid *= _UNIT
+        grid[..., 0] = 1 if inside.any() else -1
         return {"grid": grid, "summary": np.ones(task.summary, np.float32), "extent": _WHOLE}
 
     def marked_box(self, task, values):
         """Finds where the places that cells hold are those of the corners: both are linear in the cell's place."""
         grid = np.asarray(values["grid"])
-        known = np.isfinite(grid).all(-1) & np.asarray(values.get("valid", True)) & (grid[..., 0] > _MARK / 2)
+        known = np.isfinite(grid).all(-1) & np.asarray(values.get("valid", True)) & (grid[..., 0] > 0.5)
         if known.sum() < 2 or min(len(np.unique(axis)) for axis in np.nonzero(known)) < 2:
             return None
         extent = np.asarray(values.get("extent", _WHOLE))

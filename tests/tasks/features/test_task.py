@@ -18,7 +18,7 @@ TASK = SPECIMEN.tasks[0]
 RNG = np.random.default_rng(0)
 
 
-def test_loss_is_that_of_the_papers():
+def test_loss_is_its_formula():
     """0.9 (1 − cosine) + 0.1 smooth L1 of the grid, 1 − cosine of the global vector, in numpy and in float64."""
     target = toy.batch([toy.view_target(TASK, toy.random_label(TASK, RNG, 64, 64), *toy.VIEW) for _ in range(2)])
     prediction = toy.random_prediction(TASK, RNG, 2)

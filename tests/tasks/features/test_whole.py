@@ -19,14 +19,9 @@ TASK = specimens.SPECIMENS["features"].tasks[0]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Records with features, classes, both, or one of them."""
-    folder, rng = tmp_path_factory.mktemp("features") / "data", np.random.default_rng(0)
-    records = []
-    for i in range(12):
-        size = toy.SIZES[i % len(toy.SIZES)]
-        labels = {TASK.name: toy.random_label(TASK, rng, *size)} if i != 3 else {}
-        records.append(toy.record(toy.random_image(rng, *size), labels | ({"scene": i % 3} if i % 4 else {})))
-    toy.write_dataset(folder, records, (TASK, toy.SCENE))
+    """Records with features, with classes, or with both."""
+    folder, rng = tmp_path_factory.mktemp("features") / "data", np.random.default_rng(1)
+    toy.write_beside_classes(folder, TASK, lambda i, *size: toy.random_label(TASK, rng, *size))
     return folder
 
 
