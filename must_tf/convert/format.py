@@ -29,6 +29,7 @@ class Format(abc.ABC):
       by_stem: whether each image has a label file of its name with another suffix, so that `a.jpg` and `a.png` collide;
         an attribute or a property.
       spaces: whether names of files may have white space.
+      no_folder: a folder that names of files must not have, because readers take it for another one; it is left out.
       keeps_others: whether tasks are kept that a filter says nothing of, as one of classes says nothing of depth.
       needs_images: whether labels mean nothing without image files beside them.
       comes_back: whether `must label` reads the format, so that labels can be corrected in it.
@@ -44,6 +45,7 @@ class Format(abc.ABC):
     most: ClassVar[int | None] = None
     by_stem: ClassVar[Any] = False
     spaces: ClassVar[bool] = True
+    no_folder: ClassVar[str] = ""
     keeps_others: ClassVar[bool] = False
     needs_images: ClassVar[bool] = False
     comes_back: ClassVar[bool] = True

@@ -17,7 +17,8 @@ class Yolo(Format):
 
     A line is a box, `class x y width height` with the center in fractions of the image, or a polygon, `class x1 y1 x2
     y2 ...`. An image with an empty file has nothing of the classes. One without a label of the task is left out,
-    because YOLO takes images without a file for empty ones.
+    because YOLO takes images without a file for empty ones. Folders `images` within NAME are left out: YOLO looks for
+    labels beside the last folder of that name.
 
     Numbers have nine digits. Polygons follow the edges of pixels: filled at the centers of pixels, they are the mask.
     Tools that fill the corners, as OpenCV does, add a rim of one pixel at right and below.
@@ -29,6 +30,7 @@ class Yolo(Format):
     kinds = (Detection, Segmentation)
     most: ClassVar[int | None] = 1
     by_stem: ClassVar[bool] = True
+    no_folder: ClassVar[str] = "images"
 
     def place(self, record: Record, name: str) -> str:
         """`images/SPLIT/NAME`."""

@@ -223,10 +223,13 @@ def _of_name(images: list[_Image], path: str) -> list[_Image]:
 
 
 def _key(parts: Sequence[str]) -> bytes:
-    """Returns a name from its end: `b/a/` for a/b.jpg, so that names with one end have one beginning."""
+    """Returns a name from its end: `b/a/` for a/b.jpg, so that names with one end have one beginning.
+
+    White space and folders `images` do not count: `must convert` writes names without them for some tools.
+    """
     if not parts:
         return b""
-    *folders, name = parts
+    name, folders = parts[-1], [folder for folder in parts[:-1] if folder != "images"]
     return os.fsencode(re.sub(r"\s", "_", "/".join((_without_suffix(name), *reversed(folders), ""))))
 
 

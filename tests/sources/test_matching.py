@@ -34,7 +34,8 @@ def match(tmp_path):
     return run
 
 
-IMAGES = [image(name, seed) for seed, name in enumerate(("a.png", "day/b.tif", "night/b.png", "x y.jpg", ""))]
+NAMES = ("a.png", "day/b.tif", "night/b.png", "x y.jpg", "", "in/images/c.png")
+IMAGES = [image(name, seed) for seed, name in enumerate(NAMES)]
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,7 @@ IMAGES = [image(name, seed) for seed, name in enumerate(("a.png", "day/b.tif", "
         ("day/b", "day/b.tif"),
         ("x_y.jpg", "x y.jpg"),  # names without white space
         ("x%20y.jpg", "x y.jpg"),
+        ("in/c", "in/images/c.png"),  # names without a folder `images`
         (f"{IMAGES[4].id}.jpg", ""),
         (f"y-{IMAGES[1].id}.jpg", "day/b.tif"),
         (f"y-{IMAGES[1].id}-2.jpg", "day/b.tif"),
