@@ -23,7 +23,7 @@ _MOST_BYTES = 2**31
 _FILES = ("filename", "file_name", "file", "image", "image_name", "image_path", "path", "filepath")
 _CLASSES = ("class", "label", "class_name", "category", "name")
 _CORNERS = (("xmin", "ymin", "xmax", "ymax"), ("x_min", "y_min", "x_max", "y_max"), ("x1", "y1", "x2", "y2"))
-_SIZES = (("x", "y", "width", "height"), ("x", "y", "w", "h"), ("left", "top", "width", "height"))
+_SIZES = (("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height"))
 _EXPECTED = (
     f"expected a first row with names of columns: a file ({', '.join(_FILES)}), a class ({', '.join(_CLASSES)}) "
     "and, for boxes in pixels, xmin, ymin, xmax, ymax or x, y, width, height"
@@ -35,9 +35,9 @@ def find_csv(spec: str, root: str | None = None) -> Layout:
 
     The first row names the columns. Commas, semicolons or tabs separate them. Images are found by their names beside
     the CSV, in images/ there or one level up, or at any depth under `root`. Boxes are in pixels: edges (xmin, ymin,
-    xmax, ymax) or (x, y, width, height). Columns width and height beside edges are the size of the image. A row with a
-    file alone is an image without objects. The task has the name of the file, and classes are in the order of the
-    alphabet, or as classes.txt beside the CSV lists them.
+    xmax, ymax) or (x, y, width, height). Columns width and height beside edges or (x, y, w, h) are the size of the
+    image. A row with a file alone is an image without objects. The task has the name of the file, and classes are in
+    the order of the alphabet, or as classes.txt beside the CSV lists them.
 
     Raises:
       UserError: a column is missing; a value is wrong, or an image has several classes. The error names the line.
@@ -109,8 +109,9 @@ def _rows(path: Path) -> tuple[Rows, dict[str, Any]]:
             columns |= {"box": [header.index(name) for name in shape], "is_corners": is_corners}
     if "box" not in columns and (odd := {*sum((*_CORNERS, *_SIZES), ())} & set(header) - {"width", "height"}):
         raise UserError(f"{path}: line 1: {short(sorted(odd))} received, which are no whole box; {_EXPECTED}")
-    if columns.get("is_corners", True) and {"width", "height"} <= set(header):
-        columns["size"] = [header.index("height"), header.index("width")]
+    size = [header.index(name) for name in ("height", "width") if name in header]
+    if len(size) == 2 and not {*size} & {*columns.get("box", ())}:
+        columns["size"] = size
     rows = [(number, [cell.strip() for cell in line]) for number, line in enumerate(lines[1:], 2) if any(line)]
     for number, row in rows:
         if len(row) != len(header):
