@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from must_tf.errors import UserError
+from must_tf.parsing import read_text
 from must_tf.records import Record
 from must_tf.sources.images import printable
 from must_tf.sources.layout import Layout, existing, pixel_boxes, require_image_size, require_size, split_spec
@@ -69,6 +70,8 @@ def find_voc(spec: str, root: str | None = None) -> Layout:
 def find_devkit(spec: str, root: str | None = None) -> Layout:
     """Finds `FOLDER/Main/LIST` (boxes) or `FOLDER/Segmentation/LIST`: the images of FOLDER/ImageSets/.../LIST.txt.
 
+    Images are in FOLDER/JPEGImages, or at any depth under `root`.
+
     Boxes have VOC's 20 classes, or those of FOLDER's labelmap.txt or classes.txt.
 
     VOC gives boxes as whole pixels, counted from 1 and with both ends included; here they become edges. Boxes marked as
@@ -81,14 +84,14 @@ def find_devkit(spec: str, root: str | None = None) -> Layout:
     folder, (kind, name) = split_spec("voc", spec, 2, _GET)
     if kind not in ("Main", "Segmentation"):
         raise UserError(f"voc:{spec}: {kind!r} received; expected .../Main/LIST or .../Segmentation/LIST")
-    if root:
-        raise UserError(f"--root={root}: received with voc:{spec}; the images of a list are in {folder}/JPEGImages")
     listed = existing(folder / "ImageSets" / kind / f"{name}.txt", f"voc:{spec}", _GET)
-    ids = [line.split()[0] for line in listed.read_text().splitlines() if line.strip()]
+    ids = [line.split()[0] for line in read_text(listed).splitlines() if line.strip()]
     labels, suffix = ("Annotations", "xml") if kind == "Main" else ("SegmentationClass", "png")
     existing(folder / labels, f"voc:{spec}", _GET)
-    images = existing(folder / "JPEGImages", f"voc:{spec}", _GET)
-    files = locate(ids, [images], None, str(listed), any_suffix=True)
+    images = folder / "JPEGImages"
+    if root is None:
+        existing(images, f"voc:{spec}", _GET)
+    files = locate(ids, [images], root, str(listed), any_suffix=True)
     items = [(file, str(folder / labels / f"{i}.{suffix}")) for file, i in zip(files, ids, strict=True)]
     names = _listed_classes(folder)
     if kind == "Main":
@@ -172,7 +175,7 @@ def _listed_classes(folder: Path) -> list[str]:
     """Returns the classes in classes.txt, one a line, or in CVAT's labelmap.txt (`NAME:COLOR:PARTS:ACTIONS`)."""
     for name in ("classes.txt", "labelmap.txt"):
         if (folder / name).is_file():
-            lines = (folder / name).read_text(encoding="utf-8-sig").splitlines()
+            lines = read_text(folder / name).splitlines()
             found = [line.partition(":")[0].strip() if name == "labelmap.txt" else line.strip() for line in lines]
             kept = [one for one in found if one and not one.startswith("#")]
             return [one for one in kept if name == "classes.txt" or one != "background"]
