@@ -1,6 +1,6 @@
 """Writes YOLO as ultralytics reads it: `data.yaml`, `images/`, and `labels/` with a text file per image."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import yaml
@@ -31,6 +31,11 @@ class Yolo(Format):
     most: ClassVar[int | None] = 1
     by_stem: ClassVar[bool] = True
     no_folder: ClassVar[str] = "images"
+
+    @classmethod
+    def comes_back(cls, task: Any) -> bool:
+        """Polygons are read as the boxes around them."""
+        return isinstance(task, Detection)
 
     def place(self, record: Record, name: str) -> str:
         """`images/SPLIT/NAME`."""
