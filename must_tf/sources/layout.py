@@ -49,9 +49,9 @@ class Layout:
       reader: returns the label of a record, given the record and the second part of its item. It must be picklable. If
         it raises an error, the image is quarantined. It may add to the notes of the record.
       warnings: what a user should know of the labels as a whole, one line each.
-      ids: for each item, the id of the record that it went out from, as far as the labels say; empty if none says.
+      ids: for each item, the id of the record that it went out from, as far as the labels say; empty if none says. An
+        id is of the content of an image: equal names then say nothing.
       digest: SHA-256 of the file that `reader` finds labels in, where `items` do not hold them.
-      has_all_ids: whether each item has an id, which is of its image's content: equal names then say nothing.
     """
 
     items: Sequence[Item]
@@ -60,7 +60,6 @@ class Layout:
     warnings: tuple[str, ...] = ()
     ids: Sequence[str] = ()
     digest: str = ""
-    has_all_ids: bool = False
 
     @property
     def listing(self) -> str:

@@ -64,6 +64,24 @@ def test_id_goes_before_name(match):
     assert match(IMAGES, ["a.png"], [IMAGES[2].id]) == ({"night/b.png": "a.png"}, [])
 
 
+def test_an_id_of_no_image_is_of_no_image_whatever_the_name(match, tmp_path):
+    """Labels of another dataset, whose frames are numbered, too, would otherwise go to strange images."""
+    (tmp_path / "a.png").write_bytes(IMAGES[2].encoded)
+    stranger = "0123456789abcdef"
+    paths = ["a.png", f"y-{IMAGES[1].id}.jpg", tmp_path / "a.png"]
+    assert match(IMAGES, paths, [stranger] * 3) == ({}, [str(path) for path in paths])
+
+
+def test_a_label_does_not_take_the_place_of_one_whose_image_is_gone(match):
+    """Of `a.png` and `b/a.png` the first was removed; its label is not taken for that of the other."""
+    left = image("b/a.png", 1)
+    assert match([left], ["a.png", "b/a.png"], [image("a.png").id, left.id]) == ({"b/a.png": "b/a.png"}, ["a.png"])
+
+
+def test_ids_of_other_tools_say_nothing(match):
+    assert match(IMAGES, ["a.png"], ["41"]) == ({"a.png": "a.png"}, [])
+
+
 def test_content_goes_before_name(match, tmp_path):
     (tmp_path / "a.png").write_bytes(IMAGES[2].encoded)
     assert match(IMAGES, [tmp_path / "a.png"]) == ({"night/b.png": str(tmp_path / "a.png")}, [])
