@@ -7,6 +7,7 @@ stands on the disk; about 40 bytes per image are held in memory.
 """
 
 import dataclasses
+import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -219,7 +220,7 @@ def _segments(content: AnnotationFile, folders: list[Path], root: str | None, ma
     without = len(records) - len(names)
     said = f"{content.path}: {without} image{'s' * (without > 1)} without an annotation, left out"
     warnings = (*content.warnings, said) if without else content.warnings
-    return Layout(items, task, SegmentReader(content), warnings, ids, content.index.digest)
+    return Layout(items, task, SegmentReader(content), warnings, ids, content.index.digest, operator.itemgetter(0))
 
 
 def _files_near(folder: Path) -> str:

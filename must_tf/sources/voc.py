@@ -64,7 +64,7 @@ def find_voc(spec: str, root: str | None = None) -> Layout:
     files = locate(stems, places, root, f"voc:{printable(spec)}", any_suffix=True)
     reader = functools.partial(read_boxes, class_names=tuple(names), first=0)
     items = [(file, str(path)) for file, path in zip(files, paths, strict=True)]
-    return Layout(items, Detection(DETECTION.name, tuple(names)), reader)
+    return Layout(items, Detection(DETECTION.name, tuple(names)), reader, file_of=str)
 
 
 def find_devkit(spec: str, root: str | None = None) -> Layout:
@@ -96,13 +96,14 @@ def find_devkit(spec: str, root: str | None = None) -> Layout:
     names = _listed_classes(folder)
     if kind == "Main":
         task = Detection(DETECTION.name, tuple(names)) if names else DETECTION
-        return Layout(items, task, functools.partial(read_boxes, class_names=task.class_names, first=1))
+        boxes = functools.partial(read_boxes, class_names=task.class_names, first=1)
+        return Layout(items, task, boxes, file_of=str)
     if not {*names} <= {*CLASSES}:
         raise UserError(
             f"voc:{spec}: {folder} lists classes of its own; masks:FOLDER/SPLIT reads masks of such classes"
         )
     reader = functools.partial(read_mask, num_classes=len(SEGMENTATION.class_names))
-    return Layout(items, SEGMENTATION, reader)
+    return Layout(items, SEGMENTATION, reader, file_of=str)
 
 
 def read_boxes(record: Record, source: str, class_names: Sequence[str], first: int) -> dict[str, np.ndarray]:

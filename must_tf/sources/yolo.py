@@ -79,7 +79,7 @@ def find_yolo(spec: str, root: str | None = None) -> Layout:
     if orphans:
         warnings.append(f"{where}: {len(orphans)} labels without an image, such as {printable(orphans[0])}, left out")
     reader = functools.partial(read_rows, num_classes=len(described.class_names), keypoints=described.keypoints)
-    return Layout(pairs, Detection("yolo_detection", described.class_names), reader, tuple(warnings))
+    return Layout(pairs, Detection("yolo_detection", described.class_names), reader, tuple(warnings), file_of=str)
 
 
 def read_rows(record: Record, source: str, num_classes: int, keypoints: int) -> dict[str, np.ndarray]:
