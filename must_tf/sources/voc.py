@@ -14,9 +14,10 @@ from PIL import Image
 from must_tf.errors import UserError
 from must_tf.parsing import read_text
 from must_tf.records import Record
+from must_tf.sources.disk_list import DiskList
 from must_tf.sources.images import printable
-from must_tf.sources.layout import Layout, existing, pixel_boxes, require_image_size, require_size, split_spec
-from must_tf.sources.lookup import is_hidden, locate
+from must_tf.sources.layout import Item, Layout, existing, pixel_boxes, require_image_size, require_size, split_spec
+from must_tf.sources.lookup import files_under, locate
 from must_tf.tasks import Detection, Segmentation
 from must_tf.tasks.detection import DIFFICULT
 
@@ -53,17 +54,17 @@ def find_voc(spec: str, root: str | None = None) -> Layout:
     folder = Path(spec)
     if not folder.is_dir():
         return find_devkit(spec, root)
-    paths = sorted(path for path in folder.rglob("*.xml") if not is_hidden(path.relative_to(folder)))
+    paths = files_under(folder, (".xml",))
     if not paths:
         raise UserError(f"voc:{printable(spec)}: no XML file in it; {_GET}")
-    names = _listed_classes(folder) or sorted(set().union(*map(_classes_in, paths)))
+    names = _listed_classes(folder) or sorted({name for path in paths for name in _classes_in(folder / path)})
     if not names:
         raise UserError(f"voc:{printable(spec)}: none of {len(paths)} XML files has an object; {_GET}")
     places = [place / name for place in (folder, folder.absolute().parent) for name in ("", "JPEGImages", "images")]
-    stems = [path.relative_to(folder).with_suffix("").as_posix() for path in paths]
+    stems = DiskList(path.rpartition(".")[0] for path in paths)
     files = locate(stems, places, root, f"voc:{printable(spec)}", any_suffix=True)
     reader = functools.partial(read_boxes, class_names=tuple(names), first=0)
-    items = [(file, str(path)) for file, path in zip(files, paths, strict=True)]
+    items = DiskList[Item]((file, str(folder / path)) for file, path in zip(files, paths, strict=True))
     return Layout(items, Detection(DETECTION.name, tuple(names)), reader, file_of=str)
 
 
