@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 from must_tf.errors import UserError
 from must_tf.parsing import short
-from must_tf.sources.coco_entry import Entry
+from must_tf.sources.coco_entry import Entry, can_be_name
 from must_tf.sources.images import SUFFIXES
 from must_tf.sources.json_members import entries
 
@@ -138,7 +138,7 @@ def _image(task: Entry, data: dict[str, Any]) -> str:
     texts = {name: value for name, value in data.items() if isinstance(value, str)}
     named = [value for value in texts.values() if urlsplit(value).path.lower().endswith(SUFFIXES)]
     where = texts.get("image") or (named[0] if len(named) == 1 else "")
-    if not where or where.startswith("data:"):
+    if not where or where.startswith("data:") or not can_be_name(where):
         task.fail("data", data, "a field 'image' with the name or the URL of a file")
     if "?d=" in where:
         return where

@@ -177,6 +177,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(photos, one, said):
         ({"a": 1}, "expected Label Studio's export as JSON: a list"),
         ([{"image": "a.jpg", "id": 3, "boxes": []}], "task 3: data is missing; expected one of a task: .* JSON_MIN"),
         ([task("", annotation(box()))], "data: .* expected a field 'image'"),
+        ([task("\ud800.jpg", annotation(box()))], "data: .* expected a field 'image'"),
         ([task("a.jpg", annotation(box()))] * 2, "image 'a.jpg' has two tasks"),
     ],
 )
