@@ -130,6 +130,13 @@ def test_classes_of_a_config_may_stand_in_a_view(photos, inside):
     assert {name: record.labels["tags"] for name, record in records.items()} == {"a.jpg": 2, "b.jpg": 0}
 
 
+def test_two_choices_where_one_is_expected_are_named(photos):
+    one, other = (result("choices", "weather", choices=[name]) for name in ("wet", "dry"))
+    where = write(photos, task("a.jpg", annotation(one, other)), task("b.jpg", annotation(one, one)))
+    _, records, (bad,) = layouts.entries(where)
+    assert records.keys() == {"b.jpg"} and "choices ['wet', 'dry'], expected one" in bad.reason
+
+
 def test_polygons_become_a_mask_and_the_later_one_counts(photos):
     whole, left = [[0, 0], [100, 0], [100, 100], [0, 100]], [[0, 0], [50, 0], [50, 50], [0, 50]]
     where = write(photos, task("a.jpg", annotation(polygon("sky", whole), polygon("grass", left))),
