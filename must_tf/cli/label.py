@@ -55,8 +55,8 @@ _MERGE = flags.DEFINE_list(
     [],
     "Corrected labels, such as coco:corrected.json, labelstudio:export.json or masks:FOLDER, or records with labels by "
     "people, with --images=RECORDS: they become human, and win over the labels that these images have of the task. "
-    "Images are found by id, content or name; those that are not listed keep what they have. --tasks names the task, "
-    "--root the folder of the images.",
+    "Images are found by id or, without one, by content or name; those that are not listed keep what they have. "
+    "--tasks names the task, --root the folder of the images.",
     flag_values=FLAGS,
 )
 _EXCEPT = flags.DEFINE_list(

@@ -19,9 +19,16 @@ class Csv(Format):
 
     kinds = (Classification,)
 
+    @classmethod
+    def comes_back(cls, task: Any) -> bool:
+        """An image of a table that is read has one class."""
+        return not task.multi_label
+
     def start(self) -> None:
         """Writes the headers."""
-        self._files = {task.name: (self.folder / f"{task.name}.csv").open("w", newline="") for task in self.tasks}
+        self._files = {
+            task.name: (self.folder / f"{task.name}.csv").open("w", newline="", encoding="utf-8") for task in self.tasks
+        }
         self._rows = {name: csv.writer(file, lineterminator="\n") for name, file in self._files.items()}
         for rows in self._rows.values():
             rows.writerow(("file", "class", "score", "origin"))

@@ -29,9 +29,9 @@ class Format(abc.ABC):
       by_stem: whether each image has a label file of its name with another suffix, so that `a.jpg` and `a.png` collide;
         an attribute or a property.
       spaces: whether names of files may have white space.
+      no_folder: a folder that names of files must not have, because readers take it for another one; it is left out.
       keeps_others: whether tasks are kept that a filter says nothing of, as one of classes says nothing of depth.
       needs_images: whether labels mean nothing without image files beside them.
-      comes_back: whether `must label` reads the format, so that labels can be corrected in it.
       image_folder: where image files go in the folder.
       folder: that is written, for now under another name.
       tasks: whose labels are written.
@@ -44,9 +44,9 @@ class Format(abc.ABC):
     most: ClassVar[int | None] = None
     by_stem: ClassVar[Any] = False
     spaces: ClassVar[bool] = True
+    no_folder: ClassVar[str] = ""
     keeps_others: ClassVar[bool] = False
     needs_images: ClassVar[bool] = False
-    comes_back: ClassVar[bool] = True
     image_folder: ClassVar[str] = "images"
 
     def __init__(self, folder: Path, tasks: Sequence[Task], split: str, license: str = ""):
@@ -59,6 +59,12 @@ class Format(abc.ABC):
         """Returns why a task of one of the kinds cannot be written; empty if it can."""
         del task
         return ""
+
+    @classmethod
+    def comes_back(cls, task: Any) -> bool:
+        """Whether `must label` reads the labels of a task that is written, so that they can be corrected."""
+        del task
+        return True
 
     def place(self, record: Record, name: str) -> str:
         """Returns where an image goes in the folder, with `/` between folders.

@@ -11,7 +11,12 @@ from must_tf.tasks import Classification, Detection, Task
 
 
 class ImageFolder(Format):
-    """`images/NAME`, and `metadata.jsonl`, as `datasets.load_dataset("imagefolder", data_dir=...)` reads it.
+    """`images/NAME`, and `metadata.jsonl`, which `datasets` reads, with all files as one split, by
+
+        load_dataset("imagefolder", data_files={"train": ["DIR/metadata.jsonl", "DIR/images/**"]})
+
+    Given `data_dir` alone, it makes splits of files and folders whose names have a word such as `train` or `test`, and
+    reads these without their labels.
 
     Every line has the same columns, so that they have one type: `file_name`, `image_id`, and per task `TASK` and
     `TASK_origin`, which are null for an image without a label of the task.
@@ -23,8 +28,13 @@ class ImageFolder(Format):
     """
 
     kinds = (Detection, Classification)
-    comes_back = False
     needs_images: ClassVar[bool] = True
+
+    @classmethod
+    def comes_back(cls, task: Any) -> bool:
+        """No source reads it."""
+        del task
+        return False
 
     def start(self) -> None:
         """Begins the lines."""

@@ -28,10 +28,12 @@ class Names:
         turned JPEGs are stored as PNG. Otherwise it stays as it is, because it must lead to the file where it lies.
       by_stem: whether names must differ in more than their suffixes.
       spaces: whether names may have white space, which otherwise becomes `_` where files are written.
+      no_folder: a folder that is left out of names.
     """
 
-    def __init__(self, path: Path, written: bool, by_stem: bool = False, spaces: bool = True):
+    def __init__(self, path: Path, written: bool, by_stem: bool = False, spaces: bool = True, no_folder: str = ""):
         self._path, self._written, self._by_stem, self._spaces = path, written, by_stem, spaces
+        self._no_folder = no_folder
         self._taken = sqlite3.connect(path, isolation_level=None)
         for line in ("PRAGMA journal_mode=OFF", "PRAGMA synchronous=OFF", "CREATE TABLE taken (name BLOB PRIMARY KEY)"):
             self._taken.execute(line)
@@ -63,6 +65,7 @@ class Names:
         suffixes = _SUFFIXES[record.format]
         own = record.filename if _is_usable(record.filename) else f"{record.id}{suffixes[0]}"
         path = PurePosixPath(own if self._spaces or not self._written else re.sub(r"\s", "_", own))
+        path = PurePosixPath(*(part for part in path.parts[:-1] if part != self._no_folder), path.name)
         if self._written and path.suffix.lower() not in suffixes:
             path = path.with_suffix(suffixes[0])
         yield str(path)

@@ -97,7 +97,7 @@ def convert(
     with mirrored(out) as place, _whole(place, arguments) as staging:
         license = str(dataset.manifest.source.get("license") or "")
         writer = form(staging, selected.tasks, dataset.manifest.split, license)
-        names = Names(staging / ".names", images != NONE, writer.by_stem, form.spaces)
+        names = Names(staging / ".names", images != NONE, writer.by_stem, form.spaces, form.no_folder)
         files = Images(images, folder)
         labels = collections.Counter[str]({task.name: 0 for task in selected.tasks})
         count = 0

@@ -1,6 +1,6 @@
 """Writes YOLO as ultralytics reads it: `data.yaml`, `images/`, and `labels/` with a text file per image."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import yaml
@@ -17,7 +17,8 @@ class Yolo(Format):
 
     A line is a box, `class x y width height` with the center in fractions of the image, or a polygon, `class x1 y1 x2
     y2 ...`. An image with an empty file has nothing of the classes. One without a label of the task is left out,
-    because YOLO takes images without a file for empty ones.
+    because YOLO takes images without a file for empty ones. Folders `images` within NAME are left out: YOLO looks for
+    labels beside the last folder of that name.
 
     Numbers have nine digits. Polygons follow the edges of pixels: filled at the centers of pixels, they are the mask.
     Tools that fill the corners, as OpenCV does, add a rim of one pixel at right and below.
@@ -29,6 +30,12 @@ class Yolo(Format):
     kinds = (Detection, Segmentation)
     most: ClassVar[int | None] = 1
     by_stem: ClassVar[bool] = True
+    no_folder: ClassVar[str] = "images"
+
+    @classmethod
+    def comes_back(cls, task: Any) -> bool:
+        """Polygons are read as the boxes around them."""
+        return isinstance(task, Detection)
 
     def place(self, record: Record, name: str) -> str:
         """`images/SPLIT/NAME`."""

@@ -57,10 +57,11 @@ def sample(
     dataset, form = open_dataset(data), format_of(to, images)
     if count < 2:
         raise UserError(f"--audit={count}: expected 2 images or more")
-    if not form.comes_back:
-        raise UserError(f"--to={to}: labels in this format cannot be read back; {', '.join(_coming_back())} can")
     audited = _auditable(dataset, form, task)
     choose_tasks(str(data), dataset.manifest.tasks, (), form, Selection(tasks=(audited.name,)))
+    if not form.comes_back(audited):
+        able = ", ".join(_coming_back(audited))
+        raise UserError(f"--to={to}: labels of {audited.name!r} cannot be read back from this format; {able} can")
     strata = draw(lambda: _found(dataset, audited), count, seed)
     drawn = _sample(dataset, strata, seed, local(out, "out").absolute() / form.image_folder)
     numbers = tuple(image.number for image in drawn.images)
@@ -104,8 +105,10 @@ def audit(
     return result
 
 
-def _coming_back() -> list[str]:
-    return [name for name, form in FORMATS.items() if form.comes_back]
+def _coming_back(task: Task) -> list[str]:
+    """Returns the formats from which labels of a task can be read back."""
+    fit = {name: form for name, form in FORMATS.items() if isinstance(task, form.kinds) and not form.takes(task)}
+    return [name for name, form in fit.items() if form.comes_back(task)]
 
 
 def _auditable(dataset: Dataset, form: type[Format], name: str) -> Task:

@@ -7,6 +7,7 @@ stands on the disk; about 40 bytes per image are held in memory.
 """
 
 import dataclasses
+import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -204,22 +205,25 @@ def _placeholder_warning(content: AnnotationFile, count: int) -> list[str]:
 
 
 def _segments(content: AnnotationFile, folders: list[Path], root: str | None, masks: Path) -> Layout:
-    names: dict[Id, tuple[str, str]] = {}
-    for entry, key, name in content.annotations():
-        if key in names:
-            entry.fail("image_id", key, "one annotation per image")
-        segments_of(entry, content)
-        names[key] = name, entry.text("file_name")
-    files = locate([name for name, _ in names.values()], folders, root, str(content.path))
-    places = locate([mask for _, mask in names.values()], [masks], None, str(content.path))
-    items = [(file, (place, key)) for file, place, key in zip(files, places, names, strict=True)]
-    records = {labeled.key: labeled.picture.record for labeled in content.labeled()}
-    ids = [records[key] for key in names]
+    keys, names, pngs, ids = DiskList[Id](), DiskList[str](), DiskList[str](), DiskList[str]()
+    without = 0
+    for labeled in content.labeled():
+        for again in labeled.annotations[1:]:
+            again.fail("image_id", labeled.key, "one annotation per image")
+        for entry in labeled.annotations:
+            segments_of(entry, content)
+            keys.append(labeled.key)
+            names.append(labeled.picture.name)
+            pngs.append(entry.text("file_name"))
+            ids.append(labeled.picture.record)
+        without += not labeled.annotations
+    files = locate(names, folders, root, str(content.path))
+    places = locate(pngs, [masks], None, str(content.path))
+    items = DiskList[Item]((file, (place, key)) for file, place, key in zip(files, places, keys, strict=True))
     task = Segmentation("coco_segmentation", content.class_names)
-    without = len(records) - len(names)
     said = f"{content.path}: {without} image{'s' * (without > 1)} without an annotation, left out"
     warnings = (*content.warnings, said) if without else content.warnings
-    return Layout(items, task, SegmentReader(content), warnings, ids, content.index.digest)
+    return Layout(items, task, SegmentReader(content), warnings, ids, content.index.digest, operator.itemgetter(0))
 
 
 def _files_near(folder: Path) -> str:

@@ -5,6 +5,7 @@ A wrong entry is a `UserError` of one line that names the file, the entry and th
 
 import dataclasses
 import math
+import os
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -83,7 +84,7 @@ class Entry:
     def text(self, field: str) -> str:
         """Returns a text that is not empty."""
         value = self._value.get(field)
-        if not isinstance(value, str) or not value.strip():
+        if not isinstance(value, str) or not value.strip() or not can_be_name(value):
             self.fail(field, value, "a text")
         return value
 
@@ -147,3 +148,12 @@ class Entry:
         if not isinstance(value, list):
             self.fail(field, value, "a list")
         return [Entry(self._path, kind, index, one) for index, one in enumerate(value)]
+
+
+def can_be_name(text: str) -> bool:
+    """Whether a file can have such a name; half of a pair of surrogates stands for no bytes."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -19,10 +19,6 @@ SELECT images.key, images.position, images.value, annotations.position, annotati
 FROM images LEFT JOIN annotations ON annotations.key = images.key
 """
 _IN_ORDER = "ORDER BY images.key, annotations.position"
-_IN_FILE = """
-SELECT annotations.position, annotations.value, images.key, images.name
-FROM annotations JOIN images ON images.key = annotations.key ORDER BY annotations.position
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,11 +70,6 @@ class AnnotationFile:
         """Returns one image with its annotations."""
         (found,) = self._grouped(self.index.rows(f"{_BY_IMAGE} WHERE images.key = ? {_IN_ORDER}", key_of(key)))
         return found
-
-    def annotations(self) -> Iterator[tuple[Entry, Id, str]]:
-        """Yields each annotation in the order of the file, with the id and the name of its image."""
-        for position, value, key, name in self.index.rows(_IN_FILE):
-            yield self.index.annotation(position, value), id_of(key), name.decode("utf-8", "surrogatepass")
 
     def class_by(self, entry: Entry) -> int:
         """Returns the class of an annotation or a segment; an unknown category is a `UserError`."""

@@ -35,7 +35,7 @@ def find_depth(spec: str) -> Layout:
     scale = read_numbers(path, 1)[0] if path else None
     if scale is not None and not (np.isfinite(scale) and scale > 0):
         raise UserError(f"{path}: {scale:g} received; expected the meters of one unit, above 0")
-    return Layout(items, Depth("depth"), functools.partial(read_depth, scale=scale), warnings)
+    return Layout(items, Depth("depth"), functools.partial(read_depth, scale=scale), warnings, digest=str(scale))
 
 
 def read_depth(record: Record, source: str, scale: float | None) -> np.ndarray:

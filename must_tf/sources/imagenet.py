@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from must_tf.errors import UserError
 from must_tf.records import Record
+from must_tf.sources.disk_list import DiskList
 from must_tf.sources.images import SUFFIXES, printable, suffixes_left_out
 from must_tf.sources.layout import Item, Layout, existing, file_names, split_spec
 from must_tf.sources.lookup import is_system
@@ -58,11 +59,16 @@ class Folders:
         """The names of the classes."""
         return tuple(self.files)
 
+    def paths(self) -> Iterator[tuple[int, str]]:
+        """Yields the number of the class, and the path, of all images."""
+        for number, (name, files) in enumerate(self.files.items()):
+            folder = self.root / name
+            yield from ((number, f"{folder}/{file}") for file in files)
+
     @property
-    def items(self) -> list[Item]:
+    def items(self) -> DiskList[Item]:
         """All images, each with the number of its class."""
-        numbered = enumerate(self.files.items())
-        return [(str(self.root / name / file), number) for number, (name, files) in numbered for file in files]
+        return DiskList[Item]((path, number) for number, path in self.paths())
 
 
 def find_imagenet(spec: str) -> Layout:
@@ -91,7 +97,7 @@ def find_classes(spec: str) -> Layout:
     name = _task_name("classes", spec)
     found = _folders("classes", spec, _LAY_OUT.format("classes"))
     if several := _same_files(found):
-        first = " and ".join(str(path.relative_to(found.root)) for path in several[0][:2])
+        first = " and ".join(os.path.relpath(path, found.root) for path in several[0][:2])
         raise UserError(
             f"classes:{spec}: {first} are the same image ({len(several)} images have several classes); delete all but "
             f"one file of each, or open them as multilabel:{spec}"
@@ -230,23 +236,22 @@ def _images_in(folder: Path, left_out: collections.Counter[str], system: set[str
     return sorted(names)
 
 
-def _same_files(found: Folders) -> list[list[Path]]:
+def _same_files(found: Folders) -> list[list[str]]:
     """Returns the groups of files of several classes that have the same name and content.
 
     Only files with the same name are looked at, and only those of the same size are read.
     """
-    groups = [[found.root / name / file for name, files in found.files.items() for file in files]]
-    keys: tuple[Callable[[Path], Any], ...] = (lambda path: path.name, lambda path: path.stat().st_size, sha256)
-    for key in keys:
+    groups = [list(found.paths())]
+    for key in (os.path.basename, os.path.getsize, sha256):
         parts = [part for group in groups for part in _grouped(group, key)]
-        groups = [part for part in parts if len({path.relative_to(found.root).parts[0] for path in part}) > 1]
-    return groups
+        groups = [part for part in parts if len({number for number, _ in part}) > 1]
+    return [[path for _, path in group] for group in groups]
 
 
-def _grouped(paths: Sequence[Path], key: Callable[[Path], Any]) -> list[list[Path]]:
+def _grouped(paths: Sequence[tuple[int, str]], key: Callable[[str], Any]) -> list[list[tuple[int, str]]]:
     """Returns the groups of two or more paths with the same key."""
-    groups: dict[Any, list[Path]] = {}
+    groups: dict[Any, list[tuple[int, str]]] = {}
     for path in paths:
         with contextlib.suppress(OSError):  # the same error is reported when the image is read
-            groups.setdefault(key(path), []).append(path)
+            groups.setdefault(key(path[1]), []).append(path)
     return [group for group in groups.values() if len(group) > 1]

@@ -101,8 +101,10 @@ def read_mask(record: Record, source: Source, classes: Sequence[str]) -> np.ndar
 def read_choice(record: Record, source: Source, classes: Sequence[str]) -> int:
     """Returns the class."""
     del record
-    ((name, _),) = source[0]
-    return classes.index(name)
+    names = list(dict.fromkeys(name for name, _ in source[0]))
+    if len(names) != 1:
+        raise ValueError(f"choices {short(names)}, expected one")
+    return classes.index(names[0])
 
 
 def read_choices(record: Record, source: Source, classes: Sequence[str]) -> np.ndarray:

@@ -14,11 +14,12 @@ from xml.etree import ElementTree
 
 from must_tf.errors import UserError
 from must_tf.parsing import short
-from must_tf.sources.coco_entry import Entry
+from must_tf.sources.coco_entry import Entry, can_be_name
 from must_tf.sources.images import SUFFIXES
 from must_tf.sources.json_members import entries
 
 BOXES, POLYGONS, CHOICES = KINDS = ("rectanglelabels", "polygonlabels", "choices")
+_OPTIONS = ("label", "choice")
 _OF_REGIONS = "choices of regions"
 _EXPECTED = "Label Studio's export as JSON: a list of tasks"
 _FULL = "one of a task: export as JSON, not as JSON_MIN"
@@ -93,7 +94,8 @@ def read_config(path: Path) -> dict[str, Control]:
         kind = element.tag.lower()
         if kind in KINDS and (name := element.get("name")):
             kind = _OF_REGIONS if kind == CHOICES and element.get("perRegion") == "true" else kind
-            listed = (child.get("alias") or child.get("value") or "" for child in element)
+            options = (one for one in element.iter() if one.tag.lower() in _OPTIONS)  # they may stand in a View
+            listed = (one.get("alias") or one.get("value") or "" for one in options)
             classes = tuple(dict.fromkeys(one for one in listed if one and not one.startswith("$")))
             controls[name] = Control(kind, classes, element.get("choice") == "multiple")
     return controls
@@ -136,7 +138,7 @@ def _image(task: Entry, data: dict[str, Any]) -> str:
     texts = {name: value for name, value in data.items() if isinstance(value, str)}
     named = [value for value in texts.values() if urlsplit(value).path.lower().endswith(SUFFIXES)]
     where = texts.get("image") or (named[0] if len(named) == 1 else "")
-    if not where or where.startswith("data:"):
+    if not where or where.startswith("data:") or not can_be_name(where):
         task.fail("data", data, "a field 'image' with the name or the URL of a file")
     if "?d=" in where:
         return where

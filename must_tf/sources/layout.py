@@ -3,6 +3,7 @@
 Each layout has a module with a function that finds it, such as `voc.find_voc`; `opening` registers it.
 """
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -23,6 +24,7 @@ from must_tf.sources.decoding import Look, decode, in_order
 from must_tf.sources.disk_list import Share
 from must_tf.sources.images import common_folder, printable, read_image
 from must_tf.sources.source import Entry, Source, fingerprint
+from must_tf.storage import sha256
 from must_tf.tasks import Task
 from must_tf.tasks.task import Label
 
@@ -49,9 +51,11 @@ class Layout:
       reader: returns the label of a record, given the record and the second part of its item. It must be picklable. If
         it raises an error, the image is quarantined. It may add to the notes of the record.
       warnings: what a user should know of the labels as a whole, one line each.
-      ids: for each item, the id of the record that it went out from, as far as the labels say; empty if none says.
-      digest: SHA-256 of the file that `reader` finds labels in, where `items` do not hold them.
-      has_all_ids: whether each item has an id, which is of its image's content: equal names then say nothing.
+      ids: for each item, the id of the record that it went out from, as far as the labels say; empty if none says. An
+        id is of the content of an image: equal names then say nothing.
+      digest: changes when what `reader` depends on beside `items` does, as the SHA-256 of the file that has all labels.
+      file_of: returns the path of the file with a label, given the second part of its item, where each label has one
+        that people change; its content is part of `listing`.
     """
 
     items: Sequence[Item]
@@ -60,13 +64,20 @@ class Layout:
     warnings: tuple[str, ...] = ()
     ids: Sequence[str] = ()
     digest: str = ""
-    has_all_ids: bool = False
+    file_of: Callable[[Any], str] | None = None
 
     @property
     def listing(self) -> str:
         """Changes when the images or their labels do; see `Source.listing`."""
         content = [self.digest.encode()] if self.digest else []
-        return fingerprint(itertools.chain((repr(item).encode() for item in self.items), content))
+        return fingerprint(itertools.chain(map(self._listed, self.items), content))
+
+    def _listed(self, item: Item) -> bytes:
+        content = ""
+        if self.file_of:
+            with contextlib.suppress(OSError):  # no file, or one that is reported when the label is read
+                content = sha256(self.file_of(item[1]))
+        return f"{item!r}{content}".encode()
 
 
 def open_layout(

@@ -1,10 +1,11 @@
 """Finds image files by the names that labels give them, wherever the images are."""
 
+import contextlib
 import functools
 import os
 import re
 import urllib.parse
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from must_tf.errors import UserError
@@ -88,6 +89,24 @@ def images_by_stem(folder: Path, where: str) -> dict[str, str]:
     return found
 
 
+def files_under(folder: Path, suffixes: Sequence[str]) -> list[str]:
+    """Returns the sorted paths, relative to a folder, of the files at any depth with one of these suffixes.
+
+    Hidden files and those in system folders are left out, see `is_hidden`.
+
+    Args:
+      folder: the folder; without it, there are no files.
+      suffixes: in lower case.
+    """
+    found: list[str] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_system(name)]
+        start = "" if place == os.fspath(folder) else f"{Path(place).relative_to(folder).as_posix()}/"
+        wanted = (name for name in names if name.lower().endswith(tuple(suffixes)) and not name.startswith("."))
+        found += (f"{start}{name}" for name in wanted)
+    return sorted(found)
+
+
 def is_hidden(path: Path) -> bool:
     """Whether a file is hidden, or in a hidden or system folder; the path is relative to the folder of the data."""
     return path.name.startswith(".") or any(map(is_system, path.parts[:-1]))
@@ -115,10 +134,12 @@ def _beside(folders: Sequence[Path], any_suffix: bool) -> _Places:
 
     @functools.cache
     def stems_in(folder: Path) -> dict[str, list[str]]:
-        try:
-            return _grouped((path.name for path in folder.iterdir()), any_suffix)
-        except (OSError, ValueError):  # a folder that is not there; others are reported when the image is read
-            return {}
+        found: dict[str, list[str]] = {}
+        with contextlib.suppress(OSError, ValueError):  # no such folder; others are reported when the image is read
+            for path in folder.iterdir():
+                if path.name.lower().endswith(SUFFIXES):
+                    found.setdefault(path.name.rpartition(".")[0], []).append(path.name)
+        return found
 
     def places(parts: Parts) -> list[str]:
         for written in _spellings(parts):
@@ -135,11 +156,19 @@ def _under(root: str, any_suffix: bool) -> _Places:
     """Looks at any depth of a folder."""
     if not Path(root).is_dir():
         raise UserError(f"--root={root}: no such folder; expected the folder with the images")
-    files: dict[str, list[str]] = {}
+    files: dict[str, Sequence[tuple[str, str]]] = {}  # {name: its folders, each with the suffix that follows}
     count = 0
     for folder, _, names in os.walk(root):
-        for key, found in _grouped(names, any_suffix).items():
-            files.setdefault(key, []).extend(f"{folder}/{name}" for name in found)
+        shared: dict[str, tuple[tuple[str, str]]] = {}  # so that a name takes no memory but its own
+        for name in names:
+            stem, dot, suffix = name.rpartition(".") if any_suffix else (name, "", "")
+            if not any_suffix or name.lower().endswith(SUFFIXES):
+                place = shared.setdefault(suffix, ((folder, dot + suffix),))
+                before = files.setdefault(stem, place)
+                if isinstance(before, list):
+                    before += place
+                elif before is not place:
+                    files[stem] = [*before, *place]
         count += len(names)
         if count > _MOST_FILES:
             raise UserError(f"--root={root}: more than {_MOST_FILES:,} files; give the folder with the images")
@@ -147,9 +176,10 @@ def _under(root: str, any_suffix: bool) -> _Places:
     def places(parts: Parts) -> list[str]:
         for written in _spellings(parts):
             *above, name = written
-            ends = [path for path in files.get(name, ()) if list(Path(path).parts[-1 - len(above) : -1]) == above]
+            paths = [Path(f"{folder}/{name}{suffix}") for folder, suffix in files.get(name, ())]
+            ends = [path for path in paths if list(path.parts[-1 - len(above) : -1]) == above]
             if ends:
-                return sorted(str(Path(end)) for end in ends)
+                return sorted(map(str, ends))
         return []
 
     return places
@@ -160,17 +190,6 @@ def _spellings(parts: Parts) -> list[Parts]:
     if not any("%" in part for part in parts):
         return [parts]
     return list(dict.fromkeys((parts, tuple(map(urllib.parse.unquote, parts)))))
-
-
-def _grouped(names: Iterable[str], any_suffix: bool) -> dict[str, list[str]]:
-    """Returns {name, or what it is without the suffix of an image: names}."""
-    found: dict[str, list[str]] = {}
-    for name in names:
-        if not any_suffix:
-            found[name] = [name]
-        elif name.lower().endswith(SUFFIXES):
-            found.setdefault(name.rpartition(".")[0], []).append(name)
-    return found
 
 
 def _found(places: _Places, dropped: int, name: str) -> list[str]:

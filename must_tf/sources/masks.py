@@ -34,7 +34,7 @@ def find_masks(spec: str) -> Layout:
     if not names or len(set(names)) < len(names):
         raise UserError(f"{path}: {len(names)} names, {len(set(names))} of them different; expected one for each class")
     reader = functools.partial(read_mask, num_classes=len(names))
-    return Layout(items, Segmentation("segmentation", tuple(names)), reader, warnings)
+    return Layout(items, Segmentation("segmentation", tuple(names)), reader, warnings, file_of=str)
 
 
 def read_mask(record: Record, source: str, num_classes: int) -> np.ndarray:

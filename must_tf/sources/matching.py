@@ -24,6 +24,7 @@ from must_tf.storage import sha256
 
 _ID_IN_NAME = re.compile(r"(?:^|-)([0-9a-f]{16})(?:-\d+)?$")  # as `must convert` names what has no name of its own
 _ID_DIGITS = 16
+_ID = re.compile(rf"[0-9a-f]{{{_ID_DIGITS}}}")
 _FEW = 8  # images whose names end alike, of which it is enough to know that they are several
 _TABLES = (
     "CREATE TABLE image (id TEXT, stored TEXT, name BLOB, key BLOB, refusals TEXT)",
@@ -93,14 +94,14 @@ class Matcher:
         self._index.execute("INSERT INTO image VALUES (?, ?, ?, ?, ?)", row)
 
     def add_labels(self, labels: Labels) -> Sequence[str]:
-        """Adds labels; each finds its image by the first of these that says something.
+        """Adds labels. A label with the id of a record is of the image with this id, and of no other.
 
-        * the record's id, which the label has (`image_id` in COCO), or with which the name of its file ends;
+        Another label finds its image by the first of these that says something.
+
+        * the id with which the name of its file ends;
         * the content of the image file, where it lies beside the label;
         * the name of the image file without its suffix, or the end of it: `b.jpg` is `a/b.png` if no other image is
           called so. If no label finds an image, the first folder of all names is left out, then the second, and so on.
-
-        Where each label has the id of an image's content, as in records, the name of another image says nothing.
 
         Returns the names of those whose image is not there.
 
@@ -108,33 +109,28 @@ class Matcher:
           UserError: the name of a label is that of several images, or an image has several labels or must have none.
         """
         items, ids = labels.layout.items, labels.layout.ids
-        left = array("Q")  # positions
+        left, named = array("Q"), array("Q")  # positions; of those that are named, the name may tell the image
         for position, item in enumerate(items):
-            if labels.layout.has_all_ids:
-                images = self._of_content(item[0], ids[position])
-            else:
-                images = self._by_id(item[0], ids[position] if ids else "") or self._by_file(item[0])
+            given = ids[position] if ids and _ID.fullmatch(ids[position]) else ""
+            images = self._of_content(item[0], given) if given else self._by_name_or_file(item[0])
             for image in images:
                 self._assign(labels, image, item)
             if not images:
-                left.append(position)
-        named = () if labels.layout.has_all_ids else left
+                (left if given else named).append(position)
         for dropped in range(max((len(name_parts(items[position][0])) for position in named), default=0)):
-            without = array("Q", (at for at in left if not self._assign_by_name(labels, items[at], dropped)))
-            if len(without) < len(left):
-                left = without
+            without = array("Q", (at for at in named if not self._assign_by_name(labels, items[at], dropped)))
+            if len(without) < len(named):
+                named = without
                 break
-        return DiskList(items[position][0] for position in left)
+        return DiskList(items[position][0] for position in sorted(left + named))
 
-    def _by_id(self, path: str, given: str) -> list[_Image]:
-        """Returns the images of the id that a label has: one, or copies of it."""
+    def _by_name_or_file(self, path: str) -> list[_Image]:
+        """Returns the images of the id in a label's name, or those that equal the file beside it; copies of one."""
         in_name = _ID_IN_NAME.search(_without_suffix(name_parts(path)[-1]))
-        identity = given or (in_name[1] if in_name else "")
-        return _of_name(self._images("id = ?", identity), path) if identity else []
-
-    def _by_file(self, path: str) -> list[_Image]:
-        """Returns the images that equal the file beside a label."""
-        return self._of_content(path, sha256(path)[:_ID_DIGITS]) if Path(path).is_file() else []
+        images = _of_name(self._images("id = ?", in_name[1]), path) if in_name else []
+        if images or not Path(path).is_file():
+            return images
+        return self._of_content(path, sha256(path)[:_ID_DIGITS])
 
     def _of_content(self, path: str, digest: str) -> list[_Image]:
         """Returns the images of this content, as it was found or as it is stored."""
@@ -223,10 +219,13 @@ def _of_name(images: list[_Image], path: str) -> list[_Image]:
 
 
 def _key(parts: Sequence[str]) -> bytes:
-    """Returns a name from its end: `b/a/` for a/b.jpg, so that names with one end have one beginning."""
+    """Returns a name from its end: `b/a/` for a/b.jpg, so that names with one end have one beginning.
+
+    White space and folders `images` do not count: `must convert` writes names without them for some tools.
+    """
     if not parts:
         return b""
-    *folders, name = parts
+    name, folders = parts[-1], [folder for folder in parts[:-1] if folder != "images"]
     return os.fsencode(re.sub(r"\s", "_", "/".join((_without_suffix(name), *reversed(folders), ""))))
 
 

@@ -171,8 +171,8 @@ def _match(index: Path, source: Source, corrections: Sequence[Correction], layou
         count = len(layout.items)
         if len(without_image) == count:
             raise UserError(
-                f"{where}: none of its {count} images is one of --images: {few}; expected the ids or names of these, "
-                "or the images themselves beside the labels"
+                f"{where}: none of its {count} images is one of --images: {few}; expected the ids of these (image_id) "
+                "or, without ids, their names, or the images themselves beside the labels"
             )
         if without_image:
             lines.append(

@@ -31,7 +31,8 @@ def find_normals(spec: str) -> Layout:
     x, y, z = read_numbers(path, 3) if path else (1.0, 1.0, 1.0)
     if not {x, y, z} <= {-1.0, 1.0}:
         raise UserError(f"{path}: {[x, y, z]} received; expected three signs, 1 or -1")
-    return Layout(items, Normals("normals"), functools.partial(read_normals, signs=(x, y, z)), warnings)
+    reader = functools.partial(read_normals, signs=(x, y, z))
+    return Layout(items, Normals("normals"), reader, warnings, digest=str((x, y, z)))
 
 
 def read_normals(record: Record, source: str, signs: tuple[float, float, float]) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from must_tf.errors import UserError
 from must_tf.parsing import read_text, short
 from must_tf.sources.images import printable
-from must_tf.sources.lookup import images_by_stem, is_hidden
+from must_tf.sources.lookup import files_under, images_by_stem
 
 
 def find_pairs(
@@ -84,9 +84,8 @@ def _maps_by_stem(folder: Path, suffixes: Sequence[str]) -> tuple[dict[str, str]
     """Returns {name without the suffix: map}, and how many maps are there with another suffix, too."""
     found: dict[str, str] = {}
     again = 0
-    paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in suffixes]
-    for path in sorted(paths, key=lambda path: suffixes.index(path.suffix.lower())):
-        inside = path.relative_to(folder)
-        if not is_hidden(inside):
-            again += found.setdefault(inside.with_suffix("").as_posix(), str(path)) != str(path)
+    for suffix in suffixes:
+        for inside in files_under(folder, (suffix,)):
+            path = str(folder / inside)
+            again += found.setdefault(inside.rpartition(".")[0], path) != path
     return found, again

@@ -54,7 +54,7 @@ def find_human_labels(folder: str | os.PathLike) -> list[Layout]:
     digest = fingerprint(shard.sha256.encode() for shard in dataset.manifest.shards)
     read = functools.partial(read_label, paths=tuple(dataset.paths))
     found = [
-        Layout(items[task.name], task, functools.partial(read, task=task), (), ids[task.name], digest, has_all_ids=True)
+        Layout(items[task.name], task, functools.partial(read, task=task), (), ids[task.name], digest)
         for task in tasks
         if items[task.name]
     ]

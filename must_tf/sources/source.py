@@ -51,7 +51,8 @@ class Source:
       count: number of images, for progress, with those that are left out. It is exact, except for foreign TFRecords,
         where it is estimated from the sizes of the files.
       listing: first 16 hex digits of a SHA-256 that changes when the collection does. It covers the names; for
-        TFRecords also the sizes; for our records their hashes.
+        TFRecords also the sizes; for our records their hashes. It covers labels that people change, but of depth and
+        normals the names alone.
       tasks: tasks of the labels that the images already have; empty for images alone.
       teachers: {id: description} of the teachers that made these labels.
       shards: callables `shard(look=...)` that yield their entries in order, see above. By default `look` decodes all

@@ -2,8 +2,9 @@
 
 import csv
 import io
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from must_tf.parsing import plain_name, read_text, short
 from must_tf.records import Record
 from must_tf.sources.box_check import BoxCheck
 from must_tf.sources.coco_entry import Box
+from must_tf.sources.disk_list import DiskList
 from must_tf.sources.images import printable
-from must_tf.sources.layout import Layout, corners_of, pixel_boxes, require_size
+from must_tf.sources.layout import Item, Layout, corners_of, pixel_boxes, require_size
 from must_tf.sources.lookup import locate
 from must_tf.tasks import Classification, Detection
 
@@ -23,7 +25,7 @@ _MOST_BYTES = 2**31
 _FILES = ("filename", "file_name", "file", "image", "image_name", "image_path", "path", "filepath")
 _CLASSES = ("class", "label", "class_name", "category", "name")
 _CORNERS = (("xmin", "ymin", "xmax", "ymax"), ("x_min", "y_min", "x_max", "y_max"), ("x1", "y1", "x2", "y2"))
-_SIZES = (("x", "y", "width", "height"), ("x", "y", "w", "h"), ("left", "top", "width", "height"))
+_SIZES = (("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height"))
 _EXPECTED = (
     f"expected a first row with names of columns: a file ({', '.join(_FILES)}), a class ({', '.join(_CLASSES)}) "
     "and, for boxes in pixels, xmin, ymin, xmax, ymax or x, y, width, height"
@@ -35,9 +37,9 @@ def find_csv(spec: str, root: str | None = None) -> Layout:
 
     The first row names the columns. Commas, semicolons or tabs separate them. Images are found by their names beside
     the CSV, in images/ there or one level up, or at any depth under `root`. Boxes are in pixels: edges (xmin, ymin,
-    xmax, ymax) or (x, y, width, height). Columns width and height beside edges are the size of the image. A row with a
-    file alone is an image without objects. The task has the name of the file, and classes are in the order of the
-    alphabet, or as classes.txt beside the CSV lists them.
+    xmax, ymax) or (x, y, width, height). Columns width and height beside edges or (x, y, w, h) are the size of the
+    image. A row with a file alone is an image without objects. The task has the name of the file, and classes are in
+    the order of the alphabet, or as classes.txt beside the CSV lists them.
 
     Raises:
       UserError: a column is missing; a value is wrong, or an image has several classes. The error names the line.
@@ -55,14 +57,15 @@ def find_csv(spec: str, root: str | None = None) -> Layout:
     names = tuple(classes or sorted(found))
     if not names:
         raise UserError(f"{path}: no row has a class; {_EXPECTED}")
-    files = list(dict.fromkeys(row[columns["file"]] for _, row in rows))
+    files, groups = _by_file(rows, columns["file"])
     above = path.absolute().parent.parent
     places = [path.parent, path.parent / "images", above, above / "images"]
-    images = dict(zip(files, locate(files, places, root, str(path)), strict=True))
+    images = locate(files, places, root, str(path))
     if "box" in columns:
-        items, warnings = _boxes(path, rows, columns, names, images)
+        items, warnings = _boxes(path, zip(images, groups, strict=True), columns, names)
         return Layout(items, Detection(name, names), read_boxes, tuple(warnings))
-    return Layout(_classes(path, rows, columns, names, images), Classification(name, names), read_class)
+    items = _classes(path, zip(images, groups, strict=True), columns, names)
+    return Layout(items, Classification(name, names), read_class)
 
 
 def read_class(record: Record, source: int) -> int:
@@ -82,19 +85,42 @@ def read_boxes(record: Record, source: tuple[tuple[Box, ...], tuple[int, ...], A
     return pixel_boxes(corners_of(boxes), classes, record, [0] * len(classes), slack=np.inf)
 
 
-Rows = list[tuple[int, list[str]]]  # the number of each line, and its cells
+Row = tuple[int, list[str]]  # the number of a line, and its cells
+Groups = Iterable[tuple[str, list[Row]]]  # the path of each image, and its rows
 
 
-def _rows(path: Path) -> tuple[Rows, dict[str, Any]]:
-    """Returns the rows, and the numbers of the columns: `file`, `class`, `box`, `is_corners` and `size`."""
+def _rows(path: Path) -> tuple[DiskList[Row], dict[str, Any]]:
+    """Returns the rows, and the numbers of the columns, see `_columns`."""
+    lines = _lines(path)
+    _, header = next(lines, (1, []))
+    columns = _columns(path, [cell.lower() for cell in header])
+    rows = DiskList[Row]()
+    for number, row in lines:
+        if not any(row):
+            continue
+        if len(row) != len(header):
+            raise UserError(f"{path}: line {number}: {len(row)} cells; expected {len(header)}, as in line 1")
+        if not row[columns["file"]]:
+            raise UserError(f"{path}: line {number}: no file; expected the name of an image")
+        rows.append((number, row))
+    if not rows:
+        raise UserError(f"{path}: has no row; {_EXPECTED}")
+    return rows, columns
+
+
+def _lines(path: Path) -> Iterator[Row]:
+    """Yields the lines of a CSV, with the header."""
     text = read_text(path, most_bytes=_MOST_BYTES)
-    first = text.partition("\n")[0]
-    separator = max(",;\t", key=first.count)
+    separator = max(",;\t", key=text.partition("\n")[0].count)
     try:
-        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
+        for number, line in enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True), 1):
+            yield number, [cell.strip() for cell in line]
     except csv.Error as error:
         raise UserError(f"{path}: not valid CSV: {error}") from None
-    header = [cell.strip().lower() for cell in lines[0]] if lines else []
+
+
+def _columns(path: Path, header: list[str]) -> dict[str, Any]:
+    """Returns the numbers of the columns: `file`, `class`, `box`, `is_corners` and `size`."""
     if len(set(header)) < len(header):
         raise UserError(f"{path}: line 1: two columns have one name; {_EXPECTED}")
     columns: dict[str, Any] = {}
@@ -109,68 +135,66 @@ def _rows(path: Path) -> tuple[Rows, dict[str, Any]]:
             columns |= {"box": [header.index(name) for name in shape], "is_corners": is_corners}
     if "box" not in columns and (odd := {*sum((*_CORNERS, *_SIZES), ())} & set(header) - {"width", "height"}):
         raise UserError(f"{path}: line 1: {short(sorted(odd))} received, which are no whole box; {_EXPECTED}")
-    if columns.get("is_corners", True) and {"width", "height"} <= set(header):
-        columns["size"] = [header.index("height"), header.index("width")]
-    rows = [(number, [cell.strip() for cell in line]) for number, line in enumerate(lines[1:], 2) if any(line)]
-    for number, row in rows:
-        if len(row) != len(header):
-            raise UserError(f"{path}: line {number}: {len(row)} cells; expected {len(header)}, as in line 1")
-        if not row[columns["file"]]:
-            raise UserError(f"{path}: line {number}: no file; expected the name of an image")
-    if not rows:
-        raise UserError(f"{path}: has no row; {_EXPECTED}")
-    return rows, columns
+    size = [header.index(name) for name in ("height", "width") if name in header]
+    if len(size) == 2 and not {*size} & {*columns.get("box", ())}:
+        columns["size"] = size
+    return columns
 
 
-def _classes(path: Path, rows: Rows, columns: dict[str, Any], names: Sequence[str], images: dict[str, str]) -> list:
-    found: dict[str, str] = {}
-    for number, row in rows:
-        file, name = row[columns["file"]], row[columns["class"]]
-        if not name:
-            raise UserError(f"{path}: line {number}: no class for {short(file)}; expected one, or no such line")
-        if found.setdefault(file, name) != name:
-            raise UserError(
-                f"{path}: line {number}: {short(file)} has two classes, {found[file]!r} and {name!r}; expected one"
-            )
+def _by_file(rows: Sequence[Row], column: int) -> tuple[list[str], Iterator[list[Row]]]:
+    """Returns the names of the files in the order of their first rows, and the rows of each."""
+    numbers: dict[str, int] = {}
+    of_rows = np.array([numbers.setdefault(row[column], len(numbers)) for _, row in rows])
+    order = np.argsort(of_rows, kind="stable")
+    parts = itertools.groupby(order, of_rows.__getitem__)
+    return list(numbers), ([rows[int(place)] for place in part] for _, part in parts)
+
+
+def _classes(path: Path, groups: Groups, columns: dict[str, Any], names: Sequence[str]) -> DiskList[Item]:
     number_of = {name: index for index, name in enumerate(names)}
-    return [(images[file], number_of[name]) for file, name in found.items()]
+    items = DiskList[Item]()
+    for image, rows in groups:
+        first = rows[0][1][columns["class"]]
+        for number, row in rows:
+            file, name = short(row[columns["file"]]), row[columns["class"]]
+            if not name:
+                raise UserError(f"{path}: line {number}: no class for {file}; expected one, or no such line")
+            if name != first:
+                raise UserError(f"{path}: line {number}: {file} has two classes, {first!r} and {name!r}; expected one")
+        items.append((image, number_of[first]))
+    return items
 
 
 def _boxes(
-    path: Path, rows: Rows, columns: dict[str, Any], names: Sequence[str], images: dict[str, str]
-) -> tuple[list, list[str]]:
+    path: Path, groups: Groups, columns: dict[str, Any], names: Sequence[str]
+) -> tuple[DiskList[Item], list[str]]:
     number_of = {name: index for index, name in enumerate(names)}
-    boxes: dict[str, list[Box]] = {file: [] for file in images}
-    classes: dict[str, list[int]] = {file: [] for file in images}
-    sizes: dict[str, tuple[int, int] | None] = {}
-    for number, row in rows:
-        where, file = f"{path}: line {number}", row[columns["file"]]
-        size = _size([row[column] for column in columns.get("size", ())], where)
-        if sizes.setdefault(file, size) != size:
-            raise UserError(f"{where}: {short(file)} has another size than in an earlier line; expected one")
-        name, cells = row[columns["class"]], [row[column] for column in columns["box"]]
-        if not (name or any(cells)):
-            continue
-        if not name:
-            raise UserError(f"{where}: a box without a class; expected both, or a file alone")
-        boxes[file].append(_box(cells, columns["is_corners"], where))
-        classes[file].append(number_of[name])
-    pairs = [(box, sizes[file]) for file, found in boxes.items() for box in found if min(box[2:]) > 0]
-    if columns["is_corners"]:
-        warnings = _check_fractions(path, [box for box, _ in pairs])
-    else:
-        check = BoxCheck(path)
-        for box, size in pairs:
-            check.add(box, size)
-        warnings = check.warnings()
-    items = [(images[file], (tuple(boxes[file]), tuple(classes[file]), sizes[file])) for file in images]
-    return items, warnings
-
-
-def _check_fractions(path: Path, boxes: Sequence[Box]) -> list[str]:
-    if boxes and max(max(x + width, y + height) for x, y, width, height in boxes) <= 1:
-        raise UserError(f"{path}: all {len(boxes)} boxes lie in [0, 1]: fractions of the image; expected pixels")
-    return []
+    items, check = DiskList[Item](), BoxCheck(path)
+    count, end = 0, 0.0  # of boxes that are given as corners, and where the last one ends
+    for image, rows in groups:
+        boxes, classes, sizes = list[Box](), list[int](), set[tuple[int, int] | None]()
+        for number, row in rows:
+            where, file = f"{path}: line {number}", row[columns["file"]]
+            sizes.add(_size([row[column] for column in columns.get("size", ())], where))
+            if len(sizes) > 1:
+                raise UserError(f"{where}: {short(file)} has another size than in an earlier line; expected one")
+            name, cells = row[columns["class"]], [row[column] for column in columns["box"]]
+            if not (name or any(cells)):
+                continue
+            if not name:
+                raise UserError(f"{where}: a box without a class; expected both, or a file alone")
+            boxes.append(_box(cells, columns["is_corners"], where))
+            classes.append(number_of[name])
+        (size,) = sizes
+        items.append((image, (tuple(boxes), tuple(classes), size)))
+        for box in boxes:
+            if not columns["is_corners"]:
+                check.add(box, size)
+            elif min(box[2:]) > 0:
+                count, end = count + 1, max(end, box[0] + box[2], box[1] + box[3])
+    if count and end <= 1:
+        raise UserError(f"{path}: all {count} boxes lie in [0, 1]: fractions of the image; expected pixels")
+    return items, check.warnings()
 
 
 def _size(cells: Sequence[str], where: str) -> tuple[int, int] | None:

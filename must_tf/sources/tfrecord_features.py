@@ -15,6 +15,7 @@ from must_tf.tasks.detection import CROWD, DIFFICULT
 
 LABEL_MAP = ".pbtxt"
 CLASS = "image/object/class/label"
+_NAMES = re.compile(r"""\b(name|display_name)\s*:\s*(["'])((?:\\.|(?!\2)[^\\\n])+)\2""")
 _FLAGS = (("image/object/difficult", DIFFICULT), ("image/object/is_crowd", CROWD))
 
 
@@ -54,7 +55,7 @@ def read_label_map(path: Path) -> dict[int, str]:
     names: dict[int, str] = {}
     for item in re.findall(r"item\s*:?\s*\{([^{}]*)", read_text(path)):
         number = re.search(r"\bid\s*:\s*(\d{1,9})\b", item)
-        texts = dict(re.findall(r"""\b(name|display_name)\s*:\s*["']([^"'\n]+)["']""", item))
+        texts = {key: _unquoted(text) for key, _, text in _NAMES.findall(item)}
         if not (number and texts):
             raise UserError(f"{path}: item {short(' '.join(item.split()))}; expected an id and a name")
         name = texts.get("display_name") or texts["name"]
@@ -64,6 +65,11 @@ def read_label_map(path: Path) -> dict[int, str]:
     if not names:
         raise UserError(f"{path}: has no item; expected a label map, item {{ id: 1 name: 'cat' }}")
     return dict(sorted(names.items()))
+
+
+def _unquoted(text: str) -> str:
+    """Returns a text without the backslashes before its quotes."""
+    return re.sub(r"""\\(["'\\])""", r"\1", text)
 
 
 def ints(features: Mapping[str, Any], key: str) -> list[int]:

@@ -12,10 +12,12 @@ import numpy as np
 from PIL import Image
 
 from must_tf.errors import UserError
+from must_tf.parsing import read_text
 from must_tf.records import Record
+from must_tf.sources.disk_list import DiskList
 from must_tf.sources.images import printable
-from must_tf.sources.layout import Layout, existing, pixel_boxes, require_image_size, require_size, split_spec
-from must_tf.sources.lookup import is_hidden, locate
+from must_tf.sources.layout import Item, Layout, existing, pixel_boxes, require_image_size, require_size, split_spec
+from must_tf.sources.lookup import files_under, locate
 from must_tf.tasks import Detection, Segmentation
 from must_tf.tasks.detection import DIFFICULT
 
@@ -52,22 +54,24 @@ def find_voc(spec: str, root: str | None = None) -> Layout:
     folder = Path(spec)
     if not folder.is_dir():
         return find_devkit(spec, root)
-    paths = sorted(path for path in folder.rglob("*.xml") if not is_hidden(path.relative_to(folder)))
+    paths = files_under(folder, (".xml",))
     if not paths:
         raise UserError(f"voc:{printable(spec)}: no XML file in it; {_GET}")
-    names = _listed_classes(folder) or sorted(set().union(*map(_classes_in, paths)))
+    names = _listed_classes(folder) or sorted({name for path in paths for name in _classes_in(folder / path)})
     if not names:
         raise UserError(f"voc:{printable(spec)}: none of {len(paths)} XML files has an object; {_GET}")
     places = [place / name for place in (folder, folder.absolute().parent) for name in ("", "JPEGImages", "images")]
-    stems = [path.relative_to(folder).with_suffix("").as_posix() for path in paths]
+    stems = DiskList(path.rpartition(".")[0] for path in paths)
     files = locate(stems, places, root, f"voc:{printable(spec)}", any_suffix=True)
     reader = functools.partial(read_boxes, class_names=tuple(names), first=0)
-    items = [(file, str(path)) for file, path in zip(files, paths, strict=True)]
-    return Layout(items, Detection(DETECTION.name, tuple(names)), reader)
+    items = DiskList[Item]((file, str(folder / path)) for file, path in zip(files, paths, strict=True))
+    return Layout(items, Detection(DETECTION.name, tuple(names)), reader, file_of=str)
 
 
 def find_devkit(spec: str, root: str | None = None) -> Layout:
     """Finds `FOLDER/Main/LIST` (boxes) or `FOLDER/Segmentation/LIST`: the images of FOLDER/ImageSets/.../LIST.txt.
+
+    Images are in FOLDER/JPEGImages, or at any depth under `root`.
 
     Boxes have VOC's 20 classes, or those of FOLDER's labelmap.txt or classes.txt.
 
@@ -81,25 +85,26 @@ def find_devkit(spec: str, root: str | None = None) -> Layout:
     folder, (kind, name) = split_spec("voc", spec, 2, _GET)
     if kind not in ("Main", "Segmentation"):
         raise UserError(f"voc:{spec}: {kind!r} received; expected .../Main/LIST or .../Segmentation/LIST")
-    if root:
-        raise UserError(f"--root={root}: received with voc:{spec}; the images of a list are in {folder}/JPEGImages")
     listed = existing(folder / "ImageSets" / kind / f"{name}.txt", f"voc:{spec}", _GET)
-    ids = [line.split()[0] for line in listed.read_text().splitlines() if line.strip()]
+    ids = [line.split()[0] for line in read_text(listed).splitlines() if line.strip()]
     labels, suffix = ("Annotations", "xml") if kind == "Main" else ("SegmentationClass", "png")
     existing(folder / labels, f"voc:{spec}", _GET)
-    images = existing(folder / "JPEGImages", f"voc:{spec}", _GET)
-    files = locate(ids, [images], None, str(listed), any_suffix=True)
+    images = folder / "JPEGImages"
+    if root is None:
+        existing(images, f"voc:{spec}", _GET)
+    files = locate(ids, [images], root, str(listed), any_suffix=True)
     items = [(file, str(folder / labels / f"{i}.{suffix}")) for file, i in zip(files, ids, strict=True)]
     names = _listed_classes(folder)
     if kind == "Main":
         task = Detection(DETECTION.name, tuple(names)) if names else DETECTION
-        return Layout(items, task, functools.partial(read_boxes, class_names=task.class_names, first=1))
+        boxes = functools.partial(read_boxes, class_names=task.class_names, first=1)
+        return Layout(items, task, boxes, file_of=str)
     if not {*names} <= {*CLASSES}:
         raise UserError(
             f"voc:{spec}: {folder} lists classes of its own; masks:FOLDER/SPLIT reads masks of such classes"
         )
     reader = functools.partial(read_mask, num_classes=len(SEGMENTATION.class_names))
-    return Layout(items, SEGMENTATION, reader)
+    return Layout(items, SEGMENTATION, reader, file_of=str)
 
 
 def read_boxes(record: Record, source: str, class_names: Sequence[str], first: int) -> dict[str, np.ndarray]:
@@ -172,7 +177,7 @@ def _listed_classes(folder: Path) -> list[str]:
     """Returns the classes in classes.txt, one a line, or in CVAT's labelmap.txt (`NAME:COLOR:PARTS:ACTIONS`)."""
     for name in ("classes.txt", "labelmap.txt"):
         if (folder / name).is_file():
-            lines = (folder / name).read_text(encoding="utf-8-sig").splitlines()
+            lines = read_text(folder / name).splitlines()
             found = [line.partition(":")[0].strip() if name == "labelmap.txt" else line.strip() for line in lines]
             kept = [one for one in found if one and not one.startswith("#")]
             return [one for one in kept if name == "classes.txt" or one != "background"]

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import numpy as np
 from must_tf.errors import UserError
 from must_tf.parsing import read_text, read_yaml, short
 from must_tf.records import Record
+from must_tf.sources.disk_list import DiskList
 from must_tf.sources.images import find_images, printable
-from must_tf.sources.layout import Layout, pixel_boxes, require_size
-from must_tf.sources.lookup import images_by_stem, is_hidden, locate
+from must_tf.sources.layout import Item, Layout, pixel_boxes, require_size
+from must_tf.sources.lookup import files_under, images_by_stem, locate
 from must_tf.tasks import Detection
 
 _YAML = (".yaml", ".yml")
@@ -66,20 +67,21 @@ def find_yolo(spec: str, root: str | None = None) -> Layout:
     described, split = _described(Path(spec), where)
     if root is not None:  # the labels must be there, and the images may be elsewhere
         places = _image_places(described, split, where, lambda place: _labels_folder(place).is_dir())
-        pairs = _of_labels(places, root, where)
+        items = DiskList[Item](_of_labels(places, root, where))
     else:
         places = _image_places(described, split, where, Path.exists)
-        pairs = [(image, str(_label_of(Path(image)))) for place in places for image in _images(place, described, where)]
-    without = sum(not os.path.lexists(label) for _, label in pairs)
-    if without == len(pairs):
-        raise UserError(f"{where}: none of {len(pairs)} images has a label, such as {pairs[0][1]}; {_LAY_OUT}")
-    warnings = [f"{where}: {without} of {len(pairs)} images have no .txt: taken as without objects"] if without else []
-    used = {label for _, label in pairs}
-    orphans = [path for path in _label_files(places) if str(path) not in used]
+        images = (image for place in places for image in _images(place, described, where))
+        items = DiskList[Item]((image, str(_label_of(Path(image)))) for image in images)
+    without = sum(not os.path.lexists(label) for _, label in items)
+    if without == len(items):
+        raise UserError(f"{where}: none of {len(items)} images has a label, such as {items[0][1]}; {_LAY_OUT}")
+    warnings = [f"{where}: {without} of {len(items)} images have no .txt: taken as without objects"] if without else []
+    used = {hash(label) for _, label in items}
+    orphans = DiskList(path for path, _ in _label_files(places) if hash(path) not in used)
     if orphans:
         warnings.append(f"{where}: {len(orphans)} labels without an image, such as {printable(orphans[0])}, left out")
     reader = functools.partial(read_rows, num_classes=len(described.class_names), keypoints=described.keypoints)
-    return Layout(pairs, Detection("yolo_detection", described.class_names), reader, tuple(warnings))
+    return Layout(items, Detection("yolo_detection", described.class_names), reader, tuple(warnings), file_of=str)
 
 
 def read_rows(record: Record, source: str, num_classes: int, keypoints: int) -> dict[str, np.ndarray]:
@@ -237,24 +239,18 @@ def _labels_folder(images: Path) -> Path:
     return _label_of(images / "any.jpg").parent
 
 
-def _label_files(places: list[Path]) -> list[Path]:
-    """Returns the labels in the folders that belong to these of images."""
-    folders = dict.fromkeys(map(_labels_folder, places))
-    return [
-        path
-        for folder in folders
-        for path in sorted(folder.rglob("*.txt"))
-        if path.name not in ("classes.txt", "labels.txt", "train.txt") and not is_hidden(path.relative_to(folder))
-    ]
+def _label_files(places: list[Path]) -> Iterator[tuple[str, str]]:
+    """Yields the labels in the folders that belong to these of images, each with its path in the folder."""
+    for folder in dict.fromkeys(map(_labels_folder, places)):
+        for inside in files_under(folder, (".txt",)):
+            if inside.rpartition("/")[2] not in ("classes.txt", "labels.txt", "train.txt"):
+                yield str(folder / inside), inside
 
 
-def _of_labels(places: list[Path], root: str, where: str) -> list[tuple[str, str]]:
+def _of_labels(places: list[Path], root: str, where: str) -> Iterator[Item]:
     """Returns the images of labels, found under a root, each with its label."""
-    labels = _label_files(places)
-    folders = [_labels_folder(place) for place in places]
-    stems = [
-        next(path.relative_to(folder) for folder in folders if path.is_relative_to(folder)).with_suffix("").as_posix()
-        for path in labels
-    ]
-    files = locate(stems, [], root, where, any_suffix=True)
-    return list(zip(files, map(str, labels), strict=True))
+    labels, stems = DiskList[str](), DiskList[str]()
+    for label, inside in _label_files(places):
+        labels.append(label)
+        stems.append(inside.rpartition(".")[0])
+    return zip(locate(stems, [], root, where, any_suffix=True), labels, strict=True)

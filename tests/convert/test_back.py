@@ -9,6 +9,8 @@ from labeled import BOXES, HEIGHT, SCENE, STUFF, TAGS, WIDTH
 
 from must_tf.labeling import label
 from must_tf.records import HUMAN, open_dataset
+from must_tf.sources.disk_list import DiskList
+from must_tf.sources.opening import _LAYOUTS
 from must_tf.tasks.detection import UNSEEN
 
 SOURCES = {
@@ -156,3 +158,16 @@ def test_label_studio_brings_back_what_was_submitted_unchanged(converted, record
             assert found[name] == (np.argmax(value) if np.ndim(value) else value)
         else:
             np.testing.assert_array_equal(found[name], value)
+
+
+@pytest.mark.parametrize(("to", "task", "where"), [
+    ("yolo", "boxes", "yolo:{}/train"), ("voc", "boxes", "voc:{}/Annotations"), ("csv", "scene", "csv:{}/scene.csv"),
+    ("coco", "boxes", "coco:{}/annotations/instances_boxes.json"),
+    ("coco", "stuff", "coco:{}/annotations/panoptic_stuff.json"),
+])  # fmt: skip
+def test_paths_of_images_stay_on_the_disk(converted, to, task, where):
+    """A million of them, and their labels, would take more than a gigabyte of memory."""
+    out, _ = converted(to, tasks=(task,))
+    prefix, _, spec = where.format(out).partition(":")
+    items = _LAYOUTS[f"{prefix}:"](spec).items
+    assert isinstance(items, DiskList) and len(items) > 1

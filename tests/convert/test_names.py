@@ -67,3 +67,10 @@ def test_labels_never_go_to_one_of_two_files(names):
     assert [given.name(record(name)) for name in ("a.png", "A.png")] == ["a.png", "A.png"]
     with pytest.raises(UserError, match=r"0123456789abcdef: its name 'a.png'.*--images=copy"):
         given.name(record("a.png"))
+
+
+def test_a_folder_that_readers_take_for_another_one_is_left_out_and_names_stay_different(names):
+    given = names(no_folder="images")
+    wanted = {"images/a.png": "a.png", "a.png": "a-0123456789abcdef.png", "x/images/y/b.png": "x/y/b.png"}
+    assert {name: given.name(record(name)) for name in wanted} == wanted
+    assert given.name(record("images/images.png")) == "images.png"

@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import labeled
 import numpy as np
 import supervision
+import toy
 import yaml
 from labeled import BOXES, HEIGHT, STUFF, WIDTH
 from skimage.measure import points_in_poly
@@ -48,3 +51,16 @@ def test_polygons_filled_at_the_centers_of_pixels_are_the_mask(converted, record
             mask[points_in_poly(centers, outline).reshape(HEIGHT, WIDTH)] = int(cls)
         assert np.array_equal(mask, records[name].labels["stuff"])
     assert "left out: images with ignored pixels: 4" in done.lines
+
+
+def test_ultralytics_finds_the_labels_of_images_in_folders_called_images(converted, tmp_path):
+    """It takes the last `/images/` of a path for `/labels/`, and an image without a file for one with nothing."""
+    found = labeled.records()[:2]
+    found[0].filename, found[1].filename = "images/a.png", "night/images/b.png"
+    toy.write_dataset(tmp_path / "data", found, labeled.TASKS)
+    out, _ = converted("yolo", data=tmp_path / "data", tasks=("boxes",))
+    images = [path for path in labeled.files(out) if path.startswith("images/")]
+    assert len(images) == 2
+    for path in images:
+        label = "/labels/".join(f"{out}/{path}".rsplit("/images/", 1)).removesuffix(".png") + ".txt"
+        assert Path(label).is_file()

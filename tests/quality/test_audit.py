@@ -18,6 +18,7 @@ COUNT = 40
 BOXES = Detection("boxes", ("cat", "dog"))
 STUFF = Segmentation("stuff", ("floor", "wall"))
 SCENE = Classification("scene", ("hall", "room"))
+TAGS = Classification("tags", ("dark", "wet"), multi_label=True)
 HEIGHT, WIDTH = 20, 30
 
 
@@ -46,11 +47,11 @@ def whole(tmp_path_factory):
         mask[: index % 5] = 1
         mask[-1] = STUFF.ignore
         probs = np.array([0.9, 0.1] if index % 5 else [0.4, 0.6], np.float32)
-        labels = {"boxes": boxes(truth_and_label(index)[1]), "stuff": mask, "scene": probs}
+        labels = {"boxes": boxes(truth_and_label(index)[1]), "stuff": mask, "scene": probs, "tags": probs}
         records.append(toy.record(rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8), labels, "teacher-1"))
         records[-1].filename = f"{index}.png"
     folder = tmp_path_factory.mktemp("audit") / "data"
-    toy.write_dataset(folder, records, [BOXES, STUFF, SCENE, toy.DEPTH])
+    toy.write_dataset(folder, records, [BOXES, STUFF, SCENE, TAGS, toy.DEPTH])
     toy.change_manifest(folder, teachers={"teacher-1": {"task": to_json(BOXES)}})
     return folder
 
@@ -214,7 +215,9 @@ def test_what_is_missing_is_named(must, data, tmp_path):
         (["--audit=5", "--to=coco", "--out={}", "--task=boxes"], "holds other files"),
         (["--audit=5", "--duplicates"], "one question at a time"),
         (["--audit=1", "--to=coco", "--out={}/out"], "expected 2 images or more"),
-        (["--audit=5", "--to=imagefolder", "--out={}/out", "--task=boxes"], "cannot be read back; coco,"),
+        (["--audit=5", "--to=imagefolder", "--out={}/out", "--task=boxes"], "from this format; coco, yolo, voc,"),
+        (["--audit=5", "--to=yolo", "--out={}/out", "--task=stuff"], "from this format; coco, voc, masks,"),
+        (["--audit=5", "--to=csv", "--out={}/out", "--task=tags"], "from this format; labelstudio can"),
         (["--audit=5", "--to=coco", "--out={}/out", "--task=boxe"], "--task=boxe: "),
         (["--audit=5", "--cards.boxes.range=[0, 1]"], "--cards.boxes.range: received with --audit"),
     ],

@@ -128,6 +128,11 @@ ONE = {"id": 7, "image_id": 9, "category_id": 1, "bbox": [1, 2, 3, 4]}
     [
         ([{"id": 9}], [], "image 9: file_name is missing; expected a text"),
         ([{**IMAGES[0], "file_name": 3}], [], "image 9: file_name: 3 received"),
+        (
+            [{**IMAGES[0], "file_name": "\ud800.jpg"}],
+            [],
+            r"image 9: file_name: '\\ud800\.jpg' received; expected a text",
+        ),
         ([{**IMAGES[0], "width": "40"}], [], "image 9: width: '40' received; expected pixels"),
         ([{**IMAGES[0], "height": None}], [], "image 9: height: null received"),
         ([3], [], "image number 1 of the list: 3 received; expected names with values"),

@@ -117,6 +117,26 @@ def test_config_lists_the_classes_and_no_label_is_not_nothing(photos):
     assert any("2 tasks without a label of 'tags': left out" in line for line in open_source(f"{where}/tags").warnings)
 
 
+@pytest.mark.parametrize("inside", ["<View>{}</View>", "<View><Header value='Which?'/>{}</View>", "{}"])
+def test_classes_of_a_config_may_stand_in_a_view(photos, inside):
+    """Without `dark`, which no image has, every class would have another number."""
+    options = "".join(f'<Choice value="{name}"/>' for name in ("wet", "dark", "dry"))
+    config = f"<View><Choices name='tags' toName='image'>{inside.format(options)}</Choices></View>"
+    tags = (result("choices", "tags", choices=[name]) for name in ("dry", "wet"))
+    where = write(photos, *(task(f"{name}.jpg", annotation(tag)) for name, tag in zip("ab", tags, strict=True)),
+                  config=config)  # fmt: skip
+    found, records, _ = layouts.entries(where)
+    assert found.class_names == ("wet", "dark", "dry") and not found.multi_label
+    assert {name: record.labels["tags"] for name, record in records.items()} == {"a.jpg": 2, "b.jpg": 0}
+
+
+def test_two_choices_where_one_is_expected_are_named(photos):
+    one, other = (result("choices", "weather", choices=[name]) for name in ("wet", "dry"))
+    where = write(photos, task("a.jpg", annotation(one, other)), task("b.jpg", annotation(one, one)))
+    _, records, (bad,) = layouts.entries(where)
+    assert records.keys() == {"b.jpg"} and "choices ['wet', 'dry'], expected one" in bad.reason
+
+
 def test_polygons_become_a_mask_and_the_later_one_counts(photos):
     whole, left = [[0, 0], [100, 0], [100, 100], [0, 100]], [[0, 0], [50, 0], [50, 50], [0, 50]]
     where = write(photos, task("a.jpg", annotation(polygon("sky", whole), polygon("grass", left))),
@@ -164,6 +184,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(photos, one, said):
         ({"a": 1}, "expected Label Studio's export as JSON: a list"),
         ([{"image": "a.jpg", "id": 3, "boxes": []}], "task 3: data is missing; expected one of a task: .* JSON_MIN"),
         ([task("", annotation(box()))], "data: .* expected a field 'image'"),
+        ([task("\ud800.jpg", annotation(box()))], "data: .* expected a field 'image'"),
         ([task("a.jpg", annotation(box()))] * 2, "image 'a.jpg' has two tasks"),
     ],
 )

@@ -34,7 +34,8 @@ def match(tmp_path):
     return run
 
 
-IMAGES = [image(name, seed) for seed, name in enumerate(("a.png", "day/b.tif", "night/b.png", "x y.jpg", ""))]
+NAMES = ("a.png", "day/b.tif", "night/b.png", "x y.jpg", "", "in/images/c.png")
+IMAGES = [image(name, seed) for seed, name in enumerate(NAMES)]
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,7 @@ IMAGES = [image(name, seed) for seed, name in enumerate(("a.png", "day/b.tif", "
         ("day/b", "day/b.tif"),
         ("x_y.jpg", "x y.jpg"),  # names without white space
         ("x%20y.jpg", "x y.jpg"),
+        ("in/c", "in/images/c.png"),  # names without a folder `images`
         (f"{IMAGES[4].id}.jpg", ""),
         (f"y-{IMAGES[1].id}.jpg", "day/b.tif"),
         (f"y-{IMAGES[1].id}-2.jpg", "day/b.tif"),
@@ -60,6 +62,24 @@ def test_label_finds_its_image_by_name(match, path, name):
 
 def test_id_goes_before_name(match):
     assert match(IMAGES, ["a.png"], [IMAGES[2].id]) == ({"night/b.png": "a.png"}, [])
+
+
+def test_an_id_of_no_image_is_of_no_image_whatever_the_name(match, tmp_path):
+    """Labels of another dataset, whose frames are numbered, too, would otherwise go to strange images."""
+    (tmp_path / "a.png").write_bytes(IMAGES[2].encoded)
+    stranger = "0123456789abcdef"
+    paths = ["a.png", f"y-{IMAGES[1].id}.jpg", tmp_path / "a.png"]
+    assert match(IMAGES, paths, [stranger] * 3) == ({}, [str(path) for path in paths])
+
+
+def test_a_label_does_not_take_the_place_of_one_whose_image_is_gone(match):
+    """Of `a.png` and `b/a.png` the first was removed; its label is not taken for that of the other."""
+    left = image("b/a.png", 1)
+    assert match([left], ["a.png", "b/a.png"], [image("a.png").id, left.id]) == ({"b/a.png": "b/a.png"}, ["a.png"])
+
+
+def test_ids_of_other_tools_say_nothing(match):
+    assert match(IMAGES, ["a.png"], ["41"]) == ({"a.png": "a.png"}, [])
 
 
 def test_content_goes_before_name(match, tmp_path):

@@ -142,6 +142,30 @@ def test_killed_merge_resumes_to_the_same_bytes(base, corrected, tmp_path):
     assert files(tmp_path / "out") == files(tmp_path / "whole")
 
 
+@pytest.mark.parametrize(
+    ("to", "where", "file"),
+    [
+        ("yolo", "yolo:{}/train", "labels/train/a.txt"),
+        ("voc", "voc:{}", "Annotations/a.xml"),
+        ("masks", "masks:{}", "masks/a.png"),
+        ("coco", "coco:{}/annotations/panoptic_{}.json", "annotations/panoptic_{}/a.png"),
+    ],
+)
+def test_labels_that_were_corrected_further_are_not_taken_for_those_of_before(base, tmp_path, to, where, file):
+    """The same command would otherwise say that all is done, or go on with labels of two states."""
+    task = "boxes" if to in ("yolo", "voc") else toy.STUFF.name
+    out = exported(base, to, task, tmp_path)
+    where = where.format(out, task)
+    label(base / "data", (), tmp_path / "out", merge=[where])
+    path = out / file.format(task)
+    if path.suffix == ".png":
+        Image.fromarray(np.roll(np.asarray(Image.open(path)), 1, 0)).save(path)
+    else:
+        path.write_text(path.read_text() + "\n")
+    with pytest.raises(UserError, match="listing"):
+        label(base / "data", (), tmp_path / "out", merge=[where])
+
+
 def edit_yolo(out):
     path = out / "labels/train/a.txt"
     path.write_text(path.read_text().splitlines()[0] + "\n")

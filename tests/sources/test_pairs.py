@@ -208,3 +208,10 @@ def test_arrays_that_are_damaged_or_none_are_quarantined(folder):
         (folder("depth") / "scene/b.npy").write_bytes(damaged)
         _, records, bad = layouts.entries(f"depth:{root}")
         assert not records and all("its label cannot be read" in entry.reason for entry in bad)
+
+
+def test_another_scale_makes_other_labels(folder):
+    for name in NAMES:
+        np.save(folder("depth") / f"{name}.npy", METERS)
+    before = open_source(f"depth:{describe(folder, 'other.txt', '')}").listing
+    assert open_source(f"depth:{describe(folder, 'scale.txt', '0.5')}").listing != before

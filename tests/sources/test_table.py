@@ -43,6 +43,10 @@ def test_classes_that_are_nearly_the_same_are_told(photos):
             "a.jpg,40,20,cat,10,5,20,15", "a.jpg,40,20,dog,0,0,40,20", "b.jpg,40,20,,,,,",
         ),
         ("file,label,x,y,width,height", "a.jpg,cat,10,5,10,10", "a.jpg,dog,0,0,40,20", "b.jpg,,,,,"),
+        (
+            "file,label,x,y,w,h,width,height",
+            "a.jpg,cat,10,5,10,10,40,20", "a.jpg,dog,0,0,40,20,40,20", "b.jpg,,,,,,40,20",
+        ),
         ("image_path,x1,y1,x2,y2,class_name", "a.jpg,10,5,20,15,cat", "a.jpg,0,0,40,20,dog", "b.jpg,,,,,"),
     ],
 )  # fmt: skip

@@ -12,6 +12,7 @@ from PIL import Image
 from must_tf.errors import UserError
 from must_tf.records import Quarantined, Record
 from must_tf.sources import open_source, tfrecord
+from must_tf.sources.tfrecord_features import read_label_map
 
 
 def jpeg(seed):
@@ -215,6 +216,12 @@ def test_wrong_boxes_are_quarantined(tmp_path, boxes, ids, said):
     write(tmp_path / "a.tfrecord", [boxed(jpeg(0), [OTHER], [3]), boxed(jpeg(1), boxes, ids)])
     ((good, bad),) = entries(open_source(f"tfrecord:{tmp_path}/a.tfrecord"))
     assert isinstance(good, Record) and isinstance(bad, Quarantined) and said in bad.reason
+
+
+def test_names_in_a_label_map_may_have_quotes(tmp_path):
+    text = """item { id: 1 name: "bird's nest" }  item { id: 2 name: 'a "b"' }  item { id: 3 name: 'it\\'s' }"""
+    (tmp_path / "map.pbtxt").write_text(text)
+    assert read_label_map(tmp_path / "map.pbtxt") == {1: "bird's nest", 2: 'a "b"', 3: "it's"}
 
 
 @pytest.mark.parametrize(

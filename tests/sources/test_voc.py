@@ -138,6 +138,18 @@ def test_missing_dataset_says_where_to_get_it_in_one_line(voc, where, message):
     assert "\n" not in str(caught.value)
 
 
+def test_images_of_a_list_are_found_under_a_root(voc, tmp_path):
+    (voc / "JPEGImages").rename(tmp_path / "photos")
+    assert open_source(f"voc:{voc}/Main/trainval", root=tmp_path / "photos").count == 3
+
+
+@pytest.mark.parametrize("name", ["ImageSets/Main/trainval.txt", "labelmap.txt"])
+def test_a_list_that_is_no_text_is_named(voc, name):
+    (voc / name).write_bytes(b"caf\xe9")
+    with pytest.raises(UserError, match=name):
+        open_source(f"voc:{voc}/Main/trainval")
+
+
 @pytest.mark.parametrize("lost", ["JPEGImages", "Annotations"])
 def test_missing_folder_is_an_error_before_any_image_is_read(voc, lost):
     (voc / lost).rename(voc / "elsewhere")
