@@ -17,6 +17,6 @@ GIVEN = ["rounds", "--config=rooms/teacher.py:classification", "--images=photos"
 )
 def test_a_mistake_is_one_line_and_writes_nothing(run_verb, tmp_path, monkeypatch, argv, said):
     monkeypatch.chdir(tmp_path)
-    code, _, errors = run_verb(argv)
+    code, _, errors = run_verb(*argv)
     assert code == 2 and len(errors) == 1 and said in errors[0]
     assert not (tmp_path / "out").exists()

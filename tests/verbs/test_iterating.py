@@ -18,7 +18,7 @@ from must_tf.verbs import iterating as module
 
 
 @pytest.fixture(scope="module")
-def experiment(toy_data, tmp_path_factory):
+def experiment(eagerly, toy_data, tmp_path_factory):
     validation = tmp_path_factory.mktemp("data") / "validation"
     toy.write_dataset(validation, toy.toy_records(6, seed=1))
     return toy.experiment(toy_data, tasks=[toy.SCENE], steps=2, validation=str(validation))
