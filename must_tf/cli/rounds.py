@@ -68,7 +68,8 @@ _SCALE = flags.DEFINE_float(
 def run(argv: list[str]) -> None:
     """Runs `must rounds`."""
     rest, overrides = app.split_fields(argv)
-    app.run("must rounds", __doc__, FLAGS, lambda: main(overrides), rest, ["images", "out", "first"])
+    urls = ["config", "images", "out", "first", "student"]
+    app.run("must rounds", __doc__, FLAGS, lambda: main(overrides), rest, urls)
 
 
 def main(overrides: dict[str, str]) -> None:
