@@ -30,6 +30,7 @@ _HOMES = {
     "open_dataset": "records",
     "quality": "",
     "report": "",
+    "rounds": "verbs.iterating",
     "tasks": "",
     "teachers": "",
     "train": "verbs.training",

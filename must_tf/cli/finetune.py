@@ -40,7 +40,7 @@ flags.mark_flags_as_required(["config", "init_from", "workdir"], flag_values=FLA
 def run(argv: list[str]) -> None:
     """Runs `must finetune`."""
     rest, overrides = app.split_fields(argv)
-    urls = ["workdir", "init_from"]
+    urls = ["config", "workdir", "init_from"]
     app.run("must finetune", __doc__, FLAGS, lambda: main(overrides), rest, urls)
 
 

@@ -86,7 +86,7 @@ _UTILIZATION = flags.DEFINE_float(
 def run(argv: list[str]) -> None:
     """Runs `must train`."""
     rest, overrides = app.split_fields(argv)
-    urls = ["workdir", "init_from"]
+    urls = ["config", "workdir", "init_from"]
     app.run("must train", __doc__, FLAGS, lambda: main(overrides), rest, urls)
 
 

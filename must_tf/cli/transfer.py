@@ -88,7 +88,7 @@ flags.mark_flags_as_required(["config", "init_from", "workdir"], flag_values=FLA
 def run(argv: list[str]) -> None:
     """Runs `must transfer`."""
     rest, overrides = app.split_fields(argv)
-    urls = ["init_from", "workdir", "out", "settings_of"]
+    urls = ["config", "init_from", "workdir", "out", "settings_of"]
     app.run(
         "must transfer", __doc__, FLAGS, lambda: main(overrides, shlex.join(["must", "transfer", *argv])), rest, urls
     )

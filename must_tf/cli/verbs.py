@@ -8,6 +8,7 @@ VERBS = {
     "inspect": "verify a dataset, and draw its labels",
     "convert": "write records as COCO, YOLO, VOC, masks and more",
     "train": "train a student, or a teacher, on records",
+    "rounds": "train students in turn, each on the labels of the one before",
     "export": "write a student as SavedModel, ONNX, Keras, Model Garden, LiteRT, PyTorch",
     "finetune": "train a task of your own from a pre-trained trunk",
     "transfer": "compare initializations on downstream tasks",

@@ -18,6 +18,7 @@ from must_tf.geometry import Size
 from must_tf.parsing import FrozenDict, as_items, parse, read_json
 from must_tf.pipeline.augment import Augment
 from must_tf.pipeline.mixing import Mixing
+from must_tf.storage import local
 from must_tf.tasks import Task, from_json, to_json
 from must_tf.trunk import Trunk
 
@@ -197,6 +198,7 @@ def load_config(where: str, overrides: Mapping[str, str] | None = None, scale: f
         `,runlocal` after the argument, which configs with such a trial know.
       scale: factor on the length of the run, before the overrides: `scaled`.
     """
+    local(where, "config")  # the argument may be a URL
     path, _, argument = where.partition(":")
     overrides = dict(overrides or {})
     runlocal = overrides.pop("runlocal", "false")

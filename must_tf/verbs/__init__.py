@@ -16,6 +16,7 @@ _MODULES = {
     "init": "starting",
     "inspect": "inspecting",
     "label": "labeling",
+    "rounds": "iterating",
     "train": "training",
     "transfer": "transferring",
 }

@@ -415,6 +415,13 @@ def test_url_where_only_local_paths_go_is_refused_and_nothing_is_written(fails, 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("verb", ["train", "finetune", "transfer", "rounds"])
+def test_the_argument_of_a_config_may_be_a_url(fails, verb):
+    others = {"train": [], "rounds": ["--images=x", "--out=y"]}.get(verb, ["--init_from=a=x"])
+    place = [] if verb == "rounds" else ["--workdir=y"]
+    fails(verb, "--config=none.py:s3://b/x", *place, *others, words=["none.py: no such config"])
+
+
 def test_license_may_be_a_url(fails, tmp_path):
     license = "--license=https://creativecommons.org/licenses/by/4.0/"
     fails("label", f"--images={tmp_path / 'none'}", "--out=y", license, words=[f"{tmp_path / 'none'}: "])

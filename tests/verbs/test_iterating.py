@@ -1,0 +1,133 @@
+"""Rounds of students that label for each other: what each one learns from, what is refused, and a kill between them."""
+
+import dataclasses
+import json
+
+import pytest
+import toy
+
+import must_tf
+from must_tf import verbs
+from must_tf.errors import UserError
+from must_tf.pipeline.mixing import Mixing
+from must_tf.records import HUMAN, open_dataset
+from must_tf.saving import CONFIG
+from must_tf.training import load_student
+from must_tf.training.config import read_config
+from must_tf.verbs import iterating as module
+
+
+@pytest.fixture(scope="module")
+def experiment(eagerly, toy_data, tmp_path_factory):
+    validation = tmp_path_factory.mktemp("data") / "validation"
+    toy.write_dataset(validation, toy.toy_records(6, seed=1))
+    return toy.experiment(toy_data, tasks=[toy.SCENE], steps=2, validation=str(validation))
+
+
+@pytest.fixture(scope="module")
+def images(toy_data, tmp_path_factory):
+    """Records of five other images, without labels."""
+    folder = tmp_path_factory.mktemp("data") / "images"
+    toy.write_dataset(folder, toy.toy_records(5, seed=2, tasks=()), tasks=())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(experiment, images, tmp_path_factory):
+    """Two rounds after round 0, in one go: their folder, and what was returned."""
+    out = tmp_path_factory.mktemp("rounds") / "out"
+    return out, must_tf.rounds(experiment, images, out, rounds=2)
+
+
+def test_each_student_learns_from_the_labels_of_the_one_before(experiment, whole):
+    out, found = whole
+    for number in (1, 2):
+        labels = open_dataset(out / f"labels-{number}").manifest
+        assert [origin.rpartition("-")[0] for origin in labels.counts["scene"]] == [f"round-{number - 1}"]
+        assert sum(labels.counts["scene"].values()) == labels.count == 5
+        assert read_config(out / f"round-{number}" / CONFIG).train == (*experiment.train, f"{out}/labels-{number}")
+    told = json.loads((out / "rounds.json").read_text())
+    assert [one["workdir"] for one in told["rounds"]] == [f"{out}/round-{number}" for number in range(3)]
+    assert told["data"] == experiment.validation and len({one["sha256"] for one in told["rounds"]}) == 3
+    head, row = repr(found).splitlines()
+    assert head.split() == ["task", "metric", "round", "0", "round", "1", "round", "2"]
+    assert row.split()[:2] == ["scene", "top1"]
+    assert [f"{100 * one['scores']['scene']['top1']:.1f}%" for one in told["rounds"]] == row.split()[2:]
+
+
+def test_a_finished_run_is_round_0_and_new_labels_of_its_own_records_take_their_place(
+    classifier_run, toy_data, tmp_path
+):
+    out = tmp_path / "out"
+    overrides = {"validation": str(toy_data)}
+    must_tf.rounds(None, toy_data, out, first=classifier_run, overrides=overrides)
+    assert not (out / "round-0").exists()
+    assert read_config(out / "round-1" / CONFIG).train == (f"{out}/labels-1",)
+    before, after = (open_dataset(where).manifest.counts[toy.SCENE.name] for where in (toy_data, out / "labels-1"))
+    assert after[HUMAN] == before[HUMAN] and sum(after.values()) == open_dataset(toy_data).manifest.count
+
+
+def test_killed_before_each_training_it_ends_as_one_that_ran_through(experiment, images, whole, tmp_path, monkeypatch):
+    begun = []
+
+    def killed_once(experiment, workdir):
+        if workdir not in begun:
+            begun.append(workdir)
+            raise KeyboardInterrupt
+        return train(experiment, workdir)
+
+    train = module.train
+    monkeypatch.setattr(module, "train", killed_once)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            must_tf.rounds(experiment, images, tmp_path / "out")
+    must_tf.rounds(experiment, images, tmp_path / "out")
+    assert begun == [f"{tmp_path}/out/round-{number}" for number in range(2)]
+    students = [load_student(folder / "round-1") for folder in (whole[0], tmp_path / "out")]
+    assert toy.same_weights(*students)
+
+
+def test_later_rounds_have_a_config_of_their_own_and_the_records_of_round_0(
+    experiment, images, classifier_run, tmp_path
+):
+    student = dataclasses.replace(
+        experiment, trunk=dataclasses.replace(toy.TRUNK, width=0.5), train=("elsewhere",), tasks=(toy.DEPTH,), steps=3
+    )
+    must_tf.rounds(experiment, images, tmp_path / "out", first=classifier_run, student=student)
+    config = read_config(tmp_path / "out" / "round-1" / CONFIG)
+    assert (config.trunk.width, config.steps, config.tasks) == (0.5, 3, experiment.tasks)
+    assert config.train == (*experiment.train, f"{tmp_path}/out/labels-1")
+
+
+def test_weights_of_mixing_go_with_the_records_that_are_replaced(experiment):
+    folder = experiment.train[0]
+    mixed = dataclasses.replace(experiment, train=(folder, "b"), mixing=Mixing({folder: 3.0, "b": 2.0}))
+    assert module._with_labels(mixed, f"{folder}/", "new").mixing.weights == {"new": 3.0, "b": 2.0}
+    assert module._with_labels(mixed, "other", "new").train == (folder, "b", "new")
+
+
+def test_thresholds_of_boxes_are_searched_where_people_labeled_the_validation_set(experiment):
+    boxes = dataclasses.replace(experiment, tasks=(toy.SCENE, toy.THINGS))
+    assert module._searched(boxes) == {toy.THINGS.name: f"best:{experiment.validation}"}
+    assert module._searched(dataclasses.replace(boxes, validation="")) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "said"),
+    [
+        ({"validation": ""}, {}, "no `test` and no `validation`"),
+        ({"strategy": "multiworker"}, {}, "strategy is multiworker"),
+        ({}, {"rounds": 0}, "--rounds: 0 received"),
+    ],
+)
+def test_what_cannot_be_rounds_is_refused_before_anything_is_written(
+    experiment, images, tmp_path, changes, options, said
+):
+    with pytest.raises(UserError, match=said):
+        verbs.rounds(dataclasses.replace(experiment, **changes), images, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_config_or_a_run_it_says_so(images, tmp_path):
+    with pytest.raises(UserError, match="--config: not given"):
+        verbs.rounds(None, images, tmp_path / "out")
