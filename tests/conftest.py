@@ -95,6 +95,17 @@ def run_verb(capsys):
     return run
 
 
+@pytest.fixture
+def optimized():
+    """Has TensorFlow optimize graphs here, too, as in the processes whose results are compared bit for bit."""
+    import tensorflow as tf
+
+    before = tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": before})
+
+
 @pytest.fixture(scope="module")
 def eagerly():
     """Has TensorFlow run functions op by op: to trace a step is most of what a run of four steps costs.

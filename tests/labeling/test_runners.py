@@ -31,7 +31,7 @@ def teachers(toy_run):
 
 
 @pytest.fixture
-def local(folder, teachers, tmp_path):
+def local(optimized, folder, teachers, tmp_path):
     """Returns the files that this process alone writes for five images and one that cannot be read."""
     (folder / "text.jpg").write_text("no image")
     label(folder, teachers, tmp_path / "local", 2, 2, max_bad=0.5)
