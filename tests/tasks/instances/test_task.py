@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def test_a_large_scene_of_many_objects_stays_small():
     ],
 )
 def test_labels_that_cannot_be_meant_are_refused_by_name(change, said):
-    with pytest.raises(UserError, match=f"task 'objects': .*{said}"):
+    with pytest.raises(UserError, match=f"task 'objects': .*{re.escape(said)}"):
         TASK.encode(label(inside(2, 2, 9, 9)) | change)
 
 
