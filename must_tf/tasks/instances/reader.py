@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from must_tf.geometry import Size
 from must_tf.tasks.detection.boxes import MAX_OUTPUTS, keep_best
+from must_tf.tasks.detection.plausibility import suppressed_problem
 from must_tf.tasks.detection.reader import DetectionReader
-from must_tf.tasks.instances.masks import over_boxes, tight_boxes
+from must_tf.tasks.instances.masks import over_boxes, recut, tight_boxes
 from must_tf.tasks.reader import Arrays, Form, Slot, require
 
 _MASKS = "masks"
@@ -51,13 +52,15 @@ class InstancesReader(DetectionReader):
 
     def regular(self, arrays: Arrays, batch: int, single: bool) -> Arrays:
         """Pads the objects of a single image to a fixed number."""
-        if not single or "count" in arrays or self._tight:
+        if not single or "count" in arrays:
             return arrays
-        axes = {"boxes": 3, "scores": 2, "classes": 2, _MASKS: 4}  # with the batch
         floats = {role: array.astype(np.float32) for role, array in arrays.items()}
-        if floats["boxes"].ndim == 2 and floats[_MASKS].ndim == 4 and floats[_MASKS].shape[1] == 1:
-            floats[_MASKS] = floats[_MASKS][:, 0]
+        masks = floats[_MASKS]
+        if floats["scores"].ndim == 1 and masks.ndim == 4 and masks.shape[1] == 1:
+            floats[_MASKS] = masks[:, 0]
+        axes = {"boxes": 3, "scores": 2, "classes": 2, _MASKS: 4}  # with the batch
         batched = {role: array[np.newaxis] if array.ndim < axes[role] else array for role, array in floats.items()}
+        batched = dict(self._with_boxes(batched))
         fits = all(array.ndim == axes[role] for role, array in batched.items())
         fits = fits and len({array.shape[:2] for array in batched.values()}) == 1
         return keep_best(**batched, max_outputs=MAX_OUTPUTS) if fits else arrays
@@ -75,7 +78,8 @@ class InstancesReader(DetectionReader):
 
     def unlikely(self, arrays: Arrays) -> str | None:
         """Checks as for a detector, and that masks are probabilities unless the card says that they are logits."""
-        if problem := super().unlikely(arrays):
+        problem = suppressed_problem(arrays, self.num_outputs) if self._tight else super().unlikely(arrays)
+        if problem:
             return problem
         values = arrays[_MASKS]
         if not self.mask_logits and values.size and (values.min() < -0.01 or values.max() > 1.01):
@@ -90,6 +94,9 @@ class InstancesReader(DetectionReader):
         if self.mask_frame == "image":
             inside = (grids >= 0.5).astype(np.uint8)
             grids = np.stack([over_boxes(*pair) for pair in zip(inside, found["boxes"], strict=True)])
+        else:  # boxes are clipped to the view, and masks with them
+            whole = self._boxes(arrays, view).astype(np.float32)
+            grids = np.stack([recut(*three).numpy() for three in zip(grids, whole, found["boxes"], strict=True)])
         return found | {_MASKS: grids, "size": np.tile(np.array(view, np.int32), (len(grids), 1))}
 
     @property

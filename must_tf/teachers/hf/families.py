@@ -101,6 +101,8 @@ class InstanceSegmenter(Family):
     raw = MaskSegmenter.raw
     reading: ClassVar[Mapping[str, Any]] = {
         "suppressed": True,
+        "box_format": None,
+        "box_units": None,
         "mask_frame": "image",
         "outputs": {"masks": "segmentation", "scores": "scores", "classes": "label_ids"},
     }

@@ -56,6 +56,25 @@ def test_masks_of_one_image_without_a_batch_axis_are_padded():
     assert given.reader.misfit(regular, 1, False) is None
 
 
+def test_masks_of_boxes_that_reach_beyond_the_view_are_clipped_with_them():
+    given = card()
+    arrays = outputs(np.stack([np.tile([1.0, 0.0], (4, 1)), np.ones((4, 2))]))
+    arrays["boxes"][0, 0] = [-20, 4, 20, 24]  # its left half, of ones, is outside
+    assert label_of(toy.read(VIEW, given, **arrays), given)["classes"].tolist() == [0]
+
+
+def test_masks_over_the_image_of_a_model_of_one_image_are_padded():
+    given = card(mask_frame="image", box_format=None, box_units=None)
+    whole = np.zeros((2, *VIEW))
+    whole[0, 3:9, 5:50] = whole[1, 20:22, 7] = 1
+    arrays = {role: values[0] for role, values in outputs(whole).items() if role != "boxes"}
+    regular = given.reader.regular(arrays, 1, True)
+    assert regular["masks"].shape == (1, 100, *VIEW) and given.reader.misfit(regular, 1, False) is None
+    assert given.reader.unlikely(given.reader.standard(regular, False)) is None
+    found = label_of(given.reader.read(given.reader.standard(regular, False), VIEW), given)
+    assert [masks.area(rle) for rle in found["masks"]] == [6 * 45, 2]
+
+
 def test_logits_are_as_probabilities():
     grids = np.random.default_rng(0).normal(0, 3, (2, 5, 5))
     probs = 1 / (1 + np.exp(-grids))
