@@ -13,7 +13,23 @@ tokenizers = pytest.importorskip("tokenizers", reason="needs the extra hf")
 
 NAMES = ("cup", "bottle", "chair", "table", "lamp")
 PROMPTS = {"cup": "a coffee cup", "bottle": "bottle", "chair": "a red chair"}
-_WORDS = ["a", "red", "coffee", "cup", "bottle", "chair", "table", ".", "the", "task", "is", "semantic", "photo", "of"]
+_WORDS = [
+    "a",
+    "red",
+    "coffee",
+    "cup",
+    "bottle",
+    "chair",
+    "table",
+    ".",
+    "the",
+    "task",
+    "is",
+    "semantic",
+    "photo",
+    "of",
+    "instance",
+]
 _SWIN = {
     "embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2], "window_size": 4, "image_size": 64,
     "out_features": ["stage1", "stage2", "stage3", "stage4"],
@@ -250,6 +266,21 @@ def maskformer(folder):
     model = t.MaskFormerForInstanceSegmentation(config)
     processor = t.MaskFormerImageProcessorPil(size={"height": 64, "width": 64}, num_labels=5)
     return save(_spread_masks(model, model.class_predictor, processor), folder, processor)
+
+
+def detr_segmenter(folder):
+    torch.manual_seed(0)
+    backbone = _RESNET | {"out_features": ["stage1", "stage2", "stage3", "stage4"]}
+    config = t.DetrConfig(
+        backbone_config=t.ResNetConfig(**backbone), d_model=16, num_queries=12, dropout=0.0, **_DECODER,
+        **(_ENCODER | {"encoder_attention_heads": 8}), **labels(),
+    )  # fmt: skip
+    model = lively(t.DetrForSegmentation(config))
+    with torch.no_grad():
+        model.detr.model.query_position_embeddings.weight.normal_(0, 2)
+    processor = t.DetrImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 100})
+    last = model.detr.class_labels_classifier
+    return save(spread(model, last, processor, torch.tensor([0.0] * len(NAMES) + [-9.0])), folder, processor)
 
 
 def oneformer(folder):

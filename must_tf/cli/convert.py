@@ -22,10 +22,10 @@ _DATA = flags.DEFINE_string(
 _TO = flags.DEFINE_string(
     "to",
     None,
-    "Format: coco (boxes; masks as COCO panoptic), yolo (boxes; masks as polygons), voc (boxes and masks), masks (PNGs "
-    "of class ids), depth (PNGs in millimeters, or npy), normals (PNG and npy), csv (classes), folders (one folder per "
-    "class), labelstudio (boxes, masks as polygons, classes), imagefolder (of Hugging Face: boxes, classes), records "
-    "(all labels; joins several folders, and takes slices of them).",
+    "Format: coco (boxes; masks of objects; masks as COCO panoptic), yolo (boxes; masks as polygons), voc (boxes and "
+    "masks), masks (PNGs of class ids), depth (PNGs in millimeters, or npy), normals (PNG and npy), csv (classes), "
+    "folders (one folder per class), labelstudio (boxes, masks as polygons, classes), imagefolder (of Hugging Face: "
+    "boxes, classes), records (all labels; joins several folders, and takes slices of them).",
     flag_values=FLAGS,
 )
 _OUT = flags.DEFINE_string("out", None, "Folder for the files; new or empty.", flag_values=FLAGS)

@@ -29,18 +29,19 @@ _IMAGES = flags.DEFINE_string(
     None,
     "Folder (searched recursively), glob, list file (.txt), folder of records, each here or in a bucket, such as "
     "s3://bucket/photos; tfrecord:GLOB, tfds:NAME/SPLIT, hfdata:FOLDER/SPLIT (of Hugging Face, on disk); a film, such "
-    "as drive.mp4[::30] (every 30th frame); labels of your own: coco:FILE.json, yolo:FOLDER/SPLIT, voc:FOLDER, "
-    "csv:FILE.csv, labelstudio:FILE.json, masks:, depth:, normals:FOLDER/SPLIT, classes:FOLDER/SPLIT (one folder per "
-    "class), multilabel:FOLDER/SPLIT (the same, and an image may lie in several of them); or a labeled dataset: voc:, "
-    "ade20k:, diode:, coco:, objects365:, imagenet:. A slice may follow, such as photos[:90%]; an image stays in its "
-    "part when others are added. Several of these, separated by commas.",
+    "as drive.mp4[::30] (every 30th frame); labels of your own: coco:FILE.json, yolo:FOLDER/SPLIT (coco_masks: and "
+    "yolo_masks: read the masks of objects, too), voc:FOLDER, csv:FILE.csv, labelstudio:FILE.json, masks:, depth:, "
+    "normals:FOLDER/SPLIT, classes:FOLDER/SPLIT (one folder per class), multilabel:FOLDER/SPLIT (the same, and an "
+    "image may lie in several of them); or a labeled dataset: voc:, ade20k:, diode:, coco:, objects365:, imagenet:. A "
+    "slice may follow, such as photos[:90%]; an image stays in its part when others are added. Several of these, "
+    "separated by commas.",
     flag_values=FLAGS,
 )
 _ROOT = flags.DEFINE_string(
     "root",
     None,
-    "Folder in which the images that labels name (coco:, yolo:, voc:, csv:, labelstudio:) are looked for, at any "
-    "depth; by default the places beside the labels where they usually are.",
+    "Folder in which the images that labels name (coco:, yolo:, the same with _masks, voc:, csv:, labelstudio:) are "
+    "looked for, at any depth; by default the places beside the labels where they usually are.",
     flag_values=FLAGS,
 )
 _TASKS = flags.DEFINE_list(

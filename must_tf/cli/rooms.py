@@ -1,8 +1,9 @@
 """Renders the embedded dataset: images of rooms with exact labels for all tasks.
 
-Its splits are one labeled set per teacher, an unlabeled set, a set with the class of each image's main object
-(`shared`), and training, validation and test sets of six downstream tasks. No teacher saw the categories, textures and
-light of the downstream tasks. A smaller split holds the first images of a larger one.
+Its splits are one labeled set per teacher, one with a mask of each object (`instances`), an unlabeled set, a set with
+the class of each image's main object (`shared`), and training, validation and test sets of six downstream tasks. No
+teacher saw the categories, textures and light of the downstream tasks. A smaller split holds the first images of a
+larger one.
 
     must rooms --splits=depth/train,depth/test --out=data/rooms
 """

@@ -1,4 +1,4 @@
-"""Boxes of a detection label in pixels, one by one, as formats with a line or an entry per box write them."""
+"""Boxes of detections or instances in pixels, one by one, as formats with a line or an entry per box write them."""
 
 import dataclasses
 from collections import Counter
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from must_tf.records import Record
-from must_tf.tasks import Detection
+from must_tf.tasks import Detection, Instances
 from must_tf.tasks.detection import CROWD, DIFFICULT, UNSEEN
 
 _REASONS = {0: "", DIFFICULT: "difficult", CROWD: "crowd", UNSEEN: "unseen"}
@@ -44,7 +44,7 @@ class Box:
         return [self.xmin, self.ymin, self.xmax - self.xmin, self.ymax - self.ymin]
 
 
-def boxes_of(record: Record, task: Detection) -> Iterator[Box]:
+def boxes_of(record: Record, task: Detection | Instances) -> Iterator[Box]:
     """Yields the boxes of a record, which has a label of the task, in the order of the label."""
     label: dict[str, Any] = record.labels[task.name]
     count = len(label["classes"])
@@ -58,7 +58,7 @@ def boxes_of(record: Record, task: Detection) -> Iterator[Box]:
 
 
 def placed_boxes(
-    record: Record, task: Detection, left_out: Counter[str], places: Collection[str] = ()
+    record: Record, task: Detection | Instances, left_out: Counter[str], places: Collection[str] = ()
 ) -> Iterator[Box]:
     """Yields the boxes for which a format has a place, and counts the others.
 

@@ -1,4 +1,4 @@
-"""Writes COCO: boxes as `instances_TASK.json`, and masks as `panoptic_TASK.json` with PNGs of segment ids."""
+"""Writes COCO: boxes and masks of objects as `instances_TASK.json`, and maps as `panoptic_TASK.json` with PNGs."""
 
 import io
 from collections.abc import Sequence
@@ -12,7 +12,8 @@ from must_tf.convert.boxes import boxes_of
 from must_tf.convert.format import Format, put, with_suffix
 from must_tf.convert.jsonlist import JsonList, join
 from must_tf.records import Record
-from must_tf.tasks import Detection, Segmentation, Task
+from must_tf.tasks import Detection, Instances, Segmentation, Task
+from must_tf.tasks.instances.masks import area
 
 
 class Coco(Format):
@@ -27,12 +28,15 @@ class Coco(Format):
     says why: `difficult` or `crowd`. Regions that the teacher did not see have no class, and so are no annotations:
     they are listed in the field `unseen` of their image.
 
-    A mask is a PNG `annotations/panoptic_TASK/NAME.png`, red + 256 green + 65536 blue = id of the segment, with one
-    segment per class, whose id is that of the category. It is exact. Ignored pixels have the id 0, which COCO ignores,
-    too. `origin` is a field of the annotation; masks have no scores.
+    The mask of an object is an exact RLE in `segmentation`, with compressed counts, as pycocotools reads them; an
+    ignored object may have none.
+
+    The mask of a segmentation is a PNG `annotations/panoptic_TASK/NAME.png`, red + 256 green + 65536 blue = id of the
+    segment, with one segment per class, whose id is that of the category. It is exact. Ignored pixels have the id 0,
+    which COCO ignores, too. `origin` is a field of the annotation; these masks have no scores.
     """
 
-    kinds = (Detection, Segmentation)
+    kinds = (Detection, Instances, Segmentation)
 
     @property
     def by_stem(self) -> bool:  # type: ignore[override]
@@ -61,7 +65,7 @@ class _File:
     def __init__(self, coco: Coco, task: Task):
         self.task: Any = task
         self._license = coco.license
-        start = "instances" if isinstance(task, Detection) else "panoptic"
+        start = "panoptic" if isinstance(task, Segmentation) else "instances"
         self._path = coco.folder / "annotations" / f"{start}_{task.name}.json"
         self._images = JsonList(self._path.with_name(f".{self._path.name}.images"))
         self._annotations = JsonList(self._path.with_name(f".{self._path.name}.annotations"))
@@ -73,13 +77,13 @@ class _File:
         image["image_id"] = record.id
         if self._license:
             image["license"] = 1
-        add = self._boxes if isinstance(self.task, Detection) else self._segments
+        add = self._segments if isinstance(self.task, Segmentation) else self._boxes
         self._images.add(image | add(record, name, number))
 
     def _boxes(self, record: Record, name: str, number: int) -> dict[str, Any]:
-        """Adds the boxes, and returns further fields of the image."""
-        origin, unseen = record.origins[self.task.name], []
-        for box in boxes_of(record, self.task):
+        """Adds the boxes, with masks if there are any, and returns further fields of the image."""
+        origin, unseen, boxes = record.origins[self.task.name], [], list(boxes_of(record, self.task))
+        for box, rle in zip(boxes, record.labels[self.task.name].get("masks", [None] * len(boxes)), strict=True):
             if box.ignored == "unseen":
                 unseen.append(box.xywh)
                 continue
@@ -89,9 +93,9 @@ class _File:
                 "image_id": number,
                 "category_id": box.cls + 1,
                 "bbox": box.xywh,
-                "area": width * height,
+                "area": width * height if rle is None else area(rle),
                 "iscrowd": int(bool(box.ignored)),
-                "segmentation": [],
+                "segmentation": [] if rle is None else {"size": rle["size"], "counts": rle["counts"].decode()},
                 "score": box.score,
                 "origin": origin,
             }
@@ -118,7 +122,7 @@ class _File:
         """Writes the file."""
         info = {"description": f"labels of {self.task.name}, converted by must_tf"}
         licenses = [{"id": 1, "name": self._license, "url": ""}] if self._license else []
-        extra: dict[str, Any] = {} if isinstance(self.task, Detection) else {"isthing": 0}
+        extra: dict[str, Any] = {"isthing": 0} if isinstance(self.task, Segmentation) else {}
         categories = [{"id": i, "name": name} | extra for i, name in enumerate(self.task.class_names, 1)]
         head = {"info": info, "licenses": licenses, "categories": categories}
         join(self._path, head, {"images": self._images, "annotations": self._annotations})

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from must_tf.tasks import Classification, Detection, Segmentation, Task
+from must_tf.tasks import Classification, Detection, Instances, Segmentation, Task
 from must_tf.tasks.classification.labels import is_soft
 from must_tf.tasks.detection import UNSEEN
 from must_tf.tasks.task import Label
@@ -16,7 +16,7 @@ Narrow = Callable[[Label], Label | None]
 
 def has_scores(task: Task) -> bool:
     """Whether labels of a task have scores that can be compared with a least one."""
-    return isinstance(task, Detection | Classification)
+    return isinstance(task, Detection | Instances | Classification)
 
 
 def narrowed(task: Task, classes: Collection[str], min_score: float) -> tuple[Task, Narrow]:
@@ -34,7 +34,7 @@ def narrowed(task: Task, classes: Collection[str], min_score: float) -> tuple[Ta
     names: tuple[str, ...] = getattr(task, "class_names", ())
     kept = [i for i, name in enumerate(names) if not classes or name in classes]
     fields: dict[str, Any] = {"class_names": tuple(names[i] for i in kept)} if classes else {}
-    if isinstance(task, Detection):
+    if isinstance(task, Detection | Instances):
         if isinstance(task.min_score, Mapping) and classes:
             fields["min_score"] = {name: task.min_score[name] for name in fields["class_names"]}
         return dataclasses.replace(task, **fields), lambda label: _boxes(label, _new_ids(task, kept), min_score)
@@ -47,7 +47,7 @@ def narrowed(task: Task, classes: Collection[str], min_score: float) -> tuple[Ta
     return task, lambda label: label
 
 
-def _new_ids(task: Detection | Segmentation, kept: list[int]) -> np.ndarray:
+def _new_ids(task: Detection | Instances | Segmentation, kept: list[int]) -> np.ndarray:
     """Returns the new id of each class, -1 for those that go; one more at the end for ids beyond the classes."""
     ids = np.full(task.num_classes + 1, -1)
     ids[kept] = np.arange(len(kept))

@@ -1,5 +1,6 @@
 """Polygons of the regions of a mask, along the edges of its pixels."""
 
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -28,6 +29,18 @@ def polygons(region: np.ndarray) -> Iterator[np.ndarray]:
         for hole in loops:
             outline = _joined(outline, hole)
         yield outline[:, ::-1] + np.array([columns.start, rows.start], np.float64)
+
+
+def ring(region: np.ndarray) -> np.ndarray:
+    """Returns one polygon of a region of any number of parts; these are joined by two lines on one another, as holes.
+
+    Args:
+      region: bool [H, W] with at least one pixel.
+
+    Returns:
+      float64 [N, 2]; see `polygons`.
+    """
+    return functools.reduce(_joined, polygons(region))
 
 
 def _loops(part: np.ndarray) -> Iterator[np.ndarray]:

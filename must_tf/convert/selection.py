@@ -195,7 +195,8 @@ def choose_tasks(
 def _unfit(task: Task, form: Any, selection: Selection) -> str:
     """Returns why labels of a task are not converted; empty if they are."""
     if not isinstance(task, form.kinds):
-        return f"is {task.kind}; the format takes {' and '.join(kind.__name__.lower() for kind in form.kinds)}"
+        *others, last = (kind.__name__.lower() for kind in form.kinds)
+        return f"is {task.kind}; the format takes {', '.join(others)}{' and ' * bool(others)}{last}"
     filtered = bool(_classes(task)) or not form.keeps_others
     if selection.classes and filtered and not set(selection.classes) & set(_classes(task)):
         return "has none of --classes"

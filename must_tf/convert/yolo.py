@@ -7,13 +7,16 @@ import yaml
 
 from must_tf.convert.boxes import placed_boxes
 from must_tf.convert.format import Format, lines, put, with_suffix
-from must_tf.convert.polygons import polygons
+from must_tf.convert.polygons import polygons, ring
 from must_tf.records import Record
-from must_tf.tasks import Detection, Segmentation
+from must_tf.tasks import Detection, Instances, Segmentation
+from must_tf.tasks.instances.masks import decode
 
 
 class Yolo(Format):
     """`data.yaml`, `images/SPLIT/NAME`, and `labels/SPLIT/NAME.txt`: boxes, or polygons of masks, of one task.
+
+    An object is one polygon; its parts and holes are joined by lines. Of a segmentation, each part of a class is one.
 
     A line is a box, `class x y width height` with the center in fractions of the image, or a polygon, `class x1 y1 x2
     y2 ...`. An image with an empty file has nothing of the classes. One without a label of the task is left out,
@@ -27,7 +30,7 @@ class Yolo(Format):
     out and counted. The training of YOLO takes such places for background; COCO and VOC keep them apart.
     """
 
-    kinds = (Detection, Segmentation)
+    kinds = (Detection, Instances, Segmentation)
     most: ClassVar[int | None] = 1
     by_stem: ClassVar[bool] = True
     no_folder: ClassVar[str] = "images"
@@ -53,7 +56,10 @@ class Yolo(Format):
     def add(self, record: Record, name: str) -> None:
         """Writes `labels/SPLIT/NAME.txt`."""
         (task,) = self.tasks
-        rows = self._boxes(record, task) if isinstance(task, Detection) else self._polygons(record, task)
+        if isinstance(task, Segmentation):
+            rows = self._polygons(record, task)
+        else:
+            rows = self._boxes(record, task) if isinstance(task, Detection) else self._objects(record, task)
         text = "".join(f"{cls} {' '.join(f'{value:.9g}' for value in values)}\n" for cls, values in rows)
         put(self.folder / "labels" / self.split / with_suffix(name, ".txt"), text)
 
@@ -68,6 +74,16 @@ class Yolo(Format):
             ])
             for box in placed_boxes(record, task, self.left_out)
         ]  # fmt: skip
+
+    def _objects(self, record: Record, task: Instances) -> list[tuple[int, list[float]]]:
+        label = record.labels[task.name]
+        plain = np.asarray(label["ignore"]) == 0
+        for _ in placed_boxes(record, task, self.left_out):
+            pass  # counts what is ignored
+        return [
+            (int(cls), (ring(decode(rle)) / (record.width, record.height)).ravel().tolist())
+            for cls, rle in zip(label["classes"][plain], label["masks"][plain], strict=True)
+        ]
 
     def _polygons(self, record: Record, task: Segmentation) -> list[tuple[int, list[float]]]:
         mask = np.asarray(record.labels[task.name])

@@ -1,4 +1,4 @@
-"""Reads COCO (Lin et al., ECCV 2014), boxes and panoptic segmentation, and Objects365 (Shao et al., ICCV 2019), boxes.
+"""Reads COCO (Lin et al., ECCV 2014): boxes, masks of objects and panoptic segmentation; and boxes of Objects365.
 
 Any annotation file of COCO's format is read, wherever it and its images are: those of CVAT, Label Studio and Roboflow.
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from must_tf.errors import UserError
 from must_tf.records import Record
@@ -33,8 +34,9 @@ from must_tf.sources.layout import (
     split_spec,
 )
 from must_tf.sources.lookup import locate
-from must_tf.tasks import Detection, Segmentation
+from must_tf.tasks import Detection, Instances, Segmentation
 from must_tf.tasks.detection import CROWD, DIFFICULT, UNSEEN
+from must_tf.tasks.instances.masks import Rle, area, as_array, problem
 
 _GET_COCO = (
     "name an annotation file (coco:FILE.json), or get train2017.zip, val2017.zip, annotations_trainval2017.zip and "
@@ -61,27 +63,61 @@ def find_coco(spec: str, root: str | None = None) -> Layout:
     Raises:
       UserError: a part is missing, and where to get it; or the file is wrong, see `read_annotation_file`.
     """
+    path = _annotation_path("coco", spec)
+    content = read_annotation_file(path)
+    if path.stem.startswith("panoptic_"):
+        masks = existing(path.with_suffix(""), f"coco:{spec}", _GET_COCO)
+        return _segments(content, _image_folders(path), root, masks)
+    files = locate(content.names(), _image_folders(path), root, str(path))
+    return _boxes(content, "coco_detection", files)
+
+
+def _annotation_path(prefix: str, spec: str) -> Path:
+    """Returns the annotation file of `FILE.json` or `FOLDER/KIND_SPLIT`."""
     if spec.endswith(".json"):
         path = Path(spec)
         if not path.is_file():
-            raise UserError(f"coco:{printable(spec)}: no such file{_files_near(path.parent)}; {_GET_COCO}")
-    else:
-        folder, (name,) = split_spec("coco", spec, 1, _GET_COCO)
-        path = folder / "annotations" / f"{name}.json"
-        if not path.is_file():
-            raise UserError(f"coco:{printable(spec)}: no {printable(path)}{_files_near(folder)}; {_GET_COCO}")
-        if name.partition("_")[0] not in ("instances", "panoptic"):
-            raise UserError(f"coco:{spec}: {name!r} received; expected instances_SPLIT, panoptic_SPLIT or FILE.json")
-    content = read_annotation_file(path)
+            raise UserError(f"{prefix}:{printable(spec)}: no such file{_files_near(path.parent)}; {_GET_COCO}")
+        return path
+    folder, (name,) = split_spec(prefix, spec, 1, _GET_COCO)
+    path = folder / "annotations" / f"{name}.json"
+    if not path.is_file():
+        raise UserError(f"{prefix}:{printable(spec)}: no {printable(path)}{_files_near(folder)}; {_GET_COCO}")
+    if name.partition("_")[0] not in ("instances", "panoptic"):
+        raise UserError(f"{prefix}:{spec}: {name!r} received; expected instances_SPLIT, panoptic_SPLIT or FILE.json")
+    return path
+
+
+def _image_folders(path: Path) -> list[Path]:
+    """Returns where the images of an annotation file usually are."""
     split = path.stem.partition("_")[2]
     above = path.absolute().parent.parent
     splits = [above / split, above / "images" / split] if split else []
-    folders = [*splits, path.parent, path.parent / "images", above, above / "images"]
+    return [*splits, path.parent, path.parent / "images", above, above / "images"]
+
+
+def find_coco_masks(spec: str, root: str | None = None) -> Layout:
+    """Finds what `find_coco` finds of boxes, with the mask of each object in `segmentation`: polygons or RLE.
+
+    Polygons are drawn by pycocotools. Objects without a mask, or with one that holds no pixel, are ignored, with a
+    note.
+
+    Raises:
+      UserError: as `find_coco`; or it is a file of panoptic segmentation, or no annotation has a mask.
+    """
+    path = _annotation_path("coco_masks", spec)
     if path.stem.startswith("panoptic_"):
-        masks = existing(path.with_suffix(""), f"coco:{spec}", _GET_COCO)
-        return _segments(content, folders, root, masks)
-    files = locate(content.names(), folders, root, str(path))
-    return _boxes(content, "coco_detection", files)
+        raise UserError(f"coco_masks:{printable(spec)}: has one map per image; expected masks of objects: coco:{spec}")
+    content = read_annotation_file(path, masks=True)
+    files = locate(content.names(), _image_folders(path), root, str(path))
+    layout = _boxes(content, "coco_detection", files)
+    with_mask = 0
+    for labeled in content.labeled():
+        with_mask += sum(entry.segmentation() is not None for entry in labeled.annotations)
+    if not with_mask:
+        raise UserError(f"{path}: segmentation: no annotation has one; read its boxes with coco:{printable(spec)}")
+    task = Instances("coco_instances", content.class_names)
+    return dataclasses.replace(layout, task=task, reader=MaskReader(content))
 
 
 def find_objects365(spec: str) -> Layout:
@@ -135,6 +171,58 @@ def boxes_of(labeled: Labeled, content: AnnotationFile) -> tuple[list[Box], list
             ignore.append(_ignored(entry))
     unseen = labeled.picture.unseen
     return [*boxes, *unseen], [*classes, *[0] * len(unseen)], [*ignore, *[UNSEEN] * len(unseen)]
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskReader:
+    """Reads the objects of an image of an annotation file, given its id there."""
+
+    content: AnnotationFile
+
+    def __call__(self, record: Record, key: Id) -> dict[str, Any]:
+        """Returns the label of instances."""
+        labeled = self.content.labeled_image(key)
+        require_size(record, labeled.picture.size)
+        boxes, classes, ignore = boxes_of(labeled, self.content)
+        found = [mask_of(entry, record) for entry in labeled.annotations if entry.box() is not None]
+        found += [None] * len(labeled.picture.unseen)
+        return pixel_boxes(
+            corners_of(boxes), classes, record, without_mask(found, ignore, record), np.inf, masks=as_array(found)
+        )
+
+
+def mask_of(entry: Entry, record: Record) -> Rle | None:
+    """Returns the mask of an annotation; None if it has none, or none with a pixel.
+
+    Raises:
+      ValueError: its RLE is damaged, or not of the size of the image.
+    """
+    given, size = entry.segmentation(), [record.height, record.width]
+    if isinstance(given, dict):
+        counts = given["counts"]
+        if given["size"] != size:
+            raise ValueError(f"segmentation: size {given['size']} received, the image has {size} (height, width)")
+        if isinstance(counts, list):
+            if not all(isinstance(run, int) and 0 <= run < 2**31 for run in counts) or sum(counts) != np.prod(size):
+                raise ValueError(f"segmentation: counts that do not sum to the {np.prod(size)} pixels of the image")
+            rle = coco_mask.frPyObjects({"size": size, "counts": counts}, *size)
+        else:
+            rle = {"size": size, "counts": counts.encode("utf-8", "replace")}
+        if wrong := problem(rle):
+            raise ValueError(f"segmentation: {wrong}")
+    elif given:
+        # pycocotools takes memory for each pixel of an edge, also far outside of the image.
+        near = np.array([record.width, record.height])
+        rings = [np.clip(np.reshape(ring, (-1, 2)), -near, 2 * near).ravel().tolist() for ring in given]
+        rle = coco_mask.merge(coco_mask.frPyObjects(rings, *size))
+    return rle if given and area(rle) else None
+
+
+def without_mask(found: Sequence[Rle | None], ignore: Sequence[int], record: Record) -> list[int]:
+    """Returns why objects are ignored; those without a mask are, because it is unknown, and a note says so."""
+    if any(rle is None and not reason for rle, reason in zip(found, ignore, strict=True)):
+        record.notes.append("objects without a mask, or with one that holds no pixel, are ignored")
+    return [reason or (DIFFICULT if rle is None else 0) for rle, reason in zip(found, ignore, strict=True)]
 
 
 @dataclasses.dataclass(frozen=True)

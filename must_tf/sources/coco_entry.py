@@ -119,6 +119,29 @@ class Entry:
             self.fail(field, value, f"{expected}; width and height of 0 or more")
         return x, y, width, height
 
+    def segmentation(self) -> list[list[float]] | dict[str, Any] | None:
+        """Returns `segmentation`: polygons (x, y, x, y, ... in pixels), an RLE of `size` and `counts`, or None.
+
+        The contents of an RLE are not checked.
+        """
+        value = self._value.get("segmentation")
+        if value in (None, []):
+            return None
+        expected = "polygons [[x1, y1, x2, y2, x3, y3, ...]], an RLE {size: [height, width], counts: ...}, or []"
+        if isinstance(value, dict):
+            if not isinstance(value.get("counts"), str | list) or not isinstance(value.get("size"), list):
+                self.fail("segmentation", sorted(value), expected)
+            return value
+        if not isinstance(value, list):
+            self.fail("segmentation", value, expected)
+        for ring in value:
+            numbers = isinstance(ring, list) and all(
+                isinstance(one, int | float) and not isinstance(one, bool) and abs(one) < 1e9 for one in ring
+            )
+            if not numbers or len(ring) < 6 or len(ring) % 2:
+                self.fail("segmentation", ring, expected)
+        return [[float(one) for one in ring] for ring in value]
+
     def unseen(self) -> tuple[Box, ...]:
         """Returns the boxes in `unseen`; none if it is missing."""
         values = self._value.get("unseen") or []

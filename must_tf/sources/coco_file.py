@@ -81,16 +81,20 @@ class AnnotationFile:
             yield Labeled(id_of(key), self.index.image(position, value).picture(), annotations)
 
 
-def read_annotation_file(path: Path) -> AnnotationFile:
+def read_annotation_file(path: Path, masks: bool = False) -> AnnotationFile:
     """Reads a file of COCO's format.
 
     The root category that Roboflow writes, without an annotation and above all others, is no class.
+
+    Args:
+      path: of the file.
+      masks: whether annotations keep their `segmentation`.
 
     Raises:
       UserError: it is no such file; an entry is wrong; two images or two categories have the same id or name; an
         annotation names no image of the file.
     """
-    index = Index(path)
+    index = Index(path, masks)
     _check_images(index)
     categories = _by_id(index.categories)
     classes = [(entry, key) for entry, key in categories if not _is_root(entry, key, categories, index.used)]

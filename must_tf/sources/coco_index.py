@@ -19,6 +19,7 @@ from must_tf.storage import scratch_folder, sha256
 # The fields of entries that are read.
 _IMAGE = ("id", "file_name", "height", "width", "unseen", "image_id")
 _ANNOTATION = ("id", "image_id", "category_id", "bbox", "iscrowd", "ignored", "file_name", "segments_info")
+_MASK = "segmentation"  # of an annotation; the larger part of a file
 _CATEGORY = ("id", "name", "supercategory")
 _LISTS = ("images", "annotations", "categories")
 _EXPECTED = "an annotation file of COCO's kind"
@@ -43,15 +44,20 @@ class Index:
     A copy in another process reads the same temporary file; where that is not there, as on another machine, it makes
     its own.
 
+    Args:
+      path: of the annotation file.
+      masks: whether annotations keep their `segmentation`.
+
     Attributes:
       path: of the annotation file.
+      masks: see above.
       digest: its SHA-256.
       categories: its categories.
       used: `category_id` of all annotations.
     """
 
-    def __init__(self, path: Path):
-        self.path, self.digest = path, sha256(path)
+    def __init__(self, path: Path, masks: bool = False):
+        self.path, self.masks, self.digest = path, masks, sha256(path)
         self.categories: list[Entry] = []
         self.used = set[Any]()
         self._file = Path(scratch_folder(), "index.sqlite")
@@ -65,7 +71,7 @@ class Index:
             ) from None
 
     def __reduce__(self) -> tuple:
-        return _reopened, (self.path, self.digest, self._file)
+        return _reopened, (self.path, self.masks, self.digest, self._file)
 
     def rows(self, query: str, *values: Any) -> Iterator[Row]:
         """Yields what an SQL query of the tables `images` and `annotations` finds.
@@ -110,7 +116,7 @@ class Index:
             yield position, key, entry.picture().name.encode("utf-8", "surrogatepass"), json.dumps(value)
 
     def _annotations(self, entries: Iterator[Any]) -> Iterator[Row]:
-        for position, value in _kept(entries, _ANNOTATION):
+        for position, value in _kept(entries, (*_ANNOTATION, _MASK) if self.masks else _ANNOTATION):
             key = key_of(Entry(self.path, "annotation", position, value).id("image_id"))
             category = value.get("category_id")
             if isinstance(category, int | float | str):
@@ -135,18 +141,18 @@ def _kept(entries: Iterator[Any], fields: tuple[str, ...]) -> Iterator[tuple[int
         yield position, {name: value[name] for name in fields if name in value} if is_object else value
 
 
-def _reopened(path: Path, digest: str, file: Path) -> Index:
+def _reopened(path: Path, masks: bool, digest: str, file: Path) -> Index:
     """Returns a copy of an index in this process."""
     if not file.exists():
-        return _made_again(path, digest)
+        return _made_again(path, masks, digest)
     index = Index.__new__(Index)
-    index.path, index.digest, index._file = path, digest, file
+    index.path, index.masks, index.digest, index._file = path, masks, digest, file
     return index
 
 
 @functools.lru_cache(maxsize=4)
-def _made_again(path: Path, digest: str) -> Index:
-    index = Index(path)
+def _made_again(path: Path, masks: bool, digest: str) -> Index:
+    index = Index(path, masks)
     if index.digest != digest:
         raise UserError(f"{path}: has changed since the run began; start the run again")
     return index

@@ -234,7 +234,12 @@ def corners_of(boxes: Any) -> np.ndarray:
 
 
 def pixel_boxes(
-    corners: Any, classes: Sequence[int], record: Record, ignore: Sequence[int], slack: float = ROUNDING
+    corners: Any,
+    classes: Sequence[int],
+    record: Record,
+    ignore: Sequence[int],
+    slack: float = ROUNDING,
+    **others: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Returns the label of a detection task from boxes in pixels; boxes without area are left out, and noted.
 
@@ -244,6 +249,7 @@ def pixel_boxes(
       record: the image.
       ignore: [N]; 0, or why the box is ignored, see `Detection`.
       slack: pixels by which a box may reach beyond the image; it is then clipped, and noted if it is not a rounding.
+      **others: what else a label has of each box, [N].
 
     Raises:
       ValueError: a box reaches further beyond the image. It belongs to another image, or to another orientation.
@@ -259,8 +265,5 @@ def pixel_boxes(
     kept = (boxes[:, :2] < boxes[:, 2:]).all(1)
     if not kept.all():
         record.notes.append("a box without area inside the image is left out")
-    return {
-        "boxes": boxes[kept],
-        "classes": np.asarray(classes, np.int64)[kept],
-        "ignore": np.asarray(ignore, np.int64)[kept],
-    }
+    parts = {"classes": np.asarray(classes, np.int64), "ignore": np.asarray(ignore, np.int64), **others}
+    return {"boxes": boxes[kept]} | {name: values[kept] for name, values in parts.items()}

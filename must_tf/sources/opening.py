@@ -11,7 +11,7 @@ from must_tf.errors import UserError, nearest
 from must_tf.records.manifest import is_dataset
 from must_tf.sources.ade20k import find_ade20k
 from must_tf.sources.choosing import Others, chosen, split_slice
-from must_tf.sources.coco import find_coco, find_objects365
+from must_tf.sources.coco import find_coco, find_coco_masks, find_objects365
 from must_tf.sources.decoding import MAX_PIXELS
 from must_tf.sources.depth import find_depth
 from must_tf.sources.diode import find_diode
@@ -33,13 +33,15 @@ from must_tf.sources.table import find_csv
 from must_tf.sources.tfds_labels import open_labeled_tfds
 from must_tf.sources.tfrecord import open_tfrecords
 from must_tf.sources.voc import find_voc
-from must_tf.sources.yolo import find_yolo
+from must_tf.sources.yolo import find_yolo, find_yolo_masks
 from must_tf.storage import local
 
 # Layouts whose images may be anywhere: their functions take `root`.
 _ANYWHERE: dict[str, Callable[..., Layout]] = {
     "coco:": find_coco,
+    "coco_masks:": find_coco_masks,
     "yolo:": find_yolo,
+    "yolo_masks:": find_yolo_masks,
     "voc:": find_voc,
     "csv:": find_csv,
     "labelstudio:": find_labelstudio,
@@ -88,7 +90,7 @@ def open_source(
         * `hfdata:FOLDER/SPLIT` or `hfdata:FILE.parquet`, a dataset of Hugging Face on disk;
         * a film, or `film:` and a folder or a glob of films; `[::30]` behind it takes every 30th frame;
         * labels of your own: `coco:FILE.json`, `yolo:FOLDER/SPLIT` or `yolo:FOLDER`, `voc:FOLDER`, `csv:FILE.csv`,
-          `labelstudio:FILE.json`,
+          `labelstudio:FILE.json`; `coco_masks:` and `yolo_masks:` read the masks of objects, too,
           `classes:FOLDER/SPLIT` with one folder per class, `multilabel:FOLDER/SPLIT` for images with several classes,
           `masks:FOLDER/SPLIT`, `depth:FOLDER/SPLIT` and `normals:FOLDER/SPLIT`;
         * a labeled dataset in its publisher's layout: `voc:`, `ade20k:`, `diode:`, `coco:`, `objects365:`, `imagenet:`.

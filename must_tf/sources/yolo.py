@@ -1,6 +1,7 @@
-"""Reads boxes in the format of YOLO: data.yaml of Ultralytics and Roboflow, or folders with a classes.txt.
+"""Reads boxes and polygons in the format of YOLO: data.yaml of Ultralytics and Roboflow, or folders with a classes.txt.
 
-One .txt per image has a line per object: its class and cx, cy, width, height in fractions of the picture.
+One .txt per image has a line per object: its class and cx, cy, width, height in fractions of the picture, or its class
+and the corners of a polygon.
 """
 
 import dataclasses
@@ -9,18 +10,21 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from must_tf.errors import UserError
 from must_tf.parsing import read_text, read_yaml, short
 from must_tf.records import Record
+from must_tf.sources import polygons
+from must_tf.sources.coco import without_mask
 from must_tf.sources.disk_list import DiskList
 from must_tf.sources.images import find_images, printable
 from must_tf.sources.layout import Item, Layout, pixel_boxes, require_size
 from must_tf.sources.lookup import files_under, images_by_stem, locate
-from must_tf.tasks import Detection
+from must_tf.tasks import Detection, Instances
+from must_tf.tasks.instances.masks import Rle, as_array, encode
 
 _YAML = (".yaml", ".yml")
 _LISTS = ("classes.txt", "labels/classes.txt", "obj.names")  # one class name a line
@@ -58,12 +62,28 @@ def find_yolo(spec: str, root: str | None = None) -> Layout:
     An image without a label has no object, as Ultralytics defines it; a warning counts such images. With `root`, the
     images of the labels are looked for there, and images without a label are left out. The task is `yolo_detection`.
 
-    Polygons and oriented boxes become the boxes around them, with a note.
+    Polygons and oriented boxes become the boxes around them, with a note; `find_yolo_masks` reads them as masks.
 
     Raises:
       UserError: a part is missing, or data.yaml is wrong.
     """
-    where = f"yolo:{printable(spec)}"
+    return _find(spec, root, "yolo", Detection, read_rows)
+
+
+def find_yolo_masks(spec: str, root: str | None = None) -> Layout:
+    """Finds what `find_yolo` finds; the task is `yolo_instances`.
+
+    A pixel is in a mask if its center lies in the polygon, by the even-odd rule. Lines with a box have no mask, and are
+    ignored, with a note.
+
+    Raises:
+      UserError: as `find_yolo`.
+    """
+    return _find(spec, root, "yolo_masks", Instances, read_polygons)
+
+
+def _find(spec: str, root: str | None, prefix: str, kind: type[Detection | Instances], read: Any) -> Layout:
+    where = f"{prefix}:{printable(spec)}"
     described, split = _described(Path(spec), where)
     if root is not None:  # the labels must be there, and the images may be elsewhere
         places = _image_places(described, split, where, lambda place: _labels_folder(place).is_dir())
@@ -80,8 +100,9 @@ def find_yolo(spec: str, root: str | None = None) -> Layout:
     orphans = DiskList(path for path, _ in _label_files(places) if hash(path) not in used)
     if orphans:
         warnings.append(f"{where}: {len(orphans)} labels without an image, such as {printable(orphans[0])}, left out")
-    reader = functools.partial(read_rows, num_classes=len(described.class_names), keypoints=described.keypoints)
-    return Layout(items, Detection("yolo_detection", described.class_names), reader, tuple(warnings), file_of=str)
+    reader = functools.partial(read, num_classes=len(described.class_names), keypoints=described.keypoints)
+    task = kind(f"yolo_{kind.__name__.lower()}", described.class_names)
+    return Layout(items, task, reader, tuple(warnings), file_of=str)
 
 
 def read_rows(record: Record, source: str, num_classes: int, keypoints: int) -> dict[str, np.ndarray]:
@@ -93,22 +114,46 @@ def read_rows(record: Record, source: str, num_classes: int, keypoints: int) -> 
       num_classes: of the task.
       keypoints: how many numbers follow a box.
     """
+    rows = list(_rows(record, source, num_classes, keypoints))
+    if any(row.polygon is not None for row in rows):
+        record.notes.append("polygons become the boxes around them")
+    return _boxes(record, rows, [0] * len(rows))
+
+
+def read_polygons(record: Record, source: str, num_classes: int, keypoints: int) -> dict[str, np.ndarray]:
+    """Returns the label of instances; the arguments are those of `read_rows`."""
+    rows, found = list(_rows(record, source, num_classes, keypoints)), list[Rle | None]()
+    for row in rows:
+        filled = None
+        if row.polygon is not None:
+            filled = polygons.inside(row.polygon * (record.width, record.height), record.height, record.width)
+        found.append(encode(filled) if filled is not None and filled.any() else None)
+    return _boxes(record, rows, without_mask(found, [0] * len(rows), record), masks=as_array(found))
+
+
+class _Row(NamedTuple):
+    """A line of a label: class, corners (xmin, ymin, xmax, ymax) in fractions, and those of a polygon [N, 2] if any."""
+
+    cls: int
+    box: tuple[float, float, float, float]
+    polygon: np.ndarray | None
+
+
+def _rows(record: Record, source: str, num_classes: int, keypoints: int) -> Iterator[_Row]:
     require_size(record, None)
     lines = Path(source).read_text(encoding="utf-8-sig").splitlines() if os.path.lexists(source) else []
-    corners, classes = [], []
     for number, line in enumerate(lines, 1):
         if line.strip():
-            kind, box, is_polygon = _row(line.split(), f"{source}: line {number}", num_classes, keypoints)
-            corners.append(box)
-            classes.append(kind)
-            if is_polygon:
-                record.notes.append("polygons become the boxes around them")
-    scaled = np.array(corners, np.float64).reshape(-1, 4) * (record.width, record.height, record.width, record.height)
-    return pixel_boxes(scaled, classes, record, [0] * len(classes), slack=np.inf)
+            yield _row(line.split(), f"{source}: line {number}", num_classes, keypoints)
 
 
-def _row(words: list[str], where: str, num_classes: int, keypoints: int) -> tuple[int, list[float], bool]:
-    """Returns the class, the corners (xmin, ymin, xmax, ymax) in fractions, and whether it was a polygon."""
+def _boxes(record: Record, rows: Sequence[_Row], ignore: Sequence[int], **others: np.ndarray) -> dict[str, np.ndarray]:
+    scale = (record.width, record.height, record.width, record.height)
+    corners = np.array([row.box for row in rows], np.float64).reshape(-1, 4) * scale
+    return pixel_boxes(corners, [row.cls for row in rows], record, ignore, np.inf, **others)
+
+
+def _row(words: list[str], where: str, num_classes: int, keypoints: int) -> _Row:
     try:
         numbers = [float(word) for word in words]
     except ValueError:
@@ -125,8 +170,9 @@ def _row(words: list[str], where: str, num_classes: int, keypoints: int) -> tupl
         raise ValueError(f"{where}: {short(places)} received, expected fractions from 0 to 1")
     if is_box:
         x, y, width, height = places
-        return int(kind), [x - width / 2, y - height / 2, x + width / 2, y + height / 2], False
-    return int(kind), [min(places[::2]), min(places[1::2]), max(places[::2]), max(places[1::2])], True
+        return _Row(int(kind), (x - width / 2, y - height / 2, x + width / 2, y + height / 2), None)
+    box = min(places[::2]), min(places[1::2]), max(places[::2]), max(places[1::2])
+    return _Row(int(kind), box, np.array(places).reshape(-1, 2))
 
 
 def _described(path: Path, where: str) -> tuple[Description, str]:

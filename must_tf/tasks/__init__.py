@@ -10,6 +10,7 @@ from must_tf.tasks.classification import Classification
 from must_tf.tasks.depth import Depth
 from must_tf.tasks.detection import Detection
 from must_tf.tasks.features import Features
+from must_tf.tasks.instances import Instances
 from must_tf.tasks.loss import Term
 from must_tf.tasks.metric import Metric, Score
 from must_tf.tasks.normals import Normals
@@ -18,13 +19,14 @@ from must_tf.tasks.segmentation import Segmentation
 from must_tf.tasks.task import Task
 
 __all__ = [
-    "KINDS", "Classification", "Depth", "Detection", "Features", "Metric", "Normals", "Output", "Ranking", "Score",
-    "Segmentation", "Task", "Term", "check_thresholds", "from_json", "kind_of", "threshold_words", "thresholds",
-    "to_json",
+    "KINDS", "Classification", "Depth", "Detection", "Features", "Instances", "Metric", "Normals", "Output", "Ranking",
+    "Score", "Segmentation", "Task", "Term", "check_thresholds", "from_json", "kind_of", "threshold_words",
+    "thresholds", "to_json",
 ]  # fmt: skip
 
 KINDS: dict[str, type[Task]] = {
-    kind.__name__.lower(): kind for kind in (Classification, Detection, Segmentation, Depth, Normals, Features)
+    kind.__name__.lower(): kind
+    for kind in (Classification, Detection, Instances, Segmentation, Depth, Normals, Features)
 }
 
 

@@ -64,10 +64,38 @@ def regions(image: np.ndarray, mask: np.ndarray, valid: np.ndarray, names: Seque
     return np.asarray(canvas)
 
 
+def objects(image: np.ndarray, masks: Sequence[np.ndarray], classes: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Draws masks of objects, bool [H, W] each, with an outline and their class names, one color per class."""
+    palette = colors(len(names))
+    painted = image.copy()
+    width = max(round(_font(Image.fromarray(image)).size / 8), 1)
+    for mask, cls in zip(masks, classes, strict=True):
+        painted[mask] = (0.6 * painted[mask] + 0.4 * palette[cls]).astype(np.uint8)
+    for mask, cls in zip(masks, classes, strict=True):
+        painted[_outline(mask, width)] = palette[cls]
+    canvas = Image.fromarray(painted)
+    draw = ImageDraw.Draw(canvas)
+    # Names are drawn after all objects, so that no outline crosses a name.
+    for mask, cls in zip(masks, classes, strict=True):
+        if mask.any():
+            left, top = (int(np.flatnonzero(mask.any(axis))[0]) for axis in (0, 1))
+            _tag(canvas, draw, left, top - 1.3 * _font(canvas).size, names[cls], _rgb(palette[cls]))
+    return np.asarray(canvas)
+
+
 def overlay(image: np.ndarray, color_map: np.ndarray, valid: np.ndarray, alpha: float = 0.6) -> np.ndarray:
     """Blends a map of colors [H, W, 3] over the valid pixels, bool [H, W], of an image; other pixels are dimmed."""
     mixed = np.where(valid[..., None], (1 - alpha) * image + alpha * color_map, 0.35 * image)
     return mixed.astype(np.uint8)
+
+
+def _outline(mask: np.ndarray, width: int) -> np.ndarray:
+    """Returns the pixels of a mask, bool [H, W], that lie at most `width` pixels inside of its edge."""
+    inner = np.pad(mask, 1)
+    for _ in range(width):
+        inside = inner[1:-1, 1:-1] & inner[:-2, 1:-1] & inner[2:, 1:-1] & inner[1:-1, :-2] & inner[1:-1, 2:]
+        inner = np.pad(inside, 1)
+    return mask & ~inner[1:-1, 1:-1]
 
 
 def _densest_point(inside: np.ndarray) -> tuple[int, int]:

@@ -6,7 +6,8 @@ Labels have two representations:
 * A *target* holds the same as tensors of a fixed structure, so that it can be batched. For an unlabeled image it is
   empty (no probability, no valid pixel), and the loss is 0.
 
-A kind declares what it does not support (`reader`, `left_out`, `loss_is_sum`, `tiles`), and the commands report it.
+A kind declares what it does not support (`trains`, `reader`, `left_out`, `loss_is_sum`, `tiles`), and the commands
+report it.
 """
 
 import abc
@@ -53,6 +54,7 @@ class Task(abc.ABC):
     name: str
 
     # Declarations of a kind.
+    trains: ClassVar[bool] = True  # whether students learn it: whether `head`, `loss`, `decode_predictions` are there
     taps: ClassVar[tuple[str, ...]]  # the features that the head reads, from TAPS
     scores: ClassVar[Any]  # tuple[Score, ...]: results of `metrics`, the main one first; an attribute or a property
     outputs: ClassVar[Any]  # tuple[Output, ...]: arrays of `decode_predictions`; an attribute or a property
@@ -160,7 +162,6 @@ class Task(abc.ABC):
 
     # Training.
 
-    @abc.abstractmethod
     def head(self, trunk: Trunk) -> tf_keras.layers.Layer:
         """Returns a new layer that maps features of the trunk to the raw prediction, float32.
 
@@ -168,12 +169,12 @@ class Task(abc.ABC):
         With `head_sees_target` it is also called with `target=`: the batch's target if a loss of the prediction is
         computed, and None if the prediction is decoded.
         """
+        raise self._lacks("head")
 
     @abc.abstractmethod
     def has_label(self, target: Target) -> tf.Tensor:
         """Returns whether each image has a label, bool [batch]; the loss of an image without one is 0."""
 
-    @abc.abstractmethod
     def loss(self, target: Target, prediction: Any) -> dict[str, Term]:
         """Returns the terms of the loss of a batch by name.
 
@@ -186,10 +187,10 @@ class Task(abc.ABC):
           target: stacked results of `transform`, [batch, ...].
           prediction: the head's output for the batch.
         """
+        raise self._lacks("loss")
 
     # Predictions.
 
-    @abc.abstractmethod
     def decode_predictions(self, prediction: Any, view_size: tf.Tensor) -> Outputs:
         """Converts a raw prediction to the arrays that `outputs` declares, in the frame of the view.
 
@@ -197,6 +198,7 @@ class Task(abc.ABC):
           prediction: the head's output for a batch.
           view_size: int [2], height and width of the student's input images, in pixels.
         """
+        raise self._lacks("decode_predictions")
 
     def to_image_frame(self, outputs: Outputs, geometry: Geometry) -> Outputs:
         """Moves the outputs of one image from the frame of the view to that of the image.
@@ -349,6 +351,9 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def classes(self, label: Label) -> list[tuple[str, float | None]]:
         """Returns the class names in a label with their scores (None if it has none), for search in a gallery."""
+
+    def _lacks(self, method: str) -> TypeError:
+        return TypeError(f"{type(self).__name__}: lacks `{method}`, or `trains = False`")
 
 
 def finite_mean(arrays: Sequence[np.ndarray]) -> np.ndarray:

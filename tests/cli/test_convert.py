@@ -31,7 +31,7 @@ def test_filters_are_flags(must, toy_data, tmp_path):
     ("argv", "said"),
     [
         (["--to=cocoo"], "did you mean 'coco'"),
-        (["--to=coco", "--tasks=scene"], "is classification; the format takes detection and segmentation"),
+        (["--to=coco", "--tasks=scene"], "is classification; the format takes detection, instances and segmentation"),
         (["--to=coco", "--classes=chairs"], "did you mean 'chair'"),
         (["--to=coco", "--min_score=2"], "min_score"),
         (["--to=folders", "--images=none"], "--images=none"),

@@ -6,13 +6,18 @@ import numpy as np
 import pytest
 import toy
 from labeled import BOXES, HEIGHT, SCENE, STUFF, TAGS, WIDTH
+from pycocotools.coco import COCO
+from specimens import extent
 
 from must_tf.labeling import label
 from must_tf.records import HUMAN, open_dataset
 from must_tf.sources.disk_list import DiskList
 from must_tf.sources.opening import _LAYOUTS
-from must_tf.tasks.detection import UNSEEN
+from must_tf.tasks import Instances
+from must_tf.tasks.detection import CROWD, UNSEEN
+from must_tf.tasks.instances.masks import as_array, decode, encode
 
+OBJECTS = Instances("objects", ("cup", "bowl"))
 SOURCES = {
     ("coco", "boxes"): "coco:{out}/annotations/instances_boxes.json",
     ("coco", "stuff"): "coco:{out}/annotations/panoptic_stuff.json",
@@ -83,6 +88,59 @@ def test_yolo_brings_back_plain_boxes(converted, records, tmp_path):
         np.testing.assert_allclose(value["boxes"], expected["boxes"][plain], atol=1e-6)
         assert value["classes"].tolist() == expected["classes"][plain].tolist()
     assert found
+
+
+@pytest.fixture
+def objects(tmp_path):
+    """A dataset of objects with several parts and holes, of a crowd, and of what was not seen."""
+    rng = np.random.default_rng(5)
+    found = [np.kron(rng.random((6, 10)) < 0.4, np.ones((4, 4), bool)) for _ in range(4)]
+    label = {
+        "boxes": np.array([*map(extent, found), [0, 0, 0.5, 1]], np.float32),
+        "classes": np.array([0, 1, 1, 0, 0]),
+        "scores": np.array([0.5, 0.75, 1, 1, 0]),
+        "ignore": np.array([0, 0, 0, CROWD, UNSEEN]),
+        "masks": as_array([*map(encode, found), None]),
+    }
+    nothing = {key: values[:0] for key, values in label.items()}
+    records = [toy.record(toy.random_image(rng, HEIGHT, WIDTH), {"objects": one}) for one in (label, nothing)]
+    for record, name in zip(records, ("a.png", "b.png"), strict=True):
+        record.filename = name
+    toy.write_dataset(tmp_path / "data", records, [OBJECTS], 1)
+    return tmp_path / "data", label
+
+
+def test_coco_brings_back_masks_and_pycocotools_reads_them(converted, objects, tmp_path):
+    data, label = objects
+    out, done = converted("coco", data=data)
+    assert done.labels == {"objects": 2}
+    found = back(f"coco_masks:{out}/annotations/instances_objects.json", "objects", tmp_path)
+    assert list(found["a.png"]["masks"]) == list(label["masks"])
+    assert found["a.png"]["ignore"].tolist() == label["ignore"].tolist()
+    assert found["a.png"]["classes"].tolist() == label["classes"].tolist()
+    np.testing.assert_allclose(found["a.png"]["boxes"], label["boxes"], atol=1e-5)
+    assert len(found["b.png"]["masks"]) == 0
+    coco = COCO(str(out / "annotations/instances_objects.json"))
+    for one, rle in zip(coco.loadAnns(coco.getAnnIds()), label["masks"][:-1], strict=True):
+        np.testing.assert_array_equal(coco.annToMask(one), decode(rle))
+        assert one["area"] == decode(rle).sum()
+
+
+def test_yolo_brings_back_masks_pixel_by_pixel(converted, objects, tmp_path):
+    """Also those of several parts and with holes: an object is one line."""
+    data, label = objects
+    out, done = converted("yolo", data=data)
+    assert {"left out: boxes of crowds: 1", "left out: regions that the teacher did not see: 1"} <= set(done.lines)
+    found = back(f"yolo_masks:{out}/train", "objects", tmp_path)
+    assert found["a.png"]["classes"].tolist() == [0, 1, 1] and len(found["b.png"]["masks"]) == 0
+    for rle, wanted in zip(found["a.png"]["masks"], label["masks"][:3], strict=True):
+        np.testing.assert_array_equal(decode(rle), decode(wanted))
+
+
+def test_instances_of_some_classes_and_scores_are_converted(converted, objects):
+    out, _ = converted("coco", data=objects[0], classes=("bowl",), min_score=0.8)
+    coco = COCO(str(out / "annotations/instances_objects.json"))
+    assert [one["score"] for one in coco.loadAnns(coco.getAnnIds())] == [1.0]
 
 
 @pytest.mark.parametrize("where", ["Annotations", "Main/train"])

@@ -22,7 +22,9 @@ def coco(out, name="instances_boxes"):
 
 
 def test_tasks_by_name_must_fit_the_format(converted):
-    with pytest.raises(UserError, match="'scene': is classification; the format takes detection and segmentation"):
+    with pytest.raises(
+        UserError, match="'scene': is classification; the format takes detection, instances and segmentation"
+    ):
         converted("coco", tasks=("boxes", "scene"))
     with pytest.raises(UserError, match="did you mean 'boxes'"):
         converted("coco", tasks=("boxs",))

@@ -1,17 +1,21 @@
 """Reads miniatures of COCO and Objects365: JSON, crowds, ids with gaps, and masks whose colors are segment ids."""
 
 import json
+import re
 
 import layouts
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
 
 from must_tf.errors import UserError
 from must_tf.labeling import label
 from must_tf.records import open_dataset, read_manifest
 from must_tf.sources import open_source
-from must_tf.tasks.detection import CROWD
+from must_tf.tasks import Instances
+from must_tf.tasks.detection import CROWD, DIFFICULT
 
 CATEGORIES = [{"id": 90, "name": "toothbrush"}, {"id": 1, "name": "person"}, {"id": 184, "name": "tree-merged"}]
 IMAGES = [
@@ -59,6 +63,83 @@ def test_boxes_are_clipped_crowds_are_ignored_and_empty_ones_are_left_out(coco):
     np.testing.assert_allclose(found["boxes"], [[0.25, 0.25, 0.75, 30.5 / 40], [0, 0, 1, 1]])
     assert found["classes"].tolist() == [1, 0] and found["ignore"].tolist() == [0, 0]
     assert len(bad) == 1 and "its label is for a picture of 40x20, this one has 20x40" in bad[0].reason
+
+
+RING = [10.0, 5, 30.5, 5, 30.5, 15, 10, 15]
+
+
+def write_masks(folder, *segmentations):
+    """Writes annotations of one image with these masks; one in a tuple is that of a crowd."""
+    layouts.write_jpeg(folder / "a.jpg", 20, 40)
+    rows = [
+        {"id": i, "image_id": 25, "category_id": 90, "bbox": [1, 2, 30, 15], "iscrowd": int(isinstance(one, tuple))}
+        | ({} if one is None else {"segmentation": one[0] if isinstance(one, tuple) else one})
+        for i, one in enumerate(segmentations, 1)
+    ]
+    write_json(folder / "a.json", [IMAGES[1] | {"file_name": "a.jpg"}], rows)
+    return f"coco_masks:{folder}/a.json"
+
+
+def test_masks_are_those_that_pycocotools_draws(tmp_path):
+    crowd = {"size": [20, 40], "counts": [20, 40, 740]}
+    other = coco_mask.encode(np.asfortranarray(np.tri(20, 40, dtype=np.uint8)))
+    packed = other | {"counts": other["counts"].decode()}
+    where = write_masks(tmp_path, [RING], [RING, [0, 0, 5, 0, 5, 5]], (crowd,), packed)
+    task, records, bad = layouts.entries(where)
+    assert task == Instances("coco_instances", ("person", "toothbrush", "tree-merged")) and not bad
+    found = records["a.jpg"].labels[task.name]
+    assert found["classes"].tolist() == [1] * 4 and found["ignore"].tolist() == [0, 0, CROWD, 0]
+    coco = COCO(str(tmp_path / "a.json"))
+    for rle, annotation in zip(found["masks"], coco.loadAnns(coco.getAnnIds()), strict=True):
+        np.testing.assert_array_equal(coco_mask.decode(rle), coco.annToMask(annotation))
+    assert not records["a.jpg"].notes
+
+
+def test_objects_without_a_mask_are_ignored_and_counted(tmp_path):
+    where = write_masks(tmp_path, [RING], None, [], [[1, 1, 1.1, 1, 1.1, 1.1]])
+    task, records, _ = layouts.entries(where)
+    found = records["a.jpg"].labels[task.name]
+    assert found["ignore"].tolist() == [0, DIFFICULT, DIFFICULT, DIFFICULT]
+    assert [rle is None for rle in found["masks"]] == [False, True, True, True]
+    assert records["a.jpg"].notes == ["objects without a mask, or with one that holds no pixel, are ignored"]
+
+
+@pytest.mark.parametrize(
+    ("mask", "said"),
+    [
+        ({"size": [9, 9], "counts": [81]}, r"size \[9, 9\] received, the image has \[20, 40\]"),
+        ({"size": [20, 40], "counts": [1, 2]}, "do not sum to the 800 pixels"),
+        ({"size": [20, 40], "counts": "11"}, "a mask of 2 pixels for a frame of 20x40"),
+    ],
+)
+def test_masks_of_another_image_are_quarantined(tmp_path, mask, said):
+    _, records, bad = layouts.entries(write_masks(tmp_path, mask))
+    assert not records and re.search(said, bad[0].reason)
+
+
+WRONG_MASKS = [
+    [[1, 2, 3, 4]],
+    [[1, 2, 3, 4, 5]],
+    [["a"] * 6],
+    [RING, 5],
+    "x",
+    {"size": [1]},
+    [[True] * 6],
+    [[1e300] * 6],
+]
+
+
+@pytest.mark.parametrize("mask", WRONG_MASKS, ids=range(len(WRONG_MASKS)))
+def test_wrong_masks_are_refused_in_one_line(tmp_path, mask):
+    with pytest.raises(UserError, match=r"a\.json: annotation 1: segmentation: .* received; expected polygons"):
+        open_source(write_masks(tmp_path, mask))
+
+
+def test_files_without_masks_are_refused(tmp_path, coco):
+    with pytest.raises(UserError, match="segmentation: no annotation has one; read its boxes with coco:"):
+        open_source(write_masks(tmp_path / "x", None))
+    with pytest.raises(UserError, match="has one map per image"):
+        open_source(f"coco_masks:{coco}/panoptic_train2017")
 
 
 def test_colors_are_segment_ids_and_void_and_crowds_are_ignored(coco):

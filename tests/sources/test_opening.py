@@ -119,7 +119,6 @@ def test_may_have_labels_decides_by_the_name(folder, toy_data, tmp_path):
 
 @pytest.mark.parametrize("where", ["", "classes:{}/train", "masks:{}/train", "tfds:cifar10/train"])
 def test_root_is_refused_where_no_label_names_images(folder, where):
-    with pytest.raises(
-        UserError, match=r"--root=.*: received with .*; expected with coco:, yolo:, voc:, csv:, labelstudio: only"
-    ):
+    known = "coco:, coco_masks:, yolo:, yolo_masks:, voc:, csv:, labelstudio:"
+    with pytest.raises(UserError, match=rf"--root=.*: received with .*; expected with {known} only"):
         open_source(where.format(folder) or folder, root=folder)

@@ -7,6 +7,9 @@ import yaml
 
 from must_tf.errors import UserError
 from must_tf.sources import open_source
+from must_tf.tasks import Instances
+from must_tf.tasks.detection import DIFFICULT
+from must_tf.tasks.instances.masks import decode
 
 ROWS = "1 0.5 0.5 0.25 0.5\n0 0.125 0.25 0.25 0.5\n"
 BOXES = [[0.25, 0.375, 0.75, 0.625], [0, 0, 0.5, 0.25]]  # ymin, xmin, ymax, xmax of the rows
@@ -98,6 +101,21 @@ def test_polygons_become_boxes_and_a_note_says_so(tmp_path, row, box):
     task, records, _ = layouts.entries(f"yolo:{tmp_path}/train")
     np.testing.assert_allclose(records["a.jpg"].labels[task.name]["boxes"], [box], atol=1e-6)
     assert "polygons become the boxes around them" in records["a.jpg"].notes
+
+
+def test_polygons_are_masks_and_boxes_are_ignored(tmp_path):
+    rows = "0 0.25 0.5 0.5 0.5 0.5 1 0.25 1\n1 0.5 0.5 0.25 0.5\n1 0.1 0.1 0.1001 0.1 0.1001 0.1001\n"
+    write(dataset(tmp_path, names=NAMES) / "train/labels/a.txt", rows)
+    task, records, bad = layouts.entries(f"yolo_masks:{tmp_path}/train")
+    assert task == Instances("yolo_instances", ("cat", "dog")) and not bad
+    found = records["a.jpg"].labels[task.name]
+    np.testing.assert_allclose(found["boxes"][0], [0.5, 0.25, 1, 0.5], atol=1e-6)
+    inside = np.zeros((20, 40), bool)
+    inside[10:, 10:20] = True
+    np.testing.assert_array_equal(decode(found["masks"][0]), inside)
+    assert found["ignore"].tolist() == [0, DIFFICULT, DIFFICULT] and list(found["masks"][1:]) == [None, None]
+    assert records["a.jpg"].notes == ["objects without a mask, or with one that holds no pixel, are ignored"]
+    assert len(records["b.jpg"].labels[task.name]["masks"]) == 0
 
 
 def test_keypoints_are_no_polygon(tmp_path):

@@ -46,7 +46,10 @@ def test_what_a_model_says_fills_what_the_card_does_not(tmp_path):
     "fields, message",
     [
         ({"mena": [1, 2, 3]}, "field 'mena' is unknown in a card of classification; did you mean 'mean'"),
-        ({"min_score": 0.3}, "field 'min_score' is unknown in a card of classification; it is of detection, segm"),
+        (
+            {"min_score": 0.3},
+            "field 'min_score' is unknown in a card of classification; it is of detection, instances, segm",
+        ),
         ({"task": "boxes"}, "task: task kind 'boxes' is unknown; known: classification, depth,"),
         ({"class_names": []}, "class_names: none received; expected the model's classes"),
         ({"class_names": ["cat", "cat"]}, "class_names: 'cat' is there twice"),

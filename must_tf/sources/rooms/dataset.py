@@ -21,15 +21,16 @@ from must_tf.sources.rooms.catalog import PARTS
 from must_tf.sources.rooms.render import Sample, render
 from must_tf.sources.rooms.worlds import DOWNSTREAM_CATEGORIES, TEACHER_CATEGORIES, WORLDS
 from must_tf.storage import locked
-from must_tf.tasks import Classification, Depth, Detection, Normals, Segmentation, Task
+from must_tf.tasks import Classification, Depth, Detection, Instances, Normals, Segmentation, Task
 from must_tf.tasks.depth import METRIC
+from must_tf.tasks.instances.masks import as_array, encode
 
 LICENSE = "CC0-1.0"  # license of the images, which are our own work
 
 # For images of 64 to 96 pixels: small anchors and a short head.
 _BOXES: dict[str, Any] = {"anchor_size": 3.0, "anchor_scales": 1, "num_convs": 1, "max_boxes": 20, "max_outputs": 50}
 
-_KINDS = ("classification", "detection", "segmentation", "depth", "normals")
+_KINDS = ("classification", "detection", "instances", "segmentation", "depth", "normals")
 _TEACHER, _DOWNSTREAM = tuple(TEACHER_CATEGORIES), tuple(DOWNSTREAM_CATEGORIES)
 
 TEACHER_TASKS: dict[str, Task] = {
@@ -38,6 +39,7 @@ TEACHER_TASKS: dict[str, Task] = {
     "segmentation": Segmentation("segmentation", ("background", *_TEACHER)),
     "depth": Depth("depth"),
 }
+INSTANCES = Instances("instances", _TEACHER, max_boxes=20, max_outputs=50)
 DOWNSTREAM_TASKS: dict[str, Task] = {
     "classification": Classification("classification", _DOWNSTREAM),
     "detection": Detection("detection", _DOWNSTREAM, **_BOXES),
@@ -70,6 +72,8 @@ SPLITS: dict[str, Split] = {
     "detection/train": Split("detection", (TEACHER_TASKS["detection"],), 1500),
     "segmentation/train": Split("segmentation", (TEACHER_TASKS["segmentation"],), 1500),
     "depth/train": Split("depth", (TEACHER_TASKS["depth"],), 1200),
+    "instances/train": Split("detection", (INSTANCES,), 1500),
+    "instances/test": Split("detection", (INSTANCES,), 400, 1),
     "unlabeled/train": Split("unlabeled", (), 1500),
     "shared/train": Split("unlabeled", (TEACHER_TASKS["classification"],), 4000, 3),
     "shared/test": Split("unlabeled", (TEACHER_TASKS["classification"],), 400, 4),
@@ -164,7 +168,12 @@ def _label(sample: Sample, task: Task) -> Any:
             return np.isin(task.class_names, sample.objects)
         return task.class_names.index(sample.objects[sample.main - 1])
     if isinstance(task, Detection):
-        return _boxes(sample, task.class_names)
+        label = _boxes(sample, task.class_names)
+        return {key: label[key] for key in ("boxes", "classes")}
+    if isinstance(task, Instances):
+        label = _boxes(sample, task.class_names)
+        visible = (sample.instances == number for number in label.pop("numbers"))
+        return label | {"masks": as_array(map(encode, visible)), "ignore": np.zeros(len(label["classes"]), np.int64)}
     if isinstance(task, Segmentation):
         if task.class_names == PARTS:
             return sample.parts.astype(np.int64)
@@ -178,12 +187,20 @@ def _label(sample: Sample, task: Task) -> Any:
 
 
 def _boxes(sample: Sample, names: tuple[str, ...], min_pixels: int = 12) -> dict[str, np.ndarray]:
-    """Returns the tight boxes of objects with at least `min_pixels` visible pixels, as a label of detection."""
+    """Returns the tight boxes of objects with at least `min_pixels` visible pixels, as a label of detection.
+
+    `numbers` [N] are those of the objects in `Sample.instances`.
+    """
     height, width = sample.instances.shape
-    boxes, classes = [], []
+    boxes, classes, numbers = [], [], []
     for i, name in enumerate(sample.objects, start=1):
         y, x = np.nonzero(sample.instances == i)
         if len(y) >= min_pixels:
             boxes.append([y.min() / height, x.min() / width, (y.max() + 1) / height, (x.max() + 1) / width])
             classes.append(names.index(name))
-    return {"boxes": np.array(boxes, np.float32).reshape(-1, 4), "classes": np.array(classes, np.int64)}
+            numbers.append(i)
+    return {
+        "boxes": np.array(boxes, np.float32).reshape(-1, 4),
+        "classes": np.array(classes, np.int64),
+        "numbers": np.array(numbers, np.int64),
+    }

@@ -25,7 +25,9 @@ def to_yxyx(boxes: np.ndarray, box_format: str) -> np.ndarray:
     return np.stack(parts, -1)
 
 
-def keep_best(boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, max_outputs: int) -> dict[str, np.ndarray]:
+def keep_best(
+    boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, max_outputs: int, **others: np.ndarray
+) -> dict[str, np.ndarray]:
     """Keeps the boxes with the highest scores, and pads them to a fixed number.
 
     Args:
@@ -33,17 +35,21 @@ def keep_best(boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, max_ou
       scores: [batch, N].
       classes: [batch, N].
       max_outputs: number of boxes to keep per image.
+      **others: what else belongs to the boxes, [batch, N, ...].
 
     Returns:
-      `boxes` [batch, M, 4], `scores` [batch, M], `classes` [batch, M] (-1: padding), M = max_outputs.
+      `boxes` [batch, M, 4], `scores` [batch, M], `classes` [batch, M] (-1: padding), and the others by name, M =
+      max_outputs.
     """
     best = np.argsort(-scores, axis=1, kind="stable")[:, :max_outputs]
-    missing = ((0, 0), (0, max_outputs - best.shape[1]))
-    return {
-        "boxes": np.pad(np.take_along_axis(boxes, best[..., np.newaxis], 1), (*missing, (0, 0))),
-        "scores": np.pad(np.take_along_axis(scores, best, 1), missing),
-        "classes": np.pad(np.take_along_axis(classes, best, 1), missing, constant_values=-1),
-    }
+
+    def kept(values: np.ndarray, fill: int = 0) -> np.ndarray:
+        chosen = np.take_along_axis(values, best.reshape(*best.shape, *[1] * (values.ndim - 2)), 1)
+        missing = [(0, 0), (0, max_outputs - best.shape[1])] + [(0, 0)] * (values.ndim - 2)
+        return np.pad(chosen, missing, constant_values=fill)
+
+    found = {"boxes": kept(boxes), "scores": kept(scores), "classes": kept(classes, -1)}
+    return found | {name: kept(values) for name, values in others.items()}
 
 
 def decode(

@@ -11,6 +11,9 @@ _IOU = 0.55  # from which boxes of one class are of one object, as in the paper
 _LEAST = 0.001  # score below which a box is left out
 
 
+Members = list[tuple[int, int, float]]  # of a fused box: number of a prediction, row in it, and score
+
+
 def fuse(outputs: Sequence[Outputs], seen: Sequence[np.ndarray], max_outputs: int) -> dict[str, np.ndarray]:
     """Fuses the boxes of several predictions for one image.
 
@@ -28,7 +31,14 @@ def fuse(outputs: Sequence[Outputs], seen: Sequence[np.ndarray], max_outputs: in
     Returns:
       `boxes` [M, 4], `classes` int32 [M] (-1: padding) and `scores` [M], the best first, M = max_outputs.
     """
-    boxes, classes, scores, origins = _candidates(outputs, seen)
+    found, _ = fuse_groups(outputs, seen)
+    best = keep_best(**{name: values[np.newaxis] for name, values in found.items()}, max_outputs=max_outputs)
+    return {name: values[0] for name, values in best.items()}
+
+
+def fuse_groups(outputs: Sequence[Outputs], seen: Sequence[np.ndarray]) -> tuple[dict[str, np.ndarray], list[Members]]:
+    """Returns all fused boxes in no order, without padding, and of each the boxes that it is made of; see `fuse`."""
+    boxes, classes, scores, origins, rows = _candidates(outputs, seen)
     groups = _group(boxes, classes, scores, origins)
     fused, totals = np.zeros((len(groups), 4)), np.zeros(len(groups))
     showing = np.zeros((len(groups), len(seen)), bool)
@@ -38,17 +48,16 @@ def fuse(outputs: Sequence[Outputs], seen: Sequence[np.ndarray], max_outputs: in
         showing[row, origins[members]] = True
     for number, part in enumerate(seen):
         showing[:, number] |= mostly_inside(fused, part[np.newaxis])
-    best = keep_best(
-        fused[np.newaxis].astype(np.float32),
-        (totals / showing.sum(1))[np.newaxis].astype(np.float32),
-        np.array([classes[members[0]] for members in groups], np.int32)[np.newaxis],
-        max_outputs,
-    )
-    return {name: values[0] for name, values in best.items()}
+    found = {
+        "boxes": fused.astype(np.float32),
+        "scores": (totals / showing.sum(1)).astype(np.float32),
+        "classes": np.array([classes[members[0]] for members in groups], np.int32),
+    }
+    return found, [[(int(origins[i]), int(rows[i]), float(scores[i])) for i in members] for members in groups]
 
 
 def _candidates(outputs: Sequence[Outputs], seen: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """Returns boxes, classes, scores and numbers of the prediction of all boxes that count, the best first."""
+    """Returns boxes, classes, scores, predictions and rows in them of all boxes that count, the best first."""
     rows = []
     largest = max(seen, key=lambda part: (part[2] - part[0]) * (part[3] - part[1]))
     for origin, (one, part) in enumerate(zip(outputs, seen, strict=True)):
@@ -56,10 +65,11 @@ def _candidates(outputs: Sequence[Outputs], seen: Sequence[np.ndarray]) -> tuple
         area = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
         fragment = cut_by(boxes, part) & ~cut_by(boxes, largest)
         kept = (classes >= 0) & (scores >= _LEAST) & (area > 0) & ~fragment
-        rows.append((boxes[kept], classes[kept], scores[kept], np.full(kept.sum(), origin)))
-    boxes, classes, scores, origins = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+        rows.append((boxes[kept], classes[kept], scores[kept], np.full(kept.sum(), origin), np.flatnonzero(kept)))
+    boxes, classes, scores, origins, places = (np.concatenate(parts) for parts in zip(*rows, strict=True))
     order = np.argsort(-scores, kind="stable")
-    return boxes[order].astype(np.float64), classes[order], scores[order].astype(np.float64), origins[order]
+    best = boxes[order].astype(np.float64), classes[order], scores[order].astype(np.float64)
+    return *best, origins[order], places[order]
 
 
 def _group(boxes: np.ndarray, classes: np.ndarray, scores: np.ndarray, origins: np.ndarray) -> list[list[int]]:

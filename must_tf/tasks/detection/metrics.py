@@ -37,6 +37,8 @@ class AveragePrecision(Metric):
       min_score: threshold for `precision` and `recall`, from 0 to 1; or one of each class.
     """
 
+    iou_type = "bbox"  # what pycocotools measures overlap by
+
     def __init__(self, num_classes: int, min_score: float | np.ndarray = 0.5) -> None:
         self.min_scores = np.broadcast_to(np.float32(min_score), num_classes)  # `pseudo_label` compares in float32
         self.categories = [{"id": i + 1} for i in range(num_classes)]
@@ -54,17 +56,27 @@ class AveragePrecision(Metric):
         """
         for i in np.flatnonzero(target["present"]):
             image = len(self.images) + 1
-            self.images.append({"id": image})
+            self.images.append({"id": image} | self.frame(target, i))
             ignored = target["ignore"][i] if "ignore" in target else np.zeros(len(target["classes"][i]))
             hidden = mostly_inside(outputs["boxes"][i], target["boxes"][i][ignored == UNSEEN])
-            for box, cls, ignore in zip(target["boxes"][i], target["classes"][i], ignored, strict=True):
-                if cls >= 0 and ignore != UNSEEN:
-                    flags = {"id": len(self.truth) + 1, "iscrowd": int(ignore > 0), "region": int(ignore == CROWD)}
-                    self.truth.append(_coco_box(image, box, cls) | flags)
-            classes = np.where(hidden, -1, outputs["classes"][i])
-            for box, cls, score in zip(outputs["boxes"][i], classes, outputs["scores"][i], strict=True):
-                if cls >= 0:
-                    self.found.append(_coco_box(image, box, cls) | {"score": float(score)})
+            labeled = np.flatnonzero((target["classes"][i] >= 0) & (ignored != UNSEEN))
+            for row, region in zip(labeled, self.regions(target, i, labeled), strict=True):
+                flags = {"iscrowd": int(ignored[row] > 0), "region": int(ignored[row] == CROWD)}
+                entry = _entry(image, target["classes"][i][row]) | {"id": len(self.truth) + 1}
+                self.truth.append(entry | region | flags)
+            detected = np.flatnonzero((outputs["classes"][i] >= 0) & ~hidden)
+            for row, region in zip(detected, self.regions(outputs, i, detected), strict=True):
+                entry = _entry(image, outputs["classes"][i][row]) | {"score": float(outputs["scores"][i][row])}
+                self.found.append(entry | region)
+
+    def frame(self, target: Arrays, image: int) -> dict[str, Any]:
+        """Returns what pycocotools must know of an image of a batch: nothing."""
+        del target, image
+        return {}
+
+    def regions(self, arrays: Arrays, image: int, rows: np.ndarray) -> list[dict[str, Any]]:
+        """Returns where the objects of some rows of an image are, in pycocotools' fields."""
+        return [_coco_box(box) for box in arrays["boxes"][image][rows]]
 
     def result(self) -> dict[str, float]:
         """Returns all scores.
@@ -77,7 +89,7 @@ class AveragePrecision(Metric):
         if not self.found:
             return dict.fromkeys(_SCORES, 0.0) | {"precision": math.nan, "best_min_score": math.nan}
         with contextlib.redirect_stdout(io.StringIO()):
-            evaluation = _evaluate(self.images, self.categories, self.truth, self.found)
+            evaluation = self._evaluate()
         return {"AP": float(evaluation.stats[0]), "AP50": float(evaluation.stats[1])} | self._kept(evaluation)
 
     def per_image(self, score: str) -> Ranking | None:
@@ -105,7 +117,7 @@ class AveragePrecision(Metric):
             counts[one["image_id"] - 1, one["category_id"] - 1, 2] += not one["iscrowd"]
         if self.found:
             with contextlib.redirect_stdout(io.StringIO()):
-                evaluation = _evaluate(self.images, self.categories, self.truth, self.found)
+                evaluation = self._evaluate()
             for one in _of_any_area(evaluation):
                 counted = ~np.asarray(one["dtIgnore"][0], bool)
                 right = (np.asarray(one["dtMatches"][0]) > 0) & counted
@@ -117,7 +129,7 @@ class AveragePrecision(Metric):
         rows = []
         if self.found:
             with contextlib.redirect_stdout(io.StringIO()):
-                evaluation = _evaluate(self.images, self.categories, self.truth, self.found)
+                evaluation = self._evaluate()
             for one in _of_any_area(evaluation):
                 for iou in ious:
                     matches = zip(one["dtScores"], one["dtMatches"][iou] > 0, one["dtIgnore"][iou], strict=True)
@@ -128,6 +140,9 @@ class AveragePrecision(Metric):
         group, image, right = (values[ranked].astype(int) for values in (group, image, right))
         kept = _until_last(group, right)
         return image[kept], group[kept], right[kept]
+
+    def _evaluate(self) -> Any:
+        return _evaluate(self.images, self.categories, self.truth, self.found, self.iou_type)
 
     def _group(self, iou: int, category: int) -> int:
         return iou * len(self.categories) + category - 1
@@ -140,9 +155,7 @@ class AveragePrecision(Metric):
         if not self.found or all(one["iscrowd"] for one in self.truth):
             return None
         with contextlib.redirect_stdout(io.StringIO()):
-            classes, scores, right, truth = _matches(
-                _evaluate(self.images, self.categories, self.truth, self.found), len(self.categories)
-            )
+            classes, scores, right, truth = _matches(self._evaluate(), len(self.categories))
         over_all, best_f1 = _best(scores, right, truth.sum())
         if not best_f1:
             return None
@@ -201,7 +214,7 @@ def _until_last(group: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.arange(len(group)) <= last[group]
 
 
-def _evaluate(images: list[dict], categories: list[dict], truth: list[dict], found: list[dict]) -> Any:
+def _evaluate(images: list[dict], categories: list[dict], truth: list[dict], found: list[dict], iou_type: str) -> Any:
     """Runs pycocotools; returns its evaluation with `stats`."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -222,14 +235,18 @@ def _evaluate(images: list[dict], categories: list[dict], truth: list[dict], fou
     dataset = COCO()
     dataset.dataset = {"info": {}, "images": images, "annotations": truth, "categories": categories}
     dataset.createIndex()
-    evaluation = Evaluation(dataset, dataset.loadRes(found), "bbox")
+    evaluation = Evaluation(dataset, dataset.loadRes(found), iou_type)
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
     return evaluation
 
 
-def _coco_box(image: int, box: np.ndarray, cls: int) -> dict[str, Any]:
+def _entry(image: int, cls: int) -> dict[str, Any]:
+    return {"image_id": image, "category_id": int(cls) + 1}
+
+
+def _coco_box(box: np.ndarray) -> dict[str, Any]:
     ymin, xmin, ymax, xmax = (1000 * float(side) for side in box)
     width, height = xmax - xmin, ymax - ymin
-    return {"image_id": image, "category_id": int(cls) + 1, "bbox": [xmin, ymin, width, height], "area": width * height}
+    return {"bbox": [xmin, ymin, width, height], "area": width * height}

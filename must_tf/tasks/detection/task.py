@@ -177,10 +177,10 @@ class Detection(Task):
         """Joins the boxes; a view that is not labeled is a region that is not seen, if another one is labeled."""
         corners = tf.constant([[0.0, 0.0], [0.0, 0.5], [0.5, 0.0], [0.5, 0.5]])
         present = tf.stack([target["present"] for target in targets])
-        whole = {
+        of_boxes = {key: values for key, values in targets[0].items() if key != "present"}
+        whole = {key: tf.zeros([4, *values.shape[1:]], values.dtype) for key, values in of_boxes.items()} | {
             "boxes": tf.concat([corners, corners + 0.5], 1),
             "classes": tf.where(present, BACKGROUND, 0),
-            "scores": tf.zeros(4),
             "ignore": tf.where(present, 0, UNSEEN),
         }
         moved = [
@@ -253,7 +253,7 @@ class Detection(Task):
             np.asarray(outputs["scores"]) >= np.append(self.min_scores, np.inf)[np.asarray(outputs["classes"], int)]
         )
         kept = (certain | (outputs["scores"] >= self.doubtful_score)) & (outputs["classes"] >= 0) & (area > 0)
-        label = {key: outputs[key][kept] for key in ("boxes", "classes", "scores")}
+        label = {key: values[kept] for key, values in outputs.items()}
         return label | {"ignore": np.where(certain[kept], 0, DIFFICULT)}
 
     def merge(self, outputs: Sequence[Outputs | None], seen: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
@@ -368,6 +368,8 @@ class Detection(Task):
     def _select(self, target: Target, kept: tf.Tensor) -> Target:
         """Returns the boxes that `kept`, bool [N], marks, at most `max_boxes`, padded to `max_boxes` with class -1.
 
+        What else a target holds of each box, [N, ...], goes with it, and is padded with 0.
+
         Regions that were not seen come first, because without them their area would count as background; other ignored
         boxes come last.
         """
@@ -381,13 +383,9 @@ class Detection(Task):
             padded = tf.pad(values, missing, constant_values=fill)
             return tf.ensure_shape(padded, [self.max_boxes, *values.shape[1:]])
 
-        return {
-            "boxes": pad(target["boxes"], 0.0),
-            "classes": pad(target["classes"], BACKGROUND),
-            "scores": pad(target["scores"], 0.0),
-            "ignore": pad(target["ignore"], 0),
-            "present": target["present"],
-        }
+        of_boxes = {key: values for key, values in target.items() if key != "present"}
+        selected = {key: pad(values, BACKGROUND if key == "classes" else 0) for key, values in of_boxes.items()}
+        return selected | {"present": target["present"]}
 
     def _flatten(self, prediction: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns logits [batch, A, classes], offsets [batch, A, 4], anchors [A, 4] and view (h, w, h, w) in pixels."""

@@ -1,6 +1,7 @@
 """Families of Hugging Face models with classes of their own: classifiers, detectors, segmenters, depth estimators."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -84,6 +85,92 @@ class OneFormer(MaskSegmenter):
     def prepare(self, processor: Any, image: Any, **options: Any) -> Tensors:
         """Adds the tokens of `the task is semantic`."""
         return dict(processor(images=image, task_inputs=["semantic"], return_tensors="pt", **options))
+
+
+_MOST_SIDE = 1024  # of masks of objects, in pixels; larger ones take memory, and models have smaller ones
+
+
+@dataclasses.dataclass(frozen=True)
+class InstanceSegmenter(Family):
+    """Objects with masks by mask queries, such as Mask2Former and MaskFormer. Masks may overlap.
+
+    A score is the probability of the class times the mean probability of the pixels in the mask, as in the library.
+    """
+
+    kind = "instances"
+    raw = MaskSegmenter.raw
+    reading: ClassVar[Mapping[str, Any]] = {
+        "suppressed": True,
+        "box_format": None,
+        "box_units": None,
+        "mask_frame": "image",
+        "outputs": {"masks": "segmentation", "scores": "scores", "classes": "label_ids"},
+    }
+
+    def read(self, outputs: Any, size: Size, processor: Any) -> dict[str, np.ndarray]:
+        """`masks` [1, N, h, w] of 0 and 1 at the model's own resolution, `scores` and `classes` [1, N]."""
+        (found,) = processor.post_process_instance_segmentation(outputs, threshold=0, return_binary_maps=True)
+        segments = found["segments_info"]
+        masks = found["segmentation"].numpy()
+        return _objects(masks if segments else np.zeros((0, *masks.shape[-2:])), segments)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExclusiveInstanceSegmenter(InstanceSegmenter):
+    """Objects with masks that do not overlap, of DETR: queries that reach the threshold compete for pixels.
+
+    Attributes:
+      threshold: least score of a query.
+    """
+
+    threshold: float = 0.5
+
+    def with_reader(self, reader: Any) -> Family:
+        """Takes the least score of a label as the threshold."""
+        scores = reader.min_score.values() if isinstance(reader.min_score, Mapping) else [reader.min_score]
+        return dataclasses.replace(self, threshold=min(*scores, reader.doubtful_score))
+
+    def read(self, outputs: Any, size: Size, processor: Any) -> dict[str, np.ndarray]:
+        """`masks` [1, N, h, w] of 0 and 1, `scores` and `classes` [1, N]."""
+        factor = min(1, _MOST_SIDE / max(size))
+        height, width = (max(1, round(side * factor)) for side in size)
+        found = self.segments(outputs, (height, width), processor)
+        segments = found["segments_info"]
+        ids = np.reshape([segment["id"] for segment in segments], (-1, 1, 1))
+        return _objects(found["segmentation"].numpy() == ids, segments)
+
+    def segments(self, outputs: Any, size: Size, processor: Any) -> dict[str, Any]:
+        """Returns the library's map of the ids of segments at a size, and what is known of each."""
+        options = {"threshold": self.threshold, "target_sizes": [size]}
+        return processor.post_process_instance_segmentation(outputs, **options)[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class OneFormerInstances(ExclusiveInstanceSegmenter):
+    """Objects of OneFormer, which is told its task in words."""
+
+    whole = True
+
+    def prepare(self, processor: Any, image: Any, **options: Any) -> Tensors:
+        """Adds the tokens of `the task is instance`."""
+        return dict(processor(images=image, task_inputs=["instance"], return_tensors="pt", **options))
+
+    def segments(self, outputs: Any, size: Size, processor: Any) -> dict[str, Any]:
+        """Resizes masks as the library does, whose own code needs torchvision."""
+        from torch.nn.functional import interpolate
+
+        name = "masks_queries_logits"
+        outputs[name] = interpolate(outputs[name], size, mode="bilinear", align_corners=False)
+        return processor.post_process_instance_segmentation(outputs, threshold=self.threshold)[0]
+
+
+def _objects(masks: np.ndarray, segments: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """Returns the arrays of objects: their masks [N, h, w], and what is known of each."""
+    return {
+        "scores": np.array([[segment["score"] for segment in segments]], np.float32),
+        "classes": np.array([[segment["label_id"] for segment in segments]], np.float32),
+        "masks": masks[np.newaxis].astype(np.uint8),
+    }
 
 
 _CONVENTIONS = {"relative": "affine_inverse", "metric": "metric"}

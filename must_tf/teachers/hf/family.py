@@ -45,6 +45,11 @@ class Family(abc.ABC):
         del config
         return {}
 
+    def with_reader(self, reader: Any) -> "Family":
+        """Returns the family with what it must know of the card's reader, such as a threshold; by default, itself."""
+        del reader
+        return self
+
     def texts(self, processor: Any, prompts: Sequence[str]) -> list[Tensors]:
         """Returns the inputs that are the same for all images, one set per pass of the model."""
         del processor, prompts

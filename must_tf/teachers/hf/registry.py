@@ -7,8 +7,11 @@ from must_tf.teachers.hf.families import (
     DepthEstimator,
     Detector,
     Dpt,
+    ExclusiveInstanceSegmenter,
+    InstanceSegmenter,
     MaskSegmenter,
     OneFormer,
+    OneFormerInstances,
     Segmenter,
     ZoeDepth,
 )  # fmt: skip
@@ -43,6 +46,10 @@ _BY_NAME: dict[str, Family] = {
 }
 _IF_ASKED: dict[str, Family] = {  # where the card says `task`, because the model can do more
     "CLIPModel": _BACKBONE,
+    "DetrForSegmentation": ExclusiveInstanceSegmenter(),
+    "Mask2FormerForUniversalSegmentation": InstanceSegmenter(),
+    "MaskFormerForInstanceSegmentation": InstanceSegmenter(),
+    "OneFormerForUniversalSegmentation": OneFormerInstances(),
     "SiglipModel": _BACKBONE,
 }
 _BY_SUFFIX: dict[str, Family] = {

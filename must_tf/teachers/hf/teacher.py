@@ -14,7 +14,7 @@ from PIL import Image
 from must_tf.copies import named
 from must_tf.errors import UserError, one_line
 from must_tf.geometry import Geometry, Size, restore_map, stretch
-from must_tf.tasks import kind_of, to_json
+from must_tf.tasks import Task, kind_of, to_json
 from must_tf.tasks.reader import Arrays
 from must_tf.tasks.task import Outputs
 from must_tf.teachers.hf import card
@@ -47,6 +47,7 @@ class HfTeacher(Teacher):
         self.family, self.where = self.files.family, spec.where
         self.card = card.read_hf_card(spec, self.files)
         self.reader = self.card.reader
+        self.family = self.family.with_reader(self.reader)
         self.task = kind_of(self.card.task)(spec.task, **self.reader.task_fields())
         self.left_out = self.reader.left_out
         self.processor = self.files.processor()
@@ -111,7 +112,7 @@ class HfTeacher(Teacher):
         found, size = self.predict(views, len(views)), images.shape[1:3]
         each = [self._at(self._arrays(outputs, size), size) for outputs in found]
         finite = [all(np.isfinite(values).all() for values in outputs.values()) for outputs in found]
-        return invalidate({name: np.stack([one[name] for one in each]) for name in each[0]}, np.array(finite))
+        return invalidate(_stacked(each, self.task), np.array(finite))
 
     def describe(self) -> dict[str, Any]:
         """Returns the card with all fields in use, the preparation, the SHA-256, and the versions of the libraries."""
@@ -204,6 +205,20 @@ class HfTeacher(Teacher):
         if problem := self.reader.misfit(arrays, 1, False):
             raise self.card.error(problem)
         self.label(outputs, *_GRAY)
+
+
+def _stacked(each: Sequence[Mapping[str, np.ndarray]], task: Task) -> dict[str, np.ndarray]:
+    """Stacks the outputs of images; lists of different lengths are padded, as the task's ranking says."""
+    columns = task.ranking.columns if task.ranking else ()
+    most = max((len(one[columns[0]]) for one in each), default=0) if columns else 0
+
+    def padded(name: str, values: np.ndarray) -> np.ndarray:
+        if not task.ranking or name not in columns:
+            return values
+        missing = [(0, most - len(values))] + [(0, 0)] * (values.ndim - 1)
+        return np.pad(values, missing, constant_values=-1 if name == task.ranking.valid else 0)
+
+    return {name: np.stack([padded(name, one[name]) for one in each]) for name in each[0]}
 
 
 def _resized(values: np.ndarray, size: Size, *band: Any) -> np.ndarray:

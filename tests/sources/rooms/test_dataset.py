@@ -1,8 +1,11 @@
-from must_tf.records import read_manifest
-from must_tf.sources.rooms.dataset import make_rooms, to_record
+import numpy as np
+
+from must_tf.records import open_dataset, read_manifest
+from must_tf.sources.rooms.dataset import INSTANCES, TEACHER_TASKS, make_rooms, to_record
 from must_tf.sources.rooms.render import render
 from must_tf.sources.rooms.worlds import TEACHER_CATEGORIES, WORLDS
 from must_tf.tasks import Classification
+from must_tf.tasks.instances import masks
 
 
 def test_license_is_in_the_manifest_and_not_in_the_plan(tmp_path):
@@ -24,3 +27,18 @@ def test_label_of_several_classes_names_all_objects():
         assert labels["several"][labels["one"]]
         counts.append(labels["several"].sum())
     assert max(counts) > 1
+
+
+def test_masks_are_the_visible_pixels_of_the_objects_of_the_boxes(tmp_path):
+    boxes = TEACHER_TASKS["detection"]
+    for number in range(3):
+        sample = render(WORLDS["detection"], 0, number, 48)
+        labels = to_record(sample, (INSTANCES, boxes)).labels
+        objects, wanted = labels["instances"], labels["detection"]
+        for key in ("boxes", "classes"):
+            np.testing.assert_array_equal(objects[key], wanted[key])
+        found = np.array([masks.decode(rle) for rle in objects["masks"]]).reshape(-1, 48, 48)
+        np.testing.assert_allclose(masks.tight_boxes(found), objects["boxes"], atol=1e-6)
+        assert found.sum(0).max(initial=0) <= 1 and not found[:, sample.instances == 0].any()
+    make_rooms("instances/test", tmp_path, size=32, count=2)
+    assert open_dataset(tmp_path / "instances" / "test").manifest.tasks == (INSTANCES,)

@@ -10,6 +10,7 @@ from hf_models import torch, transformers
 from PIL import Image
 
 from must_tf.errors import UserError
+from must_tf.tasks.instances import masks
 
 LEAST = 3  # objects or classes that every comparison must have
 
@@ -108,6 +109,62 @@ def test_segmenters(name, saved, images, label_all):
     assert any((kept != teacher.task.ignore).any() for kept in sure)
 
 
+@pytest.mark.parametrize("name", ["mask2former", "maskformer", "oneformer", "detr_segmenter"])
+def test_segmenters_of_instances(name, saved, images, label_all, monkeypatch):
+    """Classes, scores and masks are those of the library's own post-processing.
+
+    Masks that it resizes to the nearest pixel are compared at its own resolution, because it takes the corner of a
+    pixel for its place, and we take its center.
+    """
+    least = 0.9 if name == "oneformer" else 0.3
+    teacher = load(folder := saved(name), {"task": "instances"}, min_score=least)
+    assert teacher.task.kind == "instances" and teacher.task.class_names == hf_models.NAMES
+    processor, count = teacher.processor, 0
+    model = getattr(transformers, teacher.files.name).from_pretrained(folder).eval()
+    of_images = getattr(processor, "image_processor", processor)
+    overlapping = name in ("mask2former", "maskformer")
+    if name == "oneformer":
+        lend_torchvision(monkeypatch, of_images)
+    for image, label in zip(images, label_all(teacher, images), strict=True):
+        size = image.shape[:2]
+        told = {"task_inputs": ["instance"]} if name == "oneformer" else {}
+        options = {"return_binary_maps": True} if overlapping else {"target_sizes": [size]}
+        inputs = processor(images=Image.fromarray(image), return_tensors="pt", **told)
+        with torch.no_grad():
+            (found,) = of_images.post_process_instance_segmentation(model(**inputs), threshold=least, **options)
+        rows, maps = found["segments_info"], found["segmentation"].numpy()
+        wanted = [maps[i] > 0 if overlapping else maps == row["id"] for i, row in enumerate(rows)]
+        at = [
+            ((np.arange(side) + 0.5) / side * cells).astype(int)
+            for side, cells in zip(size, maps.shape[-2:], strict=True)
+        ]
+        wanted = [mask[np.ix_(*at)] for mask in wanted]
+        assert len(label["boxes"]) == sum(mask.any() for mask in wanted) and not label["ignore"].any()
+        for cls, score, rle in zip(*(label[key] for key in ("classes", "scores", "masks")), strict=True):
+            alike = [row["label_id"] == cls and abs(row["score"] - score) < 1e-4 for row in rows]
+            mask = masks.decode(rle)
+            assert any((mask == other).all() for same, other in zip(alike, wanted, strict=True) if same)
+            count += 1
+        for box, rle in zip(label["boxes"], label["masks"], strict=True):
+            ys, xs = np.nonzero(masks.decode(rle))
+            tight = np.array([ys.min(), xs.min(), ys.max() + 1, xs.max() + 1]) / (*size, *size)
+            np.testing.assert_allclose(box, tight, atol=1 / min(size))
+    assert count >= LEAST
+
+
+def test_a_model_of_mask_queries_labels_semantic_segmentation_unless_the_card_says_instances(saved):
+    assert load(saved("mask2former")).task.kind == "segmentation"
+    with pytest.raises(UserError, match="mask_frame: hf: models do this themselves"):
+        load(saved("mask2former"), {"task": "instances", "mask_frame": "box"})
+
+
+def test_objects_of_images_of_one_size_are_stacked_with_padding(saved, images):
+    teacher = load(saved("detr_segmenter"), {"task": "instances"}, min_score=0.3)
+    found = teacher(np.stack([images[0], images[3]]))
+    assert found["classes"].shape[0] == 2 and found["masks"].shape[:2] == found["classes"].shape
+    assert ((found["classes"].numpy() >= 0) == (found["scores"].numpy() > 0)).all()
+
+
 def test_a_large_mask_is_made_in_bands_of_rows(saved, images, label_all, monkeypatch):
     teacher = load(saved("segformer"))
     whole = label_all(teacher, images)
@@ -169,14 +226,15 @@ def test_depth_estimators(name, fields, convention, saved, images, label_all, mo
 
 
 def lend_torchvision(monkeypatch, processor):
-    """Gives the library's post-processing of ZoeDepth the one function of torchvision that it calls."""
+    """Gives the library's post-processing of ZoeDepth and OneFormer the one function of torchvision it calls."""
 
-    def resize(values, size, interpolation, antialias):
-        assert (interpolation, antialias) == ("bicubic", False)
-        return torch.nn.functional.interpolate(values[None], size, mode="bicubic", align_corners=False)[0]
+    def resize(values, size, interpolation, antialias=False):
+        batch = values if values.ndim == 4 else values[None]
+        resized = torch.nn.functional.interpolate(batch, size, mode=interpolation, align_corners=False)
+        return resized if values.ndim == 4 else resized[0]
 
     module = __import__(type(processor).__module__, fromlist=["tvF"])
-    modes = types.SimpleNamespace(BICUBIC="bicubic")
+    modes = types.SimpleNamespace(BICUBIC="bicubic", BILINEAR="bilinear")
     monkeypatch.setattr(module, "tvF", types.SimpleNamespace(resize=resize, InterpolationMode=modes), raising=False)
 
 

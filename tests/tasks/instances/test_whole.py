@@ -1,0 +1,137 @@
+"""Masks of objects go from a teacher through labeling, records, pages and grades; training refuses them in one line."""
+
+import numpy as np
+import pytest
+import specimens
+import toy
+
+from must_tf.errors import UserError
+from must_tf.labeling import label
+from must_tf.labeling.grade import flip_agreement
+from must_tf.records import open_dataset
+from must_tf.report import inspect, summary
+from must_tf.tasks import Segmentation
+from must_tf.tasks.detection import UNSEEN
+from must_tf.tasks.instances import masks
+from must_tf.teachers.foreign import ForeignTeacher
+from must_tf.teachers.model import Model, Slot
+from must_tf.training import train
+
+TASK = specimens.SPECIMENS["instances"].tasks[0]
+SIDE = 28  # of masks, as of Mask R-CNN
+
+
+class Bright(Model):
+    """A Mask R-CNN without weights: its object is what is bright; it takes one image, and may find nothing."""
+
+    format = "rule"
+    packages = ("tensorflow",)
+    path = "bright.bin"
+    inputs = (Slot("images", (1, 64, 64, 3), "float32"),)
+
+    def sha256(self):
+        return "0" * 64
+
+    def outputs(self):
+        shapes = {"boxes": (None, 4), "labels": (None,), "scores": (None,), "masks": (None, 1, SIDE, SIDE)}
+        return tuple(Slot(name, shape, "float32") for name, shape in shapes.items())
+
+    def predict(self, images):
+        inside = images[0, ..., 0] > 0.5
+        y, x = np.nonzero(inside)
+        if not len(y):
+            empty = {"boxes": (0, 4), "labels": (0,), "scores": (0,), "masks": (0, 1, SIDE, SIDE)}
+            return {name: np.zeros(shape, np.float32) for name, shape in empty.items()}
+        top, left, bottom, right = y.min(), x.min(), y.max() + 1, x.max() + 1
+        rows = (top + (np.arange(SIDE) + 0.5) / SIDE * (bottom - top)).astype(int)
+        columns = (left + (np.arange(SIDE) + 0.5) / SIDE * (right - left)).astype(int)
+        grid = inside[np.ix_(rows, columns)].astype(np.float32)
+        box = np.float32([[left, top, right, bottom]])
+        return {
+            "boxes": box,
+            "labels": np.float32([2]),
+            "scores": np.float32([0.75]),
+            "masks": grid[np.newaxis, np.newaxis],
+        }
+
+
+def teacher(resize="stretch"):
+    card = toy.card(
+        "instances",
+        class_names=["cup", "bowl"],
+        input_size=[64, 64],
+        resize=resize,
+        range=[0, 1],
+        suppressed=True,
+        background_first=True,
+        box_format="xyxy",
+        box_units="pixels",
+        mask_frame="box",
+        outputs={"boxes": "boxes", "scores": "scores", "classes": "labels", "masks": "masks"},
+    )
+    return ForeignTeacher(Bright(), card, TASK.name)
+
+
+def triangle(size):
+    """Returns a picture of a bright triangle, and its pixels."""
+    inside = np.zeros(size, bool)
+    height, width = size
+    part = inside[height // 4 : 3 * height // 4, width // 4 : 3 * width // 4]
+    part[:] = np.tri(*part.shape) > 0
+    return np.where(inside[..., np.newaxis], np.uint8(255), np.uint8(0)).repeat(3, -1), inside
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Records of triangles that a teacher has labeled, beside the same pixels as a segmentation by people."""
+    root = tmp_path_factory.mktemp("instances")
+    stuff = Segmentation("stuff", ("rest", "bowl"))
+    sizes = [(64, 64), (90, 64), (64, 120), (128, 128), (100, 100), (64, 64)]
+    records = []
+    for number, size in enumerate(sizes):
+        image, inside = triangle(size)
+        image = image if number < 5 else np.zeros_like(image)
+        image[0, 0, 2] = number  # no two are the same
+        records.append(toy.record(image, {"stuff": inside.astype(int) * (number < 5)}))
+    toy.write_dataset(root / "truth", records, [stuff], 1)
+    label(str(root / "truth"), [teacher()], root / "data")
+    return root / "data"
+
+
+def test_labels_are_the_pixels_that_the_teacher_found(data):
+    found = list(open_dataset(data).records())
+    assert len(found) == 6
+    for record in found:
+        labeled, inside = record.labels[TASK.name], record.labels["stuff"] == 1
+        assert len(labeled["masks"]) == inside.any()
+        if inside.any():
+            mask = masks.decode(labeled["masks"][0])
+            assert (mask & inside).sum() / (mask | inside).sum() > 0.9
+            assert labeled["classes"].tolist() == [1] and labeled["scores"].tolist() == [0.75]
+
+
+def test_they_are_inspected_graded_and_shown(data, tmp_path):
+    dataset, findings, grades = inspect(data, tmp_path / "page.html")
+    assert not findings.problems and "bowl" in summary(dataset, findings, grades)
+    (grade,) = grades
+    assert grade.tasks == (TASK.name, "stuff") and grade.images == 5
+    assert grade.scores["objects"] == 5 and min(grade.scores["agree"], grade.scores["covered"]) > 0.9
+
+
+def test_a_teacher_is_compared_with_itself_on_mirror_images():
+    found = flip_agreement(teacher("fit"), [triangle((80, 64))[0], triangle((64, 64))[0]])
+    assert found["AP50"] == pytest.approx(1)
+
+
+def test_what_a_crop_hides_is_a_region_that_was_not_seen():
+    image, _ = triangle((64, 128))
+    cropping = teacher("crop")
+    (outputs,) = cropping.predict([cropping.view(image)], 1)
+    assert cropping.label(outputs, 64, 128)["ignore"].tolist().count(UNSEEN) == 2
+
+
+def test_training_refuses_them_in_one_line(data, tmp_path):
+    with pytest.raises(
+        UserError, match=r"task 'objects': instances cannot be trained yet; .* Leave it out of the tasks"
+    ):
+        train(toy.experiment(data, tasks=(TASK,)), tmp_path / "run")
