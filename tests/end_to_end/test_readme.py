@@ -7,7 +7,7 @@ from pathlib import Path
 import pages
 
 from must_tf.evaluation import read_table
-from must_tf.experiments.rooms import benchmark, pipeline_benchmark, sizes, torch_benchmark
+from must_tf.experiments.rooms import augment_benchmark, benchmark, pipeline_benchmark, sizes, torch_benchmark
 from must_tf.parsing import read_jsonl
 from must_tf.records import open_dataset
 from must_tf.report import transfer_table
@@ -58,6 +58,7 @@ def test_published_table_is_that_of_the_published_json():
     assert block("demo-table", MEASURING).strip() == transfer_table(read_table(RESULTS / "demo.json")).strip()
     text = " ".join(MEASURING.read_text().split())
     for name, said, ahead in (
+        ("demo_bfloat16", "it is behind on four of six", 2),
         ("demo_rate_0.2", "it is behind on all six", 0),
         ("demo_0.1.0", "it was ahead on five of six", 5),
         ("demo_0.1.0_again", "and on two of six on another", 2),
@@ -82,6 +83,8 @@ def test_published_figures_of_the_input_of_its_sizes_and_beside_pytorch_are_thos
     published = RESULTS.parent / "RESULTS.md"
     found = json.loads((RESULTS / "pipeline.json").read_text())
     assert block("pipeline", published).strip() == pipeline_benchmark.text(found).strip()
+    found = json.loads((RESULTS / "augment.json").read_text())
+    assert block("augment", published).strip() == augment_benchmark.text(found).strip()
     found = json.loads((RESULTS / "torch.json").read_text())
     assert block("sizes", published).strip() == sizes.text(json.loads((RESULTS / "sizes.json").read_text()))
     lines = [torch_benchmark.text(*name.split("/"), row) for name, row in found.items() if "/" in name]
