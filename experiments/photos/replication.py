@@ -20,6 +20,7 @@ SEEDS = (0, 1, 2)
 RATES = (0.05, 0.2)  # the sweep goes on beyond its edges
 STEPS = (400,)  # on rooms the most steps were always the best, so that their number is the budget
 RANDOM = "random"
+QUESTION = (RANDOM, "human", "classes", "must")
 MAIN = (RANDOM, "human", "classes", SIMCLR, "must", "masks", "classes_boxes", "classes_boxes_masks")
 
 
@@ -44,9 +45,10 @@ class Group:
 
 
 GROUPS: Mapping[str, Group] = {  # in the order of their importance
+    "question": Group(QUESTION),
     "main": Group(MAIN),
     "seeds": Group(MAIN, SEEDS),
-    "few": Group((RANDOM, "human", "classes", "must"), few=True),
+    "few": Group(QUESTION, few=True),
     "images": Group(("must_1000", "must_4000")),
 }
 SCORED = {  # where photographs have truth for a teacher: its task → the source, and the name of the true labels

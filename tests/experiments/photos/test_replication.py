@@ -47,7 +47,7 @@ def test_transfers_of_one_task_and_folder_come_one_after_another_with_all_arms_s
     transfers = [stage for stage in PLAN if stage.command[0] == "transfer"]
     camvid = [stage for stage in transfers if "photos/finetuning.py:camvid" in " ".join(stage.command)]
     whole = [stage for stage in camvid if "--workdir=transfer" in stage.command]
-    assert [stage.name for stage in whole] == ["main_camvid", "seeds_camvid", "images_camvid"]
+    assert [stage.name for stage in whole] == ["question_camvid", "main_camvid", "seeds_camvid", "images_camvid"]
     assert all(before.name in after.needs for before, after in itertools.pairwise(whole))
     assert all("must=" in " ".join(stage.command) for stage in whole)
     assert len(transfers) == len(replication.GROUPS) * len(finetuning.DOWNSTREAM)
