@@ -101,7 +101,7 @@ def _commands(found: Survey, config: Path, name: str) -> list[str]:
         ["inspect", f"{data}/train"],
         ["train", f"--config={config}", f"--workdir=runs/{name}"],
         ["evaluate", f"--workdir=runs/{name}"],
-        ["export", f"--workdir=runs/{name}", f"--out=exports/{name}"],
+        ["export", f"--workdir=runs/{name}", "--formats=savedmodel,keras", f"--out=exports/{name}"],
     ]
     return [shlex.join(["must", *words]) for words in first + rest]
 

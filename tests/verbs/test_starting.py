@@ -60,6 +60,8 @@ def test_folder_without_labels_gets_teachers_and_a_preview(tmp_path, monkeypatch
     assert not start.found.labels and "no labels: teachers make them" in repr(start)
     assert all("--teachers=boxes=hf:" in command for command in start.commands[:3])
     assert "--preview=16" in start.commands[0] and "my photos[:90%]" in start.commands[1]
+    last = "must export --workdir=runs/my_photos --formats=savedmodel,keras --out=exports/my_photos"
+    assert start.commands[-1] == last  # needs no extra, and `must_tf.load_backbone(..., keras=3)` takes it
     assert "INPUT_SIZE = (224, 224)" in (tmp_path / "mine.py").read_text()
     for folder, said in (("nowhere", "no such folder"), (".hidden", "no image")):
         (tmp_path / ".hidden").mkdir(exist_ok=True)
