@@ -52,14 +52,14 @@ def stepped(assembly, images_and_targets=None):
 
 
 def assert_same_step(one, other):
-    """Only the order of summands may differ: float32 agrees to 1e-4 of each variable's largest gradient.
+    """Only the order of summands may differ: float32 agrees to 2e-4 of each variable's largest gradient.
 
     A gradient is seen in how its variable moves, and a weight near 1 moves in steps of 1.2e-7.
     """
     assert one[0] == pytest.approx(other[0], rel=2e-5)
     largest = max(np.abs(moved).max() for moved in other[1])
     for mine, theirs in zip(one[1], other[1], strict=True):
-        np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max() + 1e-7 * largest + 2.4e-7)
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=2e-4 * np.abs(theirs).max() + 1e-7 * largest + 2.4e-7)
 
 
 @pytest.fixture(scope="module")
