@@ -170,6 +170,9 @@ def _save_program(graph: Any, path: Path) -> None:
     for node in program.graph.nodes:
         for key in ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node"):
             node.meta.pop(key, None)
+    ranges = sorted(program.range_constraints.items(), key=lambda item: str(item[0]))  # from a set: in any order
+    program.range_constraints.clear()
+    program.range_constraints.update(ranges)
     torch.export.save(program, path)
 
 
