@@ -107,7 +107,10 @@ def find_coco_masks(spec: str, root: str | None = None) -> Layout:
     """
     path = _annotation_path("coco_masks", spec)
     if path.stem.startswith("panoptic_"):
-        raise UserError(f"coco_masks:{printable(spec)}: has one map per image; expected masks of objects: coco:{spec}")
+        raise UserError(
+            f"coco_masks:{printable(spec)}: has one map per image, which coco:{printable(spec)} reads; expected masks "
+            "of objects, such as instances_SPLIT"
+        )
     content = read_annotation_file(path, masks=True)
     files = locate(content.names(), _image_folders(path), root, str(path))
     layout = _boxes(content, "coco_detection", files)
@@ -195,7 +198,7 @@ def mask_of(entry: Entry, record: Record) -> Rle | None:
     """Returns the mask of an annotation; None if it has none, or none with a pixel.
 
     Raises:
-      ValueError: its RLE is damaged, or not of the size of the image.
+      ValueError: its RLE is damaged, or not of the size of the image; or a polygon is of another image.
     """
     given, size = entry.segmentation(), [record.height, record.width]
     if isinstance(given, dict):
@@ -212,9 +215,10 @@ def mask_of(entry: Entry, record: Record) -> Rle | None:
             raise ValueError(f"segmentation: {wrong}")
     elif given:
         # pycocotools takes memory for each pixel of an edge, also far outside of the image.
-        near = np.array([record.width, record.height])
-        rings = [np.clip(np.reshape(ring, (-1, 2)), -near, 2 * near).ravel().tolist() for ring in given]
-        rle = coco_mask.merge(coco_mask.frPyObjects(rings, *size))
+        corners, near = np.concatenate([np.reshape(ring, (-1, 2)) for ring in given]), (record.width, record.height)
+        if (corners < np.negative(near)).any() or (corners > np.multiply(2, near)).any():
+            raise ValueError(f"segmentation: a polygon reaches further beyond the image than its size, {size}")
+        rle = coco_mask.merge(coco_mask.frPyObjects(given, *size))
     return rle if given and area(rle) else None
 
 

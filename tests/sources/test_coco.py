@@ -110,6 +110,7 @@ def test_objects_without_a_mask_are_ignored_and_counted(tmp_path):
         ({"size": [9, 9], "counts": [81]}, r"size \[9, 9\] received, the image has \[20, 40\]"),
         ({"size": [20, 40], "counts": [1, 2]}, "do not sum to the 800 pixels"),
         ({"size": [20, 40], "counts": "11"}, "a mask of 2 pixels for a frame of 20x40"),
+        ([[-400.0, 0, 40, 20, -400, 20]], "a polygon reaches further beyond the image than its size"),
     ],
 )
 def test_masks_of_another_image_are_quarantined(tmp_path, mask, said):

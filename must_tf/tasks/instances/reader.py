@@ -70,7 +70,13 @@ class InstancesReader(DetectionReader):
         return super().standard(self._with_boxes(arrays), channels_first)
 
     def misfit(self, arrays: Arrays, batch: int, channels_first: bool) -> str | None:
-        """Checks shapes as for a detector, and that there are as many masks as boxes."""
+        """Checks shapes as for a detector, and that there are as many masks as boxes, one of each."""
+        shape = arrays[_MASKS].shape
+        if len(shape) == 5 and shape[2] != 1:
+            return (
+                f"outputs: masks: shape {list(shape)}; expected [batch, N, h, w] or [batch, N, 1, h, w], one mask of "
+                "each object: export the model with the masks of the objects' own classes"
+            )
         if problem := super().misfit(self._with_boxes(arrays), batch, channels_first):
             return problem
         boxes, masks = arrays["scores"].shape[1], arrays[_MASKS].shape[1]

@@ -105,16 +105,17 @@ class Instances(Task):
 
     def encode(self, label: Label) -> dict[str, Any]:
         """Takes a label; the round trip is exact, in float32 for boxes and scores."""
+        self._check("masks" in label, "a label without masks")
         found, given = self.of_boxes.encode(label), list(label["masks"])
         ignore = np.asarray(label.get("ignore", np.zeros(len(label["classes"]))))
         self._check(len(given) == len(ignore), "masks and boxes of different lengths")
-        self._check(len({tuple(rle["size"]) for rle in given if rle is not None}) <= 1, "masks of different sizes")
         for rle, ignored in zip(given, ignore, strict=True):
             self._check(rle is not None or bool(ignored), "an object without a mask that is not ignored")
             if rle is not None:
                 if wrong := masks.problem(rle):
                     raise UserError(f"task {self.name!r}: {wrong}; expected COCO's RLE of the image, by pycocotools")
                 self._check(bool(ignored) or masks.area(rle) > 0, "an object with an empty mask that is not ignored")
+        self._check(len({tuple(rle["size"]) for rle in given if rle is not None}) <= 1, "masks of different sizes")
         counts = [b"" if rle is None else rle["counts"] for rle in given]
         return found | {f"{self.name}/mask/counts": counts}
 

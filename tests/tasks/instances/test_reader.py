@@ -104,6 +104,8 @@ def test_cards_that_cannot_be_meant_are_refused():
     assert "1 masks; expected as many" in reader.misfit(
         outputs(np.ones((2, 4, 4))) | {"masks": np.ones((1, 1, 4, 4))}, 1, False
     )
+    of_all_classes = reader.misfit(outputs(np.ones((2, 3, 4, 4))), 1, False)
+    assert "shape [1, 2, 3, 4, 4]" in of_all_classes and "one mask of each object" in of_all_classes
     wrong = reader.unlikely(outputs(9 * np.ones((2, 4, 4))))
     assert "mask_logits: false, but masks are between 9 and 9" in wrong
 

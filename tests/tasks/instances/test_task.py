@@ -56,6 +56,9 @@ def test_a_large_scene_of_many_objects_stays_small():
         ({"masks": masks.as_array([None])}, "an object without a mask that is not ignored"),
         ({"masks": masks.as_array([masks.encode(np.zeros(SIZE))])}, "an object with an empty mask"),
         ({"masks": masks.as_array([{"size": [9, 9], "counts": b"11"}])}, "2 pixels for a frame of 9x9"),
+        ({"masks": masks.as_array(["1"])}, "a mask that is no RLE"),
+        ({"masks": masks.as_array([{"size": [9], "counts": b"11"}])}, "a mask that is no RLE"),
+        ({"masks": masks.as_array([{"size": ["9", "9"], "counts": b"11"}])}, "a mask that is no RLE"),
         ({"masks": masks.as_array([])}, "masks and boxes of different lengths"),
         ({"classes": np.array([7])}, "classes {7}"),
     ],
@@ -63,6 +66,12 @@ def test_a_large_scene_of_many_objects_stays_small():
 def test_labels_that_cannot_be_meant_are_refused_by_name(change, said):
     with pytest.raises(UserError, match=f"task 'objects': .*{re.escape(said)}"):
         TASK.encode(label(inside(2, 2, 9, 9)) | change)
+
+
+def test_a_label_of_boxes_alone_is_refused_by_name():
+    boxes = {key: values for key, values in label(inside(2, 2, 9, 9)).items() if key != "masks"}
+    with pytest.raises(UserError, match="task 'objects': a label without masks received"):
+        TASK.encode(boxes)
 
 
 def test_masks_of_another_size_than_the_image_are_flaws():
