@@ -187,9 +187,11 @@ class Instances(Task):
         given = [{key: np.asarray(values) for key, values in one.items()} for one in outputs if one is not None]
         showing = [part for one, part in zip(outputs, seen, strict=True) if one is not None]
         fused, groups = fuse_groups(given, showing)
+        kept = np.argsort(-fused["scores"], kind="stable")[: self.max_outputs]  # grids of all would take gigabytes
+        fused = {name: values[kept] for name, values in fused.items()}
         side = max(max(one["masks"].shape[1:]) for one in given)
         grids = []
-        for box, members in zip(fused["boxes"], groups, strict=True):
+        for box, members in zip(fused["boxes"], [groups[number] for number in kept], strict=True):
             own = [given[number]["masks"][row] for number, row, _ in members]
             boxes = np.array([given[number]["boxes"][row] for number, row, _ in members])
             grids.append(masks.vote(own, boxes, [score for *_, score in members], box, side))
