@@ -187,7 +187,7 @@ class MaskReader:
         labeled = self.content.labeled_image(key)
         require_size(record, labeled.picture.size)
         boxes, classes, ignore = boxes_of(labeled, self.content)
-        found = [mask_of(entry, record) for entry in labeled.annotations if entry.box() is not None]
+        found = [_mask_in(box, entry, record) for entry in labeled.annotations if (box := entry.box()) is not None]
         found += [None] * len(labeled.picture.unseen)
         return pixel_boxes(
             corners_of(boxes), classes, record, without_mask(found, ignore, record), np.inf, masks=as_array(found)
@@ -220,6 +220,22 @@ def mask_of(entry: Entry, record: Record) -> Rle | None:
             raise ValueError(f"segmentation: a polygon reaches further beyond the image than its size, {size}")
         rle = coco_mask.merge(coco_mask.frPyObjects(given, *size))
     return rle if given and area(rle) else None
+
+
+def _mask_in(box: Box, entry: Entry, record: Record) -> Rle | None:
+    """Returns the mask of an annotation; a `ValueError` if it is not in its box, as where x and y are exchanged."""
+    rle = mask_of(entry, record)
+    if rle is not None:
+        xmin, ymin, xmax, ymax = corners_of(box)[0]
+        ends = [xmin - 1, ymin - 1], [xmax + 1, ymax + 1]  # a thin box holds no center of a pixel
+        first, last = np.clip(ends, 0, (record.width, record.height))
+        around = np.array([[*first, *(last - first)]])
+        inside = coco_mask.merge([rle, *coco_mask.frPyObjects(around, record.height, record.width)], intersect=True)
+        if 2 * area(inside) < area(rle):
+            raise ValueError(
+                f"segmentation: less than half of a mask lies in its bbox {[*box]}; expected both in pixels, x before y"
+            )
+    return rle
 
 
 def without_mask(found: Sequence[Rle | None], ignore: Sequence[int], record: Record) -> list[int]:
