@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from must_tf.errors import UserError
+from must_tf.labeling import calibrated
+from must_tf.parsing import as_items, read_object
 from must_tf.records import HUMAN, open_dataset
+from must_tf.records.writer import PLAN
 from must_tf.report.words import metric_name, score_words
 from must_tf.sources import open_source
 from must_tf.sources.choosing import split_slice
@@ -17,7 +20,7 @@ from must_tf.training import Experiment
 from must_tf.training.strategy import MULTIWORKER
 from must_tf.verbs.evaluating import Evaluation, evaluate
 from must_tf.verbs.labeling import label
-from must_tf.verbs.teachers import BEST_ON, Thresholds, check_task
+from must_tf.verbs.teachers import BEST_ON, Thresholds, check_task, make_specs, split_thresholds
 from must_tf.verbs.training import as_experiment, resolved, train
 
 TABLE = "rounds.json"
@@ -70,7 +73,8 @@ def rounds(
       config: the experiment of round 0, or `FILE.py` or `FILE.py:ARGUMENT`; None is that of the run `first`.
       images: what the students label, see `must_tf.label`. New labels of records that the config trains on take their
         place; those of other images come beside.
-      out: folder: workdirs `round-N`, records `labels-N`, scores `round-N.json` and `rounds.json`.
+      out: folder: workdirs `round-N`, records `labels-N`, scores `round-N.json` and `rounds.json`, and thresholds
+        that were searched, `thresholds-N.json`.
       rounds: number of students after that of round 0.
       first: a finished run that is round 0, instead of training one.
       student: the experiment of all later rounds, such as one with a larger trunk and stronger augmentation; by default
@@ -95,7 +99,8 @@ def rounds(
     fields = ("tasks", "train", "mixing", "validation", "test")
     later = dataclasses.replace(later, **{field: getattr(begun, field) for field in fields})
     _check(begun, later, images)
-    for flag, given in (("thresholds", thresholds or {}), ("tta", tta if isinstance(tta, Mapping) else {})):
+    numbers, searched = split_thresholds({**_searched(begun), **(thresholds or {})})
+    for flag, given in (("thresholds", {**numbers, **searched}), ("tta", tta if isinstance(tta, Mapping) else {})):
         for task in filter(None, given):
             check_task(flag, task, {task.name for task in begun.tasks})
     data, folder = begun.test or begun.validation, location(out)
@@ -109,7 +114,7 @@ def rounds(
             images,
             {task.name: f"{STUDENT}:{teacher}" for task in begun.tasks},
             labels,
-            thresholds={**_searched(begun), **(thresholds or {})},
+            thresholds={**numbers, **_found(searched, tta, batch_size, evaluations[-1], folder, number)},
             tta=tta,
             batch_size=batch_size,
             max_bad=max_bad,
@@ -166,6 +171,33 @@ def _searched(experiment: Experiment) -> dict[str, str]:
         for task in experiment.tasks
         if task.searched and labeled.get(task.name, {}).get(HUMAN)
     }
+
+
+def _found(
+    searched: Mapping[str, str],
+    tta: str | Sequence[str] | Mapping[str, str | Sequence[str]],
+    batch_size: int,
+    teacher: Evaluation,
+    folder: Location,
+    number: int,
+) -> dict[str, Thresholds]:
+    """Returns the thresholds that are best on {task: RECORDS}, and keeps them in a file.
+
+    Labels that go on take them from the file, so that they go on the same: a search on a GPU may find others.
+    """
+    if not searched:
+        return {}
+    words = {task: [*as_items(one)] for task, one in (tta if isinstance(tta, Mapping) else {"": tta}).items() if one}
+    told = {"sha256": teacher.sha256, "searched": searched, "tta": words}
+    path = folder / f"thresholds-{number}.json"
+    kept = read_object(path) if path.exists() and (folder / f"labels-{number}" / PLAN).exists() else {}
+    if {**kept, **told} != kept:
+        of_these = {task: one for task, one in words.items() if task in ("", *searched)}
+        specs = make_specs({task: [f"{STUDENT}:{teacher.workdir}"] for task in searched}, augmentation=of_these)
+        found = [calibrated(spec, searched[spec.task], batch_size) for spec in specs]
+        kept = {**told, "thresholds": {spec.task: dict(spec.thresholds) for spec in found}}
+        write_json(path, kept)
+    return kept["thresholds"]
 
 
 def _with_labels(experiment: Experiment, images: str | os.PathLike, labels: str) -> Experiment:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import pytest
+import tensorflow as tf
 import toy
 
 import must_tf
@@ -11,7 +12,10 @@ from must_tf import verbs
 from must_tf.errors import UserError
 from must_tf.pipeline.mixing import Mixing
 from must_tf.records import HUMAN, open_dataset
+from must_tf.records.writer import PLAN
 from must_tf.saving import CONFIG
+from must_tf.tasks import Detection
+from must_tf.teachers.spec import TeacherSpec
 from must_tf.training import load_student
 from must_tf.training.config import read_config
 from must_tf.verbs import iterating as module
@@ -143,6 +147,47 @@ def test_thresholds_of_boxes_are_searched_where_people_labeled_the_validation_se
     assert module._searched(dataclasses.replace(boxes, validation="")) == {}
 
 
+@pytest.fixture
+def traced():
+    """Has TensorFlow trace functions again, as the teachers of boxes need."""
+    tf.config.run_functions_eagerly(False)
+    yield
+    tf.config.run_functions_eagerly(True)
+
+
+@pytest.mark.slow
+def test_boxes_are_labeled_with_the_thresholds_that_were_searched(experiment, traced, images, tmp_path, monkeypatch):
+    best = {name: 0.001 + 0.002 * number for number, name in enumerate(toy.THINGS.class_names)}
+    monkeypatch.setattr(Detection, "best_thresholds", lambda *_: {"min_score": best})
+    boxes = dataclasses.replace(experiment, tasks=(toy.THINGS,))
+    must_tf.rounds(boxes, images, tmp_path / "out", tta="flip", allow_empty=True)
+    (task,) = open_dataset(tmp_path / "out" / "labels-1").manifest.tasks
+    assert task.min_score == best
+    monkeypatch.setattr(Detection, "best_thresholds", lambda *_: {})
+    must_tf.rounds(boxes, images, tmp_path / "out", tta="flip", allow_empty=True)
+
+
+def test_labels_go_on_with_the_thresholds_that_they_began_with(tmp_path, monkeypatch):
+    """A second search, as on a GPU, finds others; they would be another command's."""
+    found = [0.3, 0.4, 0.5, 0.6]
+
+    def calibrated(spec, images, batch_size):
+        assert images == "validation" and spec.task == "things"
+        return dataclasses.replace(spec, thresholds={"min_score": {"cup": found.pop(0)}})
+
+    def thresholds(sha256="0", tta=("flip",)):
+        teacher = module.Evaluation("run", sha256, "", (8, 8), {}, {}, "")
+        return module._found({"things": "validation"}, tta, 8, teacher, tmp_path, 1)["things"]["min_score"]["cup"]
+
+    monkeypatch.setattr(module, "calibrated", calibrated)
+    monkeypatch.setattr(module, "make_specs", lambda places, augmentation: [TeacherSpec("things", "x", "y")])
+    assert [thresholds(), thresholds()] == [0.3, 0.4]  # no label has been made
+    (tmp_path / "labels-1").mkdir()
+    (tmp_path / "labels-1" / PLAN).write_text("{}")
+    assert [thresholds(), thresholds()] == [0.4, 0.4]
+    assert [thresholds("1"), thresholds("1", "scales")] == [0.5, 0.6]
+
+
 @pytest.mark.parametrize(
     ("changes", "options", "said"),
     [
@@ -152,6 +197,7 @@ def test_thresholds_of_boxes_are_searched_where_people_labeled_the_validation_se
         ({"train": ("missing",)}, {}, "missing"),
         ({}, {"images": "missing"}, "missing"),
         ({}, {"thresholds": {"scenes": {"min_score": 0.5}}}, "--thresholds: no teacher for task 'scenes'"),
+        ({}, {"thresholds": {"scene": "best"}}, "--thresholds=scene: 'best' received; expected best:RECORDS"),
         ({}, {"tta": {"scenes": ("flip",)}}, "--tta: no teacher for task 'scenes'"),
     ],
 )
