@@ -99,7 +99,8 @@ class InstancesReader(DetectionReader):
         grids = self._probabilities(arrays)
         if self.mask_frame == "image":
             inside = (grids >= 0.5).astype(np.uint8)
-            grids = np.stack([over_boxes(*pair) for pair in zip(inside, found["boxes"], strict=True)])
+            places = np.nan_to_num(found["boxes"])  # an image with other values gets no label
+            grids = np.stack([over_boxes(*pair) for pair in zip(inside, places, strict=True)])
         else:  # boxes are clipped to the view, and masks with them
             whole = self._boxes(arrays, view).astype(np.float32)
             grids = np.stack([recut(*three).numpy() for three in zip(grids, whole, found["boxes"], strict=True)])

@@ -127,12 +127,21 @@ class Instances(Task):
         }
 
     def label(self, target: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
-        """Returns the label without padding. Masks of a target that has moved are those of its grids."""
+        """Returns the label without padding. Masks of a target that has moved are those of its grids.
+
+        Raises:
+          OpError: a stored mask is none of the image; pycocotools would read beyond its end.
+        """
         if not target["present"]:
             return None
         arrays = {key: np.asarray(values) for key, values in target.items()}
         rows = np.flatnonzero(arrays["classes"] >= 0)
-        return {key: arrays[key][rows] for key in _OF_BOXES} | {"masks": masks.as_array(rles(arrays, rows))}
+        stored = len(arrays.get("counts", rows)) == len(rows)
+        found = rles(arrays, rows) if stored else []
+        wrong = filter(None, (masks.problem(rle) for rle in found if rle is not None and "counts" in arrays))
+        if told := next(wrong, "" if stored else f"{len(arrays['counts'])} masks of {len(rows)} objects"):
+            raise tf.errors.DataLossError(None, None, f"task {self.name!r}: cannot decode {told}")
+        return {key: arrays[key][rows] for key in _OF_BOXES} | {"masks": masks.as_array(found)}
 
     def transform(self, target: Target, geometry: Geometry) -> Target:
         """Moves boxes as `Detection` does, with the masks in them. An object whose mask is hidden is ignored."""

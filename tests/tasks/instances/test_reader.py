@@ -75,6 +75,15 @@ def test_masks_over_the_image_of_a_model_of_one_image_are_padded():
     assert [masks.area(rle) for rle in found["masks"]] == [6 * 45, 2]
 
 
+@pytest.mark.parametrize("frame", ["box", "image"])
+def test_boxes_that_are_not_finite_stay_so(frame):
+    """The image is then quarantined for that, and not for an error of the model."""
+    arrays = outputs(np.ones((2, *VIEW)))
+    arrays["boxes"][0, 1, 0] = np.nan
+    found = toy.read(VIEW, card(mask_frame=frame), **arrays)
+    assert np.isnan(found["boxes"]).any() and found["masks"].shape[:2] == (1, 2)
+
+
 def test_logits_are_as_probabilities():
     grids = np.random.default_rng(0).normal(0, 3, (2, 5, 5))
     probs = 1 / (1 + np.exp(-grids))

@@ -81,6 +81,21 @@ def test_masks_of_another_size_than_the_image_are_flaws():
     assert "1 masks of 2 objects" in TASK.flaws(target | {"classes": np.array([0, 1])}, *SIZE)[0]
 
 
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ([masks.encode(np.ones((9, 9)))["counts"]], "cannot decode a mask of 81 pixels for a frame of 64x64"),
+        ([b"\xff"], "cannot decode a mask whose RLE is damaged"),
+        ([], "cannot decode 0 masks of 1 objects"),
+    ],
+)
+def test_damaged_masks_of_records_are_never_drawn_or_converted(counts, said):
+    record = toy.record(np.zeros((*SIZE, 3), np.uint8), {TASK.name: label(inside(2, 2, 9, 9))})
+    record.features[TASK.name] = TASK.encode(record.labels[TASK.name]) | {f"{TASK.name}/mask/counts": counts}
+    with pytest.raises(tf.errors.OpError, match=said):
+        deserialize(serialize(record, [TASK]), [TASK])
+
+
 def window(flip=False):
     """The left upper quarter of an image, twice as large."""
     return Geometry(tf.constant(SIZE), tf.constant([128, 128]), tf.zeros(2, tf.int32), tf.constant(flip), SIZE)
