@@ -103,7 +103,7 @@ def find_coco_masks(spec: str, root: str | None = None) -> Layout:
     note.
 
     Raises:
-      UserError: as `find_coco`; or it is a file of panoptic segmentation, or no annotation has a mask.
+      UserError: as `find_coco`; or it is a file of panoptic segmentation, or of annotations without a mask.
     """
     path = _annotation_path("coco_masks", spec)
     if path.stem.startswith("panoptic_"):
@@ -114,10 +114,11 @@ def find_coco_masks(spec: str, root: str | None = None) -> Layout:
     content = read_annotation_file(path, masks=True)
     files = locate(content.names(), _image_folders(path), root, str(path))
     layout = _boxes(content, "coco_detection", files)
-    with_mask = 0
+    objects = with_mask = 0
     for labeled in content.labeled():
+        objects += len(labeled.annotations)
         with_mask += sum(entry.segmentation() is not None for entry in labeled.annotations)
-    if not with_mask:
+    if objects and not with_mask:
         raise UserError(f"{path}: segmentation: no annotation has one; read its boxes with coco:{printable(spec)}")
     task = Instances("coco_instances", content.class_names)
     return dataclasses.replace(layout, task=task, reader=MaskReader(content))

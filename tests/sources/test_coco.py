@@ -146,6 +146,8 @@ def test_wrong_masks_are_refused_in_one_line(tmp_path, mask):
 def test_files_without_masks_are_refused(tmp_path, coco):
     with pytest.raises(UserError, match="segmentation: no annotation has one; read its boxes with coco:"):
         open_source(write_masks(tmp_path / "x", None))
+    _, records, _ = layouts.entries(write_masks(tmp_path / "y"))
+    assert len(records["a.jpg"].labels["coco_instances"]["masks"]) == 0
     with pytest.raises(UserError, match="has one map per image"):
         open_source(f"coco_masks:{coco}/panoptic_train2017")
 
