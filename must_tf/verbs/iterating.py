@@ -108,6 +108,9 @@ def rounds(
     if not first:
         train(begun, teacher)
     evaluations = [evaluate(teacher, data, out=str(folder / "round-0.json"))]
+    missing = [one.name for one in begun.tasks if one.name not in evaluations[0].tasks]
+    if first and missing:  # a student of one task would label under any name
+        raise UserError(f"--first={first}: its student has no task {missing[0]!r}, which the config trains")
     for number in range(1, rounds + 1):
         labels, workdir = (str(folder / f"{name}-{number}") for name in ("labels", "round"))
         label(

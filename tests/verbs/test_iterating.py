@@ -211,6 +211,13 @@ def test_what_cannot_be_rounds_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_run_of_other_tasks_is_not_round_0(experiment, images, classifier_run, tmp_path):
+    other = dataclasses.replace(experiment, tasks=(dataclasses.replace(toy.SCENE, name="other"),))
+    with pytest.raises(UserError, match=r"--first=.*: its student has no task 'other', which the config trains"):
+        verbs.rounds(other, images, tmp_path / "out", first=classifier_run)
+    assert not (tmp_path / "out" / "labels-1").exists()
+
+
 def test_without_a_config_or_a_run_it_says_so(images, tmp_path):
     with pytest.raises(UserError, match="--config: not given"):
         verbs.rounds(None, images, tmp_path / "out")
