@@ -3,9 +3,9 @@
     must rounds --config=mine.py --images=photos --out=runs/rounds --rounds=2
 
 Round 0 trains the config on its own records. In each later round, the student of the round before labels the images,
-and a new one learns from the config's records and from these labels. Where --images is a folder of records that the
-config trains on, the new labels take its place; labels by people stay. All rounds are scored on the config's `test`
-set, else on its `validation` set. The same command continues a killed one.
+and a new one learns from the config's records and from these labels. New labels of records that the config trains on
+take their place; labels by people stay. All rounds are scored on the config's `test` set, else on its `validation` set.
+The same command continues a killed one.
 
 With --first=RUN, a finished run is round 0:
 
@@ -60,6 +60,15 @@ _THRESHOLDS = flags.DEFINE_list(
     flag_values=FLAGS,
 )
 _BATCH = flags.DEFINE_integer("batch_size", 32, "Images per call of a student that labels.", 1, flag_values=FLAGS)
+_MAX_BAD = flags.DEFINE_float(
+    "max_bad", 0.05, "Largest share of images that may be quarantined; more stop the rounds.", 0, 1, flag_values=FLAGS
+)
+_ALLOW_EMPTY = flags.DEFINE_bool(
+    "allow_empty",
+    False,
+    "Accept a student that gives no label, or finds nothing in more than 98 of 100 images; by default an error.",
+    flag_values=FLAGS,
+)
 _SCALE = flags.DEFINE_float(
     "scale", 1.0, "Factor on the numbers of steps, to try an experiment in seconds.", 1e-4, flag_values=FLAGS
 )
@@ -92,6 +101,8 @@ def main(overrides: dict[str, str]) -> None:
         tta=parse_tta(_TTA.value),
         thresholds={**numbers, **{task: f"{BEST_ON}{where}" for task, where in searched.items()}},
         batch_size=_BATCH.value,
+        max_bad=_MAX_BAD.value,
+        allow_empty=_ALLOW_EMPTY.value,
         scale=_SCALE.value,
         overrides=overrides,
     )

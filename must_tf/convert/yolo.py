@@ -37,8 +37,8 @@ class Yolo(Format):
 
     @classmethod
     def comes_back(cls, task: Any) -> bool:
-        """Polygons are read as the boxes around them."""
-        return isinstance(task, Detection)
+        """Polygons of a segmentation would be read as objects."""
+        return isinstance(task, Detection | Instances)
 
     def place(self, record: Record, name: str) -> str:
         """`images/SPLIT/NAME`."""

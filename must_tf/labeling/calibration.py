@@ -53,7 +53,10 @@ def calibrated(spec: TeacherSpec, images: str, batch_size: int = 32) -> TeacherS
         raise UserError(f"{flag}: no image has a human label of task {task.name!r}; expected some hundreds of them")
     best = teacher.task.best_thresholds(metric)
     if not best:
-        raise UserError(f"{flag}: the teacher found nothing right in {count} images; look at them with --preview")
+        raise UserError(
+            f"{flag}: the teacher found nothing right in {count} images; look at its labels with `must label "
+            f"--preview=16`, or give a number: --thresholds={spec.task}.{teacher.task.searched[0]}=0.3"
+        )
     unread = f" ({left_out} more could not be read or labeled)" if left_out else ""
     print(f"{spec.task}: {_words(best)}, the best on {count} images of {images}{unread}")
     return dataclasses.replace(spec, thresholds={**spec.thresholds, **best})

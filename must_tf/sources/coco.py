@@ -103,18 +103,22 @@ def find_coco_masks(spec: str, root: str | None = None) -> Layout:
     note.
 
     Raises:
-      UserError: as `find_coco`; or it is a file of panoptic segmentation, or no annotation has a mask.
+      UserError: as `find_coco`; or it is a file of panoptic segmentation, or of annotations without a mask.
     """
     path = _annotation_path("coco_masks", spec)
     if path.stem.startswith("panoptic_"):
-        raise UserError(f"coco_masks:{printable(spec)}: has one map per image; expected masks of objects: coco:{spec}")
+        raise UserError(
+            f"coco_masks:{printable(spec)}: has one map per image, which coco:{printable(spec)} reads; expected masks "
+            "of objects, such as instances_SPLIT"
+        )
     content = read_annotation_file(path, masks=True)
     files = locate(content.names(), _image_folders(path), root, str(path))
     layout = _boxes(content, "coco_detection", files)
-    with_mask = 0
+    objects = with_mask = 0
     for labeled in content.labeled():
+        objects += len(labeled.annotations)
         with_mask += sum(entry.segmentation() is not None for entry in labeled.annotations)
-    if not with_mask:
+    if objects and not with_mask:
         raise UserError(f"{path}: segmentation: no annotation has one; read its boxes with coco:{printable(spec)}")
     task = Instances("coco_instances", content.class_names)
     return dataclasses.replace(layout, task=task, reader=MaskReader(content))
@@ -184,7 +188,7 @@ class MaskReader:
         labeled = self.content.labeled_image(key)
         require_size(record, labeled.picture.size)
         boxes, classes, ignore = boxes_of(labeled, self.content)
-        found = [mask_of(entry, record) for entry in labeled.annotations if entry.box() is not None]
+        found = [_mask_in(box, entry, record) for entry in labeled.annotations if (box := entry.box()) is not None]
         found += [None] * len(labeled.picture.unseen)
         return pixel_boxes(
             corners_of(boxes), classes, record, without_mask(found, ignore, record), np.inf, masks=as_array(found)
@@ -195,7 +199,7 @@ def mask_of(entry: Entry, record: Record) -> Rle | None:
     """Returns the mask of an annotation; None if it has none, or none with a pixel.
 
     Raises:
-      ValueError: its RLE is damaged, or not of the size of the image.
+      ValueError: its RLE is damaged, or not of the size of the image; or a polygon is of another image.
     """
     given, size = entry.segmentation(), [record.height, record.width]
     if isinstance(given, dict):
@@ -212,10 +216,27 @@ def mask_of(entry: Entry, record: Record) -> Rle | None:
             raise ValueError(f"segmentation: {wrong}")
     elif given:
         # pycocotools takes memory for each pixel of an edge, also far outside of the image.
-        near = np.array([record.width, record.height])
-        rings = [np.clip(np.reshape(ring, (-1, 2)), -near, 2 * near).ravel().tolist() for ring in given]
-        rle = coco_mask.merge(coco_mask.frPyObjects(rings, *size))
+        corners, near = np.concatenate([np.reshape(ring, (-1, 2)) for ring in given]), (record.width, record.height)
+        if (corners < np.negative(near)).any() or (corners > np.multiply(2, near)).any():
+            raise ValueError(f"segmentation: a polygon reaches further beyond the image than its size, {size}")
+        rle = coco_mask.merge(coco_mask.frPyObjects(given, *size))
     return rle if given and area(rle) else None
+
+
+def _mask_in(box: Box, entry: Entry, record: Record) -> Rle | None:
+    """Returns the mask of an annotation; a `ValueError` if it is not in its box, as where x and y are exchanged."""
+    rle = mask_of(entry, record)
+    if rle is not None:
+        xmin, ymin, xmax, ymax = corners_of(box)[0]
+        ends = [xmin - 1, ymin - 1], [xmax + 1, ymax + 1]  # a thin box holds no center of a pixel
+        first, last = np.clip(ends, 0, (record.width, record.height))
+        around = np.array([[*first, *(last - first)]])
+        inside = coco_mask.merge([rle, *coco_mask.frPyObjects(around, record.height, record.width)], intersect=True)
+        if 2 * area(inside) < area(rle):
+            raise ValueError(
+                f"segmentation: less than half of a mask lies in its bbox {[*box]}; expected both in pixels, x before y"
+            )
+    return rle
 
 
 def without_mask(found: Sequence[Rle | None], ignore: Sequence[int], record: Record) -> list[int]:

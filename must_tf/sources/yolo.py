@@ -4,11 +4,12 @@ One .txt per image has a line per object: its class and cx, cy, width, height in
 and the corners of a polygon.
 """
 
+import contextlib
 import dataclasses
 import functools
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,9 +78,15 @@ def find_yolo_masks(spec: str, root: str | None = None) -> Layout:
     ignored, with a note.
 
     Raises:
-      UserError: as `find_yolo`.
+      UserError: as `find_yolo`; or there are lines, and none of them is a polygon.
     """
-    return _find(spec, root, "yolo_masks", Instances, read_polygons)
+    layout = _find(spec, root, "yolo_masks", Instances, read_polygons)
+    lengths = _lengths(label for _, label in layout.items)
+    longest = 5 + layout.reader.keywords["keypoints"]  # type: ignore[attr-defined]
+    if (first := next(lengths, None)) and first <= longest and all(length <= longest for length in lengths):
+        where = printable(spec)
+        raise UserError(f"yolo_masks:{where}: none of its labels has a polygon; read its boxes with yolo:{where}")
+    return layout
 
 
 def _find(spec: str, root: str | None, prefix: str, kind: type[Detection | Instances], read: Any) -> Layout:
@@ -145,6 +152,13 @@ def _rows(record: Record, source: str, num_classes: int, keypoints: int) -> Iter
     for number, line in enumerate(lines, 1):
         if line.strip():
             yield _row(line.split(), f"{source}: line {number}", num_classes, keypoints)
+
+
+def _lengths(labels: Iterable[str]) -> Iterator[int]:
+    """Yields how many words each line has; what cannot be read is reported when its image is."""
+    for label in labels:
+        with contextlib.suppress(OSError), open(label, encoding="utf-8-sig", errors="replace") as file:
+            yield from filter(None, (len(line.split()) for line in file))
 
 
 def _boxes(record: Record, rows: Sequence[_Row], ignore: Sequence[int], **others: np.ndarray) -> dict[str, np.ndarray]:

@@ -128,7 +128,7 @@ class TeacherSpec:
 
     @classmethod
     def of_several(
-        cls, members: Sequence["TeacherSpec"], thresholds: Mapping[str, float], augmentation: Sequence[str] = ()
+        cls, members: Sequence["TeacherSpec"], thresholds: Mapping[str, Any], augmentation: Sequence[str] = ()
     ) -> "TeacherSpec":
         """Returns the spec of an ensemble of teachers of one task, or of one with test-time augmentation."""
         check_augmentation(augmentation)

@@ -3,17 +3,24 @@
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from must_tf.errors import UserError
+from must_tf.labeling import calibrated
+from must_tf.parsing import as_items, read_object
 from must_tf.records import HUMAN, open_dataset
+from must_tf.records.writer import PLAN
 from must_tf.report.words import metric_name, score_words
+from must_tf.sources import open_source
+from must_tf.sources.choosing import split_slice
+from must_tf.sources.opening import split_names
 from must_tf.storage import Location, location, without_nan, write_json
 from must_tf.teachers.spec import STUDENT
 from must_tf.training import Experiment
 from must_tf.training.strategy import MULTIWORKER
 from must_tf.verbs.evaluating import Evaluation, evaluate
 from must_tf.verbs.labeling import label
-from must_tf.verbs.teachers import BEST_ON, Thresholds
+from must_tf.verbs.teachers import BEST_ON, Thresholds, check_task, make_specs, split_thresholds
 from must_tf.verbs.training import as_experiment, resolved, train
 
 TABLE = "rounds.json"
@@ -53,6 +60,8 @@ def rounds(
     tta: str | Sequence[str] | Mapping[str, str | Sequence[str]] = (),
     thresholds: Mapping[str, Thresholds | str] | None = None,
     batch_size: int = 32,
+    max_bad: float = 0.05,
+    allow_empty: bool = False,
     scale: float = 1.0,
     overrides: Mapping[str, str] | None = None,
 ) -> Rounds:
@@ -62,9 +71,10 @@ def rounds(
 
     Args:
       config: the experiment of round 0, or `FILE.py` or `FILE.py:ARGUMENT`; None is that of the run `first`.
-      images: what the students label, see `must_tf.label`. Where it is a folder of records that the config trains on,
-        the new labels take its place; otherwise they come beside.
-      out: folder: workdirs `round-N`, records `labels-N`, scores `round-N.json` and `rounds.json`.
+      images: what the students label, see `must_tf.label`. New labels of records that the config trains on take their
+        place; those of other images come beside.
+      out: folder: workdirs `round-N`, records `labels-N`, scores `round-N.json` and `rounds.json`, and thresholds
+        that were searched, `thresholds-N.json`.
       rounds: number of students after that of round 0.
       first: a finished run that is round 0, instead of training one.
       student: the experiment of all later rounds, such as one with a larger trunk and stronger augmentation; by default
@@ -73,12 +83,14 @@ def rounds(
       thresholds: by task, see `must_tf.label`. Those of the other tasks that have boxes are searched on the config's
         `validation` set, class by class, where it has labels by people.
       batch_size: images per call of a student that labels.
+      max_bad: largest share of images that may be quarantined.
+      allow_empty: whether a student may find nothing in hardly any image.
       scale: factor on the numbers of steps.
       overrides: other values of fields of both configs.
 
     Raises:
-      UserError: the config has neither `validation` nor `test`, so that rounds cannot be compared; what `train`,
-        `label` and `evaluate` refuse.
+      UserError: the config has neither `validation` nor `test`, so that rounds cannot be compared; `images` is a slice
+        of records that it trains on; what `train`, `label` and `evaluate` refuse.
     """
     if rounds < 1:
         raise UserError(f"--rounds: {rounds} received, expected 1 or more")
@@ -86,26 +98,35 @@ def rounds(
     later = begun if student is None else as_experiment(student, overrides, scale)
     fields = ("tasks", "train", "mixing", "validation", "test")
     later = dataclasses.replace(later, **{field: getattr(begun, field) for field in fields})
-    _check(begun, later)
-    data = begun.test or begun.validation
-    teacher = str(first) or f"{out}/round-0"
+    _check(begun, later, images)
+    numbers, searched = split_thresholds({**_searched(begun), **(thresholds or {})})
+    for flag, given in (("thresholds", {**numbers, **searched}), ("tta", tta if isinstance(tta, Mapping) else {})):
+        for task in filter(None, given):
+            check_task(flag, task, {task.name for task in begun.tasks})
+    data, folder = begun.test or begun.validation, location(out)
+    teacher = str(first) or str(folder / "round-0")
     if not first:
         train(begun, teacher)
-    evaluations = [evaluate(teacher, data, out=f"{out}/round-0.json")]
+    evaluations = [evaluate(teacher, data, out=str(folder / "round-0.json"))]
+    missing = [one.name for one in begun.tasks if one.name not in evaluations[0].tasks]
+    if first and missing:  # a student of one task would label under any name
+        raise UserError(f"--first={first}: its student has no task {missing[0]!r}, which the config trains")
     for number in range(1, rounds + 1):
-        labels, workdir = f"{out}/labels-{number}", f"{out}/round-{number}"
+        labels, workdir = (str(folder / f"{name}-{number}") for name in ("labels", "round"))
         label(
             images,
             {task.name: f"{STUDENT}:{teacher}" for task in begun.tasks},
             labels,
-            thresholds={**_searched(begun), **(thresholds or {})},
+            thresholds={**numbers, **_found(searched, tta, batch_size, evaluations[-1], folder, number)},
             tta=tta,
             batch_size=batch_size,
+            max_bad=max_bad,
+            allow_empty=allow_empty,
         )
         train(_with_labels(later, images, labels), workdir)
-        evaluations.append(evaluate(workdir, data, out=f"{out}/round-{number}.json"))
+        evaluations.append(evaluate(workdir, data, out=str(folder / f"round-{number}.json")))
         teacher = workdir
-    path = location(out) / TABLE
+    path = folder / TABLE
     told = [{"workdir": one.workdir, "sha256": one.sha256, "scores": one.scores} for one in evaluations]
     write_json(path, without_nan({"data": data, "images": str(images), "rounds": told}))
     return Rounds(tuple(evaluations), path)
@@ -120,11 +141,13 @@ def _first(
     """Returns the experiment of round 0."""
     if config is None and not first:
         raise UserError("--config: not given; expected FILE.py, or FILE.py:ARGUMENT, or --first=RUN, a finished run")
+    if config is None and scale != 1:
+        raise UserError(f"--scale={scale:g}: received without --config; give --config.steps=N")
     return resolved(config, first, scale=scale, overrides=overrides)
 
 
-def _check(begun: Experiment, later: Experiment) -> None:
-    """Raises a `UserError` for experiments that cannot be rounds."""
+def _check(begun: Experiment, later: Experiment, images: str | os.PathLike) -> None:
+    """Raises a `UserError` for experiments that cannot be rounds, and for data that a later round would miss."""
     if not (begun.test or begun.validation):
         raise UserError(
             "--config: it has no `test` and no `validation`, so that the rounds cannot be compared; give "
@@ -135,6 +158,10 @@ def _check(begun: Experiment, later: Experiment) -> None:
             f"--config: its strategy is {MULTIWORKER}, received by a command that also labels; run `must train` on the "
             "workers, and `must label --teachers=TASK=student:RUN` between"
         )
+    for folder in (*begun.train, *filter(None, (begun.validation, begun.test))):
+        open_dataset(folder)
+    _with_labels(later, images, "")
+    open_source(str(images))
 
 
 def _searched(experiment: Experiment) -> dict[str, str]:
@@ -149,10 +176,64 @@ def _searched(experiment: Experiment) -> dict[str, str]:
     }
 
 
+def _found(
+    searched: Mapping[str, str],
+    tta: str | Sequence[str] | Mapping[str, str | Sequence[str]],
+    batch_size: int,
+    teacher: Evaluation,
+    folder: Location,
+    number: int,
+) -> dict[str, Thresholds]:
+    """Returns the thresholds that are best on {task: RECORDS}, and keeps them in a file.
+
+    Labels that go on take them from the file, so that they go on the same: a search on a GPU may find others.
+    """
+    if not searched:
+        return {}
+    words = {task: [*as_items(one)] for task, one in (tta if isinstance(tta, Mapping) else {"": tta}).items() if one}
+    told = {"sha256": teacher.sha256, "searched": searched, "tta": words}
+    path = folder / f"thresholds-{number}.json"
+    kept = read_object(path) if path.exists() and (folder / f"labels-{number}" / PLAN).exists() else {}
+    if {**kept, **told} != kept:
+        of_these = {task: one for task, one in words.items() if task in ("", *searched)}
+        specs = make_specs({task: [f"{STUDENT}:{teacher.workdir}"] for task in searched}, augmentation=of_these)
+        found = [calibrated(spec, searched[spec.task], batch_size) for spec in specs]
+        kept = {**told, "thresholds": {spec.task: dict(spec.thresholds) for spec in found}}
+        write_json(path, kept)
+    return kept["thresholds"]
+
+
 def _with_labels(experiment: Experiment, images: str | os.PathLike, labels: str) -> Experiment:
-    """Returns an experiment that also trains on new labels: in the place of `images`, where it trained on these."""
-    replaced = {folder for folder in experiment.train if location(folder) == location(images)}
-    kept = [folder for folder in experiment.train if folder not in replaced]
-    weights = {labels if folder in replaced else folder: n for folder, n in experiment.mixing.weights.items()}
+    """Returns an experiment that also trains on new labels: in the place of those `images` that it trained on."""
+    replaced = {folder for name in split_names(str(images)) for folder in _trained(experiment, name)}
+    kept = tuple(folder for folder in experiment.train if _place(folder) not in replaced)
+    of_places = {_place(folder): weight for folder, weight in experiment.mixing.weights.items()}
+    weights = {folder: weight for folder, weight in experiment.mixing.weights.items() if _place(folder) not in replaced}
+    of_labels = {of_places.get(place, 1.0) for place in replaced} or {1.0}
+    if len(of_labels) > 1:
+        raise UserError(
+            f"--images={images}: its folders have the weights {', '.join(f'{one:g}' for one in sorted(of_labels))} in "
+            "the config's mixing, and their new labels are one dataset; give them one weight"
+        )
+    if of_labels != {1.0}:
+        weights[labels] = of_labels.pop()
     mixing = dataclasses.replace(experiment.mixing, weights=weights)
     return dataclasses.replace(experiment, train=(*kept, labels), mixing=mixing)
+
+
+def _trained(experiment: Experiment, name: str) -> set[Location]:
+    """Returns the place of records that an experiment trains on if images of this name are theirs, or else nothing."""
+    whole, part = split_slice(name)
+    found = {_place(whole)} & {*map(_place, experiment.train)}
+    if found and part is not None:
+        raise UserError(
+            f"--images={name}: is a slice of records that the config trains on, which would be there twice; give "
+            f"--images={whole}"
+        )
+    return found
+
+
+def _place(folder: str) -> Location:
+    """Returns where a folder is, whatever its name."""
+    found = location(folder)
+    return found.resolve() if isinstance(found, Path) else found

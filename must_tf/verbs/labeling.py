@@ -56,7 +56,7 @@ def label(
       cards: {task, or `TASK.N` for the Nth teacher of an ensemble: file of the teacher card}.
       fields: {task or `TASK.N`: {field of the card: value}}; they override the file.
       classes: {task: {label: class of the model, or several}}; the other classes are dropped.
-      thresholds: {task: {threshold: value from 0 to 1}}, or {task: `best:RECORDS`}.
+      thresholds: {task: {threshold: value from 0 to 1, or one by class}}, or {task: `best:RECORDS`}.
       tta: test-time augmentation of all tasks, such as ["flip", "scales"], or {task: words}.
       allow_ops: operations that SavedModels and .pt2 files may use although they do more than compute.
       root: where the images that labels name are looked for, at any depth.

@@ -12,7 +12,8 @@ BEST_ON = "best:"  # begins the labeled images on which a teacher's thresholds a
 EVALUATION = "evaluation.json"  # of a workdir, by `must evaluate`
 _FEW = 10  # names that a line lists
 
-Thresholds = Mapping[str, float | str]
+Threshold = float | Mapping[str, float]  # one, or one by class
+Thresholds = Mapping[str, Threshold | str]
 
 
 def teachers_of(
@@ -31,7 +32,7 @@ def teachers_of(
       cards: {task, or `TASK.N` for the Nth teacher of an ensemble: file of the card}.
       fields: {task or `TASK.N`: {field of the card: value}}.
       classes: {task: {label: class of the model, or several}}; the other classes are dropped.
-      thresholds: {task: {threshold: value from 0 to 1, or `best`}}, or {task: `best:RECORDS`}.
+      thresholds: {task: {threshold: value from 0 to 1, or one by class, or `best`}}, or {task: `best:RECORDS`}.
       tta: words of the test-time augmentation of all tasks, or {task: words}.
       allow_ops: operations that SavedModels and .pt2 files may use although they do more than compute.
 
@@ -41,16 +42,7 @@ def teachers_of(
     check_form(cards or {}, "cards", "{task: file}")
     check_form(fields or {}, "fields", "{task: {field of the card: value}}", (Mapping,))
     check_form(classes or {}, "classes", "{task: {label: class}}", (Mapping,))
-    check_form(thresholds or {}, "thresholds", "{task: {threshold: number}} or {task: 'best:RECORDS'}", (Mapping, str))
-    numbers = {task: dict(value) for task, value in (thresholds or {}).items() if not isinstance(value, str)}
-    calibrations = {task: value for task, value in (thresholds or {}).items() if isinstance(value, str)}
-    for task, value in calibrations.items():
-        if not value.startswith(BEST_ON) or value == BEST_ON:
-            raise UserError(f"--thresholds={task}: {value!r} received; expected best:RECORDS, or names with numbers")
-    for task, given in numbers.items():
-        for name, number in given.items():
-            if number != BEST and not (isinstance(number, int | float) and 0 <= number <= 1):
-                raise UserError(f"--thresholds: {task}.{name}={number!r} received, expected 0 to 1, or {BEST}")
+    numbers, calibrations = split_thresholds(thresholds or {})
     merged = {task: classes_of(task, labels) for task, labels in (classes or {}).items()}
     specs = make_specs(
         {task: as_items(where) for task, where in teachers.items()},
@@ -60,7 +52,29 @@ def teachers_of(
         as_items(allow_ops),
         {task: as_items(words) for task, words in (tta if isinstance(tta, Mapping) else {"": tta}).items() if words},
     )
-    return loader(specs, {task: value.removeprefix(BEST_ON) for task, value in calibrations.items()})
+    return loader(specs, calibrations)
+
+
+def split_thresholds(
+    thresholds: Mapping[str, Thresholds | str],
+) -> tuple[dict[str, dict[str, Threshold | str]], dict[str, str]]:
+    """Returns the thresholds of `teachers_of` that are given, and {task: RECORDS} of those to be searched.
+
+    Raises:
+      UserError: a value is wrong.
+    """
+    check_form(thresholds, "thresholds", "{task: {threshold: number}} or {task: 'best:RECORDS'}", (Mapping, str))
+    numbers = {task: dict(value) for task, value in thresholds.items() if not isinstance(value, str)}
+    searched = {task: value for task, value in thresholds.items() if isinstance(value, str)}
+    for task, value in searched.items():
+        if not value.startswith(BEST_ON) or value == BEST_ON:
+            raise UserError(f"--thresholds={task}: {value!r} received; expected best:RECORDS, or names with numbers")
+    for task, given in numbers.items():
+        for name, number in given.items():
+            each = number.values() if isinstance(number, Mapping) else [number]
+            if number != BEST and not all(isinstance(one, int | float) and 0 <= one <= 1 for one in each):
+                raise UserError(f"--thresholds: {task}.{name}={number!r} received, expected 0 to 1, or {BEST}")
+    return numbers, {task: value.removeprefix(BEST_ON) for task, value in searched.items()}
 
 
 def loader(specs: Sequence[TeacherSpec], calibrations: Mapping[str, str]) -> Callable[[], Any]:
@@ -96,7 +110,7 @@ def make_specs(
     Args:
       places: {task: one `FORMAT:PATH` per teacher}.
       cards: {task, or `TASK.N` for the Nth teacher of an ensemble: file}.
-      thresholds: {task: {threshold: a number from 0 to 1, or `best`}}.
+      thresholds: {task: {threshold: a number from 0 to 1, or one by class, or `best`}}.
       fields: {task or `TASK.N`: {field of its card: value}}.
       allow_ops: for all teachers, see `TeacherSpec`.
       augmentation: {task, or empty for all tasks: words}.
@@ -173,14 +187,14 @@ def _left_out_words(names: Sequence[str]) -> str:
     return f"{len(names)} class{'es' * (len(names) > 1)} of the model become{'s' * (len(names) == 1)} no label: {few}"
 
 
-def _calibrated(task: str, several: Sequence[str], thresholds: Mapping[str, float | str]) -> dict[str, float]:
+def _calibrated(task: str, several: Sequence[str], thresholds: Thresholds) -> dict[str, Threshold]:
     """Returns a teacher's thresholds with `best` replaced by what `must evaluate` found, and prints that."""
-    found: dict[str, float] = {}
+    found: dict[str, Threshold] = {}
     for name, value in thresholds.items():
         if value == BEST:
             value, data = _evaluated(task, several, name)
             print(f"{task}: {name} {value:g}, the best on {data}")
-        found[name] = float(value)
+        found[name] = value if isinstance(value, Mapping) else float(value)
     return found
 
 

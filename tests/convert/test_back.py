@@ -9,6 +9,7 @@ from labeled import BOXES, HEIGHT, SCENE, STUFF, TAGS, WIDTH
 from pycocotools.coco import COCO
 from specimens import extent
 
+from must_tf.convert.yolo import Yolo
 from must_tf.labeling import label
 from must_tf.records import HUMAN, open_dataset
 from must_tf.sources.disk_list import DiskList
@@ -135,6 +136,7 @@ def test_yolo_brings_back_masks_pixel_by_pixel(converted, objects, tmp_path):
     assert found["a.png"]["classes"].tolist() == [0, 1, 1] and len(found["b.png"]["masks"]) == 0
     for rle, wanted in zip(found["a.png"]["masks"], label["masks"][:3], strict=True):
         np.testing.assert_array_equal(decode(rle), decode(wanted))
+    assert Yolo.comes_back(OBJECTS) and not Yolo.comes_back(STUFF)  # so that an audit takes it
 
 
 def test_instances_of_some_classes_and_scores_are_converted(converted, objects):

@@ -95,6 +95,12 @@ def test_masks_are_those_that_pycocotools_draws(tmp_path):
     assert not records["a.jpg"].notes
 
 
+def test_a_mask_may_be_as_thin_as_its_box_and_a_little_larger(tmp_path):
+    where = write_masks(tmp_path, [[0.2, 1.2, 31.5, 1.2, 31.5, 17.5, 0.2, 17.5]], [[1, 2, 31, 2.2, 31, 2.4, 1, 2.2]])
+    _, records, bad = layouts.entries(where)
+    assert records and not bad
+
+
 def test_objects_without_a_mask_are_ignored_and_counted(tmp_path):
     where = write_masks(tmp_path, [RING], None, [], [[1, 1, 1.1, 1, 1.1, 1.1]])
     task, records, _ = layouts.entries(where)
@@ -110,6 +116,8 @@ def test_objects_without_a_mask_are_ignored_and_counted(tmp_path):
         ({"size": [9, 9], "counts": [81]}, r"size \[9, 9\] received, the image has \[20, 40\]"),
         ({"size": [20, 40], "counts": [1, 2]}, "do not sum to the 800 pixels"),
         ({"size": [20, 40], "counts": "11"}, "a mask of 2 pixels for a frame of 20x40"),
+        ([[32, 2, 39, 2, 39, 18, 32, 18]], "less than half of a mask lies in its bbox"),
+        ([[-400.0, 0, 40, 20, -400, 20]], "a polygon reaches further beyond the image than its size"),
     ],
 )
 def test_masks_of_another_image_are_quarantined(tmp_path, mask, said):
@@ -138,6 +146,8 @@ def test_wrong_masks_are_refused_in_one_line(tmp_path, mask):
 def test_files_without_masks_are_refused(tmp_path, coco):
     with pytest.raises(UserError, match="segmentation: no annotation has one; read its boxes with coco:"):
         open_source(write_masks(tmp_path / "x", None))
+    _, records, _ = layouts.entries(write_masks(tmp_path / "y"))
+    assert len(records["a.jpg"].labels["coco_instances"]["masks"]) == 0
     with pytest.raises(UserError, match="has one map per image"):
         open_source(f"coco_masks:{coco}/panoptic_train2017")
 

@@ -118,6 +118,15 @@ def test_polygons_are_masks_and_boxes_are_ignored(tmp_path):
     assert len(records["b.jpg"].labels[task.name]["masks"]) == 0
 
 
+def test_boxes_alone_are_no_masks_and_no_object_at_all_is_a_label(tmp_path):
+    dataset(tmp_path, names=NAMES)
+    with pytest.raises(UserError, match=r"yolo_masks:.*/train: none of its labels has a polygon; .* with yolo:"):
+        open_source(f"yolo_masks:{tmp_path}/train")
+    write(tmp_path / "train/labels/a.txt", "\n")
+    task, records, _ = layouts.entries(f"yolo_masks:{tmp_path}/train")
+    assert len(records["a.jpg"].labels[task.name]["masks"]) == 0
+
+
 def test_keypoints_are_no_polygon(tmp_path):
     dataset(tmp_path, names=NAMES, kpt_shape=[2, 3])
     write(tmp_path / "train/labels/a.txt", "1 0.5 0.5 0.25 0.5 0.1 0.1 2 0.9 0.9 2\n")

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import pytest
+import tensorflow as tf
 import toy
 
 import must_tf
@@ -11,7 +12,10 @@ from must_tf import verbs
 from must_tf.errors import UserError
 from must_tf.pipeline.mixing import Mixing
 from must_tf.records import HUMAN, open_dataset
+from must_tf.records.writer import PLAN
 from must_tf.saving import CONFIG
+from must_tf.tasks import Detection
+from must_tf.teachers.spec import TeacherSpec
 from must_tf.training import load_student
 from must_tf.training.config import read_config
 from must_tf.verbs import iterating as module
@@ -101,9 +105,40 @@ def test_later_rounds_have_a_config_of_their_own_and_the_records_of_round_0(
 
 def test_weights_of_mixing_go_with_the_records_that_are_replaced(experiment):
     folder = experiment.train[0]
-    mixed = dataclasses.replace(experiment, train=(folder, "b"), mixing=Mixing({folder: 3.0, "b": 2.0}))
+    mixed = dataclasses.replace(experiment, train=(folder, "b"), mixing=Mixing({f"{folder}/": 3.0, "b": 2.0}))
     assert module._with_labels(mixed, f"{folder}/", "new").mixing.weights == {"new": 3.0, "b": 2.0}
     assert module._with_labels(mixed, "other", "new").train == (folder, "b", "new")
+    with pytest.raises(UserError, match="weights 2, 3 in the config's mixing"):
+        module._with_labels(mixed, f"{folder},b", "new")
+
+
+def test_records_are_replaced_whatever_their_name_and_however_many(experiment, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "b")
+    trained = dataclasses.replace(experiment, train=("a", "b", "s3://bucket/c"))
+    for images, train in {
+        f"{tmp_path}/a": ("b", "s3://bucket/c", "new"),
+        "./link": ("a", "s3://bucket/c", "new"),
+        "a,b,photos": ("s3://bucket/c", "new"),
+        "s3://bucket/c/": ("a", "b", "new"),
+        "coco:a": (*trained.train, "new"),
+        "photos[:90%]": (*trained.train, "new"),
+    }.items():
+        assert module._with_labels(trained, images, "new").train == train
+    with pytest.raises(UserError, match=r"--images=a\[:90%\]: is a slice of records .* give --images=a$"):
+        module._with_labels(trained, "a[:90%]", "new")
+
+
+def test_all_is_in_one_folder_of_a_bucket_however_its_name_ends(experiment, images, monkeypatch):
+    places = []
+    monkeypatch.setattr(module, "train", lambda config, workdir: places.append(workdir))
+    monkeypatch.setattr(module, "label", lambda images, teachers, out, **_: places.append(out))
+    monkeypatch.setattr(module, "write_json", lambda path, _: places.append(str(path)))
+    scored = module.Evaluation("", "", "", (8, 8), {}, {}, "")
+    monkeypatch.setattr(module, "evaluate", lambda workdir, data, out: places.append(out) or scored)
+    verbs.rounds(experiment, images, "s3://bucket/rounds/")
+    names = ("round-0", "round-0.json", "labels-1", "round-1", "round-1.json", "rounds.json")
+    assert places == [f"s3://bucket/rounds/{name}" for name in names]
 
 
 def test_thresholds_of_boxes_are_searched_where_people_labeled_the_validation_set(experiment):
@@ -112,22 +147,79 @@ def test_thresholds_of_boxes_are_searched_where_people_labeled_the_validation_se
     assert module._searched(dataclasses.replace(boxes, validation="")) == {}
 
 
+@pytest.fixture
+def traced():
+    """Has TensorFlow trace functions again, as the teachers of boxes need."""
+    tf.config.run_functions_eagerly(False)
+    yield
+    tf.config.run_functions_eagerly(True)
+
+
+@pytest.mark.slow
+def test_boxes_are_labeled_with_the_thresholds_that_were_searched(experiment, traced, images, tmp_path, monkeypatch):
+    best = {name: 0.001 + 0.002 * number for number, name in enumerate(toy.THINGS.class_names)}
+    monkeypatch.setattr(Detection, "best_thresholds", lambda *_: {"min_score": best})
+    boxes = dataclasses.replace(experiment, tasks=(toy.THINGS,))
+    must_tf.rounds(boxes, images, tmp_path / "out", tta="flip", allow_empty=True)
+    (task,) = open_dataset(tmp_path / "out" / "labels-1").manifest.tasks
+    assert task.min_score == best
+    monkeypatch.setattr(Detection, "best_thresholds", lambda *_: {})
+    must_tf.rounds(boxes, images, tmp_path / "out", tta="flip", allow_empty=True)
+
+
+def test_labels_go_on_with_the_thresholds_that_they_began_with(tmp_path, monkeypatch):
+    """A second search, as on a GPU, finds others; they would be another command's."""
+    found = [0.3, 0.4, 0.5, 0.6]
+
+    def calibrated(spec, images, batch_size):
+        assert images == "validation" and spec.task == "things"
+        return dataclasses.replace(spec, thresholds={"min_score": {"cup": found.pop(0)}})
+
+    def thresholds(sha256="0", tta=("flip",)):
+        teacher = module.Evaluation("run", sha256, "", (8, 8), {}, {}, "")
+        return module._found({"things": "validation"}, tta, 8, teacher, tmp_path, 1)["things"]["min_score"]["cup"]
+
+    monkeypatch.setattr(module, "calibrated", calibrated)
+    monkeypatch.setattr(module, "make_specs", lambda places, augmentation: [TeacherSpec("things", "x", "y")])
+    assert [thresholds(), thresholds()] == [0.3, 0.4]  # no label has been made
+    (tmp_path / "labels-1").mkdir()
+    (tmp_path / "labels-1" / PLAN).write_text("{}")
+    assert [thresholds(), thresholds()] == [0.4, 0.4]
+    assert [thresholds("1"), thresholds("1", "scales")] == [0.5, 0.6]
+
+
 @pytest.mark.parametrize(
     ("changes", "options", "said"),
     [
         ({"validation": ""}, {}, "no `test` and no `validation`"),
         ({"strategy": "multiworker"}, {}, "strategy is multiworker"),
         ({}, {"rounds": 0}, "--rounds: 0 received"),
+        ({"train": ("missing",)}, {}, "missing"),
+        ({}, {"images": "missing"}, "missing"),
+        ({}, {"thresholds": {"scenes": {"min_score": 0.5}}}, "--thresholds: no teacher for task 'scenes'"),
+        ({}, {"thresholds": {"scene": "best"}}, "--thresholds=scene: 'best' received; expected best:RECORDS"),
+        ({}, {"tta": {"scenes": ("flip",)}}, "--tta: no teacher for task 'scenes'"),
     ],
 )
 def test_what_cannot_be_rounds_is_refused_before_anything_is_written(
     experiment, images, tmp_path, changes, options, said
 ):
     with pytest.raises(UserError, match=said):
-        verbs.rounds(dataclasses.replace(experiment, **changes), images, tmp_path / "out", **options)
+        verbs.rounds(
+            dataclasses.replace(experiment, **changes), **({"images": images, "out": tmp_path / "out"} | options)
+        )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_of_other_tasks_is_not_round_0(experiment, images, classifier_run, tmp_path):
+    other = dataclasses.replace(experiment, tasks=(dataclasses.replace(toy.SCENE, name="other"),))
+    with pytest.raises(UserError, match=r"--first=.*: its student has no task 'other', which the config trains"):
+        verbs.rounds(other, images, tmp_path / "out", first=classifier_run)
+    assert not (tmp_path / "out" / "labels-1").exists()
 
 
 def test_without_a_config_or_a_run_it_says_so(images, tmp_path):
     with pytest.raises(UserError, match="--config: not given"):
         verbs.rounds(None, images, tmp_path / "out")
+    with pytest.raises(UserError, match=r"--scale=0\.5: received without --config; give --config\.steps=N"):
+        verbs.rounds(None, images, tmp_path / "out", first=tmp_path, scale=0.5)

@@ -43,9 +43,10 @@ def as_array(rles: Iterable[Any]) -> np.ndarray:
 
 def problem(rle: Any) -> str | None:
     """Returns what is wrong with an RLE; None if it is sound. pycocotools itself reads beyond the end of wrong ones."""
-    if not isinstance(rle, dict) or not {"size", "counts"} <= set(rle) or not isinstance(rle["counts"], bytes):
+    size = np.asarray(rle.get("size")) if isinstance(rle, dict) else np.zeros(0)
+    if size.shape != (2,) or size.dtype.kind not in "iu" or not isinstance(rle.get("counts"), bytes):
         return "a mask that is no RLE with size and compressed counts"
-    height, width = map(int, rle["size"])
+    height, width = size.tolist()
     try:
         total = int(run_lengths(rle["counts"]).sum())
     except ValueError as error:

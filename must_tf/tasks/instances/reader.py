@@ -70,7 +70,13 @@ class InstancesReader(DetectionReader):
         return super().standard(self._with_boxes(arrays), channels_first)
 
     def misfit(self, arrays: Arrays, batch: int, channels_first: bool) -> str | None:
-        """Checks shapes as for a detector, and that there are as many masks as boxes."""
+        """Checks shapes as for a detector, and that there are as many masks as boxes, one of each."""
+        shape = arrays[_MASKS].shape
+        if len(shape) == 5 and shape[2] != 1:
+            return (
+                f"outputs: masks: shape {list(shape)}; expected [batch, N, h, w] or [batch, N, 1, h, w], one mask of "
+                "each object: export the model with the masks of the objects' own classes"
+            )
         if problem := super().misfit(self._with_boxes(arrays), batch, channels_first):
             return problem
         boxes, masks = arrays["scores"].shape[1], arrays[_MASKS].shape[1]
@@ -93,7 +99,8 @@ class InstancesReader(DetectionReader):
         grids = self._probabilities(arrays)
         if self.mask_frame == "image":
             inside = (grids >= 0.5).astype(np.uint8)
-            grids = np.stack([over_boxes(*pair) for pair in zip(inside, found["boxes"], strict=True)])
+            places = np.nan_to_num(found["boxes"])  # an image with other values gets no label
+            grids = np.stack([over_boxes(*pair) for pair in zip(inside, places, strict=True)])
         else:  # boxes are clipped to the view, and masks with them
             whole = self._boxes(arrays, view).astype(np.float32)
             grids = np.stack([recut(*three).numpy() for three in zip(grids, whole, found["boxes"], strict=True)])

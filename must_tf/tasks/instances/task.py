@@ -105,16 +105,17 @@ class Instances(Task):
 
     def encode(self, label: Label) -> dict[str, Any]:
         """Takes a label; the round trip is exact, in float32 for boxes and scores."""
+        self._check("masks" in label, "a label without masks")
         found, given = self.of_boxes.encode(label), list(label["masks"])
         ignore = np.asarray(label.get("ignore", np.zeros(len(label["classes"]))))
         self._check(len(given) == len(ignore), "masks and boxes of different lengths")
-        self._check(len({tuple(rle["size"]) for rle in given if rle is not None}) <= 1, "masks of different sizes")
         for rle, ignored in zip(given, ignore, strict=True):
             self._check(rle is not None or bool(ignored), "an object without a mask that is not ignored")
             if rle is not None:
                 if wrong := masks.problem(rle):
                     raise UserError(f"task {self.name!r}: {wrong}; expected COCO's RLE of the image, by pycocotools")
                 self._check(bool(ignored) or masks.area(rle) > 0, "an object with an empty mask that is not ignored")
+        self._check(len({tuple(rle["size"]) for rle in given if rle is not None}) <= 1, "masks of different sizes")
         counts = [b"" if rle is None else rle["counts"] for rle in given]
         return found | {f"{self.name}/mask/counts": counts}
 
@@ -126,12 +127,21 @@ class Instances(Task):
         }
 
     def label(self, target: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
-        """Returns the label without padding. Masks of a target that has moved are those of its grids."""
+        """Returns the label without padding. Masks of a target that has moved are those of its grids.
+
+        Raises:
+          OpError: a stored mask is none of the image; pycocotools would read beyond its end.
+        """
         if not target["present"]:
             return None
         arrays = {key: np.asarray(values) for key, values in target.items()}
         rows = np.flatnonzero(arrays["classes"] >= 0)
-        return {key: arrays[key][rows] for key in _OF_BOXES} | {"masks": masks.as_array(rles(arrays, rows))}
+        stored = len(arrays.get("counts", rows)) == len(rows)
+        found = rles(arrays, rows) if stored else []
+        wrong = filter(None, (masks.problem(rle) for rle in found if rle is not None and "counts" in arrays))
+        if told := next(wrong, "" if stored else f"{len(arrays['counts'])} masks of {len(rows)} objects"):
+            raise tf.errors.DataLossError(None, None, f"task {self.name!r}: cannot decode {told}")
+        return {key: arrays[key][rows] for key in _OF_BOXES} | {"masks": masks.as_array(found)}
 
     def transform(self, target: Target, geometry: Geometry) -> Target:
         """Moves boxes as `Detection` does, with the masks in them. An object whose mask is hidden is ignored."""
@@ -186,9 +196,11 @@ class Instances(Task):
         given = [{key: np.asarray(values) for key, values in one.items()} for one in outputs if one is not None]
         showing = [part for one, part in zip(outputs, seen, strict=True) if one is not None]
         fused, groups = fuse_groups(given, showing)
+        kept = np.argsort(-fused["scores"], kind="stable")[: self.max_outputs]  # grids of all would take gigabytes
+        fused = {name: values[kept] for name, values in fused.items()}
         side = max(max(one["masks"].shape[1:]) for one in given)
         grids = []
-        for box, members in zip(fused["boxes"], groups, strict=True):
+        for box, members in zip(fused["boxes"], [groups[number] for number in kept], strict=True):
             own = [given[number]["masks"][row] for number, row, _ in members]
             boxes = np.array([given[number]["boxes"][row] for number, row, _ in members])
             grids.append(masks.vote(own, boxes, [score for *_, score in members], box, side))

@@ -75,6 +75,15 @@ def test_masks_over_the_image_of_a_model_of_one_image_are_padded():
     assert [masks.area(rle) for rle in found["masks"]] == [6 * 45, 2]
 
 
+@pytest.mark.parametrize("frame", ["box", "image"])
+def test_boxes_that_are_not_finite_stay_so(frame):
+    """The image is then quarantined for that, and not for an error of the model."""
+    arrays = outputs(np.ones((2, *VIEW)))
+    arrays["boxes"][0, 1, 0] = np.nan
+    found = toy.read(VIEW, card(mask_frame=frame), **arrays)
+    assert np.isnan(found["boxes"]).any() and found["masks"].shape[:2] == (1, 2)
+
+
 def test_logits_are_as_probabilities():
     grids = np.random.default_rng(0).normal(0, 3, (2, 5, 5))
     probs = 1 / (1 + np.exp(-grids))
@@ -104,6 +113,8 @@ def test_cards_that_cannot_be_meant_are_refused():
     assert "1 masks; expected as many" in reader.misfit(
         outputs(np.ones((2, 4, 4))) | {"masks": np.ones((1, 1, 4, 4))}, 1, False
     )
+    of_all_classes = reader.misfit(outputs(np.ones((2, 3, 4, 4))), 1, False)
+    assert "shape [1, 2, 3, 4, 4]" in of_all_classes and "one mask of each object" in of_all_classes
     wrong = reader.unlikely(outputs(9 * np.ones((2, 4, 4))))
     assert "mask_logits: false, but masks are between 9 and 9" in wrong
 

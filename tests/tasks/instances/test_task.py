@@ -56,6 +56,9 @@ def test_a_large_scene_of_many_objects_stays_small():
         ({"masks": masks.as_array([None])}, "an object without a mask that is not ignored"),
         ({"masks": masks.as_array([masks.encode(np.zeros(SIZE))])}, "an object with an empty mask"),
         ({"masks": masks.as_array([{"size": [9, 9], "counts": b"11"}])}, "2 pixels for a frame of 9x9"),
+        ({"masks": masks.as_array(["1"])}, "a mask that is no RLE"),
+        ({"masks": masks.as_array([{"size": [9], "counts": b"11"}])}, "a mask that is no RLE"),
+        ({"masks": masks.as_array([{"size": ["9", "9"], "counts": b"11"}])}, "a mask that is no RLE"),
         ({"masks": masks.as_array([])}, "masks and boxes of different lengths"),
         ({"classes": np.array([7])}, "classes {7}"),
     ],
@@ -65,11 +68,32 @@ def test_labels_that_cannot_be_meant_are_refused_by_name(change, said):
         TASK.encode(label(inside(2, 2, 9, 9)) | change)
 
 
+def test_a_label_of_boxes_alone_is_refused_by_name():
+    boxes = {key: values for key, values in label(inside(2, 2, 9, 9)).items() if key != "masks"}
+    with pytest.raises(UserError, match="task 'objects': a label without masks received"):
+        TASK.encode(boxes)
+
+
 def test_masks_of_another_size_than_the_image_are_flaws():
     target = toy.numpy(toy.target(TASK, label(inside(2, 2, 9, 9)), *SIZE))
     assert TASK.flaws(target, *SIZE) == []
     assert TASK.flaws(target, 9, 9) == ["a mask of 4096 pixels for a frame of 9x9"]
     assert "1 masks of 2 objects" in TASK.flaws(target | {"classes": np.array([0, 1])}, *SIZE)[0]
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ([masks.encode(np.ones((9, 9)))["counts"]], "cannot decode a mask of 81 pixels for a frame of 64x64"),
+        ([b"\xff"], "cannot decode a mask whose RLE is damaged"),
+        ([], "cannot decode 0 masks of 1 objects"),
+    ],
+)
+def test_damaged_masks_of_records_are_never_drawn_or_converted(counts, said):
+    record = toy.record(np.zeros((*SIZE, 3), np.uint8), {TASK.name: label(inside(2, 2, 9, 9))})
+    record.features[TASK.name] = TASK.encode(record.labels[TASK.name]) | {f"{TASK.name}/mask/counts": counts}
+    with pytest.raises(tf.errors.OpError, match=said):
+        deserialize(serialize(record, [TASK]), [TASK])
 
 
 def window(flip=False):
