@@ -106,8 +106,11 @@ def test_table_has_one_line_per_task_or_part():
     ]
 
 
-def test_published_table_is_made_from_the_published_json():
+@pytest.mark.parametrize(
+    ("marker", "file", "key"), [("measured", "measured.json", "measured"), ("teachers", "datasets/teachers.json", "")]
+)
+def test_published_table_is_made_from_the_published_json(marker, file, key):
     folder = Path(measure.__file__).parent
-    published = (folder / "RESULTS.md").read_text().partition("<!-- measured -->\n```text\n")[2].partition("```")[0]
-    figures = json.loads((folder / "results" / "measured.json").read_text())["measured"]
-    assert published.rstrip("\n") == measure.table(figures)
+    published = (folder / "RESULTS.md").read_text().partition(f"<!-- {marker} -->\n```text\n")[2].partition("```")[0]
+    found = json.loads((folder / "results" / file).read_text())
+    assert published.rstrip("\n") == measure.table(found[key] if key else found)
