@@ -13,6 +13,7 @@ MADE = {
     "convert_benchmark.json": convert_benchmark,
     "features.json": features,
     "features_speed.json": features,
+    "hf_benchmark.json": hf_benchmark.BENCHMARK,
 }
 
 
