@@ -70,17 +70,13 @@ def wait_for_steps(workdir, steps):
 
 @pytest.mark.slow
 def test_two_workers_have_the_losses_of_one_process_with_the_same_batches(toy_data, start, tmp_path):
-    """To a relative 1e-4: sums over a batch are made in another order, and four steps carry the difference on.
-
-    The norm of the gradients shows more of it: to 2e-4 on one kind of processor.
-    """
+    """To a relative 1e-4: sums over a batch are made in another order, and four steps carry the difference on."""
     ports = free_ports(2)
     workers = [start(tmp_path / "two", number, 4, ports) for number in range(2)]
     assert [worker.wait(300) for worker in workers] == [0, 0]
     one = toy.experiment(toy_data, steps=4, batch_size=4, streams=2, tasks=[toy.SCENE, toy.DEPTH])
     train(dataclasses.replace(one, trunk=dataclasses.replace(toy.TRUNK, sync_norm=False)), tmp_path / "one")
     for ours, theirs in zip(read_metrics(tmp_path / "two"), read_metrics(tmp_path / "one"), strict=True):
-        assert ours.pop("gradient_norm") == pytest.approx(theirs.pop("gradient_norm"), rel=1e-3)
         assert ours == pytest.approx(theirs, rel=1e-4)
 
 

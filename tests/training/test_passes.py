@@ -51,15 +51,15 @@ def stepped(assembly, images_and_targets=None):
     return values, [variable.numpy() - start for variable, start in zip(variables, before, strict=True)]
 
 
-def assert_same_step(one, other):
-    """Only the order of summands may differ: float32 agrees to 2e-4 of each variable's largest gradient.
+def assert_same_step(one, other, bound=1e-4):
+    """Only the order of summands may differ: float32 agrees to `bound` of each variable's largest gradient.
 
     A gradient is seen in how its variable moves, and a weight near 1 moves in steps of 1.2e-7.
     """
     assert one[0] == pytest.approx(other[0], rel=2e-5)
     largest = max(np.abs(moved).max() for moved in other[1])
     for mine, theirs in zip(one[1], other[1], strict=True):
-        np.testing.assert_allclose(mine, theirs, rtol=0, atol=2e-4 * np.abs(theirs).max() + 1e-7 * largest + 2.4e-7)
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=bound * np.abs(theirs).max() + 1e-7 * largest + 2.4e-7)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,8 @@ def whole():
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("accumulate", [2, 4])
 def test_parts_with_different_counts_give_the_gradient_of_the_whole_batch(whole, rule, accumulate):
-    assert_same_step(stepped(made(accumulate, rule)), whole[rule])
+    # PCGrad takes parts of gradients away, and what is left is smaller than what was rounded: 1.3e-4 on one processor.
+    assert_same_step(stepped(made(accumulate, rule)), whole[rule], 2e-4 if rule == "pcgrad" else 1e-4)
 
 
 def test_loss_is_divided_by_the_counts_of_all_images(whole):
