@@ -8,6 +8,10 @@ import tempfile
 from pathlib import Path
 
 _HERE = Path(__file__).parent
+_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # else it would ask the network
+    "RAY_worker_niceness": "0",  # else all other work of a busy machine goes first
+}
 _STORE = 80 << 20  # bytes of a node's object store, nearly the least that Ray takes
 
 
@@ -56,8 +60,7 @@ class Nodes:
 @contextlib.contextmanager
 def nodes(count):
     """Yields a cluster of so many nodes with one CPU each, beside the head; ends it in any case."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # else it would ask the network
-    os.environ["RAY_worker_niceness"] = "0"  # else all other work of a busy machine goes first
+    os.environ.update(_SETTINGS)
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # sockets have short paths
     made = None
     try:

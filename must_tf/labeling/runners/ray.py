@@ -252,10 +252,10 @@ class _Crew:
         index = member.job.index if member.job else None
         self.lost[index] += 1
         if self.lost[index] >= _LOST:
+            when = "before its first shard" if index is None else f"at shard {index}"
             raise UserError(
-                f"{place}: {'before its first shard' if index is None else f'at shard {index}'} a worker was lost, as were "
-                f"{_LOST - 1} before it; if memory is short there, give fewer --processes or a smaller --batch_size, and the "
-                "same command continues the work; the logs of Ray on the node say more"
+                f"{place}: {when} a worker was lost, as were {_LOST - 1} before it; if memory is short there, give "
+                "fewer --processes or a smaller --batch_size; the same command continues; Ray logs more on the node"
             )
         if member.job:
             self.waiting.appendleft(member.job)
