@@ -79,6 +79,8 @@ class Ray(Runner):
           UserError: the cluster cannot be joined; a node would label otherwise than the driver; a shard ends its
             workers; or a worker raised a `UserError`.
         """
+        if not jobs:
+            return
         with _joined(self.ray_address) as ray:
             crew = _Crew(ray, jobs, self.processes, say)
             try:
@@ -284,16 +286,14 @@ class _Worker:
             os.chdir(folder)
         if os.environ.get("OMP_NUM_THREADS") == "1":  # Ray's, for the one CPU that it counts
             del os.environ["OMP_NUM_THREADS"]
-        if _code() != code:
-            return (
-                node,
-                f"has {_code()}, the driver has {code}; install the same on all nodes (python {sys.executable})",
-            )
+        if (found := _code()) != code:
+            return node, f"has {found}, the driver {code}; install the same for {sys.executable} there"
         try:
             from must_tf.labeling.runners.ray import _inspected
+
+            return node, _inspected(example)
         except ImportError as error:
             return node, f"{error}; install there the packages that the driver has, for {sys.executable}"
-        return node, _inspected(example)
 
     def label(self, job: bytes) -> Any:
         """Labels a shard; returns it, or a `_Fault`."""
@@ -363,7 +363,7 @@ def _inspected(example: bytes) -> str:
         name, found = _first(told.read)
         if (name, found) != told.first:
             return f"{told.first[0]}: is another image there, or none ({name}: {found}); {_SHARED}"
-    except UserError as error:
+    except (UserError, OSError) as error:
         return f"{named(str(error))}; {_SHARED}"
     return ""
 
