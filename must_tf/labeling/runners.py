@@ -6,6 +6,7 @@ A runner takes jobs and yields their shards as they are finished.
 import concurrent.futures
 import contextlib
 import io
+import itertools
 import logging
 import multiprocessing
 import os
@@ -21,6 +22,7 @@ from must_tf.runtime.processes import end_with_parent
 
 Runner = Callable[[Sequence[Job]], Iterator[Shard]]
 
+_AHEAD = 4  # shards per process that are handed over at a time
 _NO_SPACE = re.compile(r"No space left on device[^\n\[]*")
 _USER_ERROR = re.compile(r"\bUserError: (.+?)(?: \[while running .*)?$", re.MULTILINE)
 
@@ -34,10 +36,16 @@ def in_processes(jobs: Sequence[Job], processes: int, num_gpus: int = 0) -> Iter
     context = multiprocessing.get_context("spawn")
     started = context.Value("i", 0)
     with concurrent.futures.ProcessPoolExecutor(processes, context, _start, (started, num_gpus)) as pool:
-        running = [pool.submit(run_job, job) for job in jobs]
+        waiting, running = iter(jobs), set[concurrent.futures.Future[Shard]]()
         try:
-            for future in concurrent.futures.as_completed(running):
-                yield future.result()
+            while True:  # few are handed over at a time: there may be very many
+                running |= {
+                    pool.submit(run_job, job) for job in itertools.islice(waiting, _AHEAD * processes - len(running))
+                }
+                if not running:
+                    return
+                done, running = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+                yield from (future.result() for future in done)
         except BrokenProcessPool:
             raise UserError(
                 f"--processes={processes}: a process was killed or could not start; if memory was short, the same "
@@ -75,7 +83,10 @@ def with_beam(jobs: Sequence[Job], options: Sequence[str] = ()) -> Iterator[Shar
         if full := _NO_SPACE.search(str(error)):
             raise UserError(f"--runner=beam: {full[0].strip()}; make room, and the same command resumes") from None
         raise
-    yield from (written(job.plan, job.index) for job in jobs)
+    labeled = {job.index for job in jobs}
+    if labeled:
+        plan = jobs[0].plan
+        yield from (shard for shard in written(plan) if plan.index(shard.name) in labeled)
 
 
 def make_pipeline(options: Sequence[str]) -> Any:
