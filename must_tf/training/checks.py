@@ -100,8 +100,8 @@ def check_labels(tasks: Sequence[Task], datasets: Sequence[Dataset], validation:
 
 def fingerprints(datasets: Sequence[Dataset]) -> dict[str, str]:
     """Returns, by folder, a SHA-256 that tells whether the records are still the same."""
-    listed = {str(dataset.folder): [shard.sha256 for shard in dataset.manifest.shards] for dataset in datasets}
-    return {folder: hashlib.sha256(" ".join(digests).encode()).hexdigest() for folder, digests in listed.items()}
+    listed = {str(dataset.folder): " ".join(dataset.manifest.shards.digests()) for dataset in datasets}
+    return {folder: hashlib.sha256(digests.encode()).hexdigest() for folder, digests in listed.items()}
 
 
 def check_state(workdir: Path, state: Mapping[str, Any], data: Mapping[str, str]) -> None:

@@ -53,6 +53,7 @@ def inspect(
     thresholds: Mapping[str, Thresholds | str] | None = None,
     tta: str | Sequence[str] | Mapping[str, str | Sequence[str]] = (),
     allow_ops: str | Sequence[str] = (),
+    shards: int | None = None,
 ) -> Inspection:
     """Verifies every byte of a dataset, counts and grades its labels, and draws some of them into a page.
 
@@ -67,6 +68,7 @@ def inspect(
       thresholds: of these teachers, as for `label`.
       tta: of these teachers, as for `label`.
       allow_ops: of these teachers, as for `label`.
+      shards: how many shards to read, at even distances; of the others the sizes alone are checked. All where None.
 
     Raises:
       UserError: no dataset in the folder, or teachers that do not exist.
@@ -74,5 +76,5 @@ def inspect(
     load = loading(teachers, cards, fields, classes, thresholds, tta, allow_ops)
     page = location(out) if out else location(data) / "report.html"
     loaded = load() if callable(load) else load
-    dataset, findings, grades = report.inspect(data, page, pictures, sys.stderr.isatty(), loaded)
+    dataset, findings, grades = report.inspect(data, page, pictures, sys.stderr.isatty(), loaded, shards)
     return Inspection(dataset, findings, grades, page, min(pictures, dataset.manifest.count) <= AT_ONCE)
