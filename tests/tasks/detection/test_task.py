@@ -283,6 +283,18 @@ def test_loss_of_an_image_with_ignored_boxes_alone_is_finite_and_less_than_of_an
     assert 0 < ignored < empty
 
 
+def test_loss_and_gradient_of_boxes_of_hardly_any_area_are_finite():
+    pixel = 1 / toy.VIEW[0], 1 / toy.VIEW[1]
+    narrow, dot = [0.1, 0.1, 0.4, 0.1 + 0.01 * pixel[1]], [0.4, 0.4, 0.4 + 0.5 * pixel[0], 0.4 + 0.5 * pixel[1]]
+    corner = [1 - 1e-4 * pixel[0], 1 - 1e-4 * pixel[1], 1, 1]
+    target = toy.batch([toy.view_target(TASK, label(narrow, dot, corner, [0.2, 0.2, 0.6, 0.6]), *toy.VIEW)])
+    prediction = tf.nest.map_structure(tf.Variable, toy.random_prediction(TASK, np.random.default_rng(0), 1))
+    with tf.GradientTape() as tape:
+        loss = toy.image_losses(TASK, target, prediction)
+    gradients = tape.gradient(loss, tf.nest.flatten(prediction))
+    assert all(np.isfinite(values).all() for values in (loss, *gradients))
+
+
 @pytest.mark.slow
 def test_compiled_loss_is_the_eager_one():
     labels = [ignoring(label([0, 0, 0.75, 0.75], [0.1, 0.1, 0.4, 0.5]), CROWD, 0), label([0.1, 0.1, 0.4, 0.5])]
