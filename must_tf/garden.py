@@ -48,6 +48,7 @@ __all__ = [
     "fpn",
     "iou",
     "mask_head",
+    "nth_largest",
     "precision",
     "priorities",
     "propose",
@@ -415,10 +416,15 @@ def priorities(positive: tf.Tensor, negative: tf.Tensor, draws: tf.Tensor, count
       float32 [batch, N]: 2 or more for what belongs in the choice; 1 to 2 for positives above the share; below 1 for
       what is neither positive nor negative.
     """
-    most = min(max(int(count * share), 1), draws.shape[1] or count)
-    least = tf.math.top_k(tf.where(positive, draws, -1.0), most).values[:, -1:]
-    within = positive & (draws >= least)
+    within = positive & (draws >= nth_largest(tf.where(positive, draws, -1.0), max(int(count * share), 1)))
     return draws + tf.where(within, 3.0, tf.where(negative, 2.0, tf.where(positive, 1.0, 0.0)))
+
+
+def nth_largest(values: tf.Tensor, n: int) -> tf.Tensor:
+    """Returns the n-th largest number of each row of [batch, N], or the smallest where there are fewer: [batch, 1]."""
+    length = values.shape[1]
+    most = tf.minimum(n, tf.shape(values)[1]) if length is None else min(n, length)
+    return tf.math.top_k(values, most).values[:, -1:]
 
 
 def sample_regions(

@@ -6,8 +6,7 @@ Labels have two representations:
 * A *target* holds the same as tensors of a fixed structure, so that it can be batched. For an unlabeled image it is
   empty (no probability, no valid pixel), and the loss is 0.
 
-A kind declares what it does not support (`reader`, `left_out`, `loss_is_sum`, `tiles`), and the commands
-report it.
+A kind declares what it does not support (`reader`, `left_out`, `loss_is_sum`, `tiles`), and the commands report it.
 """
 
 import abc

@@ -142,8 +142,7 @@ def _first_terms(task: Any, target: Mapping[str, tf.Tensor], prediction: Mapping
     positive, negative = matched >= 0, matched == BACKGROUND
     draws = _draws(scores, tf.shape(matched)[1], 0)
     priority = garden.priorities(positive, negative, draws, _ANCHORS, _ANCHOR_SHARE)
-    count = min(_ANCHORS, priority.shape[1] or _ANCHORS)
-    chosen = (priority >= 2) & (priority >= tf.math.top_k(priority, count).values[:, -1:])
+    chosen = (priority >= 2) & (priority >= garden.nth_largest(priority, _ANCHORS))
     logits = tf.concat([tf.reshape(scores[level], [batch, -1]) for level in anchors], 1)
     cross = tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(positive, tf.float32), logits)
     divisor = tf.cast(present, tf.float32) * float(prediction["logits"].shape[1])
