@@ -35,7 +35,7 @@ STAIRCASE = (
     "trunk copies",
     "storage",
     "parsing former runtime",
-    "buckets",
+    "buckets ranges",
     "errors shown",
     "",
 )
