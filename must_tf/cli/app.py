@@ -138,13 +138,13 @@ def _mendable(error: Exception) -> str:
         and isinstance(error, UnicodeDecodeError)
         and _OF_READING.search(error.object.decode(errors="replace"))
     ):
-        return "a record cannot be read (it is no tf.train.Example); `must inspect --data=FOLDER` names the shard"
+        return "a record cannot be read (it is no tf.train.Example); `must inspect FOLDER` names the shard"
     if unread or (tensorflow and isinstance(error, tensorflow.errors.DataLossError)):
         from must_tf.records.schema import task_at_fault  # it imports TensorFlow
 
         task = task_at_fault(error)
         of_task = f"its label of task {task!r}: " if task else ""
-        return f"a record cannot be read ({of_task}{first_line(error)}); `must inspect --data=FOLDER` names the shard"
+        return f"a record cannot be read ({of_task}{first_line(error)}); `must inspect FOLDER` names the shard"
     return ""
 
 

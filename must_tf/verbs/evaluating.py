@@ -101,18 +101,22 @@ def evaluate(
 
 
 def stored(workdir: str | os.PathLike, data: str, path: Location) -> Evaluation | None:
-    """Returns what `evaluate` wrote to a file, if that is whole and of this student, these records and this size."""
+    """Returns what `evaluate` wrote to a file, if it is whole and of this student, these records and this size."""
     if not path.exists():
+        return None
+    try:
+        told = read_object(path)
+        values = parse(dict[str, dict[str, float | None]], told.get("scores"), path, "scores")
+    except UserError:  # it is damaged: to evaluate again is to mend it
         return None
     tasks, dataset, sides = read_architecture(workdir).tasks, open_dataset(data), read_input_size(workdir)
     digest = sha256(fetched(workdir) / WEIGHTS)
-    told = read_object(path)
-    scored = [task for task in tasks if sum(dataset.manifest.counts.get(task.name, {}).values())]
     expected = {"sha256": digest, "data": data, "size": list(sides), "records": _digest(dataset)}
-    if {**told, **expected} != told or {task.name for task in scored} != {*told.get("scores", {})}:
-        return None
-    values = parse(dict[str, dict[str, float | None]], told["scores"], path, "scores")
-    if any(task.main_score.name not in values[task.name] for task in scored):
+    scored = {
+        task.name: task.main_score.name for task in tasks if sum(dataset.manifest.counts.get(task.name, {}).values())
+    }
+    is_whole = values.keys() == scored.keys() and all(score in values[name] for name, score in scored.items())
+    if not is_whole or {**told, **expected} != told:
         return None
     scores = {
         name: {key: math.nan if value is None else value for key, value in of.items()} for name, of in values.items()

@@ -69,7 +69,14 @@ def test_scores_of_finished_rounds_are_found_once(experiment, whole, tmp_path, m
 
     monkeypatch.setattr(module, "evaluate", counted)
     path, told = tmp_path / "round-1.json", json.loads((whole[0] / "round-1.json").read_text())
-    for changes in ({}, {"sha256": "of another student"}, {"records": "others"}, {"scores": {}}, {"size": [32, 32]}):
+    for changes in (
+        {},
+        {"sha256": "of another student"},
+        {"records": "others"},
+        {"scores": {}},
+        {"scores": 3},
+        {"size": 8},
+    ):
         path.write_text(json.dumps(told | changes))
         found = module._scored(str(whole[0] / "round-1"), experiment.validation, path)
         assert found.scores == whole[1].evaluations[1].scores and repr(found) == repr(whole[1].evaluations[1])
