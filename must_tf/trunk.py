@@ -21,7 +21,8 @@ class Trunk:
       norm_momentum: momentum of the batch norms' moving statistics; use a lower value for runs of a few hundred steps.
       norm_epsilon: epsilon of the batch norms. Model Garden's configs of ResNets on ImageNet have 1e-5, and their
         checkpoints need it.
-      sync_norm: whether replicas share the batch norms' statistics.
+      sync_norm: whether replicas share the batch norms' statistics. The shared variance is E[x²] - E[x]², which rounds
+        more than that of one replica alone.
       stochastic_depth: rate, from 0 to below 1, at which training leaves out the last residual branch for an image;
         that of branch i of n is i / n of it (Huang et al., ECCV 2016). See `garden.StochasticDepth`.
       se_ratio: channels of an EfficientNet's squeeze-and-excitation, as a share of its block's input. Its authors have

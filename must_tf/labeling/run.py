@@ -1,5 +1,6 @@
 """Labels all images of a source with teachers, shard by shard; a run that was stopped resumes."""
 
+import contextlib
 import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -210,14 +211,16 @@ def _run(
     left_out = sum(sum(shard.left_out.values()) for shard in done)
     seen, bad = sum(map(_seen, done)), [entry for shard in done for entry in _bad(shard)]
     progress = Progress("label", total, done=seen + left_out)
-    for shard in runner(jobs) if runner else (run_job(job, progress) for job in jobs):
-        if runner:
-            progress.update(_seen(shard) + sum(shard.left_out.values()))
-        seen += _seen(shard)
-        bad += _bad(shard)
-        if seen >= _CHECK_AFTER:
-            _check_share(jobs[0].plan.folder, seen, bad, max_bad)
-        yield shard
+    shards = runner(jobs, progress.say) if runner else (run_job(job, progress) for job in jobs)
+    with contextlib.closing(shards):
+        for shard in shards:
+            if runner:
+                progress.update(_seen(shard) + sum(shard.left_out.values()))
+            seen += _seen(shard)
+            bad += _bad(shard)
+            if seen >= _CHECK_AFTER:
+                _check_share(jobs[0].plan.folder, seen, bad, max_bad)
+            yield shard
 
 
 def _seen(shard: Shard) -> int:
