@@ -18,8 +18,9 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from must_tf.geometry import Geometry
+from must_tf.geometry import Geometry, Size
 from must_tf.parsing import frozen
+from must_tf.ranges import check_ranges
 from must_tf.tasks.derivation import Derivation
 from must_tf.tasks.fitting import Fitting
 from must_tf.tasks.loss import Term
@@ -57,6 +58,7 @@ class Task(abc.ABC):
     scores: ClassVar[Any]  # tuple[Score, ...]: results of `metrics`, the main one first; an attribute or a property
     outputs: ClassVar[Any]  # tuple[Output, ...]: arrays of `decode_predictions`; an attribute or a property
     identity_fields: ClassVar[tuple[str, ...] | None] = None  # see `identity`
+    ranges: ClassVar[Mapping[str, str]] = {}  # intervals of fields that are numbers, see `must_tf.ranges`
     thresholds: ClassVar[tuple[str, ...]] = ()  # fields that hold score thresholds for pseudo labels
     searched: ClassVar[tuple[str, ...]] = ()  # those of them that `best_thresholds` finds
     png_maps: ClassVar[tuple[str, ...]] = ()  # features, without `NAME/`, that are PNGs of the image's size
@@ -76,6 +78,7 @@ class Task(abc.ABC):
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, frozen(getattr(self, field.name)))
+        check_ranges(self, self.ranges, f"task {self.name!r}: ")
 
     @property
     def kind(self) -> str:
@@ -114,6 +117,14 @@ class Task(abc.ABC):
         Raises:
           UserError: the label is invalid; the message names the task.
         """
+
+    def size_of(self, label: Label) -> Size | None:
+        """Returns height and width of the image that a label belongs to; None if the label has none, such as boxes.
+
+        A record of another size refuses the label.
+        """
+        del label
+        return None
 
     @abc.abstractmethod
     def decode(self, parsed: Mapping[str, tf.Tensor]) -> Target:

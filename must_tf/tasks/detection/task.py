@@ -92,6 +92,14 @@ class Detection(Task):
     ranking: ClassVar[Ranking] = Ranking(("boxes", "classes", "scores"), "scores", "classes")
     reader: ClassVar[type[DetectionReader]] = DetectionReader
     identity_fields: ClassVar[tuple[str, ...]] = ("class_names",)
+    ranges: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("min_score", "doubtful_score", "min_visible"), "[0, 1]"),
+        **dict.fromkeys(("max_boxes", "max_outputs", "anchor_scales"), "[1, inf)"),
+        **dict.fromkeys(("num_proposals", "num_rois", "fc_units"), "[1, inf)"),
+        "stages": "[1, 2]",
+        **dict.fromkeys(("anchor_size", "aspect_ratios"), "(0, inf)"),
+        "num_convs": "[0, inf)",
+    }
     thresholds: ClassVar[tuple[str, ...]] = ("min_score", "doubtful_score")
     searched: ClassVar[tuple[str, ...]] = ("min_score",)
     tiles: ClassVar[bool] = True
@@ -102,11 +110,8 @@ class Detection(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.stages not in (1, 2):
-            raise UserError(f"task {self.name!r}: stages {self.stages} received; expected 1 (RetinaNet) or 2")
-        for field in ("num_proposals", "num_rois", "fc_units"):
-            if getattr(self, field) < 1:
-                raise UserError(f"task {self.name!r}: {field} {getattr(self, field)} received; expected 1 or more")
+        if not self.aspect_ratios:
+            raise UserError(f"task {self.name!r}: aspect_ratios: none received, expected one or more")
         if isinstance(self.min_score, Mapping):
             for what, names, known in (
                 ("no value of class", self.class_names, self.min_score),
@@ -171,12 +176,13 @@ class Detection(Task):
         def dense(key):
             return tf.sparse.to_dense(parsed[f"{self.name}/box/{key}"])
 
+        boxes = tf.stack([dense(side) for side in _SIDES], axis=-1)
         classes, ignore = (tf.cast(dense(key), tf.int32) for key in ("class", "ignore"))
-        return {
-            "boxes": tf.stack([dense(side) for side in _SIDES], axis=-1),
-            "classes": classes,
-            "scores": dense("score"),
-            "ignore": tf.cond(tf.size(ignore) > 0, lambda: ignore, lambda: tf.zeros_like(classes)),
+        ignore = tf.cond(tf.size(ignore) > 0, lambda: ignore, lambda: tf.zeros_like(classes))
+        found = {"boxes": boxes, "classes": classes, "scores": dense("score"), "ignore": ignore}
+        counts = [tf.shape(values)[0] for values in found.values()]
+        tf.debugging.assert_equal(counts, counts[0], "lists of another length than that of the boxes")
+        return found | {
             "present": tf.strings.length(parsed[f"{self.name}/origin"]) > 0,
         }
 

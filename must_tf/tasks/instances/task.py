@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras
 
 from must_tf.errors import UserError
-from must_tf.geometry import Geometry, move_boxes, restore_boxes
+from must_tf.geometry import Geometry, Size, move_boxes, restore_boxes
 from must_tf.tasks import drawing
 from must_tf.tasks.detection import DIFFICULT, UNSEEN, Detection
 from must_tf.tasks.detection.boxes import MAX_OUTPUTS, keep_best, pixels_inside
@@ -88,6 +88,7 @@ class Instances(Task):
     ranking: ClassVar[Ranking] = Ranking(("boxes", "classes", "scores", "masks"), "scores", "classes")
     reader: ClassVar[type[InstancesReader]] = InstancesReader
     identity_fields: ClassVar[tuple[str, ...]] = ("class_names",)
+    ranges: ClassVar[Mapping[str, str]] = {**Detection.ranges, "mask_size": "[1, inf)"}
     thresholds: ClassVar[tuple[str, ...]] = ("min_score", "doubtful_score")
     searched: ClassVar[tuple[str, ...]] = ("min_score",)
     tiles: ClassVar[bool] = True
@@ -96,8 +97,6 @@ class Instances(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.mask_size < 1:
-            raise UserError(f"task {self.name!r}: mask_size {self.mask_size} received; expected 1 or more")
         assert self.of_boxes  # checks min_score
 
     @functools.cached_property
@@ -131,6 +130,11 @@ class Instances(Task):
         self._check(len({tuple(rle["size"]) for rle in given if rle is not None}) <= 1, "masks of different sizes")
         counts = [b"" if rle is None else rle["counts"] for rle in given]
         return found | {f"{self.name}/mask/counts": counts}
+
+    def size_of(self, label: Label) -> Size | None:
+        """Returns the size of the masks; None without any."""
+        sizes = [rle["size"] for rle in label["masks"] if rle is not None]
+        return (int(sizes[0][0]), int(sizes[0][1])) if sizes else None
 
     def decode(self, parsed: Mapping[str, tf.Tensor]) -> Target:
         """Returns the target of `Detection`, `counts` string [N], and `size` int32 [2]."""
