@@ -50,7 +50,7 @@ _CLASSES = flags.DEFINE_list(
     "classes",
     [],
     "Classes to write; by default all. Boxes of other classes are left out, pixels of other classes are ignored, and "
-    "images whose one class is another one are left out.",
+    "images whose one class is another one are left out; probabilities of the others sum to 1 over these classes.",
     flag_values=FLAGS,
 )
 _RENAME = flags.DEFINE_list(

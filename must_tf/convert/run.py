@@ -167,7 +167,7 @@ def _to_records(
 
 def _arguments(dataset: Dataset, to: str, selection: Selection, images: str, root: str | None) -> dict[str, Any]:
     """Returns what decides the files, as JSON values."""
-    shards = [shard.sha256 for shard in dataset.manifest.shards]
+    shards = list(dataset.manifest.shards.digests())
     value = {"to": to, "shards": shards, "images": images, "root": root} | dataclasses.asdict(selection)
     return json.loads(json.dumps(value))
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from must_tf.errors import UserError
+from must_tf.json_members import members
 from must_tf.sources.coco_entry import Entry, Id
-from must_tf.sources.json_members import members
 from must_tf.storage import scratch_folder, sha256
 
 # The fields of entries that are read.
