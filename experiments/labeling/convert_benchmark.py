@@ -9,7 +9,7 @@ Prints and writes as JSON, on made-up labels:
    `must label --merge` does, whose corrected images are then read. `imports` is a process that does nothing.
 
 The images are made up as they are read, and a handful of bytes: there are no records on the disk, which are read and
-written one by one. On one core it takes about a quarter of an hour.
+written one by one. On one core without other work it takes about half an hour.
 """
 
 import functools
