@@ -38,7 +38,7 @@ from must_tf.tasks import Detection, Instances, Segmentation
 from must_tf.tasks.detection import CROWD, DIFFICULT, UNSEEN
 from must_tf.tasks.instances.masks import Rle, area, as_array, problem
 
-_NAME_FILE = "name an annotation file of COCO's format"
+_NAME_FILE = "name an annotation file of COCO's format, coco:FILE.json"
 _GET_COCO = (
     "name an annotation file (coco:FILE.json), or get train2017.zip, val2017.zip, annotations_trainval2017.zip and "
     "panoptic_annotations_trainval2017.zip from cocodataset.org, unpack them into one place (the archives of masks "
