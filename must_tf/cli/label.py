@@ -132,6 +132,19 @@ _RAY = flags.DEFINE_string(
 _PLAN = flags.DEFINE_bool(
     "plan", False, "Only measure a few batches, and print hours, GB and memory.", flag_values=FLAGS
 )
+_PLAN_COUNT = flags.DEFINE_integer(
+    "plan_count",
+    None,
+    "For --plan: number of images in all, if --images is a sample of them; by default those of --images.",
+    1,
+    flag_values=FLAGS,
+)
+_PRICES = flags.DEFINE_string(
+    "prices",
+    None,
+    "For --plan: FILE.yaml with prices, of which the docs have an example; prints what the run costs in a bucket.",
+    flag_values=FLAGS,
+)
 _PREVIEW = flags.DEFINE_integer(
     "preview", 0, "Only draw and count the labels of this many images, into OUT.html.", 0, flag_values=FLAGS
 )
@@ -164,6 +177,9 @@ def main(fields: dict[str, str]) -> None:
             raise UserError(f"--{flag.name}: not given; expected: {FLAGS[flag.name].help}")
     if _PLAN.value and _PREVIEW.value:
         raise UserError("--plan, --preview: both received; expected one at a time")
+    for flag in (_PLAN_COUNT, _PRICES):
+        if flag.value and not _PLAN.value:
+            raise UserError(f"--{flag.name}: received without --plan; give both, or neither")
     load = _TEACHERS.loader(fields)
     if _PLAN.value or _PREVIEW.value:
         _dry_run(load)
@@ -214,6 +230,7 @@ def _runner_options() -> dict[str, Any]:
 def _dry_run(load) -> None:
     from must_tf.labeling import SAMPLE, estimate, fit_teachers, lacking, preview, require_labels, review, united_tasks
     from must_tf.labeling.runners import make_runner
+    from must_tf.pricing import LABEL, bill, priced
     from must_tf.records import Quarantined, Record, noted
     from must_tf.report import preview_lines, preview_page
     from must_tf.sources import MAX_PIXELS, open_source, renamed
@@ -221,6 +238,7 @@ def _dry_run(load) -> None:
     from must_tf.verbs.labeling import quarantined
 
     runner = make_runner(_RUNNER.value, **_runner_options())
+    prices = priced(_PRICES.value, LABEL) if _PRICES.value else None
     page = f"{location(_OUT.value)}.html" if _PREVIEW.value else ""
     require_labels(_IMAGES.value, bool(load or _MERGE.value))
     limits = (_SHARD.value, _MAX_PIXELS.value or MAX_PIXELS)
@@ -243,7 +261,11 @@ def _dry_run(load) -> None:
     if _PLAN.value:
         for line in source.warnings:
             print(f"warning: {line}")
-        print(estimate(source, teachers, tasks, _BATCH.value, fitted=fitted))
+        found = estimate(source, teachers, tasks, _BATCH.value, fitted=fitted)
+        found = found.of(_PLAN_COUNT.value, _SHARD.value) if _PLAN_COUNT.value else found
+        print(found)
+        if prices:
+            print(f"with images and records in a bucket, by {_PRICES.value}:\n{bill(found.usage(), prices)}")
         if runner:
             print(runner.needs())
         return

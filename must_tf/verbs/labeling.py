@@ -8,6 +8,7 @@ from must_tf import labeling
 from must_tf.errors import UserError
 from must_tf.labeling.runners import make_runner
 from must_tf.parsing import as_items, check_form, short
+from must_tf.ranges import check_range
 from must_tf.records import Dataset, open_dataset
 from must_tf.sources import MAX_PIXELS
 from must_tf.teachers import Teacher
@@ -80,6 +81,12 @@ def label(
     """
     if not str(out):
         raise UserError("--out: not given; expected a folder for the dataset")
+    for flag, value, interval in (
+        ("--batch_size", batch_size, "[1, inf)"),
+        ("--max_bad", max_bad, "[0, 1]"),
+        ("--processes", processes, "[0, inf)"),
+    ):
+        check_range(flag, value, interval)
     if tasks is not None:
         check_form(tasks, "tasks", "{new name: task, or an empty text for the only one}", (str,))
     labeling.label(

@@ -37,6 +37,26 @@ def test_plan_prints_an_estimate_and_writes_nothing(must, folder, tmp_path, toy_
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_plan_computes_costs_by_a_file_of_prices(must, folder, toy_run, tmp_path):
+    prices = tmp_path / "prices.yaml"
+    prices.write_text(
+        "{currency: EUR, hour: {label: 0}, egress_gb: 0, reads_1000: 2, writes_1000: 4, storage_gb_month: 0}"
+    )
+    argv = (f"--images={folder}", f"--teachers=depth=student:{toy_run}", "--batch_size=2")
+    code, out, err = must(*argv, "--plan", f"--prices={prices}", "--plan_count=3000000", "--images_per_shard=1000")
+    assert code == 0 and not err and "3000000 images at" in out
+    # 3,000 shards; each image is read with a request, and the note of each shard
+    assert "3,003,000 requests that read, at 2 per 1,000: 6,006.00" in out
+    # a shard and its note are written; 3,000,000 images and 3,000 shards are listed by the thousand
+    assert "9,003 requests that write or list, at 4 per 1,000: 36.01" in out
+    assert "in all 6,042.01 EUR" in out
+    code, _, err = must(*argv, f"--prices={prices}")
+    assert code == 2 and len(err) == 1 and "--prices: received without --plan" in err[0]
+    prices.write_text("{}")
+    code, _, err = must(*argv, "--plan", f"--prices={prices}")
+    assert code == 2 and len(err) == 1 and "prices.yaml: field 'currency' is missing" in err[0]
+
+
 def test_plan_says_what_several_processes_take(must, folder, classifier_run):
     argv = (f"--images={folder}", f"--teachers=scene=student:{classifier_run}", "--plan")
     code, out, _ = must(*argv, "--processes=3")

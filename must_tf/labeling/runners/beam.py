@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from must_tf.errors import UserError, first_line
-from must_tf.labeling.runners.runner import Runner, Say, Shards
+from must_tf.labeling.runners.runner import Finished, Runner, Say
 from must_tf.labeling.shard import Job, run_job
 from must_tf.records import written
 
@@ -35,7 +35,7 @@ class Beam(Runner):
         make_pipeline(runner.pipeline_options)
         return runner
 
-    def __call__(self, jobs: Sequence[Job], say: Say = print) -> Shards:
+    def __call__(self, jobs: Sequence[Job], say: Say = print) -> Finished:
         """Labels the shards; yields them when all are finished.
 
         Raises:
@@ -59,7 +59,10 @@ class Beam(Runner):
             if full := _NO_SPACE.search(str(error)):
                 raise UserError(f"--runner=beam: {full[0].strip()}; make room, and the same command resumes") from None
             raise
-        yield from (written(job.plan, job.index) for job in jobs)
+        labeled = {job.index for job in jobs}
+        if labeled:
+            plan = jobs[0].plan
+            yield from (shard for shard in written(plan) if plan.index(shard.name) in labeled)
 
 
 def make_pipeline(options: Sequence[str]) -> Any:

@@ -1,6 +1,7 @@
 """Labels shards in several processes of this machine, each on a GPU of its own where there are several."""
 
 import concurrent.futures
+import itertools
 import multiprocessing
 import os
 from collections.abc import Sequence
@@ -8,9 +9,12 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from must_tf.errors import UserError
-from must_tf.labeling.runners.runner import Runner, Say, Shards, share_gpus
+from must_tf.labeling.runners.runner import Finished, Runner, Say, share_gpus
 from must_tf.labeling.shard import Job, run_job
+from must_tf.records import Shard
 from must_tf.runtime.processes import end_with_parent
+
+_AHEAD = 4  # shards per process that are handed over at a time
 
 
 class Processes(Runner):
@@ -33,7 +37,7 @@ class Processes(Runner):
         number = processes or gpus
         return cls(number, gpus) if number > 1 else None
 
-    def __call__(self, jobs: Sequence[Job], say: Say = print) -> Shards:
+    def __call__(self, jobs: Sequence[Job], say: Say = print) -> Finished:
         """Labels the shards.
 
         Raises:
@@ -42,10 +46,15 @@ class Processes(Runner):
         context = multiprocessing.get_context("spawn")
         started = context.Value("i", 0)
         with concurrent.futures.ProcessPoolExecutor(self.processes, context, _start, (started, self.num_gpus)) as pool:
-            running = [pool.submit(run_job, job) for job in jobs]
+            waiting, running = iter(jobs), set[concurrent.futures.Future[Shard]]()
             try:
-                for future in concurrent.futures.as_completed(running):
-                    yield future.result()
+                while True:  # few are handed over at a time: there may be very many
+                    free = _AHEAD * self.processes - len(running)
+                    running |= {pool.submit(run_job, job) for job in itertools.islice(waiting, free)}
+                    if not running:
+                        return
+                    done, running = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
             except BrokenProcessPool:
                 raise UserError(
                     f"--processes={self.processes}: a process was killed or could not start; if memory was short, the "

@@ -25,7 +25,7 @@ from typing import Any
 
 from must_tf.copies import named
 from must_tf.errors import UserError, differences, one_line
-from must_tf.labeling.runners.runner import Runner, Say, Shards, share_gpus
+from must_tf.labeling.runners.runner import Finished, Runner, Say, share_gpus
 from must_tf.labeling.shard import Job, run_job
 from must_tf.parsing import read_object
 from must_tf.records import Plan, Quarantined, Record, Shard
@@ -72,7 +72,7 @@ class Ray(Runner):
         share_gpus()
         return cls(told, processes)
 
-    def __call__(self, jobs: Sequence[Job], say: Say = print) -> Shards:
+    def __call__(self, jobs: Sequence[Job], say: Say = print) -> Finished:
         """Labels the shards.
 
         Raises:
@@ -151,12 +151,12 @@ class _Member:
     Attributes:
       actor: Ray's handle.
       node: name and address of its node; empty until it has been inspected.
-      job: what it labels now.
+      place: that of what it labels now among the jobs.
     """
 
     actor: Any
     node: str = ""
-    job: Job | None = None
+    place: int | None = None
 
 
 class _Crew:
@@ -171,7 +171,7 @@ class _Crew:
 
     def __init__(self, ray: Any, jobs: Sequence[Job], processes: int, say: Say):
         self.ray, self.processes, self.say = ray, processes, say
-        self.waiting = collections.deque(jobs)
+        self.jobs, self.waiting = jobs, collections.deque(range(len(jobs)))  # a job is made when it is given
         self.busy: dict[Any, _Member] = {}  # by the reference to what a worker will return
         self.lost = collections.Counter[int | None]()  # workers, by the shard that they had
         self.wanted, self.num_gpus = 0, 0.0  # workers, and GPUs of each
@@ -179,10 +179,10 @@ class _Crew:
         self.inspected = str(Path.cwd()), _code(), pickle.dumps(_Example.of(jobs[0]))
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # see `_Worker`
 
-    def shards(self) -> Shards:
+    def shards(self) -> Finished:
         """Yields the shards as they are finished."""
         self.idle = time.monotonic()
-        while self.waiting or any(member.job for member in self.busy.values()):
+        while self.waiting or self._labeling():
             self._look()
             while len(self.busy) < min(self.wanted, len(self.waiting) + len(self._labeling())):
                 self._hire()
@@ -199,7 +199,7 @@ class _Crew:
             self.ray.kill(member.actor)
 
     def _labeling(self) -> list[_Member]:
-        return [member for member in self.busy.values() if member.job]
+        return [member for member in self.busy.values() if member.place is not None]
 
     def _look(self) -> None:
         """Looks, from time to time, how many workers the nodes can have; says so if there has been none for long."""
@@ -232,26 +232,26 @@ class _Crew:
         except self.ray.exceptions.RayError:
             self._lose(member)
             return
-        if member.job is None:
+        if member.place is None:
             member.node, fault = found
             self.lost.pop(None, None)
         else:
             fault = found if isinstance(found, _Fault) else ""
         if fault:
             raise UserError(f"node {member.node}: {fault}")
-        if member.job is not None:
+        if member.place is not None:
             yield found
         if not self.waiting:
             self.ray.kill(member.actor)
             return
-        member.job = self.waiting.popleft()
-        self.busy[member.actor.label.remote(pickle.dumps(member.job))] = member
+        member.place = self.waiting.popleft()
+        self.busy[member.actor.label.remote(pickle.dumps(self.jobs[member.place]))] = member
 
     def _lose(self, member: _Member) -> None:
         """Puts the shard of a lost worker back, unless it has cost too many of them."""
         self.ray.kill(member.actor)  # it may still be there, and only out of reach
         place = f"node {member.node}" if member.node else "a node"
-        index = member.job.index if member.job else None
+        index = None if member.place is None else self.jobs[member.place].index
         self.lost[index] += 1
         if self.lost[index] >= _LOST:
             when = "before its first shard" if index is None else f"at shard {index}"
@@ -259,8 +259,8 @@ class _Crew:
                 f"{place}: {when} a worker was lost, as were {_LOST - 1} before it; if memory is short there, give "
                 "fewer --processes or a smaller --batch_size; the same command continues; Ray logs more on the node"
             )
-        if member.job:
-            self.waiting.appendleft(member.job)
+        if member.place is not None:
+            self.waiting.appendleft(member.place)
             self.say(f"{place}: a worker was lost; shard {index} is labeled again")
 
 

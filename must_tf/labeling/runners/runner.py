@@ -8,7 +8,7 @@ from must_tf.labeling.shard import Job
 from must_tf.records import Shard
 
 Say = Callable[[str], None]
-Shards = Generator[Shard, None, None]
+Finished = Generator[Shard, None, None]
 
 
 class Runner(abc.ABC):
@@ -32,7 +32,7 @@ class Runner(abc.ABC):
         return cls(**options)
 
     @abc.abstractmethod
-    def __call__(self, jobs: Sequence[Job], say: Say = print) -> Shards:
+    def __call__(self, jobs: Sequence[Job], say: Say = print) -> Finished:
         """Labels the shards of the jobs, and yields each as it is finished, in any order.
 
         Args:
