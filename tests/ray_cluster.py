@@ -7,6 +7,8 @@ import signal
 import tempfile
 from pathlib import Path
 
+import psutil
+
 _HERE = Path(__file__).parent
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # else it would ask the network
@@ -47,6 +49,13 @@ class Nodes:
     def remove(self, node):
         """Ends a node in peace."""
         self._cluster.remove_node(node)
+
+    def is_labeling(self, node):
+        """Whether a worker of a node labels a shard at this moment."""
+        with contextlib.suppress(psutil.Error):  # one has ended meanwhile
+            started = psutil.Process(node.all_processes["raylet"][0].process.pid).children()
+            return any("ray::_Worker.label" in child.cmdline() for child in started)
+        return False
 
     def kill(self, node):
         """Ends a node by `kill -9` of its raylet, as a machine goes that is switched off."""

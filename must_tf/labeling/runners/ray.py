@@ -38,10 +38,10 @@ AUTO = "auto"  # the cluster that $RAY_ADDRESS names, or that this machine is pa
 _ADDRESS = re.compile(r"[^\s:/]+:\d+")
 _ANSWERS = 10.0  # seconds in which the address of a cluster must answer
 _LOOK = 1.0  # seconds between two looks at the nodes of the cluster
-_PATIENCE = 30.0  # seconds without any worker, after which the driver says that it waits
+_PATIENCE = 60.0  # seconds without any worker, after which the driver says that it waits
 _LOST = 3  # workers that a shard may cost: then it is the shard that ends them
-_QUIET = {  # variables that Ray reads when it is imported
-    "RAY_DEDUP_LOGS_SKIP_REGEX": "A worker died or was killed|The node with node id",  # here said in a line of our own
+_QUIET = {  # variables that Ray reads when it is imported; of lost workers and nodes, `must` has a line of its own
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "worker died or was killed|node with node id|Raylet is terminated",
     "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # no stack trace at SIGTERM
 }
 _SHARED = "each node needs the same files under the same paths: on a shared disk, or in a bucket"
