@@ -8,6 +8,7 @@ _EXTRAS = {
     "onnx": ["onnx>=1.17,<2", "tf2onnx>=1.17,<1.18", "onnxruntime>=1.20,<2"],
     "rooms": ["embreex>=4.4.0.post1,<5"],
     "beam": ["apache-beam>=2.77,<3"],
+    "ray": ["ray>=2.50,<3"],
     "litert": ["ai-edge-litert>=2.3,<3"],
     "kerashub": ["keras-hub>=0.29,<0.33"],
     "kerascv": ["keras-cv>=0.9,<0.10"],

@@ -36,7 +36,7 @@ STAIRCASE = (
     "pricing",
     "storage json_members",
     "parsing former runtime",
-    "buckets",
+    "buckets ranges",
     "errors shown",
     "",
 )

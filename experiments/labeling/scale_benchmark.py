@@ -37,6 +37,7 @@ from absl import flags
 
 from must_tf import labeling, storage
 from must_tf.cli import app
+from must_tf.labeling.runners.runner import Finished, Runner, Say
 from must_tf.labeling.shard import Job, run_job
 from must_tf.pipeline import stream
 from must_tf.records import Manifest, Plan, Record, Shard, Shards, open_dataset, write_shard
@@ -153,12 +154,28 @@ class _Stop(Exception):
     """The first shard would be labeled now."""
 
 
-def _stop_at_first(out: Path, data: Path) -> None:
-    def stop(jobs: Sequence[Job]) -> Iterator[Shard]:
+class _Stopping(Runner):
+    """Stops at the first shard."""
+
+    def __call__(self, jobs: Sequence[Job], say: Say = print) -> Finished:
+        """Raises `_Stop`."""
         raise _Stop
 
+
+class _Telling(Runner):
+    """Labels the shards in this process; `begun` is what `_now` said before."""
+
+    begun: dict[str, float]
+
+    def __call__(self, jobs: Sequence[Job], say: Say = print) -> Finished:
+        """Labels the shards."""
+        self.begun = _now()
+        yield from map(run_job, jobs)
+
+
+def _stop_at_first(out: Path, data: Path) -> None:
     with contextlib.suppress(_Stop):
-        labeling.label(data, (), out, runner=stop)
+        labeling.label(data, (), out, runner=_Stopping())
 
 
 def imports(folder: Path, count: int) -> dict[str, Any]:
@@ -176,15 +193,10 @@ def start(folder: Path, count: int) -> dict[str, Any]:
 
 def resume(folder: Path, count: int) -> dict[str, Any]:
     """Labels the last shard; returns when labeling began, and when all was done."""
-    begun: list[dict[str, float]] = []
-
-    def rest(jobs: Sequence[Job]) -> Iterator[Shard]:
-        begun.append(_now())
-        yield from map(run_job, jobs)
-
-    manifest = labeling.label(folder / "data", (), folder / "labeled", runner=rest)
+    runner = _Telling()
+    manifest = labeling.label(folder / "data", (), folder / "labeled", runner=runner)
     assert manifest.count == count * IMAGES
-    return {"resume": begun[0], "finish": _now()}
+    return {"resume": runner.begun, "finish": _now()}
 
 
 def inspected(folder: Path, count: int) -> dict[str, Any]:

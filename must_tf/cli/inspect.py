@@ -178,7 +178,7 @@ def _sample() -> None:
         number = sum(image.stratum == index for image in drawn.images)
         more = f" and {len(cells) - 2} more" if len(cells) > 2 else ""
         print(f"  {number:,} of {size:,}: {'; '.join(cells[:2])}{more}")
-    print("  correct all of them, and then: must inspect DIR --audit_from=FORMAT:FILE")
+    print(f"  correct all of them, and then: must inspect {_DATA.value} --audit_from=FORMAT:FILE")
 
 
 def _audit() -> None:

@@ -1,6 +1,7 @@
 """Labels all images of a source with teachers, shard by shard; a run that was stopped resumes."""
 
 import collections
+import contextlib
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -273,17 +274,20 @@ def _run(jobs: _Jobs, runner: Runner | None, tally: _Tally, total: int) -> None:
     plan = jobs.plan
     left = collections.Counter(index // BLOCK for index in jobs.todo)
     progress = Progress("label", total, done=tally.seen + tally.left_out)
-    for shard in runner(jobs) if runner else (run_job(job, progress) for job in jobs):
-        if runner:
-            progress.update(_seen(shard) + sum(shard.left_out.values()))
-        tally.add(shard)
-        if tally.seen >= _CHECK_AFTER:
-            tally.check()
-        index = plan.index(shard.name)
-        assert index is not None  # it is one of these jobs
-        left[index // BLOCK] -= 1
-        if not left[index // BLOCK] and index // BLOCK < (plan.num_shards - 1) // BLOCK:  # the last is finished soon
-            gather(plan, index)
+    shards = runner(jobs, progress.say) if runner else (run_job(job, progress) for job in jobs)
+    with contextlib.closing(shards):
+        for shard in shards:
+            if runner:
+                progress.update(_seen(shard) + sum(shard.left_out.values()))
+            tally.add(shard)
+            if tally.seen >= _CHECK_AFTER:
+                tally.check()
+            index = plan.index(shard.name)
+            assert index is not None  # it is one of these jobs
+            block, last = index // BLOCK, (plan.num_shards - 1) // BLOCK
+            left[block] -= 1
+            if not left[block] and block < last:  # the last one is finished soon
+                gather(plan, index)
 
 
 def _seen(shard: Shard) -> int:

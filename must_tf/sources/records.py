@@ -95,6 +95,12 @@ def _earlier(entry: Mapping[str, str]) -> Quarantined:
     return Quarantined(entry["name"], f"{EARLIER}{entry['reason'].removeprefix(EARLIER)}")
 
 
+def group_of(record: Record) -> str:
+    """Returns the film that a record is a frame of; empty if it is none."""
+    folder = PurePosixPath(record.filename).parent.name
+    return folder if folder.lower().endswith(FILMS) else ""
+
+
 def _entry(frame: tuple[str, bytes | Quarantined], tasks: Sequence[Task], look: Look) -> Entry:
     name, serialized = frame
     if isinstance(serialized, Quarantined):
@@ -103,8 +109,7 @@ def _entry(frame: tuple[str, bytes | Quarantined], tasks: Sequence[Task], look: 
         record = deserialize(serialized, tasks)
     except (tf.errors.OpError, ValueError, IndexError) as error:
         return Quarantined(name, f"is not a record of these tasks: {first_line(error)}")
-    folder = PurePosixPath(record.filename).parent.name
-    record.group = folder if folder.lower().endswith(FILMS) else ""
+    record.group = group_of(record)
     features = stored_features(serialized, tasks)
     record.name, record.features = name, {task: features[task] for task in record.labels}
     try:

@@ -8,6 +8,7 @@ from typing import Any
 
 from must_tf import report
 from must_tf.labeling.grade import Grade
+from must_tf.ranges import check_range
 from must_tf.records import Dataset, Findings
 from must_tf.report.gallery import AT_ONCE
 from must_tf.shown import framed
@@ -73,6 +74,7 @@ def inspect(
     Raises:
       UserError: no dataset in the folder, or teachers that do not exist.
     """
+    check_range("--pictures", pictures, "[0, inf)")
     load = loading(teachers, cards, fields, classes, thresholds, tta, allow_ops)
     page = location(out) if out else location(data) / "report.html"
     loaded = load() if callable(load) else load

@@ -21,7 +21,7 @@ from PIL import Image
 import must_tf.labeling
 from must_tf.cli import label
 from must_tf.errors import UserError
-from must_tf.labeling import runners
+from must_tf.labeling.runners import RUNNERS, Beam, Processes
 from must_tf.records import open_dataset, read_manifest
 
 
@@ -233,19 +233,29 @@ def test_flags_choose_the_runner(must, received, classifier_run):
     must(*argv)
     assert received["runner"] is None and received["max_pixels"] == 178_956_970 and not received["allow_empty"]
     must(*argv, "--processes=3", "--max_pixels=99", "--allow_empty", "--batch_size=4", "--images_per_shard=7")
-    assert received["runner"].func is runners.in_processes
-    assert received["runner"].keywords == {"processes": 3, "num_gpus": 0}
+    runner = received["runner"]
+    assert isinstance(runner, Processes) and (runner.processes, runner.num_gpus) == (3, 0)
     assert (received["max_pixels"], received["allow_empty"], received["sizes"]) == (99, True, (4, 7))
     must(*argv, "--runner=beam", "--beam_options=--runner=DirectRunner --direct_num_workers=2")
-    assert received["runner"].func is runners.with_beam
-    assert received["runner"].keywords == {"options": ["--runner=DirectRunner", "--direct_num_workers=2"]}
+    runner = received["runner"]
+    assert isinstance(runner, Beam)
+    assert runner.pipeline_options == ["--runner=DirectRunner", "--direct_num_workers=2"]
+    assert must_tf.cli.label.FLAGS["runner"].parser.enum_values == list(RUNNERS)
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--beam_options=--runner=FlinkRunner"], "--beam_options: received without --runner=beam"),
-        (["--runner=beam", "--processes=2"], "--processes: received with --runner=beam"),
+        (
+            ["--beam_options=--runner=FlinkRunner"],
+            "--beam_options: received with --runner=local; give it with",
+        ),
+        (
+            ["--runner=beam", "--processes=2"],
+            "--processes: received with --runner=beam; give it with",
+        ),
+        (["--ray_address=h:1"], "--ray_address: received with --runner=local; give it with --runner=ray alone"),
+        (["--runner=ray", "--ray_address=ray://h:1"], "--ray_address: 'ray://h:1' received, expected HOST:PORT"),
         (["--runner=beam", "--beam_options=--runner=FlinkRuner"], "--beam_options: Unexpected pipeline runner"),
         (["--out=ftp://bucket/x"], "ftp://bucket/x: is not a local path, nor one of s3://"),
         (["--out=ftp://bucket/x", "--preview=2"], "ftp://bucket/x: is not a local path"),
