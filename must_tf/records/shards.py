@@ -3,9 +3,10 @@
 import collections
 import dataclasses
 import json
+import re
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from must_tf.parsing import Where, parse, plain_name, short
 
 _OWN = ("name", "count", "bytes", "sha256")  # the fields in which each shard differs from the others
 _MOST = 2**63 - 1
+_NUMBERED = re.compile(r"(.*?)([0-9]{1,18})(-of-[0-9]+)")
+_DIGEST = re.compile("[0-9a-f]{64}")
+T = TypeVar("T")
 
 
 @dataclasses.dataclass
@@ -63,10 +67,16 @@ class Shards(Sequence[Shard]):
     """
 
     def __init__(self, shards: Iterable[Shard] = ()):
-        self._texts, self._ends = bytearray(), array("Q", [0])  # name and SHA-256 of each, with a line feed in between
+        self._numbers, self._forms = (
+            array("q"),
+            _Table[tuple[str, int, str]](),
+        )  # of names: a number, and what is around it
+        self._digests, self._other_digests = (
+            bytearray(),
+            dict[int, str](),
+        )  # 32 bytes each; those that are none, by place
         self._counts, self._bytes = array("q"), array("q")
-        self._which = array("L")  # the place in `_rests` of what each holds besides
-        self._rests, self._places = list[str](), dict[str, int]()  # as JSON, and the places of these
+        self._rests = _Table[str]()  # what each holds besides, as JSON
         for shard in shards:
             self.append(shard)
 
@@ -90,7 +100,7 @@ class Shards(Sequence[Shard]):
         Raises:
           UserError: a value is none of a shard.
         """
-        shards, known = cls(), dict[str, int]()
+        shards, known = cls(), dict[str, str]()  # by the JSON as it came, that which is held
         for index, value in enumerate(values):
             rest = ""
             if isinstance(value, dict) and _is_sound(value):
@@ -100,24 +110,26 @@ class Shards(Sequence[Shard]):
                 shards._add(name, value["count"], value["bytes"], value["sha256"], known[rest])
             else:
                 shards.append(parse(Shard, value, where, f"shards[{index}]"))
-                known |= {rest: shards._which[-1]} if rest else {}
+                if rest:
+                    known[rest] = shards._rests[len(shards) - 1]
         return shards
 
     def append(self, shard: Shard) -> None:
         """Adds a shard at the end."""
         values = {name: part for name, part in vars(shard).items() if name not in _OWN}
-        rest = json.dumps(values)
-        place = self._places.setdefault(rest, len(self._rests))
-        if place == len(self._rests):
-            self._rests.append(rest)
-        self._add(shard.name, shard.count, shard.bytes, shard.sha256, place)
+        self._add(shard.name, shard.count, shard.bytes, shard.sha256, json.dumps(values))
 
-    def _add(self, name: str, count: int, size: int, digest: str, rest: int) -> None:
-        self._texts += f"{name}\n{digest}".encode()
-        self._ends.append(len(self._texts))
-        self._counts.append(count)
+    def _add(self, name: str, count: int, size: int, digest: str, rest: str) -> None:
+        numbered = _NUMBERED.fullmatch(name)
+        head, digits, tail = numbered.groups() if numbered else (name, "", "")
+        self._numbers.append(int(digits or 0))
+        self._forms.append((head, len(digits), tail))
+        if not _DIGEST.fullmatch(digest):
+            self._other_digests[len(self)], digest = digest, "0" * 64
+        self._digests += bytes.fromhex(digest)
+        self._rests.append(rest)
         self._bytes.append(size)
-        self._which.append(rest)
+        self._counts.append(count)
 
     def __len__(self) -> int:
         return len(self._counts)
@@ -126,9 +138,8 @@ class Shards(Sequence[Shard]):
         if isinstance(index, slice):
             return [self[one] for one in range(*index.indices(len(self)))]
         place = range(len(self))[index]
-        name, digest = self._text(place)
-        rest = json.loads(self._rests[self._which[place]])
-        return Shard(name, self._counts[place], self._bytes[place], digest, **rest)
+        rest = json.loads(self._rests[place])
+        return Shard(self.name(place), self._counts[place], self._bytes[place], self._digest(place), **rest)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Shards) and list(self.lines()) == list(other.lines())
@@ -150,21 +161,21 @@ class Shards(Sequence[Shard]):
 
     def names(self) -> Iterator[str]:
         """Yields the name of each."""
-        return (self._text(place)[0] for place in range(len(self)))
+        return map(self.name, range(len(self)))
 
     def name(self, place: int) -> str:
         """Returns the name of one."""
-        return self._text(range(len(self))[place])[0]
+        head, width, tail = self._forms[place]
+        return f"{head}{self._numbers[place]:0{width}d}{tail}" if width else head
 
     def digests(self) -> Iterator[str]:
         """Yields the SHA-256 of each."""
-        return (self._text(place)[1] for place in range(len(self)))
+        return map(self._digest, range(len(self)))
 
     def in_common(self) -> Iterator[tuple[dict[str, Any], int]]:
         """Yields the other fields, in order of their first shard, and how many shards have the same."""
-        times = np.bincount(np.array(self._which, np.int64), minlength=len(self._rests))
-        for rest, number in zip(self._rests, times.tolist(), strict=True):
-            yield json.loads(rest), number
+        for rest, times in self._rests.distinct():
+            yield json.loads(rest), times
 
     def sums(self, field: str) -> dict[str, int]:
         """Returns the sums over all shards of a field such as `notes`, {what: how many}, in the order of the shards."""
@@ -186,19 +197,45 @@ class Shards(Sequence[Shard]):
 
     def column(self, field: str) -> Iterator[Any]:
         """Yields a field of each, such as `quarantined`; those of shards that have the same are one object."""
-        found = [json.loads(rest)[field] for rest in self._rests]
-        return (found[place] for place in self._which)
+        return self._rests.each(lambda rest: json.loads(rest)[field])
 
     def lines(self) -> Iterator[str]:
         """Yields each as a JSON object, in one line."""
         for place in range(len(self)):
-            name, digest = self._text(place)
-            own = zip(_OWN, (name, self._counts[place], self._bytes[place], digest), strict=True)
-            yield f"{json.dumps(dict(own))[:-1]}, {self._rests[self._which[place]][1:]}"
+            own = (self.name(place), self._counts[place], self._bytes[place], self._digest(place))
+            yield f"{json.dumps(dict(zip(_OWN, own, strict=True)))[:-1]}, {self._rests[place][1:]}"
 
-    def _text(self, place: int) -> tuple[str, str]:
-        name, _, digest = self._texts[self._ends[place] : self._ends[place + 1]].decode().partition("\n")
-        return name, digest
+    def _digest(self, place: int) -> str:
+        if place in self._other_digests:
+            return self._other_digests[place]
+        return self._digests[32 * place : 32 * place + 32].hex()
+
+
+class _Table(Generic[T]):
+    """A list of values of which many are equal: each of these is held once."""
+
+    def __init__(self) -> None:
+        self._values, self._places, self._which = list[T](), dict[T, int](), array("I")
+
+    def append(self, value: T) -> None:
+        """Adds a value at the end."""
+        place = self._places.setdefault(value, len(self._values))
+        if place == len(self._values):
+            self._values.append(value)
+        self._which.append(place)
+
+    def __getitem__(self, place: int) -> T:
+        return self._values[self._which[place]]
+
+    def distinct(self) -> Iterator[tuple[T, int]]:
+        """Yields the values in order of their first place, each with its number of places."""
+        times = np.bincount(np.array(self._which, np.int64), minlength=len(self._values))
+        yield from zip(self._values, times.tolist(), strict=True)
+
+    def each(self, work: Callable[[T], Any]) -> Iterator[Any]:
+        """Yields a function's result for each place; it is called once for equal values."""
+        found = list(map(work, self._values))
+        return (found[place] for place in self._which)
 
 
 def _is_sound(value: Mapping[str, Any]) -> bool:
