@@ -18,9 +18,9 @@ import importlib
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read as TensorFlow is imported
 
@@ -80,15 +80,14 @@ class SimCLR(Experiment):
     color: float = 0.4
     gray: float = 0.2
 
-    def __post_init__(self):
-        super().__post_init__()
-        if not (self.temperature > 0 and 0 < self.min_scale <= 1 and 0 <= self.color < 1 and 0 <= self.gray <= 1):
-            raise UserError(
-                f"temperature {self.temperature}, min_scale {self.min_scale}, color {self.color} and gray {self.gray} "
-                "received; expected temperature > 0, 0 < min_scale <= 1, 0 <= color < 1 and 0 <= gray <= 1"
-            )
-        if self.outputs < 1:
-            raise UserError(f"outputs: {self.outputs} received, expected 1 or more")
+    ranges: ClassVar[Mapping[str, str]] = {
+        **Experiment.ranges,
+        "temperature": "(0, inf)",
+        "outputs": "[1, inf)",
+        "min_scale": "(0, 1]",
+        "color": "[0, 1)",
+        "gray": "[0, 1]",
+    }
 
 
 FLAGS = flags.FlagValues()

@@ -21,8 +21,8 @@ _CHECKPOINT = "ckpt"
 _SNIPPET = """
 ## Load it: Model Garden
 
-`garden/config.yaml` has the fields that a RetinaNet or segmentation experiment of Model Garden needs to start from
-`garden/`. Model Garden's parsers normalize images as this backbone expects.
+`garden/config.yaml` has the fields that a RetinaNet, Mask R-CNN or segmentation experiment of Model Garden needs to
+start from `garden/`. Model Garden's parsers normalize images as this backbone expects.
 
 ```
 python -m official.vision.train --experiment=retinanet_resnetfpn_coco --mode=train --model_dir=DIR \\

@@ -2,10 +2,12 @@
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 _ABSENT = object()
+_OF_TF_DATA = re.compile(r"Error in user-defined function passed to \S+ transformation with iterator: \S+: ")
 
 
 class UserError(Exception):
@@ -29,7 +31,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def first_line(error: Exception) -> str:
     """Returns the first line of an error's message, without the names of operations that TensorFlow adds."""
     line = next(iter(str(getattr(error, "message", error)).splitlines()), "")
-    return cut(line.rpartition("}} ")[2].partition(" [Op:")[0].strip(), 200) or type(error).__name__
+    said = _OF_TF_DATA.sub("", line.rpartition("}} ")[2].partition(" [Op:")[0])
+    return cut(said.strip(), 200) or type(error).__name__
 
 
 def one_line(error: Exception) -> str:

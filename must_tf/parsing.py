@@ -181,7 +181,7 @@ def load_json(text: str | bytes, where: Where) -> Any:
       UserError: names `where` it is from: no JSON, a name that occurs twice, values nested too deep, a whole number of
         more than 64 bits, a text that no file could hold.
     """
-    return _checked(decode_json(text, where, _without_copies), where)
+    return checked(decode_json(text, where, unique_names), where)
 
 
 def load_object(text: str, where: Where) -> dict[str, Any]:
@@ -226,7 +226,7 @@ def load_yaml(text: str, where: Where) -> Any:
         if root is None:
             return None
         _check_nodes(root, where)
-        return _checked(loader.construct_document(root), where)
+        return checked(loader.construct_document(root), where)
     except RecursionError:
         raise UserError(f"{where}: {TOO_DEEP}") from None
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError, yaml.YAMLError) as error:
@@ -249,7 +249,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+[e
 _YAML_TYPES = ("null", "bool", "int", "float", "str", "seq", "map", "merge")
 
 
-def _without_copies(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Makes the dict of a JSON object, in which no name may occur twice."""
     made = dict(pairs)
     if len(made) < len(pairs):
@@ -302,13 +302,13 @@ def _check_nodes(root: Any, where: Where) -> None:
     measure(root, 0)
 
 
-def _checked(value: Any, where: Where, level: int = 0) -> Any:
+def checked(value: Any, where: Where, level: int = 0) -> Any:
     """Returns values that are not nested too deep, whose numbers fit 64 bits and whose texts can be written."""
     if isinstance(value, dict | list):
         if level > _MOST_DEPTH:
             raise UserError(f"{where}: {TOO_DEEP}")
         for part in (*value, *value.values()) if isinstance(value, dict) else value:
-            _checked(part, where, level + 1)
+            checked(part, where, level + 1)
     elif isinstance(value, str):
         if not value.isascii() and _SURROGATE.search(value):
             raise UserError(f"{where}: {short(value)} received; expected text that UTF-8 can write (no surrogates)")

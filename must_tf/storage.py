@@ -233,6 +233,15 @@ def sizes(folder: Location) -> dict[str, int]:
         return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
 
 
+def names(folder: Location) -> Iterator[str]:
+    """Yields the names of the files in a folder, which need not be there, in any order; one listing."""
+    if isinstance(folder, Remote):
+        yield from (name for name in folder.files() if "/" not in name)
+    elif folder.is_dir():
+        with os.scandir(folder) as entries:
+            yield from (entry.name for entry in entries)
+
+
 def without_nan(value: Any) -> Any:
     """Returns JSON values with None in the place of NaN and infinities, which no other JSON reader takes."""
     if isinstance(value, dict):

@@ -50,11 +50,6 @@ class Student(Shown, tf_keras.Model):
         if not names or len(set(names)) < len(names):
             raise UserError(f"a student needs one task or more, with names that differ; received {names}")
         for task in tasks:
-            if not task.trains:
-                raise UserError(
-                    f"task {task.name!r}: {task.kind} cannot be trained yet; its labels can be made, converted and "
-                    "graded. Leave it out of the tasks"
-                )
             if not task.taps or not set(task.taps) <= set(TAPS):
                 raise TypeError(f"{type(task).__name__}: taps {task.taps}; expected some of {TAPS}")
         self.workdir = ""

@@ -1,8 +1,11 @@
 """The configuration of the trunk: backbone and feature pyramid (FPN)."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
 
 from must_tf.errors import UserError
+from must_tf.ranges import check_ranges
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +21,8 @@ class Trunk:
       norm_momentum: momentum of the batch norms' moving statistics; use a lower value for runs of a few hundred steps.
       norm_epsilon: epsilon of the batch norms. Model Garden's configs of ResNets on ImageNet have 1e-5, and their
         checkpoints need it.
-      sync_norm: whether replicas share the batch norms' statistics.
+      sync_norm: whether replicas share the batch norms' statistics. The shared variance is E[x²] - E[x]², which rounds
+        more than that of one replica alone.
       stochastic_depth: rate, from 0 to below 1, at which training leaves out the last residual branch for an image;
         that of branch i of n is i / n of it (Huang et al., ECCV 2016). See `garden.StochasticDepth`.
       se_ratio: channels of an EfficientNet's squeeze-and-excitation, as a share of its block's input. Its authors have
@@ -36,16 +40,22 @@ class Trunk:
     stochastic_depth: float = 0.0
     se_ratio: float = 0.0
 
+    ranges: ClassVar[Mapping[str, str]] = {
+        "width": "(0, inf)",
+        "num_filters": "[1, inf)",
+        "norm_momentum": "[0, 1)",
+        "norm_epsilon": "(0, inf)",
+        "stochastic_depth": "[0, 1)",
+        "se_ratio": "[0, 1]",
+    }
+
     def __post_init__(self):
         if not 2 <= self.min_level <= self.max_level or self.min_level > 5:
             raise UserError(
                 f"trunk: min_level {self.min_level} and max_level {self.max_level} received, expected "
                 "2 <= min_level <= 5 and min_level <= max_level"
             )
-        if not 0 <= self.stochastic_depth < 1:
-            raise UserError(f"trunk.stochastic_depth: {self.stochastic_depth} received, expected 0 to below 1")
-        if not 0 <= self.se_ratio <= 1:
-            raise UserError(f"trunk.se_ratio: {self.se_ratio} received, expected 0 to 1")
+        check_ranges(self, self.ranges, "trunk.")
 
     @property
     def levels(self) -> range:

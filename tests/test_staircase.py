@@ -33,9 +33,10 @@ STAIRCASE = (
     "tasks",
     "garden geometry",
     "trunk copies",
-    "storage",
+    "pricing",
+    "storage json_members",
     "parsing former runtime",
-    "buckets",
+    "buckets ranges",
     "errors shown",
     "",
 )

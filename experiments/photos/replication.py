@@ -19,6 +19,7 @@ from must_tf.experiments.tables import TRANSFER
 SEEDS = (0, 1, 2)
 RATES = (0.05, 0.2)  # the sweep goes on beyond its edges
 STEPS = (400,)  # on rooms the most steps were always the best, so that their number is the budget
+TRIAL = 0.5  # a smaller --scale is a trial of the chain, whose sweeps are not extended
 RANDOM = "random"
 QUESTION = (RANDOM, "human", "classes", "must")
 MAIN = (RANDOM, "human", "classes", SIMCLR, "must", "masks", "classes_boxes", "classes_boxes_masks")
@@ -154,7 +155,7 @@ def _transfer(task: str, name: str, inits: Sequence[str], scale: float, before: 
     """The protocol on one task, after the group before it has made its cells in the same folder."""
     group = GROUPS[name]
     # A group that lacks the arms of the main tables would try new rates on one seed of theirs.
-    extends = scale == 1 and "classes" in group.inits
+    extends = scale >= TRIAL and "classes" in group.inits
     needs = [f"records_{task}_{split}" for split in (*SPLITS, *([FEW] if group.few else []))]
     needs += [f"{init}-{seed}" for init in inits if init != RANDOM for seed in group.seeds]
     return transfer_stage(

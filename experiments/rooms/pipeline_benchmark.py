@@ -23,7 +23,7 @@ from PIL import Image
 
 from must_tf import storage
 from must_tf.pipeline import Augment, training_batches
-from must_tf.records import HUMAN, Dataset, Manifest, Record, Shard, serialize
+from must_tf.records import HUMAN, Dataset, Manifest, Record, Shard, Shards, serialize
 from must_tf.runtime.progress import peak_memory_gb
 from must_tf.tasks import Classification
 
@@ -113,7 +113,7 @@ def write(folder: Path, records: list[bytes], shards: int) -> Dataset:
 
 def _dataset(folder: Path, counts: list[int]) -> Dataset:
     parts = [Shard(str(i), count, 0, "", {}) for i, count in enumerate(counts)]
-    return Dataset(folder, Manifest("benchmark", "train", (TASK,), {}, {}, parts))
+    return Dataset(folder, Manifest("benchmark", "train", (TASK,), {}, {}, Shards(parts)))
 
 
 def _record(encoded: bytes, size: tuple[int, int], kind: str = "JPEG") -> Record:

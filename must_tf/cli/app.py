@@ -19,7 +19,7 @@ from must_tf.storage import local
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
 
 _NOT_GIVEN = re.compile(r"flag (--\w+)=None: Flag --\w+ must have a value")  # absl's words
-_OF_READING = re.compile(r"[Dd]ecode|[Pp]arse|TFRecord")  # wrong shapes are defects of the program
+_OF_READING = re.compile(r"[Dd]ecode|[Pp]arse|TFRecord")  # other wrong shapes are defects of the program
 _URL = re.compile(r"(?:(?<=[=,:])|^)\w[\w+.-]*://.*")
 _OF_PLACES = (
     errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST,
@@ -140,7 +140,11 @@ def _mendable(error: Exception) -> str:
     ):
         return "a record cannot be read (it is no tf.train.Example); `must inspect FOLDER` names the shard"
     if unread or (tensorflow and isinstance(error, tensorflow.errors.DataLossError)):
-        return f"a record cannot be read ({first_line(error)}); `must inspect FOLDER` names the shard"
+        from must_tf.records.schema import task_at_fault  # it imports TensorFlow
+
+        task = task_at_fault(error)
+        of_task = f"its label of task {task!r}: " if task else ""
+        return f"a record cannot be read ({of_task}{first_line(error)}); `must inspect FOLDER` names the shard"
     return ""
 
 

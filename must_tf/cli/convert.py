@@ -5,7 +5,8 @@
 The folder has its files when all of them are written; the same command starts a killed run again. Images without a
 label are left out and counted, as is what the format has no place for. `--count=200 --order=uncertain` takes the images
 whose labels people should look at first.
-`--to=records` joins datasets (DIR,DIR), takes slices of them (DIR[:90%]), selects labels and renames tasks.
+`DIR[:90%]` takes a slice; the rest is `DIR[90%:]`. `--to=records` joins datasets (DIR,DIR), selects labels and renames
+tasks.
 """
 
 from absl import flags
@@ -16,7 +17,7 @@ FLAGS = flags.FlagValues()
 _DATA = flags.DEFINE_string(
     "data",
     None,
-    "Folder of records; `must convert DIR` means the same. For --to=records, several or slices.",
+    "Folder of records, or a slice of it, DIR[:90%]; `must convert DIR` means the same. For --to=records, several.",
     flag_values=FLAGS,
 )
 _TO = flags.DEFINE_string(
@@ -25,7 +26,7 @@ _TO = flags.DEFINE_string(
     "Format: coco (boxes; masks of objects; masks as COCO panoptic), yolo (boxes; masks as polygons), voc (boxes and "
     "masks), masks (PNGs of class ids), depth (PNGs in millimeters, or npy), normals (PNG and npy), csv (classes), "
     "folders (one folder per class), labelstudio (boxes, masks as polygons, classes), imagefolder (of Hugging Face: "
-    "boxes, classes), records (all labels; joins several folders, and takes slices of them).",
+    "boxes, classes), records (all labels; joins several folders).",
     flag_values=FLAGS,
 )
 _OUT = flags.DEFINE_string("out", None, "Folder for the files; new or empty.", flag_values=FLAGS)
@@ -49,7 +50,7 @@ _CLASSES = flags.DEFINE_list(
     "classes",
     [],
     "Classes to write; by default all. Boxes of other classes are left out, pixels of other classes are ignored, and "
-    "images whose one class is another one are left out.",
+    "images whose one class is another one are left out; probabilities of the others sum to 1 over these classes.",
     flag_values=FLAGS,
 )
 _RENAME = flags.DEFINE_list(

@@ -38,6 +38,14 @@ _OUT = flags.DEFINE_string(
     flag_values=FLAGS,
 )
 _PICTURES = flags.DEFINE_integer("pictures", 24, "Number of images to draw.", 0, flag_values=FLAGS)
+_SHARDS = flags.DEFINE_integer(
+    "shards",
+    None,
+    "Read only this many shards, at even distances, and count their labels; of the others only check that they are "
+    "there in their full size.",
+    1,
+    flag_values=FLAGS,
+)
 _AUDIT = flags.DEFINE_integer(
     "audit",
     0,
@@ -148,7 +156,7 @@ def _inspect(fields: dict[str, str]) -> None:
     load = _TEACHERS.loader(fields)
     from must_tf.verbs import inspect
 
-    found = inspect(_DATA.value, _OUT.value, _PICTURES.value, load or ())
+    found = inspect(_DATA.value, _OUT.value, _PICTURES.value, load or (), shards=_SHARDS.value)
     print(found)
     print(f"  page: {found.page}")
     for problem in found.findings.problems:
@@ -170,7 +178,7 @@ def _sample() -> None:
         number = sum(image.stratum == index for image in drawn.images)
         more = f" and {len(cells) - 2} more" if len(cells) > 2 else ""
         print(f"  {number:,} of {size:,}: {'; '.join(cells[:2])}{more}")
-    print("  correct all of them, and then: must inspect DIR --audit_from=FORMAT:FILE")
+    print(f"  correct all of them, and then: must inspect {_DATA.value} --audit_from=FORMAT:FILE")
 
 
 def _audit() -> None:

@@ -16,6 +16,7 @@ Before a long run:
 
 import tempfile
 from collections.abc import Iterable
+from typing import Any
 
 from absl import flags
 
@@ -101,12 +102,17 @@ _FILENAMES = flags.DEFINE_bool(
     flag_values=FLAGS,
 )
 _RUNNER = flags.DEFINE_enum(
-    "runner", "local", ["local", "beam"], "Where shards are labeled; beam is Apache Beam.", flag_values=FLAGS
+    "runner",
+    "local",
+    ["local", "beam", "ray"],
+    "Where shards are labeled: in processes of this machine, with Apache Beam, or on a Ray cluster.",
+    flag_values=FLAGS,
 )
 _PROCESSES = flags.DEFINE_integer(
     "processes",
     0,
-    "Number of processes of the local runner; 0 means one per GPU, or one without a GPU.",
+    "Number of processes of the local runner, or of workers on Ray; 0 means one per GPU, or without a GPU one, on Ray "
+    "one per node.",
     0,
     flag_values=FLAGS,
 )
@@ -116,8 +122,28 @@ _BEAM = flags.DEFINE_multi_string(
     "Options of Beam's pipeline, separated by spaces, such as '--runner=FlinkRunner ...'",
     flag_values=FLAGS,
 )
+_RAY = flags.DEFINE_string(
+    "ray_address",
+    "",
+    "HOST:PORT of the head of a Ray cluster that this machine is part of; by default the one that RAY_ADDRESS names, "
+    "or that runs here.",
+    flag_values=FLAGS,
+)
 _PLAN = flags.DEFINE_bool(
     "plan", False, "Only measure a few batches, and print hours, GB and memory.", flag_values=FLAGS
+)
+_PLAN_COUNT = flags.DEFINE_integer(
+    "plan_count",
+    None,
+    "For --plan: number of images in all, if --images is a sample of them; by default those of --images.",
+    1,
+    flag_values=FLAGS,
+)
+_PRICES = flags.DEFINE_string(
+    "prices",
+    None,
+    "For --plan: FILE.yaml with prices, of which the docs have an example; prints what the run costs in a bucket.",
+    flag_values=FLAGS,
 )
 _PREVIEW = flags.DEFINE_integer(
     "preview", 0, "Only draw and count the labels of this many images, into OUT.html.", 0, flag_values=FLAGS
@@ -135,7 +161,7 @@ _FITTED = 64  # images that a dry run fits on
 def run(argv: list[str]) -> None:
     """Runs `must label`."""
     rest, fields = app.split_fields(argv, "--cards.")
-    urls = ["images", "teachers", "except", "out", "describe", "beam_options", "license"]
+    urls = ["images", "teachers", "except", "out", "describe", "beam_options", "ray_address", "license"]
     app.run("must label", __doc__, FLAGS, lambda: main(fields), rest, urls)
 
 
@@ -151,6 +177,9 @@ def main(fields: dict[str, str]) -> None:
             raise UserError(f"--{flag.name}: not given; expected: {FLAGS[flag.name].help}")
     if _PLAN.value and _PREVIEW.value:
         raise UserError("--plan, --preview: both received; expected one at a time")
+    for flag in (_PLAN_COUNT, _PRICES):
+        if flag.value and not _PLAN.value:
+            raise UserError(f"--{flag.name}: received without --plan; give both, or neither")
     load = _TEACHERS.loader(fields)
     if _PLAN.value or _PREVIEW.value:
         _dry_run(load)
@@ -189,23 +218,28 @@ def _label(load) -> None:
         license=_LICENSE.value,
         filenames=_FILENAMES.value,
         runner=_RUNNER.value,
-        processes=_PROCESSES.value,
-        beam_options=_BEAM.value,
+        **_runner_options(),
     )
     print(summary(dataset))
 
 
+def _runner_options() -> dict[str, Any]:
+    return {"processes": _PROCESSES.value, "beam_options": _BEAM.value, "ray_address": _RAY.value}
+
+
 def _dry_run(load) -> None:
     from must_tf.labeling import SAMPLE, estimate, fit_teachers, lacking, preview, require_labels, review, united_tasks
+    from must_tf.labeling.runners import make_runner
+    from must_tf.pricing import LABEL, bill, priced
     from must_tf.records import Quarantined, Record, noted
     from must_tf.report import preview_lines, preview_page
     from must_tf.sources import MAX_PIXELS, open_source, renamed
     from must_tf.storage import location
-    from must_tf.verbs.labeling import check_runner, quarantined, shared
+    from must_tf.verbs.labeling import quarantined
 
-    check_runner(_RUNNER.value, _PROCESSES.value, _BEAM.value)
+    runner = make_runner(_RUNNER.value, **_runner_options())
+    prices = priced(_PRICES.value, LABEL) if _PRICES.value else None
     page = f"{location(_OUT.value)}.html" if _PREVIEW.value else ""
-    processes, _ = shared(_PROCESSES.value)  # before teachers take a GPU
     require_labels(_IMAGES.value, bool(load or _MERGE.value))
     limits = (_SHARD.value, _MAX_PIXELS.value or MAX_PIXELS)
     source = open_source(
@@ -227,11 +261,13 @@ def _dry_run(load) -> None:
     if _PLAN.value:
         for line in source.warnings:
             print(f"warning: {line}")
-        print(estimate(source, teachers, tasks, _BATCH.value, fitted=fitted))
-        if _RUNNER.value == "beam":
-            print("each worker of Beam takes as much memory; the time is at best divided by their number")
-        elif processes > 1:
-            print(f"{processes} processes take {processes} times the memory, and at best 1/{processes} of the time")
+        found = estimate(source, teachers, tasks, _BATCH.value, fitted=fitted)
+        found = found.of(_PLAN_COUNT.value, _SHARD.value) if _PLAN_COUNT.value else found
+        print(found)
+        if prices:
+            print(f"with images and records in a bucket, by {_PRICES.value}:\n{bill(found.usage(), prices)}")
+        if runner:
+            print(runner.needs())
         return
     entries = preview(source, teachers, _PREVIEW.value)
     records = [entry for entry in entries if isinstance(entry, Record)]

@@ -81,6 +81,13 @@ _ACCELERATOR = flags.DEFINE_string(
 _UTILIZATION = flags.DEFINE_float(
     "utilization", 0.3, "For --plan: share of the device's peak that the run is assumed to reach.", flag_values=FLAGS
 )
+_PRICES = flags.DEFINE_string(
+    "prices",
+    None,
+    "For --plan: FILE.yaml with prices, of which the docs have an example; prints what the run costs with its records "
+    "in a bucket.",
+    flag_values=FLAGS,
+)
 
 
 def run(argv: list[str]) -> None:
@@ -92,6 +99,7 @@ def run(argv: list[str]) -> None:
 
 def main(overrides: dict[str, str]) -> None:
     """Trains, or computes what that would take."""
+    from must_tf.pricing import bill, priced
     from must_tf.training import plan
     from must_tf.training.strategy import LOST, MULTIWORKER, rejoin
     from must_tf.verbs.training import resolved, train
@@ -101,8 +109,16 @@ def main(overrides: dict[str, str]) -> None:
     start = {"steps": _STEPS.value, "init_from": _INIT_FROM.value, "keep_heads": _KEEP_HEADS.value}
     experiment = resolved(_CONFIG.value, _WORKDIR.value, **start, scale=_SCALE.value, overrides=overrides)
     if _PLAN.value:
-        print(plan(experiment, app.numbers(_ACCELERATORS, int, 1), _ACCELERATOR.value, _UTILIZATION.value))
+        prices = priced(_PRICES.value, _ACCELERATOR.value) if _PRICES.value else None
+        forecast = plan(experiment, app.numbers(_ACCELERATORS, int, 1), _ACCELERATOR.value, _UTILIZATION.value)
+        print(forecast)
+        for row in forecast.rows:
+            if prices and row.hours > 0:  # and not NaN, where the batch cannot be divided
+                print(f"\n{row.accelerators} of {_ACCELERATOR.value}, by {_PRICES.value}:")
+                print(bill(forecast.usage(row, _CACHE.value), prices))
         return
+    if _PRICES.value:
+        raise UserError("--prices: received without --plan; give both, or neither")
     try:
         train(experiment, _WORKDIR.value, resume=_RESUME.value, cache_gb=_CACHE.value)
     except LOST as error:

@@ -24,7 +24,8 @@ def narrowed(task: Task, classes: Collection[str], min_score: float) -> tuple[Ta
 
     A narrowed label is None where the image has none any more. That is so for an image whose one class is another one,
     or less likely than `min_score`; an image without boxes of the classes, or with boxes of smaller scores alone, has
-    nothing of them, which is a label. Pixels of other classes become ignored.
+    nothing of them, which is a label. Pixels of other classes become ignored. Probabilities of a single-label image sum
+    to 1 over the classes that stay, as those of a teacher whose other classes are dropped.
 
     Args:
       task: of the labels.
@@ -68,7 +69,10 @@ def _classes(label: Label, task: Classification, kept: list[int], min_score: flo
     best = int(np.argmax(label)) if is_soft(label) else int(label)
     if best not in kept or (is_soft(label) and np.max(label) < min_score):
         return None
-    return np.asarray(label)[kept] if is_soft(label) else kept.index(best)
+    if not is_soft(label):
+        return kept.index(best)
+    probs = np.asarray(label)[kept]
+    return probs if len(kept) == task.num_classes else probs / probs.sum()
 
 
 def _mask(mask: np.ndarray, ids: np.ndarray, ignore: int) -> np.ndarray | None:

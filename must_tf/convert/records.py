@@ -13,6 +13,7 @@ from must_tf.records import (
     Manifest,
     Plan,
     Record,
+    Shards,
     check_folder,
     finish,
     forget,
@@ -88,7 +89,7 @@ def convert_records(
     }
     made_from |= {"license": source.license} if source.license else {}
     if selection.against:
-        made_from["against"] = fingerprint(shard.sha256.encode() for shard in read_manifest(selection.against).shards)
+        made_from["against"] = fingerprint(map(str.encode, read_manifest(selection.against).shards.digests()))
     plan = Plan(out, "records", "train", selected.tasks, len(source.shards), made_from)
     with locked(out):
         check_folder(out, plan.describe())
@@ -132,11 +133,11 @@ def _chosen(source: Source, selected: Selected) -> _Chosen:
 
 def _finished(plan: Plan, source: Source) -> Manifest:
     """Writes the manifest, with the teachers of the labels that are there."""
-    shards = [written(plan, index) for index in range(plan.num_shards)]
-    if not any(shard.count for shard in shards):
-        reasons = {reason for shard in shards for reason in shard.left_out}
+    shards = Shards(written(plan))
+    if not shards.counts.any():
+        reasons = shards.sums("left_out")
         forget(plan)  # so that a corrected command may use the folder
         raise UserError(f"{plan.source['images']}: no image is left; all of them are {' or '.join(sorted(reasons))}")
-    origins = {origin for shard in shards for of in shard.labels.values() for origin in of}
+    origins = {origin for of in shards.label_sums("labels").values() for origin in of}
     teachers = {name: told for name, told in source.teachers.items() if name in origins}
     return finish(plan, teachers, lambda dataset: [*source.warnings, *shared_images(dataset, source.parts)])

@@ -28,6 +28,9 @@ from must_tf.copies import mirrored, publish
 from must_tf.errors import UserError, nearest
 from must_tf.records import HUMAN, Dataset, Record, check_folder, open_dataset
 from must_tf.records.writer import PLAN
+from must_tf.sources.choosing import Slice, split_slice
+from must_tf.sources.opening import split_names
+from must_tf.sources.records import group_of
 from must_tf.storage import location, locked, write_json
 from must_tf.tasks import Task
 
@@ -69,7 +72,7 @@ def convert(
     command starts again, and gives what one run gives. Memory does not grow with the number of images.
 
     Args:
-      data: folder of records; for `records`, several or slices of them, see `convert_records`.
+      data: folder of records, or a slice of one, such as `data[:50%]`; for `records`, several, see `convert_records`.
       to: name of the format, from `FORMATS`, or `records`.
       out: folder for the files, here or in a bucket; new, empty, or left by the same conversion, unfinished.
       selection: of labels and images; by default all.
@@ -86,13 +89,19 @@ def convert(
     if to == RECORDS:
         return _to_records(str(data), out, selection, images, root, progress)
     form = format_of(to, images)
-    dataset = open_dataset(data)
+    several = split_names(os.fspath(data))
+    if len(several) > 1:
+        joined = f"must convert {data} --to=records --out=DIR"
+        raise UserError(f"{data}: {len(several)} folders received; {to} takes one: join them first, {joined}")
+    folder_of_data, part = split_slice(several[0])
+    dataset = open_dataset(folder_of_data)
     manifest = dataset.manifest
     origins = {HUMAN, *(origin for of in manifest.counts.values() for origin in of)}
     tasks, left_out = choose_tasks(str(data), manifest.tasks, origins, form, selection)
     folder = root_of(manifest, root, images)
     selected = Selected(tasks, selection)
-    arguments = _arguments(dataset, to, selection, images, root)
+    read = _Read(dataset, tasks, selection.numbers, part)
+    arguments = _arguments(dataset, to, selection, images, root) | ({"slice": part.text} if part else {})
     check_folder(location(out), arguments)  # before anything is copied from a bucket
     with mirrored(out) as place, _whole(place, arguments) as staging:
         license = str(dataset.manifest.source.get("license") or "")
@@ -102,7 +111,7 @@ def convert(
         labels = collections.Counter[str]({task.name: 0 for task in selected.tasks})
         count = 0
         writer.start()
-        for record in selected.records(lambda: _read(dataset, tasks, selection.numbers)):
+        for record in selected.records(read):
             name = names.name(record)
             files.put(record, staging / writer.place(record, name))
             writer.add(record, name)
@@ -113,15 +122,33 @@ def convert(
             raise UserError(f"{data}: none of {dataset.manifest.count} images has a label that is selected")
         writer.finish()
         names.close()
-    return Converted(count, dict(labels), left_out + _lines(selected, names, files, writer))
+    return Converted(count, dict(labels), left_out + read.lines() + _lines(selected, names, files, writer))
 
 
-def _read(dataset: Dataset, tasks: Sequence[Task], numbers: Sequence[int]) -> Iterable[Record]:
-    """Returns the records of a dataset, or those of these numbers."""
-    if not numbers:
-        return dataset.records(tasks=tasks)
-    wanted = set(numbers)
-    return (dataset.read(place, tasks) for number, place in enumerate(dataset.places()) if number in wanted)
+class _Read:
+    """Reads the records of a dataset, those of some numbers, or those of a slice; a call is one pass over them."""
+
+    def __init__(self, dataset: Dataset, tasks: Sequence[Task], numbers: Sequence[int], part: Slice | None):
+        self._dataset, self._tasks, self._numbers, self._part = dataset, tasks, frozenset(numbers), part
+        self._outside = 0
+
+    def __call__(self) -> Iterator[Record]:
+        self._outside = 0
+        for record in self._records():
+            if self._part is None or self._part.keeps(group_of(record) or record.id):
+                yield record
+            else:
+                self._outside += 1
+
+    def lines(self) -> list[str]:
+        """Returns what the last pass left out."""
+        return [f"left out: {self._part.reason}: {self._outside}"] if self._part and self._outside else []
+
+    def _records(self) -> Iterable[Record]:
+        if not self._numbers:
+            return self._dataset.records(tasks=self._tasks)
+        places = (place for number, place in enumerate(self._dataset.places()) if number in self._numbers)
+        return (self._dataset.read(place, self._tasks) for place in places)
 
 
 def _to_records(
@@ -140,7 +167,7 @@ def _to_records(
 
 def _arguments(dataset: Dataset, to: str, selection: Selection, images: str, root: str | None) -> dict[str, Any]:
     """Returns what decides the files, as JSON values."""
-    shards = [shard.sha256 for shard in dataset.manifest.shards]
+    shards = list(dataset.manifest.shards.digests())
     value = {"to": to, "shards": shards, "images": images, "root": root} | dataclasses.asdict(selection)
     return json.loads(json.dumps(value))
 

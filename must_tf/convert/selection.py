@@ -10,6 +10,7 @@ from must_tf.convert.disagreement import Others, agreement
 from must_tf.convert.narrowing import Narrow, has_scores, narrowed
 from must_tf.convert.renames import renamed_tasks
 from must_tf.errors import UserError, nearest
+from must_tf.ranges import check_range
 from must_tf.records import Record
 from must_tf.tasks import Task
 
@@ -46,6 +47,8 @@ class Selection:
     against: str = ""
 
     def __post_init__(self) -> None:
+        check_range("--min_score", self.min_score, "[0, 1]")
+        check_range("--count", self.count, "[0, inf)")
         if self.order not in ORDERS:
             raise UserError(f"--order={self.order}: {nearest(self.order, ORDERS)}")
         if self.order != RANDOM and not self.count:

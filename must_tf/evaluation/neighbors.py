@@ -33,7 +33,7 @@ def neighbor_scores(
     Raises:
       UserError: no single-label classification is in both datasets, or its classes differ; or both have a shard.
     """
-    if {shard.sha256 for shard in known.manifest.shards} & {shard.sha256 for shard in test.manifest.shards}:
+    if {*known.manifest.shards.digests()} & {*test.manifest.shards.digests()}:
         raise UserError(
             f"--knn={known.folder}: has the images of {test.folder}, which would be their own neighbors; give others"
         )

@@ -4,6 +4,8 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Sequence
 
+from must_tf.ranges import check_range
+
 ENDS = {"learning_rate": ("lowest learning rate", "highest learning rate"), "steps": ("fewest steps", "most steps")}
 
 
@@ -31,6 +33,10 @@ class Sweep:
 
     learning_rates: tuple[float, ...] = ()
     steps: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_range("--learning_rates", self.learning_rates, "(0, inf)")
+        check_range("--steps", self.steps, "[1, inf)")
 
     def filled(self, learning_rate: float, steps: int) -> "Sweep":
         """Returns the sweep with the learning rate and the steps of an experiment where it has none of its own."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from must_tf.errors import UserError
 from must_tf.labeling.shard import label_records
+from must_tf.pricing import LABEL, Usage, requests_to_list, requests_to_write
 from must_tf.records import LeftOut, Quarantined, serialize
 from must_tf.runtime.progress import peak_memory_gb
 from must_tf.sources import Source
@@ -34,6 +35,9 @@ class Estimate:
       quarantined: share of the measured images that were quarantined.
       memory_gb: peak memory of this process in GB; it does not grow with the number of images.
       fitted: number of images that teachers run on before, to be fitted.
+      image_bytes: mean size of an image file.
+      sources: files that the images are read from: themselves, or the shards that they lie in.
+      shards: files that are written.
     """
 
     images: int
@@ -43,14 +47,48 @@ class Estimate:
     quarantined: float
     memory_gb: float
     fitted: int = 0
+    image_bytes: float = 0
+    sources: int = 0
+    shards: int = 1
+
+    @property
+    def seconds(self) -> float:
+        """How long one process takes."""
+        return (self.images + self.fitted) / self.images_per_second
+
+    @property
+    def size(self) -> float:
+        """Bytes of the records."""
+        return self.images * (1 - self.quarantined) * self.bytes_per_image
+
+    @property
+    def in_shards(self) -> bool:
+        """Whether the images lie in shards of records, and not in files of their own."""
+        return self.sources < self.images
+
+    def of(self, images: int, images_per_shard: int) -> "Estimate":
+        """Returns the same for another number of images, of which these are a sample; records keep their shards."""
+        sources = math.ceil(self.sources * images / self.images)
+        shards = sources if self.in_shards else math.ceil(images / images_per_shard)
+        return dataclasses.replace(self, images=images, sources=sources, shards=shards)
+
+    def usage(self) -> Usage:
+        """Returns what labeling takes, if images and records lie in a bucket.
+
+        An image is read with one request, a shard of records with two. A shard is written with its note, which is read
+        again; both folders are listed.
+        """
+        reads = self.sources * (2 if self.in_shards else 1) + self.shards
+        writes = self.shards * (1 + requests_to_write(self.size / self.shards))
+        writes += requests_to_list(self.sources) + requests_to_list(self.shards)
+        read = self.images * (self.bytes_per_image if self.in_shards else self.image_bytes)
+        return Usage(LABEL, self.seconds / 3600, read, self.size, reads, writes)
 
     def __str__(self) -> str:
-        seconds = (self.images + self.fitted) / self.images_per_second
         before = f", after {self.fitted} to fit on," if self.fitted else ""
-        size = self.images * (1 - self.quarantined) * self.bytes_per_image
         return (
-            f"{self.images} images{before} at {self.images_per_second:.1f} images/s: {_in_units(seconds, _TIMES)} "
-            f"after the program has started, {_in_units(size, _SIZES)} on disk, "
+            f"{self.images} images{before} at {self.images_per_second:.1f} images/s: "
+            f"{_in_units(self.seconds, _TIMES)} after the program has started, {_in_units(self.size, _SIZES)} on disk, "
             f"{self.memory_gb:.1f} GB of peak memory per process ({self.measured} images measured, "
             f"{self.bytes_per_image:.0f} bytes per image, {self.quarantined:.1%} quarantined)"
         )
@@ -89,7 +127,7 @@ def estimate(
       UserError: the source has no image.
     """
     wanted = batch_size * (batches + 1)
-    sizes, bad, left_out, begun = [], 0, 0, time.monotonic()
+    sizes, files, bad, left_out, begun = [], [], 0, 0, time.monotonic()
     ended: list[float] = []  # the time when each image was done
     for entry in label_records(functools.partial(sample, source, wanted), teachers, batch_size):
         if isinstance(entry, LeftOut):
@@ -100,13 +138,17 @@ def estimate(
             bad += 1
         else:
             sizes.append(len(serialize(entry, tasks)) + _FRAME)
+            files.append(len(entry.encoded))
     seen = len(ended)
     if not seen:
         raise UserError("--plan: the source has no image, so that there is nothing to measure")
     warm = min(batch_size, seen // 2)
     rate = (seen - warm) / max(ended[-1] - (ended[warm - 1] if warm else begun), 1e-9)
     images = round(source.count * seen / (seen + left_out))
-    return Estimate(images, seen, rate, float(np.mean(sizes or [0])), bad / seen, peak_memory_gb(), fitted)
+    of_image, of_record = float(np.mean(files or [0])), float(np.mean(sizes or [0]))
+    shards = len(source.shards)
+    sources = shards if source.quarantined else source.count  # our records, or files of images
+    return Estimate(images, seen, rate, of_record, bad / seen, peak_memory_gb(), fitted, of_image, sources, shards)
 
 
 def preview(source: Source, teachers: Sequence[Teacher], count: int) -> list[Entry]:

@@ -1,8 +1,10 @@
 """Labels all images of a source with teachers, shard by shard; a run that was stopped resumes."""
 
+import collections
+import contextlib
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,9 @@ from must_tf.records import (
     written,
 )
 from must_tf.records.manifest import FILE
-from must_tf.records.writer import PLAN, all_written
+from must_tf.records.notes import BLOCK, gather
+from must_tf.records.notes import look as look_at
+from must_tf.records.writer import PLAN
 from must_tf.runtime.progress import Progress
 from must_tf.sources import MAX_PIXELS, Source, may_have_labels, open_source, renamed
 from must_tf.sources.joining import shared_images
@@ -116,24 +120,23 @@ def label(
         _check_grown(plan)
         check_folder(plan.folder, plan.describe())
         is_long = source.count > _SHORT * batch_size
-        is_finished = all_written(plan)
+        found = look_at(plan)
+        is_finished = found.has_all and FILE in found.others
         # Before a plan binds the folder to the teachers.
         doubts = look(source, teachers, batch_size) if is_long and not is_finished else []
         for line in (*source.warnings, *doubts) if is_long else ():
             print(f"warning: {line}", flush=True)
-        todo = pending(plan)
-        left = set(todo)
+        todo = pending(plan, found)
         if is_finished:
             return _checked(plan.folder, read_manifest(out), teachers, allow_empty)
-        done = [written(plan, index) for index in range(plan.num_shards) if index not in left]
-        before = source.quarantined or [()] * len(source.shards)
-        jobs = [
-            Job(plan, index, source.shards[index], tuple(teachers), batch_size, before[index], filenames)
-            for index in todo
-        ]
-        shards = [*done, *_run(jobs, runner, done, source.count, max_bad)]
-        _check_share(plan.folder, sum(map(_seen, shards)), [bad for shard in shards for bad in _bad(shard)], max_bad)
-        _require_any(plan, shards)
+        tally = _Tally(plan.folder, max_bad)
+        if len(todo) < plan.num_shards:
+            for shard in written(plan, None if FILE in found.others else found):  # notes may have come back
+                tally.add(shard)
+        jobs = _Jobs(plan, todo, source, tuple(teachers), batch_size, filenames)
+        _run(jobs, runner, tally, source.count)
+        tally.check()
+        _require_any(plan, tally)
 
         def review(dataset: Dataset) -> list[str]:
             shared = shared_images(dataset, source.parts)
@@ -159,12 +162,12 @@ def _check_grown(plan: Plan) -> None:
         )
 
 
-def _require_any(plan: Plan, shards: Sequence[Shard]) -> None:
+def _require_any(plan: Plan, tally: "_Tally") -> None:
     """Raises a `UserError` if no image is left; a corrected command may then use the folder."""
-    reasons = sorted({reason for shard in shards for reason in shard.left_out})
-    if reasons and not any(shard.count or shard.quarantined for shard in shards):
+    if tally.reasons and not tally.kept:
         forget(plan)
-        raise UserError(f"{plan.source['images']}: no image is left; all of them are {' or '.join(reasons)}")
+        reasons = " or ".join(sorted(tally.reasons))
+        raise UserError(f"{plan.source['images']}: no image is left; all of them are {reasons}")
 
 
 def check_out(out: str | os.PathLike, arguments: Mapping[str, Any]) -> None:
@@ -203,21 +206,88 @@ def _no_label(images: str | os.PathLike) -> UserError:
     return UserError(f"--teachers: not given; {images} has no labels, so a teacher must make them: TASK=FORMAT:PATH")
 
 
-def _run(
-    jobs: Sequence[Job], runner: Runner | None, done: Sequence[Shard], total: int, max_bad: float
-) -> Iterator[Shard]:
-    """Yields shards as they are finished; raises early if too many images are bad."""
-    left_out = sum(sum(shard.left_out.values()) for shard in done)
-    seen, bad = sum(map(_seen, done)), [entry for shard in done for entry in _bad(shard)]
-    progress = Progress("label", total, done=seen + left_out)
-    for shard in runner(jobs) if runner else (run_job(job, progress) for job in jobs):
-        if runner:
-            progress.update(_seen(shard) + sum(shard.left_out.values()))
-        seen += _seen(shard)
-        bad += _bad(shard)
-        if seen >= _CHECK_AFTER:
-            _check_share(jobs[0].plan.folder, seen, bad, max_bad)
-        yield shard
+class _Jobs(Sequence[Job]):
+    """The shards to label, each made when it is asked for."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        todo: Sequence[int],
+        source: Source,
+        teachers: tuple[Teacher, ...],
+        batch_size: int,
+        filenames: bool,
+    ):
+        self.plan, self.todo, self.source = plan, todo, source
+        self.teachers, self.batch_size, self.filenames = teachers, batch_size, filenames
+
+    def __len__(self) -> int:
+        return len(self.todo)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [self[one] for one in range(*place.indices(len(self)))]
+        index, before = self.todo[place], self.source.quarantined
+        read, bad = self.source.shards[index], before[index] if before else ()
+        return Job(self.plan, index, read, self.teachers, self.batch_size, bad, self.filenames)
+
+
+class _Tally:
+    """Counts what became of images, and raises a `UserError` where too many of them are bad.
+
+    Args:
+      folder: for the message.
+      max_bad: largest share.
+    """
+
+    def __init__(self, folder: storage.Location, max_bad: float):
+        self.folder, self.max_bad = folder, max_bad
+        self.seen = self.left_out = self.kept = self.bad = 0
+        self.first: dict[str, str] | None = None  # of the bad images
+        self.reasons = set[str]()
+
+    def add(self, shard: Shard) -> None:
+        """Counts the images of a shard."""
+        bad = _bad(shard)
+        self.seen += _seen(shard)
+        self.left_out += sum(shard.left_out.values())
+        self.kept += shard.count + len(shard.quarantined)
+        self.bad += len(bad)
+        self.first = self.first or (bad[0] if bad else None)
+        self.reasons |= shard.left_out.keys()
+
+    def check(self) -> None:
+        """Raises a `UserError` if more than the allowed share of the images seen are bad."""
+        if not self.first or self.bad <= self.max_bad * self.seen:
+            return
+        first = f"the first: {self.first['name']}: {self.first['reason']}"
+        if self.bad == self.seen:
+            raise UserError(f"{self.folder}: none of {self.seen} images could be labeled; {first}")
+        raise UserError(
+            f"{self.folder}: {self.bad} of {self.seen} images quarantined, more than --max_bad={self.max_bad:g} "
+            f"allows; {first}; repair or remove them and give another --out, or resume with a higher --max_bad"
+        )
+
+
+def _run(jobs: _Jobs, runner: Runner | None, tally: _Tally, total: int) -> None:
+    """Labels the shards; raises early if too many images are bad."""
+    plan = jobs.plan
+    left = collections.Counter(index // BLOCK for index in jobs.todo)
+    progress = Progress("label", total, done=tally.seen + tally.left_out)
+    shards = runner(jobs, progress.say) if runner else (run_job(job, progress) for job in jobs)
+    with contextlib.closing(shards):
+        for shard in shards:
+            if runner:
+                progress.update(_seen(shard) + sum(shard.left_out.values()))
+            tally.add(shard)
+            if tally.seen >= _CHECK_AFTER:
+                tally.check()
+            index = plan.index(shard.name)
+            assert index is not None  # it is one of these jobs
+            block, last = index // BLOCK, (plan.num_shards - 1) // BLOCK
+            left[block] -= 1
+            if not left[block] and block < last:  # the last one is finished soon
+                gather(plan, index)
 
 
 def _seen(shard: Shard) -> int:
@@ -231,19 +301,6 @@ def _bad(shard: Shard) -> list[dict[str, str]]:
 
 def _left_out(shard: Shard) -> list[dict[str, str]]:
     return [entry for entry in shard.quarantined if not entry["reason"].startswith(EARLIER)]
-
-
-def _check_share(folder: storage.Location, seen: int, bad: Sequence[dict[str, str]], max_bad: float) -> None:
-    """Raises a `UserError` if more than the allowed share of the images seen are bad."""
-    if not bad or len(bad) <= max_bad * seen:
-        return
-    first = f"the first: {bad[0]['name']}: {bad[0]['reason']}"
-    if len(bad) == seen:
-        raise UserError(f"{folder}: none of {seen} images could be labeled; {first}")
-    raise UserError(
-        f"{folder}: {len(bad)} of {seen} images quarantined, more than --max_bad={max_bad:g} allows; {first}; "
-        "repair or remove them and give another --out, or resume with a higher --max_bad"
-    )
 
 
 def _checked(folder: storage.Location, manifest: Manifest, teachers: Sequence[Teacher], allow_empty: bool) -> Manifest:

@@ -5,7 +5,8 @@
 
 import dataclasses
 import math
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +15,7 @@ from must_tf.errors import UserError
 from must_tf.geometry import Geometry, Size, fit, move_image, view_at
 from must_tf.pipeline.decode import decode_view
 from must_tf.pipeline.strong import Strong, change_visible
+from must_tf.ranges import check_ranges
 from must_tf.records.schema import parse_encoded
 from must_tf.tasks import Task
 
@@ -43,12 +45,13 @@ class Augment:
     strong: Strong = Strong()
     mosaic: float = 0.0
 
+    ranges: ClassVar[Mapping[str, str]] = {"scale": "(0, inf)", "color": "[0, 1)", "mosaic": "[0, 1]"}
+
     def __post_init__(self):
+        check_ranges(self, self.ranges, "augment.")
         low, high = self.scale
-        if not (0 < low <= high and 0 <= self.color < 1):
-            raise UserError(f"augment: {self} received; expected 0 < lowest scale <= highest, and 0 <= color < 1")
-        if not 0 <= self.mosaic <= 1:
-            raise UserError(f"augment.mosaic: {self.mosaic} received, expected a share from 0 to 1")
+        if low > high:
+            raise UserError(f"augment.scale: {self.scale} received, expected the lowest factor, then the highest")
 
 
 class Change(NamedTuple):

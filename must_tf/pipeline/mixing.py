@@ -5,13 +5,14 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from must_tf.errors import UserError, nearest
 from must_tf.parsing import FrozenDict
+from must_tf.ranges import check_ranges
 from must_tf.runtime.tracing import plain
 from must_tf.storage import Location, location
 
@@ -32,6 +33,11 @@ class Mixing:
     weights: Mapping[str, float] = FrozenDict()
     temperature: float = 1.0
 
+    ranges: ClassVar[Mapping[str, str]] = {"weights": "[0, inf)", "temperature": "(0, inf]"}
+
+    def __post_init__(self) -> None:
+        check_ranges(self, self.ranges, "mixing.")
+
     def rates(self, counts: Mapping[Location, int]) -> dict[Location, Fraction]:
         """Returns how often one record of each dataset is drawn, up to a common factor.
 
@@ -39,16 +45,12 @@ class Mixing:
           counts: number of records, by folder.
 
         Raises:
-          UserError: a weight for an unknown folder, a weight below 0, or a temperature that is not above 0.
+          UserError: a weight for an unknown folder.
         """
-        if not self.temperature > 0:
-            raise UserError(f"mixing.temperature {self.temperature} received, expected a number above 0")
         weights = {location(folder): weight for folder, weight in self.weights.items()}
-        for folder, weight in weights.items():
+        for folder in weights:
             if folder not in counts:
                 raise UserError(f"mixing.weights: no folder {str(folder)!r}; {nearest(str(folder), map(str, counts))}")
-            if not 0 <= weight < math.inf:
-                raise UserError(f"mixing.weights: {weight} for {folder} received, expected a number of at least 0")
         largest = max(counts.values(), default=0)
         rates = {folder: Fraction(repr(float(weights.get(folder, 1)))) for folder in counts}
         if self.temperature != 1:  # relative to the largest count, so that no temperature overflows

@@ -4,7 +4,9 @@ Each record of a stream is a function of the seed and the position.
 """
 
 import functools
+import heapq
 import itertools
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +17,6 @@ from must_tf.buckets import Remote
 from must_tf.errors import UserError
 from must_tf.pipeline.mixing import DrawOrder, Mixing, shares
 from must_tf.records import framing, shard_cache
-from must_tf.records.manifest import Shard
 from must_tf.records.reader import Dataset
 from must_tf.runtime.tracing import plain
 from must_tf.storage import location
@@ -73,7 +74,11 @@ def records(
     if not used:
         raise UserError(f"{', '.join(str(dataset.folder) for dataset in datasets)}: no records to train on")
     assigned = assign_shards(used, streams)
-    totals = [sum(shard.count for shards in by_dataset for shard in shards) for by_dataset in assigned]
+    counts_of = [dataset.manifest.shards.counts for dataset in used]
+    records_of = [
+        [int(counts[own].sum()) for counts, own in zip(counts_of, of_stream, strict=True)] for of_stream in assigned
+    ]  # by stream and dataset
+    totals = list(map(sum, records_of))
     if max(totals) > 2 * min(totals):
         raise UserError(
             f"{streams} streams: the smallest has {min(totals)} records and the largest {max(totals)}, so that records "
@@ -86,14 +91,13 @@ def records(
 
     def stream(number: int) -> tf.data.Dataset:
         draw_seed, *seeds = tf.unstack(tf.random.split(tf.random.fold_in(seed, number), 1 + len(used)))
-        counts = [sum(shard.count for shard in shards) for shards in assigned[number]]
-        order = DrawOrder(shares([rates[dataset.folder] for dataset in used], counts), draw_seed)
+        order = DrawOrder(shares([rates[dataset.folder] for dataset in used], records_of[number]), draw_seed)
         position = start * part
         starts = order.counts_before(position)
         sources = []
-        for dataset, shards, epoch_seed, first in zip(used, assigned[number], seeds, starts, strict=True):
-            paths = [str(dataset.folder / shard.name) for shard in shards]
-            sources.append(epochs(paths, [shard.count for shard in shards], epoch_seed, first, block, partners))
+        for dataset, own, epoch_seed, first in zip(used, assigned[number], seeds, starts, strict=True):
+            paths, counts = list(map(dataset.path, own.tolist())), dataset.manifest.shards.counts[own].tolist()
+            sources.append(epochs(paths, counts, epoch_seed, first, block, partners))
         return _choose(sources, order.dataset(position))
 
     with tf.device("CPU"):
@@ -103,32 +107,36 @@ def records(
         return _choose([stream(number) for number in worker_streams], choices)
 
 
-def assign_shards(datasets: Sequence[Dataset], streams: int) -> list[list[list[Shard]]]:
+def assign_shards(datasets: Sequence[Dataset], streams: int) -> list[list[np.ndarray]]:
     """Assigns the shards of each dataset to streams: the largest first, each to the stream with the fewest records.
 
     Returns:
-      The shards by stream, then by dataset; empty shards are left out.
+      The numbers of the shards, int64, by stream, then by dataset; empty shards are left out.
 
     Raises:
       UserError: a dataset has fewer shards with records than there are streams.
     """
     totals = [0] * streams
-    assigned: list[list[list[Shard]]] = [[] for _ in range(streams)]
+    assigned: list[list[np.ndarray]] = [[] for _ in range(streams)]
     for dataset in datasets:
-        shards = sorted((shard for shard in dataset.manifest.shards if shard.count), key=lambda shard: -shard.count)
-        if len(shards) < streams:
+        counts = dataset.manifest.shards.counts
+        order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
+        if len(order) < streams:
             raise UserError(
-                f"{dataset.folder}: {len(shards)} shards with records, fewer than the {streams} streams; "
-                f"take at most {len(shards)} streams, or make the dataset again with more shards"
+                f"{dataset.folder}: {len(order)} shards with records, fewer than the {streams} streams; "
+                f"take at most {len(order)} streams, or make the dataset again with more shards"
             )
-        counts = [0] * streams
-        for by_dataset in assigned:
-            by_dataset.append([])
-        for shard in shards:
-            stream = min(range(streams), key=lambda i: (counts[i], totals[i]))
-            counts[stream] += shard.count
-            totals[stream] += shard.count
-            assigned[stream][-1].append(shard)
+        fewest = [(0, total, stream) for stream, total in enumerate(totals)]  # records of this dataset, and of all
+        heapq.heapify(fewest)
+        own = [array("q") for _ in range(streams)]
+        for shard, count in zip(order.tolist(), counts[order].tolist(), strict=True):
+            here, total, stream = fewest[0]
+            heapq.heapreplace(fewest, (here + count, total + count, stream))
+            own[stream].append(shard)
+        for _, total, stream in fewest:
+            totals[stream] = total
+        for by_dataset, shards in zip(assigned, own, strict=True):
+            by_dataset.append(np.array(shards, np.int64))
     return assigned
 
 
@@ -198,18 +206,18 @@ def _advance(reader: int, now: np.ndarray, following: np.ndarray) -> np.ndarray:
     return now
 
 
-def _check_cache(streams: Sequence[Sequence[Sequence[Shard]]], datasets: Sequence[Dataset]) -> None:
+def _check_cache(streams: Sequence[Sequence[np.ndarray]], datasets: Sequence[Dataset]) -> None:
     """Raises a `UserError` unless the shards in buckets that are read at the same time fit into the cache.
 
     Args:
-      streams: shards of each stream by dataset.
+      streams: numbers of the shards of each stream by dataset.
       datasets: those datasets.
     """
     wanted = 0
     for by_dataset in streams:
-        for dataset, shards in zip(datasets, by_dataset, strict=True):
+        for dataset, own in zip(datasets, by_dataset, strict=True):
             if isinstance(dataset.folder, Remote):
-                wanted += sum(sorted((shard.bytes for shard in shards), reverse=True)[:_GROUP])
+                wanted += int(np.sort(dataset.manifest.shards.bytes[own])[-_GROUP:].sum())
     if wanted > shard_cache.most_bytes():
         raise UserError(
             f"--cache_gb={shard_cache.most_bytes() / shard_cache.GB:g}: the shards in buckets that are read at the "

@@ -4,12 +4,14 @@ A student gains over a teacher of its own size only if its input is made harder 
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
 
 import tensorflow as tf
 
-from must_tf.errors import UserError
 from must_tf.geometry import Geometry
 from must_tf.pipeline.randaugment import MAX_MAGNITUDE, rand_augment
+from must_tf.ranges import check_ranges
 
 _SIGMAS = (0.1, 2.0)  # of the blur, in pixels of the view: as in MoCo v2 and in semi-supervised segmentation
 _RADIUS = 6  # of its kernel: three times the largest sigma
@@ -39,12 +41,14 @@ class Strong:
     noise: float = 0.0
     cutout: float = 0.0
 
+    ranges: ClassVar[Mapping[str, str]] = {
+        "num_ops": "[0, inf)",
+        "magnitude": f"[0, {MAX_MAGNITUDE:g}]",
+        **dict.fromkeys(("blur", "noise", "cutout"), "[0, 1]"),
+    }
+
     def __post_init__(self):
-        if self.num_ops < 0:
-            raise UserError(f"strong.num_ops: {self.num_ops} received, expected 0 (none) or more")
-        for name, most in (("magnitude", MAX_MAGNITUDE), ("blur", 1), ("noise", 1), ("cutout", 1)):
-            if not 0 <= getattr(self, name) <= most:
-                raise UserError(f"strong.{name}: {getattr(self, name)} received, expected 0 to {most:g}")
+        check_ranges(self, self.ranges, "strong.")
 
     @property
     def changes(self) -> bool:

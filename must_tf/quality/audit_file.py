@@ -123,4 +123,4 @@ def current_audits(folder: str | os.PathLike, manifest: Manifest) -> dict[str, A
 
 def fingerprint(manifest: Manifest) -> str:
     """Returns what changes when a label of a dataset does: the first 16 hex digits of the SHA-256 of its shards'."""
-    return hashlib.sha256(" ".join(shard.sha256 for shard in manifest.shards).encode()).hexdigest()[:16]
+    return hashlib.sha256(" ".join(manifest.shards.digests()).encode()).hexdigest()[:16]

@@ -1,58 +1,29 @@
 """A dataset's manifest: what the records hold, where each label comes from, what was left out."""
 
 import collections
+import contextlib
 import dataclasses
+import json
 import os
-from collections.abc import Iterable, Mapping
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from must_tf import former
+from must_tf.buckets import Remote
 from must_tf.errors import UserError
-from must_tf.parsing import load_json, parse, plain_name, read_text, short
+from must_tf.json_members import NotAnObject, members
+from must_tf.parsing import parse, plain_name, short
 from must_tf.records.schema import VERSION
-from must_tf.storage import Location, location, sizes, write_json
+from must_tf.records.shards import Shard as Shard
+from must_tf.records.shards import Shards
+from must_tf.storage import Location, location, replacing, scratch, sizes
 from must_tf.tasks import Task, from_json, to_json
 
 FILE = "manifest.json"
-_MOST_BYTES = 2**28  # of a manifest: of many millions of images, and the reasons why some were left out
-
-
-@dataclasses.dataclass
-class Shard:
-    """One TFRecord file.
-
-    Attributes:
-      name: file name in the dataset's folder.
-      count: records.
-      bytes: size of the file.
-      sha256: of the file.
-      labels: {task: {origin: records with such a label}}.
-      reencoded: records whose image is not byte for byte as found.
-      quarantined: inputs of this shard that became no record, as {"name", "reason"}.
-      empty: {task: {origin: how many of `labels` say that nothing is there}}, as a detector's without a box.
-      notes: {what a user should know of an image or its labels: how many records have that}.
-      left_out: {why inputs were not asked for: how many}.
-    """
-
-    name: str
-    count: int
-    bytes: int
-    sha256: str
-    labels: dict[str, dict[str, int]]
-    reencoded: int = 0
-    quarantined: list[dict[str, str]] = dataclasses.field(default_factory=list)
-    empty: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
-    notes: dict[str, int] = dataclasses.field(default_factory=dict)
-    left_out: dict[str, int] = dataclasses.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        plain_name(self.name, "a shard", "shards")
-        counts = [self.count, self.bytes, self.reencoded, *self.notes.values(), *self.left_out.values()]
-        counts += [count for of in (self.labels, self.empty) for origins in of.values() for count in origins.values()]
-        if min(counts) < 0:
-            raise UserError(f"shard {self.name!r}: {min(counts)} received; expected counts of 0 or more")
-        if any(set(entry) != {"name", "reason"} for entry in self.quarantined):
-            raise UserError(f"shard {self.name!r}: expected a name and a reason of each quarantined input")
+_MOST_BYTES = 2**32  # of a manifest: of billions of images, and the reasons why some were left out
+_EXPECTED = "the manifest of a dataset"
 
 
 @dataclasses.dataclass
@@ -65,7 +36,7 @@ class Manifest:
       tasks: with classes, class names and conventions.
       teachers: {id: path, SHA-256, thresholds, input size, license}.
       source: the arguments that the dataset was made with.
-      shards: in order.
+      shards: in order; any sequence of `Shard` becomes `Shards`.
       schema: version of the record format.
       warnings: why labels of a sample can hardly be meant, and what a user should know of images and labels, one line
         each.
@@ -76,61 +47,71 @@ class Manifest:
     tasks: tuple[Task, ...]
     teachers: dict[str, dict[str, Any]]
     source: dict[str, Any]
-    shards: list[Shard]
+    shards: Shards
     schema: int = VERSION
     warnings: list[str] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
         plain_name(self.name, "a dataset", "name")
         plain_name(self.split, "a split", "split")
+        if not isinstance(self.shards, Shards):
+            self.shards = Shards(self.shards)
         names = {task.name for task in self.tasks}
-        for shard in self.shards:
-            for name in (*shard.labels, *shard.empty):
+        for values, _ in self.shards.in_common():
+            for name in (*values["labels"], *values["empty"]):
                 if name not in names:
-                    raise UserError(f"shard {shard.name!r}: labels of {short(name)}, which is no task of the dataset")
+                    raise UserError(f"shards: labels of {short(name)}, which is no task of the dataset")
 
     @property
     def count(self) -> int:
         """All records."""
-        return sum(shard.count for shard in self.shards)
+        return int(self.shards.counts.sum())
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
         """{task: {origin: records with such a label}} over all shards."""
-        return self._sum([shard.labels for shard in self.shards])
+        return {task.name: {} for task in self.tasks} | self.shards.label_sums("labels")
 
     @property
     def empty(self) -> dict[str, dict[str, int]]:
         """{task: {origin: labels that say that nothing is there}} over all shards."""
-        return self._sum([shard.empty for shard in self.shards])
+        return {task.name: {} for task in self.tasks} | self.shards.label_sums("empty")
 
     @property
     def quarantined(self) -> list[dict[str, str]]:
         """All inputs that became no record, with reasons."""
-        return [entry for shard in self.shards for entry in shard.quarantined]
+        return [entry for entries in self.shards.column("quarantined") for entry in entries]
 
     @property
     def left_out(self) -> dict[str, int]:
         """{why inputs were not asked for: how many} over all shards."""
-        return dict(sum((collections.Counter(shard.left_out) for shard in self.shards), collections.Counter()))
+        return self.shards.sums("left_out")
 
-    def _sum(self, parts: list[dict[str, dict[str, int]]]) -> dict[str, dict[str, int]]:
-        total: dict[str, dict[str, int]] = {task.name: {} for task in self.tasks}
-        for part in parts:
-            for task, origins in part.items():
-                for origin, count in origins.items():
-                    total[task][origin] = total[task].get(origin, 0) + count
-        return total
+    @property
+    def reencoded(self) -> int:
+        """Records whose image is not byte for byte as found."""
+        return sum(times * values["reencoded"] for values, times in self.shards.in_common())
 
     def write(self, folder: str | os.PathLike) -> None:
-        """Writes `manifest.json`, with the sums for readers who have no must_tf."""
-        value = dataclasses.asdict(self) | {
+        """Writes `manifest.json`, with the sums for readers who have no must_tf; a line for each shard, at the end."""
+        value: dict[str, Any] = {
+            "schema": self.schema,
+            "name": self.name,
+            "split": self.split,
             "tasks": [to_json(task) for task in self.tasks],
+            "teachers": self.teachers,
+            "source": self.source,
+            "warnings": self.warnings,
             "count": self.count,
             "counts": self.counts,
-            "reencoded": sum(shard.reencoded for shard in self.shards),
+            "reencoded": self.reencoded,
         }
-        write_json(location(folder) / FILE, value)
+        with replacing(location(folder) / FILE) as temporary, temporary.open("w") as file:
+            file.write(json.dumps(value, indent=1).removesuffix("\n}"))
+            file.write(',\n "shards": [')
+            for number, line in enumerate(self.shards.lines()):
+                file.write(f"{',' if number else ''}\n  {line}")
+            file.write("\n ]\n}\n")
 
 
 def noted(notes: Iterable[Mapping[str, int]]) -> list[str]:
@@ -146,11 +127,17 @@ def is_dataset(folder: str | os.PathLike) -> bool:
     path = location(folder) / FILE
     if not path.exists():
         return False
+    found = set[str]()
     try:
-        value = _read(path)
+        for name, _ in _members(path):
+            found.add(name)
+            if {"schema", "shards"} <= found:
+                return True
+    except NotAnObject:
+        return False
     except UserError:
         return True  # damaged
-    return isinstance(value, dict) and {"schema", "shards"} <= set(value)
+    return False
 
 
 def read_manifest(folder: str | os.PathLike, whole: bool = True) -> Manifest:
@@ -168,31 +155,74 @@ def read_manifest(folder: str | os.PathLike, whole: bool = True) -> Manifest:
         raise UserError(f"{folder}: no such folder; expected a dataset made by `must label` or `must rooms`")
     if not path.exists():
         raise UserError(f"{folder}: no {FILE}; the dataset was not finished: run the command that makes it again")
-    value = former.manifest(_read(path))
-    schema = value.get("schema") if isinstance(value, dict) else None
-    if schema != VERSION:
-        raise UserError(f"{path}: schema {short(schema)}, this version reads {VERSION}; make the dataset again")
-    try:
-        manifest = _manifest(value, path)
-    except UserError as error:
-        raise UserError(f"{error}; the manifest is damaged: delete it and run the command that made it again") from None
+    manifest = _read(path)
     if whole:
-        found = sizes(path.parent)
-        for shard in manifest.shards:
-            _check_size(path.parent / shard.name, shard.bytes, found.get(shard.name))
+        for _, problem in size_problems(path.parent, manifest.shards):
+            raise UserError(problem)
     return manifest
 
 
-def _read(path: Location) -> Any:
-    return load_json(read_text(path, most_bytes=_MOST_BYTES), path)
+def size_problems(folder: Location, shards: Shards) -> Iterator[tuple[int, str]]:
+    """Yields the numbers of shards whose files are missing or of another size, each with one line that says so."""
+    there = sizes(folder) if isinstance(folder, Remote) else None  # one listing; on a disk, a call for each anyway
+    for index, (name, expected) in enumerate(zip(shards.names(), shards.bytes.tolist(), strict=True)):
+        size = _size(f"{folder}/{name}") if there is None else there.get(name)
+        if size != expected:
+            state = "is missing" if size is None else f"has {size} bytes of {expected}"
+            yield index, f"{folder / name}: {state}; delete {name}, and run the command that made it again"
+
+
+def _size(path: str) -> int | None:
+    try:
+        state = Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return state.st_size if stat.S_ISREG(state.st_mode) else None
+
+
+def _read(path: Location) -> Manifest:
+    """Reads a manifest shard by shard."""
+    value: dict[str, Any] = {}
+    problem: UserError | None = None
+    for name, part in _members(path):
+        if name == "shards" and isinstance(part, Iterator):
+            try:
+                value[name] = Shards.read(part, path)
+            except UserError as error:  # of another schema, perhaps
+                value[name], problem = Shards(), error
+        elif name in _KNOWN:  # and not the sums for other readers
+            value[name] = list(part) if isinstance(part, Iterator) else part
+    value = former.manifest(value)
+    if value.get("schema") != VERSION:
+        schema = short(value.get("schema"))
+        raise UserError(f"{path}: schema {schema}, this version reads {VERSION}; make the dataset again")
+    try:
+        if problem:
+            raise problem
+        return _manifest(value, path)
+    except UserError as error:
+        raise UserError(f"{error}; the manifest is damaged: delete it and run the command that made it again") from None
+
+
+def _members(path: Location) -> Iterator[tuple[str, Any]]:
+    """Yields the names and values of a manifest, as `members` does."""
+    if not path.is_file():
+        raise UserError(f"{path}: is a folder; expected a file")
+    if (size := path.stat().st_size) > _MOST_BYTES:
+        raise UserError(f"{path}: has {size:,} bytes; expected {_MOST_BYTES:,} at most")
+    with contextlib.ExitStack() as stack:
+        copy = path
+        if isinstance(path, Remote):
+            copy = stack.enter_context(scratch()) / FILE
+            path.get(copy)
+        assert isinstance(copy, Path)
+        yield from members(copy, _EXPECTED, path, strict=True)
 
 
 def _manifest(value: Mapping[str, Any], path: Location) -> Manifest:
     """Returns a manifest of which every value is of its type, so that nothing that reads it can fail."""
-    fields = {field.name for field in dataclasses.fields(Manifest)}
-    known = {name: part for name, part in value.items() if name in fields}  # and not the sums for other readers
-    tasks = [from_json(task, path) for task in parse(tuple, known.get("tasks"), path, "tasks")]
-    manifest = parse(Manifest, known | {"tasks": tasks}, path)
+    tasks = [from_json(task, path) for task in parse(tuple, value.get("tasks"), path, "tasks")]
+    manifest = parse(Manifest, {**value, "tasks": tasks}, path)
     parse(str | None, manifest.source.get("license"), path, "source.license")
     for name, told in manifest.teachers.items():
         for field, kind in _OF_TEACHERS.items():
@@ -201,13 +231,8 @@ def _manifest(value: Mapping[str, Any], path: Location) -> Manifest:
     return manifest
 
 
+_KNOWN = {field.name for field in dataclasses.fields(Manifest)}
 _OF_TEACHERS: dict[str, Any] = {  # what reports read of what a teacher says of itself; the rest is the format's own
     "task": Mapping[str, Any], "format": str, "path": str, "sha256": str, "license": str,
     "input_size": tuple[int, ...] | None,
 }  # fmt: skip
-
-
-def _check_size(path: Location, expected: int, size: int | None) -> None:
-    if size != expected:
-        found = "is missing" if size is None else f"has {size} bytes of {expected}"
-        raise UserError(f"{path}: {found}; delete {path.name}, and run the command that made it again")

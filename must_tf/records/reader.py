@@ -51,7 +51,11 @@ class Dataset(Shown):
     @property
     def paths(self) -> list[str]:
         """The shards, in order."""
-        return [str(self.folder / shard.name) for shard in self.manifest.shards]
+        return [f"{self.folder}/{name}" for name in self.manifest.shards.names()]
+
+    def path(self, shard: int) -> str:
+        """Returns one shard, by its number."""
+        return f"{self.folder}/{self.manifest.shards.name(shard)}"
 
     def require(self, tasks: Sequence[Task], some: bool = False) -> None:
         """Checks that the dataset has labels of the tasks, under the same classes and conventions.
@@ -72,7 +76,8 @@ class Dataset(Shown):
 
     def places(self) -> Iterator[Place]:
         """Yields the places of all records in order; reads the lengths in the shards alone."""
-        for shard, path in enumerate(self.paths):
+        for shard in range(len(self.manifest.shards)):
+            path = self.path(shard)
             framing.check(path)
             offset = 0
             for length in framing.lengths(path):
@@ -82,7 +87,7 @@ class Dataset(Shown):
 
     def read(self, place: Place, tasks: Sequence[Task] | None = None) -> Record:
         """Returns the record at a place, with the labels of all tasks of the dataset, or of some."""
-        serialized = framing.read_at(self.paths[place.shard], place.offset)
+        serialized = framing.read_at(self.path(place.shard), place.offset)
         return deserialize(serialized, self.manifest.tasks if tasks is None else tasks)
 
     def records(self, shards: Sequence[int] | None = None, tasks: Sequence[Task] | None = None) -> Iterator[Record]:
@@ -93,7 +98,7 @@ class Dataset(Shown):
           tasks: tasks of the dataset whose labels are read; by default all.
         """
         wanted = self.manifest.tasks if tasks is None else tasks
-        for path in self.paths if shards is None else [self.paths[i] for i in shards]:
+        for path in map(self.path, range(len(self.manifest.shards)) if shards is None else shards):
             framing.check(path)
             for serialized in tf.data.TFRecordDataset(str(framing.at_hand(path))):
                 yield deserialize(serialized.numpy(), wanted)

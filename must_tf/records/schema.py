@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from must_tf.errors import UserError
 from must_tf.runtime.tracing import plain
 from must_tf.tasks import Task
 from must_tf.tasks.task import Label, Target, optional_bytes
@@ -17,6 +19,9 @@ from must_tf.tasks.task import Label, Target, optional_bytes
 VERSION = 1
 HUMAN = "human"
 FILENAME = "image/filename"  # as in the Object Detection API; records without it are read, too
+
+_NO_SCOPE = re.compile(r"[^A-Za-z0-9_.-]")  # what names of operations must not have
+_SCOPE = re.compile(r"\bdecode/([^/ ]+)/")
 
 _IMAGE = {
     "image/encoded": tf.io.FixedLenFeature([], tf.string),
@@ -123,6 +128,7 @@ def to_example(record: Record, tasks: Iterable[Task]) -> tf.train.Example:
         features = record.features.get(task.name)
         if features is None and task.name in record.labels:
             features = task.encode(record.labels[task.name])
+            _check_size(record, task)
         if features:
             values |= features | {origin_key(task): record.origins[task.name].encode()}
             known |= task.features() | {origin_key(task): optional_bytes()}
@@ -130,6 +136,16 @@ def to_example(record: Record, tasks: Iterable[Task]) -> tf.train.Example:
     for key in sorted(values):
         _fill(example.features.feature[key], values[key], known[key].dtype)
     return example
+
+
+def _check_size(record: Record, task: Task) -> None:
+    """Raises a `UserError` for a label of another size than its image, such as one whose sides are exchanged."""
+    size = task.size_of(record.labels[task.name])
+    if size not in (None, (record.height, record.width)):
+        raise UserError(
+            f"{record.name or record.filename or record.id}: task {task.name!r}: a label of {size[0]}x{size[1]} for an "
+            f"image of {record.height}x{record.width}; expected height and width of the image, in this order"
+        )
 
 
 def is_inside(filename: str) -> bool:
@@ -183,9 +199,21 @@ def _parse_all(serialized: tf.Tensor, tasks: Sequence[Task]) -> dict[str, Any]:
         "id": parsed["image/id"],
         "format": parsed["image/format"],
         "filename": parsed[FILENAME],
-        "targets": {task.name: task.decode(parsed) for task in tasks},
+        "targets": {task.name: _decoded(task, parsed) for task in tasks},
         "origins": {task.name: parsed[origin_key(task)] for task in tasks},
     }
+
+
+def _decoded(task: Task, parsed: Mapping[str, tf.Tensor]) -> Target:
+    """Returns the target of one image; errors name operations `decode/TASK/...`, see `task_at_fault`."""
+    with tf.name_scope(f"decode/{_NO_SCOPE.sub('_', task.name)}/"):
+        return task.decode(parsed)
+
+
+def task_at_fault(error: Exception) -> str:
+    """Returns the name of the task whose label in a record made an error in a graph; empty if none did."""
+    found = _SCOPE.search(str(error))
+    return found[1] if found else ""
 
 
 @functools.lru_cache(maxsize=64)

@@ -11,6 +11,7 @@ from pathlib import Path
 from must_tf.buckets import Remote, State
 from must_tf.copies import cache_folder
 from must_tf.errors import UserError
+from must_tf.ranges import check_range
 from must_tf.storage import scratch_folder
 
 GB = 10**9
@@ -116,6 +117,7 @@ _most_bytes = DEFAULT_GB * GB
 def limit(gigabytes: float) -> None:
     """Sets how many GB the copies of this process may take."""
     global _most_bytes
+    check_range("--cache_gb", gigabytes, "[0, inf)")
     _most_bytes = gigabytes * GB
     if _cache.cache_info().currsize:
         shared().most_bytes = _most_bytes

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import os
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -18,9 +18,10 @@ from google.protobuf.message import DecodeError
 from must_tf import storage
 from must_tf.errors import first_line
 from must_tf.records import framing
-from must_tf.records.manifest import Manifest, Shard
+from must_tf.records.manifest import Manifest, size_problems
 from must_tf.records.reader import Dataset
 from must_tf.records.schema import FILENAME, HUMAN, Record, is_inside, origin_key, specs
+from must_tf.records.shards import Shard
 from must_tf.runtime.progress import Progress
 from must_tf.runtime.tracing import plain
 from must_tf.tasks import Task
@@ -46,6 +47,7 @@ class Findings:
       copies: records of an image that is in a record before, of any shard.
       pair: the places of two such records.
       warnings: why labels of a sample can hardly be meant, one line each.
+      unread: shards of which the size alone was checked.
     """
 
     problems: list[str]
@@ -59,24 +61,36 @@ class Findings:
     copies: int = 0
     pair: tuple[str, ...] = ()
     warnings: list[str] = dataclasses.field(default_factory=list)
+    unread: int = 0
 
 
 def verify(
-    dataset: Dataset, see: Callable[[int, Record], None] | None = None, progress: Progress | None = None
+    dataset: Dataset,
+    see: Callable[[int, Record], None] | None = None,
+    progress: Progress | None = None,
+    shards: Collection[int] | None = None,
 ) -> Findings:
     """Checks hashes and counts, decodes every image and label once, and adds up what they hold.
 
     Args:
       dataset: may be damaged; see `open_dataset`.
-      see: is called with the number and the record of all that can be read, in order.
+      see: is called with the number and the record of all that can be read, in order, counted from 0 over the shards
+        that are read.
       progress: counts the records.
+      shards: numbers of the shards that are read, in order; of the others the sizes alone are checked. All where None.
     """
     names = [task.name for task in dataset.manifest.tasks]
     findings = Findings([], 0, {}, {name: {} for name in names}, {name: {} for name in names})
     findings.histograms, findings.label_bytes = {name: {} for name in names}, dict.fromkeys(names, 0)
     decoder, images = _Decoder(dataset.manifest), _Images()
-    start = 0
-    for shard in dataset.manifest.shards:
+    start, listed = 0, dataset.manifest.shards
+    if shards is not None:
+        wrong = [problem for index, problem in size_problems(dataset.folder, listed) if index not in shards]
+        findings.problems += wrong[:_MOST]
+        if len(wrong) > _MOST:
+            findings.problems.append(f"{dataset.folder}: {len(wrong) - _MOST:,} more shards are missing or cut short")
+        findings.unread = len(listed) - len(shards)
+    for shard in listed if shards is None else (listed[index] for index in shards):
         path = dataset.folder / shard.name
         images.begin(path)
         problems = _verify_shard(decoder, shard, path, start, findings, images, see, progress)

@@ -1,71 +1,29 @@
 """Writes datasets shard by shard, so that a killed run takes up again where it was.
 
 A shard is written to a temporary name and renamed when whole; what has its final name is complete. Beside it, and
-before it, goes a hidden note with what the manifest will say of it; the notes go when the manifest is there.
+before it, goes a hidden note with what the manifest will say of it, see `notes.py`.
 """
 
 import collections
-import dataclasses
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from must_tf.buckets import Remote
 from must_tf.errors import UserError, differences
-from must_tf.parsing import parse, plain_name, read_object
-from must_tf.records import shard_cache
-from must_tf.records.manifest import FILE, Manifest, Shard, noted, read_manifest
+from must_tf.parsing import read_object
+from must_tf.records import notes, shard_cache
+from must_tf.records.manifest import FILE, Manifest, noted, read_manifest
+from must_tf.records.notes import Found, look
+from must_tf.records.plan import Plan
 from must_tf.records.reader import Dataset
 from must_tf.records.schema import LeftOut, Quarantined, Record, origin_key, specs, to_bytes, to_example
+from must_tf.records.shards import Shard, Shards
 from must_tf.storage import LOCK, Location, replacing, scratch, sha256, sizes, write_bytes, write_json
-from must_tf.tasks import Task, to_json
 
 PLAN = ".plan.json"
 FITTED = ".fitted.npz"  # ends the names of files of what was fitted on images, which may be there before the plan
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """All that decides the bytes of a dataset.
-
-    Attributes:
-      folder: where the dataset goes.
-      name: first part of the shards' names.
-      split: second part of the shards' names.
-      tasks: whose labels the records hold.
-      num_shards: how many files.
-      source: the arguments that the records are made from, as JSON values.
-    """
-
-    folder: Location
-    name: str
-    split: str
-    tasks: tuple[Task, ...]
-    num_shards: int
-    source: dict[str, Any]
-
-    def __post_init__(self) -> None:
-        plain_name(self.name, "a dataset", self.folder)
-        plain_name(self.split, "a split", self.folder)
-        for task in self.tasks:
-            plain_name(task.name, "a task", self.folder)
-
-    def shard(self, index: int) -> Location:
-        """Returns the path of a shard."""
-        return self.folder / f"{self.name}-{self.split}.tfrecord-{index:05d}-of-{self.num_shards:05d}"
-
-    def describe(self) -> dict[str, Any]:
-        """Returns what a later run must agree with, as JSON has it: with lists for tuples."""
-        value = {
-            "name": self.name,
-            "split": self.split,
-            "num_shards": self.num_shards,
-            "tasks": {task.name: to_json(task) for task in self.tasks},
-            **self.source,
-        }
-        return json.loads(json.dumps(value))
 
 
 def check_folder(folder: Location, arguments: Mapping[str, Any], some: bool = False) -> None:
@@ -93,31 +51,29 @@ def check_folder(folder: Location, arguments: Mapping[str, Any], some: bool = Fa
         raise UserError(f"{folder}: holds other files; give an empty or a new output folder")
 
 
-def pending(plan: Plan) -> list[int]:
+def pending(plan: Plan, found: Found | None = None) -> list[int]:
     """Prepares the folder, and returns the shards that are still to be written.
+
+    Args:
+      plan: of the dataset.
+      found: what is in the folder, where it has been looked at before.
 
     Raises:
       UserError: the folder holds, in part or in whole, what other arguments made.
     """
     check_folder(plan.folder, plan.describe())
-    if not (plan.folder / PLAN).exists():
+    found = found or look(plan)
+    if PLAN not in found.others:
         write_json(plan.folder / PLAN, plan.describe())
-    paths, there = [plan.shard(i) for i in range(plan.num_shards)], sizes(plan.folder)
-    if FILE in there:
-        if all(path.name in there for path in paths):
-            _remove_notes(path for path in paths if _note(path).name in there)  # a kill may have left some
+    if FILE in found.others:
+        if found.has_all:
+            notes.remove_notes(plan, found)  # a kill may have left some
             return []
-        for shard in read_manifest(plan.folder, whole=False).shards:  # one was deleted: the others stay
-            if there.get(shard.name) == shard.bytes:
-                write_json(_note(plan.folder / shard.name), dataclasses.asdict(shard))
-        there = sizes(plan.folder)
-    return [i for i, path in enumerate(paths) if not {path.name, _note(path).name} <= there.keys()]
-
-
-def all_written(plan: Plan) -> bool:
-    """Whether the folder holds all shards of a plan under their final names, and the manifest."""
-    names = {FILE, *(plan.shard(index).name for index in range(plan.num_shards))}
-    return names <= sizes(plan.folder).keys()
+        there = sizes(plan.folder)  # one was deleted: the others stay
+        shards = read_manifest(plan.folder, whole=False).shards
+        notes.keep(plan, shards, lambda shard: there.get(shard.name) == shard.bytes)
+        found = look(plan)
+    return [index for index in range(plan.num_shards) if not found.is_done(index)]
 
 
 def write_shard(plan: Plan, index: int, records: Iterable[Record | Quarantined | LeftOut]) -> Shard:
@@ -125,7 +81,7 @@ def write_shard(plan: Plan, index: int, records: Iterable[Record | Quarantined |
     path = plan.shard(index)
     labels, empty = ({task.name: collections.Counter[str]() for task in plan.tasks} for _ in range(2))
     count, reencoded, quarantined = 0, 0, []
-    notes, left_out = collections.Counter[str](), collections.Counter[str]()
+    noted_of, left_out = collections.Counter[str](), collections.Counter[str]()
     with replacing(path) as temporary:
         with tf.io.TFRecordWriter(str(temporary)) as writer:
             for record in records:
@@ -139,7 +95,7 @@ def write_shard(plan: Plan, index: int, records: Iterable[Record | Quarantined |
                 writer.write(to_bytes(example))
                 count += 1
                 reencoded += record.reencoded
-                notes.update(set(record.notes))
+                noted_of.update(set(record.notes))
                 stored = example.features.feature
                 for task in plan.tasks:
                     if origin_key(task) in stored:
@@ -150,8 +106,8 @@ def write_shard(plan: Plan, index: int, records: Iterable[Record | Quarantined |
         size = temporary.stat().st_size
         shard = Shard(path.name, count, size, sha256(temporary), _sorted(labels), reencoded, quarantined)
         shard.empty = _sorted({task: origins for task, origins in empty.items() if origins})
-        shard.notes, shard.left_out = dict(sorted(notes.items())), dict(sorted(left_out.items()))
-        write_json(_note(path), dataclasses.asdict(shard))
+        shard.notes, shard.left_out = dict(sorted(noted_of.items())), dict(sorted(left_out.items()))
+        notes.write_note(path, shard)
     return shard
 
 
@@ -159,13 +115,9 @@ def _sorted(counts: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]
     return {task: dict(sorted(origins.items())) for task, origins in counts.items()}
 
 
-def written(plan: Plan, index: int) -> Shard:
-    """Returns what the manifest will say of a shard that is there, in a dataset that is not finished."""
-    note = _note(plan.shard(index))
-    try:
-        return parse(Shard, read_object(note), note)
-    except UserError as error:
-        raise UserError(f"{error}; delete it, and run the same command again") from None
+def written(plan: Plan, found: Found | None = None) -> Iterator[Shard]:
+    """Yields what the manifest will say of the shards that are there, in a dataset that is not finished."""
+    return notes.read_notes(plan, found or look(plan))
 
 
 def finish(
@@ -180,40 +132,35 @@ def finish(
       teachers: of its labels, by id.
       review: returns warnings about the labels, for the manifest, which is not written yet; its notes follow them.
     """
-    paths = [plan.shard(i) for i in range(plan.num_shards)]
-    shards = [written(plan, index) for index in range(plan.num_shards)]
+    found = look(plan)
+    shards = Shards(written(plan, found))
+    if len(shards) < plan.num_shards:
+        lacking = plan.num_shards - len(shards)
+        raise UserError(f"{plan.folder}: {lacking} of {plan.num_shards} shards are missing; run the same command again")
     if isinstance(plan.folder, Remote):
         shard_cache.drop_former(plan.folder)
     manifest = Manifest(plan.name, plan.split, plan.tasks, teachers or {}, plan.source, shards)
-    manifest.warnings = [*review(Dataset(plan.folder, manifest)), *noted(shard.notes for shard in shards)]
+    manifest.warnings = [*review(Dataset(plan.folder, manifest)), *noted([shards.sums("notes")])]
     _write_tfds_metadata(plan, shards)
     manifest.write(plan.folder)
-    _remove_notes(paths)
+    notes.remove_notes(plan, found)
     return manifest
 
 
 def forget(plan: Plan) -> None:
     """Removes what a run of a plan has left in the folder, which no manifest makes a dataset."""
-    shards = [plan.shard(index) for index in range(plan.num_shards)]
-    for path in shards:
-        path.unlink(missing_ok=True)
-    _remove_notes(shards)
+    found = look(plan)
+    for index in range(plan.num_shards):
+        if found.shards[index]:
+            plan.shard(index).unlink(missing_ok=True)
+    notes.remove_notes(plan, found)
     (plan.folder / PLAN).unlink(missing_ok=True)
-
-
-def _remove_notes(shards: Iterable[Location]) -> None:
-    for path in shards:
-        _note(path).unlink(missing_ok=True)
-
-
-def _note(shard: Location) -> Location:
-    return shard.with_name(f".{shard.name}.json")
 
 
 _SINGLE = ("image/height", "image/width", "image/id", "image/format")  # what every record has one of
 
 
-def _write_tfds_metadata(plan: Plan, shards: list[Shard]) -> None:
+def _write_tfds_metadata(plan: Plan, shards: Shards) -> None:
     """Lets `tfds.builder_from_directory` read the folder: labels come as sequences, empty where absent."""
     import tensorflow_datasets as tfds
 
@@ -231,15 +178,14 @@ def _write_tfds_metadata(plan: Plan, shards: list[Shard]) -> None:
             node = node.setdefault(parent, {})
         node[last] = feature(key, spec)
     with scratch() as folder:
-        for shard in shards:  # TFDS looks for their names
-            (folder / shard.name).touch()
+        (folder / shards.name(0)).touch()  # TFDS looks for a name of the split
         template = tfds.core.ShardedFileTemplate(
             data_dir=folder, dataset_name=plan.name, split=plan.split, filetype_suffix="tfrecord"
         )
         split = tfds.core.SplitInfo(
             name=plan.split,
-            shard_lengths=[shard.count for shard in shards],
-            num_bytes=sum(shard.bytes for shard in shards),
+            shard_lengths=shards.counts.tolist(),
+            num_bytes=int(shards.bytes.sum()),
             filename_template=template,
         )
         tfds.folder_dataset.write_metadata(

@@ -31,6 +31,7 @@ def inspect(
     pictures: int = 24,
     progress: bool = False,
     teachers: Sequence[Teacher] = (),
+    shards: int | None = None,
 ) -> tuple[Dataset, Findings, list[Grade]]:
     """Reads a dataset once: verifies and counts it, grades its labels, draws some of them, and writes its page.
 
@@ -40,6 +41,8 @@ def inspect(
       pictures: how many images to draw, spread evenly over the dataset.
       progress: whether to show a progress line.
       teachers: run on the images that are drawn, and on their mirror images, to see how far they agree with themselves.
+      shards: how many shards to read, at even distances, with images and labels of these alone; of the others the sizes
+        are checked. All where None.
 
     Raises:
       UserError: no dataset in the folder, or a manifest that cannot be read.
@@ -47,9 +50,11 @@ def inspect(
     dataset = open_dataset(folder, whole=False)
     manifest = dataset.manifest
     page = location(out) if out else location(folder) / "report.html"
-    grader, gallery = Grader(manifest.tasks), Gallery(manifest.tasks, manifest.count, pictures, page)
-    wanted = set(even(manifest.count, pictures).tolist()) if teachers else set()
-    doubts, sampled = Doubts(manifest.tasks), set(even(manifest.count, _SAMPLE).tolist())
+    read = None if shards is None else even(len(manifest.shards), shards).tolist()
+    total = manifest.count if read is None else int(manifest.shards.counts[read].sum())
+    grader, gallery = Grader(manifest.tasks), Gallery(manifest.tasks, total, pictures, page)
+    wanted = set(even(total, pictures).tolist()) if teachers else set()
+    doubts, sampled = Doubts(manifest.tasks), set(even(total, _SAMPLE).tolist())
     images: list[np.ndarray] = []
 
     def see(index: int, record: Record) -> None:
@@ -60,7 +65,7 @@ def inspect(
         if index in wanted:
             images.append(tf.io.decode_image(record.encoded, channels=3, expand_animations=False).numpy())
 
-    findings = verify(dataset, see, Progress("inspect", manifest.count) if progress else None)
+    findings = verify(dataset, see, Progress("inspect", total) if progress else None, read)
     findings.warnings = doubts.lines()
     grades = grader.result() + [flip_grade(teacher, images) for teacher in teachers if images]
     write_dataset_page(page, dataset, findings, grades, gallery)
@@ -73,7 +78,7 @@ def write_dataset_page(
     """Writes the page of a dataset: its problems, its labels drawn, counted and graded."""
     manifest = dataset.manifest
     lead = join(
-        element("p", _lead(dataset, gallery.count), class_="lead"),
+        element("p", _lead(dataset, findings, gallery.count), class_="lead"),
         statistics.problems(findings),
         statistics.overview(dataset, findings),
     )
@@ -99,12 +104,14 @@ def write_dataset_page(
 def summary(dataset: Dataset, findings: Findings, grades: Sequence[Grade]) -> str:
     """Returns what a dataset holds, as plain text."""
     manifest, records = dataset.manifest, findings.records
-    size = sum(shard.bytes for shard in manifest.shards)
+    size = int(manifest.shards.bytes.sum())
     shards = f"{len(manifest.shards):,} shard{'s' * (len(manifest.shards) != 1)}"
     lines = [
         f"{dataset.folder}: {records:,} records in {shards}, {size / 1e6:,.1f} MB; "
         f"images of {findings.image_bytes / max(records, 1):,.0f} bytes"
     ]
+    if findings.unread:
+        lines.append(f"  {unread(dataset, findings)}")
     for task in manifest.tasks:
         lines += task_lines(task, findings)
     lines += [f"  warning: {line}" for line in findings.warnings]
@@ -118,6 +125,15 @@ def summary(dataset: Dataset, findings: Findings, grades: Sequence[Grade]) -> st
     lines.append(f"  quarantined: {len(manifest.quarantined):,}")
     lines += [f"  left out: {count:,} {reason}" for reason, count in manifest.left_out.items()]
     return "\n".join(lines)
+
+
+def unread(dataset: Dataset, findings: Findings) -> str:
+    """Returns which part of a dataset was read, where that is not all."""
+    shards = len(dataset.manifest.shards)
+    return (
+        f"{shards - findings.unread:,} of {shards:,} shards were read, with {findings.records:,} of "
+        f"{dataset.manifest.count:,} records; of the others the sizes alone were checked"
+    )
 
 
 def task_lines(task: Task, findings: Findings) -> list[str]:
@@ -159,12 +175,14 @@ def _grades(grades: Sequence[Grade]) -> Html:
     return join(table(["labels", "images", "scores"], rows, "Labels of two tasks, compared without truth."), notes)
 
 
-def _lead(dataset: Dataset, drawn: int) -> str:
+def _lead(dataset: Dataset, findings: Findings, drawn: int) -> str:
     """Returns what one sees on the page."""
-    tasks, count = dataset.manifest.tasks, dataset.manifest.count
+    tasks, count = dataset.manifest.tasks, findings.records if findings.unread else dataset.manifest.count
     names = ", ".join(task.name if task.name == task.kind else f"{task.name} ({task.kind})" for task in tasks)
+    part = f" {unread(dataset, findings)}." if findings.unread else ""
     if not drawn:
-        return f"This page counts the labels of {count:,} images: {names}."
+        return f"This page counts the labels of {count:,} images: {names}.{part}"
     return (
         f"This page shows {drawn:,} of {count:,} images with their labels drawn: {names}. It counts the labels of all."
+        f"{part}"
     )

@@ -24,16 +24,16 @@ Address = Callable[[str, bytes], str]  # of `png` or `jpeg` and a picture's byte
 def spread(dataset: Dataset, count: int) -> list[Record]:
     """Returns up to `count` records at even distances over a dataset; those that cannot be read are left out."""
     wanted, records, start = even(dataset.manifest.count, count), [], 0
-    for path, shard in zip(dataset.paths, dataset.manifest.shards, strict=True):
-        for index in wanted[(wanted >= start) & (wanted < start + shard.count)] - start:
+    for shard, size in enumerate(dataset.manifest.shards.counts.tolist()):
+        for index in wanted[(wanted >= start) & (wanted < start + size)] - start:
             try:
-                for serialized in framing.read_all([path]).skip(index).take(1):
+                for serialized in framing.read_all([dataset.path(shard)]).skip(index).take(1):
                     record = deserialize(serialized.numpy(), dataset.manifest.tasks)
                     tf.io.decode_image(record.encoded)
                     records.append(record)
             except (tf.errors.OpError, UnicodeDecodeError):  # TensorFlow's message may be no UTF-8
                 continue  # the verification names it
-        start += shard.count
+        start += size
     return records
 
 

@@ -19,14 +19,14 @@ def overview(dataset: Dataset, findings: Findings | None) -> Html:
     figures: list[tuple[str, Any]] = [("records", f"{findings.records if findings else manifest.count:,}")]
     if findings and findings.sizes:
         figures.append(("image size" + "s" * (len(findings.sizes) > 1), _sizes(findings.sizes)))
-    size = sum(shard.bytes for shard in manifest.shards)
+    size = int(manifest.shards.bytes.sum())
     if findings and findings.records and findings.image_bytes:
         figures.append(("bytes per image, without labels", f"{findings.image_bytes / findings.records:,.0f}"))
     figures += [
         ("tasks", len(manifest.tasks)),
         ("shard" + "s" * (len(manifest.shards) != 1), f"{len(manifest.shards):,}"),
         ("megabytes", f"{size / 1e6:,.1f}"),
-        ("re-encoded", f"{sum(shard.reencoded for shard in manifest.shards):,}"),
+        ("re-encoded", f"{manifest.reencoded:,}"),
         ("quarantined", f"{len(manifest.quarantined):,}"),
     ]
     if manifest.left_out:

@@ -86,7 +86,7 @@ class Others:
     def __init__(self, folder: str | os.PathLike):
         dataset = open_dataset(folder)
         self.reason = f"held by {folder}"
-        self.listing = fingerprint(shard.sha256.encode() for shard in dataset.manifest.shards)
+        self.listing = fingerprint(map(str.encode, dataset.manifest.shards.digests()))
         places = (place(record.id) for record in dataset.records(tasks=()))
         self._places = np.sort(np.fromiter(places, np.uint64, dataset.manifest.count))
 

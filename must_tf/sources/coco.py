@@ -38,6 +38,7 @@ from must_tf.tasks import Detection, Instances, Segmentation
 from must_tf.tasks.detection import CROWD, DIFFICULT, UNSEEN
 from must_tf.tasks.instances.masks import Rle, area, as_array, problem
 
+_NAME_FILE = "name an annotation file of COCO's format"
 _GET_COCO = (
     "name an annotation file (coco:FILE.json), or get train2017.zip, val2017.zip, annotations_trainval2017.zip and "
     "panoptic_annotations_trainval2017.zip from cocodataset.org, unpack them into one place (the archives of masks "
@@ -77,7 +78,7 @@ def _annotation_path(prefix: str, spec: str) -> Path:
     if spec.endswith(".json"):
         path = Path(spec)
         if not path.is_file():
-            raise UserError(f"{prefix}:{printable(spec)}: no such file{_files_near(path.parent)}; {_GET_COCO}")
+            raise UserError(f"{prefix}:{printable(spec)}: no such file{_files_near(path.parent)}; {_NAME_FILE}")
         return path
     folder, (name,) = split_spec(prefix, spec, 1, _GET_COCO)
     path = folder / "annotations" / f"{name}.json"

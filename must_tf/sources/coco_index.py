@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from must_tf.errors import UserError
+from must_tf.json_members import members
 from must_tf.sources.coco_entry import Entry, Id
-from must_tf.sources.json_members import members
 from must_tf.storage import scratch_folder, sha256
 
 # The fields of entries that are read.
@@ -78,7 +78,9 @@ class Index:
 
         Keys are ids of images, see `key_of`; a value is an entry's JSON; positions count from 0.
         """
-        with contextlib.closing(sqlite3.connect(f"{self._file.as_uri()}?immutable=1", uri=True)) as database:
+        # What an error left unread may be collected, and so closed, in any thread.
+        where = f"{self._file.as_uri()}?immutable=1"
+        with contextlib.closing(sqlite3.connect(where, uri=True, check_same_thread=False)) as database:
             yield from database.execute(query, values)
 
     def image(self, position: int, value: str) -> Entry:

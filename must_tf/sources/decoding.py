@@ -107,7 +107,7 @@ def to_record(name: str, data: bytes, max_pixels: int = MAX_PIXELS, look: Look =
     """
     if not data:
         return Quarantined(name, "is empty")
-    identity = hashlib.sha256(data).hexdigest()[:16]
+    identity = id_of(data)
     try:
         image_class = _class_of(data)
     except Undecodable as error:
@@ -125,6 +125,11 @@ def to_record(name: str, data: bytes, max_pixels: int = MAX_PIXELS, look: Look =
         return Quarantined(name, "needs more memory than is available", identity)
     except Exception as error:  # Pillow's errors about damaged bytes have no common class
         return Quarantined(name, f"damaged {image_class.format}: {type(error).__name__}: {one_line(error)}", identity)
+
+
+def id_of(data: bytes) -> str:
+    """Returns the id of an image, given the content of its file; see `Record`."""
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def in_order(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:

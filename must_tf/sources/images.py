@@ -50,7 +50,7 @@ def open_images(where: str | os.PathLike, images_per_shard: int, max_pixels: int
 def suffixes_left_out(counts: collections.Counter[str]) -> str:
     """Returns how many files were left out by their suffixes, the commonest first."""
     few = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(5))
-    return f"{counts.total()} files left out by their suffix: {few}"
+    return f"{counts.total()} file{'s' * (counts.total() > 1)} left out by their suffix: {few}"
 
 
 def find_images(where: str | os.PathLike, left_out: collections.Counter[str] | None = None) -> list[str]:

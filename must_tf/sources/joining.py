@@ -43,7 +43,9 @@ def joined(sources: Mapping[str, Source], names: Mapping[str, str]) -> Source:
         teachers={name: told for part in parts for name, told in part.teachers.items()},
         shards=tuple(shard for part in parts for shard in part.shards),
         license=_license([part.license for part in parts]),
-        quarantined=tuple(bad for part in parts for bad in part.quarantined or [()] * len(part.shards)),
+        quarantined=tuple(bad for part in parts for bad in part.quarantined or [()] * len(part.shards))
+        if any(part.quarantined for part in parts)
+        else (),
         warnings=tuple(line for part in parts for line in part.warnings),
         parts=tuple((where, len(part.shards)) for where, part in zip(sources, parts, strict=True)),
     )

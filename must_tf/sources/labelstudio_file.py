@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 from must_tf.errors import UserError
+from must_tf.json_members import entries
 from must_tf.parsing import short
 from must_tf.sources.coco_entry import Entry, can_be_name
 from must_tf.sources.images import SUFFIXES
-from must_tf.sources.json_members import entries
 
 BOXES, POLYGONS, CHOICES = KINDS = ("rectanglelabels", "polygonlabels", "choices")
 _OPTIONS = ("label", "choice")

@@ -56,6 +56,8 @@ class Layout:
       digest: changes when what `reader` depends on beside `items` does, as the SHA-256 of the file that has all labels.
       file_of: returns the path of the file with a label, given the second part of its item, where each label has one
         that people change; its content is part of `listing`.
+      contents: for each item, the id that its image has as a record, where labels come with their images. If no image
+        has this id, the name counts.
     """
 
     items: Sequence[Item]
@@ -65,6 +67,7 @@ class Layout:
     ids: Sequence[str] = ()
     digest: str = ""
     file_of: Callable[[Any], str] | None = None
+    contents: Sequence[str] = ()
 
     @property
     def listing(self) -> str:

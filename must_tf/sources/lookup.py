@@ -67,25 +67,26 @@ def locate(
 
 
 def images_by_stem(folder: Path, where: str) -> dict[str, str]:
-    """Returns {path in the folder without the suffix: path} of all images at any depth, in the order of their names.
+    """Returns {path in the folder without the suffix: path} of `visible_images`."""
+    paths = visible_images(folder, where)
+    return {Path(path).relative_to(folder).with_suffix("").as_posix(): path for path in paths}
+
+
+def visible_images(folder: Path, where: str) -> list[str]:
+    """Returns the paths of all images at any depth of a folder, sorted.
 
     Hidden files and those in system folders are left out, see `is_hidden`.
 
     Raises:
       UserError: there is no image, or two have the same name but for the suffix.
     """
-    found: dict[str, str] = {}
-    for path in find_images(folder):
-        inside = Path(path).relative_to(folder)
-        if is_hidden(inside):
-            continue
-        before = found.setdefault(inside.with_suffix("").as_posix(), path)
-        if before != path:
-            raise UserError(
-                f"{where}: {printable(before)} and {printable(path)} differ by their suffix alone; rename one"
-            )
+    found = [path for path in find_images(folder) if not is_hidden(Path(path).relative_to(folder))]
     if not found:
         raise UserError(f"{where}: all images of {printable(folder)} are hidden; expected some that are not")
+    for one, other in repeated(DiskList(str(Path(path).with_suffix("")) for path in found)):
+        raise UserError(
+            f"{where}: {printable(found[one])} and {printable(found[other])} differ by their suffix alone; rename one"
+        )
     return found
 
 

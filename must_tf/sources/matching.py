@@ -99,7 +99,7 @@ class Matcher:
         Another label finds its image by the first of these that says something.
 
         * the id with which the name of its file ends;
-        * the content of the image file, where it lies beside the label;
+        * the content of the image, where it comes with the label or lies beside it;
         * the name of the image file without its suffix, or the end of it: `b.jpg` is `a/b.png` if no other image is
           called so. If no label finds an image, the first folder of all names is left out, then the second, and so on.
 
@@ -108,11 +108,12 @@ class Matcher:
         Raises:
           UserError: the name of a label is that of several images, or an image has several labels or must have none.
         """
-        items, ids = labels.layout.items, labels.layout.ids
+        items, ids, contents = labels.layout.items, labels.layout.ids, labels.layout.contents
         left, named = array("Q"), array("Q")  # positions; of those that are named, the name may tell the image
         for position, item in enumerate(items):
             given = ids[position] if ids and _ID.fullmatch(ids[position]) else ""
-            images = self._of_content(item[0], given) if given else self._by_name_or_file(item[0])
+            content = contents[position] if contents else ""
+            images = self._of_content(item[0], given) if given else self._by_name_or_content(item[0], content)
             for image in images:
                 self._assign(labels, image, item)
             if not images:
@@ -124,13 +125,13 @@ class Matcher:
                 break
         return DiskList(items[position][0] for position in sorted(left + named))
 
-    def _by_name_or_file(self, path: str) -> list[_Image]:
-        """Returns the images of the id in a label's name, or those that equal the file beside it; copies of one."""
+    def _by_name_or_content(self, path: str, content: str) -> list[_Image]:
+        """Returns the images of the id in a label's name, or those of its content or file; copies of one."""
         in_name = _ID_IN_NAME.search(_without_suffix(name_parts(path)[-1]))
         images = _of_name(self._images("id = ?", in_name[1]), path) if in_name else []
-        if images or not Path(path).is_file():
+        if images or not (content or Path(path).is_file()):
             return images
-        return self._of_content(path, sha256(path)[:_ID_DIGITS])
+        return self._of_content(path, content or sha256(path)[:_ID_DIGITS])
 
     def _of_content(self, path: str, digest: str) -> list[_Image]:
         """Returns the images of this content, as it was found or as it is stored."""

@@ -17,9 +17,10 @@ from must_tf.sources.layout import Layout, Reader, add_label
 from must_tf.sources.matching import Labels, Matched, Matcher
 from must_tf.sources.renaming import require_classes
 from must_tf.sources.source import Entry, Source, fingerprint
-from must_tf.tasks import Classification, Task
+from must_tf.tasks import Classification, Detection, Instances, Task
 
 _FEW = 5  # labels that are named
+_HAVE_MASKS = ("coco", "yolo")  # prefixes that read boxes; with `_masks`, the masks of the same files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +70,8 @@ def merged(source: Source, layouts: Mapping[str, Layout], names: Mapping[str, st
     told: list[str] = []
     for where, layout in layouts.items():
         goal = _goal(where, layout.task, tuple(tasks.values()), names)
+        if goal.name not in tasks and goal.name not in names:
+            _refuse_lost_masks(where, layout.task, tuple(tasks.values()))
         if goal.name not in tasks and (alike := [one.name for one in tasks.values() if one.kind == goal.kind]):
             told.append(f"--merge={where}: {goal.name!r} is a new task, beside {', '.join(alike)}")
         tasks.setdefault(goal.name, goal)
@@ -137,6 +140,17 @@ def _check_names(names: Mapping[str, str], known: Sequence[str]) -> None:
     if again is not None:
         both = ", ".join(new for new, old in names.items() if old == again)
         raise UserError(f"--tasks: the labels {again or 'of --merge'} become those of {both}; expected one of them")
+
+
+def _refuse_lost_masks(where: str, task: Task, tasks: Sequence[Task]) -> None:
+    """Raises a `UserError` for boxes of a file that also has masks, if the images have masks of objects."""
+    prefix, _, file = where.partition(":")
+    objects = [one.name for one in tasks if isinstance(one, Instances)]
+    if isinstance(task, Detection) and objects and prefix in _HAVE_MASKS:
+        raise UserError(
+            f"--merge={where}: reads boxes alone, and the images have masks of objects ({', '.join(objects)}); give "
+            f"--merge={prefix}_masks:{file}, or --tasks={task.name}={task.name} for boxes beside the masks"
+        )
 
 
 def _goal(where: str, task: Task, tasks: Sequence[Task], names: Mapping[str, str]) -> Task:

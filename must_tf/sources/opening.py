@@ -31,7 +31,7 @@ from must_tf.sources.renaming import renamed
 from must_tf.sources.source import Source
 from must_tf.sources.table import find_csv
 from must_tf.sources.tfds_labels import open_labeled_tfds
-from must_tf.sources.tfrecord import open_tfrecords
+from must_tf.sources.tfrecord import find_tfrecord_labels, open_tfrecords
 from must_tf.sources.voc import find_voc
 from must_tf.sources.yolo import find_yolo, find_yolo_masks
 from must_tf.storage import local
@@ -172,14 +172,21 @@ def _open(where: str, images_per_shard: int, max_pixels: int, root: str | None) 
 def _find_labels(where: str, root: str | None) -> dict[str, Layout]:
     """Finds corrected labels; their images need not be there, unless they are looked for in a root."""
     name = _prefix(where)
+    rest = where.removeprefix(name)
     if not name and is_dataset(where):
         return {f"{where}: {found.task.name}": found for found in find_human_labels(where)}
+    if name == "tfrecord:":
+        return {f"{where}: {found.task.name}": found for found in find_tfrecord_labels(rest)}
+    if name in ("tfds:", "hfdata:"):
+        raise UserError(
+            f"--merge={printable(where)}: expected labels in files; make records of these first, must label "
+            f"--images={printable(where)} --out=DIR, and give --merge=DIR"
+        )
     if name not in _LAYOUTS:
         raise UserError(
-            f"--merge={printable(where)}: expected labels: {', '.join(_LAYOUTS)}; or a folder of records, which `must "
-            "label --images=... --out=DIR` makes of what else has labels"
+            f"--merge={printable(where)}: expected labels: {', '.join((*_LAYOUTS, 'tfrecord:'))}; or a folder of "
+            "records, which `must label --images=... --out=DIR` makes of what else has labels"
         )
-    rest = where.removeprefix(name)
     return {where: _LAYOUTS[name](rest, root=root or NAMES) if name in _ANYWHERE else _LAYOUTS[name](rest)}
 
 

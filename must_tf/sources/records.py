@@ -3,14 +3,14 @@
 import functools
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 import tensorflow as tf
 
 from must_tf.errors import UserError, first_line
-from must_tf.records import HUMAN, Place, Quarantined, Record, deserialize, framing, open_dataset
+from must_tf.records import HUMAN, Dataset, Place, Quarantined, Record, deserialize, framing, open_dataset
 from must_tf.records.schema import stored_features
 from must_tf.sources.decoding import Look, Undecodable, decode, in_order
 from must_tf.sources.disk_list import DiskList
@@ -29,12 +29,28 @@ def open_records(folder: str | os.PathLike) -> Source:
     """
     dataset = open_dataset(folder)
     manifest = dataset.manifest
-    shards = tuple(functools.partial(read_records, path, manifest.tasks) for path in dataset.paths)
-    listing = fingerprint(shard.sha256.encode() for shard in manifest.shards)
+    listing = fingerprint(map(str.encode, manifest.shards.digests()))
     license = manifest.source.get("license", "")
-    quarantined = tuple(tuple(map(_earlier, shard.quarantined)) for shard in manifest.shards)
+    quarantined = tuple(tuple(map(_earlier, bad)) for bad in manifest.shards.column("quarantined"))
     warnings = tuple(manifest.warnings)
-    return Source(manifest.count, listing, manifest.tasks, manifest.teachers, shards, license, quarantined, warnings)
+    return Source(
+        manifest.count, listing, manifest.tasks, manifest.teachers, _Files(dataset), license, quarantined, warnings
+    )
+
+
+class _Files(Sequence[Callable[..., Iterator[Entry]]]):
+    """The shards of a dataset as those of a source, each made when it is asked for: there may be very many."""
+
+    def __init__(self, dataset: Dataset):
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset.manifest.shards)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[one] for one in range(*index.indices(len(self)))]
+        return functools.partial(read_records, self._dataset.path(index), self._dataset.manifest.tasks)
 
 
 def find_human_labels(folder: str | os.PathLike) -> list[Layout]:
@@ -51,7 +67,7 @@ def find_human_labels(folder: str | os.PathLike) -> list[Layout]:
             if origin == HUMAN:
                 items[name].append((record.filename or record.id, place))
                 ids[name].append(record.id)
-    digest = fingerprint(shard.sha256.encode() for shard in dataset.manifest.shards)
+    digest = fingerprint(map(str.encode, dataset.manifest.shards.digests()))
     read = functools.partial(read_label, paths=tuple(dataset.paths))
     found = [
         Layout(items[task.name], task, functools.partial(read, task=task), (), ids[task.name], digest)
@@ -79,6 +95,12 @@ def _earlier(entry: Mapping[str, str]) -> Quarantined:
     return Quarantined(entry["name"], f"{EARLIER}{entry['reason'].removeprefix(EARLIER)}")
 
 
+def group_of(record: Record) -> str:
+    """Returns the film that a record is a frame of; empty if it is none."""
+    folder = PurePosixPath(record.filename).parent.name
+    return folder if folder.lower().endswith(FILMS) else ""
+
+
 def _entry(frame: tuple[str, bytes | Quarantined], tasks: Sequence[Task], look: Look) -> Entry:
     name, serialized = frame
     if isinstance(serialized, Quarantined):
@@ -87,8 +109,7 @@ def _entry(frame: tuple[str, bytes | Quarantined], tasks: Sequence[Task], look: 
         record = deserialize(serialized, tasks)
     except (tf.errors.OpError, ValueError, IndexError) as error:
         return Quarantined(name, f"is not a record of these tasks: {first_line(error)}")
-    folder = PurePosixPath(record.filename).parent.name
-    record.group = folder if folder.lower().endswith(FILMS) else ""
+    record.group = group_of(record)
     features = stored_features(serialized, tasks)
     record.name, record.features = name, {task: features[task] for task in record.labels}
     try:

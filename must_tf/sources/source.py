@@ -32,7 +32,7 @@ helpers). Add the error for a missing dataset to `tests/sources/test_opening.py`
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from must_tf.records import LeftOut, Quarantined, Record
@@ -67,7 +67,7 @@ class Source:
     listing: str
     tasks: tuple[Task, ...]
     teachers: dict[str, dict[str, Any]]
-    shards: tuple[Callable[..., Iterator[Entry]], ...]
+    shards: Sequence[Callable[..., Iterator[Entry]]]
     license: str = ""
     quarantined: tuple[tuple[Quarantined, ...], ...] = ()
     warnings: tuple[str, ...] = ()

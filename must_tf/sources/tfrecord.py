@@ -1,6 +1,9 @@
 """Reads TFRecords in the format of Model Garden and the TF Object Detection API: images and labels."""
 
+import collections
+import dataclasses
 import functools
+import hashlib
 import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,14 +13,16 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from must_tf.errors import UserError
-from must_tf.records import Quarantined, framing
+from must_tf.records import Quarantined, Record, framing
 from must_tf.records.schema import FILENAME, is_inside
-from must_tf.sources.decoding import Look, decode, in_order, to_record
-from must_tf.sources.layout import add_labels
+from must_tf.sources.decoding import Look, decode, id_of, in_order, to_record
+from must_tf.sources.disk_list import DiskList
+from must_tf.sources.layout import Layout, add_labels
 from must_tf.sources.records import read_frames
 from must_tf.sources.source import Entry, Source, fingerprint, without_copies
 from must_tf.sources.tfrecord_features import LABEL_MAP, Labels
 from must_tf.sources.tfrecord_labels import LABELS, find_labels
+from must_tf.tasks.task import Label
 
 _IMAGE = "image/encoded"
 _NAMES = ("image/source_id", "image/filename")
@@ -35,22 +40,104 @@ def open_tfrecords(pattern: str, max_pixels: int) -> Source:
     Raises:
       UserError: there is no file; or the first record is damaged or has no `image/encoded`; or the label map is wrong.
     """
+    files = _find(pattern)
+    sizes = [tf.io.gfile.stat(path).length for path in files.paths]
+    count = max(len(files.first), round(sum(sizes) * len(files.first) / sum(files.first)))
+    listing = fingerprint(f"{path} {size}".encode() for path, size in zip(files.paths, sizes, strict=True))
+    read = functools.partial(read_tfrecord, max_pixels=max_pixels, labels=files.labels, late=files.late)
+    shards = tuple(functools.partial(read, path) for path in files.paths)
+    return Source(count, listing, tuple(one.task for one in files.labels), {}, shards, warnings=files.warnings)
+
+
+def find_tfrecord_labels(pattern: str) -> list[Layout]:
+    """Finds the labels of each task in TFRecords, to be merged; `open_tfrecords` says which.
+
+    Images are found by their content or, failing that, by `image/filename`.
+
+    Raises:
+      UserError: see `open_tfrecords`; there is no label, or a file is damaged.
+    """
+    files = _find(pattern)
+    if not files.labels:
+        raise UserError("; ".join((f"tfrecord:{pattern}: has no label to merge", *files.warnings)))
+    digest, odd = hashlib.sha256(), collections.Counter[str]()
+    items, contents = ({one.task.name: DiskList[Any]() for one in files.labels} for _ in range(2))
+    for path in files.paths:
+        for number, (offset, serialized) in enumerate(_frames(path)):
+            digest.update(serialized)
+            features = _features(serialized)
+            texts = _texts(features)
+            name = os.fsdecode(texts.get(FILENAME, b"")) or f"{path}: record {number}"
+            odd["are no tf.train.Example"] += not features
+            odd.update(f"have {key}, unlike the first ones: not read" for key in files.late if _has(features, key))
+            for one in files.labels:
+                if not one.absence(features):
+                    items[one.task.name].append((name, (path, offset)))
+                    contents[one.task.name].append(id_of(texts[_IMAGE]) if _IMAGE in texts else "")
+    told = tuple(f"tfrecord:{pattern}: {count} records {what}" for what, count in odd.items() if count)
+    layouts = [
+        Layout(
+            items[one.task.name],
+            one.task,
+            functools.partial(read_stored, labels=one),
+            files.warnings + told,
+            contents=contents[one.task.name],
+            digest=digest.hexdigest(),
+        )
+        for one in files.labels
+        if items[one.task.name]
+    ]
+    if not layouts:
+        raise UserError(f"tfrecord:{pattern}: no record has a label to merge")
+    return [layouts[0], *(dataclasses.replace(one, warnings=()) for one in layouts[1:])]
+
+
+def read_stored(record: Record, source: tuple[str, int], labels: Labels) -> Label:
+    """Returns the label of a record that a frame of a TFRecord file has, given its path and first byte."""
+    return labels.read(record, _features(framing.read_at(*source)))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Files:
+    """TFRecord files.
+
+    Attributes:
+      paths: of the files.
+      first: sizes in bytes of the first records.
+      labels: how labels are read.
+      late: features of labels that the first records lack.
+      warnings: see `find_labels`.
+    """
+
+    paths: list[str]
+    first: list[int]
+    labels: tuple[Labels, ...]
+    late: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def _find(pattern: str) -> _Files:
+    """Finds the files of a glob, and looks at the first records."""
     paths = [path for path in sorted(tf.io.gfile.glob(pattern)) if not tf.io.gfile.isdir(path)]
     paths = [path for path in paths if not path.endswith(LABEL_MAP)]
     if not paths:
         raise UserError(f"tfrecord:{pattern}: no such file; expected a glob of TFRecord files")
-    sizes = [tf.io.gfile.stat(path).length for path in paths]
     path, first = next(((path, sample) for path in paths if (sample := _sample(path))), ("", []))
     if not first:
         raise UserError(f"tfrecord:{pattern}: {len(paths)} files without a record; expected tf.train.Examples")
-    count = max(len(first), round(sum(sizes) * len(first) / sum(first)))
-    listing = fingerprint(f"{path} {size}".encode() for path, size in zip(paths, sizes, strict=True))
     keys = _keys(path)
     labels, warnings = find_labels(pattern, paths, keys)
-    late = tuple(key for key in LABELS if key not in keys)
-    read = functools.partial(read_tfrecord, max_pixels=max_pixels, labels=labels, late=late)
-    shards = tuple(functools.partial(read, path) for path in paths)
-    return Source(count, listing, tuple(one.task for one in labels), {}, shards, warnings=warnings)
+    return _Files(paths, first, labels, tuple(key for key in LABELS if key not in keys), warnings)
+
+
+def _frames(path: str) -> Iterator[tuple[int, bytes]]:
+    """Yields the first byte and the content of each record of a file that is sound."""
+    framing.check(path)
+    offset = 0
+    for length in framing.lengths(path):
+        assert isinstance(length, int)  # `check` found no flaw
+        yield offset, framing.read_at(path, offset)
+        offset += length + framing.OVERHEAD
 
 
 def read_tfrecord(

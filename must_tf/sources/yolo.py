@@ -23,7 +23,7 @@ from must_tf.sources.coco import without_mask
 from must_tf.sources.disk_list import DiskList
 from must_tf.sources.images import find_images, printable
 from must_tf.sources.layout import Item, Layout, pixel_boxes, require_size
-from must_tf.sources.lookup import files_under, images_by_stem, locate
+from must_tf.sources.lookup import files_under, locate, visible_images
 from must_tf.tasks import Detection, Instances
 from must_tf.tasks.instances.masks import Rle, as_array, encode
 
@@ -103,13 +103,19 @@ def _find(spec: str, root: str | None, prefix: str, kind: type[Detection | Insta
     if without == len(items):
         raise UserError(f"{where}: none of {len(items)} images has a label, such as {items[0][1]}; {_LAY_OUT}")
     warnings = [f"{where}: {without} of {len(items)} images have no .txt: taken as without objects"] if without else []
-    used = {hash(label) for _, label in items}
-    orphans = DiskList(path for path, _ in _label_files(places) if hash(path) not in used)
+    used = np.sort(np.fromiter((hash(label) for _, label in items), np.int64, len(items)))
+    orphans = DiskList(path for path, _ in _label_files(places) if not _is_in(used, hash(path)))
     if orphans:
         warnings.append(f"{where}: {len(orphans)} labels without an image, such as {printable(orphans[0])}, left out")
     reader = functools.partial(read, num_classes=len(described.class_names), keypoints=described.keypoints)
     task = kind(f"yolo_{kind.__name__.lower()}", described.class_names)
     return Layout(items, task, reader, tuple(warnings), file_of=str)
+
+
+def _is_in(values: np.ndarray, value: int) -> bool:
+    """Whether a value is one of sorted ones."""
+    place = np.searchsorted(values, value)
+    return bool(place < len(values) and values[place] == value)
 
 
 def read_rows(record: Record, source: str, num_classes: int, keypoints: int) -> dict[str, np.ndarray]:
@@ -279,7 +285,7 @@ def _listed_place(described: Description, name: str, where: str, is_there: Calla
 
 def _images(place: Path, described: Description, where: str) -> Sequence[str]:
     if place.is_dir():
-        return list(images_by_stem(place, where).values())
+        return visible_images(place, where)
     names = find_images(place)
     if all(Path(name).is_file() for name in names):
         return names

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from must_tf.errors import nearest
+from must_tf.geometry import Size
 from must_tf.parsing import read_text
 from must_tf.tasks.reader import GUESS, Arrays, Reader, require
 
@@ -99,7 +100,7 @@ class ClassReader(Reader):
         remedy = "; n/a stands at an id without a class" if given > self.num_outputs else ""
         return f"class_names: {len(self.class_names)} names{background}, but {role} is of {given} classes{remedy}"
 
-    def unlikely(self, arrays: Arrays) -> str | None:
+    def unlikely(self, arrays: Arrays, view: Size) -> str | None:
         """Reports that the values of `probs` or `scores` contradict `activation`; None if they do not."""
         role = next((role for role in ("probs", "scores") if role in arrays), None)
         if role is None or self.activation is None or not arrays[role].size:

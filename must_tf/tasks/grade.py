@@ -25,3 +25,14 @@ class Pair(abc.ABC):
     @abc.abstractmethod
     def scores(self) -> dict[str, float]:
         """Returns the scores over all images added."""
+
+
+def shared_ids(one: Any, other: Any) -> dict[int, int]:
+    """Returns the ids of the classes that two tasks have in common by name: of `one` to of `other`."""
+    ids = {name: number for number, name in enumerate(other.class_names)}
+    return {number: ids[name] for number, name in enumerate(one.class_names) if name in ids}
+
+
+def share(part: float, whole: float) -> float:
+    """Returns part / whole; NaN of nothing."""
+    return float(part / whole) if whole else float("nan")

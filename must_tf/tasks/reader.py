@@ -189,13 +189,14 @@ class Reader(abc.ABC):
         del given
         return f"outputs: {role}: shape {shape}; the last axis (channels) must be {self.form(role).last}"
 
-    def unlikely(self, arrays: Arrays) -> str | None:
+    def unlikely(self, arrays: Arrays, view: Size) -> str | None:
         """Returns how the outputs for gray images contradict the card; None if they do not.
 
         Args:
           arrays: outputs by role, in standard form.
+          view: size of the view.
         """
-        del arrays
+        del arrays, view
         return None
 
     @classmethod

@@ -6,8 +6,7 @@ Labels have two representations:
 * A *target* holds the same as tensors of a fixed structure, so that it can be batched. For an unlabeled image it is
   empty (no probability, no valid pixel), and the loss is 0.
 
-A kind declares what it does not support (`trains`, `reader`, `left_out`, `loss_is_sum`, `tiles`), and the commands
-report it.
+A kind declares what it does not support (`reader`, `left_out`, `loss_is_sum`, `tiles`), and the commands report it.
 """
 
 import abc
@@ -19,8 +18,9 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from must_tf.geometry import Geometry
+from must_tf.geometry import Geometry, Size
 from must_tf.parsing import frozen
+from must_tf.ranges import check_ranges
 from must_tf.tasks.derivation import Derivation
 from must_tf.tasks.fitting import Fitting
 from must_tf.tasks.loss import Term
@@ -54,17 +54,17 @@ class Task(abc.ABC):
     name: str
 
     # Declarations of a kind.
-    trains: ClassVar[bool] = True  # whether students learn it: whether `head`, `loss`, `decode_predictions` are there
     taps: ClassVar[tuple[str, ...]]  # the features that the head reads, from TAPS
     scores: ClassVar[Any]  # tuple[Score, ...]: results of `metrics`, the main one first; an attribute or a property
     outputs: ClassVar[Any]  # tuple[Output, ...]: arrays of `decode_predictions`; an attribute or a property
     identity_fields: ClassVar[tuple[str, ...] | None] = None  # see `identity`
+    ranges: ClassVar[Mapping[str, str]] = {}  # intervals of fields that are numbers, see `must_tf.ranges`
     thresholds: ClassVar[tuple[str, ...]] = ()  # fields that hold score thresholds for pseudo labels
     searched: ClassVar[tuple[str, ...]] = ()  # those of them that `best_thresholds` finds
     png_maps: ClassVar[tuple[str, ...]] = ()  # features, without `NAME/`, that are PNGs of the image's size
     ranking: ClassVar[Ranking | None] = None  # outputs that form a ranked list
     left_out: ClassVar[Mapping[str, str]] = {}  # export targets without its head, and why; see `export.endpoints`
-    head_sees_target: ClassVar[bool] = False  # whether the head also takes `target=`; see `head`
+    head_sees_target: ClassVar[Any] = False  # whether the head also takes `target=`, see `head`; or a property
     loss_is_sum: ClassVar[bool] = True  # whether the loss is a sum of independent images; see `loss`
     has_frame: ClassVar[bool] = True  # whether outputs have positions; see `to_image_frame`
     changed_by_scale: ClassVar[Any] = ""  # what the scale of an image changes in outputs, in a word; or a property
@@ -78,6 +78,7 @@ class Task(abc.ABC):
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, frozen(getattr(self, field.name)))
+        check_ranges(self, self.ranges, f"task {self.name!r}: ")
 
     @property
     def kind(self) -> str:
@@ -116,6 +117,14 @@ class Task(abc.ABC):
         Raises:
           UserError: the label is invalid; the message names the task.
         """
+
+    def size_of(self, label: Label) -> Size | None:
+        """Returns height and width of the image that a label belongs to; None if the label has none, such as boxes.
+
+        A record of another size refuses the label.
+        """
+        del label
+        return None
 
     @abc.abstractmethod
     def decode(self, parsed: Mapping[str, tf.Tensor]) -> Target:
@@ -162,6 +171,7 @@ class Task(abc.ABC):
 
     # Training.
 
+    @abc.abstractmethod
     def head(self, trunk: Trunk) -> tf_keras.layers.Layer:
         """Returns a new layer that maps features of the trunk to the raw prediction, float32.
 
@@ -169,12 +179,12 @@ class Task(abc.ABC):
         With `head_sees_target` it is also called with `target=`: the batch's target if a loss of the prediction is
         computed, and None if the prediction is decoded.
         """
-        raise self._lacks("head")
 
     @abc.abstractmethod
     def has_label(self, target: Target) -> tf.Tensor:
         """Returns whether each image has a label, bool [batch]; the loss of an image without one is 0."""
 
+    @abc.abstractmethod
     def loss(self, target: Target, prediction: Any) -> dict[str, Term]:
         """Returns the terms of the loss of a batch by name.
 
@@ -187,10 +197,10 @@ class Task(abc.ABC):
           target: stacked results of `transform`, [batch, ...].
           prediction: the head's output for the batch.
         """
-        raise self._lacks("loss")
 
     # Predictions.
 
+    @abc.abstractmethod
     def decode_predictions(self, prediction: Any, view_size: tf.Tensor) -> Outputs:
         """Converts a raw prediction to the arrays that `outputs` declares, in the frame of the view.
 
@@ -198,7 +208,6 @@ class Task(abc.ABC):
           prediction: the head's output for a batch.
           view_size: int [2], height and width of the student's input images, in pixels.
         """
-        raise self._lacks("decode_predictions")
 
     def to_image_frame(self, outputs: Outputs, geometry: Geometry) -> Outputs:
         """Moves the outputs of one image from the frame of the view to that of the image.
@@ -287,9 +296,8 @@ class Task(abc.ABC):
 
     def possible(self, prediction: Any) -> tf.Tensor:
         """Returns for which images a raw prediction is valid, bool [batch]; by default, those with finite numbers."""
-        finite = [
-            tf.reduce_all(tf.math.is_finite(part), range(1, len(part.shape))) for part in tf.nest.flatten(prediction)
-        ]
+        floats = [part for part in tf.nest.flatten(prediction) if part.dtype.is_floating]
+        finite = [tf.reduce_all(tf.math.is_finite(part), range(1, len(part.shape))) for part in floats]
         return tf.reduce_all(tf.stack(finite), 0)
 
     def bands(self, height: int, width: int) -> Sequence[tuple[tf.Tensor, ...]]:
@@ -351,9 +359,6 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def classes(self, label: Label) -> list[tuple[str, float | None]]:
         """Returns the class names in a label with their scores (None if it has none), for search in a gallery."""
-
-    def _lacks(self, method: str) -> TypeError:
-        return TypeError(f"{type(self).__name__}: lacks `{method}`, or `trains = False`")
 
 
 def finite_mean(arrays: Sequence[np.ndarray]) -> np.ndarray:

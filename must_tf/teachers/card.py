@@ -128,17 +128,18 @@ class Card(Input):
         return json.loads(json.dumps(values, default=lambda contents: contents.to_json()))
 
 
-def read_card(path: str | os.PathLike | None, others: Mapping[str, Any] | None = None) -> Card:
+def read_card(path: str | os.PathLike | None, others: Mapping[str, Any] | None = None, flag: str = "--cards") -> Card:
     """Reads a card from a file.
 
     Args:
       path: the file; None if `others` holds all fields.
       others: fields that replace those of the file, as JSON values.
+      flag: where the fields come from if there is no file, for messages.
 
     Raises:
       UserError: the file does not exist or is not YAML or JSON, or a kind or field is unknown or invalid.
     """
-    return make_card(read_fields(path, others), "--cards" if path is None else str(path))
+    return make_card(read_fields(path, others), flag if path is None else str(path))
 
 
 def read_fields(path: str | os.PathLike | None, others: Mapping[str, Any] | None = None) -> dict[str, Any]:

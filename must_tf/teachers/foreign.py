@@ -175,7 +175,7 @@ class ForeignTeacher(Teacher):
         """Checks the shapes and values of the outputs for `count` images, and that labels can be made of them."""
         card = self.card
         problem = self.reader.misfit({**arrays, **self._constants}, count, card.channels_first)
-        if problem := problem or self.reader.unlikely(self._standard(arrays)):
+        if problem := problem or self.reader.unlikely(self._standard(arrays), self.input_size):
             raise card.error(problem)
         try:
             outputs = self._read(arrays)

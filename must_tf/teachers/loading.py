@@ -82,7 +82,8 @@ def check(spec: TeacherSpec) -> Card | None:
     if _is_teacher(spec):
         _loader(spec).check(spec)
         return None
-    card = read_card(spec.card or find_card(spec.where, spec.path, need=not spec.fields), spec.fields)
+    path = spec.card or find_card(spec.where, spec.path, need=not spec.fields)
+    card = read_card(path, spec.fields, f"--cards.{spec.task}")
     if card.prompts:
         raise card.error(f"prompts: {spec.format}: models read no text, and hf: models may; leave the field out")
     check_thresholds(card.task, spec.thresholds)

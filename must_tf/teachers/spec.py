@@ -1,6 +1,7 @@
 """Teacher specs: task, format, path, card and thresholds as a user gives them, checked without loading TensorFlow."""
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,6 +18,7 @@ ENSEMBLE = "ensemble"
 CARD_SUFFIXES = (".card.yaml", ".card.json")  # of a card beside a model, after the model's full name
 FLIP, SCALES = "flip", "scales"  # words of a test-time augmentation, see `augmentation`
 _SCALE_RANGE = 0.5, 4.0
+_NAME = re.compile(r"[\w.-]+/[\w.-]+")  # of a model on the hub of Hugging Face
 
 
 class Format(NamedTuple):
@@ -251,5 +253,6 @@ def with_sources(specs: Iterable[TeacherSpec]) -> list[TeacherSpec]:
 def _guess_format(path: str) -> str:
     """Guesses the format of a model from its path, for a hint."""
     files = {"saved_model.pb": "savedmodel", "model.safetensors": "hf", "model.safetensors.index.json": "hf"}
-    saved = next((name for file, name in files.items() if Path(path, file).is_file()), STUDENT)
+    named = "hf" if _NAME.fullmatch(path) and not Path(path).exists() else STUDENT
+    saved = next((name for file, name in files.items() if Path(path, file).is_file()), named)
     return _SUFFIXES.get(Path(path).suffix, saved)

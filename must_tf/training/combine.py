@@ -247,6 +247,3 @@ def _check(combine: Combine, tasks: Sequence[str]) -> None:
         return
     if combine.target not in tasks:
         raise UserError(f"combine.target: no task {combine.target!r}; {nearest(combine.target, tasks)}")
-    for field in ("rank", "refresh_every"):
-        if getattr(combine, field) < 1:
-            raise UserError(f"combine.{field}: {getattr(combine, field)} received, expected 1 or more")

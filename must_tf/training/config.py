@@ -10,7 +10,7 @@ import runpy
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from must_tf import former
 from must_tf.errors import UserError, nearest
@@ -18,6 +18,7 @@ from must_tf.geometry import Size
 from must_tf.parsing import FrozenDict, as_items, parse, read_json
 from must_tf.pipeline.augment import Augment
 from must_tf.pipeline.mixing import Mixing
+from must_tf.ranges import check_range, check_ranges
 from must_tf.storage import local
 from must_tf.tasks import Task, from_json, to_json
 from must_tf.trunk import Trunk
@@ -51,6 +52,19 @@ class Optimizer:
     ema: float = 0.0
     accumulate: int = 1
 
+    ranges: ClassVar[Mapping[str, str]] = {
+        "learning_rate": "(0, inf)",
+        "warmup_steps": "[0, inf)",
+        "momentum": "[0, 1)",
+        "weight_decay": "[0, inf)",
+        "clip_norm": "[0, inf)",
+        "ema": "[0, 1)",
+        "accumulate": "[1, inf)",
+    }
+
+    def __post_init__(self) -> None:
+        check_ranges(self, self.ranges, "optimizer.")
+
 
 @dataclasses.dataclass(frozen=True)
 class Balance:
@@ -65,6 +79,11 @@ class Balance:
     rule: str = "fixed"
     weights: Mapping[str, float] = FrozenDict()
     recipes: Mapping[str, tuple[int, float]] = FrozenDict()
+
+    ranges: ClassVar[Mapping[str, str]] = {"weights": "[0, inf)", "recipes": "(0, inf)"}
+
+    def __post_init__(self) -> None:
+        check_ranges(self, self.ranges, "balance.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +109,14 @@ class Combine:
     rank: int = 20
     refresh_every: int = 10
 
+    ranges: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("helping", "hurting", "orthogonal"), "(-inf, inf)"),
+        **dict.fromkeys(("rank", "refresh_every"), "[1, inf)"),
+    }
+
+    def __post_init__(self) -> None:
+        check_ranges(self, self.ranges, "combine.")
+
 
 @dataclasses.dataclass(frozen=True)
 class Guard:
@@ -104,6 +131,11 @@ class Guard:
     in_a_row: int = 10
     rate_factor: float = 0.5
     rollbacks: int = 3
+
+    ranges: ClassVar[Mapping[str, str]] = {"in_a_row": "[1, inf)", "rate_factor": "(0, 1]", "rollbacks": "[0, inf)"}
+
+    def __post_init__(self) -> None:
+        check_ranges(self, self.ranges, "guard.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +210,14 @@ class Experiment:
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
 
+    ranges: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("steps", "batch_size", "streams", "log_every", "checkpoint_every"), "[1, inf)"),
+        **dict.fromkeys(("evaluate_every", "conflicts_every", "keep_checkpoints"), "[0, inf)"),
+        "seed": f"[0, {2**32 - 1}]",
+    }
+
     def __post_init__(self) -> None:
+        check_ranges(self, self.ranges)
         object.__setattr__(self, "train", tuple(map(str, as_items(self.train))))
 
     @property
@@ -228,6 +267,7 @@ def changed(experiment: Experiment, overrides: Mapping[str, str]) -> Experiment:
 
 def scaled(experiment: Experiment, scale: float) -> Experiment:
     """Returns an experiment with `scale` times the steps, ten at least, and a warm-up in proportion."""
+    check_range("--scale", scale, "(0, inf)")
     return experiment if scale == 1.0 else with_steps(experiment, max(10, round(scale * experiment.steps)))
 
 

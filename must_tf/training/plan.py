@@ -11,6 +11,7 @@ import tf_keras
 
 from must_tf import garden
 from must_tf.errors import UserError, nearest
+from must_tf.pricing import GB, Usage, requests_to_list
 from must_tf.records import read_manifest
 from must_tf.records.manifest import FILE
 from must_tf.storage import location
@@ -96,7 +97,7 @@ class Forecast:
       activations: bytes of one image that the backward pass reads.
       weights: bytes of weights, their copies in another type, and what optimizer and combiner keep.
       gradients: bytes.
-      epochs: over all folders together, where they are there.
+      data: shards, bytes and images of all folders together; None where one is not there.
       rows: one for each number of accelerators.
     """
 
@@ -110,8 +111,33 @@ class Forecast:
     activations: int
     weights: int
     gradients: int
-    epochs: float | None
+    data: tuple[int, int, int] | None
     rows: tuple[Row, ...]
+
+    @property
+    def epochs(self) -> float | None:
+        """How often the run sees each image, where the records are there."""
+        return self.experiment.steps * self.experiment.batch_size / self.data[2] if self.data else None
+
+    def usage(self, row: Row, cache_gb: float) -> Usage:
+        """Returns what a run takes whose records lie in a bucket.
+
+        Each shard is read with two requests: once where all fit into the cache, else in each epoch. Checkpoints and
+        logs are left out.
+
+        Args:
+          row: of these rows, one that is possible.
+          cache_gb: for copies of the shards.
+
+        Raises:
+          UserError: the records are not there, so that nothing is known of them.
+        """
+        if self.data is None or self.epochs is None:
+            raise UserError("train: records that are not there; their shards and bytes decide what reading them costs")
+        shards, size, _ = self.data
+        times = min(1.0, self.epochs) if size <= cache_gb * GB else self.epochs
+        reads, lists = 2 * math.ceil(shards * times), requests_to_list(shards)
+        return Usage(self.accelerator, row.accelerators * row.hours, size * times, 0, reads, lists)
 
     def __str__(self) -> str:
         """Returns a page of text."""
@@ -163,7 +189,7 @@ def plan(
         max(cost.activations for cost in costs),
         _weights(step) + costs[0].copies,
         _gradients(step, experiment),
-        _epochs(experiment),
+        _data(experiment),
         (),
     )
     return dataclasses.replace(forecast, rows=tuple(_row(forecast, count) for count in accelerators))
@@ -220,11 +246,12 @@ def _gradients(step: Step, experiment: Experiment) -> int:
     return _FLOAT32 * (_count(step.variables_in_order) + again)
 
 
-def _epochs(experiment: Experiment) -> float | None:
+def _data(experiment: Experiment) -> tuple[int, int, int] | None:
     if not all((location(folder) / FILE).exists() for folder in experiment.train):
         return None
-    images = sum(read_manifest(folder, whole=False).count for folder in experiment.train)
-    return experiment.steps * experiment.batch_size / images
+    shards = [read_manifest(folder, whole=False).shards for folder in experiment.train]
+    sums = [(len(own), int(own.bytes.sum()), int(own.counts.sum())) for own in shards]
+    return tuple(map(sum, zip(*sums, strict=True)))  # type: ignore[return-value]
 
 
 def _memory(forecast: Forecast, images: float, accumulate: int) -> float:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import tensorflow as tf
 
 from must_tf.errors import UserError, first_line, nearest
+from must_tf.training import cluster
 
 MULTIWORKER = "multiworker"
 LOST = (tf.errors.AbortedError, tf.errors.UnavailableError)  # what a worker's step raises when another one is gone
@@ -19,8 +20,9 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
 
     Args:
       name: `one` (TensorFlow's default device), `mirrored` (all GPUs of this machine, or its logical CPUs),
-        `multiworker` (the workers that the variable TF_CONFIG names; one process each, started by the user) or `tpu`
-        (those of this machine, a TPU VM, or of the one that the variable TPU_NAME names). `tpu` has not been tried yet.
+        `multiworker` (the workers that the variable TF_CONFIG names, or Slurm or a JobSet, see `cluster.py`; one
+        process each, started by the user) or `tpu` (those of this machine, a TPU VM, or of the one that the variable
+        TPU_NAME names). `tpu` has not been tried yet.
 
     Raises:
       UserError: an unknown name, or no such devices.
@@ -107,15 +109,18 @@ def _local_devices() -> list[str]:
 
 
 def _multiworker() -> tf.distribute.Strategy:
-    if "TF_CONFIG" not in os.environ:
+    config = cluster.found(os.environ)
+    if config is None:
         raise UserError(
-            "strategy=multiworker: the variable TF_CONFIG is not set; set it in each process, for example to "
+            "strategy=multiworker: the variable TF_CONFIG is not set, and neither Slurm nor a JobSet names "
+            "workers; set it in each process, for example to "
             '\'{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}\''
         )
+    os.environ[cluster.VARIABLE] = config  # TensorFlow reads it there
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (ValueError, KeyError) as error:
-        raise UserError(f"strategy=multiworker: TF_CONFIG={os.environ['TF_CONFIG']}: {first_line(error)}") from None
+        raise UserError(f"strategy=multiworker: TF_CONFIG={config}: {first_line(error)}") from None
 
 
 def _tpu() -> tf.distribute.Strategy:

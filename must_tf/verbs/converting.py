@@ -37,7 +37,7 @@ def convert(
         must_tf.convert("data/photos", to="coco", out="exports/coco")
 
     Args:
-      data: folder of records; for `records`, several or slices of them: `a,b`, `a[:90%]`.
+      data: folder of records, or a slice of it, `a[:90%]`; for `records`, several: `a,b`.
       to: name of the format, from `must_tf.convert.FORMATS`, or `records`.
       out: folder for the files, new or empty.
       images: `copy`, `link` or `none`, see `must_tf.convert.run.convert`.

@@ -1,6 +1,7 @@
 """`must evaluate` as a function: scores the heads of a finished run by the standard metrics of each task."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping, Sequence
 
@@ -9,12 +10,14 @@ from must_tf.copies import fetched
 from must_tf.errors import UserError
 from must_tf.evaluation.neighbors import neighbor_scores
 from must_tf.geometry import Size
-from must_tf.parsing import as_items, as_size, read_object
-from must_tf.records import open_dataset
+from must_tf.parsing import as_items, as_size, parse, read_object
+from must_tf.ranges import check_range
+from must_tf.records import Dataset, open_dataset
 from must_tf.report.words import LOWER, metric_name, score_words
-from must_tf.saving import CONFIG, WEIGHTS, load_student, read_input_size
+from must_tf.saving import CONFIG, WEIGHTS, load_student, read_architecture, read_input_size
 from must_tf.storage import Location, location, sha256, without_nan, write_json
 from must_tf.tasks import Score, Task
+from must_tf.training.checks import fingerprints
 from must_tf.verbs.teachers import EVALUATION
 
 
@@ -78,6 +81,7 @@ def evaluate(
     Raises:
       UserError: no finished run, no data, no such task, or labels of other classes.
     """
+    check_range("--batch_size", batch_size, "[1, inf)")
     path = location(out) if out else location(workdir) / EVALUATION
     student, run = load_student(workdir), fetched(workdir)
     config = read_object(run / CONFIG)
@@ -91,5 +95,35 @@ def evaluate(
     scores = inference.evaluate(student, dataset, sides, names, batch_size) if has_scores else {}
     digest = sha256(run / WEIGHTS)
     told = {"workdir": str(workdir), "sha256": digest, "data": data, "size": list(sides), "scores": scores}
+    told |= {"records": _digest(dataset)}
     write_json(path, without_nan(told | ({"knn": near, "neighbors": str(knn)} if near else {})))
     return Evaluation(str(workdir), digest, data, sides, scores, student.tasks, path, near)
+
+
+def stored(workdir: str | os.PathLike, data: str, path: Location) -> Evaluation | None:
+    """Returns what `evaluate` wrote to a file, if it is whole and of this student, these records and this size."""
+    if not path.exists():
+        return None
+    try:
+        told = read_object(path)
+        values = parse(dict[str, dict[str, float | None]], told.get("scores"), path, "scores")
+    except UserError:  # it is damaged: to evaluate again is to mend it
+        return None
+    tasks, dataset, sides = read_architecture(workdir).tasks, open_dataset(data), read_input_size(workdir)
+    digest = sha256(fetched(workdir) / WEIGHTS)
+    expected = {"sha256": digest, "data": data, "size": list(sides), "records": _digest(dataset)}
+    scored = {
+        task.name: task.main_score.name for task in tasks if sum(dataset.manifest.counts.get(task.name, {}).values())
+    }
+    is_whole = values.keys() == scored.keys() and all(score in values[name] for name, score in scored.items())
+    if not is_whole or {**told, **expected} != told:
+        return None
+    scores = {
+        name: {key: math.nan if value is None else value for key, value in of.items()} for name, of in values.items()
+    }
+    return Evaluation(str(workdir), digest, data, sides, scores, {task.name: task for task in tasks}, path)
+
+
+def _digest(dataset: Dataset) -> str:
+    """Returns a SHA-256 that tells whether the records are still the same."""
+    return next(iter(fingerprints([dataset]).values()))

@@ -9,6 +9,7 @@ from must_tf.export import Parity, notes, summary
 from must_tf.export import export as write_export
 from must_tf.geometry import Size
 from must_tf.parsing import as_items
+from must_tf.ranges import check_range
 from must_tf.runtime.quiet import quiet
 from must_tf.storage import Location, location
 
@@ -61,6 +62,7 @@ def export(
     Raises:
       UserError: see `must_tf.export.export`.
     """
+    check_range("--litert_images", litert_images, "[1, inf)")
     with mirrored(out) as folder, quiet():  # what is said of the lock is seen at once
         parities = write_export(
             fetched(workdir),

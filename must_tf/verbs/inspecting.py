@@ -8,6 +8,7 @@ from typing import Any
 
 from must_tf import report
 from must_tf.labeling.grade import Grade
+from must_tf.ranges import check_range
 from must_tf.records import Dataset, Findings
 from must_tf.report.gallery import AT_ONCE
 from must_tf.shown import framed
@@ -53,6 +54,7 @@ def inspect(
     thresholds: Mapping[str, Thresholds | str] | None = None,
     tta: str | Sequence[str] | Mapping[str, str | Sequence[str]] = (),
     allow_ops: str | Sequence[str] = (),
+    shards: int | None = None,
 ) -> Inspection:
     """Verifies every byte of a dataset, counts and grades its labels, and draws some of them into a page.
 
@@ -67,12 +69,14 @@ def inspect(
       thresholds: of these teachers, as for `label`.
       tta: of these teachers, as for `label`.
       allow_ops: of these teachers, as for `label`.
+      shards: how many shards to read, at even distances; of the others the sizes alone are checked. All where None.
 
     Raises:
       UserError: no dataset in the folder, or teachers that do not exist.
     """
+    check_range("--pictures", pictures, "[0, inf)")
     load = loading(teachers, cards, fields, classes, thresholds, tta, allow_ops)
     page = location(out) if out else location(data) / "report.html"
     loaded = load() if callable(load) else load
-    dataset, findings, grades = report.inspect(data, page, pictures, sys.stderr.isatty(), loaded)
+    dataset, findings, grades = report.inspect(data, page, pictures, sys.stderr.isatty(), loaded, shards)
     return Inspection(dataset, findings, grades, page, min(pictures, dataset.manifest.count) <= AT_ONCE)

@@ -8,6 +8,7 @@ from pathlib import Path
 from must_tf.errors import UserError
 from must_tf.labeling import calibrated
 from must_tf.parsing import as_items, read_object
+from must_tf.ranges import check_range
 from must_tf.records import HUMAN, open_dataset
 from must_tf.records.writer import PLAN
 from must_tf.report.words import metric_name, score_words
@@ -15,12 +16,13 @@ from must_tf.sources import open_source
 from must_tf.sources.choosing import split_slice
 from must_tf.sources.opening import split_names
 from must_tf.storage import Location, location, without_nan, write_json
+from must_tf.tasks import check_thresholds
 from must_tf.teachers.spec import STUDENT
 from must_tf.training import Experiment
 from must_tf.training.strategy import MULTIWORKER
-from must_tf.verbs.evaluating import Evaluation, evaluate
+from must_tf.verbs.evaluating import Evaluation, evaluate, stored
 from must_tf.verbs.labeling import label
-from must_tf.verbs.teachers import BEST_ON, Thresholds, check_task, make_specs, split_thresholds
+from must_tf.verbs.teachers import BEST, BEST_ON, Thresholds, check_task, make_specs, split_thresholds
 from must_tf.verbs.training import as_experiment, resolved, train
 
 TABLE = "rounds.json"
@@ -92,14 +94,17 @@ def rounds(
       UserError: the config has neither `validation` nor `test`, so that rounds cannot be compared; `images` is a slice
         of records that it trains on; what `train`, `label` and `evaluate` refuse.
     """
-    if rounds < 1:
-        raise UserError(f"--rounds: {rounds} received, expected 1 or more")
+    for flag, value, interval in (
+        ("--rounds", rounds, "[1, inf)"), ("--batch_size", batch_size, "[1, inf)"), ("--max_bad", max_bad, "[0, 1]")
+    ):  # fmt: skip
+        check_range(flag, value, interval)
     begun = _first(config, first, scale, overrides)
     later = begun if student is None else as_experiment(student, overrides, scale)
     fields = ("tasks", "train", "mixing", "validation", "test")
     later = dataclasses.replace(later, **{field: getattr(begun, field) for field in fields})
     _check(begun, later, images)
     numbers, searched = split_thresholds({**_searched(begun), **(thresholds or {})})
+    _check_thresholds(numbers, begun)
     for flag, given in (("thresholds", {**numbers, **searched}), ("tta", tta if isinstance(tta, Mapping) else {})):
         for task in filter(None, given):
             check_task(flag, task, {task.name for task in begun.tasks})
@@ -107,7 +112,7 @@ def rounds(
     teacher = str(first) or str(folder / "round-0")
     if not first:
         train(begun, teacher)
-    evaluations = [evaluate(teacher, data, out=str(folder / "round-0.json"))]
+    evaluations = [_scored(teacher, data, folder / "round-0.json")]
     missing = [one.name for one in begun.tasks if one.name not in evaluations[0].tasks]
     if first and missing:  # a student of one task would label under any name
         raise UserError(f"--first={first}: its student has no task {missing[0]!r}, which the config trains")
@@ -124,7 +129,7 @@ def rounds(
             allow_empty=allow_empty,
         )
         train(_with_labels(later, images, labels), workdir)
-        evaluations.append(evaluate(workdir, data, out=str(folder / f"round-{number}.json")))
+        evaluations.append(_scored(workdir, data, folder / f"round-{number}.json"))
         teacher = workdir
     path = folder / TABLE
     told = [{"workdir": one.workdir, "sha256": one.sha256, "scores": one.scores} for one in evaluations]
@@ -162,6 +167,25 @@ def _check(begun: Experiment, later: Experiment, images: str | os.PathLike) -> N
         open_dataset(folder)
     _with_labels(later, images, "")
     open_source(str(images))
+
+
+def _check_thresholds(numbers: Mapping[str, Thresholds], experiment: Experiment) -> None:
+    """Raises a `UserError` for a threshold that the task does not have, or that no student can have found yet."""
+    kinds = {task.name: task.kind for task in experiment.tasks}
+    for task, given in numbers.items():
+        if task in kinds:
+            check_thresholds(kinds[task], given)
+        for name, value in given.items():
+            if value == BEST:
+                raise UserError(
+                    f"--thresholds={task}.{name}={BEST}: received by rounds, whose students are not evaluated before; "
+                    f"give a number, or {task}={BEST_ON}RECORDS"
+                )
+
+
+def _scored(workdir: str, data: str, path: Location) -> Evaluation:
+    """Returns the scores of a round, which a call before may have found."""
+    return stored(workdir, data, path) or evaluate(workdir, data, out=str(path))
 
 
 def _searched(experiment: Experiment) -> dict[str, str]:

@@ -1,21 +1,20 @@
 """`must label` as a function: runs teachers over images, and returns the dataset of records."""
 
-import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from must_tf import labeling
 from must_tf.errors import UserError
-from must_tf.labeling import runners
+from must_tf.labeling.runners import make_runner
 from must_tf.parsing import as_items, check_form, short
+from must_tf.ranges import check_range
 from must_tf.records import Dataset, open_dataset
 from must_tf.sources import MAX_PIXELS
 from must_tf.teachers import Teacher
 from must_tf.verbs.teachers import Thresholds, teachers_of
 
 Teachers = Mapping[str, str | Sequence[str]] | Sequence[Teacher] | Callable[[], Sequence[Teacher]]
-LOCAL, BEAM = "local", "beam"
 
 
 def label(
@@ -40,9 +39,10 @@ def label(
     max_pixels: int = MAX_PIXELS,
     license: str = "",
     filenames: bool = True,
-    runner: str = LOCAL,
+    runner: str = "local",
     processes: int = 0,
     beam_options: str | Sequence[str] = (),
+    ray_address: str = "",
 ) -> Dataset:
     """Labels images and writes records; the same call continues one that was stopped.
 
@@ -70,15 +70,23 @@ def label(
       max_pixels: an image with more pixels is quarantined.
       license: of the images, for the manifest.
       filenames: whether records keep the names of the images' files.
-      runner: `local`, or `beam` for Apache Beam.
-      processes: of the local runner; more than one share the GPUs. 0 is one per GPU.
+      runner: `local`, `beam` for Apache Beam, or `ray` for a Ray cluster that this machine is part of.
+      processes: of the local runner, or workers on Ray; more than one share the GPUs. 0 is one per GPU, or without GPUs
+        one per node of the cluster.
       beam_options: of Beam's pipeline.
+      ray_address: `HOST:PORT` of the cluster's head; by default the cluster that runs on this machine.
 
     Raises:
       UserError: a value is wrong, `out` holds other files, or too few images could be labeled; one line says what.
     """
     if not str(out):
         raise UserError("--out: not given; expected a folder for the dataset")
+    for flag, value, interval in (
+        ("--batch_size", batch_size, "[1, inf)"),
+        ("--max_bad", max_bad, "[0, 1]"),
+        ("--processes", processes, "[0, inf)"),
+    ):
+        check_range(flag, value, interval)
     if tasks is not None:
         check_form(tasks, "tasks", "{new name: task, or an empty text for the only one}", (str,))
     labeling.label(
@@ -87,7 +95,7 @@ def label(
         out,
         batch_size,
         images_per_shard,
-        runner=make_runner(runner, processes, as_items(beam_options)),
+        runner=make_runner(runner, processes=processes, beam_options=as_items(beam_options), ray_address=ray_address),
         max_bad=max_bad,
         max_pixels=max_pixels,
         license=license,
@@ -110,36 +118,6 @@ def loading(teachers: Teachers, *told: Any) -> Sequence[Teacher] | Callable[[], 
     if any(told):
         raise UserError("teachers: loaded ones received with cards, classes or thresholds; give {task: 'FORMAT:PATH'}")
     return teachers
-
-
-def make_runner(runner: str, processes: int, beam_options: Sequence[str]) -> runners.Runner | None:
-    """Returns what labels the shards; None is this process. See `check_runner` for what is refused."""
-    check_runner(runner, processes, beam_options)
-    if runner == BEAM:
-        options = [option for text in beam_options for option in text.split()]
-        runners.make_pipeline(options)  # reports wrong options before anything is loaded
-        return functools.partial(runners.with_beam, options=options)
-    number, gpus = (1, 0) if processes == 1 else shared(processes)
-    return functools.partial(runners.in_processes, processes=number, num_gpus=gpus) if number > 1 else None
-
-
-def check_runner(runner: str, processes: int, beam_options: Sequence[str]) -> None:
-    """Raises a `UserError` for an unknown runner, or for options of another one."""
-    if runner not in (LOCAL, BEAM):
-        raise UserError(f"--runner: {runner!r} received, expected {LOCAL} or {BEAM}")
-    if beam_options and runner != BEAM:
-        raise UserError("--beam_options: received without --runner=beam; give both, or neither")
-    if processes > 1 and runner == BEAM:
-        raise UserError("--processes: received with --runner=beam; set the number of workers in --beam_options")
-
-
-def shared(processes: int) -> tuple[int, int]:
-    """Returns the number of processes of the local runner, and the number of GPUs that they share.
-
-    It must be called before teachers take a GPU.
-    """
-    gpus = runners.share_gpus()
-    return processes or max(gpus, 1), gpus
 
 
 def summary(dataset: Dataset) -> str:

@@ -36,6 +36,18 @@ def test_two_folders_are_compared_and_three_are_one_too_many(must, data):
     assert code == 2 and len(err) == 1 and str(data) in err[0]
 
 
+def test_some_shards_are_read_and_the_others_measured(must, data):
+    code, out, err = must(data, "--shards=1", "--pictures=2")
+    assert code == 0 and not err and "1 of 2 shards were read, with 11 of 22 records; of the others" in out
+    assert "1 of 2 shards were read" in (data / "report.html").read_text()
+    shards(data)[1].write_bytes(b"cut short")
+    code, _, err = must(data, "--shards=1")
+    assert code == 1 and len(err) == 1 and f"{shards(data)[1]}: has 9 bytes of" in err[0]
+    shards(data)[0].unlink()
+    code, _, err = must(data, "--shards=1")
+    assert code == 1 and len(err) == 2 and any("00000-of-00002: is missing" in line for line in err)
+
+
 def test_duplicates_and_leaks_are_listed(must, data, tmp_path):
     toy.write_dataset(tmp_path / "other", toy.toy_records(3), num_shards=1)
     code, out, err = must("--duplicates", data)

@@ -21,7 +21,7 @@ from PIL import Image
 import must_tf.labeling
 from must_tf.cli import label
 from must_tf.errors import UserError
-from must_tf.labeling import runners
+from must_tf.labeling.runners import RUNNERS, Beam, Processes
 from must_tf.records import open_dataset, read_manifest
 
 
@@ -35,6 +35,26 @@ def test_plan_prints_an_estimate_and_writes_nothing(must, folder, tmp_path, toy_
     code, out, err = must(f"--images={folder}", f"--teachers=depth=student:{toy_run}", "--batch_size=2", "--plan")
     assert code == 0 and not err and "5 images at" in out and "bytes per image" in out
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_plan_computes_costs_by_a_file_of_prices(must, folder, toy_run, tmp_path):
+    prices = tmp_path / "prices.yaml"
+    prices.write_text(
+        "{currency: EUR, hour: {label: 0}, egress_gb: 0, reads_1000: 2, writes_1000: 4, storage_gb_month: 0}"
+    )
+    argv = (f"--images={folder}", f"--teachers=depth=student:{toy_run}", "--batch_size=2")
+    code, out, err = must(*argv, "--plan", f"--prices={prices}", "--plan_count=3000000", "--images_per_shard=1000")
+    assert code == 0 and not err and "3000000 images at" in out
+    # 3,000 shards; each image is read with a request, and the note of each shard
+    assert "3,003,000 requests that read, at 2 per 1,000: 6,006.00" in out
+    # a shard and its note are written; 3,000,000 images and 3,000 shards are listed by the thousand
+    assert "9,003 requests that write or list, at 4 per 1,000: 36.01" in out
+    assert "in all 6,042.01 EUR" in out
+    code, _, err = must(*argv, f"--prices={prices}")
+    assert code == 2 and len(err) == 1 and "--prices: received without --plan" in err[0]
+    prices.write_text("{}")
+    code, _, err = must(*argv, "--plan", f"--prices={prices}")
+    assert code == 2 and len(err) == 1 and "prices.yaml: field 'currency' is missing" in err[0]
 
 
 def test_plan_says_what_several_processes_take(must, folder, classifier_run):
@@ -213,19 +233,29 @@ def test_flags_choose_the_runner(must, received, classifier_run):
     must(*argv)
     assert received["runner"] is None and received["max_pixels"] == 178_956_970 and not received["allow_empty"]
     must(*argv, "--processes=3", "--max_pixels=99", "--allow_empty", "--batch_size=4", "--images_per_shard=7")
-    assert received["runner"].func is runners.in_processes
-    assert received["runner"].keywords == {"processes": 3, "num_gpus": 0}
+    runner = received["runner"]
+    assert isinstance(runner, Processes) and (runner.processes, runner.num_gpus) == (3, 0)
     assert (received["max_pixels"], received["allow_empty"], received["sizes"]) == (99, True, (4, 7))
     must(*argv, "--runner=beam", "--beam_options=--runner=DirectRunner --direct_num_workers=2")
-    assert received["runner"].func is runners.with_beam
-    assert received["runner"].keywords == {"options": ["--runner=DirectRunner", "--direct_num_workers=2"]}
+    runner = received["runner"]
+    assert isinstance(runner, Beam)
+    assert runner.pipeline_options == ["--runner=DirectRunner", "--direct_num_workers=2"]
+    assert must_tf.cli.label.FLAGS["runner"].parser.enum_values == list(RUNNERS)
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--beam_options=--runner=FlinkRunner"], "--beam_options: received without --runner=beam"),
-        (["--runner=beam", "--processes=2"], "--processes: received with --runner=beam"),
+        (
+            ["--beam_options=--runner=FlinkRunner"],
+            "--beam_options: received with --runner=local; give it with",
+        ),
+        (
+            ["--runner=beam", "--processes=2"],
+            "--processes: received with --runner=beam; give it with",
+        ),
+        (["--ray_address=h:1"], "--ray_address: received with --runner=local; give it with --runner=ray alone"),
+        (["--runner=ray", "--ray_address=ray://h:1"], "--ray_address: 'ray://h:1' received, expected HOST:PORT"),
         (["--runner=beam", "--beam_options=--runner=FlinkRuner"], "--beam_options: Unexpected pipeline runner"),
         (["--out=ftp://bucket/x"], "ftp://bucket/x: is not a local path, nor one of s3://"),
         (["--out=ftp://bucket/x", "--preview=2"], "ftp://bucket/x: is not a local path"),

@@ -15,7 +15,7 @@ def main(folder):
         "fiftyone": fiftyone(folder),
         "datumaro": datumaro(folder),
         "labelstudio": label_studio(folder),
-        "datasets": datasets(folder / "hf"),
+        "datasets": datasets(folder / "hf") | {"imagefolder": image_folder(folder / "imagefolder")},
     }
     print(json.dumps(found))
 
@@ -102,6 +102,18 @@ def datasets(folder):
     (folder / "pushed/data").mkdir(parents=True)
     made.to_parquet(str(folder / "pushed/data/train-00000-of-00001.parquet"))
     return {"box": box}
+
+
+def image_folder(folder):
+    import datasets as hf
+
+    files = {"train": [str(folder / "metadata.jsonl"), str(folder / "images/**")]}
+    loaded = hf.load_dataset("imagefolder", data_files=files, split="train", cache_dir=str(folder.parent / "cache"))
+    found = {}
+    for row in loaded.cast_column("image", hf.Image(decode=False)):
+        boxes = zip(row["boxes"]["bbox"], row["boxes"]["category"], strict=True)
+        found[Path(row["image"]["path"]).stem] = sorted([*box, name] for box, name in boxes)
+    return found
 
 
 if __name__ == "__main__":

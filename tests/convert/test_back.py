@@ -10,10 +10,11 @@ from pycocotools.coco import COCO
 from specimens import extent
 
 from must_tf.convert.yolo import Yolo
+from must_tf.errors import UserError
 from must_tf.labeling import label
 from must_tf.records import HUMAN, open_dataset
 from must_tf.sources.disk_list import DiskList
-from must_tf.sources.opening import _LAYOUTS
+from must_tf.sources.opening import _LAYOUTS, open_source
 from must_tf.tasks import Instances
 from must_tf.tasks.detection import CROWD, UNSEEN
 from must_tf.tasks.instances.masks import as_array, decode, encode
@@ -137,6 +138,23 @@ def test_yolo_brings_back_masks_pixel_by_pixel(converted, objects, tmp_path):
     for rle, wanted in zip(found["a.png"]["masks"], label["masks"][:3], strict=True):
         np.testing.assert_array_equal(decode(rle), decode(wanted))
     assert Yolo.comes_back(OBJECTS) and not Yolo.comes_back(STUFF)  # so that an audit takes it
+
+
+@pytest.mark.parametrize(("to", "prefix"), [("coco", "coco"), ("yolo", "yolo")])
+def test_files_of_masks_do_not_come_back_as_boxes_alone_unless_a_task_for_them_is_named(
+    to, prefix, converted, objects, tmp_path
+):
+    data, _ = objects
+    out, _ = converted(to, data=data)
+    place = f"{out}/annotations/instances_objects.json" if to == "coco" else f"{out}/train"
+    where, masks = f"{prefix}:{place}", f"{prefix}_masks:{place}"
+    with pytest.raises(
+        UserError, match=rf"--merge={where}: reads boxes alone, .* \(objects\); give --merge={masks}, or"
+    ):
+        open_source(str(data), merge=[where])
+    assert {task.name for task in open_source(str(data), merge=[masks]).tasks} == {"objects"}
+    named = open_source(str(data), merge=[where], tasks={"boxes": ""})
+    assert {task.name: task.kind for task in named.tasks} == {"objects": "instances", "boxes": "detection"}
 
 
 def test_instances_of_some_classes_and_scores_are_converted(converted, objects):

@@ -1,4 +1,4 @@
-"""FiftyOne, Datumaro and Label Studio's SDK read what `must convert` writes, and `must label` what `datasets` writes.
+"""Tools of others read what `must convert` writes, and `must label` reads what `datasets` of Hugging Face writes.
 
 These packages bring an OpenCV of their own, and live in an environment that the test makes. TOOLS_PYTHON names the
 Python of an environment that has them, so that a second run takes less time.
@@ -51,7 +51,7 @@ def exports(tmp_path_factory):
         record.filename = name
         records.append(record)
     toy.write_dataset(folder / "data", records, (labeled.BOXES,), num_shards=1)
-    for to in ("coco", "yolo", "voc", "labelstudio"):
+    for to in ("coco", "yolo", "voc", "labelstudio", "imagefolder"):
         convert(folder / "data", to, folder / to, Selection())
     return folder
 
@@ -75,6 +75,7 @@ def read(tools, exports):
         *(("fiftyone", to) for to in ("coco", "yolo", "voc")),
         *(("datumaro", to) for to in ("coco", "voc")),
         ("labelstudio", "labelstudio"),
+        ("datasets", "imagefolder"),
     ],
 )
 def test_other_tools_read_the_same_boxes(read, tool, to):

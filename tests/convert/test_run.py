@@ -127,6 +127,19 @@ def test_images_of_one_name_stay_apart(tmp_path):
         convert(tmp_path / "data", "csv", tmp_path / "none", images="none")
 
 
+def test_slices_divide_the_images(dataset, tmp_path):
+    parts = []
+    for cut, out in (("[:50%]", tmp_path / "a"), ("[50%:]", tmp_path / "b")):
+        done = convert(f"{dataset}{cut}", "coco", out)
+        parts.append({path.name for path in (out / "images").rglob("*.*")})
+        assert done.count == len(parts[-1]) and any(f"outside of the slice {cut}: " in line for line in done.lines)
+    convert(dataset, "coco", tmp_path / "whole")
+    whole = {path.name for path in (tmp_path / "whole/images").rglob("*.*")}
+    assert parts[0] | parts[1] == whole and not parts[0] & parts[1] and all(parts)
+    with pytest.raises(UserError, match="2 folders received; coco takes one: join them first, must convert"):
+        convert(f"{dataset},{tmp_path}", "coco", tmp_path / "two")
+
+
 def test_an_unknown_format_is_one_line(dataset, tmp_path):
     with pytest.raises(UserError, match="--to=cocoo: no such format; did you mean 'coco'"):
         convert(dataset, "cocoo", tmp_path / "out")

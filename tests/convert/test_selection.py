@@ -172,6 +172,16 @@ def toy_task(task):
     return next(one for one in toy.VARIANTS if type(one) is type(task)) if task is not TAGS else TAGS
 
 
+def test_probabilities_of_one_class_images_sum_to_1_over_the_classes_that_stay():
+    task = Classification("scene", ("a", "b", "c"))
+    _, narrow = narrowed(task, ("a", "c"), 0.55)
+    np.testing.assert_allclose(narrow(np.array([0.6, 0.2, 0.2])), [0.75, 0.25])
+    assert narrow(np.array([0.5, 0.3, 0.2])) is None  # the least score is that of the label
+    assert narrow(np.array([0.2, 0.6, 0.2])) is None and narrow(2) == 1
+    whole = np.array([0.6, 0.2, 0.2])
+    assert narrowed(task, (), 0.0)[1](whole).tolist() == whole.tolist()
+
+
 def test_thresholds_by_class_are_narrowed_too():
     task = Detection("boxes", ("cat", "dog"), min_score={"cat": 0.3, "dog": 0.6})
     assert narrowed(task, ("dog",), 0.0)[0].min_score == {"dog": 0.6}

@@ -3,14 +3,16 @@ import pytest
 import tensorflow as tf
 import yaml
 from official.core import task_factory
+from official.vision.configs import maskrcnn as maskrcnn_config
 from official.vision.configs import retinanet as retinanet_config
 from official.vision.configs import semantic_segmentation as segmentation_config
-from official.vision.tasks import retinanet, semantic_segmentation  # noqa: F401  registers the tasks
+from official.vision.tasks import maskrcnn, retinanet, semantic_segmentation  # noqa: F401  registers the tasks
 
 from must_tf.export import FORMATS, model_garden
 
 CONFIGS = {
     "retinanet": lambda: retinanet_config.RetinaNetTask(model=retinanet_config.RetinaNet(num_classes=4)),
+    "maskrcnn": lambda: maskrcnn_config.MaskRCNNTask(model=maskrcnn_config.MaskRCNN(num_classes=4)),
     "segmentation": lambda: segmentation_config.SemanticSegmentationTask(
         model=segmentation_config.SemanticSegmentationModel(num_classes=4)
     ),

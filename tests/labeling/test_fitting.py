@@ -11,7 +11,7 @@ from PIL import Image
 
 from must_tf.errors import UserError
 from must_tf.labeling import label
-from must_tf.labeling.runners import in_processes
+from must_tf.labeling.runners import Processes
 from must_tf.labeling.shard import Failure
 from must_tf.records import open_dataset
 from must_tf.verbs.teachers import teachers_of
@@ -165,6 +165,6 @@ def test_dry_runs_fit_on_few_images_and_say_so(backbone, photos, tmp_path, run_v
 
 @pytest.mark.slow
 def test_several_processes_give_the_same_bytes(labeled, backbone, photos, tmp_path):
-    runner = functools.partial(in_processes, processes=2)
+    runner = Processes(2)
     label(photos, functools.partial(load, backbone), tmp_path / "out", images_per_shard=4, runner=runner)
     assert contents(tmp_path / "out") == contents(labeled)

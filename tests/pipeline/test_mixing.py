@@ -53,10 +53,10 @@ def test_extreme_temperatures_give_the_limits_of_the_formula(temperature, parts)
     ("fields", "message"),
     [
         ({"weights": {"data/c": 1}}, "no folder 'data/c'; did you mean"),
-        ({"weights": {"data/a": -1}}, "-1 for data/a received, expected a number of at least 0"),
-        ({"weights": {"data/a": float("nan")}}, "nan for data/a"),
-        ({"temperature": 0}, "temperature 0 received, expected a number above 0"),
-        ({"temperature": float("nan")}, "temperature nan"),
+        ({"weights": {"data/a": -1}}, "mixing.weights.data/a: -1 received, expected 0 or more"),
+        ({"weights": {"data/a": float("nan")}}, "weights.data/a: nan"),
+        ({"temperature": 0}, "mixing.temperature: 0 received, expected above 0"),
+        ({"temperature": float("nan")}, "temperature: nan"),
     ],
 )
 def test_bad_mixing_is_refused(fields, message):

@@ -154,9 +154,3 @@ def test_task_that_would_never_have_a_label_is_refused_by_name(union, share, tas
     with pytest.raises(UserError, match=message) as error:
         training_batches(union, tasks, [(32, 32)], 2, augment=Augment(mosaic=share))
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("share", [-0.1, 1.5])
-def test_share_outside_0_to_1_is_refused(share):
-    with pytest.raises(UserError, match=f"augment.mosaic: {share} received, expected a share from 0 to 1"):
-        Augment(mosaic=share)

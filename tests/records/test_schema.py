@@ -8,7 +8,8 @@ import specimens
 import tensorflow as tf
 import toy
 
-from must_tf.errors import first_line
+from must_tf.cli.app import _mendable
+from must_tf.errors import UserError, first_line
 from must_tf.records import deserialize, parse, serialize
 from must_tf.records.schema import FILENAME, is_inside, parse_encoded, specs
 
@@ -142,3 +143,44 @@ def test_name_of_the_file_is_kept_of_any_bytes_and_may_be_absent():
 @pytest.mark.parametrize("name", ["", "/etc/passwd", "../a.jpg", "a/../../b.jpg", "a\0b"])
 def test_name_that_leads_out_of_its_folder_is_known(name):
     assert not is_inside(name) and is_inside("a/b.jpg")
+
+
+@pytest.mark.parametrize("task", toy.VARIANTS, ids=lambda task: task.name)
+def test_labels_of_another_size_than_the_image_are_refused(task):
+    label = toy.random_label(task, np.random.default_rng(0), 40, 50)
+    upright = toy.record(np.zeros((50, 40, 3), np.uint8), {task.name: label})
+    if task.size_of(label) is None:
+        serialize(upright, [task])
+    else:
+        with pytest.raises(
+            UserError, match=rf"{upright.id}: task '{task.name}': a label of 40x50 for an image of 50x40"
+        ):
+            serialize(upright, [task])
+
+
+def other_lengths(serialized, task):
+    """Yields {feature of a label: copy of a record in which its list, or the bytes that it is, is twice as long}."""
+    for key in task.features():
+        example = tf.train.Example.FromString(serialized)
+        feature = example.features.feature[key] if key in example.features.feature else tf.train.Feature()
+        if not feature.WhichOneof("kind") or key.rpartition("/")[2] in ("encoded", "kind"):
+            continue  # what follows an image in its bytes is not read
+        values = getattr(feature, feature.WhichOneof("kind")).value
+        values[:] = [values[0] * 2] if isinstance(values[0], bytes) and len(values) == 1 else [*values, *values]
+        yield key, example.SerializeToString()
+
+
+@pytest.mark.parametrize("task", toy.VARIANTS, ids=lambda task: task.name)
+def test_labels_of_a_wrong_shape_are_one_line_that_names_the_task(task):
+    image = np.zeros((40, 50, 3), np.uint8)
+    label = toy.random_label(task, np.random.default_rng(0), 40, 50)
+    graph = tf.function(lambda serialized: parse_encoded(serialized, (task,))).get_concrete_function(
+        tf.TensorSpec([], tf.string)
+    )
+    for key, damaged in other_lengths(serialize(toy.record(image, {task.name: label}), [task]), task):
+        if key.endswith(("grid/values", "mask/counts")):
+            continue  # a wider grid is one, and masks are counted where they are used
+        with pytest.raises(tf.errors.InvalidArgumentError) as error:
+            graph(tf.constant(damaged))
+        said = _mendable(error.value)
+        assert task.name in said and "must inspect" in said and "\n" not in said and "user-defined" not in said, key

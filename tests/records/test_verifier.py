@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 import toy
 
-from must_tf.records import Plan, finish, open_dataset, serialize, verify, write_shard
+from must_tf.records import Plan, Shards, finish, open_dataset, serialize, verify, write_shard
 from must_tf.records.schema import to_example
 from must_tf.storage import sha256
 from must_tf.tasks import Classification
@@ -118,6 +118,7 @@ def write_damaged(folder, task, label, change):
     dataset = open_dataset(folder, whole=False)
     shard = dataset.manifest.shards[0]
     shard.bytes, shard.sha256 = plan.shard(0).stat().st_size, sha256(plan.shard(0))
+    dataset.manifest.shards = Shards([shard])
     return verify(dataset)
 
 

@@ -129,8 +129,8 @@ def test_labels_by_people_come_from_other_records_with_the_bytes_that_these_stor
         label(base / "data", (), tmp_path / "none", merge=[str(tmp_path / "alike")])
     with pytest.raises(UserError, match="has no label by people; the labels of teachers are no corrections"):
         label(base / "data", (), tmp_path / "none", merge=[str(base / "data")])
-    with pytest.raises(UserError, match=r"--merge=tfrecord:x: expected labels: .*; or a folder of records, which"):
-        label(base / "data", (), tmp_path / "none", merge=["tfrecord:x"])
+    with pytest.raises(UserError, match=r"--merge=film:x: expected labels: .*; or a folder of records, which"):
+        label(base / "data", (), tmp_path / "none", merge=["film:x"])
 
 
 def test_killed_merge_resumes_to_the_same_bytes(base, corrected, tmp_path):

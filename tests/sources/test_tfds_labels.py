@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+import toy
 from tensorflow_datasets.core import constants
 
 from must_tf.errors import UserError
+from must_tf.labeling import label
 from must_tf.records import Record, serialize
 from must_tf.sources import open_source
 from must_tf.sources.tfds_labels import ADE20K_THINGS
@@ -189,3 +191,15 @@ def test_mock_data_of_tfds_becomes_records(name, tmp_path, monkeypatch):
 def test_dataset_that_is_not_prepared_says_how_to_get_it():
     with pytest.raises(UserError, match="tfds build imagenet2012"):
         open_source("tfds:imagenet2012/train")
+
+
+def test_labels_are_merged_by_way_of_records(tmp_path):
+    where = "tfds:voc/2007/test"
+    for number, entry in enumerate(open_source(where).shards[0]()):
+        (tmp_path / f"{number}.png").write_bytes(entry.encoded)
+    label(tmp_path / "*.png", [toy.classifier()], tmp_path / "data")
+    with pytest.raises(UserError, match=f"must label --images={where} --out=DIR, and give --merge=DIR"):
+        open_source(tmp_path / "data", merge=[where])
+    label(where, (), tmp_path / "others")
+    source = open_source(tmp_path / "data", merge=[str(tmp_path / "others")])
+    assert [entry.origins for entry in source.shards[0]()] == [{"scene": "fake-1", DETECTION.name: "human"}] * 2

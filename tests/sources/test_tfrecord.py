@@ -10,7 +10,8 @@ import toy
 from PIL import Image
 
 from must_tf.errors import UserError
-from must_tf.records import Quarantined, Record
+from must_tf.labeling import label
+from must_tf.records import Quarantined, Record, open_dataset
 from must_tf.sources import open_source, tfrecord
 from must_tf.sources.tfrecord_features import read_label_map
 
@@ -287,9 +288,9 @@ def test_classes_and_maps_of_images_are_read(tmp_path):
     (tmp_path / "map.pbtxt").write_text(LABEL_MAP)
     classes = np.array([[7] * 40] * 12 + [[3] * 40] * 10 + [[0] * 40] + [[255] * 40], np.uint8)
     frames = []
-    for seed, label in enumerate((7, 3, -1, 9)):
+    for seed, number in enumerate((7, 3, -1, 9)):
         made = tf.train.Example.FromString(example(jpeg(seed)))
-        made.features.feature["image/class/label"].int64_list.value.append(label)
+        made.features.feature["image/class/label"].int64_list.value.append(number)
         frames.append(with_bytes(made.SerializeToString(), "image/segmentation/class/encoded", [toy.png(classes)]))
     write(tmp_path / "a.tfrecord", frames)
     source = open_source(f"tfrecord:{tmp_path}/a.tfrecord")
@@ -310,3 +311,26 @@ def test_boxes_without_classes_beside_other_labels_are_said_to_be_left_out(tmp_p
     source = open_source(f"tfrecord:{tmp_path}/a.tfrecord")
     assert [task.name for task in source.tasks] == ["tfrecord_classification"]
     assert "has boxes without image/object/class/label, which are left out" in source.warnings[0]
+
+
+def test_corrected_labels_come_back_to_images_by_content_or_name(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for number, name in enumerate("abc"):
+        (tmp_path / f"photos/{name}.jpg").write_bytes(jpeg(number))
+    label(tmp_path / "photos", [toy.classifier()], tmp_path / "data")
+    (tmp_path / "map.pbtxt").write_text(LABEL_MAP)
+    frames = [
+        boxed(jpeg(0), [BOX], [7]),
+        with_bytes(boxed(jpeg(8), [OTHER], [3]), "image/filename", [b"b.jpg"]),  # saved again
+        with_bytes(boxed(jpeg(9), [BOX], [7]), "image/filename", [b"strange.jpg"]),
+    ]
+    path = write(tmp_path / "corrected.tfrecord", frames)
+    manifest = label(tmp_path / "data", (), tmp_path / "out", merge=[f"tfrecord:{path}"], tasks={"boxes": ""})
+    assert manifest.counts["boxes"] == {"human": 2} and "'strange.jpg'" in " ".join(manifest.warnings)
+    found = {record.filename: record.labels.get("boxes") for record in open_dataset(tmp_path / "out").records()}
+    np.testing.assert_allclose(found["a.jpg"]["boxes"], [BOX], atol=1e-6)
+    np.testing.assert_allclose(found["b.jpg"]["boxes"], [OTHER], atol=1e-6)
+    assert found["b.jpg"]["classes"].tolist() == [0] and found["c.jpg"] is None
+    with pytest.raises(UserError, match=r"has no label to merge; .* put the \.pbtxt beside the files"):
+        (tmp_path / "map.pbtxt").unlink()
+        label(tmp_path / "data", (), tmp_path / "none", merge=[f"tfrecord:{path}"])

@@ -31,7 +31,7 @@ def measured(metric, images, weights):
     return metric
 
 
-@pytest.mark.parametrize("task", [task for task in toy.VARIANTS if task.trains], ids=lambda task: task.name)
+@pytest.mark.parametrize("task", toy.VARIANTS, ids=lambda task: task.name)
 def test_every_score_that_is_kept_is_the_same_again_and_on_images_that_occur_several_times(task):
     images = images_of(task, len(WEIGHTS))
     metric = measured(task.metrics(), images, [1] * len(WEIGHTS))

@@ -83,7 +83,7 @@ def test_card_may_be_of_fields_alone_or_of_some_in_place_of_its_files(saved, ima
     by_fields = toy.load("t", where, fields=fields)
     assert by_fields.id == by_file.id == pickle.loads(pickle.dumps(by_fields)).id
     np.testing.assert_array_equal(by_fields(images)["depth"], by_file(images)["depth"])
-    with pytest.raises(UserError, match="--cards: field 'rnage' is unknown in a card of depth; did you mean 'range'"):
+    with pytest.raises(UserError, match=r"--cards\.t: field 'rnage' is unknown in a card of depth; did you mean"):
         toy.load("t", where, fields=fields | {"rnage": [0, 1]})
 
 

@@ -220,3 +220,10 @@ def test_fractions_said_to_be_pixels_are_noticed(tmp_path):
         teacher(tmp_path / "model.onnx", DONE | PACKED)
     found = found_in(teacher(tmp_path / "model.onnx", DONE | PACKED, box_units="normalized"))
     np.testing.assert_allclose(found["dog"][0], CAT, atol=1e-3)
+
+
+def test_pixels_of_a_larger_view_are_noticed(tmp_path):
+    rows = np.float32([[[*np.multiply(CAT, 10), 0.9, 1], [*np.multiply(BIRD, 10), 0.8, 2]]])
+    onnx_model.save(tmp_path / "model.onnx", output0=rows)
+    with pytest.raises(UserError, match=r"box_units: pixels, but .* go beyond the view, as far as 560; .* input_size"):
+        teacher(tmp_path / "model.onnx", DONE | PACKED)

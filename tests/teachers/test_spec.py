@@ -1,6 +1,7 @@
 """Tests of teacher specs."""
 
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +36,12 @@ def test_misspelled_formats_lead_to_the_nearest():
     for where, nearest in (("onx:x", "onnx"), ("kears:x", "keras"), ("savedmodl:x", "savedmodel")):
         with pytest.raises(UserError, match=f"did you mean '{nearest}'"):
             TeacherSpec.of("t", where)
+
+
+def test_a_path_without_a_format_is_guessed():
+    for path, format in (("google/vit-base", "hf"), ("yolo.onnx", "onnx"), (str(Path(__file__).parent), "student")):
+        with pytest.raises(UserError, match=f"no format; expected FORMAT:PATH, as {format}:"):
+            TeacherSpec.of("t", path)
 
 
 def test_sources_of_derived_labels_are_other_teachers_by_their_task(tmp_path):

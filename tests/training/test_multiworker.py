@@ -70,14 +70,19 @@ def wait_for_steps(workdir, steps):
 
 @pytest.mark.slow
 def test_two_workers_have_the_losses_of_one_process_with_the_same_batches(toy_data, start, tmp_path):
-    """To a relative 1e-4: sums over a batch are made in another order, and four steps carry the difference on."""
+    """To a relative 1e-5: sums over a batch are made in another order, and four steps carry the difference on.
+
+    Both have the synchronized batch norm. Its variance, E[x²] - E[x]², rounds more than that of the fused one: between
+    these two, the norms of the gradients differ by 5e-4 after four steps, in one process as well.
+    """
     ports = free_ports(2)
     workers = [start(tmp_path / "two", number, 4, ports) for number in range(2)]
     assert [worker.wait(300) for worker in workers] == [0, 0]
-    one = toy.experiment(toy_data, steps=4, batch_size=4, streams=2, tasks=[toy.SCENE, toy.DEPTH])
-    train(dataclasses.replace(one, trunk=dataclasses.replace(toy.TRUNK, sync_norm=False)), tmp_path / "one")
+    trunk = dataclasses.replace(toy.TRUNK, sync_norm=True)
+    one = toy.experiment(toy_data, steps=4, batch_size=4, streams=2, tasks=[toy.SCENE, toy.DEPTH], trunk=trunk)
+    train(one, tmp_path / "one")
     for ours, theirs in zip(read_metrics(tmp_path / "two"), read_metrics(tmp_path / "one"), strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-4)
+        assert ours == pytest.approx(theirs, rel=1e-5)
 
 
 @pytest.mark.slow

@@ -166,3 +166,16 @@ def test_memory_is_that_of_a_step_within_a_factor_of_two():
     passing = planned.activations * 128 / 2**30
     assert passing > 0.3
     assert 0.5 < json.loads(done.stdout) / passing < 2
+
+
+def test_costs_follow_from_hours_records_and_cache(toy_data):
+    found = plan(toy.experiment(toy_data, batch_size=2, steps=33), accelerator="v100")
+    (row,) = found.rows
+    size = sum(path.stat().st_size for path in toy_data.glob("*.tfrecord-*"))
+    used = found.usage(row, cache_gb=1)  # 66 images of 22 are 3 epochs, and the 2 shards fit into the cache
+    assert (used.kind, used.read_bytes, used.reads, used.writes) == ("v100", size, 4, 1)
+    assert used.hours == pytest.approx(row.hours)
+    used = found.usage(row, cache_gb=0)
+    assert (used.read_bytes, used.reads) == (3 * size, 12)
+    with pytest.raises(UserError, match="train: records that are not there"):
+        plan(classifier()).usage(row, cache_gb=1)

@@ -19,6 +19,7 @@ from must_tf.teachers.spec import TeacherSpec
 from must_tf.training import load_student
 from must_tf.training.config import read_config
 from must_tf.verbs import iterating as module
+from must_tf.verbs.evaluating import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,30 @@ def test_each_student_learns_from_the_labels_of_the_one_before(experiment, whole
     assert head.split() == ["task", "metric", "round", "0", "round", "1", "round", "2"]
     assert row.split()[:2] == ["scene", "top1"]
     assert [f"{100 * one['scores']['scene']['top1']:.1f}%" for one in told["rounds"]] == row.split()[2:]
+
+
+def test_scores_of_finished_rounds_are_found_once(experiment, whole, tmp_path, monkeypatch):
+    scored = []
+
+    def counted(workdir, data, out):
+        scored.append(out)
+        return evaluate(workdir, data, out=out)
+
+    monkeypatch.setattr(module, "evaluate", counted)
+    path, told = tmp_path / "round-1.json", json.loads((whole[0] / "round-1.json").read_text())
+    for changes in (
+        {},
+        {"sha256": "of another student"},
+        {"records": "others"},
+        {"scores": {}},
+        {"scores": 3},
+        {"size": 8},
+    ):
+        path.write_text(json.dumps(told | changes))
+        found = module._scored(str(whole[0] / "round-1"), experiment.validation, path)
+        assert found.scores == whole[1].evaluations[1].scores and repr(found) == repr(whole[1].evaluations[1])
+        assert scored == [str(path)] * bool(changes)
+        scored.clear()
 
 
 def test_a_finished_run_is_round_0_and_new_labels_of_its_own_records_take_their_place(
@@ -134,6 +159,7 @@ def test_all_is_in_one_folder_of_a_bucket_however_its_name_ends(experiment, imag
     monkeypatch.setattr(module, "train", lambda config, workdir: places.append(workdir))
     monkeypatch.setattr(module, "label", lambda images, teachers, out, **_: places.append(out))
     monkeypatch.setattr(module, "write_json", lambda path, _: places.append(str(path)))
+    monkeypatch.setattr(module, "stored", lambda workdir, data, path: None)
     scored = module.Evaluation("", "", "", (8, 8), {}, {}, "")
     monkeypatch.setattr(module, "evaluate", lambda workdir, data, out: places.append(out) or scored)
     verbs.rounds(experiment, images, "s3://bucket/rounds/")
@@ -197,6 +223,12 @@ def test_labels_go_on_with_the_thresholds_that_they_began_with(tmp_path, monkeyp
         ({"train": ("missing",)}, {}, "missing"),
         ({}, {"images": "missing"}, "missing"),
         ({}, {"thresholds": {"scenes": {"min_score": 0.5}}}, "--thresholds: no teacher for task 'scenes'"),
+        ({}, {"thresholds": {"scene": {"min_score": 0.5}}}, "classification has no threshold 'min_score'"),
+        (
+            {"tasks": (toy.THINGS,)},
+            {"thresholds": {"things": {"min_score": "best"}}},
+            r"--thresholds=things\.min_score=best: .* give a number, or things=best:RECORDS",
+        ),
         ({}, {"thresholds": {"scene": "best"}}, "--thresholds=scene: 'best' received; expected best:RECORDS"),
         ({}, {"tta": {"scenes": ("flip",)}}, "--tta: no teacher for task 'scenes'"),
     ],

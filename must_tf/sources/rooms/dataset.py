@@ -39,7 +39,8 @@ TEACHER_TASKS: dict[str, Task] = {
     "segmentation": Segmentation("segmentation", ("background", *_TEACHER)),
     "depth": Depth("depth"),
 }
-INSTANCES = Instances("instances", _TEACHER, max_boxes=20, max_outputs=50)
+TWO_STAGES: dict[str, Any] = {"num_proposals": 100, "num_rois": 32, "fc_units": 128}  # sizes of the second stage
+INSTANCES = Instances("instances", _TEACHER, **_BOXES, **TWO_STAGES)
 DOWNSTREAM_TASKS: dict[str, Task] = {
     "classification": Classification("classification", _DOWNSTREAM),
     "detection": Detection("detection", _DOWNSTREAM, **_BOXES),

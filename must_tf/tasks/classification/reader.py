@@ -70,9 +70,9 @@ class ClassificationReader(ClassReader):
             return "multi_label: two classes of which one channel decides exclude each other; give multi_label: false"
         return problem
 
-    def unlikely(self, arrays: Arrays) -> str | None:
+    def unlikely(self, arrays: Arrays, view: Size) -> str | None:
         """Checks as the base does, and reports probabilities of which it is open whether they are multi-label."""
-        if problem := super().unlikely(arrays):
+        if problem := super().unlikely(arrays, view):
             return problem
         probs = arrays["probs"]
         low, high, sums = float(probs.min()), float(probs.max()), probs.sum(-1)

@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from must_tf.errors import UserError
 from must_tf.geometry import Geometry
 from must_tf.tasks import drawing
 from must_tf.tasks.classes import class_table
@@ -58,12 +57,8 @@ class Classification(Task):
     outputs: ClassVar[tuple[Output, ...]] = (Output("probs", ("class",), "probability of each class"),)
     reader: ClassVar[type[ClassificationReader]] = ClassificationReader
     identity_fields: ClassVar[tuple[str, ...]] = ("class_names", "multi_label")
+    ranges: ClassVar[Mapping[str, str]] = {"top_k": "[0, inf)", "label_smoothing": "[0, 1]", "min_score": "(0, 1]"}
     has_frame: ClassVar[bool] = False
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not 0 < self.min_score <= 1:
-            raise UserError(f"task {self.name!r}: min_score {self.min_score}; expected above 0, and at most 1")
 
     @property
     def scores(self) -> tuple[Score, ...]:  # type: ignore[override]

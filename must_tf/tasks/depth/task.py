@@ -10,7 +10,7 @@ import tf_keras
 
 from must_tf import garden
 from must_tf.errors import UserError
-from must_tf.geometry import Geometry, move_map, restore_map
+from must_tf.geometry import Geometry, Size, move_map, restore_map
 from must_tf.tasks import drawing
 from must_tf.tasks.depth.losses import affine_invariant, has_spread, scale_invariant_log
 from must_tf.tasks.depth.metrics import AffineDepth, MetricDepth
@@ -59,6 +59,7 @@ class Depth(Task):
     reader: ClassVar[type[DepthReader]] = DepthReader
     png_maps: ClassVar[tuple[str, ...]] = ("depth/encoded",)
     identity_fields: ClassVar[tuple[str, ...]] = ("convention",)
+    ranges: ClassVar[Mapping[str, str]] = {"gradient_weight": "[0, inf)"}
 
     def __post_init__(self):
         super().__post_init__()
@@ -108,6 +109,11 @@ class Depth(Task):
             f"{self.name}/depth/offset": [offset],
             f"{self.name}/depth/kind": self.convention.encode(),
         }
+
+    def size_of(self, label: np.ndarray) -> Size:
+        """Returns height and width of the map."""
+        height, width, *_ = np.shape(label)
+        return height, width
 
     def decode(self, parsed: Mapping[str, tf.Tensor]) -> Target:
         """Returns `depth` float32 [H, W, 1], and `valid` bool [H, W, 1], all False without a label.

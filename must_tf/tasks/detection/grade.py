@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from must_tf.tasks.detection.boxes import pixels_inside
-from must_tf.tasks.detection.metrics import UNSEEN
-from must_tf.tasks.grade import Pair
+from must_tf.tasks.detection.metrics import UNSEEN, ignore_of
+from must_tf.tasks.grade import Pair, share, shared_ids
 
 
 class BoxesOfMasks(Pair):
@@ -20,8 +20,7 @@ class BoxesOfMasks(Pair):
 
     def __init__(self, boxes: Any, mask: Any):
         super().__init__(boxes, mask)
-        names = [name for name in boxes.class_names if name in mask.class_names]
-        self._ids = {boxes.class_names.index(name): mask.class_names.index(name) for name in names}
+        self._ids = shared_ids(boxes, mask)
         self._classes = mask.num_classes
         self._ious: np.ndarray = np.zeros(4)  # boxes, sum of IoU, boxes with IoU ≥ 0.5, sum of filled shares
         self._pixels = np.zeros(2)  # pixels of the shared classes, covered ones
@@ -31,7 +30,7 @@ class BoxesOfMasks(Pair):
 
         Boxes that `ignore` [N] marks are left out, and pixels in a region that is not seen are unknown.
         """
-        ignored = np.asarray(one.get("ignore", np.zeros(len(one["classes"]))))
+        ignored = ignore_of(one)
         unseen = pixels_inside(np.asarray(one["boxes"]).reshape(-1, 4)[ignored == UNSEEN], *other.shape)
         other = np.where(unseen, -1, other)
         known = (other >= 0) & (other < self._classes)
@@ -58,10 +57,10 @@ class BoxesOfMasks(Pair):
         pixels, covered = self._pixels
         return {
             "boxes": float(boxes),
-            "box_iou": float(overlap / boxes) if boxes else float("nan"),
-            "agree": float(agree / boxes) if boxes else float("nan"),
-            "filled": float(filled / boxes) if boxes else float("nan"),
-            "covered": float(covered / pixels) if pixels else float("nan"),
+            "box_iou": share(overlap, boxes),
+            "agree": share(agree, boxes),
+            "filled": share(filled, boxes),
+            "covered": share(covered, pixels),
         }
 
 

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import io
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,11 @@ CROWD = 2  # value of `ignore`: a region of many objects, as in COCO
 UNSEEN = 3  # value of `ignore`: a region that the labeler did not see, whatever class the box has
 _FEW = 10  # labeled boxes of a class, below which it gets no threshold of its own
 _SCORES = ("AP", "AP50", "precision", "recall", "best_F1", "best_min_score")
+
+
+def ignore_of(label: Mapping[str, Any]) -> np.ndarray:
+    """Returns a label's `ignore`, int64 [N]; 0 for all boxes if the label has none."""
+    return np.asarray(label.get("ignore", np.zeros(len(label["classes"]))), np.int64)
 
 
 class AveragePrecision(Metric):

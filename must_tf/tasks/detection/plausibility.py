@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from must_tf.geometry import Size
 from must_tf.tasks.detection.boxes import MAX_OUTPUTS, to_yxyx
 from must_tf.tasks.reader import Arrays
 
@@ -63,7 +64,7 @@ def activation_problem(arrays: Arrays, activation: str | None) -> str | None:
     return None
 
 
-def boxes_problem(arrays: Arrays, confidence: np.ndarray, box_format: str, box_units: str) -> str | None:
+def boxes_problem(arrays: Arrays, confidence: np.ndarray, box_format: str, box_units: str, view: Size) -> str | None:
     """Returns how the boxes for gray images contradict their format or units; None if they do not.
 
     Args:
@@ -71,6 +72,7 @@ def boxes_problem(arrays: Arrays, confidence: np.ndarray, box_format: str, box_u
       confidence: [batch, N], probability of each box.
       box_format: see `DetectionReader`.
       box_units: see `DetectionReader`.
+      view: size of the view.
     """
     real = _real_rows(arrays) & np.isfinite(confidence)
     if not real.any():
@@ -88,11 +90,13 @@ def boxes_problem(arrays: Arrays, confidence: np.ndarray, box_format: str, box_u
             f"box_units: pixels, but no box on gray reaches beyond {farthest:.3g} pixels; normalized, or offsets "
             "from anchors or cells (see anchors)?"
         )
-    beyond = ((best < -_BEYOND) | (best > 1 + _BEYOND)).any(1)
-    if box_units == "normalized" and beyond.mean() > 0.5:
+    fractions = best / (1 if box_units == "normalized" else np.array((*view, *view)))
+    beyond = ((fractions < -_BEYOND) | (fractions > 1 + _BEYOND)).any(1)
+    if beyond.mean() > 0.5:
+        other = "pixels" if box_units == "normalized" else f"pixels of another input_size than {[*view]}"
         return (
-            f"box_units: normalized, but {beyond.sum()} of the {len(best)} best boxes on gray go beyond the view, as "
-            f"far as {abs(best).max():.3g}; pixels, or offsets from anchors or cells (see anchors)?"
+            f"box_units: {box_units}, but {beyond.sum()} of the {len(best)} best boxes on gray go beyond the view, as "
+            f"far as {abs(best).max():.3g}; {other}, or offsets from anchors or cells (see anchors)?"
         )
     return None
 

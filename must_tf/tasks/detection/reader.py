@@ -158,16 +158,16 @@ class DetectionReader(ClassReader):
             return f"anchors: {len(arrays[_ANCHORS])} of them, but boxes are {count}"
         return None
 
-    def unlikely(self, arrays: Arrays) -> str | None:
+    def unlikely(self, arrays: Arrays, view: Size) -> str | None:
         """Checks scores, class ids and, without anchors, the boxes; see `plausibility`."""
         if self.suppressed:
             problem = plausibility.suppressed_problem(arrays, self.num_outputs)
         else:
-            problem = super().unlikely(arrays) or plausibility.activation_problem(arrays, self.activation)
+            problem = super().unlikely(arrays, view) or plausibility.activation_problem(arrays, self.activation)
         if problem or self._anchored:
             return problem
         confidence = arrays["scores"] if self.suppressed else self._scores(arrays).max(-1)
-        return plausibility.boxes_problem(arrays, confidence, str(self.box_format), str(self.box_units))
+        return plausibility.boxes_problem(arrays, confidence, str(self.box_format), str(self.box_units), view)
 
     def is_binary(self, channels: int) -> bool:
         """Returns False: a single score belongs to a single class."""

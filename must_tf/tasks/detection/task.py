@@ -1,4 +1,4 @@
-"""Object detection task: boxes with classes, by a RetinaNet head (Lin et al., ICCV 2017)."""
+"""Object detection task: boxes with classes, by a RetinaNet head (Lin et al., ICCV 2017) or in two stages."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,10 @@ from must_tf.tasks.detection.boxes import MAX_OUTPUTS, around, cut_by, pixels_in
 from must_tf.tasks.detection.fusion import fuse
 from must_tf.tasks.detection.grade import BoxesOfMasks
 from must_tf.tasks.detection.matching import BACKGROUND, IGNORED, assign
-from must_tf.tasks.detection.metrics import CROWD, DIFFICULT, UNSEEN, AveragePrecision
+from must_tf.tasks.detection.metrics import CROWD, DIFFICULT, UNSEEN, AveragePrecision, ignore_of
 from must_tf.tasks.detection.plausibility import labels_problem
 from must_tf.tasks.detection.reader import DetectionReader
+from must_tf.tasks.detection.two_stage import TwoStageHead, two_stage_loss
 from must_tf.tasks.histogram import TENTHS, histogram
 from must_tf.tasks.loss import Term
 from must_tf.tasks.metric import Metric, Score
@@ -58,6 +59,10 @@ class Detection(Task):
       anchor_scales: number of anchor sizes per level.
       aspect_ratios: width over height of the anchors.
       num_convs: number of convolutions in the head before the prediction layers.
+      stages: 1 for RetinaNet; 2 for Faster R-CNN: more precise boxes, and a step that costs more.
+      num_proposals: number of regions that the first of two stages hands to the second.
+      num_rois: number of regions per image that the second stage trains on.
+      fc_units: units of the dense layer of the second stage.
     """
 
     class_names: tuple[str, ...] = ()
@@ -70,6 +75,10 @@ class Detection(Task):
     anchor_scales: int = 3
     aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     num_convs: int = 4
+    stages: int = 1
+    num_proposals: int = 1000
+    num_rois: int = 512
+    fc_units: int = 1024
 
     taps: ClassVar[tuple[str, ...]] = (PYRAMID,)
     scores: ClassVar[tuple[Score, ...]] = (
@@ -83,6 +92,14 @@ class Detection(Task):
     ranking: ClassVar[Ranking] = Ranking(("boxes", "classes", "scores"), "scores", "classes")
     reader: ClassVar[type[DetectionReader]] = DetectionReader
     identity_fields: ClassVar[tuple[str, ...]] = ("class_names",)
+    ranges: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("min_score", "doubtful_score", "min_visible"), "[0, 1]"),
+        **dict.fromkeys(("max_boxes", "max_outputs", "anchor_scales"), "[1, inf)"),
+        **dict.fromkeys(("num_proposals", "num_rois", "fc_units"), "[1, inf)"),
+        "stages": "[1, 2]",
+        **dict.fromkeys(("anchor_size", "aspect_ratios"), "(0, inf)"),
+        "num_convs": "[0, inf)",
+    }
     thresholds: ClassVar[tuple[str, ...]] = ("min_score", "doubtful_score")
     searched: ClassVar[tuple[str, ...]] = ("min_score",)
     tiles: ClassVar[bool] = True
@@ -93,6 +110,8 @@ class Detection(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.aspect_ratios:
+            raise UserError(f"task {self.name!r}: aspect_ratios: none received, expected one or more")
         if isinstance(self.min_score, Mapping):
             for what, names, known in (
                 ("no value of class", self.class_names, self.min_score),
@@ -108,6 +127,16 @@ class Detection(Task):
     def num_classes(self) -> int:
         """The number of classes."""
         return len(self.class_names)
+
+    @property
+    def num_anchors(self) -> int:
+        """The number of anchors in each cell of a level."""
+        return self.anchor_scales * len(self.aspect_ratios)
+
+    @property
+    def head_sees_target(self) -> bool:  # type: ignore[override]
+        """Whether there are two stages: the second one trains on regions that are chosen by the target."""
+        return self.stages == 2
 
     @property
     def min_scores(self) -> np.ndarray:
@@ -126,7 +155,7 @@ class Detection(Task):
         boxes = np.asarray(label["boxes"], np.float32).reshape(-1, 4)
         classes = np.asarray(label["classes"], np.int64)
         scores = np.asarray(label.get("scores", np.ones(len(boxes))), np.float32)
-        ignore = _ignore(label)
+        ignore = ignore_of(label)
         lengths = {len(values) for values in (boxes, classes, scores, ignore)}
         self._check(len(lengths) == 1, "boxes, classes, scores and ignore of different lengths")
         self._check(bool(np.isfinite(boxes).all() and np.isfinite(scores).all()), "a box or score that is not finite")
@@ -147,12 +176,13 @@ class Detection(Task):
         def dense(key):
             return tf.sparse.to_dense(parsed[f"{self.name}/box/{key}"])
 
+        boxes = tf.stack([dense(side) for side in _SIDES], axis=-1)
         classes, ignore = (tf.cast(dense(key), tf.int32) for key in ("class", "ignore"))
-        return {
-            "boxes": tf.stack([dense(side) for side in _SIDES], axis=-1),
-            "classes": classes,
-            "scores": dense("score"),
-            "ignore": tf.cond(tf.size(ignore) > 0, lambda: ignore, lambda: tf.zeros_like(classes)),
+        ignore = tf.cond(tf.size(ignore) > 0, lambda: ignore, lambda: tf.zeros_like(classes))
+        found = {"boxes": boxes, "classes": classes, "scores": dense("score"), "ignore": ignore}
+        counts = [tf.shape(values)[0] for values in found.values()]
+        tf.debugging.assert_equal(counts, counts[0], "lists of another length than that of the boxes")
+        return found | {
             "present": tf.strings.length(parsed[f"{self.name}/origin"]) > 0,
         }
 
@@ -192,9 +222,13 @@ class Detection(Task):
         return self._select(joined | {"present": labeled}, labeled & (joined["classes"] >= 0))
 
     def head(self, trunk: Trunk) -> tf_keras.layers.Layer:
-        """Pyramid → class logits [batch, h, w, K · classes] and box offsets [batch, h, w, K · 4] by level."""
-        num_anchors = self.anchor_scales * len(self.aspect_ratios)
-        return garden.box_head(self.num_classes, num_anchors, self.num_convs, trunk)
+        """Pyramid → class logits [batch, h, w, K · classes] and box offsets [batch, h, w, K · 4] by level.
+
+        With two stages, see `TwoStageHead`.
+        """
+        if self.stages == 2:
+            return TwoStageHead(self, trunk)
+        return garden.box_head(self.num_classes, self.num_anchors, self.num_convs, trunk)
 
     def has_label(self, target: Target) -> tf.Tensor:
         """Whether an image is labeled; it may be labeled as having no boxes."""
@@ -209,7 +243,11 @@ class Detection(Task):
         Unmatched anchors on an ignored box do not count, see `matching.assign`. In Model Garden they are background,
         because it drops ignored boxes; that teaches a student to find nothing in a crowd. With scores of 0.5 in a crowd
         over half of the view, its class gradient is 6.9 times ours; the surplus comes from the crowd alone.
+
+        With two stages, see `two_stage_loss`.
         """
+        if self.stages == 2:
+            return two_stage_loss(self, target, prediction)
         logits, offsets, anchors, view = self._flatten(prediction)
         boxes, classes = target["boxes"] * view, target["classes"]
         ignored = target.get("ignore", tf.zeros_like(classes)) > 0
@@ -235,6 +273,8 @@ class Detection(Task):
 
     def decode_predictions(self, prediction: Any, view_size: tf.Tensor) -> Outputs:
         """`boxes` [batch, M, 4] (fractions of the view), `classes` [batch, M] (-1: padding), `scores` [batch, M]."""
+        if self.stages == 2:
+            return {key: prediction[key] for key in ("boxes", "classes", "scores")}
         logits, offsets, anchors, view = self._flatten(prediction)
         boxes = garden.decode_boxes(offsets, anchors[tf.newaxis]) / view
         return suppress(boxes, tf.sigmoid(logits), self.max_outputs)
@@ -285,10 +325,10 @@ class Detection(Task):
         """Counts boxes, matched at IoU 0.5 as `AveragePrecision` does; ignored boxes of a label are none."""
         metric = AveragePrecision(self.num_classes)
         for label, truth in zip(labels, truths, strict=True):
-            plain = _ignore(label) == 0
+            plain = ignore_of(label) == 0
             scores = label.get("scores", np.ones(len(plain)))
             found = {"boxes": label["boxes"], "classes": label["classes"], "scores": scores}
-            target = {"boxes": truth["boxes"], "classes": truth["classes"], "ignore": _ignore(truth)}
+            target = {"boxes": truth["boxes"], "classes": truth["classes"], "ignore": ignore_of(truth)}
             metric.update(
                 {"present": np.ones(1, bool)} | {key: np.asarray(values)[np.newaxis] for key, values in target.items()},
                 {key: np.asarray(values)[plain][np.newaxis] for key, values in found.items()},
@@ -298,7 +338,7 @@ class Detection(Task):
     def mark_unseen(self, label: Mapping[str, np.ndarray], seen: np.ndarray) -> dict[str, np.ndarray]:
         """Adds regions that were not seen; boxes that the view cut off are ignored, because their ends are unknown."""
         hidden = around(seen)
-        ignore = np.where(cut_by(label["boxes"], seen) & (_ignore(label) == 0), DIFFICULT, _ignore(label))
+        ignore = np.where(cut_by(label["boxes"], seen) & (ignore_of(label) == 0), DIFFICULT, ignore_of(label))
         added = {"boxes": hidden, "classes": np.zeros(len(hidden), np.int64), "scores": np.zeros(len(hidden))}
         added["ignore"] = np.full(len(hidden), UNSEEN)
         return {key: np.concatenate([values, added[key]]) for key, values in {**label, "ignore": ignore}.items()}
@@ -320,16 +360,16 @@ class Detection(Task):
 
     def draw(self, image: np.ndarray, label: Mapping[str, np.ndarray]) -> np.ndarray:
         """Draws the boxes with their classes; ignored ones are marked as `(ignored)`, regions not seen are dimmed."""
-        unseen = _ignore(label) == UNSEEN
+        unseen = ignore_of(label) == UNSEEN
         hidden = pixels_inside(np.asarray(label["boxes"])[unseen], *image.shape[:2])
         image = drawing.overlay(image, image, ~hidden, alpha=0.0)
-        ids = np.where(_ignore(label) > 0, self.num_classes, 0) + label["classes"]
+        ids = np.where(ignore_of(label) > 0, self.num_classes, 0) + label["classes"]
         names = [*self.class_names, *map("{} (ignored)".format, self.class_names)]
         return drawing.boxes(image, np.asarray(label["boxes"])[~unseen], ids[~unseen], names)
 
     def statistics(self, label: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Numbers of boxes by class and in all (`boxes`), and of `ignored boxes` and `unseen regions` apart."""
-        ignore = _ignore(label)
+        ignore = ignore_of(label)
         counted = np.asarray(label["classes"], np.int64)[ignore == 0]
         unseen = float((ignore == UNSEEN).sum())
         others = {"ignored boxes": float((ignore > 0).sum()) - unseen, "unseen regions": unseen}
@@ -341,7 +381,7 @@ class Detection(Task):
 
         Ignored boxes are left out.
         """
-        counted = _ignore(label) == 0
+        counted = ignore_of(label) == 0
         boxes, classes = np.asarray(label["boxes"]).reshape(-1, 4)[counted], np.asarray(label["classes"])[counted]
         sides = (boxes[:, 2:] - boxes[:, :2]).max(-1, initial=0)
         by_class = {f"side of {self.class_names[i]}": sides[classes == i] for i in np.unique(classes)}
@@ -354,7 +394,7 @@ class Detection(Task):
     def classes(self, label: Mapping[str, np.ndarray]) -> list[tuple[str, float | None]]:
         """The class and score of each box, without regions that were not seen."""
         scores = label.get("scores", np.ones(len(label["classes"])))
-        rows = zip(label["classes"], scores, _ignore(label), strict=True)
+        rows = zip(label["classes"], scores, ignore_of(label), strict=True)
         return [(self.class_names[i], float(score)) for i, score, ignore in rows if ignore != UNSEEN]
 
     def flaws(self, target: Mapping[str, np.ndarray], height: int, width: int) -> list[str]:
@@ -364,6 +404,19 @@ class Detection(Task):
         except UserError as error:
             return [str(error).partition(": ")[2].partition(" received;")[0]]
         return []
+
+    def anchors(self, level: int, size: tf.Tensor) -> tf.Tensor:
+        """Returns a level's anchors [h · w · K, 4] in pixels of the view: K boxes around the center of each cell.
+
+        Args:
+          level: of the pyramid.
+          size: int [2], height and width of the level's map.
+        """
+        stride = 2.0**level
+        scales = tuple(2 ** (i / self.anchor_scales) for i in range(self.anchor_scales))
+        anchors = RetinaNetAnchors((level,), self.anchor_size, scales, self.aspect_ratios)
+        centers, sizes = cell_anchors(tuple(tf.unstack(size)), (stride, stride), anchors.sizes(stride))
+        return tf.concat([centers - sizes / 2, centers + sizes / 2], -1)
 
     def _select(self, target: Target, kept: tf.Tensor) -> Target:
         """Returns the boxes that `kept`, bool [N], marks, at most `max_boxes`, padded to `max_boxes` with class -1.
@@ -398,23 +451,10 @@ class Detection(Task):
             ]
             return tf.concat(flat, 1)
 
-        anchors = tf.concat([self._anchors(int(level), tf.shape(offsets[level])[1:3]) for level in levels], 0)
+        anchors = tf.concat([self.anchors(int(level), tf.shape(offsets[level])[1:3]) for level in levels], 0)
         view = tf.cast(tf.tile(tf.shape(offsets[levels[0]])[1:3] * 2 ** int(levels[0]), [2]), tf.float32)
         return join(logits, self.num_classes), join(offsets, 4), anchors, view
-
-    def _anchors(self, level: int, size: tf.Tensor) -> tf.Tensor:
-        """Returns a level's anchors [h · w · K, 4] in pixels of the view: K boxes around the center of each cell."""
-        stride = 2.0**level
-        scales = tuple(2 ** (i / self.anchor_scales) for i in range(self.anchor_scales))
-        anchors = RetinaNetAnchors((level,), self.anchor_size, scales, self.aspect_ratios)
-        centers, sizes = cell_anchors(tuple(tf.unstack(size)), (stride, stride), anchors.sizes(stride))
-        return tf.concat([centers - sizes / 2, centers + sizes / 2], -1)
 
     def _check(self, good: bool, received: str) -> None:
         if not good:
             raise UserError(f"task {self.name!r}: {received} received; see the record format for boxes")
-
-
-def _ignore(label: Mapping[str, Any]) -> np.ndarray:
-    """Returns a label's `ignore`, int64 [N]; 0 for all boxes if the label has none."""
-    return np.asarray(label.get("ignore", np.zeros(len(label["classes"]))), np.int64)

@@ -79,11 +79,7 @@ class Features(Task):
         Output("summary", ("channel",), "the teacher's global vector; its length has no meaning"),
     )
     tiles: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.channels < 1 or self.summary < 0:
-            raise UserError(f"task {self.name!r}: channels {self.channels}, summary {self.summary}; expected above 0")
+    ranges: ClassVar[Mapping[str, str]] = {"channels": "[1, inf)", "summary": "[0, inf)"}
 
     def features(self) -> dict[str, Any]:
         """`grid/values`: int8 [rows, w, channels] as bytes, with rows, scale and extent; `summary/values`: int8."""
@@ -142,7 +138,7 @@ class Features(Task):
         )
         summary = decode_or(
             stored["summary/values"],
-            lambda values: tf.reshape(dequantized(values, parsed[f"{self.name}/summary/scale"]), [self.summary]),
+            lambda values: tf.ensure_shape(dequantized(values, parsed[f"{self.name}/summary/scale"]), [self.summary]),
             lambda: tf.zeros([self.summary]),
         )
         valid = tf.reduce_all(tf.math.is_finite(grid), -1)

@@ -7,7 +7,8 @@ import numpy as np
 from pycocotools import mask as coco
 
 from must_tf.tasks.detection.boxes import mostly_inside, pixels_inside
-from must_tf.tasks.grade import Pair
+from must_tf.tasks.detection.metrics import ignore_of
+from must_tf.tasks.grade import Pair, share, shared_ids
 from must_tf.tasks.instances.masks import decode
 
 
@@ -22,8 +23,7 @@ class MasksOfBoxes(Pair):
 
     def __init__(self, objects: Any, boxes: Any):
         super().__init__(objects, boxes)
-        names = [name for name in objects.class_names if name in boxes.class_names]
-        self._ids = [(objects.class_names.index(name), boxes.class_names.index(name)) for name in names]
+        self._ids = shared_ids(objects, boxes)
         self._objects = np.zeros(3)  # objects, sum of IoU, objects with IoU ≥ 0.5
         self._boxes = np.zeros(2)  # boxes, found ones
 
@@ -32,7 +32,7 @@ class MasksOfBoxes(Pair):
         mine, theirs = _plain(one, _left_open(other)), _plain(other, _left_open(one))
         tight = _tight(one)
         compared = False
-        for cls, of_other in self._ids:
+        for cls, of_other in self._ids.items():
             found = tight[mine & (np.asarray(one["classes"]) == cls)]
             boxes = np.asarray(other["boxes"], float)[theirs & (np.asarray(other["classes"]) == of_other)]
             overlap = _ious(found, boxes)
@@ -48,9 +48,9 @@ class MasksOfBoxes(Pair):
         boxes, found = self._boxes.tolist()
         return {
             "objects": objects,
-            "box_iou": overlap / objects if objects else float("nan"),
-            "agree": agree / objects if objects else float("nan"),
-            "found": found / boxes if boxes else float("nan"),
+            "box_iou": share(overlap, objects),
+            "agree": share(agree, objects),
+            "found": share(found, boxes),
         }
 
 
@@ -65,8 +65,7 @@ class MasksOfPixels(Pair):
 
     def __init__(self, objects: Any, mask: Any):
         super().__init__(objects, mask)
-        names = [name for name in objects.class_names if name in mask.class_names]
-        self._ids = [(objects.class_names.index(name), mask.class_names.index(name)) for name in names]
+        self._ids = shared_ids(objects, mask)
         self._classes = mask.num_classes
         self._counts = np.zeros(5)  # objects, their known pixels, right ones; pixels of the classes, covered ones
 
@@ -77,7 +76,7 @@ class MasksOfPixels(Pair):
         known = (other >= 0) & (other < self._classes)
         before = self._counts[[1, 3]].sum()
         plain = _plain(one, np.zeros((0, 4)))
-        for cls, of_other in self._ids:
+        for cls, of_other in self._ids.items():
             rows = np.flatnonzero(plain & (np.asarray(one["classes"]) == cls))
             masks = [decode(one["masks"][row]) for row in rows]
             same = other == of_other
@@ -92,24 +91,20 @@ class MasksOfPixels(Pair):
         objects, known, right, pixels, covered = self._counts.tolist()
         return {
             "objects": objects,
-            "agree": right / known if known else float("nan"),
-            "covered": covered / pixels if pixels else float("nan"),
+            "agree": share(right, known),
+            "covered": share(covered, pixels),
         }
-
-
-def _ignored(label: dict[str, np.ndarray]) -> np.ndarray:
-    return np.asarray(label.get("ignore", np.zeros(len(label["classes"]))))
 
 
 def _left_open(label: dict[str, np.ndarray]) -> np.ndarray:
     """Returns the boxes that a label ignores or did not see, [N, 4]."""
-    return np.asarray(label["boxes"], float).reshape(-1, 4)[_ignored(label) > 0]
+    return np.asarray(label["boxes"], float).reshape(-1, 4)[ignore_of(label) > 0]
 
 
 def _plain(label: dict[str, np.ndarray], open_: np.ndarray) -> np.ndarray:
     """Returns which boxes of a label count, bool [N]: those that neither it nor the other label leaves open."""
     inside = [mostly_inside(np.asarray(label["boxes"], float).reshape(-1, 4), region[np.newaxis]) for region in open_]
-    return (_ignored(label) == 0) & ~np.any([np.zeros(len(label["classes"]), bool), *inside], 0)
+    return (ignore_of(label) == 0) & ~np.any([np.zeros(len(label["classes"]), bool), *inside], 0)
 
 
 def _tight(label: dict[str, np.ndarray]) -> np.ndarray:

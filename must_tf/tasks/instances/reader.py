@@ -82,9 +82,9 @@ class InstancesReader(DetectionReader):
         boxes, masks = arrays["scores"].shape[1], arrays[_MASKS].shape[1]
         return None if boxes == masks else f"outputs: {boxes} boxes received, but {masks} masks; expected as many"
 
-    def unlikely(self, arrays: Arrays) -> str | None:
+    def unlikely(self, arrays: Arrays, view: Size) -> str | None:
         """Checks as for a detector, and that masks are probabilities unless the card says that they are logits."""
-        problem = suppressed_problem(arrays, self.num_outputs) if self._tight else super().unlikely(arrays)
+        problem = suppressed_problem(arrays, self.num_outputs) if self._tight else super().unlikely(arrays, view)
         if problem:
             return problem
         values = arrays[_MASKS]

@@ -1,4 +1,4 @@
-"""Instance segmentation task: boxes with classes, and a mask of each object."""
+"""Instance segmentation task: boxes with classes, and a mask of each object, by Mask R-CNN (He et al., ICCV 2017)."""
 
 import dataclasses
 import functools
@@ -7,24 +7,28 @@ from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
+import tf_keras
 
 from must_tf.errors import UserError
-from must_tf.geometry import Geometry, move_boxes, restore_boxes
+from must_tf.geometry import Geometry, Size, move_boxes, restore_boxes
 from must_tf.tasks import drawing
 from must_tf.tasks.detection import DIFFICULT, UNSEEN, Detection
 from must_tf.tasks.detection.boxes import MAX_OUTPUTS, keep_best, pixels_inside
 from must_tf.tasks.detection.fusion import fuse_groups
-from must_tf.tasks.detection.metrics import AveragePrecision
+from must_tf.tasks.detection.metrics import AveragePrecision, ignore_of
+from must_tf.tasks.detection.two_stage import TwoStageHead, two_stage_loss
 from must_tf.tasks.grade import Pair
 from must_tf.tasks.histogram import TENTHS, histogram
 from must_tf.tasks.instances import masks
 from must_tf.tasks.instances.grade import MasksOfBoxes, MasksOfPixels
 from must_tf.tasks.instances.metrics import MaskPrecision, rles
 from must_tf.tasks.instances.reader import InstancesReader
+from must_tf.tasks.loss import Term
 from must_tf.tasks.metric import Metric, Score
 from must_tf.tasks.outputs import Output, Ranking
 from must_tf.tasks.segmentation import Segmentation
 from must_tf.tasks.task import PYRAMID, Features, Outputs, Target, Task
+from must_tf.trunk import Trunk
 
 _OF_BOXES = ("boxes", "classes", "scores", "ignore")
 
@@ -50,6 +54,13 @@ class Instances(Task):
       max_outputs: number of predicted objects per image, including padding.
       min_visible: least share of a box's area that a crop must leave; an object of which less is visible is ignored.
       mask_size: side of the grids of targets, in cells.
+      anchor_size: see `Detection`, as for the fields below.
+      anchor_scales: see there.
+      aspect_ratios: see there.
+      num_convs: number of convolutions in the second stage and in the branch of masks, each before its last layers.
+      num_proposals: see there.
+      num_rois: see there.
+      fc_units: see there.
     """
 
     class_names: tuple[str, ...] = ()
@@ -59,8 +70,14 @@ class Instances(Task):
     max_outputs: int = MAX_OUTPUTS
     min_visible: float = 0.25
     mask_size: int = 112
+    anchor_size: float = 4.0
+    anchor_scales: int = 3
+    aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    num_convs: int = 4
+    num_proposals: int = 1000
+    num_rois: int = 512
+    fc_units: int = 1024
 
-    trains: ClassVar[bool] = False
     taps: ClassVar[tuple[str, ...]] = (PYRAMID,)
     scores: ClassVar[tuple[Score, ...]] = Detection.scores
     outputs: ClassVar[tuple[Output, ...]] = (
@@ -71,28 +88,23 @@ class Instances(Task):
     ranking: ClassVar[Ranking] = Ranking(("boxes", "classes", "scores", "masks"), "scores", "classes")
     reader: ClassVar[type[InstancesReader]] = InstancesReader
     identity_fields: ClassVar[tuple[str, ...]] = ("class_names",)
+    ranges: ClassVar[Mapping[str, str]] = {**Detection.ranges, "mask_size": "[1, inf)"}
     thresholds: ClassVar[tuple[str, ...]] = ("min_score", "doubtful_score")
     searched: ClassVar[tuple[str, ...]] = ("min_score",)
     tiles: ClassVar[bool] = True
+    head_sees_target: ClassVar[bool] = True
+    left_out: ClassVar[dict[str, str]] = Detection.left_out
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.mask_size < 1:
-            raise UserError(f"task {self.name!r}: mask_size {self.mask_size} received; expected 1 or more")
         assert self.of_boxes  # checks min_score
 
     @functools.cached_property
     def of_boxes(self) -> Detection:
-        """The task of the boxes alone, under the same name."""
-        return Detection(
-            self.name,
-            self.class_names,
-            self.min_score,
-            self.doubtful_score,
-            max_boxes=self.max_boxes,
-            max_outputs=self.max_outputs,
-            min_visible=self.min_visible,
-        )
+        """The task of the boxes alone, under the same name, in two stages."""
+        own = {field.name for field in dataclasses.fields(self)}
+        shared = [field.name for field in dataclasses.fields(Detection) if field.name in own]
+        return Detection(**{name: getattr(self, name) for name in shared}, stages=2)
 
     @property
     def num_classes(self) -> int:
@@ -107,7 +119,7 @@ class Instances(Task):
         """Takes a label; the round trip is exact, in float32 for boxes and scores."""
         self._check("masks" in label, "a label without masks")
         found, given = self.of_boxes.encode(label), list(label["masks"])
-        ignore = np.asarray(label.get("ignore", np.zeros(len(label["classes"]))))
+        ignore = ignore_of(label)
         self._check(len(given) == len(ignore), "masks and boxes of different lengths")
         for rle, ignored in zip(given, ignore, strict=True):
             self._check(rle is not None or bool(ignored), "an object without a mask that is not ignored")
@@ -118,6 +130,11 @@ class Instances(Task):
         self._check(len({tuple(rle["size"]) for rle in given if rle is not None}) <= 1, "masks of different sizes")
         counts = [b"" if rle is None else rle["counts"] for rle in given]
         return found | {f"{self.name}/mask/counts": counts}
+
+    def size_of(self, label: Label) -> Size | None:
+        """Returns the size of the masks; None without any."""
+        sizes = [rle["size"] for rle in label["masks"] if rle is not None]
+        return (int(sizes[0][0]), int(sizes[0][1])) if sizes else None
 
     def decode(self, parsed: Mapping[str, tf.Tensor]) -> Target:
         """Returns the target of `Detection`, `counts` string [N], and `size` int32 [2]."""
@@ -172,6 +189,19 @@ class Instances(Task):
     def has_label(self, target: Target) -> tf.Tensor:
         """Whether an image is labeled; it may be labeled as having no objects."""
         return target["present"]
+
+    def head(self, trunk: Trunk) -> tf_keras.layers.Layer:
+        """Pyramid → what `TwoStageHead` gives with masks."""
+        return TwoStageHead(self.of_boxes, trunk, masks=True)
+
+    def loss(self, target: Target, prediction: Any) -> dict[str, Term]:
+        """The loss of Model Garden's Mask R-CNN, see `two_stage_loss`."""
+        return two_stage_loss(self.of_boxes, target, prediction)
+
+    def decode_predictions(self, prediction: Any, view_size: tf.Tensor) -> Outputs:
+        """Those of `Detection`, `masks` [batch, M, 28, 28] over the boxes, and `size` int32 [batch, 2] of the view."""
+        found = self.of_boxes.decode_predictions(prediction, view_size) | {"masks": prediction["masks"]}
+        return found | {"size": tf.broadcast_to(tf.cast(view_size, tf.int32), [tf.shape(found["scores"])[0], 2])}
 
     def to_image_frame(self, outputs: Outputs, geometry: Geometry) -> Outputs:
         """Converts the boxes from fractions of the view to fractions of the image; grids cover the new boxes."""
@@ -316,6 +346,6 @@ def _stored(label: Label) -> dict[str, np.ndarray]:
         "boxes": np.asarray(label["boxes"], np.float32).reshape(-1, 4),
         "classes": np.asarray(label["classes"], np.int64),
         "scores": np.asarray(label.get("scores", np.ones(count))),
-        "ignore": np.asarray(label.get("ignore", np.zeros(count)), np.int64),
+        "ignore": ignore_of(label),
         "counts": masks.as_array(b"" if rle is None else rle["counts"] for rle in label["masks"]),
     }

@@ -10,7 +10,7 @@ import tf_keras
 
 from must_tf import garden
 from must_tf.errors import UserError
-from must_tf.geometry import Geometry, move_vectors, restore_vectors
+from must_tf.geometry import Geometry, Size, move_vectors, restore_vectors
 from must_tf.tasks import drawing
 from must_tf.tasks.depth import METRIC, Depth
 from must_tf.tasks.histogram import histogram
@@ -66,6 +66,11 @@ class Normals(Task):
             return {}
         unit = np.where(valid, normals / np.where(valid, length, 1), -1.0)
         return {f"{self.name}/normals/encoded": png(np.rint((unit + 1) * 127.5).astype(np.uint8))}
+
+    def size_of(self, label: np.ndarray) -> Size:
+        """Returns height and width of the map."""
+        height, width, *_ = np.shape(label)
+        return height, width
 
     def decode(self, parsed: Mapping[str, tf.Tensor]) -> Target:
         """Returns `normals` float32 [H, W, 3], of unit length, or zero where invalid; all zero without a label."""

@@ -65,9 +65,9 @@ class SegmentationReader(MapReader, ClassReader):
         """Both roles are maps."""
         return Form((4,), 1 if role == "mask" else self.num_outputs, is_map=True)
 
-    def unlikely(self, arrays: Arrays) -> str | None:
+    def unlikely(self, arrays: Arrays, view: Size) -> str | None:
         """Checks as the base does, and reports several classes at the same pixels."""
-        if (problem := super().unlikely(arrays)) or self.overlap or "mask" in arrays:
+        if (problem := super().unlikely(arrays, view)) or self.overlap or "mask" in arrays:
             return problem
         share = float(_overlaps(self.probabilities(arrays["probs"])).mean())
         if share < _OVERLAP:

@@ -10,7 +10,7 @@ import tf_keras
 
 from must_tf import garden
 from must_tf.errors import UserError
-from must_tf.geometry import Geometry, move_map, restore_map
+from must_tf.geometry import Geometry, Size, move_map, restore_map
 from must_tf.tasks import drawing
 from must_tf.tasks.classes import class_table
 from must_tf.tasks.histogram import TENTHS, histogram
@@ -53,6 +53,7 @@ class Segmentation(Task):
     reader: ClassVar[type[SegmentationReader]] = SegmentationReader
     png_maps: ClassVar[tuple[str, ...]] = ("mask/encoded",)
     identity_fields: ClassVar[tuple[str, ...]] = ("class_names",)
+    ranges: ClassVar[Mapping[str, str]] = {"min_score": "[0, 1]"}
     thresholds: ClassVar[tuple[str, ...]] = ("min_score",)
     tiles: ClassVar[bool] = True
 
@@ -86,6 +87,11 @@ class Segmentation(Task):
             return {}
         stored = np.where(known, label, self.ignore).astype(self._dtype.as_numpy_dtype)
         return {f"{self.name}/mask/encoded": png(stored)}
+
+    def size_of(self, label: np.ndarray) -> Size:
+        """Returns height and width of the map."""
+        height, width, *_ = np.shape(label)
+        return height, width
 
     def decode(self, parsed: Mapping[str, tf.Tensor]) -> Target:
         """Returns `mask` int32 [H, W, 1]; all pixels are ignored without a label."""

@@ -26,11 +26,19 @@ def find_folder(where: str, path: str) -> Path:
     if Path(path).is_dir():
         return Path(path)
     hub = optional("huggingface_hub", "hf")
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
     try:
         return Path(hub.snapshot_download(path, allow_patterns=[*_FILES, _README], ignore_patterns=["*/*"]))
     except Exception as error:  # about the name, the network, the hub, or permissions
+        why = one_line(error)
+        if isinstance(error, LocalEntryNotFoundError):
+            why = (
+                f"the hub is out of reach ({error.__cause__ or one_line(error)}); save model and processor where it "
+                "is not (save_pretrained), and give hf:FOLDER"
+            )
         raise UserError(
-            f"{where}: neither a folder nor a name that can be downloaded or is in the cache: {one_line(error)}"
+            f"{where}: neither a folder nor a name that can be downloaded or is in the cache: {why}"
         ) from None
 
 

@@ -69,7 +69,7 @@ def test_impossible_label_is_refused_naming_the_task(label):
 
 @pytest.mark.parametrize("min_score", [0, -0.1, 1.5])
 def test_impossible_threshold_is_refused(min_score):
-    with pytest.raises(UserError, match=r"'tags': min_score .* expected above 0, and at most 1"):
+    with pytest.raises(UserError, match=r"'tags': min_score: .* expected above 0, and 1 at most"):
         Classification("tags", NAMES, multi_label=True, min_score=min_score)
 
 

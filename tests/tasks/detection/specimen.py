@@ -1,5 +1,8 @@
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
+from regions import perfect_regions, random_regions
 from specimens import VIEW, Specimen, extent
 
 from must_tf import garden
@@ -7,6 +10,7 @@ from must_tf.tasks import Detection
 from must_tf.tasks.detection.matching import match
 
 THINGS = Detection("things", ("chair", "table"), anchor_size=2.0, num_convs=1, max_boxes=6, max_outputs=20)
+TWO_STAGES = dataclasses.replace(THINGS, name="two_stages", stages=2, num_proposals=30, num_rois=16, fc_units=32)
 _LEVELS = (3, 4, 5)
 
 
@@ -15,7 +19,7 @@ def _sizes(view):
 
 
 class _Detection(Specimen):
-    tasks = (THINGS,)
+    tasks = (THINGS, TWO_STAGES)
     empty_is_label = True
 
     def random_label(self, task, rng, height, width):
@@ -44,6 +48,9 @@ class _Detection(Specimen):
         np.testing.assert_allclose(got["boxes"][order], want["boxes"], atol=1e-4)
 
     def random_prediction(self, task, rng, count, view=VIEW):
+        if task.stages == 2:
+            return random_regions(task, rng, count, view)
+
         def normal(size, depth):
             return tf.constant(rng.normal(size=(count, *size, depth)), tf.float32)
 
@@ -52,8 +59,10 @@ class _Detection(Specimen):
         return logits, {level: normal(size, anchors * 4) for level, size in _sizes(view).items()}, {}
 
     def perfect_prediction(self, task, target):
+        if task.stages == 2:
+            return perfect_regions(task, target, VIEW)
         logits, offsets, sizes = {}, {}, _sizes(VIEW)
-        every = tf.concat([task._anchors(int(level), tf.constant(size)) for level, size in sizes.items()], 0)
+        every = tf.concat([task.anchors(int(level), tf.constant(size)) for level, size in sizes.items()], 0)
         boxes = target["boxes"][tf.newaxis] * VIEW[0]
         matched = match(boxes, target["classes"][tf.newaxis], every)[0]
         start = 0

@@ -44,7 +44,7 @@ def test_anchors_are_matched_as_by_hand(seed, count):
     rng = np.random.default_rng(seed)
     corner = rng.uniform(0, 40, (count, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(4, 24, (count, 2))], 1).astype(np.float32)
-    anchors = TASK._anchors(4, tf.constant([4, 4])).numpy()
+    anchors = TASK.anchors(4, tf.constant([4, 4])).numpy()
     padded = np.concatenate([boxes, np.zeros((6 - count, 4), np.float32)])
     classes = np.array([1] * count + [-1] * (6 - count))
     found = match(tf.constant(padded[None]), tf.constant(classes[None]), tf.constant(anchors))[0].numpy()
@@ -53,20 +53,20 @@ def test_anchors_are_matched_as_by_hand(seed, count):
 
 def test_every_box_in_the_view_has_an_anchor():
     boxes = np.array([[0, 0, 2, 2], [60, 60, 63, 64], [0, 0, 64, 64], [10, 0, 12, 64]], np.float32)
-    anchors = TASK._anchors(3, tf.constant([8, 8]))
+    anchors = TASK.anchors(3, tf.constant([8, 8]))
     found = match(tf.constant(boxes[None]), tf.zeros([1, 4], tf.int32), anchors)[0].numpy()
     assert set(found) >= {0, 1, 2, 3}
 
 
 def test_box_without_area_has_no_anchor():
     boxes = np.array([[[8, 8, 8, 8], [8, 8, 24, 24]]], np.float32)
-    found = match(tf.constant(boxes), tf.zeros([1, 2], tf.int32), TASK._anchors(3, tf.constant([8, 8])))
+    found = match(tf.constant(boxes), tf.zeros([1, 2], tf.int32), TASK.anchors(3, tf.constant([8, 8])))
     assert set(found[0].numpy()) <= {-2, -1, 1}
 
 
 def test_anchors_are_centered_on_their_cells_with_the_stated_sizes_and_ratios():
     task = Detection("things", ("a",), anchor_size=4.0, anchor_scales=2, aspect_ratios=(0.5, 2.0))
-    anchors = task._anchors(3, tf.constant([2, 3])).numpy().reshape(2, 3, 4, 4)
+    anchors = task.anchors(3, tf.constant([2, 3])).numpy().reshape(2, 3, 4, 4)
     centers = (anchors[..., :2] + anchors[..., 2:]) / 2
     height, width = np.moveaxis(anchors[..., 2:] - anchors[..., :2], -1, 0)
     np.testing.assert_allclose(centers[1, 2], np.tile([12.0, 20.0], (4, 1)))
@@ -236,7 +236,7 @@ def test_anchors_that_ignored_boxes_have_are_no_background(seed, count, size):
     corner = rng.uniform(0, 40, (count, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(4, size, (count, 2))], 1).astype(np.float32)
     ignored = rng.random(count) < 0.5
-    anchors = TASK._anchors(4, tf.constant([4, 4])).numpy()
+    anchors = TASK.anchors(4, tf.constant([4, 4])).numpy()
     found = covered_by_ignored(tf.constant(boxes[None]), tf.constant(ignored[None]), tf.constant(anchors))[0].numpy()
     inside = [max([share_inside(anchor, box) for box in boxes[ignored]], default=0) >= 0.5 for anchor in anchors]
     np.testing.assert_array_equal(found, np.array(inside) | (matched_by_hand(boxes[ignored], anchors) != -1))
@@ -268,7 +268,7 @@ def test_loss_leaves_anchors_on_ignored_boxes_alone_and_those_of_real_ones_as_th
     assert nothing[0].all() and not nothing[1].any()
     np.testing.assert_array_equal(both[1], alone[1])  # the same anchors are matched
     assert both[0][alone[1]].all() and not only[1].any()
-    anchors = tf.concat([TASK._anchors(level, tf.constant([64 >> level] * 2)) for level in (3, 4, 5)], 0).numpy()
+    anchors = tf.concat([TASK.anchors(level, tf.constant([64 >> level] * 2)) for level in (3, 4, 5)], 0).numpy()
     inside = np.array([share_inside(anchor, np.array(crowd) * 64) >= 0.5 for anchor in anchors])
     assert inside.any() and not only[0][inside].any() and only[0][~inside].any()
     assert not both[0][inside & ~alone[1]].any()
@@ -281,6 +281,18 @@ def test_loss_of_an_image_with_ignored_boxes_alone_is_finite_and_less_than_of_an
         for made in (label(), ignoring(label([0.1, 0.1, 0.6, 0.6], [0, 0, 0.02, 0.02]), CROWD, DIFFICULT))
     )
     assert 0 < ignored < empty
+
+
+def test_loss_and_gradient_of_boxes_of_hardly_any_area_are_finite():
+    pixel = 1 / toy.VIEW[0], 1 / toy.VIEW[1]
+    narrow, dot = [0.1, 0.1, 0.4, 0.1 + 0.01 * pixel[1]], [0.4, 0.4, 0.4 + 0.5 * pixel[0], 0.4 + 0.5 * pixel[1]]
+    corner = [1 - 1e-4 * pixel[0], 1 - 1e-4 * pixel[1], 1, 1]
+    target = toy.batch([toy.view_target(TASK, label(narrow, dot, corner, [0.2, 0.2, 0.6, 0.6]), *toy.VIEW)])
+    prediction = tf.nest.map_structure(tf.Variable, toy.random_prediction(TASK, np.random.default_rng(0), 1))
+    with tf.GradientTape() as tape:
+        loss = toy.image_losses(TASK, target, prediction)
+    gradients = tape.gradient(loss, tf.nest.flatten(prediction))
+    assert all(np.isfinite(values).all() for values in (loss, *gradients))
 
 
 @pytest.mark.slow

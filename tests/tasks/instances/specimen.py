@@ -1,11 +1,15 @@
 import numpy as np
+from regions import perfect_regions, random_regions
 from specimens import VIEW, Specimen, extent
 
 from must_tf.tasks import Instances
 from must_tf.tasks.detection import CROWD, UNSEEN
 from must_tf.tasks.instances import masks
 
-OBJECTS = Instances("objects", ("cup", "bowl"), max_boxes=6, max_outputs=20, mask_size=64)
+OBJECTS = Instances(
+    "objects", ("cup", "bowl"), max_boxes=6, max_outputs=20, mask_size=64, anchor_size=2.0, num_convs=1,
+    num_proposals=30, num_rois=16, fc_units=32,
+)  # fmt: skip
 _OF_BOXES = ("boxes", "classes", "scores", "ignore")
 
 
@@ -58,10 +62,10 @@ class _Instances(Specimen):
         assert list(got["masks"][order]) == list(want["masks"])
 
     def random_prediction(self, task, rng, count, view=VIEW):
-        raise NotImplementedError
+        return random_regions(task.of_boxes, rng, count, view, True)
 
     def perfect_prediction(self, task, target):
-        raise NotImplementedError
+        return perfect_regions(task.of_boxes, target, VIEW, True)
 
     def perfect_outputs(self, task, target):
         real = (target["classes"] >= 0) & (target["ignore"] != UNSEEN)

@@ -1,21 +1,25 @@
-"""Masks of objects go from a teacher through labeling, records, pages and grades; training refuses them in one line."""
+"""Masks of objects go from a teacher through labeling, records, pages and grades, and a student learns them."""
 
 import numpy as np
 import pytest
 import specimens
 import toy
 
-from must_tf.errors import UserError
+from must_tf.experiments.rooms.trunk import TRUNK
+from must_tf.export import export
+from must_tf.inference import evaluate
 from must_tf.labeling import label
 from must_tf.labeling.grade import flip_agreement
+from must_tf.pipeline import Augment
 from must_tf.records import open_dataset
 from must_tf.report import inspect, summary
+from must_tf.sources.rooms.dataset import INSTANCES, make_rooms
 from must_tf.tasks import Segmentation
 from must_tf.tasks.detection import UNSEEN
 from must_tf.tasks.instances import masks
 from must_tf.teachers.foreign import ForeignTeacher
 from must_tf.teachers.model import Model, Slot
-from must_tf.training import train
+from must_tf.training import Experiment, Optimizer, load_student, read_metrics, train
 
 TASK = specimens.SPECIMENS["instances"].tasks[0]
 SIDE = 28  # of masks, as of Mask R-CNN
@@ -130,8 +134,48 @@ def test_what_a_crop_hides_is_a_region_that_was_not_seen():
     assert cropping.label(outputs, 64, 128)["ignore"].tolist().count(UNSEEN) == 2
 
 
-def test_training_refuses_them_in_one_line(data, tmp_path):
-    with pytest.raises(
-        UserError, match=r"task 'objects': instances cannot be trained yet; .* Leave it out of the tasks"
-    ):
-        train(toy.experiment(data, tasks=(TASK,)), tmp_path / "run")
+@pytest.fixture(scope="module")
+def rooms(tmp_path_factory):
+    """Eight rendered rooms, and the run of a student that has seen them again and again."""
+    root = tmp_path_factory.mktemp("rooms")
+    make_rooms("instances/train", root, 64, 8)
+    experiment = Experiment(
+        (INSTANCES,),
+        (str(root / "instances/train"),),
+        steps=120,
+        input_size=(64, 64),
+        batch_size=8,
+        trunk=TRUNK,
+        optimizer=Optimizer("adamw", 0.004, warmup_steps=20, clip_norm=5.0),
+        augment=Augment(scale=(1.0, 1.0)),
+        log_every=10,
+    )
+    train(experiment, root / "run")
+    return root
+
+
+@pytest.mark.slow
+def test_a_student_learns_them(rooms):
+    losses = [line["loss"] for line in read_metrics(rooms / "run")]
+    assert losses[-1] < 0.4 * losses[0]
+    scores = evaluate(load_student(rooms / "run"), open_dataset(rooms / "instances/train"), (64, 64))
+    assert scores[INSTANCES.name]["AP50"] > 0.3
+
+
+@pytest.mark.slow
+def test_a_student_labels_with_them(rooms, tmp_path):
+    student = toy.load("found", f"student:{rooms / 'run'}")  # under another name, because labels by people win
+    label(str(rooms / "instances/train"), [student], tmp_path / "out")
+    found = [record.labels["found"] for record in open_dataset(tmp_path / "out").records()]
+    assert len(found) == 8 and sum(len(one["masks"]) for one in found) > 8
+    assert all(masks.area(rle) > 0 and rle["size"] == [64, 64] for one in found for rle in one["masks"])
+
+
+@pytest.mark.slow
+def test_a_student_of_them_is_exported(rooms, tmp_path):
+    """Each file is loaded in a process of its own and compared with the student, before it is kept."""
+    found = export(rooms / "run", tmp_path / "out", formats=["savedmodel", "onnx", "litert"], litert_images=2)
+    compared = {(parity.file.partition("/")[0], parity.output) for parity in found if parity.compared}
+    assert {(name, f"instances/{key}") for name in ("savedmodel", "onnx") for key in ("boxes", "masks")} <= compared
+    assert "LiteRT has no non-maximum suppression over classes" in (tmp_path / "out/README.md").read_text()
+    assert not (tmp_path / "out/onnx/heads.onnx").exists()

@@ -96,6 +96,17 @@ def test_a_name_that_no_hub_gives_is_one_line():
     refused("/no/such/folder", "neither a folder nor a name")
 
 
+def test_a_hub_out_of_reach_is_one_line_with_what_works_without(monkeypatch):
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def fail(*_, **__):
+        raise LocalEntryNotFoundError("a long text") from ConnectionError("no route")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    refused("owner/name", r"the hub is out of reach \(.*no route\); save .* \(save_pretrained\), and give hf:FOLDER$")
+
+
 def test_a_name_is_found_in_the_cache_of_the_hub(saved, tmp_path, monkeypatch):
     import huggingface_hub
 

@@ -12,8 +12,9 @@ from hf_models import torch, transformers
 from PIL import Image
 
 from must_tf.errors import UserError
-from must_tf.labeling import label, runners
+from must_tf.labeling import label
 from must_tf.labeling.grade import flip_agreement
+from must_tf.labeling.runners import Processes
 from must_tf.records import open_dataset, read_manifest
 from must_tf.tasks.normals.from_depth import NormalsFromDepth
 from must_tf.teachers import load_teacher
@@ -117,7 +118,7 @@ def test_processes_label_the_same(saved, photos, images, tmp_path):
         teachers,
         tmp_path / "many",
         images_per_shard=2,
-        runner=lambda jobs: runners.in_processes(jobs, 2),
+        runner=Processes(2),
     )
     assert [shard.sha256 for shard in alone.shards] == [shard.sha256 for shard in many.shards]
 

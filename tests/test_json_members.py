@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from must_tf import json_members
 from must_tf.errors import UserError
-from must_tf.sources import json_members
-from must_tf.sources.json_members import members
+from must_tf.json_members import members
 
 LIST = r'[1.5e-3, "x\"\u00e9\\", [], {"b": [null, true]} , 12345678901234567890]'
 TEXT = f'\ufeff {{"a" : {LIST}, "info": {{"c": 1}}, "e": [ ]}}\n'

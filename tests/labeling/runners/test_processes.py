@@ -1,5 +1,4 @@
 import contextlib
-import errno
 import multiprocessing
 import os
 import pickle
@@ -16,26 +15,10 @@ import toy
 from PIL import Image
 
 from must_tf.errors import UserError
-from must_tf.labeling import label, runners
+from must_tf.labeling import label
+from must_tf.labeling.runners import Processes, processes, runner
 from must_tf.labeling.shard import Job
 from must_tf.records import Plan
-
-
-def files(folder):
-    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
-
-
-@pytest.fixture(scope="module")
-def teachers(toy_run):
-    return toy.load_all([f"depth=student:{toy_run}", f"scene=student:{toy_run}"])
-
-
-@pytest.fixture
-def local(optimized, folder, teachers, tmp_path):
-    """Returns the files that this process alone writes for five images and one that cannot be read."""
-    (folder / "text.jpg").write_text("no image")
-    label(folder, teachers, tmp_path / "local", 2, 2, max_bad=0.5)
-    return files(tmp_path / "local")
 
 
 def test_pickled_teacher_is_small_and_loads_the_same_teacher(teachers):
@@ -45,13 +28,8 @@ def test_pickled_teacher_is_small_and_loads_the_same_teacher(teachers):
 
 
 def test_several_processes_write_the_same_bytes_as_one(folder, teachers, local, tmp_path):
-    label(folder, teachers, tmp_path / "out", 2, 2, max_bad=0.5, runner=lambda jobs: runners.in_processes(jobs, 2))
-    assert files(tmp_path / "out") == local
-
-
-def test_beam_writes_the_same_bytes_as_one_process(folder, teachers, local, tmp_path):
-    label(folder, teachers, tmp_path / "out", 2, 2, max_bad=0.5, runner=runners.with_beam)
-    assert files(tmp_path / "out") == local
+    label(folder, teachers, tmp_path / "out", 2, 2, max_bad=0.5, runner=Processes(2))
+    assert toy.files(tmp_path / "out") == local
 
 
 @pytest.mark.parametrize(
@@ -61,14 +39,14 @@ def test_beam_writes_the_same_bytes_as_one_process(folder, teachers, local, tmp_
 def test_workers_share_the_visible_gpus(monkeypatch, visible, given):
     started = multiprocessing.get_context("spawn").Value("i", 0)
     grown, found = [], []
-    monkeypatch.setattr(runners, "share_gpus", lambda: grown.append(os.environ["CUDA_VISIBLE_DEVICES"]))
-    monkeypatch.setattr(runners, "end_with_parent", lambda: None)
+    monkeypatch.setattr(processes, "share_gpus", lambda: grown.append(os.environ["CUDA_VISIBLE_DEVICES"]))
+    monkeypatch.setattr(processes, "end_with_parent", lambda: None)
     for _ in given:
         with monkeypatch.context() as worker:  # each has the environment of the command
             worker.delenv("CUDA_VISIBLE_DEVICES")
             if visible:
                 worker.setenv("CUDA_VISIBLE_DEVICES", visible)
-            runners._start(started, 2)
+            processes._start(started, 2)
             found.append(os.environ["CUDA_VISIBLE_DEVICES"])
     assert found == grown == given
 
@@ -77,7 +55,7 @@ def test_share_gpus_counts_gpus_and_sets_memory_growth(monkeypatch):
     grown = []
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [f"{kind} 0", f"{kind} 1"])
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, grows: grown.append((gpu, grows)))
-    assert runners.share_gpus() == 2 and grown == [("GPU 0", True), ("GPU 1", True)]
+    assert runner.share_gpus() == 2 and grown == [("GPU 0", True), ("GPU 1", True)]
 
 
 class Killer:
@@ -90,13 +68,13 @@ class Killer:
 def test_killed_worker_is_an_error_of_one_line(tmp_path):
     plan = Plan(tmp_path / "out", "labeled", "train", (), 1, {})
     with pytest.raises(UserError, match=r"--processes=1: a process was killed or could not start; if memory was short"):
-        list(runners.in_processes([Job(plan, 0, Killer(), (), 2)], 1))
+        list(Processes(1)([Job(plan, 0, Killer(), (), 2)]))
 
 
 _COMMAND = """
 import os, time
 from pathlib import Path
-from must_tf.labeling import runners
+from must_tf.labeling.runners import Processes
 from must_tf.labeling.shard import Job
 from must_tf.records import Plan
 
@@ -108,7 +86,7 @@ class Sleeper:
 
 if __name__ == "__main__":
     plan = Plan(Path("out"), "labeled", "train", (), 2, {})
-    list(runners.in_processes([Job(plan, index, Sleeper(), (), 2) for index in range(2)], 2))
+    list(Processes(2)([Job(plan, index, Sleeper(), (), 2) for index in range(2)]))
 """
 
 
@@ -137,8 +115,8 @@ def _lives(process):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
-def test_command_killed_at_random_moments_resumes_to_the_same_bytes(toy_run, tmp_path, processes):
+@pytest.mark.parametrize("number", [1, 2])
+def test_command_killed_at_random_moments_resumes_to_the_same_bytes(toy_run, tmp_path, number):
     (tmp_path / "images").mkdir()
     rng = np.random.default_rng(0)
     for i in range(400):
@@ -151,7 +129,7 @@ def test_command_killed_at_random_moments_resumes_to_the_same_bytes(toy_run, tmp
         "--thresholds=stuff.min_score=0",
     ]  # the toy finds no box and no pixel above the threshold
     subprocess.run([*command, f"--out={tmp_path / 'whole'}"], check=True)
-    command += [f"--processes={processes}"]
+    command += [f"--processes={number}"]
     kills = 0
     for seconds in rng.uniform(0, 2, 8):
         process = subprocess.Popen([*command, f"--out={tmp_path / 'killed'}"])
@@ -164,60 +142,4 @@ def test_command_killed_at_random_moments_resumes_to_the_same_bytes(toy_run, tmp
         process.wait()
     assert kills >= 3
     subprocess.run([*command, f"--out={tmp_path / 'killed'}"], check=True)
-    assert files(tmp_path / "killed") == files(tmp_path / "whole")
-
-
-def test_missing_beam_is_an_error_with_the_package_to_install(folder, teachers, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "apache_beam", None)
-    with pytest.raises(UserError, match=r"must_tf\[beam\]"):
-        label(folder, teachers, tmp_path / "out", 2, 2, runner=runners.with_beam)
-
-
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        ("--runner=FlinkRuner", "Unexpected pipeline runner: FlinkRuner"),
-        ("--direct_num_workers=many", "invalid int value: 'many'"),
-        ("--runner=DataflowRunner", "project"),
-    ],
-)
-def test_options_that_beam_rejects_are_an_error_of_one_line(option, message):
-    with pytest.raises(UserError, match=f"--beam_options: .*{message}") as error:
-        runners.make_pipeline([option])
-    assert "\n" not in str(error.value)
-
-
-class Refuser:
-    """Reads a shard and raises an error that a user can correct."""
-
-    def __call__(self, look):
-        raise UserError("shard: something is wrong; correct it")
-
-
-def test_user_error_of_a_beam_worker_is_raised_as_one_line(tmp_path, capfd):
-    plan = Plan(tmp_path / "out", "labeled", "train", (), 1, {})
-    with pytest.raises(UserError, match=r"^shard: something is wrong; correct it$"):
-        list(runners.with_beam([Job(plan, 0, Refuser(), (), 2)]))
-    assert "Traceback" not in capfd.readouterr().err
-
-
-class Full:
-    """Reads a shard and finds the disk full."""
-
-    def __call__(self, look):
-        raise OSError(errno.ENOSPC, "No space left on device", "/data/shard")
-
-
-def test_full_disk_of_a_beam_worker_is_an_error_of_one_line(tmp_path):
-    plan = Plan(tmp_path / "out", "labeled", "train", (), 1, {})
-    with pytest.raises(UserError, match=r"^--runner=beam: No space left on device: '/data/shard'; make room"):
-        list(runners.with_beam([Job(plan, 0, Full(), (), 2)]))
-
-
-def test_last_user_error_in_a_runners_traceback_is_found():
-    text = (
-        'RuntimeError: Traceback (most recent call last):\n  raise UserError("shard: x")\n'
-        "must_tf.errors.UserError: shard: x\n\nDuring handling\n"
-        "must_tf.errors.UserError: shard: bad; correct it [while running 'Map(run_job)']\n\n"
-    )
-    assert runners._USER_ERROR.findall(text)[-1] == "shard: bad; correct it"
+    assert toy.files(tmp_path / "killed") == toy.files(tmp_path / "whole")

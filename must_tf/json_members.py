@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from must_tf.errors import UserError
-from must_tf.parsing import TOO_DEEP, not_json, short
+from must_tf.parsing import TOO_DEEP, Where, checked, not_json, short, unique_names
 
 _CHUNK = 2**20  # characters that are read at once
 _MOST = 2**26  # characters of one entry of a list, or of one value that is no list
 _CUT = 16  # characters from the end at which a word, a number or an escape may be cut off
 _SPACE = re.compile(r"[ \t\n\r]*")
-_DECODER = json.JSONDecoder()
+_DECODER, _STRICT = json.JSONDecoder(), json.JSONDecoder(object_pairs_hook=unique_names)
 
 
-def members(path: Path, expected: str) -> Iterator[tuple[str, Any]]:
+class NotAnObject(UserError):
+    """A file holds JSON, or begins as some, but no object."""
+
+
+def members(path: Path, expected: str, where: Where = "", strict: bool = False) -> Iterator[tuple[str, Any]]:
     """Yields each name of the object in a JSON file with its value; a list comes as an iterator of its entries.
 
     Entries that are not asked for are skipped when the next member is.
@@ -25,20 +29,22 @@ def members(path: Path, expected: str) -> Iterator[tuple[str, Any]]:
     Args:
       path: of the file.
       expected: what the file should be, for the message where it holds no object.
+      where: what messages call the file, if it is a copy; by default its path.
+      strict: whether entries and values are checked as `parsing.load_json` does, which takes twice the time.
 
     Raises:
       UserError: it is no JSON, holds no object, or has a name twice; values are nested too deep, or an entry is larger
         than 64 million characters.
     """
     with path.open("rb") as file:
-        text = _Text(file, path)
+        text = _Text(file, where or path, strict)
         if text.peek() != "{":
-            raise UserError(f"{path}: {short(text.value())} received; expected {expected}")
+            raise NotAnObject(f"{where or path}: {short(text.value())} received; expected {expected}")
         seen = set[str]()
         for _ in text.elements("{", "}"):
             name = text.name()
             if name in seen:
-                raise UserError(f"{path}: has {short(name)} twice; join them")
+                raise UserError(f"{where or path}: has {short(name)} twice; join them")
             seen.add(name)
             if text.peek() == "[":
                 entries = text.entries()
@@ -73,11 +79,11 @@ def entries(path: Path, expected: str) -> Iterator[Any]:
 class _Text:
     """The text of a JSON file, of which only the part around the place of reading is held."""
 
-    def __init__(self, file: BinaryIO, path: Path):
+    def __init__(self, file: BinaryIO, path: Where, strict: bool = False):
         encoding = json.detect_encoding(file.read(4))
         file.seek(0)
         self._file = io.TextIOWrapper(file, encoding, errors="surrogatepass", newline="")
-        self._path = path
+        self._path, self._strict, self._decoder = path, strict, _STRICT if strict else _DECODER
         self._text, self._at, self._gone = "", 0, 0  # a part, a place in it, and the characters before it
 
     def fail(self, problem: str, at: int | None = None) -> NoReturn:
@@ -121,7 +127,7 @@ class _Text:
         self.peek()
         while True:
             try:
-                value, end = _DECODER.raw_decode(self._text, self._at)
+                value, end = self._decoder.raw_decode(self._text, self._at)
             except RecursionError:
                 raise UserError(f"{self._path}: {TOO_DEEP}") from None
             except json.JSONDecodeError as error:
@@ -133,7 +139,7 @@ class _Text:
             else:
                 if end < len(self._text) - _CUT or not self._read_on():  # the rest of a number may follow
                     self._at = end
-                    return value
+                    return checked(value, self._path) if self._strict else value
 
     def _take(self, expected: str) -> str:
         found = self.peek()

@@ -1,0 +1,98 @@
+"""Finds the workers of a training where TF_CONFIG is not set: from the environment of Slurm or a Kubernetes JobSet.
+
+Ray's `TensorflowTrainer` sets TF_CONFIG itself; `tf_config` makes it of addresses that a script has gathered.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from tensorflow.python.distribute.cluster_resolver import slurm_cluster_resolver  # its functions have no public names
+
+from must_tf.errors import UserError
+
+VARIABLE = "TF_CONFIG"
+PORT = "MUST_TF_PORT"  # of the first worker on a machine
+WORKERS = "MUST_TF_WORKERS"  # of a JobSet, which does not say itself how many pods there are
+_PORT = 2222
+
+
+def tf_config(workers: Sequence[str], index: int) -> str:
+    """Returns the TF_CONFIG of one of several workers.
+
+    Args:
+      workers: HOST:PORT of each, in the same order everywhere.
+      index: of this worker.
+    """
+    return json.dumps({"cluster": {"worker": list(workers)}, "task": {"type": "worker", "index": index}})
+
+
+def found(environment: Mapping[str, str]) -> str | None:
+    """Returns the TF_CONFIG of this process: as it is set, or from what Slurm or a JobSet says; None without any.
+
+    Raises:
+      UserError: names a variable that is missing or wrong.
+    """
+    if VARIABLE in environment:
+        return environment[VARIABLE]
+    if "SLURM_STEP_NODELIST" in environment:
+        return of_slurm(environment)
+    return of_jobset(environment) if "JOBSET_NAME" in environment else None
+
+
+def of_slurm(environment: Mapping[str, str]) -> str:
+    """Returns the TF_CONFIG of a task of `srun`: one worker for each task of the step, in the order of their ranks.
+
+    The tasks of a node listen on ports in a row.
+    """
+    nodes = _text(environment, "SLURM_STEP_NODELIST", "srun")
+    tasks = _text(environment, "SLURM_STEP_TASKS_PER_NODE", "srun")
+    rank, count = (_number(environment, name, "srun") for name in ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))
+    try:
+        hosts = slurm_cluster_resolver.expand_hostlist(nodes)
+        each = slurm_cluster_resolver.expand_tasks_per_node(tasks)
+    except ValueError:
+        raise UserError(f"SLURM_STEP_NODELIST={nodes}, SLURM_STEP_TASKS_PER_NODE={tasks}: cannot be read") from None
+    if len(hosts) != len(each) or sum(each) != count:
+        raise UserError(
+            f"SLURM_STEP_NODELIST={nodes}, SLURM_STEP_TASKS_PER_NODE={tasks}: {len(hosts)} nodes and {sum(each)} "
+            f"tasks, expected {count} tasks (SLURM_STEP_NUM_TASKS); set TF_CONFIG in each task instead"
+        )
+    port = _port(environment)
+    workers = [f"{host}:{port + task}" for host, tasks in zip(hosts, each, strict=True) for task in range(tasks)]
+    return _of_rank(workers, rank, "SLURM_PROCID")
+
+
+def of_jobset(environment: Mapping[str, str]) -> str:
+    """Returns the TF_CONFIG of a pod of a JobSet: one worker for each pod of the replicated job, which is indexed.
+
+    JOBSET_NAME, JOBSET_JOB (the replicated job) and MUST_TF_WORKERS come from the manifest, and JOB_COMPLETION_INDEX
+    from Kubernetes. Pods find one another by the names that JobSet gives them.
+    """
+    name, job = (_text(environment, variable, "the JobSet") for variable in ("JOBSET_NAME", "JOBSET_JOB"))
+    count, index = (_number(environment, variable, "the JobSet") for variable in (WORKERS, "JOB_COMPLETION_INDEX"))
+    port = _port(environment)
+    workers = [f"{name}-{job}-0-{pod}.{name}:{port}" for pod in range(count)]
+    return _of_rank(workers, index, "JOB_COMPLETION_INDEX")
+
+
+def _of_rank(workers: Sequence[str], rank: int, variable: str) -> str:
+    if rank >= len(workers):
+        raise UserError(f"{variable}={rank}: expected a number below {len(workers)}, the number of workers")
+    return tf_config(workers, rank)
+
+
+def _text(environment: Mapping[str, str], name: str, sets: str) -> str:
+    if not environment.get(name):
+        raise UserError(f"{name}: is not set; {sets} sets it, or set {VARIABLE} in each process")
+    return environment[name]
+
+
+def _number(environment: Mapping[str, str], name: str, sets: str) -> int:
+    text = _text(environment, name, sets)
+    if not (text.isascii() and text.isdigit()):
+        raise UserError(f"{name}={text}: expected a whole number")
+    return int(text)
+
+
+def _port(environment: Mapping[str, str]) -> int:
+    return _number(environment, PORT, "the script") if PORT in environment else _PORT
