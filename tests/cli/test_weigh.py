@@ -4,8 +4,8 @@ import pytest
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["--target=x"], "not given: workdir"),
-        (["--workdir=x"], "not given: target"),
+        (["--target=x"], "not given: --workdir"),
+        (["--workdir=x"], "not given: --target"),
         (["--workdir=x", "--target=y"], "x: holds no run"),
         (["--workdir=x", "--target=y", "--batches=1"], "--batches"),
         (["--workdir=x", "--target=y", "--batch_sizes=1"], "batch_sizes"),

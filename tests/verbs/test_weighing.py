@@ -1,7 +1,6 @@
-"""Weights by how much each task helps a target: what helps, what does not, what is refused."""
+"""Weights by how much each task helps a target: what is refused."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
@@ -12,8 +11,6 @@ from must_tf import verbs
 from must_tf.errors import UserError
 from must_tf.tasks import Classification
 from must_tf.training import Balance
-from must_tf.training.balance import task_weights
-from must_tf.training.config import changed
 
 LIGHT = Classification("light", ("dark", "bright"))
 NOISE = Classification("noise", ("a", "b"))
@@ -60,37 +57,6 @@ def target(data):
     return write(data / "mine", 32, 1, MINE)
 
 
-@pytest.fixture(scope="module")
-def weighed(run, target):
-    return must_tf.weigh(run, target, **SMALL)
-
-
-def test_a_task_with_the_labels_of_the_target_gets_the_weight_and_noise_gets_none(weighed):
-    light, noise = weighed.helps["light"], weighed.helps["noise"]
-    assert light.low > max(0, noise.high, light.cosine / 2) and noise.low <= 0
-    assert weighed.weights["noise"] == 0 and light.share == 1
-    assert 0 <= noise.energy < light.energy <= 1
-    assert "noise: not shown to help" in repr(weighed)
-
-
-def test_the_file_and_the_flags_have_the_weights_that_training_takes(run, weighed):
-    told = json.loads((run / "weights.json").read_text())
-    assert told["weights"] == weighed.weights and told["task"] == "mine" and told["images"] == 32
-    assert told["tasks"]["light"] == dataclasses.asdict(weighed.helps["light"])
-    overrides = dict(flag.removeprefix("--config.").split("=") for flag in weighed.flags.split())
-    experiment = changed(toy.experiment("x", tasks=(LIGHT, NOISE)), overrides)
-    assert task_weights(experiment.balance, ["light", "noise"], 1, 1.0) == weighed.weights
-
-
-def test_the_same_images_in_another_order_and_under_another_name_give_the_same_bytes(run, data, weighed, tmp_path):
-    """A run again is the same too; and the names of tasks, which decide nothing."""
-    again = write(data / "backwards", 32, 1, dataclasses.replace(MINE, name="yours"), order=-1)
-    found = must_tf.weigh(run, again, out=tmp_path / "weights.json", **SMALL)
-    assert found.helps == weighed.helps and found.head_losses == weighed.head_losses
-    before, now = (json.loads(path.read_text()) for path in (run / "weights.json", tmp_path / "weights.json"))
-    assert before | {"target": str(again), "task": "yours"} == now
-
-
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -107,7 +73,6 @@ def test_a_bad_option_is_one_line(run, target, options, said):
 
 def test_a_target_that_cannot_be_measured_is_one_line(run, data, target, toy_data, tmp_path):
     for folder, said in {
-        data / "train": r"has the records of .*train, whose gradients are measured against it",
         toy_data: r"has labels of several tasks; give one of them, as --task=(\w+): \1, ",
         write(data / "few", 31, 2, MINE): "31 labeled images of 'mine'",
         write(data / "unlabeled", 4, 3): "has no label; give records with labels",
@@ -115,18 +80,22 @@ def test_a_target_that_cannot_be_measured_is_one_line(run, data, target, toy_dat
     }.items():
         with pytest.raises(UserError, match=said):
             verbs.weigh(run, folder)
+    with pytest.raises(UserError, match=r"has the records of .*train, whose gradients are measured against it"):
+        verbs.weigh(run, data / "train", task="light")
     with pytest.raises(UserError, match="holds no run"):
         verbs.weigh(tmp_path, target)
     with pytest.raises(UserError, match=r"train: no label of task 'noise'"):
         verbs.weigh(run, target, write(data / "one", 8, 4, LIGHT))
 
 
+@pytest.mark.slow
 def test_a_target_that_reads_a_pyramid_needs_a_student_with_one(run, data):
     toy.write_dataset(data / "depth", toy.toy_records(32, 7, [toy.DEPTH]), [toy.DEPTH])
     with pytest.raises(UserError, match=r"reads a feature pyramid, which this student lacks"):
         verbs.weigh(run, data / "depth")
 
 
+@pytest.mark.slow
 def test_it_is_an_error_if_no_task_is_shown_to_help(run, data):
     folder = write(data / "noise", 32, 5, NOISE)
     with pytest.raises(UserError, match=r"no task is shown to help 'noise'; .* give more --batches \(6\)"):
