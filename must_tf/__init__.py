@@ -36,6 +36,7 @@ _HOMES = {
     "train": "verbs.training",
     "transfer": "verbs.transferring",
     "verbs": "",
+    "weigh": "verbs.weighing",
 }
 _VERBS = {"convert": "verbs.converting", "export": "verbs.exporting", "report": "report.loop"}  # packages too
 

@@ -9,6 +9,7 @@ VERBS = {
     "convert": "write records as COCO, YOLO, VOC, masks and more",
     "train": "train a student, or a teacher, on records",
     "rounds": "train students in turn, each on the labels of the one before",
+    "weigh": "weigh the tasks of a student by how much each helps a task of yours",
     "export": "write a student as SavedModel, ONNX, Keras, Model Garden, LiteRT, PyTorch",
     "finetune": "train a task of your own from a pre-trained trunk",
     "transfer": "compare initializations on downstream tasks",

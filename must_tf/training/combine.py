@@ -23,7 +23,7 @@ _LEAST = 1e-5  # share of a vector's length below which a part of it is rounding
 
 def gramian(gradients: Sequence[Gradient]) -> tf.Tensor:
     """Returns the inner products [K, K] of K gradients."""
-    return _gramian([_joined(gradient) for gradient in gradients])
+    return _gramian([joined(gradient) for gradient in gradients])
 
 
 def cosines(gramian: tf.Tensor) -> tf.Tensor:
@@ -83,7 +83,7 @@ class Combiner(tf.Module):
         rows = [gradients[name] for name in self._tasks]
         if self.rule == "sum":
             return [tf.add_n(list(parts)) for parts in zip(*rows, strict=True)]
-        vectors = [_joined(row) for row in rows]
+        vectors = [joined(row) for row in rows]
         if self.rule == "pcgrad":
             vector = _weighted(vectors, tf.unstack(_surgery(_gramian(vectors), self.seed, step)))
         else:
@@ -128,7 +128,7 @@ class Combiner(tf.Module):
 
         float32 []; NaN where the gradient is 0.
         """
-        vector = _joined(gradient)
+        vector = joined(gradient)
         return tf.reduce_sum(_coordinates(self.basis, vector) ** 2) / _dot(vector, vector)
 
     def _split(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -183,7 +183,7 @@ def _surgery(gramian: tf.Tensor, seed: int, step: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(mixes, 0)
 
 
-def _joined(gradient: Gradient) -> tf.Tensor:
+def joined(gradient: Gradient) -> tf.Tensor:
     """Returns a gradient as one vector [parameters]: so the number of operations does not grow with the variables."""
     return tf.concat([tf.reshape(part, [-1]) for part in gradient], 0)
 

@@ -102,7 +102,7 @@ def _load_heads(
     have = read_architecture(where).tasks
     kept: dict[str, tuple[str, set[str]]] = {}
     for name, task in student.tasks.items():
-        theirs, why = _same_task(task, have)
+        theirs, why = same_task(task, have)
         head = student.heads[name]
         keys = _keys(prefix, reader, {"heads": {theirs.name: head}}) if theirs else {}
         problems = [line for v in head.variables if (line := _problem(v, keys.get(id(v)), shapes))] if theirs else [why]
@@ -120,8 +120,8 @@ def _load_heads(
     return kept
 
 
-def _same_task(task: Task, have: Sequence[Task]) -> tuple[Task | None, str]:
-    """Returns the task whose labels mean the same, or None and why there is none."""
+def same_task(task: Task, have: Sequence[Task]) -> tuple[Task | None, str]:
+    """Returns the task of `have` whose labels mean the same, or None and why there is none."""
     named = next((other for other in have if other.name == task.name), None)
     same = [other for other in have if other.identity == task.identity]
     if named in same:

@@ -19,6 +19,7 @@ _MODULES = {
     "rounds": "iterating",
     "train": "training",
     "transfer": "transferring",
+    "weigh": "weighing",
 }
 
 __all__ = sorted(_MODULES)
