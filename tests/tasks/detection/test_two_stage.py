@@ -117,7 +117,7 @@ def test_weights_of_both_stages_are_stored(student, tmp_path):
 @pytest.mark.parametrize("fields", [{"stages": 3}, {"num_rois": 0}, {"num_proposals": -1}, {"fc_units": 0}])
 def test_wrong_settings_are_one_line(fields):
     (name,) = fields
-    with pytest.raises(UserError, match=f"task 'boxes': {name} {fields[name]} received; expected 1"):
+    with pytest.raises(UserError, match=f"task 'boxes': {name}: {fields[name]} received, expected 1"):
         Detection("boxes", ("a",), **fields)
 
 
