@@ -8,11 +8,9 @@ import specimens
 import tensorflow as tf
 import toy
 
-from must_tf.errors import UserError
 from must_tf.export import endpoints
 from must_tf.runtime.tracing import plain
 from must_tf.student import Student
-from must_tf.tasks import Detection
 from must_tf.tasks.detection import CROWD, UNSEEN, two_stage
 from must_tf.training import Trainer, load_student
 
@@ -112,13 +110,6 @@ def test_weights_of_both_stages_are_stored(student, tmp_path):
     fresh = Student([BOXES, OBJECTS], toy.TRUNK)
     fresh.load_weights(path)
     assert toy.same_weights(fresh, student)
-
-
-@pytest.mark.parametrize("fields", [{"stages": 3}, {"num_rois": 0}, {"num_proposals": -1}, {"fc_units": 0}])
-def test_wrong_settings_are_one_line(fields):
-    (name,) = fields
-    with pytest.raises(UserError, match=f"task 'boxes': {name}: {fields[name]} received, expected 1"):
-        Detection("boxes", ("a",), **fields)
 
 
 @pytest.mark.slow
