@@ -341,7 +341,7 @@ def propose(
     for level, values in scores.items():
         places = values.shape[1:].num_elements()
         count = most if places is None else min(most, places)
-        batch = tf.shape(values)[0]
+        batch = values.shape[0] or tf.shape(values)[0]
         flat = tf.reshape(values, [batch, -1])
         missing = tf.maximum(count - tf.shape(flat)[1], 0)
         logits, best = tf.math.top_k(tf.pad(flat, [[0, 0], [0, missing]], constant_values=-1e4), count)
@@ -357,8 +357,9 @@ def propose(
         test_num_proposals=num_proposals,
         use_batched_nms=not training,
     )
-    shape = tf.broadcast_to(view, [tf.shape(next(iter(scores.values())))[0], 2])
-    return generator(*rows, shape, training=training)[0]
+    shape = tf.broadcast_to(view, [batch, 2])
+    regions = generator(*rows, shape, training=training)[0]
+    return tf.ensure_shape(regions, [values.shape[0], regions.shape[1], 4])
 
 
 def align(features: Mapping[str, tf.Tensor], regions: tf.Tensor, size: int) -> tf.Tensor:
@@ -377,7 +378,7 @@ def align(features: Mapping[str, tf.Tensor], regions: tf.Tensor, size: int) -> t
     levels = sorted(features, key=int)
     lowest, highest = int(levels[0]), int(levels[-1])
     maps = [features[level] for level in levels]
-    batch, channels = tf.shape(maps[0])[0], maps[0].shape[-1]
+    batch, channels = maps[0].shape[0] or tf.shape(maps[0])[0], maps[0].shape[-1]
     sizes = tf.stack([tf.shape(values)[1:3] for values in maps])
     cells = sizes[:, 0] * sizes[:, 1]
     every = tf.reshape(tf.concat([tf.reshape(values, [batch, -1, channels]) for values in maps], 1), [-1, channels])
@@ -389,14 +390,14 @@ def align(features: Mapping[str, tf.Tensor], regions: tf.Tensor, size: int) -> t
     kernel_y, kernel_x, y, x = spatial_transform_ops._compute_grid_positions(
         tf.concat([corners / stride, sides / stride], -1), tf.cast(tf.gather(sizes, which) - 1, tf.float32), size, 0.5
     )
-    shape = [batch, tf.shape(regions)[1]]
+    shape = [batch, regions.shape[1]]
     rows, columns = (tf.cast(tf.reshape(at, [*shape, 2 * size]), tf.int32) for at in (y, x))
     first = tf.gather(tf.cumsum(cells, exclusive=True), which) + (tf.range(batch) * tf.reduce_sum(cells))[:, tf.newaxis]
     starts = first[..., tf.newaxis] + rows * tf.gather(sizes[:, 1], which)[..., tf.newaxis]
     near = tf.gather(every, tf.reshape(starts[..., tf.newaxis] + columns[:, :, tf.newaxis], [-1]))
     near = tf.reshape(near, [*shape, 2 * size, 2 * size, channels])
     found = spatial_transform_ops._feature_bilinear_interpolation(near, kernel_y, kernel_x)
-    return tf.ensure_shape(found, [None, regions.shape[1], size, size, channels])
+    return tf.reshape(found, [*shape, size, size, channels])
 
 
 def priorities(positive: tf.Tensor, negative: tf.Tensor, draws: tf.Tensor, count: int, share: float) -> tf.Tensor:

@@ -7,7 +7,14 @@ from pathlib import Path
 import pages
 
 from must_tf.evaluation import read_table
-from must_tf.experiments.rooms import augment_benchmark, benchmark, pipeline_benchmark, sizes, torch_benchmark
+from must_tf.experiments.rooms import (
+    augment_benchmark,
+    benchmark,
+    pipeline_benchmark,
+    sizes,
+    stages_benchmark,
+    torch_benchmark,
+)
 from must_tf.parsing import read_jsonl
 from must_tf.records import open_dataset
 from must_tf.report import transfer_table
@@ -85,6 +92,8 @@ def test_published_figures_of_the_input_of_its_sizes_and_beside_pytorch_are_thos
     assert block("pipeline", published).strip() == pipeline_benchmark.text(found).strip()
     found = json.loads((RESULTS / "augment.json").read_text())
     assert block("augment", published).strip() == augment_benchmark.text(found).strip()
+    found = json.loads((RESULTS / "stages.json").read_text())
+    assert block("stages", published).strip() == stages_benchmark.text(found).strip()
     found = json.loads((RESULTS / "torch.json").read_text())
     assert block("sizes", published).strip() == sizes.text(json.loads((RESULTS / "sizes.json").read_text()))
     lines = [torch_benchmark.text(*name.split("/"), row) for name, row in found.items() if "/" in name]

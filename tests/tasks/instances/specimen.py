@@ -78,11 +78,16 @@ class _Instances(Specimen):
         }
 
     def marker_label(self, task, inside):
-        """The marked pixels in the middle of a larger box, so that the mask tells where they are."""
+        """The marked pixels in a larger box, so that the mask tells where they are."""
         label = _label(inside) if inside.any() else _label()
-        if inside.any():
-            label["boxes"] = np.array([[0, 0, 1, 1]], np.float32)
-        return label | {"classes": np.ones(len(label["boxes"]), int)}
+        margin = np.tile(label["boxes"][:, 2:] - label["boxes"][:, :2], 2) * [
+            -1 / 6,
+            -1 / 6,
+            1 / 6,
+            1 / 6,
+        ]  # 8 of 64 cells
+        boxes = np.clip(label["boxes"] + margin, 0, 1).astype(np.float32)
+        return label | {"boxes": boxes, "classes": np.ones(len(boxes), int)}
 
     def marked_box(self, task, values):
         real = np.flatnonzero((values["classes"] >= 0) & (values.get("ignore", np.zeros(len(values["classes"]))) == 0))
