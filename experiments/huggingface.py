@@ -111,17 +111,22 @@ def convert(model: str | os.PathLike, out: str | os.PathLike) -> Trunk:
     trunk, tensors = read_trunk(model), _read_tensors(Path(model, "model.safetensors"))
     backbone = garden.backbone(trunk)
     used = load(backbone, tensors, read_preprocessing(model), model)
+    save(backbone, out)
+    spare = sorted({name.rpartition(".")[0] for name in tensors if name not in used})
+    print(f"{out}: backbone: {len(backbone.variables)} variables loaded from {len(used)} tensors of {model}")
+    print(f"  not used: {len(spare)} layers{''.join(f', {name}' for name in spare[:5])}{', ...' * (len(spare) > 5)}")
+    fields = ("backbone", "se_ratio", "norm_epsilon")
+    print("  a config needs", *(f"--config.trunk.{field}={getattr(trunk, field)}" for field in fields))
+    return trunk
+
+
+def save(backbone: tf_keras.Model, out: str | os.PathLike) -> None:
+    """Writes a checkpoint of a backbone, as Model Garden's trainer would; a former one is replaced."""
     temporary, folder = Path(f"{out}.tmp"), Path(out)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     tf.train.Checkpoint(backbone=backbone).save(str(temporary / "ckpt"))
     put_folder(temporary, folder)
-    spare = sorted({name.rpartition(".")[0] for name in tensors if name not in used})
-    print(f"{folder}: backbone: {len(backbone.variables)} variables loaded from {len(used)} tensors of {model}")
-    print(f"  not used: {len(spare)} layers{''.join(f', {name}' for name in spare[:5])}{', ...' * (len(spare) > 5)}")
-    fields = ("backbone", "se_ratio", "norm_epsilon")
-    print("  a config needs", *(f"--config.trunk.{field}={getattr(trunk, field)}" for field in fields))
-    return trunk
 
 
 def read_trunk(model: str | os.PathLike) -> Trunk:
@@ -194,7 +199,7 @@ def load(
                 raise UserError(f"{where}: {tensor} has shape {value.shape} here, expected {tuple(variable.shape)}")
         layer.set_weights(values)
         used |= set(names)
-    _fold(backbone, preprocessing)
+    fold(backbone, preprocessing)
     return used
 
 
@@ -213,8 +218,8 @@ def _oriented(layer: tf_keras.layers.Layer, tensor: np.ndarray) -> np.ndarray:
     return tensor.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
 
 
-def _fold(backbone: tf_keras.Model, preprocessing: Preprocessing) -> None:
-    """Makes a backbone that expects `preprocessing` one that expects the student's normalized images."""
+def fold(backbone: tf_keras.Model, preprocessing: Preprocessing) -> None:
+    """Makes an EfficientNet that expects `preprocessing` one that expects the student's normalized images."""
     layers = garden.efficientnet_layers(backbone)
     (kernel,) = layers["stem"].get_weights()
     gamma, beta, mean, variance = layers["stem_norm"].get_weights()

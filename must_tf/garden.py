@@ -70,11 +70,14 @@ _REGION_WEIGHTS = [
 # Model Garden's EfficientNet looks its sizes up here, and ends at b7. L2 is that of Xie et al., CVPR 2020.
 SCALING_MAP.setdefault("l2", {"width_scale": 4.3, "depth_scale": 5.3})
 
+LITE = "efficientnet-lite0"  # Liu, 2020: b0 with ReLU6 and without squeeze-and-excitation, so that it quantizes well
+
 # Name → Model Garden's class, its model_id, and its argument for the width. SpineNet is not among them: it is wired
 # for one input size; nor is RevNet: the batch norms of its blocks take neither momentum nor synchronization.
 BACKBONES: dict[str, tuple[Any, Any, str | None]] = {
     **{f"resnet-{depth}": (ResNet, depth, "depth_multiplier") for depth in RESNET_SPECS},
     **{f"efficientnet-{size}": (EfficientNet, size, None) for size in SCALING_MAP},
+    LITE: (EfficientNet, "b0", None),
     "mobilenet-v1": (MobileNet, "MobileNetV1", "filter_size_scale"),
     "mobilenet-v2": (MobileNet, "MobileNetV2", "filter_size_scale"),
     "mobilenet-v3-large": (MobileNet, "MobileNetV3Large", "filter_size_scale"),
@@ -98,11 +101,12 @@ def backbone(trunk: Trunk) -> tf_keras.Model:
     kind, model_id, factor = BACKBONES[trunk.backbone]
     if factor is None and trunk.width != 1:
         raise UserError(f"trunk.width: {trunk.width}, but {trunk.backbone} comes in one width; leave it at 1")
-    if kind is not EfficientNet and trunk.se_ratio:
+    if trunk.se_ratio and (kind is not EfficientNet or trunk.backbone == LITE):
         raise UserError(f"trunk.se_ratio: {trunk.se_ratio}, but {trunk.backbone} has none to choose; leave it at 0")
     options = _norms(trunk) | ({factor: trunk.width} if factor else {})
-    if kind is EfficientNet:  # swish is the paper's; the class's default is relu
-        options |= {"activation": "swish", "se_inner_activation": "swish", "se_ratio": trunk.se_ratio}
+    if kind is EfficientNet:  # the class's default is relu
+        activation = "relu6" if trunk.backbone == LITE else "swish"
+        options |= {"activation": activation, "se_inner_activation": activation, "se_ratio": trunk.se_ratio}
     model = kind(model_id, name="backbone", **options)
     if set(model.output) != set(_LEVELS):
         model = tf_keras.Model(model.input, {level: model.output[level] for level in _LEVELS}, name="backbone")

@@ -10,8 +10,11 @@ import numpy as np
 import tf_keras
 from tf_keras import layers
 
+from must_tf import garden
 from must_tf.errors import UserError
+from must_tf.experiments.huggingface import Preprocessing, fold, save
 from must_tf.experiments.photos.torch_file import read_tensors
+from must_tf.trunk import Trunk
 
 # (repeats, kernel, stride, expansion, output channels) of each stage.
 _STAGES = (
@@ -23,6 +26,17 @@ _STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
+_LAYERS = {  # name in `garden.efficientnet_layers`: name here, in a block or before the blocks
+    "stem": "conv_stem",
+    "stem_norm": "bn0",
+    "expand": "_expand_conv",
+    "expand_norm": "_bn0",
+    "depthwise": "_depthwise_conv",
+    "depthwise_norm": "_bn1",
+    "project": "_project_conv",
+    "project_norm": "_bn2",
+}
+_PREPROCESSING = Preprocessing(do_rescale=False, image_mean=(127.0,) * 3, image_std=(128.0,) * 3, include_top=False)
 
 
 def build(num_classes: int = 1000, size: int = 224) -> tf_keras.Model:
@@ -61,6 +75,22 @@ def load(path: str | os.PathLike) -> tf_keras.Model:
     if left:
         raise UserError(f"{path}: unknown tensors {sorted(left)[:5]}; expected the weights of EfficientNet-Lite0")
     return model
+
+
+def write_start(network: tf_keras.Model, out: str | os.PathLike) -> None:
+    """Writes the layers before the classifier's as a checkpoint of the backbone `efficientnet-lite0`, a start of runs.
+
+    Args:
+      network: as `build` makes it.
+      out: folder of the checkpoint.
+    """
+    backbone = garden.backbone(Trunk(garden.LITE))
+    for name, layer in garden.efficientnet_layers(backbone).items():
+        block, _, kind = name.rpartition("/")
+        theirs = network.get_layer(f"blocks.{block}.{_LAYERS[kind]}" if block else _LAYERS[kind])
+        layer.set_weights(theirs.get_weights())
+    fold(backbone, _PREPROCESSING)
+    save(backbone, out)
 
 
 def _block(x, name: str, channels: int, filters: int, kernel: int, stride: int, expansion: int):

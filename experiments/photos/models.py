@@ -5,11 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import tf_keras
+
 from must_tf import storage
-from must_tf.experiments.photos import tcmonodepth
+from must_tf.experiments.photos import efficientnet, tcmonodepth
 from must_tf.experiments.photos.fetch import cache_folder, fetch_all
 from must_tf.experiments.photos.packages import PACKAGES
 from must_tf.experiments.photos.prepare import CARDS, contents, write_classifier
+from must_tf.experiments.photos.pretraining import START
 
 
 class Model(NamedTuple):
@@ -58,6 +61,8 @@ MODELS: Mapping[str, Model] = {  # in the order in which MuST adds tasks
 def write_models(data: str | os.PathLike, out: str | os.PathLike) -> dict[str, str]:
     """Writes the teachers that can be had into `OUT/models`, each with its card; names those that cannot.
 
+    Beside them goes the checkpoint that some arms start from, `pretraining.START`, made of the classifier.
+
     Args:
       data: the user's folder.
       out: folder of the experiment.
@@ -75,6 +80,9 @@ def write_models(data: str | os.PathLike, out: str | os.PathLike) -> dict[str, s
             found[task] = model.teacher.replace(":", ":models/")
         else:
             print(f"photos: without the teacher of {task}: no {model.file or 'package'}; see {model.where}", flush=True)
+    start = Path(out, START)
+    if "classification" in found and not start.exists():
+        efficientnet.write_start(tf_keras.models.load_model(folder / MODELS["classification"].made), start)
     return found
 
 

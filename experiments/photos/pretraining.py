@@ -31,6 +31,14 @@ RECIPE = Recipe(
 
 ANCHOR_SCALES = 1  # of boxes, instead of 3: with those of 80 classes, a step of `must` takes 2.2 times as long
 
+# A start that others trained: EfficientNet-Lite0 on ImageNet's classes. A high rate would make it forget them.
+START = "models/imagenet"
+STARTED = dataclasses.replace(
+    RECIPE,
+    trunk=Trunk("efficientnet-lite0", min_level=2, max_level=5, num_filters=32, norm_momentum=0.9),
+    learning_rate=0.05,
+)
+
 TEACHERS = ("classification", "detection", "segmentation", "depth")  # in the order in which tasks are added
 _ALL = tuple(f"labeled/{part}" for part in PARTS)
 RUNS: dict[str, Run] = {
@@ -43,6 +51,7 @@ RUNS: dict[str, Run] = {
     "masks": Run(("segmentation",), _ALL),
     "must_1000": Run(TEACHERS, _ALL[:1]),
     "must_4000": Run(TEACHERS, _ALL[:2]),
+    "imagenet_must": Run(TEACHERS, _ALL, init_from=START),
 }
 
 
@@ -53,7 +62,8 @@ def get_config(argument: str = "must") -> Experiment:
     for task in run.tasks:
         if task not in tasks:
             raise UserError(f"data/{run.train[0]}: has no labels of {task}, which {argument} learns; get its teacher")
-    return dataclasses.replace(RECIPE, tasks=tasks).config(RUNS, argument)
+    recipe = STARTED if run.init_from else RECIPE
+    return dataclasses.replace(recipe, tasks=tasks).config(RUNS, argument)
 
 
 def _light(task: Task) -> Task:

@@ -11,8 +11,8 @@ from must_tf.cli.stages import Stage
 from must_tf.errors import UserError, nearest
 from must_tf.experiments.arms import SIMCLR
 from must_tf.experiments.photos.datasets import HUMAN, PARTS, SPLITS
-from must_tf.experiments.photos.finetuning import DOWNSTREAM, FEW, SHARE_OF_FEW
-from must_tf.experiments.photos.pretraining import RUNS
+from must_tf.experiments.photos.finetuning import DOWNSTREAM, FEW, IMAGENET, SHARE_OF_FEW
+from must_tf.experiments.photos.pretraining import RUNS, START
 from must_tf.experiments.plan import pretraining_stage, transfer_stage
 from must_tf.experiments.tables import TRANSFER
 
@@ -22,6 +22,7 @@ STEPS = (400,)  # on rooms the most steps were always the best, so that their nu
 TRIAL = 0.5  # a smaller --scale is a trial of the chain, whose sweeps are not extended
 RANDOM = "random"
 QUESTION = (RANDOM, "human", "classes", "must")
+REFERENCES = ("classes", IMAGENET)  # what the arms of a group are compared with
 MAIN = (RANDOM, "human", "classes", SIMCLR, "must", "masks", "classes_boxes", "classes_boxes_masks")
 
 
@@ -32,24 +33,25 @@ class Group:
     Attributes:
       inits: the arms; those of groups before it with the same cells come with them.
       seeds: of pre-training and fine-tuning.
-      few: whether they learn from a tenth of the downstream labels.
+      option: of the downstream configs, see `finetuning`; such groups have cells of their own.
     """
 
     inits: tuple[str, ...]
     seeds: tuple[int, ...] = SEEDS[:1]
-    few: bool = False
+    option: str = ""
 
     @property
     def cells(self) -> str:
         """The folder of its cells."""
-        return FEW if self.few else TRANSFER
+        return self.option or TRANSFER
 
 
 GROUPS: Mapping[str, Group] = {  # in the order of their importance
     "question": Group(QUESTION),
+    "checkpoint": Group((IMAGENET, "imagenet_must"), option=IMAGENET),
     "main": Group(MAIN),
     "seeds": Group(MAIN, SEEDS),
-    "few": Group(QUESTION, few=True),
+    "few": Group(QUESTION, option=FEW),
     "images": Group(("must_1000", "must_4000")),
 }
 SCORED = {  # where photographs have truth for a teacher: its task → the source, and the name of the true labels
@@ -78,11 +80,11 @@ def plan(datasets: Collection[str], teachers: Mapping[str, str], until: str = ""
     before: dict[tuple[str, str], str] = {}  # the last transfer, by folder of cells and task
     for name in [*GROUPS][: [*GROUPS].index(last) + 1]:
         group = GROUPS[name]
-        inits = tuple(init for init in group.inits if init == RANDOM or _can_run(init, datasets, teachers))
+        inits = tuple(init for init in group.inits if _can_run(init, datasets, teachers))
         arms[group.cells] = tuple(dict.fromkeys((*arms.get(group.cells, ()), *inits)))
-        stages += [_pretraining(init, seed, scale) for seed in group.seeds for init in inits if init != RANDOM]
+        stages += [_pretraining(init, seed, scale) for seed in group.seeds for init in inits if init in RUNS]
         for task in tasks if inits else ():
-            stages += [_downstream(task, FEW)] if group.few else []
+            stages += [_downstream(task, FEW)] if group.option == FEW else []
             stages.append(_transfer(task, name, arms[group.cells], scale, before.get((group.cells, task), "")))
             before[group.cells, task] = stages[-1].name
     return list({stage.name: stage for stage in stages}.values())
@@ -102,6 +104,10 @@ def not_run(datasets: Collection[str], teachers: Mapping[str, str]) -> list[str]
 
 
 def _can_run(name: str, datasets: Collection[str], teachers: Mapping[str, str]) -> bool:
+    if name == RANDOM:
+        return True
+    if name == IMAGENET:
+        return "classification" in teachers
     if name == "human":
         return HUMAN in datasets
     return "shared" in datasets and all(task in teachers for task in RUNS[name].tasks)
@@ -155,17 +161,18 @@ def _transfer(task: str, name: str, inits: Sequence[str], scale: float, before: 
     """The protocol on one task, after the group before it has made its cells in the same folder."""
     group = GROUPS[name]
     # A group that lacks the arms of the main tables would try new rates on one seed of theirs.
-    extends = scale >= TRIAL and "classes" in group.inits
-    needs = [f"records_{task}_{split}" for split in (*SPLITS, *([FEW] if group.few else []))]
-    needs += [f"{init}-{seed}" for init in inits if init != RANDOM for seed in group.seeds]
+    reference = next((init for init in REFERENCES if init in inits), "")
+    extends = scale >= TRIAL and reference in group.inits
+    needs = [f"records_{task}_{split}" for split in (*SPLITS, *([FEW] if group.option == FEW else []))]
+    needs += [f"{init}-{seed}" for init in inits if init in RUNS for seed in group.seeds]
     return transfer_stage(
         f"{name}_{task}",
-        f"photos/finetuning.py:{task}" + (f",{FEW}" if group.few else ""),
-        {init: "" if init == RANDOM else f"runs/{init}-{{seed}}" for init in inits},
+        f"photos/finetuning.py:{task}" + (f",{group.option}" if group.option else ""),
+        {init: f"runs/{init}-{{seed}}" if init in RUNS else {RANDOM: "", IMAGENET: START}[init] for init in inits},
         group.seeds,
         RATES,
         [max(2, round(scale * count)) for count in STEPS],
         [*needs, *([before] if before else [])],
         workdir=group.cells,
-        options=("--reference=classes",) * ("classes" in inits) + ("--extend_sweep",) * extends,
+        options=(f"--reference={reference}",) * bool(reference) + ("--extend_sweep",) * extends,
     )

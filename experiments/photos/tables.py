@@ -22,7 +22,7 @@ from must_tf.evaluation.table import Budget, Cost
 from must_tf.evaluation.tabulation import tabulate
 from must_tf.experiments.arms import SIMCLR
 from must_tf.experiments.photos import judging, replication
-from must_tf.experiments.photos.finetuning import DOWNSTREAM, FEW
+from must_tf.experiments.photos.finetuning import DOWNSTREAM, FEW, IMAGENET
 from must_tf.experiments.photos.pretraining import RECIPE, RUNS
 from must_tf.experiments.tables import TABLES_IN, TRANSFER, Table, gather_cells, make_table, write_made
 from must_tf.parsing import read_json
@@ -38,6 +38,7 @@ flags.mark_flag_as_required("results", flag_values=FLAGS)
 JUDGED = "teachers.json"
 NOT_VOC = "animals_without_pascal.json"  # for each test image of the animals, whether it is not PASCAL VOC's
 ANIMALS = "animals"
+_FOLDERS = tuple({group.cells: None for group in replication.GROUPS.values()})
 _PRIMARY = "The primary endpoint, the mean over the six tasks, was named before the run."
 TABLES: dict[str, Table] = {
     "main": Table(
@@ -69,6 +70,14 @@ TABLES: dict[str, Table] = {
         "must",
         "As many images are seen in each. must_1000 and must_4000 are pre-trained once.",
     ),
+    "table7": Table(
+        "Table 7: MuST from a checkpoint that others trained",
+        replication.GROUPS["checkpoint"].inits,
+        IMAGENET,
+        "imagenet_must",
+        _PRIMARY,
+        cells=IMAGENET,
+    ),
     "few": Table(
         "A tenth of the downstream labels", replication.GROUPS["few"].inits, "classes", "must", _PRIMARY, cells=FEW
     ),
@@ -77,7 +86,7 @@ TABLES: dict[str, Table] = {
 
 def collect(out: Path, results: Path) -> None:
     """Gathers the files of stages: cells and what their images add, scores of teachers, minutes."""
-    for folder in (TRANSFER, FEW):
+    for folder in _FOLDERS:
         gather_cells([out / folder], results / folder)
     if judged := judging.judge(out):
         write_json(results / JUDGED, without_nan(judged))
@@ -103,7 +112,7 @@ def make(results: Path) -> list[Path]:
 
 def not_run(results: Path) -> list[str]:
     """Returns the arms that lack a cell of some downstream task, with those tasks."""
-    there = {(cell.init, cell.task) for cell in _read(results / TRANSFER)}
+    there = {(cell.init, cell.task) for folder in (TRANSFER, IMAGENET) for cell in _read(results / folder)}
     lacking = {arm: [task for task in DOWNSTREAM if (arm, task) not in there] for arm in (replication.RANDOM, *RUNS)}
     whole = len(DOWNSTREAM)
     return [

@@ -1,8 +1,14 @@
 import numpy as np
 import pytest
+import tf_keras
 
 from must_tf.errors import UserError
+from must_tf.experiments.huggingface import Preprocessing
 from must_tf.experiments.photos import efficientnet
+from must_tf.student import DEVIATION, MEAN, Student
+from must_tf.tasks import Depth
+from must_tf.training.initial import load_trunk
+from must_tf.trunk import Trunk
 
 
 def tensors_of(model, rng):
@@ -57,3 +63,18 @@ def test_missing_tensor_is_named(tensors, monkeypatch, missing):
 def test_unknown_tensor_is_named(tensors, monkeypatch):
     with pytest.raises(UserError, match="_more"):
         load(tensors | {"_more.weight": np.zeros(1)}, monkeypatch)
+
+
+def test_start_has_the_networks_features(tmp_path, monkeypatch):
+    """With images that are normalized as the student's; `fold` makes others so."""
+    own = Preprocessing(do_rescale=False, image_mean=MEAN, image_std=DEVIATION, include_top=False)
+    monkeypatch.setattr(efficientnet, "_PREPROCESSING", own)
+    network, rng = efficientnet.build(2, 64), np.random.default_rng(1)
+    for variable in network.variables:
+        variable.assign(variable + rng.uniform(0, 0.01, variable.shape))
+    efficientnet.write_start(network, tmp_path / "start")
+    student = Student([Depth("depth")], Trunk("efficientnet-lite0", min_level=3, max_level=5, num_filters=8))
+    assert load_trunk(student, tmp_path / "start") == ["backbone"]
+    images = rng.normal(size=(2, 64, 64, 3)).astype(np.float32)
+    theirs = tf_keras.Model(network.input, network.get_layer("conv_head").input)(images)
+    np.testing.assert_allclose(student.backbone(images)["5"], theirs, rtol=1e-4, atol=1e-4)

@@ -91,7 +91,8 @@ def records(tmp_path, monkeypatch):
 def test_arms_see_as_many_images_and_their_weights_can_be_computed(records, name):
     experiment = pretraining.get_config(f"{name},2")
     assert experiment.steps * experiment.batch_size == pretraining.RECIPE.images and experiment.seed == 2
-    weights = task_weights(experiment.balance, [task.name for task in experiment.tasks], experiment.batch_size, 0.2)
+    names, rate = [task.name for task in experiment.tasks], experiment.optimizer.learning_rate
+    weights = task_weights(experiment.balance, names, experiment.batch_size, rate)
     assert set(weights.values()) <= {1.0, 3.0}
 
 
@@ -99,6 +100,8 @@ def test_downstream_configs(records):
     whole, few = (finetuning.get_config(argument) for argument in ("camvid", "camvid,few"))
     assert len({*whole.train, whole.validation, whole.test}) == 3 and few.train == ("data/downstream/camvid/few",)
     assert whole.tasks[0].name == "camvid"
+    started, must = finetuning.get_config("camvid,imagenet"), pretraining.get_config("imagenet_must")
+    assert started.trunk == must.trunk != whole.trunk and started.train == whole.train
     for argument in ("camvit", "camvid,5"):
         with pytest.raises(UserError, match="config argument"):
             finetuning.get_config(argument)
@@ -130,7 +133,8 @@ def test_tables_are_made_of_what_is_there_and_say_what_is_not(tmp_path):
 
 def test_command_of_a_table_makes_all_of_its_seeds():
     until = {name: tables._command(table).rpartition("=")[2] for name, table in tables.TABLES.items()}
-    assert until == dict.fromkeys(("main", "table2", "table3", "masks"), "seeds") | {"table6": "images", "few": "few"}
+    own = {"table6": "images", "table7": "checkpoint", "few": "few"}
+    assert until == dict.fromkeys(("main", "table2", "table3", "masks"), "seeds") | own
 
 
 def test_ignored_pixels_count_for_no_teacher(tmp_path):
@@ -147,7 +151,7 @@ def test_ignored_pixels_count_for_no_teacher(tmp_path):
 
 def test_every_arm_is_part_of_some_table():
     compared = {init for table in tables.TABLES.values() for init in table.inits}
-    assert compared == {replication.RANDOM, *pretraining.RUNS}
+    assert compared == {replication.RANDOM, finetuning.IMAGENET, *pretraining.RUNS}
 
 
 def test_teachers_are_scored_where_there_is_truth(tmp_path):
