@@ -52,6 +52,8 @@ class Student(Shown, tf_keras.Model):
         for task in tasks:
             if not task.taps or not set(task.taps) <= set(TAPS):
                 raise TypeError(f"{type(task).__name__}: taps {task.taps}; expected some of {TAPS}")
+            if getattr(task, "class_names", None) == ():
+                raise UserError(f"task {task.name!r}: class_names: none received, expected one or more")
         self.workdir = ""
         self.architecture = Architecture(trunk or Trunk(), tuple(tasks))
         self.tasks = {task.name: task for task in tasks}

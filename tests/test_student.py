@@ -12,7 +12,7 @@ from must_tf.errors import UserError
 from must_tf.pipeline import training_batches
 from must_tf.records import open_dataset
 from must_tf.student import Student, fuse
-from must_tf.tasks import Classification, Segmentation
+from must_tf.tasks import KINDS, Classification, Segmentation
 from must_tf.tasks.task import FUSED, POOLED, PYRAMID
 from must_tf.training import load_student, save_student
 from must_tf.trunk import Trunk
@@ -246,6 +246,13 @@ def test_normalization_is_that_of_the_images_mean():
 def test_no_task_and_tasks_of_one_name_are_refused(tasks):
     with pytest.raises(UserError, match="names that differ"):
         Student(tasks, toy.TRUNK)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if hasattr(kind, "class_names")])
+def test_task_without_a_class_is_refused(kind):
+    with pytest.raises(UserError, match="task 'boxes': class_names: none received") as error:
+        Student([kind("boxes")], toy.TRUNK)
+    assert "\n" not in str(error.value)
 
 
 def test_weight_of_an_unknown_task_is_refused(student):
