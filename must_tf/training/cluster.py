@@ -14,6 +14,8 @@ VARIABLE = "TF_CONFIG"
 PORT = "MUST_TF_PORT"  # of the first worker on a machine
 WORKERS = "MUST_TF_WORKERS"  # of a JobSet, which does not say itself how many pods there are
 _PORT = 2222
+_OF_SRUN = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_NODEID", "SLURM_LOCALID")
+_INSTEAD = f"set {VARIABLE} in each task instead"
 
 
 def tf_config(workers: Sequence[str], index: int) -> str:
@@ -46,20 +48,27 @@ def of_slurm(environment: Mapping[str, str]) -> str:
     """
     nodes = _text(environment, "SLURM_STEP_NODELIST", "srun")
     tasks = _text(environment, "SLURM_STEP_TASKS_PER_NODE", "srun")
-    rank, count = (_number(environment, name, "srun") for name in ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))
+    rank, count, node, task = (_number(environment, name, "srun") for name in _OF_SRUN)
+    told = f"SLURM_STEP_NODELIST={nodes}, SLURM_STEP_TASKS_PER_NODE={tasks}"
     try:
         hosts = slurm_cluster_resolver.expand_hostlist(nodes)
         each = slurm_cluster_resolver.expand_tasks_per_node(tasks)
     except ValueError:
-        raise UserError(f"SLURM_STEP_NODELIST={nodes}, SLURM_STEP_TASKS_PER_NODE={tasks}: cannot be read") from None
+        raise UserError(f"{told}: cannot be read; {_INSTEAD}") from None
     if len(hosts) != len(each) or sum(each) != count:
         raise UserError(
-            f"SLURM_STEP_NODELIST={nodes}, SLURM_STEP_TASKS_PER_NODE={tasks}: {len(hosts)} nodes and {sum(each)} "
-            f"tasks, expected {count} tasks (SLURM_STEP_NUM_TASKS); set TF_CONFIG in each task instead"
+            f"{told}: {len(hosts)} nodes and {sum(each)} tasks, expected {count} tasks (SLURM_STEP_NUM_TASKS); "
+            f"{_INSTEAD}"
         )
     port = _port(environment)
-    workers = [f"{host}:{port + task}" for host, tasks in zip(hosts, each, strict=True) for task in range(tasks)]
-    return _of_rank(workers, rank, "SLURM_PROCID")
+    places = [(host, of_host) for host, number in enumerate(each) for of_host in range(number)]
+    config = _of_rank([f"{hosts[host]}:{port + of_host}" for host, of_host in places], rank, "SLURM_PROCID")
+    if places[rank] != (node, task):  # its address would be that of another machine
+        raise UserError(
+            f"SLURM_PROCID={rank}: is task {task} of node {node}, expected task {places[rank][1]} of node "
+            f"{places[rank][0]}, as with srun --distribution=block; give that, or {_INSTEAD}"
+        )
+    return config
 
 
 def of_jobset(environment: Mapping[str, str]) -> str:
