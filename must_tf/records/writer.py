@@ -75,9 +75,11 @@ def pending(plan: Plan, found: Found | None = None) -> list[int]:
         if found.has_all:
             notes.remove_notes(plan, found)  # a kill may have left some
             return []
-        there = sizes(plan.folder)  # one was deleted: the others stay
-        shards = read_manifest(plan.folder, whole=False).shards
+        shards = read_manifest(plan.folder, whole=False).shards  # a shard was deleted: the others stay
+        notes.remove_notes(plan, found)  # of a shard that was cut short since, too
+        there = sizes(plan.folder)
         notes.keep(plan, shards, lambda shard: there.get(shard.name) == shard.bytes)
+        (plan.folder / FILE).unlink()  # it no longer says what is there: another machine may round differently
         found = look(plan)
     return [index for index in range(plan.num_shards) if not found.is_done(index)]
 
