@@ -5,10 +5,12 @@ Ray's `TensorflowTrainer` sets TF_CONFIG itself; `tf_config` makes it of address
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tensorflow.python.distribute.cluster_resolver import slurm_cluster_resolver  # its functions have no public names
 
 from must_tf.errors import UserError
+from must_tf.parsing import load_object, parse, short
 
 VARIABLE = "TF_CONFIG"
 PORT = "MUST_TF_PORT"  # of the first worker on a machine
@@ -35,10 +37,25 @@ def found(environment: Mapping[str, str]) -> str | None:
       UserError: names a variable that is missing or wrong.
     """
     if VARIABLE in environment:
+        _check(environment[VARIABLE])
         return environment[VARIABLE]
     if "SLURM_STEP_NODELIST" in environment:
         return of_slurm(environment)
     return of_jobset(environment) if "JOBSET_NAME" in environment else None
+
+
+def _check(config: str) -> None:
+    """Raises a `UserError` if a TF_CONFIG names no workers, which TensorFlow takes for one worker that is alone."""
+    value = load_object(config, VARIABLE)
+    jobs = parse(dict[str, list[str]], value.get("cluster"), VARIABLE, "cluster")
+    if set(jobs) != {"worker"}:
+        raise UserError(f"{VARIABLE}: cluster: {', '.join(jobs) or 'no job'} received; expected worker alone")
+    told = parse(dict[str, Any], value.get("task"), VARIABLE, "task")
+    if told.get("type") != "worker":
+        raise UserError(f"{VARIABLE}: task.type: {short(told.get('type'))} received; expected worker")
+    index = parse(int, told.get("index"), VARIABLE, "task.index")
+    if not 0 <= index < len(jobs["worker"]):
+        raise UserError(f"{VARIABLE}: task.index: {index} received; expected 0 to {len(jobs['worker']) - 1}")
 
 
 def of_slurm(environment: Mapping[str, str]) -> str:

@@ -68,3 +68,26 @@ def test_a_variable_that_is_missing_or_wrong_is_named(environment, said):
     with pytest.raises(UserError, match=said) as error:
         found(environment)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("", "not valid JSON"),
+        ("[]", "expected names with values"),
+        ("{}", "cluster: None received"),
+        ('{"clusters": {"worker": ["a:1", "b:1"]}}', "cluster: None received"),
+        ('{"cluster": {"worker": "a:1"}}', "cluster.worker: 'a:1' received; expected a list of texts"),
+        ('{"cluster": {"chief": ["a:1"], "worker": ["b:1"]}}', "chief, worker received; expected worker alone"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": 3}', "task: 3 received"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"index": 0}}', "task.type: None received"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": "0"}}', "task.index: '0' received"),
+        (
+            '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+            "index: 1 received; .* 0 to 0",
+        ),
+    ],
+)
+def test_what_is_set_by_hand_must_name_workers(config, said):
+    with pytest.raises(UserError, match=f"^TF_CONFIG: .*{said}"):
+        found({"TF_CONFIG": config})
