@@ -226,8 +226,8 @@ class _Crew:
         """Takes what a worker returned, and gives it the next shard."""
         try:
             found = self.ray.get(reference)
-        except self.ray.exceptions.RayTaskError:  # an error of the program
-            raise
+        except self.ray.exceptions.RayTaskError as error:  # of the program, a disk or a damaged record
+            raise error.cause from error  # as one process raises it
         except self.ray.exceptions.RayError:
             self._lose(member)
             return
