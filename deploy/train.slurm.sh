@@ -23,8 +23,11 @@ fi
 config=$1 workdir=$2
 shift 2
 
+# Worker 0 writes the checkpoint: it has four minutes after the first task has ended, and a lost task ends the others.
+# Slurm since 22.05 gives srun one CPU for each task, unless it is told again.
 status=0
-srun --kill-on-bad-exit=1 must train --config="$config" --workdir="$workdir" \
+srun --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=0 --wait=240 \
+    must train --config="$config" --workdir="$workdir" \
     --config.strategy=multiworker --config.streams="$SLURM_NNODES" "$@" || status=$?
 
 if [ "$status" -eq 143 ]; then # stopped by SIGTERM, at a checkpoint

@@ -44,6 +44,12 @@ def manifest(value: Any) -> Any:
     return value
 
 
+def plan(value: Any) -> Any:
+    """Updates a dataset's .plan.json: `licence` of the source and of teachers is now `license`."""
+    value = renamed(value, _LICENSE)
+    return manifest(value)
+
+
 def card(value: Any) -> Any:
     """Updates an export's card.json: `normalisation` is now `normalization`, `licence` is now `license`."""
     value = renamed(value, {"normalisation": "normalization"})

@@ -51,26 +51,30 @@ def members(path: Path, expected: str, where: Where = "", strict: bool = False) 
                 yield name, entries
                 for _ in entries:
                     pass
+                if text.broken:  # and the caller went on
+                    raise text.broken
             else:
                 yield name, text.value()
         if text.peek():
             text.fail("Extra data")
 
 
-def entries(path: Path, expected: str) -> Iterator[Any]:
+def entries(path: Path, expected: str, where: Where = "", strict: bool = False) -> Iterator[Any]:
     """Yields the entries of the list in a JSON file.
 
     Args:
       path: of the file.
       expected: what the file should be, for the message where it holds no list.
+      where: as of `members`.
+      strict: as of `members`.
 
     Raises:
       UserError: it is no JSON, or holds no list; an entry is nested too deep or too large.
     """
     with path.open("rb") as file:
-        text = _Text(file, path)
+        text = _Text(file, where or path, strict)
         if text.peek() != "[":
-            raise UserError(f"{path}: {short(text.value())} received; expected {expected}")
+            raise UserError(f"{where or path}: {short(text.value())} received; expected {expected}")
         yield from text.entries()
         if text.peek():
             text.fail("Extra data")
@@ -85,6 +89,7 @@ class _Text:
         self._file = io.TextIOWrapper(file, encoding, errors="surrogatepass", newline="")
         self._path, self._strict, self._decoder = path, strict, _STRICT if strict else _DECODER
         self._text, self._at, self._gone = "", 0, 0  # a part, a place in it, and the characters before it
+        self.broken: UserError | None = None  # why a list cannot be read on
 
     def fail(self, problem: str, at: int | None = None) -> NoReturn:
         """Raises the `UserError` of a text that is no JSON."""
@@ -111,8 +116,12 @@ class _Text:
 
     def entries(self) -> Iterator[Any]:
         """Yields the entries of a list."""
-        for _ in self.elements("[", "]"):
-            yield self.value()
+        try:
+            for _ in self.elements("[", "]"):
+                yield self.value()
+        except UserError as error:
+            self.broken = error
+            raise
 
     def name(self) -> str:
         """Reads the name of a member, and the colon behind it."""

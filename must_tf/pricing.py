@@ -37,7 +37,7 @@ class Prices:
 
     def __post_init__(self) -> None:
         for name, value in [*vars(self).items(), *((f"hour.{kind}", price) for kind, price in self.hour.items())]:
-            if isinstance(value, float) and value < 0:
+            if isinstance(value, int | float) and not 0 <= value < math.inf:
                 raise ValueError(f"{name}: {value:g} received; expected a price of 0 or more")
 
 

@@ -242,6 +242,17 @@ def names(folder: Location) -> Iterator[str]:
             yield from (entry.name for entry in entries)
 
 
+@contextlib.contextmanager
+def on_disk(path: Location) -> Iterator[Path]:
+    """Yields where a file can be opened: itself, or a copy of one in a bucket, which goes at the end."""
+    if not isinstance(path, Remote):
+        yield path
+        return
+    with scratch() as folder:
+        path.get(folder / path.name)
+        yield folder / path.name
+
+
 def without_nan(value: Any) -> Any:
     """Returns JSON values with None in the place of NaN and infinities, which no other JSON reader takes."""
     if isinstance(value, dict):

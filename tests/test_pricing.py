@@ -1,5 +1,7 @@
 """Costs are those that one computes by hand from a file of prices; a bad file is one line."""
 
+import dataclasses
+
 import pytest
 
 from must_tf.errors import UserError
@@ -69,3 +71,10 @@ def test_a_machine_without_a_price_is_named(prices, tmp_path):
         read_prices(tmp_path / "none.yaml")
     with pytest.raises(UserError, match=r"--prices=s3://b/p\.yaml: is not a local path"):
         read_prices("s3://b/p.yaml")
+
+
+@pytest.mark.parametrize("price", [-1, -0.5, float("nan"), float("inf")])
+def test_a_price_that_none_can_have_is_refused_in_code_too(prices, price):
+    for fields in ({"egress_gb": price}, {"hour": {"label": price}}):
+        with pytest.raises(ValueError, match=f": {price:g} received; expected a price of 0 or more"):
+            dataclasses.replace(prices, **fields)

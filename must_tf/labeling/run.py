@@ -14,7 +14,6 @@ from must_tf.labeling.fitting import fit_teachers
 from must_tf.labeling.plausibility import look, look_back
 from must_tf.labeling.runners import Runner
 from must_tf.labeling.shard import Job, run_job
-from must_tf.parsing import read_object
 from must_tf.records import (
     HUMAN,
     Dataset,
@@ -32,7 +31,7 @@ from must_tf.records import (
 from must_tf.records.manifest import FILE
 from must_tf.records.notes import BLOCK, gather
 from must_tf.records.notes import look as look_at
-from must_tf.records.writer import PLAN
+from must_tf.records.writer import PLAN, read_plan
 from must_tf.runtime.progress import Progress
 from must_tf.sources import MAX_PIXELS, Source, may_have_labels, open_source, renamed
 from must_tf.sources.joining import shared_images
@@ -150,7 +149,7 @@ def _check_grown(plan: Plan) -> None:
     """Raises a `UserError` if a dataset is finished and there are other images now: it says how to label these."""
     if not (plan.folder / FILE).exists() or not (plan.folder / PLAN).exists():
         return
-    before, now = read_object(plan.folder / PLAN), plan.describe()
+    before, now = read_plan(plan.folder), plan.describe()
     different = {name for name in before.keys() | now.keys() if before.get(name) != now.get(name)}
     if different <= _GROWN and "merge" not in now and now["count"] > before.get("count", 0):
         known = ",".join([*plan.source.get("except", []), str(plan.folder)])

@@ -1,7 +1,6 @@
 """A dataset's manifest: what the records hold, where each label comes from, what was left out."""
 
 import collections
-import contextlib
 import dataclasses
 import json
 import os
@@ -16,9 +15,9 @@ from must_tf.errors import UserError
 from must_tf.json_members import NotAnObject, members
 from must_tf.parsing import parse, plain_name, short
 from must_tf.records.schema import VERSION
+from must_tf.records.shards import MOST, Shards
 from must_tf.records.shards import Shard as Shard
-from must_tf.records.shards import Shards
-from must_tf.storage import Location, location, replacing, scratch, sizes
+from must_tf.storage import Location, location, on_disk, replacing, sizes
 from must_tf.tasks import Task, from_json, to_json
 
 FILE = "manifest.json"
@@ -56,6 +55,9 @@ class Manifest:
         plain_name(self.split, "a split", "split")
         if not isinstance(self.shards, Shards):
             self.shards = Shards(self.shards)
+        for what, numbers in (("records", self.shards.counts), ("bytes", self.shards.bytes)):
+            if (total := sum(numbers.tolist())) > MOST:
+                raise UserError(f"shards: {total} {what} in all received; expected 2^63 - 1 at most")
         names = {task.name for task in self.tasks}
         for values, _ in self.shards.in_common():
             for name in (*values["labels"], *values["empty"]):
@@ -210,12 +212,7 @@ def _members(path: Location) -> Iterator[tuple[str, Any]]:
         raise UserError(f"{path}: is a folder; expected a file")
     if (size := path.stat().st_size) > _MOST_BYTES:
         raise UserError(f"{path}: has {size:,} bytes; expected {_MOST_BYTES:,} at most")
-    with contextlib.ExitStack() as stack:
-        copy = path
-        if isinstance(path, Remote):
-            copy = stack.enter_context(scratch()) / FILE
-            path.get(copy)
-        assert isinstance(copy, Path)
+    with on_disk(path) as copy:
         yield from members(copy, _EXPECTED, path, strict=True)
 
 

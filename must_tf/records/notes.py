@@ -13,10 +13,11 @@ from typing import Any
 
 from must_tf.buckets import Remote
 from must_tf.errors import UserError
-from must_tf.parsing import parse, read_json, read_object
+from must_tf.json_members import entries
+from must_tf.parsing import parse, read_object
 from must_tf.records.plan import Plan
 from must_tf.records.shards import Shard, Shards
-from must_tf.storage import Location, names, replacing, write_json
+from must_tf.storage import Location, names, on_disk, replacing, write_json
 
 BLOCK = 1000  # shards whose notes become one file
 
@@ -73,8 +74,15 @@ def write_note(shard: Location, told: Shard) -> None:
 
 def read_note(plan: Plan, index: int) -> Shard:
     """Reads the note of a shard."""
-    path = _note(plan.shard(index))
-    return _read(path, lambda: parse(Shard, read_object(path), path))
+    path, name = _note(plan.shard(index)), plan.shard_name(index)
+
+    def read() -> Shard:
+        told = parse(Shard, read_object(path), path)
+        if told.name != name:
+            raise UserError(f"{path}: name: {told.name!r} received; expected {name!r}")
+        return told
+
+    return _read(path, read)
 
 
 def read_notes(plan: Plan, found: Found) -> Iterator[Shard]:
@@ -83,14 +91,26 @@ def read_notes(plan: Plan, found: Found) -> Iterator[Shard]:
         block = range(start, min(start + BLOCK, plan.num_shards))
         known = {}
         if start // BLOCK in found.blocks:
-            path = plan.folder / _GATHERED.format(start // BLOCK)
-            gathered = _read(path, lambda path=path: Shards.read(read_json(path), path))  # type: ignore[misc]
-            known = {shard.name: shard for shard in gathered}
+            known = {shard.name: shard for shard in _read_block(plan, block)}
         single = [index for index in block if found.notes[index] and found.shards[index]]
         known |= {shard.name: shard for shard in _each(plan, lambda index: read_note(plan, index), single)}
         for index in block:
             if found.shards[index] and plan.shard_name(index) in known:
                 yield known[plan.shard_name(index)]
+
+
+def _read_block(plan: Plan, block: range) -> Shards:
+    """Reads what was gathered of a block: entry by entry, since it may name very many images that were left out."""
+    path = plan.folder / _GATHERED.format(block.start // BLOCK)
+
+    def read() -> Shards:
+        with on_disk(path) as copy:
+            shards = Shards.read(entries(copy, "what is known of shards", path, strict=True), path)
+        if list(shards.names()) != [plan.shard_name(index) for index in block]:
+            raise UserError(f"{path}: does not hold what is known of shards {block.start} to {block.stop - 1}")
+        return shards
+
+    return _read(path, read)
 
 
 def gather(plan: Plan, index: int) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from must_tf.parsing import plain_name
 from must_tf.storage import Location
-from must_tf.tasks import Task, to_json
+from must_tf.tasks import Task, to_json, with_defaults
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Plan:
         return index if index < self.num_shards and self.shard_name(index) == name else None
 
     def describe(self) -> dict[str, Any]:
-        """Returns what a later run must agree with, as JSON has it: with lists for tuples."""
+        """Returns what a later run must agree with, as JSON has it: with lists for tuples, and whole tasks."""
         value = {
             "name": self.name,
             "split": self.split,
@@ -58,4 +58,4 @@ class Plan:
             "tasks": {task.name: to_json(task) for task in self.tasks},
             **self.source,
         }
-        return json.loads(json.dumps(value))
+        return with_defaults(json.loads(json.dumps(value)))  # the source may hold tasks of other manifests

@@ -14,7 +14,7 @@ from must_tf.errors import UserError
 from must_tf.parsing import Where, parse, plain_name, short
 
 _OWN = ("name", "count", "bytes", "sha256")  # the fields in which each shard differs from the others
-_MOST = 2**63 - 1
+MOST = 2**63 - 1  # of a count: numpy's int64
 _NUMBERED = re.compile(r"(.*?)([0-9]{1,18})(-of-[0-9]+)")
 _DIGEST = re.compile("[0-9a-f]{64}")
 T = TypeVar("T")
@@ -52,9 +52,9 @@ class Shard:
         plain_name(self.name, "a shard", "shards")
         counts = [self.count, self.bytes, self.reencoded, *self.notes.values(), *self.left_out.values()]
         counts += [count for of in (self.labels, self.empty) for origins in of.values() for count in origins.values()]
-        if min(counts) < 0 or max(counts) > _MOST:
+        if min(counts) < 0 or max(counts) > MOST:
             wrong = min(counts) if min(counts) < 0 else max(counts)
-            raise UserError(f"shard {self.name!r}: {wrong} received; expected counts of 0 or more")
+            raise UserError(f"shard {self.name!r}: {wrong} received; expected counts from 0 to 2^63 - 1")
         if any(set(entry) != {"name", "reason"} for entry in self.quarantined):
             raise UserError(f"shard {self.name!r}: expected a name and a reason of each quarantined input")
 
@@ -70,7 +70,7 @@ class Shards(Sequence[Shard]):
         self._numbers, self._forms = (
             array("q"),
             _Table[tuple[str, int, str]](),
-        )  # of names: a number, and what is around it
+        )  # of names: a number, and what is around
         self._digests, self._other_digests = (
             bytearray(),
             dict[int, str](),
@@ -241,5 +241,5 @@ class _Table(Generic[T]):
 def _is_sound(value: Mapping[str, Any]) -> bool:
     """Whether the fields in which shards differ are there, and are of their types."""
     name, count, size, digest = (value.get(field) for field in _OWN)
-    numbers = type(count) is int and type(size) is int and 0 <= count <= _MOST and 0 <= size <= _MOST
+    numbers = type(count) is int and type(size) is int and 0 <= count <= MOST and 0 <= size <= MOST
     return numbers and type(name) is str and type(digest) is str

@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from must_tf import former
 from must_tf.buckets import Remote
 from must_tf.errors import UserError, differences
 from must_tf.parsing import read_object
@@ -21,9 +22,15 @@ from must_tf.records.reader import Dataset
 from must_tf.records.schema import LeftOut, Quarantined, Record, origin_key, specs, to_bytes, to_example
 from must_tf.records.shards import Shard, Shards
 from must_tf.storage import LOCK, Location, replacing, scratch, sha256, sizes, write_bytes, write_json
+from must_tf.tasks import with_defaults
 
 PLAN = ".plan.json"
 FITTED = ".fitted.npz"  # ends the names of files of what was fitted on images, which may be there before the plan
+
+
+def read_plan(folder: Location) -> dict[str, Any]:
+    """Reads what made a folder, as `Plan.describe` has it, also where a former version wrote fewer fields of tasks."""
+    return with_defaults(former.plan(read_object(folder / PLAN)))
 
 
 def check_folder(folder: Location, arguments: Mapping[str, Any], some: bool = False) -> None:
@@ -38,8 +45,7 @@ def check_folder(folder: Location, arguments: Mapping[str, Any], some: bool = Fa
       UserError: names what differs.
     """
     if (folder / PLAN).exists():
-        before = read_object(folder / PLAN)
-        compared = {key: value for key, value in before.items() if key in arguments or not some}
+        compared = {key: value for key, value in read_plan(folder).items() if key in arguments or not some}
         found = list(differences(compared, dict(arguments)))
         if found:
             more = f" and {len(found) - 2} more" if len(found) > 2 else ""
@@ -69,9 +75,11 @@ def pending(plan: Plan, found: Found | None = None) -> list[int]:
         if found.has_all:
             notes.remove_notes(plan, found)  # a kill may have left some
             return []
-        there = sizes(plan.folder)  # one was deleted: the others stay
-        shards = read_manifest(plan.folder, whole=False).shards
+        shards = read_manifest(plan.folder, whole=False).shards  # a shard was deleted: the others stay
+        notes.remove_notes(plan, found)  # of a shard that was cut short since, too
+        there = sizes(plan.folder)
         notes.keep(plan, shards, lambda shard: there.get(shard.name) == shard.bytes)
+        (plan.folder / FILE).unlink()  # it no longer says what is there: another machine may round differently
         found = look(plan)
     return [index for index in range(plan.num_shards) if not found.is_done(index)]
 

@@ -1,6 +1,7 @@
 """Registry of the kinds of task, and tasks to and from JSON. A new kind is one folder here and one line in `KINDS`."""
 
 import dataclasses
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -21,7 +22,7 @@ from must_tf.tasks.task import Task
 __all__ = [
     "KINDS", "Classification", "Depth", "Detection", "Features", "Instances", "Metric", "Normals", "Output", "Ranking",
     "Score", "Segmentation", "Task", "Term", "check_thresholds", "from_json", "kind_of", "threshold_words",
-    "thresholds", "to_json",
+    "thresholds", "to_json", "with_defaults",
 ]  # fmt: skip
 
 KINDS: dict[str, type[Task]] = {
@@ -89,3 +90,20 @@ def from_json(value: Any, where: Any = "task") -> Task:
     kind = kind_of(fields.pop("kind", None), where)
     plain_name(fields.get("name"), "a task", where)
     return parse(kind, fields, f"{where}: task {fields['name']!r}")
+
+
+def with_defaults(value: Any) -> Any:
+    """Returns JSON values in which each task, at any depth, has all fields of its kind: a missing one its default.
+
+    A version before a field was added wrote tasks without it, and did what the default does.
+    """
+    if isinstance(value, list):
+        return [with_defaults(part) for part in value]
+    if not isinstance(value, Mapping):
+        return value
+    whole = {name: with_defaults(part) for name, part in value.items()}
+    if isinstance(kind := value.get("kind"), str) and kind in KINDS and "name" in value:
+        absent = dataclasses.MISSING
+        fields = {one.name: one.default for one in dataclasses.fields(KINDS[kind]) if one.default is not absent}
+        whole = json.loads(json.dumps(fields)) | whole
+    return whole

@@ -5,15 +5,19 @@ Ray's `TensorflowTrainer` sets TF_CONFIG itself; `tf_config` makes it of address
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tensorflow.python.distribute.cluster_resolver import slurm_cluster_resolver  # its functions have no public names
 
 from must_tf.errors import UserError
+from must_tf.parsing import load_object, parse, short
 
 VARIABLE = "TF_CONFIG"
 PORT = "MUST_TF_PORT"  # of the first worker on a machine
 WORKERS = "MUST_TF_WORKERS"  # of a JobSet, which does not say itself how many pods there are
 _PORT = 2222
+_OF_SRUN = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_NODEID", "SLURM_LOCALID")
+_INSTEAD = f"set {VARIABLE} in each task instead"
 
 
 def tf_config(workers: Sequence[str], index: int) -> str:
@@ -33,10 +37,25 @@ def found(environment: Mapping[str, str]) -> str | None:
       UserError: names a variable that is missing or wrong.
     """
     if VARIABLE in environment:
+        _check(environment[VARIABLE])
         return environment[VARIABLE]
     if "SLURM_STEP_NODELIST" in environment:
         return of_slurm(environment)
     return of_jobset(environment) if "JOBSET_NAME" in environment else None
+
+
+def _check(config: str) -> None:
+    """Raises a `UserError` if a TF_CONFIG names no workers, which TensorFlow takes for one worker that is alone."""
+    value = load_object(config, VARIABLE)
+    jobs = parse(dict[str, list[str]], value.get("cluster"), VARIABLE, "cluster")
+    if set(jobs) != {"worker"}:
+        raise UserError(f"{VARIABLE}: cluster: {', '.join(jobs) or 'no job'} received; expected worker alone")
+    told = parse(dict[str, Any], value.get("task"), VARIABLE, "task")
+    if told.get("type") != "worker":
+        raise UserError(f"{VARIABLE}: task.type: {short(told.get('type'))} received; expected worker")
+    index = parse(int, told.get("index"), VARIABLE, "task.index")
+    if not 0 <= index < len(jobs["worker"]):
+        raise UserError(f"{VARIABLE}: task.index: {index} received; expected 0 to {len(jobs['worker']) - 1}")
 
 
 def of_slurm(environment: Mapping[str, str]) -> str:
@@ -46,20 +65,27 @@ def of_slurm(environment: Mapping[str, str]) -> str:
     """
     nodes = _text(environment, "SLURM_STEP_NODELIST", "srun")
     tasks = _text(environment, "SLURM_STEP_TASKS_PER_NODE", "srun")
-    rank, count = (_number(environment, name, "srun") for name in ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))
+    rank, count, node, task = (_number(environment, name, "srun") for name in _OF_SRUN)
+    told = f"SLURM_STEP_NODELIST={nodes}, SLURM_STEP_TASKS_PER_NODE={tasks}"
     try:
         hosts = slurm_cluster_resolver.expand_hostlist(nodes)
         each = slurm_cluster_resolver.expand_tasks_per_node(tasks)
     except ValueError:
-        raise UserError(f"SLURM_STEP_NODELIST={nodes}, SLURM_STEP_TASKS_PER_NODE={tasks}: cannot be read") from None
+        raise UserError(f"{told}: cannot be read; {_INSTEAD}") from None
     if len(hosts) != len(each) or sum(each) != count:
         raise UserError(
-            f"SLURM_STEP_NODELIST={nodes}, SLURM_STEP_TASKS_PER_NODE={tasks}: {len(hosts)} nodes and {sum(each)} "
-            f"tasks, expected {count} tasks (SLURM_STEP_NUM_TASKS); set TF_CONFIG in each task instead"
+            f"{told}: {len(hosts)} nodes and {sum(each)} tasks, expected {count} tasks (SLURM_STEP_NUM_TASKS); "
+            f"{_INSTEAD}"
         )
     port = _port(environment)
-    workers = [f"{host}:{port + task}" for host, tasks in zip(hosts, each, strict=True) for task in range(tasks)]
-    return _of_rank(workers, rank, "SLURM_PROCID")
+    places = [(host, of_host) for host, number in enumerate(each) for of_host in range(number)]
+    config = _of_rank([f"{hosts[host]}:{port + of_host}" for host, of_host in places], rank, "SLURM_PROCID")
+    if places[rank] != (node, task):  # its address would be that of another machine
+        raise UserError(
+            f"SLURM_PROCID={rank}: is task {task} of node {node}, expected task {places[rank][1]} of node "
+            f"{places[rank][0]}, as with srun --distribution=block; give that, or {_INSTEAD}"
+        )
+    return config
 
 
 def of_jobset(environment: Mapping[str, str]) -> str:

@@ -251,7 +251,10 @@ def _data(experiment: Experiment) -> tuple[int, int, int] | None:
         return None
     shards = [read_manifest(folder, whole=False).shards for folder in experiment.train]
     sums = [(len(own), int(own.bytes.sum()), int(own.counts.sum())) for own in shards]
-    return tuple(map(sum, zip(*sums, strict=True)))  # type: ignore[return-value]
+    count, size, images = map(sum, zip(*sums, strict=True))
+    if not images:
+        raise UserError(f"{', '.join(map(str, experiment.train))}: no records to train on")
+    return count, size, images
 
 
 def _memory(forecast: Forecast, images: float, accumulate: int) -> float:

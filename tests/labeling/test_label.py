@@ -113,6 +113,14 @@ def test_finished_labeling_is_not_repeated(folder, tmp_path):
     assert not teacher.shapes and files(tmp_path / "out") == before
 
 
+def test_finished_labeling_is_known_though_its_version_had_fewer_fields_of_tasks(folder, tmp_path):
+    manifest, path = label(folder, [toy.classifier()], tmp_path / "out"), tmp_path / "out" / ".plan.json"
+    plan = file_tools.read_json(path)
+    del plan["tasks"]["scene"]["top_k"]
+    file_tools.write_json(path, plan)
+    assert label(folder, [toy.classifier()], tmp_path / "out") == manifest
+
+
 def test_output_of_another_teacher_or_folder_is_refused(folder, tmp_path):
     label(folder, [toy.segmenter()], tmp_path / "out")
     with pytest.raises(UserError, match=r'teachers\.fake-2\.id: "fake-1", now "fake-2"\)'):

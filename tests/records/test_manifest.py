@@ -50,7 +50,8 @@ def test_task_that_could_be_a_folder_elsewhere_is_refused(data, tmp_path):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"count": -1}, "-1 received; expected counts of 0 or more"),
+        ({"count": -1}, "-1 received; expected counts from 0 to"),
+        ({"count": 2**63}, "9223372036854775808 received; expected counts from 0 to"),
         ({"count": 1.5}, r"shards\[0\].count: 1.5 received"),
         ({"bytes": True}, r"shards\[0\].bytes: True received"),
         ({"sha256": None}, r"sha256: None received"),
@@ -66,6 +67,19 @@ def test_task_that_could_be_a_folder_elsewhere_is_refused(data, tmp_path):
 def test_shard_with_a_value_of_another_type_is_refused(data, fields, said):
     toy.change_manifest(data, shards=[first_of(data) | fields])
     with pytest.raises(UserError, match=rf"manifest\.json: .*{said}.*delete it and run the command that made it again"):
+        read_manifest(data)
+
+
+def test_a_number_of_a_shard_that_no_file_of_ours_has_is_named(data):
+    toy.change_manifest(data, shards=[first_of(data) | {"count": 2**64}])
+    with pytest.raises(UserError, match=r"manifest\.json: 18446744073709551616 received; expected 64 bits at most"):
+        read_manifest(data)
+
+
+@pytest.mark.parametrize("field", ["count", "bytes"])
+def test_shards_with_more_in_all_than_can_be_counted_are_refused(data, field):
+    toy.change_manifest(data, shards=[first_of(data) | {field: 2**62}] * 3)
+    with pytest.raises(UserError, match=r"shards: 13835058055282163712 .* in all received; expected 2\^63 - 1 at most"):
         read_manifest(data)
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import toy
 
+from must_tf import parsing
 from must_tf.buckets import Remote
 from must_tf.errors import UserError
-from must_tf.records import Plan, Shards, finish, notes, open_dataset, pending, write_shard, written
+from must_tf.records import Plan, Shards, finish, notes, open_dataset, pending, verify, write_shard, written
 
 RECORDS = toy.toy_records(7, tasks=[toy.SCENE])
 
@@ -54,6 +55,23 @@ def test_gathered_notes_lead_to_the_same_dataset(whole, tmp_path):
     assert files(made.folder) == whole
 
 
+def test_a_kill_before_the_gathered_notes_are_removed_changes_nothing(whole, tmp_path, monkeypatch):
+    made = plan(tmp_path / "d")
+    pending(made)
+    write(made, range(4))
+    with monkeypatch.context() as patch:
+        patch.setattr(notes, "_remove", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            notes.gather(made, 0)
+    assert {".shards-00000.json", f".{made.shard_name(0)}.json"} < set(files(made.folder))
+    assert pending(made) == [4, 5, 6] and [shard.name for shard in written(made)] == list(
+        map(made.shard_name, range(4))
+    )
+    write(made, [4, 5, 6])
+    finish(made)
+    assert files(made.folder) == whole
+
+
 def test_shard_that_was_made_again_wins_over_what_was_gathered(whole, tmp_path):
     made = plan(tmp_path / "d")
     pending(made)
@@ -79,6 +97,43 @@ def test_shards_that_were_deleted_from_a_finished_dataset_are_made_again_alone(w
     assert files(made.folder) == whole
 
 
+def test_a_shard_that_was_made_again_before_a_kill_is_in_the_manifest_as_it_is(whole, tmp_path):
+    shutil.copytree(tmp_path / "whole", tmp_path / "d")
+    made = plan(tmp_path / "d")
+    made.shard(4).unlink()
+    assert pending(made) == [4]
+    again = write_shard(made, 4, RECORDS[3:6])  # other bytes, as of another machine
+    assert pending(made) == []
+    assert finish(made).shards[4] == again and verify(open_dataset(made.folder)).problems == []
+
+
+def test_a_shard_that_was_cut_short_is_made_again_though_a_kill_left_its_note(whole, tmp_path):
+    made = plan(tmp_path / "d")
+    pending(made)
+    write(made, range(7))
+    notes.gather(made, 1)
+    left = files(made.folder)
+    finish(made)
+    for name in left.keys() - files(made.folder).keys():
+        (made.folder / name).write_bytes(left[name])
+    made.shard(0).write_bytes(b"")
+    made.shard(6).unlink()
+    assert pending(made) == [0, 6]
+    write(made, [0, 6])
+    finish(made)
+    assert files(made.folder) == whole
+
+
+def test_what_was_gathered_may_be_larger_than_other_files_of_json(tmp_path, monkeypatch):
+    made = plan(tmp_path / "d")
+    pending(made)
+    write(made, range(7))
+    before = list(written(made))
+    monkeypatch.setattr(parsing, "_MOST_BYTES", 700)
+    notes.gather(made, 1)
+    assert (made.folder / ".shards-00000.json").stat().st_size > 700 and list(written(made)) == before
+
+
 def test_lost_and_damaged_notes_are_named(tmp_path):
     made = plan(tmp_path / "d", 6)
     pending(made)
@@ -89,6 +144,13 @@ def test_lost_and_damaged_notes_are_named(tmp_path):
         finish(made)
     (made.folder / ".shards-00000.json").write_text("[3]")
     with pytest.raises(UserError, match=r"\.shards-00000\.json: .*3 received.*delete it"):
+        list(written(made))
+    shutil.copy(made.folder / f".{made.shard(3).name}.json", made.folder / f".{made.shard(5).name}.json")
+    (made.folder / ".shards-00000.json").unlink()
+    with pytest.raises(UserError, match=r"00005-of-00006\.json: name: '.*00003-of.*' received; expected .*; delete it"):
+        list(written(made))
+    (made.folder / ".shards-00000.json").write_text("[]")
+    with pytest.raises(UserError, match=r"\.shards-00000\.json: does not hold .* shards 0 to 2; delete it"):
         list(written(made))
 
 

@@ -116,6 +116,12 @@ def test_some_arguments_are_compared_before_the_others_are_known(whole, tmp_path
         check_folder(whole, {"size": 96}, some=True)
 
 
+def test_arguments_that_hold_a_task_of_a_former_version_are_the_same_twice(tmp_path):
+    task = {"kind": "detection", "name": "things", "class_names": ["chair"]}  # of a manifest that is selected from
+    made = plan(tmp_path / "d", source={"from": {"a": {"teachers": {"t": {"task": task}}}}})
+    assert pending(made) == pending(made) == [0, 1, 2]
+
+
 def test_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "holiday.jpg").write_bytes(b"x")
     with pytest.raises(UserError, match="other files"):

@@ -12,6 +12,8 @@ SLURM = {
     "SLURM_STEP_TASKS_PER_NODE": "2(x2),1",
     "SLURM_STEP_NUM_TASKS": "5",
     "SLURM_PROCID": "3",
+    "SLURM_NODEID": "1",
+    "SLURM_LOCALID": "1",
 }
 JOBSET = {"JOBSET_NAME": "run", "JOBSET_JOB": "workers", "MUST_TF_WORKERS": "2", "JOB_COMPLETION_INDEX": "1"}
 
@@ -24,7 +26,9 @@ def read(environment):
 
 def test_tasks_of_slurm_are_workers_in_the_order_of_their_ranks():
     workers = ["n9:2222", "n9:2223", "n10:2222", "n10:2223", "gpu3:2222"]  # and not in that of the names
-    assert [read(SLURM | {"SLURM_PROCID": str(rank)}) for rank in range(5)] == [(workers, rank) for rank in range(5)]
+    for rank, (node, task) in enumerate([("0", "0"), ("0", "1"), ("1", "0"), ("1", "1"), ("2", "0")]):
+        told = {"SLURM_PROCID": str(rank), "SLURM_NODEID": node, "SLURM_LOCALID": task}
+        assert read(SLURM | told) == (workers, rank)
     assert read(SLURM | {"MUST_TF_PORT": "70"})[0][1] == "n9:71"
 
 
@@ -49,7 +53,12 @@ def test_other_environments_name_no_workers(environment):
         (SLURM | {"SLURM_PROCID": "5"}, "SLURM_PROCID=5: expected a number below 5"),
         (SLURM | {"SLURM_STEP_NUM_TASKS": "4"}, "3 nodes and 5 tasks, expected 4"),
         (SLURM | {"SLURM_STEP_TASKS_PER_NODE": ""}, "SLURM_STEP_TASKS_PER_NODE: is not set"),
-        (SLURM | {"SLURM_STEP_TASKS_PER_NODE": "many"}, "SLURM_STEP_TASKS_PER_NODE=many: cannot be read"),
+        (
+            SLURM | {"SLURM_STEP_TASKS_PER_NODE": "many"},
+            "SLURM_STEP_TASKS_PER_NODE=many: cannot be read; set TF_CONFIG in each",
+        ),
+        (SLURM | {"SLURM_STEP_NODELIST": "n[1-2]x[1-2]"}, r"SLURM_STEP_NODELIST=n\[1-2\]x\[1-2\], .*: cannot be read"),
+        (SLURM | {"SLURM_NODEID": "0"}, "=3: is task 1 of node 0, expected task 1 of node 1, as with .*=block; give"),
         (SLURM | {"MUST_TF_PORT": "x"}, "MUST_TF_PORT=x: expected a whole number"),
         ({"JOBSET_NAME": "run"}, "JOBSET_JOB: is not set; the JobSet sets it"),
         (JOBSET | {"MUST_TF_WORKERS": "1"}, "JOB_COMPLETION_INDEX=1: expected a number below 1"),
@@ -59,3 +68,26 @@ def test_a_variable_that_is_missing_or_wrong_is_named(environment, said):
     with pytest.raises(UserError, match=said) as error:
         found(environment)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("", "not valid JSON"),
+        ("[]", "expected names with values"),
+        ("{}", "cluster: None received"),
+        ('{"clusters": {"worker": ["a:1", "b:1"]}}', "cluster: None received"),
+        ('{"cluster": {"worker": "a:1"}}', "cluster.worker: 'a:1' received; expected a list of texts"),
+        ('{"cluster": {"chief": ["a:1"], "worker": ["b:1"]}}', "chief, worker received; expected worker alone"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": 3}', "task: 3 received"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"index": 0}}', "task.type: None received"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": "0"}}', "task.index: '0' received"),
+        (
+            '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+            "index: 1 received; .* 0 to 0",
+        ),
+    ],
+)
+def test_what_is_set_by_hand_must_name_workers(config, said):
+    with pytest.raises(UserError, match=f"^TF_CONFIG: .*{said}"):
+        found({"TF_CONFIG": config})

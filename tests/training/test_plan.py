@@ -14,6 +14,7 @@ import toy_losses
 from must_tf.cli import train
 from must_tf.cli.__main__ import main
 from must_tf.errors import UserError
+from must_tf.records import Manifest, Shard, Shards
 from must_tf.training import Combine, Optimizer, plan
 from must_tf.training.cost import make_step
 
@@ -128,6 +129,12 @@ def test_epochs_are_those_of_the_records_that_are_there(toy_data):
     found = plan(toy.experiment(toy_data, tasks=[toy.SCENE], steps=11, batch_size=4), accelerator="cpu")
     assert found.epochs == 2 and "2.0 epochs" in str(found)
     assert 1e-3 < found.device.teraflops["float32"] < 1e3 and found.device.memory > 0.5
+
+
+def test_folders_without_a_record_are_named(tmp_path):
+    Manifest("d", "train", (toy.SCENE,), {}, {}, Shards([Shard("d", 0, 0, "", {})])).write(tmp_path)
+    with pytest.raises(UserError, match=f"{tmp_path}: no records to train on"):
+        plan(toy.experiment(tmp_path, tasks=[toy.SCENE]), accelerator="v100")
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,8 @@ from must_tf.copies import named
 from must_tf.errors import UserError, differences, one_line
 from must_tf.labeling.runners.runner import Finished, Runner, Say, share_gpus
 from must_tf.labeling.shard import Job, run_job
-from must_tf.parsing import read_object
 from must_tf.records import Plan, Quarantined, Record, Shard
-from must_tf.records.writer import PLAN
+from must_tf.records.writer import PLAN, read_plan
 from must_tf.sources.source import Entry
 from must_tf.teachers import Teacher
 
@@ -227,8 +226,8 @@ class _Crew:
         """Takes what a worker returned, and gives it the next shard."""
         try:
             found = self.ray.get(reference)
-        except self.ray.exceptions.RayTaskError:  # an error of the program
-            raise
+        except self.ray.exceptions.RayTaskError as error:  # of the program, a disk or a damaged record
+            raise error.cause from error  # as one process raises it
         except self.ray.exceptions.RayError:
             self._lose(member)
             return
@@ -356,7 +355,7 @@ def _inspected(example: bytes) -> str:
     try:
         told: _Example = pickle.loads(example)
         there = told.plan.folder / PLAN
-        if not there.is_file() or read_object(there) != told.plan.describe():
+        if not there.is_file() or read_plan(told.plan.folder) != told.plan.describe():
             return f"{told.plan.folder}: is not the folder of --out that the driver sees; {_SHARED}"
         if other := next(differences(told.described, _described(told.teachers)), ""):
             return f"its teachers are others ({other} there); all nodes need the same files and packages"

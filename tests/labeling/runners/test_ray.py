@@ -139,6 +139,20 @@ def test_driver_counts_gpus_or_nodes():
     assert crew(6, cpu, gpus) == (6, 0.5)
 
 
+def test_an_error_on_a_node_is_raised_as_it_was_there():
+    import ray
+
+    cause = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "of a record")
+
+    def get(_):
+        raise ray.exceptions.RayTaskError("label", "Traceback:\n  at line 7 of the node", cause).as_instanceof_cause()
+
+    crew = types.SimpleNamespace(ray=types.SimpleNamespace(get=get, exceptions=ray.exceptions))
+    with pytest.raises(UnicodeDecodeError) as error:
+        list(of_ray._Crew._returned(crew, None, None))
+    assert error.value is cause and "line 7 of the node" in str(error.value.__cause__)
+
+
 # On several raylets
 
 
