@@ -103,7 +103,8 @@ class Selected:
                     if name in features and label is labels[name] and task.name == name:
                         record.features[name] = features[name]
                     if self._filters and self._old[name].classes(labels[name]) and not task.classes(label):
-                        record.notes.append(f"{task.name}: is labeled as having none: {self._filters} left nothing")
+                        why = f"because nothing passes {self._filters}"
+                        record.notes.append(f"{task.name}: labeled as having none, {why}")
         return bool(record.labels)
 
     @property

@@ -70,7 +70,7 @@ def test_scores_below_the_least_one_are_left_out(converted):
 @pytest.mark.parametrize("to", ["coco", "records"])
 def test_labels_that_become_empty_are_counted(converted, to):
     _, done = converted(to, tasks=("boxes",), classes=("bird",), min_score=0.9)
-    said = "2 images: boxes: is labeled as having none: --classes and --min_score=0.9 left nothing"
+    said = "2 images: boxes: labeled as having none, because nothing passes --classes and --min_score=0.9"
     assert said in done.lines and done.count == 3
 
 
