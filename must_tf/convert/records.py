@@ -64,7 +64,7 @@ def convert_records(
       data: folders of records, separated by commas; a slice may follow each.
       out: folder for the dataset.
       selection: of labels and images.
-      progress: called after each image.
+      progress: called after each record that is read; with `selection.count`, all of them are read twice.
 
     Returns:
       The manifest, and what was left out, one line each.
@@ -96,7 +96,7 @@ def convert_records(
         todo = pending(plan)
         if not todo and (out / FILE).exists():
             return read_manifest(out), lines
-        chosen = _chosen(source, selected) if selection.count else None
+        chosen = _chosen(source, selected, progress) if selection.count else None
         for index in todo:
             write_shard(plan, index, _entries(source, index, selected, chosen, progress))
         return _finished(plan, source), lines
@@ -119,12 +119,13 @@ def _entries(
     yield from source.quarantined[index]
 
 
-def _chosen(source: Source, selected: Selected) -> _Chosen:
+def _chosen(source: Source, selected: Selected, progress: Callable[[], Any]) -> _Chosen:
     """Returns the places of the images that are chosen; only as many are held."""
 
     def ranked() -> Iterator[tuple[Any, tuple[int, int]]]:
         for index, shard in enumerate(source.shards):
             for number, entry in enumerate(shard(look=look_at_nothing)):
+                progress()
                 if isinstance(entry, Record) and selected.narrow(entry):
                     yield selected.rank(f"{index} {number}", entry), (index, number)
 

@@ -26,7 +26,7 @@ from must_tf.convert.voc import Voc
 from must_tf.convert.yolo import Yolo
 from must_tf.copies import mirrored, publish
 from must_tf.errors import UserError, nearest
-from must_tf.records import HUMAN, Dataset, Record, check_folder, open_dataset
+from must_tf.records import HUMAN, Dataset, Record, check_folder, noted, open_dataset
 from must_tf.records.writer import PLAN
 from must_tf.sources.choosing import Slice, split_slice
 from must_tf.sources.opening import split_names
@@ -80,7 +80,7 @@ def convert(
         leaves them where they are.
       root: for `link`: the folder that the file names in the records are relative to; by default the folder of images
         that the records were made from.
-      progress: called after each image.
+      progress: called after each record that is read; with `selection.count`, all of them are read twice.
 
     Raises:
       UserError: the format is unknown, or does not take the tasks; there is no such task, class or origin; `out` holds
@@ -100,7 +100,7 @@ def convert(
     tasks, left_out = choose_tasks(str(data), manifest.tasks, origins, form, selection)
     folder = root_of(manifest, root, images)
     selected = Selected(tasks, selection)
-    read = _Read(dataset, tasks, selection.numbers, part)
+    read = _Read(dataset, tasks, selection.numbers, part, progress)
     arguments = _arguments(dataset, to, selection, images, root) | ({"slice": part.text} if part else {})
     check_folder(location(out), arguments)  # before anything is copied from a bucket
     with mirrored(out) as place, _whole(place, arguments) as staging:
@@ -109,6 +109,7 @@ def convert(
         names = Names(staging / ".names", images != NONE, writer.by_stem, form.spaces, form.no_folder)
         files = Images(images, folder)
         labels = collections.Counter[str]({task.name: 0 for task in selected.tasks})
+        notes = collections.Counter[str]()
         count = 0
         writer.start()
         for record in selected.records(read):
@@ -116,21 +117,30 @@ def convert(
             files.put(record, staging / writer.place(record, name))
             writer.add(record, name)
             labels.update(list(record.labels))
+            notes.update(record.notes)
             count += 1
-            progress()
         if not count:
-            raise UserError(f"{data}: none of {dataset.manifest.count} images has a label that is selected")
+            none = f"{data}: none of {dataset.manifest.count} images has a label that is selected"
+            raise UserError("; ".join((none, *read.lines())))
         writer.finish()
         names.close()
-    return Converted(count, dict(labels), left_out + read.lines() + _lines(selected, names, files, writer))
+    lines = [*left_out, *read.lines(), *noted([notes]), *_lines(selected, names, files, writer)]
+    return Converted(count, dict(labels), lines)
 
 
 class _Read:
     """Reads the records of a dataset, those of some numbers, or those of a slice; a call is one pass over them."""
 
-    def __init__(self, dataset: Dataset, tasks: Sequence[Task], numbers: Sequence[int], part: Slice | None):
+    def __init__(
+        self,
+        dataset: Dataset,
+        tasks: Sequence[Task],
+        numbers: Sequence[int],
+        part: Slice | None,
+        progress: Callable[[], Any],
+    ):
         self._dataset, self._tasks, self._numbers, self._part = dataset, tasks, frozenset(numbers), part
-        self._outside = 0
+        self._progress, self._outside = progress, 0
 
     def __call__(self) -> Iterator[Record]:
         self._outside = 0
@@ -139,6 +149,7 @@ class _Read:
                 yield record
             else:
                 self._outside += 1
+            self._progress()
 
     def lines(self) -> list[str]:
         """Returns what the last pass left out."""

@@ -74,6 +74,7 @@ class Selected:
     def __init__(self, tasks: Sequence[Task], selection: Selection):
         self.selection, self.unlabeled = selection, 0
         self._narrow: dict[str, Narrow] = {}
+        self._old = {task.name: task for task in tasks}
         narrow_tasks = []
         for task in tasks:
             new, self._narrow[task.name] = narrowed(task, selection.classes, selection.min_score)
@@ -90,7 +91,7 @@ class Selected:
     def narrow(self, record: Record) -> bool:
         """Leaves the selected labels alone in a record, under their new names; returns whether there is one.
 
-        Labels that stay as they are keep their stored features.
+        Labels that stay as they are keep their stored features. A label that had something and is empty now is noted.
         """
         labels, origins, features = record.labels, record.origins, record.features
         record.labels, record.origins, record.features = {}, {}, {}
@@ -101,7 +102,16 @@ class Selected:
                     record.labels[task.name], record.origins[task.name] = label, origins[name]
                     if name in features and label is labels[name] and task.name == name:
                         record.features[name] = features[name]
+                    if self._filters and self._old[name].classes(labels[name]) and not task.classes(label):
+                        why = f"because nothing passes {self._filters}"
+                        record.notes.append(f"{task.name}: labeled as having none, {why}")
         return bool(record.labels)
+
+    @property
+    def _filters(self) -> str:
+        """The flags that leave out parts of labels; empty if none does."""
+        score = f"--min_score={self.selection.min_score:g}" if self.selection.min_score else ""
+        return " and ".join(filter(None, ("--classes" * bool(self.selection.classes), score)))
 
     def records(self, read: Callable[[], Iterable[Record]]) -> Iterator[Record]:
         """Yields the selected records of those that `read` yields, with the selected labels, in their order."""

@@ -39,6 +39,11 @@ class Doubts:
             if self._origins is None or record.origins[name] in self._origins:
                 self._labels.setdefault((name, record.origins[name]), []).append(label)
 
+    @property
+    def places(self) -> set[tuple[str, str]]:
+        """Tasks and origins of the labels."""
+        return {*self._labels}
+
     def lines(self) -> list[str]:
         """Returns one line for each task and origin whose labels are implausible; see `Task.implausible`."""
         tasks = {task.name: task for task in self._tasks}
@@ -69,7 +74,7 @@ def look_back(dataset: Dataset, teachers: Sequence[Teacher]) -> list[str]:
     doubts = Doubts([teacher.task for teacher in teachers], [teacher.id for teacher in teachers])
     for record in itertools.islice(dataset.records(), _LEAST):
         doubts.add(record)
-    return doubts.lines()
+    return doubts.lines() + _of_models(teachers, doubts)
 
 
 def review(entries: Iterable[Entry], teachers: Sequence[Teacher]) -> list[str]:
@@ -91,8 +96,19 @@ def review(entries: Iterable[Entry], teachers: Sequence[Teacher]) -> list[str]:
                 found[teacher.id] += any(len(values) > 0 for values in entry.features[name].values())
     if len(failed) > 1 and not records:
         raise UserError(f"none of {len(failed)} images of a sample: {failed[0].name}: {failed[0].reason}")
-    return doubts.lines() + [
+    nothing = [
         f"{teacher.task.name}: labels by {teacher.id}: nothing was found in {asked[teacher.id]} images of a sample"
         for teacher in teachers
         if asked[teacher.id] >= _LEAST and not found[teacher.id]
+    ]
+    return doubts.lines() + _of_models(teachers, doubts) + nothing
+
+
+def _of_models(teachers: Sequence[Teacher], seen: Doubts) -> list[str]:
+    """Returns one line for each doubt about the outputs of a teacher of which there are labels."""
+    return [
+        f"{teacher.task.name}: labels by {teacher.id}: {line}"
+        for teacher in teachers
+        if (teacher.task.name, teacher.id) in seen.places
+        for line in teacher.doubts()
     ]

@@ -48,7 +48,7 @@ def sample(
       task: name of the task whose labels are audited; by default the only one that can be.
       seed: of the random choice.
       images: `copy`, `link` or `none`, see `convert`.
-      progress: called after each image that is written.
+      progress: called after each image of the sample.
 
     Raises:
       UserError: no task, or several, whose labels can be counted by class and that the format takes; an error of

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 import re
+import urllib.parse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -20,8 +21,7 @@ VERSION = 1
 HUMAN = "human"
 FILENAME = "image/filename"  # as in the Object Detection API; records without it are read, too
 
-_NO_SCOPE = re.compile(r"[^A-Za-z0-9_.-]")  # what names of operations must not have
-_SCOPE = re.compile(r"\bdecode/([^/ ]+)/")
+_SCOPE = re.compile(r"\{\{node (?:[^}]*/)?decode/([^/}]+)/")  # in the message of an error in a graph
 
 _IMAGE = {
     "image/encoded": tf.io.FixedLenFeature([], tf.string),
@@ -206,14 +206,15 @@ def _parse_all(serialized: tf.Tensor, tasks: Sequence[Task]) -> dict[str, Any]:
 
 def _decoded(task: Task, parsed: Mapping[str, tf.Tensor]) -> Target:
     """Returns the target of one image; errors name operations `decode/TASK/...`, see `task_at_fault`."""
-    with tf.name_scope(f"decode/{_NO_SCOPE.sub('_', task.name)}/"):
+    name = urllib.parse.quote(task.name).replace("%", ">")  # names of operations have no spaces and no %
+    with tf.name_scope(f"decode/{name}/"):
         return task.decode(parsed)
 
 
 def task_at_fault(error: Exception) -> str:
     """Returns the name of the task whose label in a record made an error in a graph; empty if none did."""
     found = _SCOPE.search(str(error))
-    return found[1] if found else ""
+    return urllib.parse.unquote(found[1].replace(">", "%")) if found else ""
 
 
 @functools.lru_cache(maxsize=64)

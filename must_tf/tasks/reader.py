@@ -7,7 +7,7 @@ format of a model file, and formats do not depend on a kind.
 import abc
 import dataclasses
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -197,6 +197,18 @@ class Reader(abc.ABC):
           view: size of the view.
         """
         del arrays, view
+        return None
+
+    def doubt(self, run: Callable[[], Arrays]) -> str | None:
+        """Returns why the model's outputs are hardly what the card says, in one line; None if nothing tells so.
+
+        It is a warning: `unlikely` refuses.
+
+        Args:
+          run: returns the outputs by role, in standard form, for images without content: gray, white, noise, black and
+            colors. It runs the model, so that it is called only if there is something to look for.
+        """
+        del run
         return None
 
     @classmethod

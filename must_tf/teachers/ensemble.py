@@ -104,6 +104,10 @@ class EnsembleTeacher(Teacher):
         finite = [all(np.isfinite(values).all() for values in outputs.values()) for outputs in found]
         return invalidate({name: np.stack([one[name] for one in each]) for name in each[0]}, np.array(finite))
 
+    def doubts(self) -> list[str]:
+        """Returns those of the members."""
+        return [f"{member.id}: {line}" for member in self.members for line in member.doubts()]
+
     def describe(self) -> dict[str, Any]:
         """Returns the manifest entry, with those of the members."""
         members = [member.describe() | {"id": member.id} for member in self.members]

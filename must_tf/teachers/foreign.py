@@ -75,6 +75,16 @@ class ForeignTeacher(Teacher):
             return invalidate(outputs, finite)
         return {name: tf.convert_to_tensor(values) for name, values in outputs.items()}
 
+    def doubts(self) -> list[str]:
+        """Returns what the reader doubts."""
+
+        def run() -> Arrays:
+            found = [self._standard(self._run(images)[0]) for images in _probes(self.input_size)]
+            return {role: np.concatenate([one[role] for one in found]) for role in found[0]}
+
+        line = self.reader.doubt(run)
+        return [line] if line else []
+
     def describe(self) -> dict[str, Any]:
         """Returns the card with all fields in use, the SHA-256 of the model, and the versions of the libraries."""
         return {
@@ -188,8 +198,11 @@ class ForeignTeacher(Teacher):
 
 
 def _probes(size: Size) -> Iterator[np.ndarray]:
-    """Yields pairs of images of a size, uint8 [2, height, width, 3]: gray, white, and noise."""
+    """Yields pairs of images of a size, uint8 [2, height, width, 3]: gray, white, noise, black, and colors."""
     shape = (2, *size, 3)
     yield np.full(shape, 128, np.uint8)
     yield np.full(shape, 255, np.uint8)
     yield np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    yield np.zeros(shape, np.uint8)
+    for color in np.eye(3) * 255:
+        yield np.broadcast_to(color.astype(np.uint8), shape).copy()

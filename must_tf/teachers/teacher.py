@@ -138,6 +138,10 @@ class Teacher(abc.ABC):
         If the model gives a value that is not finite for an image, all floats of that image are NaN.
         """
 
+    def doubts(self) -> list[str]:
+        """Returns why the model's outputs are hardly what is said of them, one line each; see `Reader.doubt`."""
+        return []
+
     @abc.abstractmethod
     def describe(self) -> dict[str, Any]:
         """Returns the teacher's entry in the manifest, as JSON: format, path, SHA-256, input size, task, license."""

@@ -1,12 +1,10 @@
 """`must convert` as a function: writes records as files that other tools read."""
 
 import os
-import sys
 from collections.abc import Sequence
 
 from must_tf.convert import Converted, Selection
 from must_tf.convert.images import COPY
-from must_tf.convert.records import RECORDS
 from must_tf.convert.run import convert as convert_records
 from must_tf.parsing import as_items
 from must_tf.records import read_manifest
@@ -62,5 +60,5 @@ def convert(
     chosen = as_items(tasks), as_items(classes), min_score, as_items(origin)
     selection = Selection(*chosen, count, order, seed, as_items(rename), against=str(against))
     total = sum(read_manifest(split_slice(folder)[0]).count for folder in split_names(str(data)))
-    progress = Progress("convert", total if to == RECORDS else min(count or sys.maxsize, total))
+    progress = Progress("convert", total * (2 if count else 1))  # with --count, all are read before some are written
     return convert_records(data, to, out, selection, images, root, progress.update)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from must_tf.errors import UserError
 from must_tf.parsing import as_items, as_size
 from must_tf.pipeline import Augment, evaluation_batches, training_batches
+from must_tf.ranges import check_range
 from must_tf.records import open_dataset
 from must_tf.tasks import Task
 
@@ -45,6 +46,7 @@ def batches(
     Raises:
       UserError: no records, no labels of a task, a size that is no multiple of 32, or several folders to evaluate on.
     """
+    check_range("batch_size", batch_size, "[1, inf)")
     datasets = [open_dataset(folder) for folder in as_items(data)]
     wanted = tuple(tasks) or tuple({task.name: task for one in datasets for task in one.manifest.tasks}.values())
     for dataset in datasets:

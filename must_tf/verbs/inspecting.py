@@ -75,6 +75,7 @@ def inspect(
       UserError: no dataset in the folder, or teachers that do not exist.
     """
     check_range("--pictures", pictures, "[0, inf)")
+    check_range("--shards", shards, "[1, inf)")
     load = loading(teachers, cards, fields, classes, thresholds, tta, allow_ops)
     page = location(out) if out else location(data) / "report.html"
     loaded = load() if callable(load) else load

@@ -15,6 +15,7 @@ from must_tf.geometry import Size
 from must_tf.parsing import as_items
 from must_tf.pipeline import evaluation_batches, training_batches
 from must_tf.pipeline.mixing import Mixing
+from must_tf.ranges import check_range
 from must_tf.records import Dataset, open_dataset
 from must_tf.report.text import text_table
 from must_tf.runtime.progress import Progress
@@ -111,9 +112,10 @@ def weigh(
       UserError: no finished run; no such task, too few labels of it, or one that this student cannot take; the target's
         records are those that the student is trained on; or no task is shown to help.
     """
-    for flag, number, least in (("batches", batches, 2), ("head_steps", head_steps, 1), ("rank", rank, 1)):
-        if number < least:
-            raise UserError(f"--{flag}={number}: received, expected {least} or more")
+    for flag, number, interval in (
+        ("--batches", batches, "[2, inf)"), ("--head_steps", head_steps, "[1, inf)"), ("--rank", rank, "[1, inf)")
+    ):  # fmt: skip
+        check_range(flag, number, interval)
     path = location(out) if out else location(workdir) / WEIGHED
     experiment = _experiment(workdir, records, batch_size, seed)
     datasets, wanted = [open_dataset(folder) for folder in experiment.train], open_dataset(target)

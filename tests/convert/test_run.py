@@ -80,6 +80,16 @@ def test_an_error_leaves_the_folder_empty_for_the_next_try(dataset, tmp_path):
     assert convert(dataset, "coco", tmp_path / "out").count == 4
 
 
+@pytest.mark.parametrize("to", ["coco", "records"])
+@pytest.mark.parametrize(("data", "selection", "passes"), [
+    ("", {}, 1), ("[:50%]", {}, 1), ("", {"tasks": ("boxes",)}, 1), ("", {"tasks": ("boxes",), "count": 1}, 2),
+])  # fmt: skip
+def test_progress_counts_all_images_though_some_are_left_out(dataset, tmp_path, to, data, selection, passes):
+    calls = []
+    convert(f"{dataset}{data}", to, tmp_path / "out", Selection(**selection), progress=lambda: calls.append(1))
+    assert len(calls) == 5 * passes
+
+
 def test_images_are_the_stored_bytes(converted, records):
     out, _ = converted("csv")
     for name in ("a.png", "night/b.png", "night/c d.png"):

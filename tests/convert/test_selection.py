@@ -67,6 +67,13 @@ def test_scores_below_the_least_one_are_left_out(converted):
         converted("masks", tasks=("stuff",), min_score=0.5)
 
 
+@pytest.mark.parametrize("to", ["coco", "records"])
+def test_labels_that_become_empty_are_counted(converted, to):
+    _, done = converted(to, tasks=("boxes",), classes=("bird",), min_score=0.9)
+    said = "2 images: boxes: labeled as having none, because nothing passes --classes and --min_score=0.9"
+    assert said in done.lines and done.count == 3
+
+
 def test_labels_of_other_origins_are_none(converted):
     out, done = converted("coco", tasks=("boxes",), origins=("human",))
     assert {one["file_name"] for one in coco(out)["images"]} == {"night/b.png", "night/c d.png"}

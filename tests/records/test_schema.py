@@ -11,7 +11,8 @@ import toy
 from must_tf.cli.app import _mendable
 from must_tf.errors import UserError, first_line
 from must_tf.records import deserialize, parse, serialize
-from must_tf.records.schema import FILENAME, is_inside, parse_encoded, specs
+from must_tf.records.schema import FILENAME, is_inside, parse_encoded, specs, task_at_fault
+from must_tf.tasks import Detection
 
 
 @pytest.fixture(scope="module")
@@ -184,3 +185,19 @@ def test_labels_of_a_wrong_shape_are_one_line_that_names_the_task(task):
             graph(tf.constant(damaged))
         said = _mendable(error.value)
         assert task.name in said and "must inspect" in said and "\n" not in said and "user-defined" not in said, key
+
+
+@pytest.mark.parametrize("name", ["my boxes", "Käse", "a.b-c_d"])
+def test_task_at_fault_has_its_own_name(name):
+    task = Detection(name, ("a",))
+    label = {"boxes": np.array([[0, 0, 0.5, 0.5]]), "classes": np.array([0]), "scores": np.array([1.0])}
+    example = tf.train.Example.FromString(serialize(toy.record(np.zeros((8, 8, 3), np.uint8), {name: label}), [task]))
+    example.features.feature[f"{name}/box/ymin"].float_list.value.append(0)
+    data = tf.data.Dataset.from_tensors(example.SerializeToString()).map(lambda one: parse_encoded(one, (task,)))
+    with pytest.raises(tf.errors.InvalidArgumentError) as error:
+        next(iter(data))
+    assert task_at_fault(error.value) == name
+
+
+def test_folder_is_no_task_at_fault():
+    assert task_at_fault(tf.errors.DataLossError(None, None, "corrupted record at 0 in data/decode/train/a")) == ""

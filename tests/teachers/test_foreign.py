@@ -5,6 +5,7 @@ import io
 import json
 import pickle
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -17,10 +18,12 @@ from PIL import Image
 from scipy.special import softmax
 
 from must_tf.errors import UserError
-from must_tf.labeling import label_records
+from must_tf.labeling import label, label_records
 from must_tf.records import Record
+from must_tf.teachers.ensemble import EnsembleTeacher
 from must_tf.teachers.foreign import ForeignTeacher
 from must_tf.teachers.model import Model, Slot
+from must_tf.teachers.spec import TeacherSpec
 
 FORMATS = ("keras3", "tf_keras", "h5", "savedmodel", "onnx", "litert")
 VIEW = (48, 64)
@@ -148,8 +151,8 @@ def test_activation_that_the_values_speak_against_is_refused(saved, tmp_path):
     ):
         toy.load("t", where, card=str(path))
     arrays = {"probs": softmax(np.random.default_rng(0).normal(size=(2, len(card.reader.class_names))), -1)}
-    assert "activation: logits, but probs are probabilities already" in card.reader.unlikely(arrays)
-    assert dataclasses.replace(card.reader, activation="probabilities").unlikely(arrays) is None
+    assert "activation: logits, but probs are probabilities already" in card.reader.unlikely(arrays, VIEW)
+    assert dataclasses.replace(card.reader, activation="probabilities").unlikely(arrays, VIEW) is None
 
 
 def test_missing_model_is_told_before_its_card(tmp_path):
@@ -449,3 +452,20 @@ def test_model_of_maps_that_fails_on_gray_is_refused_at_once():
     card = toy.card("depth", range=(0, 1), input_size=VIEW, convention="metric")
     with pytest.raises(UserError, match=r"does not run on images \[2, 48, 64, 3\]: not at .* the reason at the end$"):
         ForeignTeacher(Rule(run, None, None, None, 3, names=["out"]), card, "t")
+
+
+@pytest.mark.parametrize("members", [0, 2])
+def test_doubts_about_a_model_go_into_the_manifest_though_labels_do_not_show_them(tmp_path, members):
+    def tags(images):
+        """Two tags of which none is in a dark image."""
+        return {"probs": np.stack([np.full(len(images), -3.0), images.mean((1, 2, 3)) * 8 - 4], -1)}
+
+    fields = {"range": (0, 1), "activation": "logits", "class_names": ("hat", "smile")}
+    teacher = ForeignTeacher(Rule(tags, None, 4, 6, 3, names=["probs"]), toy.card("classification", **fields), "t")
+    if members:
+        specs = [TeacherSpec("t", "onnx", f"{one}.onnx") for one in "ab"]
+        with mock.patch("must_tf.teachers.ensemble.load_teacher", lambda spec: teacher):
+            teacher = EnsembleTeacher(TeacherSpec("t", "ensemble", "", members=tuple(specs)))
+    Image.fromarray(np.full((4, 6, 3), 200, np.uint8)).save(tmp_path / "a.png")
+    (said,) = {*label(tmp_path, [teacher], tmp_path / "out").warnings}
+    assert f"t: labels by {teacher.id}: " in said and "all logits of an image without content are -3 or less" in said

@@ -62,7 +62,7 @@ def target(data):
     [
         ({"task": "min"}, r"--task=min: .* has no label of it; did you mean 'mine'\?"),
         ({"records": ["missing"]}, "missing"),
-        ({"batches": 1}, "--batches=1: received, expected 2 or more"),
+        ({"batches": 1}, "--batches: 1 received, expected 2 or more"),
         ({"batch_size": 2}, "32 labeled images of 'mine' for batches of 2; expected 32 or more"),
     ],
 )

@@ -1,7 +1,7 @@
 """Reads the outputs of foreign image classifiers, single-label or multi-label: logits or probabilities."""
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from must_tf.tasks.map_reader import LEAST_SIDE
 from must_tf.tasks.reader import Arrays, Form, Slot, choose, output_lines, require
 
 _MANY = 8  # classes; so many logits of a gray image are not all between 0 and 1
+_ABSENT = -2.0  # logit: a sigmoid of 12 %
+_LOG_SUM = 1e-2  # how far rounding may take the log of the sum of log-probabilities from 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +23,8 @@ class ClassificationReader(ClassReader):
     Attributes:
       top_k: how many probabilities a stored label keeps; 0 keeps all.
       multi_label: whether an image may have several classes or none; by default only with `activation: sigmoid`. If it
-        is false with a sigmoid, the classes exclude each other, and their probabilities are made to sum to 1.
+        is false with a sigmoid, the classes exclude each other, and their probabilities are made to sum to 1. If it is
+        false with logits, they are taken for those of a softmax even if they say that no class is there.
     """
 
     top_k: int = 0
@@ -94,6 +97,28 @@ class ClassificationReader(ClassReader):
                 "sigmoids, whose sum is of no account, or multi_label: false to make them sum to 1"
             )
         return None
+
+    def doubt(self, run: Callable[[], Arrays]) -> str | None:
+        """Reports logits that say of an image without content that none of the classes is there.
+
+        Logits that a softmax was trained on do not: it does not see their mean over the classes, which training leaves
+        near 0. Of independent classes they are all below 0 where no class is present.
+        """
+        if self.activation != "logits" or self.multi_label is not None:
+            return None
+        logits = run()["probs"].astype(np.float64)
+        if logits.shape[-1] < 2:
+            return None
+        best = logits.max(-1)
+        log_sum = best + np.log(np.exp(logits - best[:, np.newaxis]).sum(-1))
+        absent = (best < _ABSENT) & (abs(log_sum) > _LOG_SUM)
+        if not absent.any():
+            return None
+        return (
+            f"activation: logits, but all logits of an image without content are {best[absent].min():.3g} or less, as "
+            "of independent classes of which none is there: a softmax finds one anyway; give activation: sigmoid, or "
+            "multi_label: false if each image has one class"
+        )
 
     def read(self, arrays: Arrays, view: Size) -> dict[str, np.ndarray]:
         """`probs` float32 [batch, classes].

@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 import toy
-from scipy.special import expit, softmax
+from scipy.special import expit, logsumexp, softmax
 
 from must_tf.tasks import Classification
 from must_tf.tasks.classification.reader import ClassificationReader
@@ -72,7 +72,7 @@ def test_one_channel_of_two_classes_is_not_multi_label():
 
 def doubt(values, **fields):
     names = tuple(f"class {i}" for i in range(values.shape[-1]))
-    return classifier(class_names=names, **fields).reader.unlikely({"probs": values})
+    return classifier(class_names=names, **fields).reader.unlikely({"probs": values}, VIEW)
 
 
 def test_probabilities_that_do_not_sum_to_1_are_in_doubt_until_the_card_says_what_they_are():
@@ -127,6 +127,25 @@ def test_softmax_of_8_bits_is_not_taken_for_logits(classes, activation):
 def test_quantized_sigmoids_are_in_doubt_as_others_are():
     values = np.array([[250, 240, 3], [2, 1, 0]], np.float32) / 256
     assert "give multi_label: true" in doubt(values, activation="probabilities")
+
+
+def doubt_without_content(logits, **fields):
+    names = tuple(f"class {i}" for i in range(np.shape(logits)[-1]))
+    return classifier(class_names=names, **fields).reader.doubt(lambda: {"probs": np.asarray(logits, np.float32)})
+
+
+@pytest.mark.parametrize("classes", [3, 50])
+def test_logits_of_independent_classes_are_doubted_where_none_is_there(classes):
+    none = RNG.uniform(-6, -3, (4, classes))
+    some = np.where(np.arange(classes) < 2, 4.0, none)
+    assert "give activation: sigmoid" in doubt_without_content(np.concatenate([some, none[:1]]))
+    assert doubt_without_content(some) is None
+    for known in ({"multi_label": False}, {"activation": "sigmoid"}):
+        assert doubt_without_content(none, **known) is None
+    centered = none - none.mean(-1, keepdims=True)  # as a softmax trains them
+    assert doubt_without_content(centered) is None
+    assert doubt_without_content(centered - logsumexp(centered, -1, keepdims=True)) is None  # log-probabilities
+    assert doubt_without_content(np.log(np.full((2, classes), 1 / classes))) is None
 
 
 def test_labels_as_flat_as_a_softmax_of_probabilities_are_doubted():

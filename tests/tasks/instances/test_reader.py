@@ -70,7 +70,7 @@ def test_masks_over_the_image_of_a_model_of_one_image_are_padded():
     arrays = {role: values[0] for role, values in outputs(whole).items() if role != "boxes"}
     regular = given.reader.regular(arrays, 1, True)
     assert regular["masks"].shape == (1, 100, *VIEW) and given.reader.misfit(regular, 1, False) is None
-    assert given.reader.unlikely(given.reader.standard(regular, False)) is None
+    assert given.reader.unlikely(given.reader.standard(regular, False), VIEW) is None
     found = label_of(given.reader.read(given.reader.standard(regular, False), VIEW), given)
     assert [masks.area(rle) for rle in found["masks"]] == [6 * 45, 2]
 
@@ -115,7 +115,7 @@ def test_cards_that_cannot_be_meant_are_refused():
     )
     of_all_classes = reader.misfit(outputs(np.ones((2, 3, 4, 4))), 1, False)
     assert "shape [1, 2, 3, 4, 4]" in of_all_classes and "one mask of each object" in of_all_classes
-    wrong = reader.unlikely(outputs(9 * np.ones((2, 4, 4))))
+    wrong = reader.unlikely(outputs(9 * np.ones((2, 4, 4))), VIEW)
     assert "mask_logits: false, but masks are between 9 and 9" in wrong
 
 

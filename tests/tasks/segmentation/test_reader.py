@@ -80,16 +80,19 @@ OVERLAPPING = np.array([[0.9, 0.8, 0.1], [0.7, 0.2, 0.1]])
 def test_classes_that_overlap_are_refused_until_the_card_says_what_their_label_is():
     values = np.broadcast_to(OVERLAPPING[:, None], (2, *VIEW[1:], 3))[None]  # a row of pixels of each
     fields = {"class_names": ("a", "b", "c"), "activation": "probabilities"}
-    refused = toy.card("segmentation", **fields).reader.unlikely({"probs": values.astype(np.float32)})
+    refused = toy.card("segmentation", **fields).reader.unlikely({"probs": values.astype(np.float32)}, VIEW)
     assert "50% of pixels have several classes on gray" in refused and "overlap: ignore" in refused
     for overlap, first in (("best", 0), ("ignore", 255)):
         card = toy.card("segmentation", overlap=overlap, **fields)
-        assert card.reader.unlikely({"probs": values.astype(np.float32)}) is None
+        assert card.reader.unlikely({"probs": values.astype(np.float32)}, VIEW) is None
         task = toy.task_of(card)
         label = task.pseudo_label({"probs": toy.read((2, VIEW[1]), card, probs=values)["probs"][0]})
         assert (label[0] == first).all() and (label[1] == 0).all()
     softmax = np.full((1, *VIEW, 2), 0.5, np.float32)
-    assert toy.card("segmentation", **fields | {"class_names": ("a", "b")}).reader.unlikely({"probs": softmax}) is None
+    assert (
+        toy.card("segmentation", **fields | {"class_names": ("a", "b")}).reader.unlikely({"probs": softmax}, VIEW)
+        is None
+    )
 
 
 @pytest.mark.parametrize("shape", [(1, 64, 48), (None, 64, 48, 1), (1, 1, 64, 48), (64, 48), (None, None, None)])
