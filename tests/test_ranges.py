@@ -63,7 +63,7 @@ def test_each_number_of_a_config_and_of_a_task_has_a_range(instance):
         (lambda: toy.experiment("a", batch_size=0), "^batch_size: 0 received, expected 1 or more$"),
         (lambda: toy.experiment("a", seed=-1), "^seed: -1 received, expected 0 to 4294967295$"),
         (lambda: Optimizer(momentum=1), "^optimizer.momentum: 1 received, expected 0 or more, and below 1$"),
-        (lambda: Optimizer(learning_rate=math.inf), "^optimizer.learning_rate: inf received, expected above 0$"),
+        (lambda: Optimizer(learning_rate=math.inf), "^optimizer.learning_rate: inf received, expected 0 or more$"),
         (lambda: Balance(weights={"depth": -1}), "^balance.weights.depth: -1 received, expected 0 or more$"),
         (lambda: Balance(recipes={"a": (0, 0.1)}), r"^balance.recipes.a\[0\]: 0 received, expected above 0$"),
         (lambda: Combine(hurting=math.nan), "^combine.hurting: nan received, expected a finite number$"),

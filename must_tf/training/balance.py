@@ -85,6 +85,11 @@ def task_weights(balance: Balance, tasks: Iterable[str], batch_size: int, learni
         if name in balance.weights:
             weights[name] = float(balance.weights[name])
         elif name in balance.recipes:
+            if not learning_rate > 0:
+                raise UserError(
+                    f"balance: the recipe of task {name!r} needs a learning rate above 0, received {learning_rate:g}; "
+                    f"give it a weight, as --config.balance.weights.{name}=1"
+                )
             teacher_batch, teacher_rate = balance.recipes[name]
             weights[name] = (batch_size * teacher_rate) / (teacher_batch * learning_rate)
         else:

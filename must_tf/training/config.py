@@ -30,7 +30,7 @@ class Optimizer:
 
     Attributes:
       name: `sgd`, `adamw` or `lars`.
-      learning_rate: at its peak; from there it falls along a cosine to 0.
+      learning_rate: at its peak; from there it falls along a cosine to 0. With 0, weights stay as they are.
       warmup_steps: of a linear rise from 0.
       momentum: of SGD and LARS.
       nesterov: whether SGD's momentum is Nesterov's; Model Garden's recipes have plain momentum.
@@ -53,7 +53,7 @@ class Optimizer:
     accumulate: int = 1
 
     ranges: ClassVar[Mapping[str, str]] = {
-        "learning_rate": "(0, inf)",
+        "learning_rate": "[0, inf)",
         "warmup_steps": "[0, inf)",
         "momentum": "[0, 1)",
         "weight_decay": "[0, inf)",

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -29,6 +31,13 @@ def test_fixed_weights_are_1_unless_given():
 def test_task_without_recipe_or_weight_is_refused():
     with pytest.raises(UserError, match="'depth' has neither"):
         task_weights(Balance("paper", recipes=RECIPES), [*RECIPES, "depth"], 256, 0.32)
+
+
+def test_a_recipe_needs_a_learning_rate_above_0_and_a_weight_does_not():
+    balance = Balance("paper", recipes={"a": (1, 1)}, weights={"b": 2.0})
+    with pytest.raises(UserError, match=r"'a' needs a learning rate above 0, .* --config\.balance\.weights\.a=1"):
+        task_weights(balance, ["a", "b"], 1, 0.0)
+    assert task_weights(dataclasses.replace(balance, weights={"a": 1, "b": 2}), ["a", "b"], 1, 0.0) == {"a": 1, "b": 2}
 
 
 @pytest.mark.parametrize("balance", [Balance(weights={"dept": 1}), Balance("paper", recipes={"dept": (1, 1)})])
