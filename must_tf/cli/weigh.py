@@ -6,17 +6,17 @@ The target is some hundred labeled images of your own task, 32 at least, which t
 new to the student: a head is trained for it, on the frozen trunk. Then the gradients that batches of the student's
 records give the trunk are compared with the target's. The table has, for each task of the student:
 
-* cosine: of the angle between its gradient and the target's. Above 0, a step for the one helps the other.
+* cosine: of the angle between the gradient of one of its batches and the target's. Above 0, a small step for the task
+  helps the target. It is small where batches differ much; what counts is whether the interval lies above 0.
 * interval: where the cosine lies, 95 %, over batches and over the target's images.
-* energy: share of its gradient that lies in the directions of the gradients of the target's images, of either sign.
 * share, weight: its share of the trunk's gradient and its weight in the loss, until now and new.
 
 The new share of a task is proportional to the lower end of its interval, so that noise is not taken for help; a task
 whose interval does not lie above 0 gets 0. The last line of the table is flags that `must train` takes. The same is
 written as JSON. If no task is shown to help, that is an error.
 
-The student may be one of a short run. The more it has learned, the more its gradients mean; at the end of a long run
-they are small, and hold each other in balance.
+The student may be one of a short run. At the end of a long one, gradients of its tasks are small and hold each other in
+balance, so that less can be told from noise.
 """
 
 from absl import flags
@@ -50,9 +50,6 @@ _STEPS = flags.DEFINE_integer(
     "head_steps", 100, "Steps that a head of the target is trained for, on each half of its images.", 1,
     flag_values=FLAGS,
 )  # fmt: skip
-_RANK = flags.DEFINE_integer(
-    "rank", 20, "Directions of the target's gradients that energy is about.", 1, flag_values=FLAGS
-)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the heads, and of order and augmentation.", 0, flag_values=FLAGS)
 _OUT = flags.DEFINE_string("out", "", "JSON file to write; by default WORKDIR/weights.json.", flag_values=FLAGS)
 flags.mark_flags_as_required(["workdir", "target"], flag_values=FLAGS)
@@ -75,7 +72,6 @@ def main() -> None:
         batches=_BATCHES.value,
         batch_size=_BATCH.value,
         head_steps=_STEPS.value,
-        rank=_RANK.value,
         seed=_SEED.value,
         out=_OUT.value,
     )

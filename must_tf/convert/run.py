@@ -89,7 +89,7 @@ def convert(
     if to == RECORDS:
         return _to_records(str(data), out, selection, images, root, progress)
     form = format_of(to, images)
-    several = split_names(os.fspath(data))
+    several = split_names(str(data))
     if len(several) > 1:
         joined = f"must convert {data} --to=records --out=DIR"
         raise UserError(f"{data}: {len(several)} folders received; {to} takes one: join them first, {joined}")

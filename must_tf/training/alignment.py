@@ -1,6 +1,7 @@
 """Measures how the gradients that a student's tasks give its trunk agree with the gradient of another task.
 
-It is what `must weigh` is about: a step along a task's gradient helps the other task where their cosine is above 0.
+It is what `must weigh` is about: a small step along a task's gradient lowers the other task's loss where the inner
+product of their mean gradients is above 0.
 """
 
 import dataclasses
@@ -18,8 +19,8 @@ from must_tf.runtime.tracing import plain
 from must_tf.student import Student
 from must_tf.tasks.task import Task
 from must_tf.training.balance import Balancer
-from must_tf.training.combine import Combiner, joined
-from must_tf.training.config import Balance, Combine, Optimizer
+from must_tf.training.combine import joined
+from must_tf.training.config import Balance, Optimizer
 from must_tf.training.initial import same_task
 from must_tf.training.loss_scale import LossScale
 from must_tf.training.passes import TOTAL, Passes
@@ -27,6 +28,7 @@ from must_tf.training.schedule import clip, make_optimizer
 from must_tf.training.step import Batch
 
 HALVES = 2
+PARTS = 16  # at most, of the target's images: for each, a gradient is kept
 _HEAD = Optimizer("adamw", learning_rate=0.003, clip_norm=1.0)
 
 
@@ -37,16 +39,12 @@ class Alignment:
     A batch without a label of the task has NaN.
 
     Attributes:
-      cosines: between the gradient of each batch and the target's mean gradient, [batches].
-      parts: what each group of the target's images says of the same: their mean is the mean of `cosines`, [groups].
-      energies: share of each gradient's squared length that the basis of the target's gradients holds, [batches]; NaN
-        where the target's loss is no sum over images.
-      norms: lengths of the gradients, before the task's weight, [batches].
+      products: inner product of each batch's gradient with the target's gradient of each part of its images, over the
+        length of the target's mean gradient, [batches, parts].
+      norms: lengths of the batches' gradients, before the task's weight, [batches].
     """
 
-    cosines: np.ndarray
-    parts: np.ndarray
-    energies: np.ndarray
+    products: np.ndarray
     norms: np.ndarray
 
 
@@ -60,117 +58,99 @@ class TargetGradients:
     Args:
       student: whose trunk is meant; it stays as it is.
       task: the target.
-      groups: batches of labeled images, all of one size; the even and the odd ones are the halves.
+      groups: batches of labeled images, all of one size, 2 or more images each; the even and the odd ones are the
+        halves.
       steps: that each head is trained for.
-      rank: directions of the basis, see `Combiner`.
-      seed: of the random combinations that the basis spans.
 
     Attributes:
-      losses: means over the images, by heads that have not seen them: before and after the training of the heads.
+      trunk: the variables of the trunk that the target's head reads, in the order of those of the student.
+      losses: means over each group, by a head that has not seen it: with the labels of other images of the group, and
+        with their own, [groups, 2].
+      parts: mean gradients of the trunk, each over a part of the groups, float32 [parts, parameters].
 
     Raises:
-      UserError: the task reads a pyramid that the student lacks, or its loss or gradient is not finite.
+      UserError: the task reads a pyramid that the student lacks, or its gradient is 0 or not finite.
     """
 
-    def __init__(self, student: Student, task: Task, groups: Sequence[Batch], steps: int, rank: int, seed: int):
-        self.task, self._groups = task, groups
-        self._student = _with_trunk_of(student, task)
+    def __init__(self, student: Student, task: Task, groups: Sequence[Batch], steps: int):
+        alone = _with_trunk_of(student, task)
         balancer = Balancer(Balance(), [task.name], 1, 1.0)
-        self._passes = Passes(self._student, balancer, LossScale(False), accumulate=1, jit_compile=False)
-        self._head, self._variables = self._student.heads[task.name], self._passes.heads[task.name]
-        self._weights = [self._head.get_weights()] * HALVES
-        before = self._loss()
-        self._weights = self._train(steps)
-        self._combiner = Combiner(Combine("attittud", task.name, rank=rank), [task.name], self.trunk, seed)
-        if task.loss_is_sum:
-            self._find_basis()
-        self.losses = before, self._loss()
+        self._passes = Passes(alone, balancer, LossScale(False), accumulate=1, jit_compile=False)
+        self._task, self._head, self._variables = task, alone.heads[task.name], self._passes.heads[task.name]
+        self.trunk = self._passes.trunk
+        halves = [groups[half::HALVES] for half in range(HALVES)]
+        heads = self._train(halves, steps)
+        self.losses, self.parts = self._measure(zip(heads, reversed(halves), strict=True), len(groups))
 
-    @property
-    def trunk(self) -> list[tf.Variable]:
-        """The variables of the trunk that the target's head reads, in the order of those of the student."""
-        return self._passes.trunk
-
-    def each(self) -> Iterable[tf.Tensor]:
-        """Yields the gradient of each group, float32 [parameters of the trunk]."""
-        for images, targets in self._unseen():
-            gradient, _ = self._gradient(images, targets)
-            if not np.isfinite(tf.norm(gradient).numpy()):
-                raise UserError(
-                    f"--target: the gradient of its task {self.task.name!r} is not finite on this student; give a "
-                    "student that was trained without such steps, or look at the labels (`must inspect`)"
-                )
-            yield gradient
-
-    def energy(self, gradient: tf.Tensor) -> float:
-        """Returns the share of a gradient [parameters] that lies in the basis; NaN without a basis."""
-        return float(self._combiner.captured([gradient]).numpy()) if self.task.loss_is_sum else float("nan")
-
-    def _unseen(self) -> Iterable[Batch]:
-        """Yields the groups, each when the head is the one that has not seen it."""
-        for half in range(HALVES):
-            self._head.set_weights(self._weights[half])
-            yield from self._groups[1 - half :: HALVES]
-
-    def _train(self, steps: int) -> list[list[np.ndarray]]:
+    def _train(self, halves: Sequence[Sequence[Batch]], steps: int) -> list[list[np.ndarray]]:
         """Returns the weights of a head for each half of the images."""
         optimizer = make_optimizer(_HEAD, steps)
         optimizer.build(self._variables)
-        start, state = self._weights[0], [variable.numpy() for variable in optimizer.variables]
+        start, state = self._head.get_weights(), [variable.numpy() for variable in optimizer.variables]
 
         @tf.function
         @plain
         def step(images: tf.Tensor, targets: Any) -> None:
-            gradients = self._pass(images, targets).heads[self.task.name]
+            gradients = self._pass(images, targets).heads[self._task.name]
             clipped = clip(gradients, tf.linalg.global_norm(gradients), _HEAD.clip_norm)
             optimizer.apply_gradients(zip(clipped, self._variables, strict=True))
 
         found, progress = [], Progress("head of the target", HALVES * steps, "steps")
-        for half in range(HALVES):
+        for own in halves:
             self._head.set_weights(start)
             for variable, value in zip(optimizer.variables, state, strict=True):
                 variable.assign(value)
-            own = self._groups[half::HALVES]
             for number in range(steps):
                 step(*own[number % len(own)])
                 progress.update()
             found.append(self._head.get_weights())
         return found
 
-    def _loss(self) -> float:
-        """Returns the mean loss over the groups, by the heads that have not seen them."""
-        return float(np.mean([self._gradient(*group)[1].numpy() for group in self._unseen()]))
+    def _measure(self, unseen: Iterable[tuple[list[np.ndarray], Sequence[Batch]]], count: int) -> tuple[Any, tf.Tensor]:
+        """Returns `losses` and `parts`.
 
-    def _find_basis(self) -> None:
-        """Has the combiner span random combinations of the gradients of all images."""
-        count = len(self._groups[0][0])
-        drawn = self._combiner.draw(count * len(self._groups))
-        sums = [tf.zeros([drawn.shape[1], *variable.shape]) for variable in self.trunk]
-        for number, (images, targets) in enumerate(self._unseen()):
-            own = drawn[number * count : (number + 1) * count]
-            sums = [one + more for one, more in zip(sums, self._combinations(images, targets, own), strict=True)]
-        self._combiner.refresh(sums)
+        Args:
+          unseen: weights of heads, each with groups that it has not seen.
+          count: of all groups.
+        """
 
-    @tf.function
-    @plain
-    def _combinations(self, images: tf.Tensor, targets: Any, weights: tf.Tensor) -> list[tf.Tensor]:
-        return self._passes.combinations(self.task.name, images, targets, weights)
+        @tf.function
+        @plain
+        def gradient(images: tf.Tensor, targets: Any) -> tuple[tf.Tensor, tf.Tensor]:
+            passed = self._pass(images, targets)
+            return joined(passed.trunk[TOTAL]), passed.losses[TOTAL]
 
-    @tf.function
-    @plain
-    def _gradient(self, images: tf.Tensor, targets: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the gradient of the trunk and the loss."""
-        passed = self._pass(images, targets)
-        return joined(passed.trunk[TOTAL]), passed.losses[TOTAL]
+        losses: list[list[float]] = []
+        number = min(count, PARTS)
+        sums, sizes = [tf.constant(0.0)] * number, [0] * number
+        for weights, groups in unseen:
+            self._head.set_weights(weights)
+            for images, targets in groups:
+                turned = tf.nest.map_structure(lambda value: tf.roll(value, 1, 0), targets)
+                _, others = gradient(images, turned)
+                found, own = gradient(images, targets)
+                if not np.isfinite(tf.norm(found).numpy()):
+                    raise UserError(
+                        f"--target: the gradient of its task {self._task.name!r} is not finite on this student; give a "
+                        "student that was trained without such steps, or look at the labels (`must inspect`)"
+                    )
+                part = len(losses) * number // count
+                sums[part], sizes[part] = sums[part] + found, sizes[part] + 1
+                losses.append([float(others.numpy()), float(own.numpy())])
+        parts = tf.stack([total / size for total, size in zip(sums, sizes, strict=True)])
+        if not tf.norm(parts).numpy() > 0:
+            raise UserError(
+                f"--target: its task {self._task.name!r} gives the trunk no gradient; the trunk does not reach its "
+                "head, or all labels are empty"
+            )
+        return np.array(losses), parts
 
     def _pass(self, images: tf.Tensor, targets: Any) -> Any:
-        return self._passes(images, targets, {self.task.name: tf.constant(True)}, by_task=False)
+        return self._passes(images, targets, {self._task.name: tf.constant(True)}, by_task=False)
 
 
 def align(student: Student, batches: Iterable[Batch], target: TargetGradients, count: int) -> dict[str, Alignment]:
     """Returns how each task of a student agrees with the target, in what the target's head reads of the trunk.
-
-    No gradient of a batch is kept: memory is that of two vectors per task.
 
     Args:
       student: with trained heads.
@@ -179,54 +159,26 @@ def align(student: Student, batches: Iterable[Batch], target: TargetGradients, c
       count: how many batches are measured.
     """
     passes = Passes(student, Balancer(Balance(), student.tasks, 1, 1.0), LossScale(False), 1, jit_compile=False)
-    shared = len(target.trunk)
+    shared, length = len(target.trunk), tf.norm(tf.reduce_mean(target.parts, 0))
 
     @tf.function
     @plain
-    def gradients(images: tf.Tensor, targets: Any) -> dict[str, tf.Tensor]:
+    def measured(images: tf.Tensor, targets: Any) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
         present = {name: tf.reduce_any(task.has_label(targets[name])) for name, task in student.tasks.items()}
         trunk = passes(images, targets, present, by_task=True).trunk
-        return {name: joined(gradient[:shared]) for name, gradient in trunk.items()}
+        gradients = {name: joined(gradient[:shared]) for name, gradient in trunk.items()}
+        return {name: (tf.linalg.matvec(target.parts, one) / length, tf.norm(one)) for name, one in gradients.items()}
 
-    mean, length = _mean(target)
-    sums = {name: tf.zeros_like(mean) for name in student.tasks}
-    rows: dict[str, list[tuple[float, float, float]]] = {name: [] for name in student.tasks}
+    products: dict[str, list[np.ndarray]] = {name: [] for name in student.tasks}
+    norms: dict[str, list[float]] = {name: [] for name in student.tasks}
     progress = Progress("weigh", count, "batches")
     for images, targets in progress.waiting(itertools.islice(batches, count)):
-        for name, gradient in gradients(images, targets).items():
-            norm = float(tf.norm(gradient).numpy())
-            if not norm > 0 or not np.isfinite(norm):
-                rows[name].append((np.nan, np.nan, np.nan))
-                continue
-            unit = gradient / norm
-            sums[name] += unit
-            rows[name].append((float(tf.reduce_sum(unit * mean).numpy()) / length, target.energy(unit), norm))
+        for name, (product, norm) in measured(images, targets).items():
+            usable = norm.numpy() > 0 and np.isfinite(norm.numpy())
+            products[name].append(product.numpy() if usable else np.full(len(target.parts), np.nan))
+            norms[name].append(float(norm.numpy()) if usable else np.nan)
         progress.update()
-    counts = {name: np.isfinite([norm for *_, norm in found]).sum() for name, found in rows.items()}
-    parts = [
-        [float(tf.reduce_sum(total * gradient).numpy()) / length for total in sums.values()]
-        for gradient in target.each()
-    ]
-    found = {}
-    for i, (name, values) in enumerate(rows.items()):
-        cosines, energies, norms = np.array(values, float).T
-        found[name] = Alignment(cosines, np.array(parts)[:, i] / max(counts[name], 1), energies, norms)
-    return found
-
-
-def _mean(target: TargetGradients) -> tuple[tf.Tensor, float]:
-    """Returns the mean of the target's gradients, and its length."""
-    total, count = tf.constant(0.0), 0
-    for gradient in target.each():
-        total, count = total + gradient, count + 1
-    mean = total / count
-    length = float(tf.norm(mean).numpy())
-    if not length > 0:
-        raise UserError(
-            f"--target: its task {target.task.name!r} gives the trunk no gradient; the trunk does not reach its head, "
-            "or all labels are empty"
-        )
-    return mean, length
+    return {name: Alignment(np.array(products[name], float), np.array(norms[name])) for name in student.tasks}
 
 
 def _with_trunk_of(student: Student, task: Task) -> Student:

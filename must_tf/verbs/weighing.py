@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from must_tf.copies import fetched
 from must_tf.errors import UserError, nearest
-from must_tf.evaluation.weighing import LEVEL, Help, helps
+from must_tf.evaluation.weighing import LEVEL, Help, check_learned, helps
 from must_tf.geometry import Size
 from must_tf.parsing import as_items
 from must_tf.pipeline import evaluation_batches, training_batches
@@ -27,7 +27,7 @@ from must_tf.training.alignment import TargetGradients, align
 from must_tf.training.assembly import seed_process
 from must_tf.training.balance import task_weights
 from must_tf.training.checks import check_labels
-from must_tf.training.config import Combine, read_config
+from must_tf.training.config import read_config
 from must_tf.training.step import Batch
 
 WEIGHED = "weights.json"  # in a workdir
@@ -43,7 +43,8 @@ class Weighed:
       task: the target's task.
       images: how many of the target's images were measured.
       helps: by task of the student.
-      head_losses: of the target's head on images that it has not seen: before and after its training.
+      head_losses: of the target's heads on images that they have not seen: with the labels of other images, and with
+        their own.
       path: JSON file with these values.
     """
 
@@ -64,10 +65,10 @@ class Weighed:
         return " ".join(f"--config.balance.weights.{name}={weight:g}" for name, weight in self.weights.items())
 
     def __repr__(self) -> str:
-        before, after = self.head_losses
+        others, own = self.head_losses
         lines = [f"target: {self.task.name} ({self.task.kind}), {self.images} images"]
-        lines.append(f"its head: loss {before:.3g} before training, {after:.3g} after, on images that it has not seen")
-        header = ["task", "cosine", f"{LEVEL:.0%} interval", "energy", "share", "weight", "new share", "new weight"]
+        lines.append(f"its heads: loss {own:.3g} on images that they have not seen, {others:.3g} with labels of others")
+        header = ["task", "cosine", f"{LEVEL:.0%} interval", "share", "weight", "new share", "new weight"]
         lines += text_table(header, [[name, *_cells(one)] for name, one in self.helps.items()])
         lines += [
             f"{name}: not shown to help; with a weight of 0 its head learns nothing: leave it out of the tasks"
@@ -86,7 +87,6 @@ def weigh(
     batches: int = 32,
     batch_size: int | None = None,
     head_steps: int = 100,
-    rank: int = Combine().rank,
     seed: int = 0,
     out: str | os.PathLike = "",
 ) -> Weighed:
@@ -104,17 +104,14 @@ def weigh(
       batches: batches of the student's tasks that are measured, with the augmentation of the run.
       batch_size: images of each; by default that of the run.
       head_steps: steps that the target's heads are trained for on the frozen trunk.
-      rank: directions of the basis that `energy` is about.
-      seed: of weights, order and augmentation. The same call gives the same figures, as far as a run does.
+      seed: of heads, order and augmentation. The same call gives the same figures, as far as a run does.
       out: JSON file to write; by default WORKDIR/weights.json.
 
     Raises:
       UserError: no finished run; no such task, too few labels of it, or one that this student cannot take; the target's
-        records are those that the student is trained on; or no task is shown to help.
+        records are those that the student is trained on; the target's heads learn nothing; or no task is shown to help.
     """
-    for flag, number, interval in (
-        ("--batches", batches, "[2, inf)"), ("--head_steps", head_steps, "[1, inf)"), ("--rank", rank, "[1, inf)")
-    ):  # fmt: skip
+    for flag, number, interval in (("--batches", batches, "[2, inf)"), ("--head_steps", head_steps, "[1, inf)")):
         check_range(flag, number, interval)
     path = location(out) if out else location(workdir) / WEIGHED
     experiment = _experiment(workdir, records, batch_size, seed)
@@ -125,7 +122,8 @@ def weigh(
     seed_process(experiment)
     student = load_student(workdir)
     groups = _groups(wanted, own, experiment.input_size, experiment.batch_size)
-    gradients = TargetGradients(student, own, groups, head_steps, rank, seed)
+    gradients = TargetGradients(student, own, groups, head_steps)
+    check_learned(gradients.losses, own.name)
     alignments = align(student, _batches(experiment, datasets), gradients, batches)
     weights = task_weights(experiment.balance, student.tasks, experiment.batch_size, experiment.optimizer.learning_rate)
     found = helps(alignments, weights)
@@ -137,7 +135,8 @@ def weigh(
             f"{found[best].cosine:+.3f} and an interval from {found[best].low:+.3f}; give more --batches ({batches}), "
             f"more labeled images ({images}), or keep the weights that you have"
         )
-    result = Weighed(own, images, found, gradients.losses, path)
+    others, mine = map(float, gradients.losses.mean(0))
+    result = Weighed(own, images, found, (others, mine), path)
     told = {
         "workdir": str(workdir),
         "sha256": sha256(fetched(workdir) / WEIGHTS),
@@ -148,9 +147,8 @@ def weigh(
         "batches": batches,
         "batch_size": experiment.batch_size,
         "head_steps": head_steps,
-        "rank": rank,
         "seed": seed,
-        "head_losses": gradients.losses,
+        "head_losses": result.head_losses,
         "tasks": {name: dataclasses.asdict(one) for name, one in found.items()},
         "weights": result.weights,
     }
@@ -247,11 +245,9 @@ def _batches(experiment: Experiment, datasets: Sequence[Dataset]) -> tf.data.Dat
 
 def _cells(one: Help) -> list[str]:
     """Returns a row of the table."""
-    energy = "–" if one.energy != one.energy else f"{one.energy:.1%}"
     return [
         f"{one.cosine:+.3f}",
         f"{one.low:+.3f} to {one.high:+.3f}",
-        energy,
         f"{one.share_before:.0%}",
         f"{one.weight_before:g}",
         f"{one.share:.0%}",

@@ -50,7 +50,7 @@ def test_plan_computes_costs_by_a_file_of_prices(must, folder, toy_run, tmp_path
     # a shard and its note are written; 3,000,000 images and 3,000 shards are listed by the thousand
     assert "9,003 requests that write or list, at 4 per 1,000: 36.01" in out
     assert "in all 6,042.01 EUR" in out
-    code, _, err = must(*argv, f"--prices={prices}")
+    code, _, err = must(*argv, f"--out={tmp_path / 'out'}", f"--prices={prices}")
     assert code == 2 and len(err) == 1 and "--prices: received without --plan" in err[0]
     prices.write_text("{}")
     code, _, err = must(*argv, "--plan", f"--prices={prices}")

@@ -28,8 +28,15 @@ _OTHERWISE = {  # flags of modes and of the command line alone; the others are a
         *("audit", "audit_from", "against", "duplicates", "leaks"),
         *("to", "images", "seed", "root", "task"),
     },
-    "label": {"describe", "preview", "plan", "except"},  # `except` is a word of Python: `without`
-    "train": {"plan", "accelerators", "accelerator", "utilization"},
+    "label": {
+        "describe",
+        "preview",
+        "plan",
+        "plan_count",
+        "prices",
+        "except",
+    },  # `except` is a word of Python: `without`
+    "train": {"plan", "accelerators", "accelerator", "utilization", "prices"},
 }
 
 
