@@ -110,7 +110,7 @@ def test_ends_of_an_interval_belong_to_it_or_not(interval, inside, outside):
         (lambda: verbs.rounds("x", "y", "z", max_bad=-0.5), "^--max_bad: -0.5 received"),
         (lambda: verbs.inspect("x", pictures=-1), "^--pictures: -1 received"),
         (lambda: verbs.inspect("x", shards=0), "^--shards: 0 received, expected 1 or more$"),
-        (lambda: verbs.weigh("x", "y", rank=0), "^--rank: 0 received, expected 1 or more$"),
+        (lambda: verbs.weigh("x", "y", head_steps=0), "^--head_steps: 0 received, expected 1 or more$"),
         (lambda: must_tf.batches("x", batch_size=0), "^batch_size: 0 received, expected 1 or more$"),
         (lambda: verbs.export("x", "y", litert_images=0), "^--litert_images: 0 received"),
         (lambda: verbs.train(toy.experiment("a"), "x", scale=0), "^--scale: 0 received, expected above 0$"),
