@@ -16,6 +16,7 @@ from must_tf.experiments.photos.pretraining import RUNS, START
 from must_tf.experiments.plan import pretraining_stage, transfer_stage
 from must_tf.experiments.tables import TRANSFER
 
+SETTINGS = "photos.json"  # in the folder of a run
 SEEDS = (0, 1, 2)
 RATES = (0.05, 0.2)  # the sweep goes on beyond its edges
 STEPS = (400,)  # on rooms the most steps were always the best, so that their number is the budget

@@ -101,7 +101,9 @@ def _on_datasets(data: Path, out: Path) -> None:
 
 def _keep(out: Path, settings: dict[str, Any]) -> None:
     """Writes down what a folder's run is; raises a `UserError` for a folder of another run."""
-    path = out / "photos.json"
+    from must_tf.experiments.photos.replication import SETTINGS
+
+    path = out / SETTINGS
     before = storage.read_json(path) if path.exists() else settings
     if before != settings:
         raise UserError(f"{out}: has a run with {before}, now {settings}; give another --out, or those settings")

@@ -24,8 +24,9 @@ from must_tf.experiments.arms import SIMCLR
 from must_tf.experiments.photos import judging, replication
 from must_tf.experiments.photos.finetuning import DOWNSTREAM, FEW, IMAGENET
 from must_tf.experiments.photos.pretraining import RECIPE, RUNS
+from must_tf.experiments.photos.replication import SETTINGS
 from must_tf.experiments.tables import TABLES_IN, TRANSFER, Table, gather_cells, make_table, write_made
-from must_tf.parsing import read_json
+from must_tf.parsing import read_json, read_object
 from must_tf.records import open_dataset
 from must_tf.records.manifest import is_dataset
 from must_tf.storage import without_nan, write_bytes, write_json
@@ -36,6 +37,7 @@ _RESULTS = flags.DEFINE_string("results", None, "Folder of the JSON files.", fla
 flags.mark_flag_as_required("results", flag_values=FLAGS)
 
 JUDGED = "teachers.json"
+RUN = "run.json"  # the size of the run
 NOT_VOC = "animals_without_pascal.json"  # for each test image of the animals, whether it is not PASCAL VOC's
 ANIMALS = "animals"
 _FOLDERS = tuple({group.cells: None for group in replication.GROUPS.values()})
@@ -88,6 +90,9 @@ def collect(out: Path, results: Path) -> None:
     """Gathers the files of stages: cells and what their images add, scores of teachers, minutes."""
     for folder in _FOLDERS:
         gather_cells([out / folder], results / folder)
+    if (out / SETTINGS).exists():
+        settings = read_object(out / SETTINGS)
+        write_json(results / RUN, {name: settings[name] for name in ("scale", "images", "teachers")})
     if judged := judging.judge(out):
         write_json(results / JUDGED, without_nan(judged))
     if is_dataset(animals := out / "data" / "downstream" / ANIMALS / "test"):
@@ -101,13 +106,14 @@ def collect(out: Path, results: Path) -> None:
 def make(results: Path) -> list[Path]:
     """Makes the tables out of the files of a folder; returns them. What has no cell yet is left out."""
     minutes = read_json(results / TIMES) if (results / TIMES).exists() else {}
+    scale = read_object(results / RUN)["scale"] if (results / RUN).exists() else 1.0
     found = []
     for name, table in TABLES.items():
         cells = _read(results / table.cells)
-        options = (results / table.cells, _command(table), _costs(minutes), _budgets(minutes))
+        options = (results / table.cells, _command(table, scale), _costs(minutes, scale), _budgets(minutes, scale))
         if made := make_table(table, cells, [*DOWNSTREAM], *options):
             found.append(write_made(results / TABLES_IN / f"{name}.json", made))
-    return found + _without_voc(results)
+    return found + _without_voc(results, scale)
 
 
 def not_run(results: Path) -> list[str]:
@@ -120,7 +126,7 @@ def not_run(results: Path) -> list[str]:
     ]
 
 
-def _without_voc(results: Path) -> list[Path]:
+def _without_voc(results: Path, scale: float) -> list[Path]:
     """Makes the table of the animals on the test images that are not PASCAL VOC's; nothing where none were kept."""
     if not (results / NOT_VOC).exists():
         return []
@@ -137,7 +143,7 @@ def _without_voc(results: Path) -> list[Path]:
     if not {"classes", "must"} <= {*arms}:
         return []
     title = "Animals, scored on the test images that are not PASCAL VOC's"
-    made = tabulate(cells, arms, "classes", "must", (ANIMALS,), title, _command(TABLES["main"]))
+    made = tabulate(cells, arms, "classes", "must", (ANIMALS,), title, _command(TABLES["main"], scale))
     return [write_made(results / TABLES_IN / "animals_without_pascal.json", made)]
 
 
@@ -145,21 +151,24 @@ def _read(folder: Path) -> list[Cell]:
     return read_cells(folder) if (folder / CELLS).exists() else []
 
 
-def _command(table: Table) -> str:
+def _command(table: Table, scale: float = 1.0) -> str:
     groups = [name for name, group in replication.GROUPS.items() if group.cells == table.cells]
     whole = (name for name in reversed(groups) if {*table.inits} <= {*replication.GROUPS[name].inits})  # all seeds
     until = next(whole, groups[-1])
-    return f"python -m must_tf.experiments.photos.run --data=FOLDER --out=photographs --until={until}"
+    size = "" if scale == 1 else f" --scale={scale:g}"
+    return f"python -m must_tf.experiments.photos.run --data=FOLDER --out=photographs --until={until}{size}"
 
 
-def _costs(minutes: Mapping[str, float]) -> dict[str, Cost]:
-    return {name: Cost(RECIPE.images, minutes[f"{name}-0"]) for name in RUNS if f"{name}-0" in minutes}
+def _costs(minutes: Mapping[str, float], scale: float) -> dict[str, Cost]:
+    return {name: Cost(round(scale * RECIPE.images), minutes[f"{name}-0"]) for name in RUNS if f"{name}-0" in minutes}
 
 
-def _budgets(minutes: Mapping[str, float]) -> dict[str, Budget]:
+def _budgets(minutes: Mapping[str, float], scale: float) -> dict[str, Budget]:
     """Returns what it took to make arms without teachers; what teachers of others took is not stated."""
     own = {SIMCLR: 0, "human": None}
-    stated = {name: Budget(RECIPE.images, minutes.get(f"{name}-0"), labels) for name, labels in own.items()}
+    stated = {
+        name: Budget(round(scale * RECIPE.images), minutes.get(f"{name}-0"), labels) for name, labels in own.items()
+    }
     return {replication.RANDOM: Budget(0, 0.0, 0)} | stated
 
 

@@ -120,11 +120,15 @@ def test_tables_are_made_of_what_is_there_and_say_what_is_not(tmp_path):
         animal.write(out / "transfer")
         write_images(out / "transfer", animal, Ratios.of_images(np.array([0.0, 1.0]), np.array([1.0, 1.0])))
     write_json(out / "minutes.json", {"must-0": 12.0})
+    write_json(out / replication.SETTINGS, {"scale": 0.5, "images": 9, "teachers": [], "data": "/home/someone/photos"})
     tables.collect(out, results)
     write_json(results / tables.NOT_VOC, [False, True])
     made = {path.stem: read_table(path) for path in tables.make(results)}
     assert {"main", "table2", "animals_without_pascal"} <= set(made) and "few" not in made
     assert made["main"].note.endswith("Not run: random, masks.") and made["main"].pretraining["must"].minutes == 12.0
+    assert made["main"].command.endswith(" --until=seeds --scale=0.5")
+    assert made["main"].pretraining["must"].images == pretraining.RECIPE.images // 2
+    assert "someone" not in (results / tables.RUN).read_text()
     (row,) = made["animals_without_pascal"].tasks
     assert row.of("must") == (1.0,) and row.test_images == 1
     assert any(line.startswith("masks (all tasks)") for line in tables.not_run(results))
