@@ -31,7 +31,10 @@ def _masked(values, mask):
 
 
 class Guided(tf_keras.layers.Layer):
-    """Logits; where it sees the target, the target is added to them, and they come with weights of the images."""
+    """Logits; where it sees the target, the target is added to them, and they come with weights of the images.
+
+    The weights depend on the features, and so on what batch norms see beside an image.
+    """
 
     def __init__(self, classes):
         super().__init__()
@@ -41,7 +44,8 @@ class Guided(tf_keras.layers.Layer):
         logits = self.dense(tf.reduce_mean(features, [1, 2]))
         if target is None:
             return logits
-        return {"logits": logits + target["probs"], "kept": 1 + 9 * target["probs"][:, 0]}
+        found = tf.stop_gradient(tf.sigmoid(logits[:, 0]))
+        return {"logits": logits + target["probs"], "kept": found + 9 * target["probs"][:, 0]}
 
 
 @dataclasses.dataclass(frozen=True)

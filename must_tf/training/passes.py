@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from must_tf.runtime.tracing import plain
 from must_tf.student import Student
-from must_tf.tasks.loss import divisors, shares_of_images, sum_counts
+from must_tf.tasks.loss import shares_of_images, sum_counts
 from must_tf.tasks.task import Target
 from must_tf.training.balance import Balancer
 from must_tf.training.loss_scale import LossScale
@@ -119,35 +119,43 @@ class Passes:
         """Returns the mean over the batch's parts of what each term is divided by.
 
         Counts depend on the targets alone, so TensorFlow prunes the forward pass from the graph. Where a head sees the
-        target, counts may depend on what it made of it: then the forward pass runs, and moving statistics are put back.
+        target, counts may depend on what it made of it. Then each part goes through the student here as it does later,
+        because its batch norms make the same of it, and moving statistics are put back.
         """
         training = any(task.head_sees_target for task in self.student.tasks.values())
         changed = moving_statistics(self.student) if training else []
         before = [(variable, variable.read_value()) for _, variable in changed]
-        terms = self.student.loss_terms(targets, self.student(images, training=training, targets=targets))
+
+        def count(images: tf.Tensor, targets: Targets) -> Divisors:
+            terms = self.student.loss_terms(targets, self.student(images, training=training, targets=targets))
+            extra = {name: {key: term.extra / self._parts for key, term in own.items()} for name, own in terms.items()}
+            return tf.nest.map_structure(tf.add, {name: sum_counts(own) for name, own in terms.items()}, extra)
+
+        found = self._over_parts(count, (images, targets)) if training else count(images, targets)
         for variable, value in before:
             variable.assign(value)
-        counts = sum_over_replicas({name: sum_counts(own) for name, own in terms.items()})
-        whole = {name: divisors(own, counts[name]) for name, own in terms.items()}
-        return tf.nest.map_structure(lambda divisor: divisor / self._parts, whole)
+        return tf.nest.map_structure(lambda divisor: divisor / self._parts, sum_over_replicas(found))
 
-    def _over_parts(self, function: Callable[..., Any], batch: Any, zeros: Any) -> Any:
+    def _over_parts(self, function: Callable[..., Any], batch: Any, zeros: Any = None) -> Any:
         """Returns the sums of what a function gives for each part of the share, one part after another.
 
         Args:
           function: of the tensors of a part; gives tensors in any structure.
           batch: tensors [share, ...] in any structure.
-          zeros: where the sums begin.
+          zeros: where the sums begin; None if the structure is not known before. The function is then traced twice.
         """
         if self.accumulate == 1:
             return function(*batch)
         split = tf.nest.map_structure(lambda value: tf.reshape(value, [self.accumulate, -1, *value.shape[1:]]), batch)
 
-        def add(i: tf.Tensor, sums: Any) -> tuple[tf.Tensor, Any]:
-            part = tf.nest.map_structure(lambda value: value[i], split)
-            return i + 1, tf.nest.map_structure(tf.add, sums, function(*part))
+        def of_part(i: Any) -> Any:
+            return function(*tf.nest.map_structure(lambda value: value[i], split))
 
-        return tf.while_loop(lambda i, _: i < self.accumulate, add, (0, zeros), parallel_iterations=1)[1]
+        def add(i: tf.Tensor, sums: Any) -> tuple[tf.Tensor, Any]:
+            return i + 1, tf.nest.map_structure(tf.add, sums, of_part(i))
+
+        start = (1, of_part(0)) if zeros is None else (0, zeros)
+        return tf.while_loop(lambda i, _: i < self.accumulate, add, start, parallel_iterations=1)[1]
 
     def _zeros(self, by_task: bool) -> Passed:
         keys = list(self.student.tasks) if by_task else [TOTAL]

@@ -278,7 +278,7 @@ def _row(forecast: Forecast, count: int) -> Row:
     except UserError as error:
         return Row(count, images, problem=str(error))
     speed = 1e12 * forecast.device.teraflops[experiment.policy] * forecast.utilization
-    seconds = forecast.step * images / speed
+    seconds = _operations(forecast, count) * images / speed
     return Row(
         count,
         images,
@@ -288,6 +288,17 @@ def _row(forecast: Forecast, count: int) -> Row:
         _memory(forecast, images, experiment.optimizer.accumulate),
         _problem(forecast, round(images)),
     )
+
+
+def _operations(forecast: Forecast, count: int) -> float:
+    """Returns the operations of one image in a step on so many accelerators.
+
+    Where a head sees the target, a batch in several parts has another forward pass, see `passes`.
+    """
+    experiment = forecast.experiment
+    divided = count * experiment.optimizer.accumulate > 1
+    again = divided and any(task.head_sees_target for task in experiment.tasks)
+    return forecast.step + (forecast.forward if again else 0)
 
 
 def _problem(forecast: Forecast, images: int) -> str:

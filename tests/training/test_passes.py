@@ -110,6 +110,24 @@ def test_counts_that_a_head_decides_are_those_of_the_batch_and_statistics_move_o
     assert any(np.any(np.abs(a - b) > 1e-3) for a, b in zip(*statistics[:2], strict=True))  # two parts move them twice
 
 
+def test_counts_that_a_head_decides_are_what_it_decides_in_the_parts():
+    """Batch norms see other images in the whole batch, and a head may make something else of it."""
+    images = tf.cast(tf.random.stateless_uniform([4, 64, 64, 3], [1, 2], 0, 256, tf.int32), tf.uint8)
+    images //= tf.constant([1, 2, 4, 8], tf.uint8)[:, tf.newaxis, tf.newaxis, tf.newaxis]
+    assembly, scene = made(2, tasks=(toy_losses.SEEING,)), toy_losses.uneven_batch()[1]["scene"]
+
+    def terms_of(first, last):
+        targets = {"scene": {key: values[first:last] for key, values in scene.items()}}
+        prediction = assembly.student(images[first:last], training=True, targets=targets)["scene"]
+        term = toy_losses.SEEING.loss(targets["scene"], prediction)["entropy"]
+        return np.array([tf.reduce_sum(term.sums), tf.reduce_sum(term.counts)])
+
+    whole, (sums, counts) = terms_of(0, 4), terms_of(0, 2) + terms_of(2, 4)
+    assert counts != pytest.approx(whole[1], rel=1e-3)
+    values, _ = stepped(assembly, (images, {"scene": scene}))
+    assert values["loss/scene"] == pytest.approx(sums / counts, rel=1e-5)
+
+
 # Every kind
 
 EVERY = (toy.SCENE, toy.THINGS, toy.STUFF, toy.DEPTH, Depth("inverse", "affine_inverse"), toy.NORMALS)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import toy
+import toy_losses
 
 from must_tf.cli import train
 from must_tf.cli.__main__ import main
@@ -71,6 +72,13 @@ def test_time_is_operations_by_speed(forecast):
     assert one.seconds == pytest.approx(64 * forecast.step / (0.3 * 61.5e12))
     assert one.hours == pytest.approx(1000 * one.seconds / 3600)
     assert one.images_per_second == pytest.approx(64 / one.seconds)
+
+
+def test_a_head_that_sees_the_target_takes_another_forward_pass_where_a_batch_is_divided():
+    found = plan(classifier(tasks=[toy_losses.SEEING]), (1, 2))
+    one, two = found.rows
+    assert one.seconds == pytest.approx(64 * found.step / (0.3 * 61.5e12))
+    assert two.seconds == pytest.approx(32 * (found.step + found.forward) / (0.3 * 61.5e12))
 
 
 def test_memory_is_weights_momentum_gradients_and_activations(forecast):
