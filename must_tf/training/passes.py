@@ -126,9 +126,11 @@ class Passes:
         changed = moving_statistics(self.student) if training else []
         before = [(variable, variable.read_value()) for _, variable in changed]
 
+        times = self._parts if training else self._parts // self.accumulate  # `count` is called, on all devices
+
         def count(images: tf.Tensor, targets: Targets) -> Divisors:
             terms = self.student.loss_terms(targets, self.student(images, training=training, targets=targets))
-            extra = {name: {key: term.extra / self._parts for key, term in own.items()} for name, own in terms.items()}
+            extra = {name: {key: term.extra / times for key, term in own.items()} for name, own in terms.items()}
             return tf.nest.map_structure(tf.add, {name: sum_counts(own) for name, own in terms.items()}, extra)
 
         found = self._over_parts(count, (images, targets)) if training else count(images, targets)
