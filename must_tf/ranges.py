@@ -28,7 +28,7 @@ def check_range(name: str, value: Any, interval: str) -> None:
 
 
 def check_ranges(instance: Any, ranges: Mapping[str, str], place: str = "") -> None:
-    """Calls `check_range` for fields of a dataclass.
+    """Calls `check_range` for fields of a dataclass; refuses fractions in those of whole numbers.
 
     Args:
       instance: the dataclass.
@@ -37,7 +37,10 @@ def check_ranges(instance: Any, ranges: Mapping[str, str], place: str = "") -> N
     """
     for field in dataclasses.fields(instance):
         if field.name in ranges:
-            check_range(place + field.name, getattr(instance, field.name), ranges[field.name])
+            value = getattr(instance, field.name)
+            check_range(place + field.name, value, ranges[field.name])
+            if field.type is int and isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral):
+                raise UserError(f"{place}{field.name}: {value} received, expected a whole number")
 
 
 def _numbers(name: str, value: Any) -> Iterator[tuple[str, Any]]:

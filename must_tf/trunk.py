@@ -42,6 +42,8 @@ class Trunk:
 
     ranges: ClassVar[Mapping[str, str]] = {
         "width": "(0, inf)",
+        "min_level": "[2, 5]",
+        "max_level": "[2, inf)",
         "num_filters": "[1, inf)",
         "norm_momentum": "[0, 1)",
         "norm_epsilon": "(0, inf)",
@@ -50,12 +52,12 @@ class Trunk:
     }
 
     def __post_init__(self):
-        if not 2 <= self.min_level <= self.max_level or self.min_level > 5:
-            raise UserError(
-                f"trunk: min_level {self.min_level} and max_level {self.max_level} received, expected "
-                "2 <= min_level <= 5 and min_level <= max_level"
-            )
         check_ranges(self, self.ranges, "trunk.")
+        if self.min_level > self.max_level:
+            raise UserError(
+                f"trunk: min_level {self.min_level} and max_level {self.max_level} received, expected min_level <= "
+                "max_level"
+            )
 
     @property
     def levels(self) -> range:

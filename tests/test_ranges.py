@@ -26,7 +26,7 @@ TREE = {
     SimCLR: SimCLR(**vars(toy.experiment("a"))),
 }
 TASKS = [specimen.tasks[0] for specimen in specimens.SPECIMENS.values()]
-CHECKED_TOGETHER = ("input_size", "sizes", "min_level", "max_level")
+CHECKED_TOGETHER = ("input_size", "sizes")
 
 
 def numeric_fields(instance):
@@ -55,6 +55,15 @@ def test_each_number_of_a_config_and_of_a_task_has_a_range(instance):
         with pytest.raises(UserError, match=rf"{name}\S*: nan received, expected ") as error:
             dataclasses.replace(instance, **{name: no_number})
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("instance", [*TREE.values(), *TASKS], ids=lambda one: type(one).__name__)
+def test_fractions_are_no_whole_numbers(instance):
+    """Two stages and a half would be one stage in silence."""
+    for name in (field.name for field in dataclasses.fields(instance) if field.type is int):
+        inside = 1.5 if name == "stages" else 3.5
+        with pytest.raises(UserError, match=rf"{name}: {inside} received, expected "):
+            dataclasses.replace(instance, **{name: inside})
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_hashes_are_of_files_in_their_folder(tmp_path):
     [
         ({"trunk": {"width": "wide"}}, "trunk.width: 'wide' received; expected a number"),
         ({"trunk": {"widht": 1}}, r"'trunk\.widht' is unknown; did you mean 'width'"),
-        ({"trunk": {"min_level": 9}}, "min_level 9 and max_level 7 received"),
+        ({"trunk": {"min_level": 9}}, "trunk.min_level: 9 received, expected 2 to 5"),
         ({"trunk": "gone"}, "trunk: None received"),
         ({"tasks": "gone"}, "tasks: None received"),
         ({"tasks": [{"kind": "scenes", "name": "a"}]}, "kind 'scenes' is unknown"),

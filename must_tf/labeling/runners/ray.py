@@ -334,6 +334,7 @@ class _Example:
 
     @classmethod
     def of(cls, job: Job) -> "_Example":
+        """Returns what the driver found, by one of the jobs."""
         return cls(job.plan, job.teachers, _described(job.teachers), job.read, _first(job.read))
 
 
