@@ -58,8 +58,11 @@ class Nodes:
         return False
 
     def kill(self, node):
-        """Ends a node by `kill -9` of its raylet, as a machine goes that is switched off."""
-        os.kill(node.all_processes["raylet"][0].process.pid, signal.SIGKILL)
+        """Ends a node by `kill -9` of its raylet and its workers, as a machine goes that is switched off."""
+        raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+        for process in (*raylet.children(recursive=True), raylet):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def stop(self):
         """Ends all processes."""
