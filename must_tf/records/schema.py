@@ -277,11 +277,15 @@ def _values(feature: tf.train.Feature) -> Sequence[Any]:
 
 def _checked(parsed: dict[str, Any], tasks: Sequence[Task]) -> dict[str, Any]:
     """Returns a record whose image and maps have its size, as their headers say; nothing is decoded to find out."""
-    told = tf.stack([parsed["image/height"], parsed["image/width"]])
-    sizes = [_encoded_size(parsed["image/encoded"])]
-    for encoded in (parsed[f"{task.name}/{feature}"] for task in tasks for feature in task.png_maps):
-        absent = tf.equal(encoded, "")
-        sizes.append(tf.cond(absent, lambda: told, lambda encoded=encoded: _encoded_size(encoded)))
+    parsed = parsed | {key: tf.cast(parsed[key], tf.int32) for key in ("image/height", "image/width")}
+    told = tf.stack([parsed["image/height"], parsed["image/width"]])  # int32, of which `Assert` makes one operation
+    encoded = parsed["image/encoded"]
+    jpeg = tf.io.is_jpeg(encoded)
+    sizes = [tf.cond(jpeg, lambda: _jpeg_size(encoded), lambda: _png_size(encoded))]
+    maps = [parsed[f"{task.name}/{feature}"] for task in tasks for feature in task.png_maps]
+    if maps:
+        absent = tf.equal(maps, "")[:, tf.newaxis]
+        sizes += tf.unstack(tf.where(absent, told, _png_size(tf.stack(maps))))
     sound = tf.reduce_all(tf.equal(tf.stack(sizes), told))
     if not tf.executing_eagerly():
         tf.debugging.Assert(
@@ -293,20 +297,18 @@ def _checked(parsed: dict[str, Any], tasks: Sequence[Task]) -> dict[str, Any]:
         raise tf.errors.InvalidArgumentError(
             None, None, f"Decode: an image or a map of {wrong}; the record says {said}"
         )
-    return parsed | {key: tf.cast(parsed[key], tf.int32) for key in ("image/height", "image/width")}
+    return parsed
 
 
-def _encoded_size(encoded: tf.Tensor) -> tf.Tensor:
-    """Returns height and width that the header of a JPEG or a PNG says, int64 [2]."""
+def _jpeg_size(encoded: tf.Tensor) -> tf.Tensor:
+    """Returns height and width that the header of a JPEG says, int32 [2]."""
+    return tf.image.extract_jpeg_shape(encoded)[:2]
 
-    def of_png() -> tf.Tensor:
-        header = tf.io.decode_raw(tf.strings.substr(encoded, 0, 24), tf.int32, little_endian=False, fixed_length=24)
-        return tf.cast(header[5:3:-1], tf.int64)
 
-    def of_jpeg() -> tf.Tensor:
-        return tf.cast(tf.image.extract_jpeg_shape(encoded)[:2], tf.int64)
-
-    return tf.cond(tf.io.is_jpeg(encoded), of_jpeg, of_png)
+def _png_size(encoded: tf.Tensor) -> tf.Tensor:
+    """Returns height and width that the headers of PNGs say, int32 [..., 2]."""
+    header = tf.io.decode_raw(encoded, tf.int32, little_endian=False, fixed_length=24)
+    return header[..., 5:3:-1]
 
 
 def _numpy(target: Mapping[str, tf.Tensor]) -> dict[str, Any]:
