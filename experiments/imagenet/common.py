@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from must_tf.errors import UserError, nearest
 from must_tf.pipeline import Augment
 from must_tf.records import Plan, finish, pending, read_manifest, write_shard
-from must_tf.records.manifest import FILE
+from must_tf.records.manifest import FILE, is_dataset
 from must_tf.sources.rooms.dataset import to_record
 from must_tf.sources.rooms.render import render
 from must_tf.sources.rooms.worlds import TEACHER_CATEGORIES, WORLDS
@@ -222,13 +222,11 @@ def write_synthetic(folder: Path, names: tuple[str, ...]) -> None:
     """Writes synthetic records: rendered rooms with labels for tasks of these names; a second call does nothing."""
     tasks = tuple(map(_synthetic_task, names))
     plan = Plan(folder, "made_up", "train", tasks, 1, {"made_up": _LOCAL_IMAGES})
-    if not pending(plan):
-        return
-    records = []
-    for number in range(_LOCAL_IMAGES):
-        records.append(to_record(render(WORLDS["classification"], 0, number, _LOCAL_SIZE), tasks))
-    write_shard(plan, 0, records)
-    finish(plan)
+    for index in pending(plan):
+        rooms = (render(WORLDS["classification"], 0, number, _LOCAL_SIZE) for number in range(_LOCAL_IMAGES))
+        write_shard(plan, index, [to_record(room, tasks) for room in rooms])
+    if not is_dataset(folder):
+        finish(plan)
 
 
 def make_task(name: str, classes: Sequence[str]) -> Task:

@@ -15,6 +15,7 @@ from must_tf.errors import UserError
 from must_tf.evaluation import Sweep, transfer
 from must_tf.experiments.imagenet import common, downstream, simclr, student, teacher
 from must_tf.experiments.simclr import SimCLR, pretrain
+from must_tf.records import open_dataset
 from must_tf.student import Student
 from must_tf.teachers.card import read_card
 from must_tf.training import load_config, plan, train
@@ -68,6 +69,15 @@ def test_config_can_be_planned_without_records(prepared, tmp_path, monkeypatch, 
     experiment = load_config(f"imagenet/{file}.py:{name}")
     monkeypatch.chdir(tmp_path)
     assert load_config(f"imagenet/{file}.py:{name},plan") == experiment
+
+
+def test_synthetic_records_are_finished_after_a_kill(tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(common, "finish", lambda plan: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            common.write_synthetic(tmp_path, ("imagenet",))
+    common.write_synthetic(tmp_path, ("imagenet",))
+    assert open_dataset(tmp_path).manifest.count == common._LOCAL_IMAGES
 
 
 def test_loss_weights_of_the_student_follow_the_papers_rule(prepared, monkeypatch):
