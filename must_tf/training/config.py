@@ -337,8 +337,9 @@ def _override(node: Any, keys: Sequence[str], text: str, flag: str) -> Any:
         raise UserError(f"{flag}: {key!r} has no fields; give --config.{key}=VALUE")
     try:
         return dataclasses.replace(node, **{key: value})
-    except UserError as error:  # a value that does not go with the others
-        raise UserError(f"{flag}: {error}") from None
+    except UserError as error:  # out of its range, or it does not go with the others
+        field, _, problem = str(error).partition(": ")
+        raise UserError(f"{flag}: {problem if flag.endswith(f'.{field}') else error}") from None
 
 
 def _override_task(tasks: tuple[Task, ...], keys: Sequence[str], text: str, flag: str) -> tuple[Task, ...]:

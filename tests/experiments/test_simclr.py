@@ -299,7 +299,7 @@ def test_command(toy_data, tmp_path, capsys):
     assert load_student(tmp_path / "run").tasks.keys() == {"scene"} and not (tmp_path / "run" / "checkpoints").exists()
     with pytest.raises(SystemExit) as ended:
         simclr.run([*arguments, "--config.temperature=-1"])
-    assert ended.value.code == 2 and "--config.temperature: temperature: -1" in capsys.readouterr().err
+    assert ended.value.code == 2 and "--config.temperature: -1" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"is of another command .* has color, gray.*must_tf.experiments.simclr"):
         must_tf.train(None, tmp_path / "run")  # must_tf knows no configs of experiments
     with pytest.raises(SystemExit) as ended:

@@ -92,6 +92,14 @@ def test_override_of_a_task_is_by_its_name(config):
 
 
 @pytest.mark.parametrize(
+    ("field", "text"), [("steps", "0"), ("optimizer.learning_rate", "-1"), ("augment.scale", "(2, 1)")]
+)
+def test_value_out_of_its_range_is_refused_by_its_flag_alone(config, field, text):
+    with pytest.raises(UserError, match=rf"^--config\.{field}: \S+( \S+)? received, expected"):
+        load_config(config, {field: text})
+
+
+@pytest.mark.parametrize(
     ("field", "nearest"),
     [
         ("step", "'steps'"),
