@@ -33,9 +33,9 @@ _IMAGES = flags.DEFINE_string(
     "as drive.mp4[::30] (every 30th frame); labels of your own: coco:FILE.json, yolo:FOLDER/SPLIT (coco_masks: and "
     "yolo_masks: read the masks of objects, too), voc:FOLDER, csv:FILE.csv, labelstudio:FILE.json, masks:, depth:, "
     "normals:FOLDER/SPLIT, classes:FOLDER/SPLIT (one folder per class), multilabel:FOLDER/SPLIT (the same, and an "
-    "image may lie in several of them); or a labeled dataset: voc:, ade20k:, diode:, coco:, objects365:, imagenet:. A "
-    "slice may follow, such as photos[:90%]; an image stays in its part when others are added. Several of these, "
-    "separated by commas.",
+    "image may lie in several of them); or a labeled dataset: voc:, ade20k:, diode:, coco:, objects365:, imagenet:, "
+    "bdd100k:. A slice may follow, such as photos[:90%]; an image stays in its part when others are added. Several of "
+    "these, separated by commas.",
     flag_values=FLAGS,
 )
 _ROOT = flags.DEFINE_string(

@@ -10,6 +10,7 @@ from must_tf.buckets import SCHEMES
 from must_tf.errors import UserError, nearest
 from must_tf.records.manifest import is_dataset
 from must_tf.sources.ade20k import find_ade20k
+from must_tf.sources.bdd100k import open_bdd100k
 from must_tf.sources.choosing import Others, chosen, split_slice
 from must_tf.sources.coco import find_coco, find_coco_masks, find_objects365
 from must_tf.sources.decoding import MAX_PIXELS
@@ -62,6 +63,7 @@ _LAYOUTS: dict[str, Callable[..., Layout]] = {
 _OPENERS: dict[str, Callable[..., Source]] = {
     "tfds:": open_labeled_tfds,
     "hfdata:": open_hfdata,
+    "bdd100k:": open_bdd100k,
     "film:": open_film,
     **{prefix: functools.partial(open_layout, find) for prefix, find in _LAYOUTS.items()},
 }
@@ -93,7 +95,8 @@ def open_source(
           `labelstudio:FILE.json`; `coco_masks:` and `yolo_masks:` read the masks of objects, too,
           `classes:FOLDER/SPLIT` with one folder per class, `multilabel:FOLDER/SPLIT` for images with several classes,
           `masks:FOLDER/SPLIT`, `depth:FOLDER/SPLIT` and `normals:FOLDER/SPLIT`;
-        * a labeled dataset in its publisher's layout: `voc:`, `ade20k:`, `diode:`, `coco:`, `objects365:`, `imagenet:`.
+        * a labeled dataset in its publisher's layout: `voc:`, `ade20k:`, `diode:`, `coco:`, `objects365:`, `imagenet:`,
+          `bdd100k:`.
         See the modules of these names. A slice may follow each: `photos[:90%]` and `photos[90%:]` share no image, and
         each image stays in its part when others are added, see `choosing.Slice`.
       images_per_shard: largest number of images in a shard; records and TFRecords keep their own shards.

@@ -77,6 +77,7 @@ def test_unknown_name_is_refused_in_one_line(tmp_path, monkeypatch, where, messa
         ("masks:x/train", "no folders of images and masks", "FOLDER/SPLIT/masks"),
         ("depth:x/train", "no folders of images and depth", "FOLDER/SPLIT/depth"),
         ("normals:x/train", "no folders of images and normals", "FOLDER/SPLIT/normals"),
+        ("bdd100k:x/train", "dl.cv.ethz.ch/bdd100k/data", "images/100k/SPLIT"),
         ("diode:x/train/outdoor", "diode-dataset.org", "NAME_normal.npy"),
         ("coco:x/instances_train2017", "cocodataset.org", "coco:COCO/instances_train2017"),
         ("objects365:x/train", "objects365.org", "annotations/objects365_SPLIT.json"),
