@@ -21,6 +21,7 @@ SMALLEST = {
     "mobilenet-v3-large": 0.25,
     "mobilenet-v3-small": 0.25,
     "mobiledet-cpu": 0.25,
+    "cspdarknet53": 0.125,
 }
 
 

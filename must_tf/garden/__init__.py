@@ -14,7 +14,7 @@ from must_tf.garden.backbones import (
     fpn,
     residual_block,
 )
-from must_tf.garden.boxes import decode_boxes, encode_boxes, focal_loss, iou
+from must_tf.garden.boxes import ciou_loss, decode_boxes, encode_boxes, focal_loss, iou
 from must_tf.garden.heads import PixelHead, box_head, mask_head, region_head, rpn_head
 from must_tf.garden.policy import precision
 from must_tf.garden.regions import (
@@ -37,6 +37,7 @@ __all__ = [
     "align",
     "backbone",
     "box_head",
+    "ciou_loss",
     "decode_boxes",
     "decode_regions",
     "efficientnet_layers",

@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 import tf_keras
+from official.projects.yolo.modeling.backbones.darknet import Darknet
 from official.vision.modeling.backbones.efficientnet import SCALING_MAP, EfficientNet
 from official.vision.modeling.backbones.mobiledet import MobileDet
 from official.vision.modeling.backbones.mobilenet import MobileNet
@@ -17,6 +18,7 @@ from must_tf.garden.norms import norms
 from must_tf.trunk import Trunk
 
 _LEVELS = ("2", "3", "4", "5")
+_NAME = "backbone"
 
 # Model Garden's EfficientNet looks its sizes up here, and ends at b7. L2 is that of Xie et al., CVPR 2020.
 SCALING_MAP.setdefault("l2", {"width_scale": 4.3, "depth_scale": 5.3})
@@ -34,6 +36,7 @@ BACKBONES: dict[str, tuple[Any, Any, str | None]] = {
     "mobilenet-v3-large": (MobileNet, "MobileNetV3Large", "filter_size_scale"),
     "mobilenet-v3-small": (MobileNet, "MobileNetV3Small", "filter_size_scale"),
     "mobiledet-cpu": (MobileDet, "MobileDetCPU", "filter_size_scale"),
+    "cspdarknet53": (Darknet, "cspdarknet53", "width_scale"),
 }
 
 _BatchNorm = tf_keras.layers.BatchNormalization
@@ -42,8 +45,9 @@ _BatchNorm = tf_keras.layers.BatchNormalization
 def backbone(trunk: Trunk) -> tf_keras.Model:
     """The trunk's backbone: images [batch, H, W, 3] → {'2': [batch, H/4, W/4, C2], ..., '5': [batch, H/32, W/32, C5]}.
 
-    H and W are multiples of 32. Images are normalized as Model Garden does for all of these (ImageNet's mean and
-    deviation). What some of them have above level 5, for a classifier, is cut off: no task reads it.
+    H and W are multiples of 32. Images are normalized as Model Garden does for these (ImageNet's mean and deviation),
+    except for `cspdarknet53`, to whose images it gives the range [0, 1]. What some of them have above level 5, for a
+    classifier, is cut off: no task reads it.
     """
     if trunk.backbone not in BACKBONES:
         hint = nearest(trunk.backbone, BACKBONES)
@@ -57,9 +61,10 @@ def backbone(trunk: Trunk) -> tf_keras.Model:
     if kind is EfficientNet:  # the class's default is relu
         activation = "relu6" if trunk.backbone == LITE else "swish"
         options |= {"activation": activation, "se_inner_activation": activation, "se_ratio": trunk.se_ratio}
-    model = kind(model_id, name="backbone", **options)
-    if set(model.output) != set(_LEVELS):
-        model = tf_keras.Model(model.input, {level: model.output[level] for level in _LEVELS}, name="backbone")
+    options |= {"min_level": int(_LEVELS[0])} if kind is Darknet else {"name": _NAME}  # it gives itself a name
+    model = kind(model_id, **options)
+    if model.name != _NAME or set(model.output) != set(_LEVELS):
+        model = tf_keras.Model(model.input, {level: model.output[level] for level in _LEVELS}, name=_NAME)
     if trunk.stochastic_depth:
         _drop_branches(model, trunk)
     return model

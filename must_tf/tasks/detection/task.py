@@ -31,7 +31,8 @@ from must_tf.tasks.task import PYRAMID, Features, Outputs, Target, Task
 from must_tf.trunk import Trunk
 
 _SIDES = ("ymin", "xmin", "ymax", "xmax")
-_BOX_WEIGHT = 50.0  # of the Huber loss beside the focal loss, as in Model Garden
+HUBER, CIOU = "huber", "ciou"
+_BOX_WEIGHTS = {HUBER: 50.0, CIOU: 1.0}  # beside the focal loss; 50 as in Model Garden, 1 as that of FCOS' IoU loss
 _COUNT_EDGES = (0, 1, 2, 3, 5, 9, 17, 33, np.inf)  # boxes per image
 _SIDE_EDGES = (0, 0.002, 0.01, 0.03, 0.1, 0.3, 0.5, 0.98, 1)  # of a box, as a share of the image's
 
@@ -59,6 +60,7 @@ class Detection(Task):
       anchor_scales: number of anchor sizes per level.
       aspect_ratios: width over height of the anchors.
       num_convs: number of convolutions in the head before the prediction layers.
+      box_loss: of one stage: `huber`, as in RetinaNet, or `ciou`, 1 - CIoU (Zheng et al., AAAI 2020), as in YOLO's.
       stages: 1 for RetinaNet; 2 for Faster R-CNN: more precise boxes, and a step that costs more.
       num_proposals: number of regions that the first of two stages hands to the second.
       num_rois: number of regions per image that the second stage trains on.
@@ -75,6 +77,7 @@ class Detection(Task):
     anchor_scales: int = 3
     aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     num_convs: int = 4
+    box_loss: str = HUBER
     stages: int = 1
     num_proposals: int = 1000
     num_rois: int = 512
@@ -112,6 +115,12 @@ class Detection(Task):
         super().__post_init__()
         if not self.aspect_ratios:
             raise UserError(f"task {self.name!r}: aspect_ratios: none received, expected one or more")
+        box_losses = (HUBER,) if self.stages == 2 else tuple(_BOX_WEIGHTS)
+        if self.box_loss not in box_losses:
+            raise UserError(
+                f"task {self.name!r}: box_loss: {self.box_loss!r} received, expected {' or '.join(box_losses)} with "
+                f"stages={self.stages}"
+            )
         if isinstance(self.min_score, Mapping):
             for what, names, known in (
                 ("no value of class", self.class_names, self.min_score),
@@ -237,6 +246,8 @@ class Detection(Task):
     def loss(self, target: Target, prediction: Any) -> dict[str, Term]:
         """Focal loss of all anchors plus 50 times Huber loss of the matched ones, as in Model Garden's RetinaNet.
 
+        With `box_loss` of `ciou`, 1 - CIoU of the matched anchors' boxes takes the place of 50 times their Huber loss.
+
         Both sums are divided by the number of matched anchors in the batch plus 1. Model Garden does so on each device;
         here there is one divisor, and one 1, for the batch on all devices.
 
@@ -263,12 +274,17 @@ class Detection(Task):
             tf.gather(boxes, box_of_anchor, batch_dims=1),
             tf.broadcast_to(anchors, tf.shape(offsets)),
         )
-        distance = tf.abs(offsets - garden.encode_boxes(goal, anchors[tf.newaxis]))
-        huber = tf.reduce_mean(tf.where(distance < 0.1, 0.5 * distance**2, 0.1 * distance - 0.005), -1)
+        if self.box_loss == CIOU:
+            apart = garden.ciou_loss(goal, garden.decode_boxes(offsets, anchors[tf.newaxis]))
+        else:
+            distance = tf.abs(offsets - garden.encode_boxes(goal, anchors[tf.newaxis]))
+            apart = tf.reduce_mean(tf.where(distance < 0.1, 0.5 * distance**2, 0.1 * distance - 0.005), -1)
         counts = tf.reduce_sum(tf.cast(positive, tf.float32), 1)
         return {
             "classes": Term(tf.reduce_sum(tf.where(matched != IGNORED, focal, 0.0), 1), counts, extra=1.0),
-            "boxes": Term(tf.reduce_sum(tf.where(positive, huber, 0.0), 1), counts, _BOX_WEIGHT, extra=1.0),
+            "boxes": Term(
+                tf.reduce_sum(tf.where(positive, apart, 0.0), 1), counts, _BOX_WEIGHTS[self.box_loss], extra=1.0
+            ),
         }
 
     def decode_predictions(self, prediction: Any, view_size: tf.Tensor) -> Outputs:

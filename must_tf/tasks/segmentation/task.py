@@ -9,8 +9,9 @@ import tensorflow as tf
 import tf_keras
 
 from must_tf import garden
-from must_tf.errors import UserError
+from must_tf.errors import UserError, nearest
 from must_tf.geometry import Geometry, Size, move_map, restore_map
+from must_tf.parsing import FrozenDict
 from must_tf.tasks import drawing
 from must_tf.tasks.classes import class_table
 from must_tf.tasks.histogram import TENTHS, histogram
@@ -40,10 +41,12 @@ class Segmentation(Task):
     Attributes:
       class_names: names in the order of the ids; a background counts as a class.
       min_score: least probability, from 0 to 1, at which a teacher's class becomes the pseudo label of a pixel.
+      iou_weights: {class: weight of its soft IoU in the loss}, for thin or rare classes; see `loss`.
     """
 
     class_names: tuple[str, ...] = ()
     min_score: float = 0.5
+    iou_weights: Mapping[str, float] = FrozenDict()
 
     taps: ClassVar[tuple[str, ...]] = (FUSED,)
     scores: ClassVar[tuple[Score, ...]] = (Score("mIoU"),)
@@ -53,9 +56,17 @@ class Segmentation(Task):
     reader: ClassVar[type[SegmentationReader]] = SegmentationReader
     png_maps: ClassVar[tuple[str, ...]] = ("mask/encoded",)
     identity_fields: ClassVar[tuple[str, ...]] = ("class_names",)
-    ranges: ClassVar[Mapping[str, str]] = {"min_score": "[0, 1]"}
+    ranges: ClassVar[Mapping[str, str]] = {"min_score": "[0, 1]", "iou_weights": "[0, inf)"}
     thresholds: ClassVar[tuple[str, ...]] = ("min_score",)
     tiles: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.iou_weights:
+            if name not in self.class_names:
+                raise UserError(
+                    f"task {self.name!r}: iou_weights: no class {name!r}; {nearest(name, self.class_names)}"
+                )
 
     @property
     def num_classes(self) -> int:
@@ -142,12 +153,25 @@ class Segmentation(Task):
         """Mean cross-entropy over the valid pixels of the batch, at the size of the mask, as in Model Garden.
 
         Model Garden adds 1e-5 to the number of valid pixels, which changes the loss by at most 1e-5 of itself.
+
+        For each class of `iou_weights` there is 1 - soft IoU of its probability and its mask, over the valid pixels of
+        an image, as a mean over the images that have the class. YOLOP (arXiv 2108.11250) adds it for lane lines; in its
+        code the IoU is that of the most likely classes, through which no gradient flows.
         """
         mask = target["mask"][..., 0]
         valid = mask != self.ignore
         logits = tf.image.resize(prediction, tf.shape(mask)[1:3])
         entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.where(valid, mask, 0), logits)
-        return mean_over_pixels(entropy, valid)
+        terms = mean_over_pixels(entropy, valid)
+        for name, weight in self.iou_weights.items():
+            number = self.class_names.index(name)
+            truth = tf.cast(valid & (mask == number), tf.float32)
+            found = tf.where(valid, tf.nn.softmax(logits)[..., number], 0.0)
+            both, either = (tf.reduce_sum(one, [1, 2]) for one in (truth * found, truth + found - truth * found))
+            there = tf.reduce_any(truth > 0, [1, 2])
+            apart = tf.where(there, 1 - tf.math.divide_no_nan(both, either), 0.0)
+            terms[f"iou of {name}"] = Term(apart, tf.cast(there, tf.float32), weight)
+        return terms
 
     def decode_predictions(self, prediction: tf.Tensor, view_size: tf.Tensor) -> Outputs:
         """`probs`: float32 [batch, H, W, classes] at the size of the view."""

@@ -8,6 +8,7 @@ import toy
 from hypothesis import given
 from hypothesis import strategies as st
 
+from must_tf import garden
 from must_tf.errors import UserError
 from must_tf.geometry import Geometry, stretch
 from must_tf.records import deserialize, serialize
@@ -49,6 +50,39 @@ def test_anchors_are_matched_as_by_hand(seed, count):
     classes = np.array([1] * count + [-1] * (6 - count))
     found = match(tf.constant(padded[None]), tf.constant(classes[None]), tf.constant(anchors))[0].numpy()
     np.testing.assert_array_equal(found, matched_by_hand(boxes, anchors))
+
+
+def ciou_by_hand(one, other):
+    """Zheng et al., AAAI 2020, equations 7 to 11."""
+    sizes = [(box[2] - box[0], box[3] - box[1]) for box in (one, other)]
+    centers = [((box[0] + box[2]) / 2, (box[1] + box[3]) / 2) for box in (one, other)]
+    around_both = [max(one[i + 2], other[i + 2]) - min(one[i], other[i]) for i in range(2)]
+    iou = overlap(one, other)
+    v = 4 / np.pi**2 * (np.arctan(sizes[0][1] / sizes[0][0]) - np.arctan(sizes[1][1] / sizes[1][0])) ** 2
+    alpha = v / (1 - iou + v)
+    distance = sum((a - b) ** 2 for a, b in zip(*centers, strict=True)) / sum(side**2 for side in around_both)
+    return iou - distance - alpha * v
+
+
+def test_ciou_loss_is_that_of_the_boxes_of_matched_anchors():
+    task = dataclasses.replace(TASK, box_loss="ciou")
+    rng = np.random.default_rng(0)
+    boxes = np.array([[8, 8, 30, 20], [5, 30, 60, 62]], np.float32)
+    target = toy.batch([toy.view_target(task, {"boxes": boxes / 64, "classes": np.array([0, 1])}, 64, 64)])
+    prediction = toy.random_prediction(task, rng, 1, (64, 64))
+    _, offsets, anchors, _ = task._flatten(prediction)
+    found = garden.decode_boxes(offsets, anchors[tf.newaxis])[0].numpy()
+    matched = matched_by_hand(boxes, anchors.numpy())
+    expected = sum(1 - ciou_by_hand(boxes[j], found[i]) for i, j in enumerate(matched) if j >= 0)
+    term = task.loss(target, prediction)["boxes"]
+    assert float(term.sums[0]) == pytest.approx(expected, rel=1e-4) and term.weight == 1
+    assert float(term.counts[0]) == (matched >= 0).sum()
+
+
+@pytest.mark.parametrize(("stages", "box_loss"), [(1, "giou"), (2, "ciou")])
+def test_box_loss_that_is_unknown_or_of_another_head_is_refused(stages, box_loss):
+    with pytest.raises(UserError, match=f"box_loss: '{box_loss}' received, expected huber .*stages={stages}"):
+        dataclasses.replace(TASK, box_loss=box_loss, stages=stages)
 
 
 def test_every_box_in_the_view_has_an_anchor():

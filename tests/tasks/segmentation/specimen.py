@@ -6,6 +6,7 @@ from specimens import VIEW, Specimen, extent, holes
 from must_tf.tasks import Segmentation
 
 STUFF = Segmentation("stuff", ("wall", "floor", "rest"))
+FINE = Segmentation("fine", tuple(f"class {i}" for i in range(300)), iou_weights={"class 7": 0.5, "class 299": 2.0})
 
 
 def _known(task, label):
@@ -13,7 +14,7 @@ def _known(task, label):
 
 
 class _Segmentation(Specimen):
-    tasks = (STUFF, Segmentation("fine", tuple(f"class {i}" for i in range(300))))
+    tasks = (STUFF, FINE)
 
     def random_label(self, task, rng, height, width):
         invalid = holes(rng, height, width)

@@ -39,6 +39,43 @@ def test_ignored_pixels_do_not_change_loss_or_gradient():
     assert not np.any(tape.gradient(loss, base)[:, :32])
 
 
+def test_soft_iou_of_a_class_is_a_mean_over_the_images_that_have_it():
+    task = Segmentation("lanes", ("background", "lane"), iou_weights={"lane": 0.5})
+    rng = np.random.default_rng(0)
+    masks = rng.integers(0, 2, (3, 8, 8))
+    masks[0, :4], masks[1] = 255, 0  # half ignored; no lane
+    logits = rng.normal(size=(3, 8, 8, 2)).astype(np.float32)
+    terms = task.loss({"mask": tf.constant(masks[..., np.newaxis], tf.int32)}, tf.constant(logits))
+    probs = np.exp(logits[..., 1]) / np.exp(logits).sum(-1)
+    apart = []
+    for mask, prob in zip(masks, probs, strict=True):
+        truth, found = mask[mask != 255], prob[mask != 255]
+        hit, false, missed = (truth * found).sum(), ((1 - truth) * found).sum(), (truth * (1 - found)).sum()
+        apart.append(1 - hit / (hit + false + missed) if truth.any() else 0)
+    term = terms["iou of lane"]
+    np.testing.assert_allclose(term.sums, apart, rtol=1e-5)
+    assert term.counts.numpy().tolist() == [1, 0, 1] and term.weight == 0.5
+
+
+def test_soft_iou_of_a_perfect_mask_is_one_and_its_gradient_raises_the_line_alone():
+    task = Segmentation("lanes", ("background", "lane"), iou_weights={"lane": 1.0})
+    mask = np.zeros((1, 8, 8, 1), np.int32)
+    mask[:, :, 3] = 1
+    perfect = tf.constant(40.0 * np.eye(2)[mask[..., 0]], tf.float32)
+    assert float(task.loss({"mask": tf.constant(mask)}, perfect)["iou of lane"].sums[0]) == pytest.approx(0, abs=1e-6)
+    unsure = tf.zeros([1, 8, 8, 2])
+    with tf.GradientTape() as tape:
+        tape.watch(unsure)
+        apart = task.loss({"mask": tf.constant(mask)}, unsure)["iou of lane"].sums
+    gradient = tape.gradient(apart, unsure)[0, ..., 1].numpy()
+    assert (gradient[:, 3] < 0).all() and (np.delete(gradient, 3, 1) > 0).all()
+
+
+def test_iou_weight_of_an_unknown_class_is_refused():
+    with pytest.raises(UserError, match="iou_weights: no class 'lanes'; did you mean 'lane'"):
+        Segmentation("lanes", ("background", "lane"), iou_weights={"lanes": 1.0})
+
+
 def test_teacher_keeps_pixels_from_a_probability_of_one_half():
     probs = np.array([[[0.5, 0.3, 0.2], [0.49, 0.3, 0.21]], [[0.0, 0.1, 0.9], [0.2, 0.8, 0.0]]])
     np.testing.assert_array_equal(toy.STUFF.pseudo_label({"probs": probs}), [[0, 255], [2, 1]])
