@@ -51,6 +51,7 @@ RUNS: dict[str, Run] = {
     "masks": Run(("segmentation",), _ALL),
     "must_1000": Run(TEACHERS, _ALL[:1]),
     "must_4000": Run(TEACHERS, _ALL[:2]),
+    "imagenet_classes": Run(TEACHERS[:1], _ALL, init_from=START),
     "imagenet_must": Run(TEACHERS, _ALL, init_from=START),
 }
 

@@ -49,7 +49,7 @@ class Group:
 
 GROUPS: Mapping[str, Group] = {  # in the order of their importance
     "question": Group(QUESTION),
-    "checkpoint": Group((IMAGENET, "imagenet_must"), option=IMAGENET),
+    "checkpoint": Group((IMAGENET, "imagenet_classes", "imagenet_must"), option=IMAGENET),
     "main": Group(MAIN),
     "seeds": Group(MAIN, SEEDS),
     "few": Group(QUESTION, option=FEW),
