@@ -1,0 +1,176 @@
+"""Draws what a student sees on the frames of a film.
+
+    python -m must_tf.experiments.driving.video --student=runs/joint --images='drive.mp4[::3]' --out=seen.gif
+
+--images is what `must label --images` opens: a film, or a folder of frames in the order of their names. Masks are drawn
+without their first class, which is the background. A GIF needs nothing more; an mp4 needs PyAV (`must_tf[film]`).
+"""
+
+import io
+import itertools
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+from PIL import Image
+
+from must_tf import storage
+from must_tf.cli import app
+from must_tf.errors import UserError
+from must_tf.inference import predict
+from must_tf.records import Quarantined, Record
+from must_tf.runtime.progress import Progress
+from must_tf.saving import load_student, read_input_size
+from must_tf.sources import open_source
+from must_tf.student import Student
+from must_tf.tasks import Segmentation, Task, drawing
+
+FLAGS = flags.FlagValues()
+_STUDENT = flags.DEFINE_string("student", None, "Workdir of a finished run.", flag_values=FLAGS)
+_IMAGES = flags.DEFINE_string("images", None, "Film, or folder of frames.", flag_values=FLAGS)
+_OUT = flags.DEFINE_string("out", None, "File to write, .gif or .mp4.", flag_values=FLAGS)
+_FPS = flags.DEFINE_float("fps", 10.0, "Frames per second of the file, 1 to 50.", 1, 50, flag_values=FLAGS)
+_WIDTH = flags.DEFINE_integer("width", 640, "Width of the file in pixels, 32 or more.", 32, flag_values=FLAGS)
+flags.mark_flags_as_required(["student", "images", "out"], flag_values=FLAGS)
+
+GIF, MP4 = ".gif", ".mp4"
+_TINT = 0.5  # share of the color of a class
+
+
+def main() -> None:
+    """Draws the frames and writes the file."""
+    out = Path(_OUT.value)
+    if out.suffix.lower() not in (GIF, MP4):
+        raise UserError(f"--out={_OUT.value}: expected a file that ends with {GIF} or {MP4}")
+    if out.suffix.lower() == MP4:
+        _pyav(out)
+    count = film(_STUDENT.value, _IMAGES.value, out, _FPS.value, _WIDTH.value)
+    print(f"{out}: {count} frames at {_FPS.value:g} per second, {_WIDTH.value} pixels wide")
+
+
+def film(workdir: str | os.PathLike, images: str, out: Path, fps: float, width: int) -> int:
+    """Writes a film of a student's predictions; returns its number of frames.
+
+    Args:
+      workdir: of a finished run.
+      images: what `open_source` opens.
+      out: file of the film, .gif or .mp4.
+      fps: frames per second.
+      width: of the film in pixels; the height follows from the first frame, and both are even.
+
+    Raises:
+      UserError: no frame can be read; frames differ in shape; there is no PyAV for an mp4.
+    """
+    student, view_size = load_student(workdir), read_input_size(workdir)
+    source = open_source(images)
+    entries = itertools.chain.from_iterable(shard() for shard in source.shards)
+    shown = _resized(_drawn(student, entries, view_size, source.count, images), width)
+    first = next(shown, None)
+    if first is None:
+        raise UserError(f"--images={images}: has no frame that can be read")
+    counted = _Counted(itertools.chain([first], shown))
+    encode = _gif if out.suffix.lower() == GIF else _mp4
+    storage.write_bytes(out, encode(counted, fps, out))
+    return counted.count
+
+
+def draw(image: np.ndarray, labels: Mapping[str, Any], tasks: Mapping[str, Task]) -> np.ndarray:
+    """Draws the labels of several tasks on one image, uint8 [H, W, 3]; the masks first.
+
+    Args:
+      image: uint8 [H, W, 3].
+      labels: {task: label in the frame of the image}.
+      tasks: the tasks by name.
+    """
+    masks = [task for task in tasks.values() if isinstance(task, Segmentation)]
+    palette = iter(drawing.colors(sum(task.num_classes - 1 for task in masks)))
+    drawn = image.copy()
+    for mask in masks:
+        for number in range(1, mask.num_classes):
+            inside, color = np.asarray(labels[mask.name]) == number, next(palette)
+            drawn[inside] = (_TINT * color + (1 - _TINT) * drawn[inside]).astype(np.uint8)
+    for name, task in tasks.items():
+        if not isinstance(task, Segmentation):
+            drawn = task.draw(drawn, labels[name])
+    return drawn
+
+
+class _Counted:
+    """An iterable that counts what it has yielded."""
+
+    def __init__(self, values: Iterable[Image.Image]):
+        self._values, self.count = values, 0
+
+    def __iter__(self) -> Iterator[Image.Image]:
+        for value in self._values:
+            self.count += 1
+            yield value
+
+
+def _drawn(
+    student: Student, entries: Iterable[Any], view_size: tuple[int, int], count: int, images: str
+) -> Iterator[np.ndarray]:
+    """Yields the frames with what the student sees; says how many frames cannot be read, and why the first cannot."""
+    progress, bad = Progress("draw", count), list[Quarantined]()
+    for entry in entries:
+        if isinstance(entry, Record):
+            with Image.open(io.BytesIO(entry.encoded)) as image:
+                pixels = np.asarray(image.convert("RGB"))
+            yield draw(pixels, predict(student, entry.encoded, view_size), student.tasks)
+        elif isinstance(entry, Quarantined):
+            bad.append(entry)
+        progress.update(1)
+    if bad:
+        left_out = f"{len(bad)} of {count} frames left out, the first"
+        print(f"{images}: {left_out}: {bad[0].name}: {bad[0].reason}", file=sys.stderr)
+
+
+def _resized(frames: Iterable[np.ndarray], width: int) -> Iterator[Image.Image]:
+    """Yields the frames as pictures of one even size; raises a `UserError` for one of another shape."""
+    shape: tuple[int, ...] = ()
+    for number, frame in enumerate(frames):
+        shape = shape or frame.shape
+        if frame.shape != shape:
+            sizes = ["x".join(map(str, one[:2])) for one in (frame.shape, shape)]
+            raise UserError(f"frame {number}: is {sizes[0]} (height x width), the ones before it {sizes[1]}")
+        even = width // 2 * 2
+        size = even, max(2, round(even * shape[0] / shape[1] / 2) * 2)
+        yield Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS)
+
+
+def _gif(frames: Iterable[Image.Image], fps: float, out: Path) -> bytes:
+    del out
+    buffer, frames = io.BytesIO(), iter(frames)
+    next(frames).save(buffer, "GIF", save_all=True, append_images=frames, duration=round(1000 / fps), loop=0)
+    return buffer.getvalue()
+
+
+def _mp4(frames: Iterable[Image.Image], fps: float, out: Path) -> bytes:
+    av = _pyav(out)
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream("h264", rate=Fraction(fps).limit_denominator(1000))
+        stream.pix_fmt = "yuv420p"
+        for number, frame in enumerate(frames):
+            if not number:  # the encoder opens with the first frame
+                stream.width, stream.height = frame.size
+            container.mux(stream.encode(av.VideoFrame.from_image(frame)))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+def _pyav(out: Path) -> Any:
+    try:
+        import av
+    except ImportError:
+        raise UserError(f"--out={out}: an mp4 needs PyAV; pip install 'must_tf[film]', or take a {GIF}") from None
+    return av
+
+
+if __name__ == "__main__":
+    app.run("python -m must_tf.experiments.driving.video", __doc__, FLAGS, main, sys.argv[1:])
