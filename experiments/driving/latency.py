@@ -1,0 +1,110 @@
+"""Measures what one student of three tasks costs beside three: python -m must_tf.experiments.driving.latency.
+
+Writes four students of the same trunk, the joint one and one for each task, with random weights; times them on one
+image of 384x640, the size of YOLOP's paper; prints the ratios, and writes them as JSON:
+
+1. ONNX Runtime, whole students with box decoding and suppression inside: joint over the sum of three;
+2. LiteRT int8, the tasks with masks: joint over the sum of two. Boxes have no LiteRT file, see `Detection.left_out`.
+
+The students take turns, round by round; a ratio is the median of the rounds' ratios. In YOLOP's paper it is 24.4 ms
+over 45.3 ms.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tf_keras
+
+from must_tf import storage
+from must_tf.experiments.driving.tasks import SIZE, TASKS
+from must_tf.export import FORMATS, endpoints
+from must_tf.export.parity import Runner
+from must_tf.geometry import Size
+from must_tf.student import Student
+from must_tf.tasks import Task
+from must_tf.trunk import Trunk
+
+JOINT = "joint"
+ONNX, INT8 = "onnx", "int8"
+_CALIBRATION = 8  # made images for int8
+Result = dict[str, Any]
+
+
+def main(out: str = "latency.json", backbone: str = "resnet-18", rounds: str = "15", width: str = "1.0") -> None:
+    """Writes the students, measures, prints and writes."""
+    results = measure(Trunk(backbone, float(width)), SIZE, int(rounds))
+    print(text(results))
+    storage.write_json(out, results)
+    print(f"{out}: the same as JSON")
+
+
+def measure(trunk: Trunk, size: Size, rounds: int) -> Result:
+    """Returns milliseconds and ratios of each format on one image of a size."""
+    image = np.random.default_rng(0).uniform(0, 255, [1, *size, 3]).astype(np.float32)
+    masks = tuple(task for task in TASKS if "litert" not in task.left_out)
+    with tempfile.TemporaryDirectory() as folder:
+        found = {
+            ONNX: _compared(_runners(Path(folder, ONNX), trunk, TASKS, size, "onnx", "student"), image, rounds),
+            INT8: _compared(_runners(Path(folder, INT8), trunk, masks, size, "litert", "heads.int8"), image, rounds),
+        }
+    return {"backbone": trunk.backbone, "width": trunk.width, "size": list(size), "rounds": rounds, **found}
+
+
+def text(results: Result) -> str:
+    """Returns one line per format."""
+    height, width = results["size"]
+    whole = {ONNX: "ONNX Runtime, three tasks", INT8: "LiteRT int8, the two tasks with masks"}
+    lines = [f"{results['backbone']} at {height}x{width}, one image, width {results['width']:g}"]
+    for name, words in whole.items():
+        found = results[name]
+        alone = ", ".join(f"{task} {ms:.1f}" for task, ms in found["ms"].items() if task != JOINT)
+        lines.append(f"{words}: {found['ratio']:.2f} (joint {found['ms'][JOINT]:.1f} ms; {alone})")
+    return "\n".join(lines)
+
+
+def _runners(
+    folder: Path, trunk: Trunk, tasks: tuple[Task, ...], size: Size, name: str, part: str
+) -> dict[str, Runner]:
+    """Writes the joint student and that of each task in a format, and loads the files."""
+    runners, format = {}, FORMATS[name]
+    for title, own in {JOINT: tasks, **{task.name: (task,) for task in tasks}}.items():
+        tf_keras.utils.set_random_seed(0)
+        student = Student(own, trunk)
+        facts = {
+            **endpoints.contract(True),
+            "litert": {"size": list(size), "records": "", "images": _CALIBRATION},
+            "outputs": {endpoints.of(part): endpoints.shapes(student, endpoints.of(part))},
+            **dict.fromkeys(("must_tf", "name", "weights_sha256", "trunk", "levels"), ""),
+            "tasks": [],
+            "lineage": [],
+        }
+        path = folder / title / format.path(part)
+        format.write(student, part, path, facts)
+        runners[title] = format.load(path)
+    return runners
+
+
+def _compared(runners: Mapping[str, Runner], image: np.ndarray, rounds: int) -> Result:
+    """Runs the students in turns, after a first time that does not count."""
+    times = np.array([[_seconds(run, image) for run in runners.values()] for _ in range(rounds + 1)])[1:]
+    by_title = dict(zip(runners, times.T, strict=True))
+    alone = sum(seconds for title, seconds in by_title.items() if title != JOINT)
+    return {
+        "ratio": float(np.median(by_title[JOINT] / alone)),
+        "ms": {title: 1000 * float(np.median(seconds)) for title, seconds in by_title.items()},
+    }
+
+
+def _seconds(run: Runner, image: np.ndarray) -> float:
+    started = time.perf_counter()
+    run(image)
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,19 @@
+import pytest
+
+from must_tf.experiments.driving import latency
+from must_tf.trunk import Trunk
+
+
+def test_joint_is_compared_with_the_sum_of_the_others_round_by_round(monkeypatch):
+    seconds = iter([9, 9, 9, 2, 1, 3, 3, 2, 2, 8, 1, 1])  # the first round does not count
+    monkeypatch.setattr(latency, "_seconds", lambda run, image: next(seconds))
+    found = latency._compared(dict.fromkeys(("joint", "a", "b")), None, 3)
+    assert found == {"ratio": 0.75, "ms": {"joint": 3000, "a": 1000, "b": 2000}}
+
+
+@pytest.mark.slow
+def test_students_of_three_tasks_are_written_and_timed():
+    found = latency.measure(Trunk("resnet-10", 0.25, num_filters=16), (64, 96), 2)
+    assert set(found["onnx"]["ms"]) == {"joint", "vehicles", "drivable", "lanes"}
+    assert set(found["int8"]["ms"]) == {"joint", "drivable", "lanes"}
+    assert 0 < found["onnx"]["ratio"] < 5 and "joint" in latency.text(found)
