@@ -147,7 +147,9 @@ def read_fields(path: str | os.PathLike | None, others: Mapping[str, Any] | None
     value = {} if path is None else read_yaml(path)
     if not isinstance(value, dict):
         raise _no_fields(path)
-    return value | dict(others or {})
+    given = {name for name, part in (others or {}).items() if part}
+    replaced = {name for pair in _either({**value, **(others or {})}) if given & {*pair} for name in pair}
+    return {name: part for name, part in value.items() if name not in replaced} | dict(others or {})
 
 
 def make_card(value: Any, where: str = "card") -> Card:
@@ -167,6 +169,9 @@ def make_card(value: Any, where: str = "card") -> Card:
         raise UserError(f"{where}: task: {value['task']} has no foreign teachers; give it a student")
     of_input, of_kind = _names(Input), _names(kind.reader)
     _check_chosen(value, where)
+    for one, other in kind.reader.either:
+        if value.get(one) and value.get(other):
+            raise UserError(f"{where}: {one}: received together with {other}; give one of them")
     for name, given in value.items():
         if name not in of_input | of_kind:
             others = [other for other, task in KINDS.items() if task.reader and name in _names(task.reader)]
@@ -201,6 +206,12 @@ def find_card(where: str, path: str, need: bool = True) -> str | None:
 
 def _no_fields(where: Any) -> UserError:
     return UserError(f"{where}: expected the fields of a teacher card, `task` among them; see must label --describe")
+
+
+def _either(value: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Returns pairs of fields of a card that say the same thing; none if its kind is unknown."""
+    kind = KINDS.get(str(value.get("task")))
+    return kind.reader.either if kind and kind.reader else ()
 
 
 def _check_chosen(value: Any, where: str, field: str = "") -> None:

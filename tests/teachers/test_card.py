@@ -34,7 +34,25 @@ def test_class_names_come_from_a_file_beside_the_card(tmp_path):
     card = read_card(write(tmp_path, class_names=[], class_names_file="names.txt"))
     assert card.reader.class_names == ("cat", "hot dog")
     with pytest.raises(UserError, match=r"no.txt: no such file; class_names_file is looked for beside the card"):
-        read_card(write(tmp_path, class_names_file="no.txt"))
+        read_card(write(tmp_path, class_names=[], class_names_file="no.txt"))
+
+
+EITHER = {"classification": ("class_names", ["ant"], "class_names_file"), "detection": ("anchors", {}, "anchors_file")}
+
+
+@pytest.mark.parametrize("task", EITHER)
+def test_a_field_and_its_file_are_not_given_together_and_one_replaces_the_other(task, tmp_path):
+    """Otherwise names that are given on the command line would give way in silence to those of the card's file."""
+    field, value, file = EITHER[task]
+    value = value or {"strides": [16]}
+    (tmp_path / "names.txt").write_text("cat")
+    with pytest.raises(UserError, match=rf"card.yaml: {field}: received together with {file}; give one of them"):
+        read_card(write(tmp_path, task=task, **{field: value, file: "names.txt"}))
+    usual = {"class_names": []} if task == "classification" else {}
+    card = read_card(write(tmp_path, task=task, **usual | {file: "names.txt"}), {field: value})
+    assert not getattr(card.reader, file) and len(getattr(card.reader, field)) == 1
+    card = read_card(write(tmp_path, task=task, **{field: value}), {file: "names.txt"})
+    assert getattr(card.reader, file) == "names.txt" and getattr(card.reader, field) in (None, ("cat",))
 
 
 def test_what_a_model_says_fills_what_the_card_does_not(tmp_path):
@@ -81,6 +99,10 @@ def test_what_a_model_says_fills_what_the_card_does_not(tmp_path):
         ({"task": "detection", "box_scales": [10, 10, 5, 0]}, "box_scales: .* expected above 0"),
         ({"task": "normals", "normals_axes": [1, 0, -1]}, "normals_axes: .* expected 1 or -1 for each axis"),
         ({"classes": {}}, "classes: none received; leave the field out"),
+        (
+            {"class_names": ["cat"], "activation": "logits"},
+            "activation: logits: a softmax of a single class is always 1",
+        ),
     ],
 )
 def test_wrong_cards_are_one_line(tmp_path, fields, message):
