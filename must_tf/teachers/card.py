@@ -13,6 +13,7 @@ from must_tf.tasks import KINDS, kind_of
 from must_tf.tasks.reader import CHOOSE, Reader, positive, require
 from must_tf.teachers.spec import CARD_SUFFIXES
 
+_WIDE = 100  # from which a range is that of pixel values, of which no standard deviation is below 1
 _MAX_SIDE = 8192  # pixels of a side
 _CHANNELS = {"RGB": 3, "BGR": 3, "gray": 1, "RGBA": 4, "BGRA": 4}
 
@@ -79,6 +80,12 @@ class Input:
             fits = value is None or len(value) == self.num_channels
             require(fits, name, value, f"{self.num_channels} numbers, one for each channel")
         require(all(map(positive, self.std or ())), "std", self.std, "above 0, and finite")
+        if self.range:
+            low, high = sorted(self.range)
+            within = all(low <= value <= high for value in self.mean or ())
+            require(within, "mean", self.mean, f"values from {low:g} to {high:g}, in units of range")
+            wide = high - low < _WIDE or all(value >= 1 for value in self.std or ())
+            require(wide, "std", self.std, f"1 or more, in units of range, which is {low:g} to {high:g}")
 
     @property
     def num_channels(self) -> int:
@@ -113,10 +120,17 @@ class Card(Input):
         return UserError(f"{self.path or 'card'}: {problem}")
 
     def filled(self, known: Mapping[str, Any]) -> "Card":
-        """Returns the card with its fields that are None filled from `known`, fields that the model defines."""
+        """Returns the card with its fields that are None filled from `known`, fields that the model defines.
+
+        Raises:
+          UserError: the fields of both do not go together.
+        """
         of_input = {name: value for name, value in known.items() if getattr(self, name, self) is None}
         of_kind = {name: value for name, value in known.items() if getattr(self.reader, name, self) is None}
-        return dataclasses.replace(self, **of_input, reader=dataclasses.replace(self.reader, **of_kind))
+        try:
+            return dataclasses.replace(self, **of_input, reader=dataclasses.replace(self.reader, **of_kind))
+        except ValueError as error:
+            raise self.error(str(error)) from None
 
     def to_json(self) -> dict[str, Any]:
         """Returns the fields that differ from their defaults, as JSON values; of a file's contents what these say."""

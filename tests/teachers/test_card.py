@@ -58,6 +58,9 @@ def test_a_field_and_its_file_are_not_given_together_and_one_replaces_the_other(
 def test_what_a_model_says_fills_what_the_card_does_not(tmp_path):
     card = read_card(write(tmp_path)).filled({"range": (0, 255), "resize": "crop"})
     assert (card.range, card.resize) == ((0, 1), "crop")
+    bare = read_card(write(tmp_path, range=None, mean=[120, 120, 120]))
+    with pytest.raises(UserError, match=r"card.yaml: mean: .* expected values from -1 to 1, in units of range"):
+        bare.filled({"range": (-1, 1)})
 
 
 @pytest.mark.parametrize(
@@ -96,6 +99,11 @@ def test_what_a_model_says_fills_what_the_card_does_not(tmp_path):
         ({"range": [0, float("inf")]}, r"range\[1\]: inf received; expected a number"),
         ({"range": [False, True]}, r"range\[0\]: False received; expected a number"),
         ({"std": [1, 0, 1]}, r"std: \[1.0, 0.0, 1.0\] received; expected above 0"),
+        ({"mean": [123.7, 116.3, 103.5]}, "mean: .* expected values from 0 to 1, in units of range"),
+        (
+            {"range": [0, 255], "std": [0.2, 0.2, 0.2]},
+            "std: .* expected 1 or more, in units of range, which is 0 to 255",
+        ),
         ({"task": "detection", "box_scales": [10, 10, 5, 0]}, "box_scales: .* expected above 0"),
         ({"task": "normals", "normals_axes": [1, 0, -1]}, "normals_axes: .* expected 1 or -1 for each axis"),
         ({"classes": {}}, "classes: none received; leave the field out"),
