@@ -134,7 +134,7 @@ def test_what_is_no_card_is_named(tmp_path):
 def test_files_that_are_no_utf8_are_named(tmp_path):
     (tmp_path / "names.txt").write_bytes("cat\nch\xe2t".encode("latin-1"))
     with pytest.raises(UserError, match=r"names.txt: byte 6 is no UTF-8"):
-        read_card(write(tmp_path, class_names_file="names.txt"))
+        read_card(write(tmp_path, class_names=[], class_names_file="names.txt"))
     (tmp_path / "card.yaml").write_bytes("task: d\xe9pth".encode("latin-1"))
     with pytest.raises(UserError, match=r"card.yaml: byte 7 is no UTF-8"):
         read_card(tmp_path / "card.yaml")
