@@ -94,12 +94,12 @@ def _check(given: Mapping[str, Any], files: Files, where: str) -> None:
             f"{where}: prompts: not given; {files.name} finds what a text says: expected the text of each class, as "
             f"--cards.TASK.prompts='{_PROMPTS}'"
         )
+    if family.prompted and "class_names" in given:
+        raise UserError(f"{where}: class_names: the classes are the keys of prompts; leave the field out")
     if family.prompted and isinstance(prompts := given["prompts"], Mapping):
         texts = [str(text).strip().lower() for text in prompts.values()]
         if problem := _problem(texts, getattr(family, "activation", "")):
             raise UserError(f"{where}: prompts: {problem}")
-    if family.prompted and "class_names" in given:
-        raise UserError(f"{where}: class_names: the classes are the keys of prompts; leave the field out")
 
 
 def _problem(texts: Sequence[str], activation: str) -> str | None:
