@@ -427,7 +427,9 @@ def _parse_fields(kind: Any, value: Any, where: Where, field: str) -> Any:
     except UserError as error:  # of the fields together
         raise UserError(f"{where}: {str(error)[:500]}") from None
     except ValueError as problem:  # of `__post_init__`: FIELD: what is wrong
-        raise UserError(f"{where}: {_inside(field, str(problem)[:500])}") from None
+        said = one_line(problem)
+        said = said if said.isprintable() else short(said)
+        raise UserError(f"{where}: {field}.{said}" if field else f"{where}: {said}") from None
 
 
 @functools.cache

@@ -200,6 +200,24 @@ class Inner:
             raise UserError(f"width {self.width}; expected 0 or more")
 
 
+@dataclasses.dataclass(frozen=True)
+class Explained:
+    remedy: str
+
+    def __post_init__(self):
+        raise ValueError(f"remedy: {'a long explanation, ' * 10}{self.remedy}")
+
+
+def test_what_is_wrong_with_a_field_is_said_in_full():
+    for remedy, end in (("give another", "explanation, give another"), ("a\nb", "a b"), ("\x1b[2J", "x1b[2J'")):
+        for field, begins in (("", "file: "), ("card", "file: card.")):
+            with pytest.raises(UserError) as error:
+                parse(Explained, {"remedy": remedy}, "file", field)
+            said = str(error.value)
+            assert said.startswith(begins) and said.endswith(end) and said.isprintable()
+            assert end.endswith("'") or said.count("a long explanation") == 10
+
+
 @dataclasses.dataclass
 class Outer:
     name: str

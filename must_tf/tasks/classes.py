@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -37,6 +37,8 @@ class ClassReader(Reader):
       background_last: whether the model's last class is a background (no object) that is not in `class_names`.
     """
 
+    either: ClassVar[tuple[tuple[str, str], ...]] = (("class_names", "class_names_file"),)
+
     class_names: tuple[str, ...] = ()
     class_names_file: str | None = None
     classes: Mapping[str, str] | None = None
@@ -49,6 +51,11 @@ class ClassReader(Reader):
         if not self.class_names and not self.class_names_file:
             raise ValueError("class_names: none received; expected the model's classes, in the order of its ids")
         require(not (self.background_first and self.background_last), "background_last", True, "one background")
+        if self.activation == "logits" and self.class_names and self.num_outputs == 1:
+            raise ValueError(
+                "activation: logits: a softmax of a single class is always 1; give activation: sigmoid, or "
+                "two class_names, of which the output is the second"
+            )
         given = tuple(name for name in self.class_names if not is_hole(name))
         for name, known in (("class_names", given), ("task_classes", self.task_classes)):
             if len(set(known)) < len(known):

@@ -9,7 +9,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -62,7 +62,12 @@ class Reader(abc.ABC):
     """The card fields of one kind, and how to read outputs by them. None means that the card does not give the field.
 
     `__post_init__` raises a ValueError, `FIELD: problem`, for invalid values.
+
+    Attributes:
+      either: pairs of fields that say the same thing, of which a card gives one.
     """
+
+    either: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     @abc.abstractmethod
     def task_fields(self) -> dict[str, Any]:
@@ -197,6 +202,17 @@ class Reader(abc.ABC):
           view: size of the view.
         """
         del arrays, view
+        return None
+
+    def impossible(self, arrays: Arrays) -> str | None:
+        """Returns how the outputs for images that are to be labeled contradict the card; None if they do not.
+
+        It holds for any image: what is only unlikely on gray does not belong here.
+
+        Args:
+          arrays: outputs by role, in standard form, of images of which all values are finite.
+        """
+        del arrays
         return None
 
     def doubt(self, run: Callable[[], Arrays]) -> str | None:

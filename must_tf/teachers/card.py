@@ -13,6 +13,7 @@ from must_tf.tasks import KINDS, kind_of
 from must_tf.tasks.reader import CHOOSE, Reader, positive, require
 from must_tf.teachers.spec import CARD_SUFFIXES
 
+_WIDE = 100  # from which a range is that of pixel values, of which no standard deviation is below 1
 _MAX_SIDE = 8192  # pixels of a side
 _CHANNELS = {"RGB": 3, "BGR": 3, "gray": 1, "RGBA": 4, "BGRA": 4}
 
@@ -79,6 +80,12 @@ class Input:
             fits = value is None or len(value) == self.num_channels
             require(fits, name, value, f"{self.num_channels} numbers, one for each channel")
         require(all(map(positive, self.std or ())), "std", self.std, "above 0, and finite")
+        if self.range:
+            low, high = sorted(self.range)
+            within = all(low <= value <= high for value in self.mean or ())
+            require(within, "mean", self.mean, f"values from {low:g} to {high:g}, in units of range")
+            wide = high - low < _WIDE or all(value >= 1 for value in self.std or ())
+            require(wide, "std", self.std, f"1 or more, in units of range, which is {low:g} to {high:g}")
 
     @property
     def num_channels(self) -> int:
@@ -113,10 +120,17 @@ class Card(Input):
         return UserError(f"{self.path or 'card'}: {problem}")
 
     def filled(self, known: Mapping[str, Any]) -> "Card":
-        """Returns the card with its fields that are None filled from `known`, fields that the model defines."""
+        """Returns the card with its fields that are None filled from `known`, fields that the model defines.
+
+        Raises:
+          UserError: the fields of both do not go together.
+        """
         of_input = {name: value for name, value in known.items() if getattr(self, name, self) is None}
         of_kind = {name: value for name, value in known.items() if getattr(self.reader, name, self) is None}
-        return dataclasses.replace(self, **of_input, reader=dataclasses.replace(self.reader, **of_kind))
+        try:
+            return dataclasses.replace(self, **of_input, reader=dataclasses.replace(self.reader, **of_kind))
+        except ValueError as error:
+            raise self.error(str(error)) from None
 
     def to_json(self) -> dict[str, Any]:
         """Returns the fields that differ from their defaults, as JSON values; of a file's contents what these say."""
@@ -147,7 +161,9 @@ def read_fields(path: str | os.PathLike | None, others: Mapping[str, Any] | None
     value = {} if path is None else read_yaml(path)
     if not isinstance(value, dict):
         raise _no_fields(path)
-    return value | dict(others or {})
+    given = {name for name, part in (others or {}).items() if part}
+    replaced = {name for pair in _either({**value, **(others or {})}) if given & {*pair} for name in pair}
+    return {name: part for name, part in value.items() if name not in replaced} | dict(others or {})
 
 
 def make_card(value: Any, where: str = "card") -> Card:
@@ -167,6 +183,9 @@ def make_card(value: Any, where: str = "card") -> Card:
         raise UserError(f"{where}: task: {value['task']} has no foreign teachers; give it a student")
     of_input, of_kind = _names(Input), _names(kind.reader)
     _check_chosen(value, where)
+    for one, other in kind.reader.either:
+        if value.get(one) and value.get(other):
+            raise UserError(f"{where}: {one}: received together with {other}; give one of them")
     for name, given in value.items():
         if name not in of_input | of_kind:
             others = [other for other, task in KINDS.items() if task.reader and name in _names(task.reader)]
@@ -201,6 +220,12 @@ def find_card(where: str, path: str, need: bool = True) -> str | None:
 
 def _no_fields(where: Any) -> UserError:
     return UserError(f"{where}: expected the fields of a teacher card, `task` among them; see must label --describe")
+
+
+def _either(value: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Returns pairs of fields of a card that say the same thing; none if its kind is unknown."""
+    kind = KINDS.get(str(value.get("task")))
+    return kind.reader.either if kind and kind.reader else ()
 
 
 def _check_chosen(value: Any, where: str, field: str = "") -> None:

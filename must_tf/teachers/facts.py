@@ -14,6 +14,8 @@ from must_tf.parsing import parse, read_object, read_yaml, short
 from must_tf.tasks.classes import names_by_id, read_names
 from must_tf.teachers.model import Model
 
+CONVENTIONS = {"relative": "affine_inverse", "metric": "metric"}  # of depth, by `depth_estimation_type`
+
 _TASKS = {"detect": "detection", "segment": "detection", "pose": "detection", "classify": "classification"}
 _HEADS = {
     "ForImageClassification": "classification",
@@ -22,6 +24,7 @@ _HEADS = {
     "ForSemanticSegmentation": "segmentation",
     "ForDepthEstimation": "depth",
 }
+_ROTATED = "obb"  # ultralytics' task of rotated boxes
 _MOST_BYTES = 1_000_000  # of a label file
 
 
@@ -41,6 +44,11 @@ def _ultralytics(model: Model, notes: list[str]) -> dict[str, Any]:
         return {}
     notes.append("read: metadata of ultralytics")
     task = str(metadata.get("task", "detect"))
+    if task == _ROTATED:
+        raise UserError(
+            f"{model.format}:{model.path}: its metadata say task: {task}; no kind has rotated boxes, and without their "
+            "angle they are wrong; take a model of the task detect or segment"
+        )
     fields: dict[str, Any] = {"class_names": names, "range": [0, 1], "channel_order": "RGB"}
     if task in _TASKS:
         fields["task"] = _TASKS[task]
@@ -74,6 +82,8 @@ def _config(model: Model, notes: list[str]) -> dict[str, Any]:
     if fields.get("task") == "classification":
         several = config.get("problem_type") == "multi_label_classification"
         fields["activation"] = "sigmoid" if several else "logits"
+    if fields.get("task") == "depth" and (convention := CONVENTIONS.get(str(config.get("depth_estimation_type")))):
+        fields["convention"] = convention
     if config.get("_name_or_path"):
         fields["source"] = str(config["_name_or_path"])
     notes += ["read: config.json beside the file"] * bool(fields)
@@ -89,6 +99,7 @@ class _Processor:
 
     do_rescale: bool = True
     rescale_factor: float = 1 / 255
+    rescale_offset: bool = False  # of EfficientNet: minus 1 after that
     do_normalize: bool = True
     image_mean: tuple[float, ...] = ()
     image_std: tuple[float, ...] = ()
@@ -115,7 +126,9 @@ def _preparation(model: Model, notes: list[str]) -> dict[str, Any]:
 def _prepared(processor: _Processor) -> dict[str, Any]:
     """Returns the fields of the input that an image processor defines."""
     factor = processor.rescale_factor if processor.do_rescale else 1
-    fields: dict[str, Any] = {"range": [0, 1 if abs(255 * factor - 1) < 1e-6 else 255 * factor], "channel_order": "RGB"}
+    low = -1 if processor.do_rescale and processor.rescale_offset else 0
+    high = low + (1 if abs(255 * factor - 1) < 1e-6 else 255 * factor)
+    fields: dict[str, Any] = {"range": [low, high], "channel_order": "RGB"}
     if processor.do_normalize and processor.image_mean and processor.image_std:
         fields |= {"mean": processor.image_mean, "std": processor.image_std}
     size = processor.crop_size if processor.do_center_crop else processor.size

@@ -70,7 +70,10 @@ class ForeignTeacher(Teacher):
         if not self._is_checked:
             self._check(arrays, len(images))
             self._is_checked = True
-        outputs = self._read(arrays)
+        standard = self._standard(arrays)
+        if problem := self.reader.impossible({role: array[finite] for role, array in standard.items()}):
+            raise self.card.error(problem)
+        outputs = self._read(standard)
         if not finite.all():
             return invalidate(outputs, finite)
         return {name: tf.convert_to_tensor(values) for name, values in outputs.items()}
@@ -119,12 +122,13 @@ class ForeignTeacher(Teacher):
         except ValueError as error:  # arrays of another shape than the card says; the model itself has run
             raise self.card.error(f"outputs: {error}") from None
 
-    def _read(self, arrays: Arrays) -> dict[str, np.ndarray]:
+    def _read(self, standard: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         with np.errstate(all="ignore"):  # values may be not finite
-            return self.reader.read(self._standard(arrays) | self._constants, self.input_size)
+            return self.reader.read(standard | self._constants, self.input_size)
 
     def _standard(self, arrays: Arrays) -> dict[str, np.ndarray]:
-        return self.reader.standard(arrays, self.card.channels_first)
+        with np.errstate(all="ignore"):  # values may be not finite
+            return self.reader.standard(arrays, self.card.channels_first)
 
     def _output_names(self) -> dict[str, str]:
         """Returns the names of the model's outputs by role, checked against the card."""
@@ -184,11 +188,13 @@ class ForeignTeacher(Teacher):
     def _check(self, arrays: Arrays, count: int) -> None:
         """Checks the shapes and values of the outputs for `count` images, and that labels can be made of them."""
         card = self.card
-        problem = self.reader.misfit({**arrays, **self._constants}, count, card.channels_first)
-        if problem := problem or self.reader.unlikely(self._standard(arrays), self.input_size):
+        if problem := self.reader.misfit({**arrays, **self._constants}, count, card.channels_first):
+            raise card.error(problem)
+        standard = self._standard(arrays)
+        if problem := self.reader.unlikely(standard, self.input_size):
             raise card.error(problem)
         try:
-            outputs = self._read(arrays)
+            outputs = self._read(standard)
             for i in range(count):
                 self.task.pseudo_label({name: values[i] for name, values in outputs.items()})
         except Exception as error:

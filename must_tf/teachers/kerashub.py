@@ -6,6 +6,7 @@ from typing import Any
 from must_tf import storage
 from must_tf.errors import UserError
 from must_tf.teachers.card import Card
+from must_tf.teachers.facts import CONVENTIONS
 from must_tf.teachers.model import optional
 from must_tf.teachers.presets import PresetModel, known_activation, known_boxes, load
 
@@ -17,7 +18,6 @@ _CLASSES = {
     "features": "Backbone",
 }
 _HEADLESS = "features"  # whose models have no preprocessor: the image converter beside them prepares images
-_CONVENTIONS = {"relative": "affine_inverse", "metric": "metric"}
 
 
 class KerasHubModel(PresetModel):
@@ -55,7 +55,7 @@ def _known(model: Any, kind: str, converter: Any) -> dict[str, Any]:
     if kind == "detection":
         return known | known_boxes(model, "labels")
     if kind == "depth":
-        return known | {"convention": _CONVENTIONS[model.depth_estimation_type]}
+        return known | {"convention": CONVENTIONS[model.depth_estimation_type]}
     return known | known_activation(model)
 
 

@@ -65,9 +65,9 @@ def test_published_table_is_that_of_the_published_json():
     assert block("demo-table", MEASURING).strip() == transfer_table(read_table(RESULTS / "demo.json")).strip()
     text = " ".join(MEASURING.read_text().split())
     for name, said, ahead in (
-        ("demo_bfloat16", "it is behind on four of six", 2),
-        ("demo_rate_0.2", "it is behind on all six", 0),
-        ("demo_0.1.0", "it was ahead on five of six", 5),
+        ("demo_bfloat16", "it scores lower on four of six", 2),
+        ("demo_rate_0.2", "it is lower on all six", 0),
+        ("demo_0.1.0", "it was higher on five of six", 5),
         ("demo_0.1.0_again", "and on two of six on another", 2),
     ):
         verdict = transfer_table(read_table(RESULTS / f"{name}.json")).splitlines()[-1]

@@ -34,12 +34,33 @@ def test_class_names_come_from_a_file_beside_the_card(tmp_path):
     card = read_card(write(tmp_path, class_names=[], class_names_file="names.txt"))
     assert card.reader.class_names == ("cat", "hot dog")
     with pytest.raises(UserError, match=r"no.txt: no such file; class_names_file is looked for beside the card"):
-        read_card(write(tmp_path, class_names_file="no.txt"))
+        read_card(write(tmp_path, class_names=[], class_names_file="no.txt"))
+
+
+EITHER = {"classification": ("class_names", ["ant"], "class_names_file"), "detection": ("anchors", {}, "anchors_file")}
+
+
+@pytest.mark.parametrize("task", EITHER)
+def test_a_field_and_its_file_are_not_given_together_and_one_replaces_the_other(task, tmp_path):
+    """Otherwise names that are given on the command line would give way in silence to those of the card's file."""
+    field, value, file = EITHER[task]
+    value = value or {"strides": [16]}
+    (tmp_path / "names.txt").write_text("cat")
+    with pytest.raises(UserError, match=rf"card.yaml: {field}: received together with {file}; give one of them"):
+        read_card(write(tmp_path, task=task, **{field: value, file: "names.txt"}))
+    usual = {"class_names": []} if task == "classification" else {}
+    card = read_card(write(tmp_path, task=task, **usual | {file: "names.txt"}), {field: value})
+    assert not getattr(card.reader, file) and len(getattr(card.reader, field)) == 1
+    card = read_card(write(tmp_path, task=task, **{field: value}), {file: "names.txt"})
+    assert getattr(card.reader, file) == "names.txt" and getattr(card.reader, field) in (None, ("cat",))
 
 
 def test_what_a_model_says_fills_what_the_card_does_not(tmp_path):
     card = read_card(write(tmp_path)).filled({"range": (0, 255), "resize": "crop"})
     assert (card.range, card.resize) == ((0, 1), "crop")
+    bare = read_card(write(tmp_path, range=None, mean=[120, 120, 120]))
+    with pytest.raises(UserError, match=r"card.yaml: mean: .* expected values from -1 to 1, in units of range"):
+        bare.filled({"range": (-1, 1)})
 
 
 @pytest.mark.parametrize(
@@ -78,9 +99,18 @@ def test_what_a_model_says_fills_what_the_card_does_not(tmp_path):
         ({"range": [0, float("inf")]}, r"range\[1\]: inf received; expected a number"),
         ({"range": [False, True]}, r"range\[0\]: False received; expected a number"),
         ({"std": [1, 0, 1]}, r"std: \[1.0, 0.0, 1.0\] received; expected above 0"),
+        ({"mean": [123.7, 116.3, 103.5]}, "mean: .* expected values from 0 to 1, in units of range"),
+        (
+            {"range": [0, 255], "std": [0.2, 0.2, 0.2]},
+            "std: .* expected 1 or more, in units of range, which is 0 to 255",
+        ),
         ({"task": "detection", "box_scales": [10, 10, 5, 0]}, "box_scales: .* expected above 0"),
         ({"task": "normals", "normals_axes": [1, 0, -1]}, "normals_axes: .* expected 1 or -1 for each axis"),
         ({"classes": {}}, "classes: none received; leave the field out"),
+        (
+            {"class_names": ["cat"], "activation": "logits"},
+            "activation: logits: a softmax of a single class is always 1",
+        ),
     ],
 )
 def test_wrong_cards_are_one_line(tmp_path, fields, message):
@@ -104,7 +134,7 @@ def test_what_is_no_card_is_named(tmp_path):
 def test_files_that_are_no_utf8_are_named(tmp_path):
     (tmp_path / "names.txt").write_bytes("cat\nch\xe2t".encode("latin-1"))
     with pytest.raises(UserError, match=r"names.txt: byte 6 is no UTF-8"):
-        read_card(write(tmp_path, class_names_file="names.txt"))
+        read_card(write(tmp_path, class_names=[], class_names_file="names.txt"))
     (tmp_path / "card.yaml").write_bytes("task: d\xe9pth".encode("latin-1"))
     with pytest.raises(UserError, match=r"card.yaml: byte 7 is no UTF-8"):
         read_card(tmp_path / "card.yaml")

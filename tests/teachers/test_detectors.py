@@ -129,7 +129,7 @@ def test_boxes_are_in_the_frame_of_the_image(name, resize):
     ("outputs", "kind", "lines"),
     [
         (Torchvision().outputs(), "detection", {"box_format": "xyxy", "box_units": "pixels", "suppressed": True}),
-        (Anchored("ssd").outputs(), "detection", {"suppressed": False, "box_format": "yxyx"}),
+        (Anchored("ssd").outputs(), "detection", {"suppressed": False, "box_units": "normalized"}),
         ((Slot("output0", (1, 300, 6), "float32"),), "detection", {"outputs": {"packed": "output0"}}),
         ((Slot("output0", (None, 6), "float32"),), "classification", {}),
     ],

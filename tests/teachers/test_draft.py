@@ -11,6 +11,11 @@ from must_tf.errors import UserError
 from must_tf.teachers import read_card
 
 KINDS = ("classification", "segmentation", "depth", "normals", "detection")
+CHOSEN = {  # what no value of the outputs would tell, had it been guessed
+    "classification": ("activation", "logits, or sigmoid, or probabilities", "logits"),
+    "depth": ("convention", r"metric \(meters\), or affine_inverse", "metric"),
+    "detection": ("box_format", r"xyxy \(PyTorch\), or yxyx", "cxcywh"),
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -23,15 +28,20 @@ def test_draft_is_a_card_that_guesses_the_kind_and_the_outputs(kind, saved, tmp_
     assert fields["task"] == kind  # of three channels: by the name of the output
     if kind == "detection":
         (tmp_path / "FILL_IN.txt").write_text("a\nb")
-        text = text.replace("box_format: yxyx", "box_format: cxcywh")  # its boxes contradict the guess
-    if kind == "classification":
+    if kind in CHOSEN:
+        field, readings, value = CHOSEN[kind]
         path.write_text(text)
-        with pytest.raises(UserError, match="activation: not decided; choose logits, or sigmoid, or probabilities"):
+        with pytest.raises(UserError, match=f"{field}: not decided; choose {readings}"):
             read_card(path)
-        text = text.replace(json.dumps(fields["activation"]), "logits")
+        text = text.replace(json.dumps(fields[field]), value)
     path.write_text(text)
     assert read_card(path).input_size == (16, 24)
     assert toy.load("t", where, card=str(path)).task.kind == kind
+
+
+def decided(text, convention):
+    """A draft of a depth model with its convention."""
+    return text.replace(json.dumps(yaml.safe_load(text)["convention"]), convention)
 
 
 def test_unknown_format_is_named():
@@ -56,7 +66,7 @@ def test_draft_saved_where_it_says_is_found(saved, tmp_path):
     text = toy.describe(where)
     (place,) = [line.rpartition(" ")[2] for line in text.splitlines() if "save it as" in line]
     with open(place, "w") as file:
-        file.write(text)
+        file.write(decided(text, "affine_inverse"))
     assert toy.load("t", where).task.kind == "depth"
 
 
@@ -79,7 +89,7 @@ def test_a_map_without_channels_that_is_named_depth_is_drafted_and_labeled_as_de
     text = toy.describe(f"onnx:{path}")
     assert yaml.safe_load(text).items() >= {"task": "depth", "outputs": {"depth": output}}.items()
     assert "task: depth  # guess" in text
-    path.with_name(f"{file}.onnx.card.yaml").write_text(text)
+    path.with_name(f"{file}.onnx.card.yaml").write_text(decided(text, "affine_inverse"))
     teacher = toy.load("t", f"onnx:{path}")
     found = teacher(np.zeros((1, *shape[-2:], 3), np.uint8))["depth"]
     np.testing.assert_allclose(np.squeeze(found), np.squeeze(ramp), rtol=1e-6)

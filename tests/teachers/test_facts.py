@@ -62,6 +62,24 @@ def test_metadata_tells_what_comes_after_suppression(rows, metadata, fields, tmp
     assert found.items() >= fields.items() and "choose" not in text
 
 
+def test_rotated_boxes_are_refused_when_they_are_described(tmp_path):
+    """Without their angle, which `rest` would leave out, all of them are wrong."""
+    onnx_model.save(
+        tmp_path / "m.onnx", metadata=ULTRALYTICS | {"task": "obb"}, output0=np.zeros((1, 8, 84), np.float32)
+    )
+    with pytest.raises(UserError, match=r"m.onnx: its metadata say task: obb; no kind has rotated boxes"):
+        drafted(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize(("said", "found"), [("metric", "metric"), ("relative", "affine_inverse"), ([], None)])
+def test_config_of_a_depth_model_tells_its_convention(said, found, tmp_path):
+    config = {"architectures": ["DepthAnythingForDepthEstimation"], "depth_estimation_type": said}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    onnx_model.save(tmp_path / "m.onnx", predicted_depth=np.ones((1, 64, 64), np.float32))
+    convention = drafted(tmp_path / "m.onnx")[1]["convention"]
+    assert convention == found or (found is None and convention.startswith("choose: "))
+
+
 def test_metadata_of_yolov5_tells_a_head_of_one_class(tmp_path):
     metadata = {"stride": "32", "names": "['helmet']"}
     onnx_model.save(tmp_path / "m.onnx", metadata=metadata, output0=np.zeros((1, 252, 6), np.float32))
@@ -116,6 +134,7 @@ def test_configs_of_hugging_face_complete_the_card(folder, tmp_path):
             {"input_size": [32, 32], "resize": "crop"},
         ),
         ({"size": 32, "rescale_factor": 1 / 127.5, "do_normalize": False, "image_mean": [1, 1, 1]}, {"range": [0, 2]}),
+        ({"size": 32, "rescale_factor": 1 / 127.5, "rescale_offset": True}, {"range": [-1, 1]}),  # EfficientNet
     ],
 )
 def test_image_processor_says_how_images_are_prepared(config, fields, tmp_path):

@@ -36,14 +36,14 @@ CARDS = {
 
 
 def plausible(role, values):
-    """Returns values with which a detector's card may be right: corners in order, whole class ids, and logits."""
+    """Returns values with which a card may be right: corners in order, whole class ids, and logits."""
     if role == "boxes":
         return np.sort(values, -1)
     if role == "classes":
         return np.rint(values)
     if role == "packed":
         return np.concatenate([np.sort(values[:, :4], -1), values[:, 4:5], np.rint(values[:, 5:])], -1)
-    return values - 0.5 if role == "scores" and values.ndim == 2 else values
+    return values - 0.5 if (role, values.ndim) in (("scores", 2), ("probs", 3)) else values
 
 
 class Marked(Model):

@@ -454,6 +454,43 @@ def test_model_of_maps_that_fails_on_gray_is_refused_at_once():
         ForeignTeacher(Rule(run, None, None, None, 3, names=["out"]), card, "t")
 
 
+IMPOSSIBLE = {
+    "id": ({"classes": 7}, "class_names: 1 ids, but classes are up to 7 on an image"),
+    "score": ({"scores": 9}, "scores are up to 9 on an image, above 1"),
+    "raw score": ({"scores": 9, "suppressed": False}, "activation: probabilities, but scores are up to 9; sigmoid"),
+    "probability": ({"probs": 4}, "activation: probabilities, but probs are from 0 to 4 on an image; logits"),
+}
+
+
+@pytest.mark.parametrize("case", IMPOSSIBLE)
+def test_values_that_no_card_can_mean_end_the_run_though_gray_does_not_have_them(case):
+    """An id without a name would be left out in silence, and a score above 1 stored."""
+    values, message = IMPOSSIBLE[case]
+
+    def run(images):
+        bright, count = images.min() > 0.9, len(images)
+        if "probs" in values:
+            return {"probs": np.full((count, 2), 4 if bright else 0.5)}
+        own = {name: value for name, value in values.items() if bright}
+        shape = (count, 1, 1) if "suppressed" in values else (count, 1)
+        found = {
+            "boxes": np.tile([0.1, 0.1, 0.5, 0.5], (count, 1, 1)),
+            "scores": np.full(shape, own.get("scores", 0.9)),
+        }
+        return found | {"classes": np.full((count, 1), own.get("classes", 0))}
+
+    names = ["probs"] if "probs" in values else ["boxes", "scores", "classes"][: 2 if "suppressed" in values else 3]
+    fields = {"outputs": {name: name for name in names}, "class_names": ("a",), "activation": "probabilities"}
+    boxes = {"suppressed": values.get("suppressed", True), "box_format": "yxyx", "box_units": "normalized"}
+    kind = ("classification", {"class_names": ("a", "b")}) if "probs" in values else ("detection", boxes)
+    card = toy.card(kind[0], range=(0, 1), input_size=VIEW, **fields | kind[1])
+    teacher = ForeignTeacher(Rule(run, None, None, None, 3, names=names), card, "t")
+    teacher(np.zeros((1, *VIEW, 3), np.uint8))
+    with pytest.raises(UserError, match=message) as error:
+        teacher(np.full((1, *VIEW, 3), 255, np.uint8))
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("members", [0, 2])
 def test_doubts_about_a_model_go_into_the_manifest_though_labels_do_not_show_them(tmp_path, members):
     def tags(images):

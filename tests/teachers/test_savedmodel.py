@@ -57,3 +57,34 @@ def test_output_with_any_number_of_axes_is_described(tmp_path):
     (tmp_path / "card.yaml").write_text("task: normals\nrange: [0, 1]\n")
     teacher = toy.load("t", f"savedmodel:{tmp_path}/m", card=str(tmp_path / "card.yaml"))
     assert teacher(np.zeros((1, 8, 8, 3), np.uint8))["normals"].shape == (1, 8, 8, 3)
+
+
+class ObjectDetectionApi(tf.Module):
+    """Pixels of any size in, fractions y, x, y, x out; ids begin with 1, and ids and counts are floats."""
+
+    @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8, name="input_tensor")])
+    def run(self, pixels):
+        zero = tf.reduce_mean(tf.cast(pixels, tf.float32)) * 0
+        boxes = tf.constant([[[0.2, 0.1, 0.8, 0.5], [0, 0, 1, 1]]]) + zero
+        return {
+            "detection_boxes": boxes,
+            "detection_scores": tf.constant([[0.9, 0.3]]) + zero,
+            "detection_classes": tf.constant([[2.0, 1]]) + zero,
+            "num_detections": tf.constant([2.0]) + zero,
+            "raw_detection_boxes": boxes,
+            "detection_anchor_indices": boxes[..., 0],
+        }
+
+
+def test_model_of_the_object_detection_api_labels_by_its_draft_and_its_names(tmp_path):
+    module = ObjectDetectionApi()
+    tf.saved_model.save(module, str(tmp_path / "m"), {"serving_default": module.run.get_concrete_function()})
+    text = toy.describe(f"savedmodel:{tmp_path}/m")
+    assert "choose" not in text
+    (tmp_path / "FILL_IN.txt").write_text("cat\ndog\nbird\n")
+    (tmp_path / "card.yaml").write_text(text)
+    teacher = toy.load("boxes", f"savedmodel:{tmp_path}/m", card=str(tmp_path / "card.yaml"))
+    found = teacher(teacher.view(np.full((120, 160, 3), 90, np.uint8))[np.newaxis])
+    label = teacher.label({name: values.numpy()[0] for name, values in found.items()}, 120, 160)
+    np.testing.assert_allclose(label["boxes"], [[0.2, 0.1, 0.8, 0.5]], rtol=1e-6)
+    assert [teacher.task.class_names[i] for i in label["classes"]] == ["dog"]

@@ -12,6 +12,7 @@ from must_tf.tasks.map_reader import LEAST_SIDE
 from must_tf.tasks.reader import Arrays, Form, Slot, choose, output_lines, require
 
 _MANY = 8  # classes; so many logits of a gray image are not all between 0 and 1
+_ROUNDING = 1e-2  # how far rounding and quantization may take a probability beyond 0 or 1
 _ABSENT = -2.0  # logit: a sigmoid of 12 %
 _LOG_SUM = 1e-2  # how far rounding may take the log of the sum of log-probabilities from 0
 
@@ -98,16 +99,30 @@ class ClassificationReader(ClassReader):
             )
         return None
 
+    def impossible(self, arrays: Arrays) -> str | None:
+        """Reports values beyond 0 and 1 that the card calls probabilities."""
+        low, high = float(arrays["probs"].min(initial=0)), float(arrays["probs"].max(initial=1))
+        if self.activation != "probabilities" or (low >= -_ROUNDING and high <= 1 + _ROUNDING):
+            return None
+        return f"activation: probabilities, but probs are from {low:.3g} to {high:.3g} on an image; logits, or sigmoid?"
+
     def doubt(self, run: Callable[[], Arrays]) -> str | None:
         """Reports logits that say of an image without content that none of the classes is there.
 
         Logits that a softmax was trained on do not: it does not see their mean over the classes, which training leaves
-        near 0. Of independent classes they are all below 0 where no class is present.
+        near 0. Of independent classes they are all below 0 where no class is present. Of few classes, which `unlikely`
+        cannot tell by gray alone, it reports values that are all between 0 and 1.
         """
-        if self.activation != "logits" or self.multi_label is not None:
+        few, may_be_absent = self.num_outputs < _MANY, self.activation == "logits" and self.multi_label is None
+        if self.activation == "probabilities" or not (few or may_be_absent):
             return None
         logits = run()["probs"].astype(np.float64)
-        if logits.shape[-1] < 2:
+        if few and logits.min() >= 0 and logits.max() <= 1:
+            return (
+                f"activation: {self.activation}, but probs are between {logits.min():.3g} and {logits.max():.3g} on "
+                "all images without content, as after an activation; activation: probabilities?"
+            )
+        if not may_be_absent or logits.shape[-1] < 2:
             return None
         best = logits.max(-1)
         log_sum = best + np.log(np.exp(logits - best[:, np.newaxis]).sum(-1))
@@ -145,7 +160,9 @@ class ClassificationReader(ClassReader):
         lines = []
         if count == 6:
             lines += ["# task: detection, outputs: {packed: ...}  # where a row is a box, a score and a class"]
-        lines += [names_line(count), *output_lines({"probs": outputs[0].name}, known)]
+        lines += ["class_names: [other, class 1]  # fill in: one value, that of the second"] if count == 1 else []
+        lines += [] if count == 1 else [names_line(count)]
+        lines += output_lines({"probs": outputs[0].name}, known)
         return [*lines, _activation_line(known), *_multi_label_lines(known)]
 
 

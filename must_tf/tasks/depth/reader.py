@@ -9,7 +9,7 @@ import numpy as np
 
 from must_tf.geometry import Size
 from must_tf.tasks.map_reader import LEAST_SIDE, MapReader, may_be_map
-from must_tf.tasks.reader import GUESS, Arrays, Form, Slot, channels_of, output_lines, positive, require
+from must_tf.tasks.reader import GUESS, Arrays, Form, Slot, channels_of, choose, output_lines, positive, require
 
 _NAMED = re.compile("depth(?!wise)|disparity")
 
@@ -78,6 +78,13 @@ class DepthReader(MapReader):
 
     @classmethod
     def draft(cls, outputs: Sequence[Slot], known: Mapping[str, Any]) -> list[str]:
-        """Lines for output and convention."""
+        """Lines for output and convention; the wrong one would turn near and far around, and nothing would show it."""
         lines = output_lines({"depth": outputs[0].name}, known)
-        return lines if "convention" in known else [*lines, f"convention: affine_inverse  {GUESS}; or metric"]
+        if "convention" in known:
+            return lines
+        if not _NAMED.search(outputs[0].name.lower()):
+            lines += ["# task: segmentation, outputs: {probs: ...}  # where the channel is the score of a class"]
+        if "disparity" in outputs[0].name.lower():
+            return [*lines, f"convention: affine_inverse  {GUESS}; or metric, with inverse: true"]
+        readings = choose("metric (meters)", "affine_inverse (relative, and near is large)")
+        return [*lines, f"convention: {readings}", "# depth_scale: 0.001  # of metric, where it is in millimeters"]

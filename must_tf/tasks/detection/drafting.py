@@ -11,6 +11,7 @@ from must_tf.tasks.reader import CHOOSE, GUESS, Slot, choose, output_lines
 _MAX_QUERIES = 1000  # boxes of a model that finds each object once, as DETR does
 _LEAST_ROWS = 3  # boxes per value of a box: maps are less oblong
 _SQUARE = 16  # side from which a square number of rows may be a flattened map
+_FORMATS = choose("xyxy (PyTorch)", "yxyx (TensorFlow)", "xywh", "cxcywh", "cycxhw (offsets of TensorFlow)")
 _CELLS = "{levels: [3, 4, 5], anchor_size: 1, scales: [1], aspect_ratios: [1], center: 0}"
 _NO_BOXES = ("hidden", "embed", "feature", "token", "depth", "disparity", "mask", "logits", "prob")
 _EXTRAS = ("raw_", "anchor_ind", "multiclass", "mask", "keypoint")  # beside the boxes of the TF Object Detection API
@@ -96,8 +97,11 @@ def _after(boxes: Slot, others: Sequence[Slot]) -> _Reading:
     single = [slot for slot in others if len(slot.shape) == axes - 1]
     roles |= {"count": single[0].name} if single else {}
     of_tensorflow = boxes.name.lower().startswith("detection_")
-    pixels = axes == 1 or any(word in slot.name.lower() for word in ("label", "det_", "num_dets") for slot in others)
-    lines = _box_lines(True, *(("xyxy", "pixels") if pixels and not of_tensorflow else ("yxyx", "normalized")))
+    of_torch = axes == 1 or any(word in slot.name.lower() for word in ("label", "det_", "num_dets") for slot in others)
+    if of_tensorflow:
+        lines = _box_lines(True, "yxyx", "normalized")
+    else:
+        lines = _box_lines(True, "xyxy" if of_torch else "", "pixels" if of_torch else "normalized")
     if of_tensorflow or axes == 1:
         lines += [f"background_first: true  {GUESS}: ids begin with 1; or false"]
     return _Reading("boxes, scores and classes, after suppression", roles, lines)
@@ -128,7 +132,8 @@ def _queries(boxes: Slot, scores: Slot, known: Mapping[str, Any]) -> _Reading:
 
 def _before(boxes: Slot, scores: Slot) -> _Reading:
     """Before suppression: boxes, or offsets from anchors, and scores by class."""
-    lines = [activation_line({}), *_box_lines(False, "yxyx", "normalized"), *_ANCHOR_LINES]
+    box_format = "yxyx" if boxes.name.lower().startswith("raw_detection_") else ""
+    lines = [activation_line({}), *_box_lines(False, box_format, "normalized"), *_ANCHOR_LINES]
     seen = f"boxes with {scores.shape[-1] or 'some'} class scores each, no suppression"
     return _Reading(seen, {"boxes": boxes.name, "scores": scores.name}, lines, scores.shape[-1])
 
@@ -142,11 +147,12 @@ _ANCHOR_LINES = [
 
 
 def _box_lines(suppressed: bool, box_format: str, units: str) -> list[str]:
+    """Returns the lines for boxes. An empty format is to be chosen: if x and y are exchanged, no value tells it."""
     formats = [name for name in ("yxyx", "xyxy", "xywh", "cxcywh", "cycxhw") if name != box_format]
     other = "pixels" if units == "normalized" else "normalized"
     return [
         f"suppressed: {json.dumps(suppressed)}  {GUESS}",
-        f"box_format: {box_format}  {GUESS}; or {', '.join(formats)}",
+        f"box_format: {box_format}  {GUESS}; or {', '.join(formats)}" if box_format else f"box_format: {_FORMATS}",
         f"box_units: {units}  {GUESS}; or {other}",
     ]
 

@@ -19,29 +19,31 @@ _WHOLE = 0.98  # side of a box that covers its image, as a fraction of it
 _FEW = 3  # boxes that may agree by chance
 
 
-def suppressed_problem(arrays: Arrays, num_classes: int) -> str | None:
+def suppressed_problem(arrays: Arrays, num_classes: int, where: str, least: float = 0.0) -> str | None:
     """Returns how scores and class ids after suppression contradict the card; None if they do not.
 
     Args:
-      arrays: `scores` and `classes` [batch, N], and possibly `count`, for gray images.
+      arrays: `scores` and `classes` [batch, N], and possibly `count`.
       num_classes: number of ids that the card knows, including the background.
+      where: of what images, for the message.
+      least: rows of lower scores may hold anything.
     """
-    real = _real_rows(arrays)
+    real = _real_rows(arrays) & (arrays["scores"] >= least)
     scores, ids = arrays["scores"][real], arrays["classes"][real]
     if (scores > 1 + _TOLERANCE).any():
         return (
-            f"outputs: scores are up to {scores.max():.3g} on gray, above 1; are scores and classes exchanged, in "
+            f"outputs: scores are up to {scores.max():.3g} on {where}, above 1; are scores and classes exchanged, in "
             "outputs or packed_order? or are they logits, suppressed: false?"
         )
     whole = abs(ids - np.rint(ids)) < _TOLERANCE
     if not whole.all():
         return (
-            f"outputs: a class id is {ids[~whole][0]:.3g} on gray, no whole number; are scores and classes exchanged, "
-            "in outputs or packed_order? or is it a raw head, packed_order: [box, objectness, scores]?"
+            f"outputs: a class id is {ids[~whole][0]:.3g} on {where}, no whole number; are scores and classes "
+            "exchanged, in outputs or packed_order? or is it a raw head, packed_order: [box, objectness, scores]?"
         )
     if len(ids) and ids.max() >= num_classes:
         return (
-            f"class_names: {num_classes} ids, but classes are up to {ids.max():.0f} on gray; n/a stands at an id "
+            f"class_names: {num_classes} ids, but classes are up to {ids.max():.0f} on {where}; n/a stands at an id "
             "without a class; background_first: true if ids begin with 1"
         )
     return None
@@ -59,8 +61,15 @@ def activation_problem(arrays: Arrays, activation: str | None) -> str | None:
                 f"activation: {activation}, but {role} are between {values.min():.3g} and {values.max():.3g} on gray, "
                 "as after an activation; give activation: probabilities"
             )
-        if activation == "probabilities" and (values.max(initial=0) > 1 + _TOLERANCE):
-            return f"activation: probabilities, but {role} are up to {values.max():.3g} on gray; sigmoid?"
+    return excess_problem(arrays, activation)
+
+
+def excess_problem(arrays: Arrays, activation: str | None) -> str | None:
+    """Returns whether `scores` or `objectness` before suppression are no probabilities although the card says so."""
+    for role in ("scores", "objectness"):
+        values = arrays.get(role, np.zeros(1))
+        if activation == "probabilities" and values.max(initial=0) > 1 + _TOLERANCE:
+            return f"activation: probabilities, but {role} are up to {values.max():.3g}; sigmoid?"
     return None
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -47,6 +47,8 @@ class DetectionReader(ClassReader):
       box_scales: divisors of the offsets of y, x, height and width.
       box_log_sizes: whether the offsets of height and width are logarithms; otherwise, factors of the anchor's size.
     """
+
+    either: ClassVar[tuple[tuple[str, str], ...]] = (*ClassReader.either, ("anchors", "anchors_file"))
 
     min_score: float | Mapping[str, float] = 0.5
     doubtful_score: float = 1.0
@@ -161,13 +163,21 @@ class DetectionReader(ClassReader):
     def unlikely(self, arrays: Arrays, view: Size) -> str | None:
         """Checks scores, class ids and, without anchors, the boxes; see `plausibility`."""
         if self.suppressed:
-            problem = plausibility.suppressed_problem(arrays, self.num_outputs)
+            problem = plausibility.suppressed_problem(arrays, self.num_outputs, "gray")
         else:
             problem = super().unlikely(arrays, view) or plausibility.activation_problem(arrays, self.activation)
         if problem or self._anchored:
             return problem
         confidence = arrays["scores"] if self.suppressed else self._scores(arrays).max(-1)
         return plausibility.boxes_problem(arrays, confidence, str(self.box_format), str(self.box_units), view)
+
+    def impossible(self, arrays: Arrays) -> str | None:
+        """Checks scores and class ids of what becomes a label: an id without a name would be left out in silence."""
+        if not self.suppressed:
+            return plausibility.excess_problem(arrays, self.activation)
+        scores = self.min_score.values() if isinstance(self.min_score, Mapping) else [self.min_score]
+        least = min([*scores, self.doubtful_score])
+        return plausibility.suppressed_problem(arrays, self.num_outputs, "an image", least)
 
     def is_binary(self, channels: int) -> bool:
         """Returns False: a single score belongs to a single class."""

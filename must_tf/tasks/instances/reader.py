@@ -84,7 +84,10 @@ class InstancesReader(DetectionReader):
 
     def unlikely(self, arrays: Arrays, view: Size) -> str | None:
         """Checks as for a detector, and that masks are probabilities unless the card says that they are logits."""
-        problem = suppressed_problem(arrays, self.num_outputs) if self._tight else super().unlikely(arrays, view)
+        if self._tight:
+            problem = suppressed_problem(arrays, self.num_outputs, "gray")
+        else:
+            problem = super().unlikely(arrays, view)
         if problem:
             return problem
         values = arrays[_MASKS]

@@ -66,9 +66,17 @@ class SegmentationReader(MapReader, ClassReader):
         return Form((4,), 1 if role == "mask" else self.num_outputs, is_map=True)
 
     def unlikely(self, arrays: Arrays, view: Size) -> str | None:
-        """Checks as the base does, and reports several classes at the same pixels."""
-        if (problem := super().unlikely(arrays, view)) or self.overlap or "mask" in arrays:
+        """Checks as the base does, and reports values after an activation, and several classes at the same pixels."""
+        if (problem := super().unlikely(arrays, view)) or "mask" in arrays:
             return problem
+        low, high = float(arrays["probs"].min()), float(arrays["probs"].max())
+        if self.activation != "probabilities" and low >= 0 and high <= 1 and high > low:
+            return (
+                f"activation: {self.activation}, but probs are between {low:.3g} and {high:.3g} on gray, as after an "
+                "activation; give activation: probabilities"
+            )
+        if self.overlap:
+            return None
         share = float(_overlaps(self.probabilities(arrays["probs"])).mean())
         if share < _OVERLAP:
             return None

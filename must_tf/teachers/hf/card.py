@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,22 @@ def _check(given: Mapping[str, Any], files: Files, where: str) -> None:
         )
     if family.prompted and "class_names" in given:
         raise UserError(f"{where}: class_names: the classes are the keys of prompts; leave the field out")
+    if family.prompted and isinstance(prompts := given["prompts"], Mapping):
+        texts = [str(text).strip().lower() for text in prompts.values()]
+        if problem := _problem(texts, getattr(family, "activation", "")):
+            raise UserError(f"{where}: prompts: {problem}")
+
+
+def _problem(texts: Sequence[str], activation: str) -> str | None:
+    """Returns why texts cannot tell classes apart; None if they can."""
+    if not all(texts):
+        return "a class has an empty text; expected what is to be found"
+    if len(set(texts)) < len(texts):
+        twice = next(text for text in texts if texts.count(text) > 1)
+        return f"{twice!r} is the text of two classes; give each a text of its own"
+    if activation == "logits" and len(texts) == 1:
+        return "one received; a softmax makes it 1 for every image: add others, such as other: something else"
+    return None
 
 
 def _complete(card: Card, spec: TeacherSpec) -> Any:

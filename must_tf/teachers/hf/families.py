@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from must_tf.geometry import Size
+from must_tf.teachers.facts import CONVENTIONS
 from must_tf.teachers.hf.family import BOXES, Family, Tensors
 
 
@@ -173,9 +174,6 @@ def _objects(masks: np.ndarray, segments: Sequence[Mapping[str, Any]]) -> dict[s
     }
 
 
-_CONVENTIONS = {"relative": "affine_inverse", "metric": "metric"}
-
-
 @dataclasses.dataclass(frozen=True)
 class DepthEstimator(Family):
     """Depth, relative (inverse, up to scale and shift) or metric.
@@ -192,7 +190,7 @@ class DepthEstimator(Family):
 
     def known(self, config: Any) -> dict[str, Any]:
         """`convention`, where the config or the class defines it."""
-        convention = _CONVENTIONS.get(getattr(config, "depth_estimation_type", ""), self.convention)
+        convention = CONVENTIONS.get(getattr(config, "depth_estimation_type", ""), self.convention)
         return {"convention": convention} if convention else {}
 
     def read(self, outputs: Any, size: Size, processor: Any) -> dict[str, np.ndarray]:

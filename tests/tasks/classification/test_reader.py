@@ -148,6 +148,19 @@ def test_logits_of_independent_classes_are_doubted_where_none_is_there(classes):
     assert doubt_without_content(np.log(np.full((2, classes), 1 / classes))) is None
 
 
+@pytest.mark.parametrize("activation", ["sigmoid", "logits"])
+@pytest.mark.parametrize(("outputs", "classes"), [(1, 2), (3, 3)])
+def test_second_activation_of_few_classes_is_doubted(activation, outputs, classes):
+    fields = {"activation": activation, "class_names": ("a", "b", "c")[:classes], "multi_label": False}
+    values = RNG.uniform(0.02, 0.4, (14, outputs)).astype(np.float32)
+
+    def doubt(values):
+        return classifier(**fields).reader.doubt(lambda: {"probs": values})
+
+    assert f"activation: {activation}, but probs are between 0.0" in doubt(values)
+    assert doubt(values - 0.1) is None
+
+
 def test_labels_as_flat_as_a_softmax_of_probabilities_are_doubted():
     probs = softmax(RNG.normal(0, 3, (4, 50)), -1)
     task = Classification("t", tuple(f"class {i}" for i in range(50)))

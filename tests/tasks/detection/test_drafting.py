@@ -149,6 +149,11 @@ def test_family_is_recognized(family):
 
 
 UNDECIDED = {
+    "boxes whose x and y no value tells apart": (
+        slots(boxes=[1, 8400, 4], scores=[1, 8400, 80]),
+        {},
+        {"box_format": "xyxy (PyTorch), or yxyx (TensorFlow)"},
+    ),
     "rows of 6": (
         slots(output0=[1, 25, 6]),
         {},
@@ -168,7 +173,10 @@ UNDECIDED = {
     "names that say nothing": (
         slots(boxes=[1, 10, 4], a=[1, 10], b=[1, 10]),
         {},
-        {"outputs": {"boxes": "boxes", "scores": "choose: a, or b", "classes": "choose: a, or b"}},
+        {
+            "outputs": {"boxes": "boxes", "scores": "choose: a, or b", "classes": "choose: a, or b"},
+            "box_format": "xyxy (PyTorch), or yxyx (TensorFlow)",
+        },
     ),
 }
 
@@ -194,6 +202,18 @@ def test_draft_says_both_where_two_readings_are_possible(case):
 )
 def test_other_outputs_are_no_boxes(outputs):
     assert DetectionReader.likeness(outputs) == 0
+
+
+def test_depth_of_an_unknown_convention_is_to_be_chosen():
+    for name, line in (
+        ("predicted_depth", 'convention: "choose: metric'),
+        ("disparity", "convention: affine_inverse  #"),
+    ):
+        lines = DepthReader.draft([Slot(name, (1, 64, 64), FLOAT)], {})
+        assert [one for one in lines if one.startswith(line)]
+        assert not [
+            one for one in DepthReader.draft([Slot(name, (1, 64, 64), FLOAT)], {"convention": "metric"}) if line in one
+        ]
 
 
 def test_depth_of_three_axes_is_recognized_by_its_name_alone():

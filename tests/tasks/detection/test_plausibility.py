@@ -59,5 +59,11 @@ def arrays(scores, classes, count=None):
     ],
 )
 def test_scores_and_ids_after_suppression_are_checked(found, problem):
-    given = suppressed_problem(found, 2)
+    given = suppressed_problem(found, 2, "gray")
     assert (given is None) == (problem is None) and (problem or "") in (given or "")
+
+
+def test_rows_that_become_no_label_may_hold_anything():
+    found = arrays([0.9, 0.3], [1, 7])
+    assert suppressed_problem(found, 2, "an image", 0.5) is None
+    assert "classes are up to 7 on an image" in suppressed_problem(found, 2, "an image", 0.3)

@@ -95,6 +95,17 @@ def test_classes_that_overlap_are_refused_until_the_card_says_what_their_label_i
     )
 
 
+@pytest.mark.parametrize("activation", ["sigmoid", "logits"])
+@pytest.mark.parametrize("names", [("rest", "thing"), ("a", "b", "c")])
+def test_second_activation_is_refused(activation, names):
+    """A sigmoid of the probability of a thing is above 0.5 everywhere: all pixels would be things."""
+    channels = 1 if len(names) == 2 else 3
+    values = RNG.uniform(0.01, 0.3, (2, *VIEW, channels)).astype(np.float32)
+    reader = toy.card("segmentation", class_names=names, activation=activation).reader
+    assert "on gray, as after an activation; give activation: probabilities" in reader.unlikely({"probs": values}, VIEW)
+    assert reader.unlikely({"probs": values - 1}, VIEW) is None
+
+
 @pytest.mark.parametrize("shape", [(1, 64, 48), (None, 64, 48, 1), (1, 1, 64, 48), (64, 48), (None, None, None)])
 def test_map_of_whole_numbers_is_drafted_as_a_mask(shape):
     slots = [Slot("y", shape, "int64")]

@@ -76,6 +76,20 @@ def test_prompts_are_for_models_that_read_text_alone(tmp_path):
         toy.load_all([f"t=onnx:{tmp_path / 'model.onnx'}"], fields={"t": fields})
 
 
+@pytest.mark.parametrize(
+    ("name", "prompts", "match"),
+    [
+        ("clip", {"cup": "a cup"}, "prompts: one received; a softmax makes it 1 for every image"),
+        ("owlv2", {"cup": "a cup", "mug": "A cup "}, "prompts: 'a cup' is the text of two classes"),
+        ("siglip", {"cup": " ", "mug": "mug"}, "prompts: a class has an empty text"),
+    ],
+)
+def test_texts_that_tell_no_classes_apart_are_refused(name, prompts, match, saved):
+    """Otherwise every image is a cup, every box is there twice, or a class finds anything."""
+    with pytest.raises(UserError, match=match):
+        toy.load("t", f"hf:{saved(name)}", fields={"prompts": prompts})
+
+
 def test_a_regression_is_no_classifier(saved):
     with pytest.raises(UserError, match="problem_type: regression"):
         load(saved("vit", problem_type="regression"))
