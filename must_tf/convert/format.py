@@ -99,8 +99,11 @@ def with_suffix(name: str, suffix: str) -> str:
 
 
 def lines(texts: Sequence[str], what: str) -> str:
-    """Returns texts as lines; one that is empty or has several lines itself is a `UserError`."""
+    """Returns texts as lines; one that is empty, has several lines or spaces around it is a `UserError`."""
     for text in texts:
-        if text.splitlines() != [text] or any(unicodedata.category(character) == "Cc" for character in text):
-            raise UserError(f"{what} {short(text)}: cannot be a line of a file; expected a name of one line")
+        if text.splitlines() != [text.strip()] or any(unicodedata.category(character) == "Cc" for character in text):
+            raise UserError(
+                f"{what} {short(text)}: cannot be a line of a file; expected a name of one line without spaces around "
+                "it, which --rename gives"
+            )
     return "".join(f"{text}\n" for text in texts)

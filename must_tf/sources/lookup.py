@@ -4,8 +4,9 @@ import contextlib
 import functools
 import os
 import re
+import sqlite3
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from must_tf.errors import UserError
@@ -66,45 +67,58 @@ def locate(
     )
 
 
-def images_by_stem(folder: Path, where: str) -> dict[str, str]:
-    """Returns {path in the folder without the suffix: path} of all images at any depth, in the order of their names.
+def visible_images(folder: Path, where: str) -> list[str]:
+    """Returns the sorted paths of the images in a folder at any depth.
 
     Hidden files and those in system folders are left out, see `is_hidden`.
 
     Raises:
       UserError: there is no image, or two have the same name but for the suffix.
     """
-    found: dict[str, str] = {}
-    for path in find_images(folder):
-        inside = Path(path).relative_to(folder)
-        if is_hidden(inside):
-            continue
-        before = found.setdefault(inside.with_suffix("").as_posix(), path)
-        if before != path:
-            raise UserError(
-                f"{where}: {printable(before)} and {printable(path)} differ by their suffix alone; rename one"
-            )
+    found = [path for path in find_images(folder) if not is_hidden(Path(path).relative_to(folder))]
+    for one, other in repeated(DiskList(path.rpartition(".")[0] for path in found)):
+        raise UserError(
+            f"{where}: {printable(found[one])} and {printable(found[other])} differ by their suffix alone; rename one"
+        )
     if not found:
         raise UserError(f"{where}: all images of {printable(folder)} are hidden; expected some that are not")
     return found
 
 
-def files_under(folder: Path, suffixes: Sequence[str]) -> list[str]:
+def images_by_stem(folder: Path, where: str) -> dict[str, str]:
+    """Returns {path in the folder without the suffix: path} of all images, see `visible_images`."""
+    paths = visible_images(folder, where)
+    return {Path(path).relative_to(folder).with_suffix("").as_posix(): path for path in paths}
+
+
+def files_under(folder: Path, suffixes: Sequence[str]) -> Sequence[str]:
     """Returns the sorted paths, relative to a folder, of the files at any depth with one of these suffixes.
 
-    Hidden files and those in system folders are left out, see `is_hidden`.
+    Hidden files and those in system folders are left out, see `is_hidden`. The paths are sorted, and lie, on the disk.
 
     Args:
       folder: the folder; without it, there are no files.
       suffixes: in lower case.
     """
-    found: list[str] = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not is_system(name)]
-        start = "" if place == os.fspath(folder) else f"{Path(place).relative_to(folder).as_posix()}/"
-        wanted = (name for name in names if name.lower().endswith(tuple(suffixes)) and not name.startswith("."))
-        found += (f"{start}{name}" for name in wanted)
-    return sorted(found)
+    with contextlib.closing(sqlite3.connect("", isolation_level=None)) as names:  # a file without a name
+        for line in ("PRAGMA journal_mode=OFF", "CREATE TABLE names (name BLOB PRIMARY KEY) WITHOUT ROWID", "BEGIN"):
+            names.execute(line)
+        found = ((os.fsencode(name),) for name in _names_under(folder, tuple(suffixes)))
+        names.executemany("INSERT INTO names VALUES (?)", found)
+        return DiskList(os.fsdecode(name) for (name,) in names.execute("SELECT name FROM names ORDER BY name"))
+
+
+def _names_under(folder: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
+    """Yields the files of `files_under` in any order."""
+    above = [""]
+    while above:
+        start = above.pop()
+        with contextlib.suppress(OSError), os.scandir(folder / start) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    above += [] if is_system(entry.name) else [f"{start}{entry.name}/"]
+                elif entry.name.lower().endswith(suffixes) and not entry.name.startswith("."):
+                    yield f"{start}{entry.name}"
 
 
 def is_hidden(path: Path) -> bool:

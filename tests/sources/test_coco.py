@@ -173,6 +173,15 @@ def test_segment_without_annotation_is_quarantined(coco):
     assert not records and "segment 70000 is not in its annotation" in bad[0].reason
 
 
+def test_segment_that_is_there_twice_is_refused(coco):
+    path = coco / "annotations" / "panoptic_train2017.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["segments_info"].append(content["annotations"][0]["segments_info"][0])
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"segment \d+: id: \d+ received; expected one segment of this id in"):
+        open_source(f"coco:{coco}/panoptic_train2017")
+
+
 @pytest.mark.parametrize(
     ("json_name", "file_name", "place"),
     [

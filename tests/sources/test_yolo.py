@@ -103,6 +103,35 @@ def test_polygons_become_boxes_and_a_note_says_so(tmp_path, row, box):
     assert "polygons become the boxes around them" in records["a.jpg"].notes
 
 
+@pytest.mark.parametrize(
+    ("rows", "corners"),
+    [
+        ("0 0.1 0.1 0.9 0.9\n1 0.2 0.2 0.7 0.8\n", True),
+        ("0 0.1 0.1 0.9 0.9\n1 0.5 0.5 0.25 0.5\n", False),  # the second one is no box of corners
+        ("0 0.2 0.2 0.4 0.4\n", False),  # both are possible, and the box lies in the image
+    ],
+)
+def test_corners_are_told_of_where_they_reach_beyond_the_image(tmp_path, rows, corners):
+    write(dataset(tmp_path, names=NAMES) / "train/labels/a.txt", rows)
+    _, records, _ = layouts.entries(f"yolo:{tmp_path}/train")
+    assert any("would all fit as corners (x1 y1 x2 y2)" in note for note in records["a.jpg"].notes) == corners
+
+
+def test_box_that_is_there_twice_is_noted(tmp_path):
+    write(dataset(tmp_path, names=NAMES) / "train/labels/a.txt", ROWS + ROWS.splitlines()[0])
+    task, records, _ = layouts.entries(f"yolo:{tmp_path}/train")
+    assert records["a.jpg"].notes == ["a box that is there twice, with one class, counts twice"]
+    assert len(records["a.jpg"].labels[task.name]["boxes"]) == 3
+
+
+def test_empty_line_between_names_of_classes_is_refused(tmp_path):
+    """Dropped in silence, it gives all later ids the name of the class before."""
+    dataset(tmp_path, "images", "labels")
+    write(tmp_path / "classes.txt", "cat\n\ndog\n")
+    with pytest.raises(UserError, match=r"classes\.txt: line 2 is empty; expected the name of class 1"):
+        open_source(f"yolo:{tmp_path}")
+
+
 def test_polygons_are_masks_and_boxes_are_ignored(tmp_path):
     rows = "0 0.25 0.5 0.5 0.5 0.5 1 0.25 1\n1 0.5 0.5 0.25 0.5\n1 0.1 0.1 0.1001 0.1 0.1001 0.1001\n"
     write(dataset(tmp_path, names=NAMES) / "train/labels/a.txt", rows)
