@@ -4,17 +4,19 @@ import contextlib
 import functools
 import os
 import re
-import sqlite3
+import unicodedata
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from must_tf.errors import UserError
 from must_tf.parsing import short
-from must_tf.sources.disk_list import DiskList, repeated
+from must_tf.sources.disk_list import DiskList, repeated, sorted_names
 from must_tf.sources.images import SUFFIXES, find_images, printable
 
 NAMES = ""  # a root that is not looked through: the labels are wanted without their images
+_FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")  # of `é`: one character, or a letter and its accent
 _MOST_FILES = 10_000_000  # under a root
 
 Parts = tuple[str, ...]
@@ -39,7 +41,7 @@ def locate(
       any_suffix: whether names are without a suffix, and that of any format of images will do.
 
     Returns:
-      One path per name. An image that is not there has the path where it would be, so that it is quarantined.
+      One path per name. An image that is not there has a path in the folder of the others, so that it is quarantined.
 
     Raises:
       UserError: no image is found; two names are those of one file, or a name is that of two files.
@@ -51,8 +53,10 @@ def locate(
     places = _under(root, any_suffix) if root else _beside(folders, any_suffix)
     for dropped in range(max(len(name_parts(name)) for name in names)):
         found = functools.partial(_found, places, dropped)
-        if any(map(found, names)):
-            paths = DiskList(_path(name, found(name), root or folders[0], where) for name in names)
+        first = next((name for name in names if found(name)), None)
+        if first is not None:
+            above = root or Path(found(first)[0]).parents[len(name_parts(first)[dropped:]) - 1]
+            paths = DiskList(_path(name, found(name), above, where) for name in names)
             for one, other in repeated(paths):
                 if names[one] != names[other]:
                     raise UserError(
@@ -100,12 +104,7 @@ def files_under(folder: Path, suffixes: Sequence[str]) -> Sequence[str]:
       folder: the folder; without it, there are no files.
       suffixes: in lower case.
     """
-    with contextlib.closing(sqlite3.connect("", isolation_level=None)) as names:  # a file without a name
-        for line in ("PRAGMA journal_mode=OFF", "CREATE TABLE names (name BLOB PRIMARY KEY) WITHOUT ROWID", "BEGIN"):
-            names.execute(line)
-        found = ((os.fsencode(name),) for name in _names_under(folder, tuple(suffixes)))
-        names.executemany("INSERT INTO names VALUES (?)", found)
-        return DiskList(os.fsdecode(name) for (name,) in names.execute("SELECT name FROM names ORDER BY name"))
+    return sorted_names(_names_under(folder, tuple(suffixes)))
 
 
 def _names_under(folder: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
@@ -200,10 +199,12 @@ def _under(root: str, any_suffix: bool) -> _Places:
 
 
 def _spellings(parts: Parts) -> list[Parts]:
-    """Returns the parts as they are and, if that differs, with `%20` as in URLs decoded."""
-    if not any("%" in part for part in parts):
+    """Returns the parts as they are and, if these differ, with `%20` as in URLs decoded, and other forms of `é`."""
+    if all(part.isascii() and "%" not in part for part in parts):
         return [parts]
-    return list(dict.fromkeys((parts, tuple(map(urllib.parse.unquote, parts)))))
+    decoded = tuple(map(urllib.parse.unquote, parts))
+    forms = [tuple(unicodedata.normalize(form, part) for part in one) for form in _FORMS for one in (parts, decoded)]
+    return list(dict.fromkeys((parts, decoded, *forms)))
 
 
 def _found(places: _Places, dropped: int, name: str) -> list[str]:

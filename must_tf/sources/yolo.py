@@ -28,6 +28,8 @@ from must_tf.sources.lookup import files_under, locate, visible_images
 from must_tf.tasks import Detection, Instances
 from must_tf.tasks.instances.masks import Rle, as_array, encode
 
+_LIST_NAMES = ("classes.txt", "labels.txt", "train.txt")  # lists beside labels, or labels of images of such names
+_FEWEST = 4  # words of a line of a label are more
 _YAML = (".yaml", ".yml")
 _LISTS = ("classes.txt", "labels/classes.txt", "obj.names")  # one class name a line
 _ALIASES = (("val", "valid", "validation"), ("train", "training"), ("test", "testing"))
@@ -311,8 +313,9 @@ def _label_files(places: list[Path]) -> Iterator[tuple[str, str]]:
     """Yields the labels in the folders that belong to these of images, each with its path in the folder."""
     for folder in dict.fromkeys(map(_labels_folder, places)):
         for inside in files_under(folder, (".txt",)):
-            if inside.rpartition("/")[2] not in ("classes.txt", "labels.txt", "train.txt"):
-                yield str(folder / inside), inside
+            path = str(folder / inside)
+            if inside.rpartition("/")[2] not in _LIST_NAMES or next(_lengths([path]), 0) > _FEWEST:
+                yield path, inside
 
 
 def _orphans(places: list[Path], items: Sequence[Item]) -> Sequence[str]:

@@ -89,6 +89,14 @@ def test_labels_alone_find_their_images_under_a_root(tmp_path):
     np.testing.assert_allclose(records["a.jpg"].labels[task.name]["boxes"], BOXES, atol=1e-6)
 
 
+def test_a_list_is_no_label_and_a_label_of_its_name_is_one(tmp_path):
+    layouts.write_jpeg(tmp_path / "photos/train.jpg", 20, 40)
+    write(tmp_path / "corrected/labels/train.txt", ROWS)
+    write(tmp_path / "corrected/labels/classes.txt", "cat\ndog\n")
+    _, records, bad = layouts.entries(f"yolo:{tmp_path}/corrected", root=tmp_path / "photos")
+    assert set(records) == {"train.jpg"} and not bad
+
+
 @pytest.mark.parametrize(
     ("row", "box"),
     [
