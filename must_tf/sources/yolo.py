@@ -21,7 +21,7 @@ from must_tf.records import Record
 from must_tf.sources import polygons
 from must_tf.sources.class_list import read_class_list
 from must_tf.sources.coco import without_mask
-from must_tf.sources.disk_list import DiskList
+from must_tf.sources.disk_list import DiskList, repeated
 from must_tf.sources.images import find_images, printable
 from must_tf.sources.layout import ROUNDING, Item, Layout, pixel_boxes, require_size
 from must_tf.sources.lookup import files_under, locate, visible_images
@@ -106,6 +106,9 @@ def _find(spec: str, root: str | None, prefix: str, kind: type[Detection | Insta
         places = _image_places(described, split, where, Path.exists)
         images = (image for place in places for image in _images(place, described, where))
         items = DiskList[Item]((image, str(_label_of(Path(image)))) for image in images)
+    for again, _ in repeated(items):
+        named = printable(items[again][0])
+        raise UserError(f"{where}: {named} is there twice; name each folder of images once in {described.path}")
     without = sum(not os.path.lexists(label) for _, label in items)
     if without == len(items):
         raise UserError(f"{where}: none of {len(items)} images has a label, such as {items[0][1]}; {_LAY_OUT}")

@@ -57,6 +57,19 @@ def test_images_and_labels_are_found_where_data_yaml_says(tmp_path, images, labe
         assert line.endswith("1 of 3 images have no .txt: taken as without objects")
 
 
+@pytest.mark.parametrize("train", [["a/images", "a/images"], ["a", "a/images"]])
+def test_folder_that_is_named_twice_is_refused(tmp_path, train):
+    dataset(tmp_path, "a/images", "a/labels", names=NAMES, train=train)
+    with pytest.raises(UserError, match=r"a\.jpg is there twice; name each folder of images once in .*data\.yaml"):
+        open_source(f"yolo:{tmp_path}/train")
+
+
+def test_two_images_of_one_label_are_refused(tmp_path):
+    layouts.write_jpeg(dataset(tmp_path, names=NAMES) / "train/images/a.png", 20, 40)
+    with pytest.raises(UserError, match=r"a\.jpg and .*a\.png differ by their suffix alone; rename one"):
+        open_source(f"yolo:{tmp_path}/train")
+
+
 def test_validation_has_several_names(tmp_path):
     dataset(tmp_path, "valid/images", "valid/labels", names=NAMES)
     assert open_source(f"yolo:{tmp_path}/val").count == 3
