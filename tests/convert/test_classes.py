@@ -40,7 +40,7 @@ def test_our_own_source_reads_the_folders_back(converted, records):
 
 def test_keras_reads_the_folders(converted, records):
     out, _ = converted("folders", tasks=("scene",))
-    found = tf_keras.utils.image_dataset_from_directory(out, shuffle=False, image_size=(4, 4), verbose=False)
+    found = tf_keras.utils.image_dataset_from_directory(str(out), shuffle=False, image_size=(4, 4))
     assert found.class_names == list(SCENE.class_names)
     classes = np.concatenate([classes.numpy() for _, classes in found]).tolist()
     for path, cls in zip(found.file_paths, classes, strict=True):
