@@ -26,6 +26,7 @@ class Format(abc.ABC):
     Attributes:
       kinds: the kinds of task whose labels the format takes.
       most: how many tasks it takes: any number (None), or so many of each kind.
+      in_all: whether `most` counts the tasks of all kinds together.
       by_stem: whether each image has a label file of its name with another suffix, so that `a.jpg` and `a.png` collide;
         an attribute or a property.
       spaces: whether names of files may have white space.
@@ -42,6 +43,7 @@ class Format(abc.ABC):
 
     kinds: ClassVar[tuple[type[Task], ...]]
     most: ClassVar[int | None] = None
+    in_all: ClassVar[bool] = False
     by_stem: ClassVar[Any] = False
     spaces: ClassVar[bool] = True
     no_folder: ClassVar[str] = ""
@@ -99,8 +101,11 @@ def with_suffix(name: str, suffix: str) -> str:
 
 
 def lines(texts: Sequence[str], what: str) -> str:
-    """Returns texts as lines; one that is empty or has several lines itself is a `UserError`."""
+    """Returns texts as lines; one that is empty, has several lines or spaces around it is a `UserError`."""
     for text in texts:
-        if text.splitlines() != [text] or any(unicodedata.category(character) == "Cc" for character in text):
-            raise UserError(f"{what} {short(text)}: cannot be a line of a file; expected a name of one line")
+        if text.splitlines() != [text.strip()] or any(unicodedata.category(character) == "Cc" for character in text):
+            raise UserError(
+                f"{what} {short(text)}: cannot be a line of a file; expected a name of one line without spaces around "
+                "it, which --rename gives"
+            )
     return "".join(f"{text}\n" for text in texts)

@@ -19,8 +19,9 @@ _NOT_IN_NAMES = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are n
 class Names:
     """Names of image files: those that the images came with, as far as they will do.
 
-    An image without a name, or whose name leads out of its folder or is no UTF-8, is called by its id. A name that an
-    earlier image has gets the id behind it. Upper and lower case do not count: some disks do not tell them apart.
+    An image without a name, or whose name is hidden, leads out of its folder or is no UTF-8, is called by its id. A
+    name that an earlier image has gets the id behind it. Upper and lower case do not count: some disks do not tell them
+    apart.
 
     Args:
       path: of a file for the names, which `close` removes.
@@ -58,12 +59,12 @@ class Names:
                 f"record {record.id}: its name {short(wanted)} is that of an earlier image, too"
                 f"{', save for the suffix' * self._by_stem}; expected one name per image: --images=copy makes some"
             )
-        self.changed += found != wanted or not _is_usable(record.filename)
+        self.changed += found != wanted or not self._is_usable(record.filename)
         return found
 
     def _candidates(self, record: Record) -> Iterator[str]:
         suffixes = _SUFFIXES[record.format]
-        own = record.filename if _is_usable(record.filename) else f"{record.id}{suffixes[0]}"
+        own = record.filename if self._is_usable(record.filename) else f"{record.id}{suffixes[0]}"
         path = PurePosixPath(own if self._spaces or not self._written else re.sub(r"\s", "_", own))
         path = PurePosixPath(*(part for part in path.parts[:-1] if part != self._no_folder), path.name)
         if self._written and path.suffix.lower() not in suffixes:
@@ -74,6 +75,11 @@ class Names:
         while True:  # copies of one image
             yield str(path.with_name(f"{path.stem}-{record.id}-{number}{path.suffix}"))
             number += 1
+
+    def _is_usable(self, filename: str) -> bool:
+        """Whether an image can have its own name; most readers pass over hidden files."""
+        hidden = any(part.startswith(".") for part in PurePosixPath(filename).parts)
+        return _is_usable(filename) and not (hidden and self._written)
 
     def _take(self, name: str) -> bool:
         """Marks a name as taken; returns whether it was free."""

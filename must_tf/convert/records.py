@@ -42,6 +42,7 @@ class Records:
 
     kinds: ClassVar[tuple[type, ...]] = (Task,)
     most: ClassVar[int | None] = None
+    in_all: ClassVar[bool] = False
     keeps_others: ClassVar[bool] = True
 
     @classmethod

@@ -196,11 +196,11 @@ def choose_tasks(
     if not kept:
         raise UserError(f"{where}: nothing to convert: {'; '.join(lines) or 'it has no task'}")
     for task in kept:
-        alike = [other.name for other in kept if type(other) is type(task)]
+        alike = [other.name for other in kept if form.in_all or type(other) is type(task)]
         if form.most is not None and len(alike) > form.most:
+            takes = f"{form.most} in all" if form.in_all else f"{form.most} of {task.kind}"
             raise UserError(
-                f"{where}: tasks {', '.join(alike)}; this format takes {form.most} of {task.kind}: "
-                f"name it with --tasks={alike[0]}"
+                f"{where}: tasks {', '.join(alike)}; this format takes {takes}: name it with --tasks={alike[0]}"
             )
     return tuple(kept), lines
 

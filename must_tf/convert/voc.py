@@ -15,6 +15,7 @@ from must_tf.parsing import short
 from must_tf.records import Record
 from must_tf.tasks import Detection, Segmentation, Task
 
+_BACKGROUND = "background"
 _LISTS: dict[type[Task], str] = {Detection: "Main", Segmentation: "Segmentation"}
 
 
@@ -49,7 +50,9 @@ class Voc(Format):
 
     @classmethod
     def takes(cls, task: Any) -> str:
-        """A palette has 256 places."""
+        """A palette has 256 places, and labelmap.txt lists the background of masks, which is no class of boxes."""
+        if isinstance(task, Detection) and _BACKGROUND in task.class_names:
+            return f"a class of boxes is called {_BACKGROUND!r}, which readers take for none; --to=coco takes any name"
         if isinstance(task, Segmentation) and task.ignore != IGNORED:
             return f"{task.num_classes} classes, and palettes hold {IGNORED}; --to=masks writes more"
         return ""
@@ -59,8 +62,11 @@ class Voc(Format):
         lines(tuple(self._colors), "class")
         rows = []
         for name, color in self._colors.items():
-            if ":" in name:
-                raise UserError(f"class {short(name)}: ':' cannot be in labelmap.txt of VOC; --to=coco takes any name")
+            if ":" in name or name.startswith("#"):
+                raise UserError(
+                    f"class {short(name)}: labelmap.txt of VOC takes no ':', and no '#' at the start; --rename it, or "
+                    "--to=coco takes any name"
+                )
             rows.append(f"{name}:{','.join(map(str, color))}::\n")
         put(self.folder / "labelmap.txt", "# label:color_rgb:parts:actions\n" + "".join(rows))
         for task in self.tasks:

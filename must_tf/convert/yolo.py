@@ -32,6 +32,7 @@ class Yolo(Format):
 
     kinds = (Detection, Instances, Segmentation)
     most: ClassVar[int | None] = 1
+    in_all: ClassVar[bool] = True
     by_stem: ClassVar[bool] = True
     no_folder: ClassVar[str] = "images"
 

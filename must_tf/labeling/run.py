@@ -195,14 +195,16 @@ def united_tasks(images: str | os.PathLike, source: Source, teachers: Sequence[T
         ...) than the labels of the source with its name.
     """
     if not (teachers or source.tasks):
-        raise _no_label(images)
+        raise _no_label(images, source.warnings)
     tasks = [teacher.task for teacher in teachers]
     check_same_labels(images, source.tasks, tasks)
     return tuple({task.name: task for task in (*source.tasks, *tasks)}.values())
 
 
-def _no_label(images: str | os.PathLike) -> UserError:
-    return UserError(f"--teachers: not given; {images} has no labels, so a teacher must make them: TASK=FORMAT:PATH")
+def _no_label(images: str | os.PathLike, warnings: Sequence[str] = ()) -> UserError:
+    """Returns the error for images without labels; what the source says may be why it has none."""
+    missing = f"--teachers: not given; {images} has no labels, so a teacher must make them: TASK=FORMAT:PATH"
+    return UserError("; ".join((missing, *warnings)))
 
 
 class _Jobs(Sequence[Job]):

@@ -14,6 +14,7 @@ from must_tf.quality.hashing import WORDS, hashes
 from must_tf.quality.neighbors import Hashes, Nearest, nearest
 from must_tf.records import Dataset, Record, open_dataset
 from must_tf.sources.decoding import Undecodable, in_order
+from must_tf.sources.disk_list import DiskList
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,10 +77,10 @@ def leaks(train: str | os.PathLike, test: str | os.PathLike, progress: Callable[
 
 
 class _Seen:
-    """Names and hashes of images: about 100 bytes per image, and its name."""
+    """Names and hashes of images: about 100 bytes of memory per image; the names lie on the disk."""
 
     def __init__(self) -> None:
-        self.names: list[str] = []
+        self.names = DiskList[str]()
         self._files, self._bits, self._hashed = array("Q"), array("Q"), array("Q")
 
     def add(self, dataset: Dataset, progress: Callable[[], Any]) -> None:

@@ -8,6 +8,7 @@ from must_tf.sources.coco_entry import Box
 from must_tf.sources.layout import ROUNDING
 
 _MANY = 20  # boxes that are not all of one odd shape by chance
+_ROOM = 0.5  # by which fractions reach beyond 0 and 1; all boxes of a dataset never lie in one corner pixel
 
 
 class BoxCheck:
@@ -15,12 +16,14 @@ class BoxCheck:
 
     Args:
       path: the file or the source that they are from, for messages.
+      of_corners: whether they were given as corners, so that nothing else was taken for corners.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, of_corners: bool = False):
         self._path = path
+        self._expected = "corners in pixels" if of_corners else "x, y, width, height in pixels"
         self._count = self._off_origin = self._beyond = 0
-        self._are_fractions = self._fit_as_corners = True
+        self._are_fractions, self._fit_as_corners = True, not of_corners
         self._first: Box | None = None
         self._first_beyond: Box | None = None
 
@@ -37,7 +40,7 @@ class BoxCheck:
         bottom, right = size or (math.inf, math.inf)
         self._count += 1
         self._first = self._first or box
-        self._are_fractions &= min(box) >= 0 and max(box) <= 1
+        self._are_fractions &= min(box) >= -_ROOM and max(box) <= 1 + _ROOM
         self._fit_as_corners &= width > x and height > y and width <= right + ROUNDING and height <= bottom + ROUNDING
         self._off_origin += x > 0 and y > 0
         if max(x + width - right, y + height - bottom, -x, -y) > ROUNDING:
@@ -54,8 +57,8 @@ class BoxCheck:
             return []
         if self._are_fractions:
             raise UserError(
-                f"{self._path}: bbox: all {self._count} boxes lie in [0, 1], such as {list(self._first)}: fractions of "
-                "the image; expected x, y, width, height in pixels"
+                f"{self._path}: bbox: all {self._count} boxes lie in [0, 1] or nearly so, such as {list(self._first)}: "
+                f"fractions of the image; expected {self._expected}"
             )
         if self._first_beyond and self._fit_as_corners:
             raise UserError(

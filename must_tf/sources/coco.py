@@ -17,6 +17,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from must_tf.errors import UserError
+from must_tf.parsing import short
 from must_tf.records import Record
 from must_tf.sources.box_check import BoxCheck
 from must_tf.sources.coco_entry import Box, Entry, Id
@@ -261,9 +262,13 @@ class SegmentReader:
 
 
 def segments_of(entry: Entry, content: AnnotationFile) -> dict[Id, int]:
-    """Returns {segment: class} of an annotation; crowds are ignored."""
-    parts = entry.entries("segments_info", "segment")
-    return {part.id(): _IGNORE if part.flag("iscrowd") else content.class_by(part) for part in parts}
+    """Returns {segment: class} of an annotation; crowds are ignored. An id that is there twice is a `UserError`."""
+    classes = dict[Id, int]()
+    for part in entry.entries("segments_info", "segment"):
+        if part.id() in classes:
+            part.fail("id", part.id(), f"one segment of this id in image {short(entry.id('image_id'))}")
+        classes[part.id()] = _IGNORE if part.flag("iscrowd") else content.class_by(part)
+    return classes
 
 
 def read_panoptic(record: Record, path: str, classes: Mapping[Id, int]) -> np.ndarray:

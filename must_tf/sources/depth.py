@@ -18,6 +18,10 @@ _ODD = (
     f"a depth map whose median is not between {_USUAL[0]:g} and {_USUAL[1]:g} m; give the meters of one unit in "
     "scale.txt, or look at a --preview"
 )
+_NORMALIZED = (
+    "a depth map of floats whose largest value is 1: divided by the largest depth? expected meters, or scale.txt; look "
+    "at a --preview"
+)
 
 
 def find_depth(spec: str) -> Layout:
@@ -47,11 +51,14 @@ def read_depth(record: Record, source: str, scale: float | None) -> np.ndarray:
     is_whole = values.dtype.kind in "iu"
     if not (values.dtype.kind == "f" or (is_whole and values.dtype.itemsize > 1)):
         raise ValueError(f"{source}: has values of {values.dtype}, expected 16 bits or more, or floats")
-    meters = values.astype(np.float64) * (scale or (_MILLIMETER if is_whole else 1.0))
+    with np.errstate(over="ignore"):  # to infinity, which is invalid
+        meters = (values.astype(np.float64) * (scale or (_MILLIMETER if is_whole else 1.0))).astype(np.float32)
     valid = np.isfinite(meters) & (meters > 0) & ~(is_whole & (values == 65535))
     if valid.any() and not _USUAL[0] <= np.median(meters[valid]) <= _USUAL[1]:
         record.notes.append(_ODD)
-    return require_image_size(np.where(valid, meters, np.nan).astype(np.float32), record)
+    elif not (is_whole or scale) and np.max(meters, where=valid, initial=0) == 1:
+        record.notes.append(_NORMALIZED)
+    return require_image_size(np.where(valid, meters, np.float32(np.nan)), record)
 
 
 def read_array(path: str) -> np.ndarray:

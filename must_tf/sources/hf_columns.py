@@ -60,6 +60,18 @@ class Classes(Column):
         return _class(row[self.name], self.task.num_classes)
 
 
+class Texts(Column):
+    """A column of names of classes."""
+
+    def absence(self, row: Mapping[str, Any]) -> str:
+        """Returns the note for a row without a text."""
+        return "" if row[self.name] else _ABSENT.format(self.name)
+
+    def read(self, record: Record, row: Mapping[str, Any]) -> int:
+        """Returns the class."""
+        return self.task.class_names.index(row[self.name])
+
+
 @dataclasses.dataclass(frozen=True)
 class Boxes(Column):
     """A column of objects: boxes (x, y, width, height) in pixels, and their classes.
@@ -132,10 +144,10 @@ def find_columns(
 ) -> tuple[str, tuple[Column, ...], tuple[str, ...]]:
     """Returns the column of images, the columns of labels, and warnings.
 
-    Labels are: a column of ClassLabel, or of ids that is called `label` or the like; a column of objects with `bbox`
-    (x, y, width, height, in pixels) and `category`; a further column of images, a mask of class ids. Classes are named
-    by ClassLabel, are texts, or stand in an id2label.json beside the files. A column whose classes have no names is
-    left out, with a warning.
+    Labels are: a column of ClassLabel, or of ids or texts that is called `label` or the like; a column of objects with
+    `bbox` (x, y, width, height, in pixels) and `category`; a further column of images, a mask of class ids. Classes are
+    named by ClassLabel, are texts, or stand in an id2label.json beside the files. A column whose classes have no names
+    is left out, with a warning.
 
     Args:
       where: the dataset, for messages.
@@ -168,6 +180,9 @@ def find_columns(
             columns.append(Classes(name, Classification(_task(name, where), names)))
         elif name in _CATEGORIES and (_is_whole(feature) or _type(objects) == "ClassLabel"):
             warnings.append(_unnamed(where, "classes", name, folder) if _is_whole(feature) else _several(where, name))
+        elif name in _CATEGORIES and _is_text(feature):
+            texts = {row[name] for path in files for row in values(path, [name]) if row[name]}
+            columns += [Texts(name, Classification(_task(name, where), tuple(sorted(texts))))] if texts else []
         elif _type(feature) == "Image" and names:
             columns.append(Masks(name, Segmentation(_task(name, where), names)))
         elif _type(feature) == "Image":
@@ -194,6 +209,10 @@ def _is_whole(feature: Any) -> bool:
     return _type(feature) == "Value" and str(feature.get("dtype")).startswith(("int", "uint"))
 
 
+def _is_text(feature: Any) -> bool:
+    return _type(feature) == "Value" and str(feature.get("dtype")) in ("string", "large_string")
+
+
 def _boxes(
     name: str,
     where: str,
@@ -209,7 +228,7 @@ def _boxes(
     size = ("height", "width") if {"height", "width"} <= features.keys() else ()
     if _type(category) == "ClassLabel":
         names = _names_of(category, f"{where}: {name}")
-    elif _type(category) == "Value" and str(category.get("dtype")) in ("string", "large_string"):
+    elif _is_text(category):
         reader = Boxes(name, None, *fields, size)
         rows = (row for path in files for row in values(path, [name]) if not reader.absence(row))
         names = tuple(sorted({one for row in rows for one in reader.objects(row)[1] if isinstance(one, str)}))

@@ -179,8 +179,12 @@ def _features(path: str, where: str) -> dict[str, Any]:
     if not isinstance(features or {}, dict):
         raise UserError(f"{where}: features: {short(features)} received; expected names with values")
     features = features or {}
-    plain = {field.name: {"_type": "Image"} for field in schema if str(field.type).startswith("struct<bytes: ")}
-    return {name: features.get(name) or plain.get(name) or {"_type": "Value"} for name in schema.names}
+    return {field.name: features.get(field.name) or _plain(str(field.type)) for field in schema}
+
+
+def _plain(kind: str) -> dict[str, str]:
+    """Returns the feature of a column that nothing describes, by its type."""
+    return {"_type": "Image"} if kind.startswith("struct<bytes: ") else {"_type": "Value", "dtype": kind}
 
 
 def _files(spec: str, where: str) -> list[str]:

@@ -3,7 +3,7 @@
 from typing import IO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 _LARGEST = {"1": 255, "L": 255, "P": 255, "I;16": 65535, "I;16B": 65535, "I": 65535}  # value by mode
 
@@ -16,9 +16,13 @@ def read_ids(file: str | IO[bytes], where: str) -> tuple[np.ndarray, int]:
       where: what it is, for messages.
 
     Raises:
-      ValueError: it has colors, or other values than whole numbers.
+      ValueError: it is no such image, has colors, or other values than whole numbers.
     """
-    with Image.open(file, formats=("PNG", "TIFF", "BMP")) as image:
+    try:
+        opened = Image.open(file, formats=("PNG", "TIFF", "BMP"))
+    except UnidentifiedImageError:
+        raise ValueError(f"{where}: is no PNG, TIFF or BMP") from None
+    with opened as image:
         if image.mode not in _LARGEST:
             raise ValueError(f"{where}: has mode {image.mode}, expected ids in one channel: gray, or a palette's")
         return np.asarray(image).astype(np.int64), _LARGEST[image.mode]

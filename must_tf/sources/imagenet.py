@@ -118,8 +118,7 @@ def find_multilabel(spec: str) -> Layout:
     found = _folders("multilabel", spec, _LAY_OUT.format("multilabel"))
     root, classes = found.root, found.classes
     places: dict[str, list[Path]] = {}
-    bare = [file for file in file_names(root, SUFFIXES) if not file.startswith(".")]
-    for folder, files in ((root, bare), *((root / name, files) for name, files in found.files.items())):
+    for folder, files in ((root, _visible(root)), *((root / name, files) for name, files in found.files.items())):
         for file in files:
             places.setdefault(file, []).append(folder)
     number_of = {label: number for number, label in enumerate(classes)}
@@ -202,11 +201,19 @@ def _folders(prefix: str, spec: str, expected: str) -> Folders:
         warnings.append(
             f"{where}: has one class alone, {next(iter(files))!r}; if {few} are classes, name the folder they are in"
         )
+    if prefix != "multilabel" and (loose := _visible(root)):
+        some = f"{len(loose)} image{'s' * (len(loose) > 1)}, such as {printable(loose[0])}"
+        warnings.append(f"{where}: {some}, in no folder of a class: left out")
     if system:
         warnings.append(f"{where}: hidden and system folders are left out: {', '.join(map(printable, sorted(system)))}")
     if left_out:
         warnings.append(f"{where}: {suffixes_left_out(left_out)}")
     return Folders(root, files, tuple(warnings))
+
+
+def _visible(place: Path) -> list[str]:
+    """Returns the names of the images in a folder itself that are not hidden."""
+    return [file for file in file_names(place, SUFFIXES) if not file.startswith(".")]
 
 
 def _folders_in(place: Path) -> list[str]:

@@ -70,6 +70,7 @@ def find_labelstudio(spec: str, root: str | None = None) -> Layout:
         raise UserError(f"{path}: none of {len(tasks)} tasks has a submitted label of {name!r}; export what is labeled")
     for one, _ in repeated(names):
         raise UserError(f"{path}: image {short(names[one])} has two tasks; leave one of them")
+    _require_percent(path, labels)
     above = path.absolute().parent.parent
     files = locate(names, [path.parent, path.parent / "images", above, above / "images"], root, str(path))
     items = DiskList[Item](zip(files, labels, strict=True))
@@ -142,6 +143,14 @@ def _chosen(path: Path, controls: Mapping[str, Control], wanted: str) -> str:
         advice = "export masks of brushes as PNG, and read them as masks:FOLDER/SPLIT" if brush else advice
         raise UserError(f"labelstudio:{path}: has {others or 'no result'}; {_READ}; {advice}")
     return plain_name(wanted or readable[0], "a task (a control)", path)
+
+
+def _require_percent(path: Path, labels: Sequence[Source]) -> None:
+    """Raises a `UserError` if all places lie in the corner of one percent: they are fractions of the image."""
+    numbers = (number for values, _ in labels for _, places in values for number in places)
+    first = next(numbers, None)
+    if first is not None and 0 <= first <= 1 and all(0 <= number <= 1 for number in numbers):
+        raise UserError(f"{path}: all places lie in [0, 1]: fractions of the image; expected percent, 0 to 100")
 
 
 def _classes(path: Path, name: str, control: Control) -> tuple[str, ...]:

@@ -246,6 +246,8 @@ def pixel_boxes(
 ) -> dict[str, np.ndarray]:
     """Returns the label of a detection task from boxes in pixels; boxes without area are left out, and noted.
 
+    A box that is there twice is noted, and kept.
+
     Args:
       corners: [N, 4], (xmin, ymin, xmax, ymax) of the edges: the whole image is (0, 0, width, height).
       classes: [N].
@@ -268,5 +270,8 @@ def pixel_boxes(
     kept = (boxes[:, :2] < boxes[:, 2:]).all(1)
     if not kept.all():
         record.notes.append("a box without area inside the image is left out")
+    things = np.column_stack([boxes, classes, ignore])[kept]
+    if not others and len(np.unique(things, axis=0)) < len(things):  # masks may differ in one box
+        record.notes.append("a box that is there twice, with one class, counts twice")
     parts = {"classes": np.asarray(classes, np.int64), "ignore": np.asarray(ignore, np.int64), **others}
     return {"boxes": boxes[kept]} | {name: values[kept] for name, values in parts.items()}

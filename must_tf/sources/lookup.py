@@ -4,16 +4,19 @@ import contextlib
 import functools
 import os
 import re
+import unicodedata
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from must_tf.errors import UserError
 from must_tf.parsing import short
-from must_tf.sources.disk_list import DiskList, repeated
+from must_tf.sources.disk_list import DiskList, repeated, sorted_names
 from must_tf.sources.images import SUFFIXES, find_images, printable
 
 NAMES = ""  # a root that is not looked through: the labels are wanted without their images
+_FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")  # of `é`: one character, or a letter and its accent
 _MOST_FILES = 10_000_000  # under a root
 
 Parts = tuple[str, ...]
@@ -38,7 +41,7 @@ def locate(
       any_suffix: whether names are without a suffix, and that of any format of images will do.
 
     Returns:
-      One path per name. An image that is not there has the path where it would be, so that it is quarantined.
+      One path per name. An image that is not there has a path in the folder of the others, so that it is quarantined.
 
     Raises:
       UserError: no image is found; two names are those of one file, or a name is that of two files.
@@ -50,8 +53,10 @@ def locate(
     places = _under(root, any_suffix) if root else _beside(folders, any_suffix)
     for dropped in range(max(len(name_parts(name)) for name in names)):
         found = functools.partial(_found, places, dropped)
-        if any(map(found, names)):
-            paths = DiskList(_path(name, found(name), root or folders[0], where) for name in names)
+        first = next((name for name in names if found(name)), None)
+        if first is not None:
+            above = root or Path(found(first)[0]).parents[len(name_parts(first)[dropped:]) - 1]
+            paths = DiskList(_path(name, found(name), above, where) for name in names)
             for one, other in repeated(paths):
                 if names[one] != names[other]:
                     raise UserError(
@@ -66,45 +71,53 @@ def locate(
     )
 
 
-def images_by_stem(folder: Path, where: str) -> dict[str, str]:
-    """Returns {path in the folder without the suffix: path} of all images at any depth, in the order of their names.
+def visible_images(folder: Path, where: str) -> list[str]:
+    """Returns the sorted paths of the images in a folder at any depth.
 
     Hidden files and those in system folders are left out, see `is_hidden`.
 
     Raises:
       UserError: there is no image, or two have the same name but for the suffix.
     """
-    found: dict[str, str] = {}
-    for path in find_images(folder):
-        inside = Path(path).relative_to(folder)
-        if is_hidden(inside):
-            continue
-        before = found.setdefault(inside.with_suffix("").as_posix(), path)
-        if before != path:
-            raise UserError(
-                f"{where}: {printable(before)} and {printable(path)} differ by their suffix alone; rename one"
-            )
+    found = [path for path in find_images(folder) if not is_hidden(Path(path).relative_to(folder))]
+    for one, other in repeated(DiskList(path.rpartition(".")[0] for path in found)):
+        raise UserError(
+            f"{where}: {printable(found[one])} and {printable(found[other])} differ by their suffix alone; rename one"
+        )
     if not found:
         raise UserError(f"{where}: all images of {printable(folder)} are hidden; expected some that are not")
     return found
 
 
-def files_under(folder: Path, suffixes: Sequence[str]) -> list[str]:
+def images_by_stem(folder: Path, where: str) -> dict[str, str]:
+    """Returns {path in the folder without the suffix: path} of all images, see `visible_images`."""
+    paths = visible_images(folder, where)
+    return {Path(path).relative_to(folder).with_suffix("").as_posix(): path for path in paths}
+
+
+def files_under(folder: Path, suffixes: Sequence[str]) -> Sequence[str]:
     """Returns the sorted paths, relative to a folder, of the files at any depth with one of these suffixes.
 
-    Hidden files and those in system folders are left out, see `is_hidden`.
+    Hidden files and those in system folders are left out, see `is_hidden`. The paths are sorted, and lie, on the disk.
 
     Args:
       folder: the folder; without it, there are no files.
       suffixes: in lower case.
     """
-    found: list[str] = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not is_system(name)]
-        start = "" if place == os.fspath(folder) else f"{Path(place).relative_to(folder).as_posix()}/"
-        wanted = (name for name in names if name.lower().endswith(tuple(suffixes)) and not name.startswith("."))
-        found += (f"{start}{name}" for name in wanted)
-    return sorted(found)
+    return sorted_names(_names_under(folder, tuple(suffixes)))
+
+
+def _names_under(folder: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
+    """Yields the files of `files_under` in any order."""
+    above = [""]
+    while above:
+        start = above.pop()
+        with contextlib.suppress(OSError), os.scandir(folder / start) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    above += [] if is_system(entry.name) else [f"{start}{entry.name}/"]
+                elif entry.name.lower().endswith(suffixes) and not entry.name.startswith("."):
+                    yield f"{start}{entry.name}"
 
 
 def is_hidden(path: Path) -> bool:
@@ -186,10 +199,12 @@ def _under(root: str, any_suffix: bool) -> _Places:
 
 
 def _spellings(parts: Parts) -> list[Parts]:
-    """Returns the parts as they are and, if that differs, with `%20` as in URLs decoded."""
-    if not any("%" in part for part in parts):
+    """Returns the parts as they are and, if these differ, with `%20` as in URLs decoded, and other forms of `é`."""
+    if all(part.isascii() and "%" not in part for part in parts):
         return [parts]
-    return list(dict.fromkeys((parts, tuple(map(urllib.parse.unquote, parts)))))
+    decoded = tuple(map(urllib.parse.unquote, parts))
+    forms = [tuple(unicodedata.normalize(form, part) for part in one) for form in _FORMS for one in (parts, decoded)]
+    return list(dict.fromkeys((parts, decoded, *forms)))
 
 
 def _found(places: _Places, dropped: int, name: str) -> list[str]:

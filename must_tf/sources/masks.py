@@ -5,8 +5,8 @@ import functools
 import numpy as np
 
 from must_tf.errors import UserError
-from must_tf.parsing import read_text
 from must_tf.records import Record
+from must_tf.sources.class_list import read_class_list
 from must_tf.sources.id_maps import classes_of_ids, read_ids
 from must_tf.sources.layout import Layout, require_image_size
 from must_tf.sources.pairs import beside, find_pairs
@@ -24,17 +24,15 @@ def find_masks(spec: str) -> Layout:
     background is a class like others. The task is `segmentation`.
 
     Raises:
-      UserError: a folder or classes.txt is missing, or a class is there twice.
+      UserError: a folder or classes.txt is missing, or classes.txt is wrong, see `read_class_list`.
     """
     items, folders, warnings = find_pairs("masks", spec, _SUFFIXES)
     path = beside(folders, "classes.txt")
     if path is None:
         raise UserError(f"masks:{spec}: no classes.txt in {folders[1]}; expected one with a class per line, from id 0")
-    names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-    if not names or len(set(names)) < len(names):
-        raise UserError(f"{path}: {len(names)} names, {len(set(names))} of them different; expected one for each class")
+    names = read_class_list(path)
     reader = functools.partial(read_mask, num_classes=len(names))
-    return Layout(items, Segmentation("segmentation", tuple(names)), reader, warnings, file_of=str)
+    return Layout(items, Segmentation("segmentation", names), reader, warnings, file_of=str)
 
 
 def read_mask(record: Record, source: str, num_classes: int) -> np.ndarray:

@@ -12,14 +12,15 @@ from must_tf.sources.pairs import beside, find_pairs, read_npy, read_numbers
 from must_tf.tasks import Normals
 
 _SUFFIXES = (".npy", ".png")
-_AWAY = 0.5  # share of vectors away from the camera that no picture has
+_AWAY = 0.5  # share of vectors not towards the camera that no picture has
+_SHORT = 0.1  # length of vectors of a PNG, which have about 1, below which they are gray and not black by mistake
 
 
 def find_normals(spec: str) -> Layout:
     """Finds `FOLDER/SPLIT` with images and maps of normals of the same names, see `find_pairs`.
 
-    A map is an RGB PNG of 8 or 16 bits with (n + 1) / 2 of its range, black where invalid; or a .npy of floats
-    [H, W, 3], (0, 0, 0) or not finite where invalid. The frame is x right, y down, z away from the camera, so that a
+    A map is an RGB PNG of 8 or 16 bits with (n + 1) / 2 of its range, black or middle gray where invalid; or a .npy of
+    floats [H, W, 3], (0, 0, 0) or not finite where invalid. The frame is x right, y down, z away from the camera: a
     wall facing the camera is (0, 0, -1). axes.txt in SPLIT or in FOLDER has three signs, 1 or -1, for maps of another
     frame: `1 -1 -1` where y points up and z towards the camera. The task is `normals`.
 
@@ -42,10 +43,10 @@ def read_normals(record: Record, source: str, signs: tuple[float, float, float])
         raise ValueError(f"{source}: has the shape {list(vectors.shape)}, expected [height, width, 3]")
     vectors = np.where(np.isfinite(vectors).all(-1, keepdims=True), vectors, 0) * np.array(signs)
     valid = vectors.any(-1)
-    if valid.any() and (vectors[..., 2][valid] > 0).mean() > _AWAY:
+    if valid.any() and (vectors[..., 2][valid] >= 0).mean() > _AWAY:
         raise ValueError(
-            f"{source}: most vectors point away from the camera; expected x right, y down, z away from the camera: "
-            "give the signs of the axes in axes.txt, such as 1 -1 -1"
+            f"{source}: most vectors do not point towards the camera; expected x right, y down, z away from the "
+            "camera: give the signs of the axes in axes.txt, such as 1 -1 -1; and from -1 to 1 in a .npy"
         )
     return require_image_size(vectors.astype(np.float32), record)
 
@@ -59,4 +60,6 @@ def _vectors(path: str) -> np.ndarray:
         values = tf.io.decode_png(data, dtype=tf.uint16).numpy()  # Pillow keeps 8 of 16 bits; 8 bits are scaled by 257
     except tf.errors.OpError as error:
         raise ValueError(f"{path}: {first_line(error)}") from None
-    return np.where(values.any(-1, keepdims=True), values / 32767.5 - 1, 0.0)
+    vectors = values / 32767.5 - 1
+    known = values.any(-1, keepdims=True) & (np.linalg.norm(vectors, axis=-1, keepdims=True) > _SHORT)
+    return np.where(known, vectors, 0.0)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from must_tf.buckets import SCHEMES
 from must_tf.errors import UserError, nearest
+from must_tf.ranges import check_range
 from must_tf.records.manifest import is_dataset
 from must_tf.sources.ade20k import find_ade20k
 from must_tf.sources.bdd100k import open_bdd100k
@@ -68,6 +69,8 @@ _OPENERS: dict[str, Callable[..., Source]] = {
     **{prefix: functools.partial(open_layout, find) for prefix, find in _LAYOUTS.items()},
 }
 _PREFIXES = ("tfrecord:", *_OPENERS)
+_PREFIX = re.compile(r"\w{2,}:")
+_SLICES = re.compile(r"(\[[^\[\]]*\])+$")  # steps of films, too
 _LEAST_SHARE = 0.01  # of a slice whose shards are as large as those of the whole
 
 
@@ -112,10 +115,8 @@ def open_source(
     Raises:
       UserError: there is no such source, or it is not what its prefix says.
     """
-    if images_per_shard < 1:
-        raise UserError(f"images_per_shard: must be 1 or more, got {images_per_shard}")
-    if max_pixels < 1:
-        raise UserError(f"max_pixels: must be 1 or more, got {max_pixels}")
+    check_range("images_per_shard", images_per_shard, "[1, inf)")
+    check_range("max_pixels", max_pixels, "[1, inf)")
     where, root = str(where), str(root) if root else None
     parts = split_names(where)
     of_images = None if merge else root
@@ -135,12 +136,23 @@ def open_source(
 
 
 def split_names(where: str) -> list[str]:
-    """Returns the names of several sources, separated by commas; what lies on disk under the whole name is one."""
-    names = [where] if os.path.lexists(where) else where.split(",")
+    """Returns the names of several sources, separated by commas. Commas of a name that lies on disk divide nothing."""
+    names, rest = list[str](), where.split(",")
+    while rest:
+        length = next(n for n in range(len(rest), 0, -1) if n == 1 or _is_on_disk(",".join(rest[:n])))
+        names.append(",".join(rest[:length]))
+        rest = rest[length:]
     again = next((name for name in names if names.count(name) > 1), None)
     if again is not None:
         raise UserError(f"{printable(where)}: {printable(again) or 'an empty name'} is there twice; expected it once")
     return names
+
+
+def _is_on_disk(name: str) -> bool:
+    """Whether a name, without its prefix and slices, lies on disk; or its folder does, and has all of its commas."""
+    path = _PREFIX.sub("", _SLICES.sub("", name))
+    folder, _, last = path.rpartition("/")
+    return any(map(os.path.lexists, (name, path))) or ("," not in last and os.path.lexists(folder))
 
 
 def _open_slice(where: str, images_per_shard: int, max_pixels: int, root: str | None) -> Source:
@@ -197,7 +209,7 @@ def _prefix(where: str) -> str:
     """Returns the prefix of a source's name, such as `coco:`; empty for what has none, lies on disk, or is a URL."""
     if where.partition("://")[0] in SCHEMES:
         return ""
-    prefix = re.match(r"\w{2,}:", where)
+    prefix = _PREFIX.match(where)
     return prefix[0] if prefix and not os.path.lexists(where) else ""
 
 

@@ -14,6 +14,7 @@ from must_tf.errors import UserError
 from must_tf.parsing import plain_name, read_text, short
 from must_tf.records import Record
 from must_tf.sources.box_check import BoxCheck
+from must_tf.sources.class_list import read_class_list
 from must_tf.sources.coco_entry import Box
 from must_tf.sources.disk_list import DiskList
 from must_tf.sources.images import printable
@@ -50,7 +51,7 @@ def find_csv(spec: str, root: str | None = None) -> Layout:
     name = plain_name(path.stem, "a task", f"csv:{printable(spec)}")
     rows, columns = _rows(path)
     listed = path.with_name("classes.txt")
-    classes = [line.strip() for line in read_text(listed).splitlines() if line.strip()] if listed.is_file() else []
+    classes = read_class_list(listed) if listed.is_file() else ()
     found = {row[columns["class"]] for _, row in rows if row[columns["class"]]}
     if classes and not found <= set(classes):
         raise UserError(f"{path}: class {min(found - set(classes))!r} is not in {printable(listed)}; add it there")
@@ -169,8 +170,7 @@ def _boxes(
     path: Path, groups: Groups, columns: dict[str, Any], names: Sequence[str]
 ) -> tuple[DiskList[Item], list[str]]:
     number_of = {name: index for index, name in enumerate(names)}
-    items, check = DiskList[Item](), BoxCheck(path)
-    count, end = 0, 0.0  # of boxes that are given as corners, and where the last one ends
+    items, check = DiskList[Item](), BoxCheck(path, columns["is_corners"])
     for image, rows in groups:
         boxes, classes, sizes = list[Box](), list[int](), set[tuple[int, int] | None]()
         for number, row in rows:
@@ -188,12 +188,7 @@ def _boxes(
         (size,) = sizes
         items.append((image, (tuple(boxes), tuple(classes), size)))
         for box in boxes:
-            if not columns["is_corners"]:
-                check.add(box, size)
-            elif min(box[2:]) > 0:
-                count, end = count + 1, max(end, box[0] + box[2], box[1] + box[3])
-    if count and end <= 1:
-        raise UserError(f"{path}: all {count} boxes lie in [0, 1]: fractions of the image; expected pixels")
+            check.add(box, size)
     return items, check.warnings()
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from must_tf.parsing import short
 from must_tf.records import Record
 from must_tf.sources.layout import pixel_boxes, require_size
-from must_tf.sources.tfrecord_features import CLASS, Labels, ignored, ints, known_classes
+from must_tf.sources.tfrecord_features import CLASS, Labels, ignored, ints, known_classes, require_texts
 
 BOXES = "image/object/bbox/xmin"
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -38,6 +38,7 @@ class Boxes(Labels):
         if (corners[:, :2] > corners[:, 2:]).any():
             raise ValueError("a box with a minimum above its maximum")
         classes = known_classes(ids, self.class_of)
+        require_texts(features, CLASS, classes, self.task.identity["class_names"])
         ignore = ignored(features, len(ids))
         scaled = corners * (record.width, record.height, record.width, record.height)
         return pixel_boxes(scaled, classes, record, ignore, slack=np.inf)

@@ -85,11 +85,32 @@ def known_classes(ids: Sequence[int], class_of: Mapping[int, int], key: str = CL
     return [class_of[number] for number in ids]
 
 
+def require_texts(features: Mapping[str, Any], key: str, classes: Sequence[int], names: Sequence[str]) -> None:
+    """Raises a `ValueError` where the text beside an id is the name of another class: the label map is another one.
+
+    Args:
+      features: of an example.
+      key: of the ids, `.../label`; the texts are in `.../text`. Texts that name no class say nothing.
+      classes: of the ids.
+      names: of the classes.
+    """
+    key = f"{key.rpartition('/')[0]}/text"
+    texts = [text.decode("utf-8", "replace") for text in features[key].bytes_list.value] if key in features else []
+    for text, cls in zip(texts, classes, strict=False):
+        if text in names and text != names[cls]:
+            raise ValueError(f"{key}: {text!r}, where the label map has {names[cls]!r} for the id beside it")
+
+
 def ignored(features: Mapping[str, Any], count: int) -> list[int]:
-    """Returns why each of so many objects is ignored, 0 if it is not; see `Detection`."""
+    """Returns why each of so many objects is ignored, 0 if it is not, see `Detection`.
+
+    Flags of another number of objects are a `ValueError`.
+    """
     found = [0] * count
     for key, reason in _FLAGS:
         flags = ints(features, key)
-        if len(flags) == count:
+        if len(flags) not in (0, count):
+            raise ValueError(f"{key}: {len(flags)} values, expected {count}, one per object, or none")
+        if flags:
             found = [reason if flag else before for flag, before in zip(flags, found, strict=True)]
     return found

@@ -23,6 +23,7 @@ from must_tf.sources.tfrecord_features import (
     ints,
     known_classes,
     read_label_map,
+    require_texts,
 )
 from must_tf.tasks import Classification, Detection, Segmentation
 
@@ -94,7 +95,9 @@ class ImageClass(Labels):
         ids = ints(features, IMAGE_CLASS)
         if len(ids) != 1:
             raise ValueError(f"{IMAGE_CLASS}: {len(ids)} values, expected one class")
-        return known_classes(ids, self.class_of, IMAGE_CLASS)[0]
+        classes = known_classes(ids, self.class_of, IMAGE_CLASS)
+        require_texts(features, IMAGE_CLASS, classes, self.task.identity["class_names"])
+        return classes[0]
 
 
 def find_labels(

@@ -14,6 +14,7 @@ from PIL import Image
 from must_tf.errors import UserError
 from must_tf.parsing import read_text
 from must_tf.records import Record
+from must_tf.sources.class_list import read_class_list
 from must_tf.sources.disk_list import DiskList
 from must_tf.sources.images import printable
 from must_tf.sources.layout import Item, Layout, existing, pixel_boxes, require_image_size, require_size, split_spec
@@ -57,15 +58,15 @@ def find_voc(spec: str, root: str | None = None) -> Layout:
     paths = files_under(folder, (".xml",))
     if not paths:
         raise UserError(f"voc:{printable(spec)}: no XML file in it; {_GET}")
-    names = _listed_classes(folder) or sorted({name for path in paths for name in _classes_in(folder / path)})
+    names = _listed_classes(folder) or tuple(sorted({name for path in paths for name in _classes_in(folder / path)}))
     if not names:
         raise UserError(f"voc:{printable(spec)}: none of {len(paths)} XML files has an object; {_GET}")
     places = [place / name for place in (folder, folder.absolute().parent) for name in ("", "JPEGImages", "images")]
     stems = DiskList(path.rpartition(".")[0] for path in paths)
     files = locate(stems, places, root, f"voc:{printable(spec)}", any_suffix=True)
-    reader = functools.partial(read_boxes, class_names=tuple(names), first=0)
+    reader = functools.partial(read_boxes, class_names=names, first=0)
     items = DiskList[Item]((file, str(folder / path)) for file, path in zip(files, paths, strict=True))
-    return Layout(items, Detection(DETECTION.name, tuple(names)), reader, file_of=str)
+    return Layout(items, Detection(DETECTION.name, names), reader, file_of=str)
 
 
 def find_devkit(spec: str, root: str | None = None) -> Layout:
@@ -96,7 +97,7 @@ def find_devkit(spec: str, root: str | None = None) -> Layout:
     items = [(file, str(folder / labels / f"{i}.{suffix}")) for file, i in zip(files, ids, strict=True)]
     names = _listed_classes(folder)
     if kind == "Main":
-        task = Detection(DETECTION.name, tuple(names)) if names else DETECTION
+        task = Detection(DETECTION.name, names) if names else DETECTION
         boxes = functools.partial(read_boxes, class_names=task.class_names, first=1)
         return Layout(items, task, boxes, file_of=str)
     if not {*names} <= {*CLASSES}:
@@ -117,14 +118,17 @@ def read_boxes(record: Record, source: str, class_names: Sequence[str], first: i
       first: number of the first pixel. With 1, both ends of a box are pixels in it; with 0, they are its edges, except
         in a file that names a database whose pixels count from 1.
     """
-    root = ElementTree.fromstring(Path(source).read_bytes())
+    try:
+        root = ElementTree.fromstring(Path(source).read_bytes())
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{source}: not valid XML: {error}") from None
     if root.tag != "annotation":
         raise ValueError(f"{source}: has {root.tag!r} at its top, expected an annotation of VOC")
     if root.findtext("source/database", "").startswith(_FROM_ONE):
         first = 1
     width, height = (_pixels(root, f"size/{side}", source, missing=0) for side in ("width", "height"))
     require_size(record, (int(height), int(width)) if height and width else None)
-    corners, classes, ignore = [], [], []
+    given, corners, classes, ignore = [], [], [], []
     for thing in root.findall("object"):
         name = thing.findtext("name", "").strip()
         if name not in class_names:
@@ -132,9 +136,13 @@ def read_boxes(record: Record, source: str, class_names: Sequence[str], first: i
         xmin, ymin, xmax, ymax = (_pixels(thing, f"bndbox/{side}", f"{source}: object {name!r}") for side in _SIDES)
         if xmin > xmax or ymin > ymax:
             raise ValueError(f"{source}: object {name!r}: bndbox: a minimum above its maximum")
+        given.append((xmin, ymin, xmax, ymax))
         corners.append((xmin - first, ymin - first, xmax, ymax))
         classes.append(class_names.index(name))
-        ignore.append(DIFFICULT if thing.findtext("difficult", "0").strip() == "1" else 0)
+        ignore.append(DIFFICULT if thing.findtext("difficult", "0").strip().lower() in ("1", "true") else 0)
+    sides = np.array(given)
+    if given and sides.min() >= 0 and sides.max() <= 1 and (sides % 1).any():
+        raise ValueError(f"{source}: bndbox: {given[0]} received, fractions of the image; expected pixels")
     return pixel_boxes(corners, classes, record, ignore)
 
 
@@ -173,12 +181,11 @@ def _classes_in(path: Path) -> set[str]:
     return {name for thing in things if (name := thing.findtext("name", "").strip())}
 
 
-def _listed_classes(folder: Path) -> list[str]:
+def _listed_classes(folder: Path) -> tuple[str, ...]:
     """Returns the classes in classes.txt, one a line, or in CVAT's labelmap.txt (`NAME:COLOR:PARTS:ACTIONS`)."""
-    for name in ("classes.txt", "labelmap.txt"):
-        if (folder / name).is_file():
-            lines = read_text(folder / name).splitlines()
-            found = [line.partition(":")[0].strip() if name == "labelmap.txt" else line.strip() for line in lines]
-            kept = [one for one in found if one and not one.startswith("#")]
-            return [one for one in kept if name == "classes.txt" or one != "background"]
-    return []
+    if (folder / "classes.txt").is_file():
+        return read_class_list(folder / "classes.txt")
+    if not (folder / "labelmap.txt").is_file():
+        return ()
+    found = (line.partition(":")[0].strip() for line in read_text(folder / "labelmap.txt").splitlines())
+    return tuple(name for name in found if name and not name.startswith("#") and name != "background")

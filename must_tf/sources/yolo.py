@@ -16,21 +16,28 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from must_tf.errors import UserError
-from must_tf.parsing import read_text, read_yaml, short
+from must_tf.parsing import read_yaml, short
 from must_tf.records import Record
 from must_tf.sources import polygons
+from must_tf.sources.class_list import read_class_list
 from must_tf.sources.coco import without_mask
-from must_tf.sources.disk_list import DiskList
+from must_tf.sources.disk_list import DiskList, repeated
 from must_tf.sources.images import find_images, printable
-from must_tf.sources.layout import Item, Layout, pixel_boxes, require_size
-from must_tf.sources.lookup import files_under, images_by_stem, locate
+from must_tf.sources.layout import ROUNDING, Item, Layout, pixel_boxes, require_size
+from must_tf.sources.lookup import files_under, locate, visible_images
 from must_tf.tasks import Detection, Instances
 from must_tf.tasks.instances.masks import Rle, as_array, encode
 
+_LIST_NAMES = ("classes.txt", "labels.txt", "train.txt")  # lists beside labels, or labels of images of such names
+_FEWEST = 4  # words of a line of a label are more
 _YAML = (".yaml", ".yml")
 _LISTS = ("classes.txt", "labels/classes.txt", "obj.names")  # one class name a line
 _ALIASES = (("val", "valid", "validation"), ("train", "training"), ("test", "testing"))
 _TOLERANCE = 0.01  # by which rounding takes fractions beyond 0 and 1
+_CORNERS = (
+    "boxes that reach beyond the image, and would all fit as corners (x1 y1 x2 y2); they are read as center, width and "
+    "height: look at a --preview"
+)
 _LAY_OUT = (
     "expected yolo:FOLDER/SPLIT with FOLDER/data.yaml (names: [...]) and the images where it says, in SPLIT/images or "
     "in images/SPLIT, with labels/ beside images/; or yolo:FOLDER with classes.txt, images/ and labels/"
@@ -99,12 +106,14 @@ def _find(spec: str, root: str | None, prefix: str, kind: type[Detection | Insta
         places = _image_places(described, split, where, Path.exists)
         images = (image for place in places for image in _images(place, described, where))
         items = DiskList[Item]((image, str(_label_of(Path(image)))) for image in images)
+    for again, _ in repeated(items):
+        named = printable(items[again][0])
+        raise UserError(f"{where}: {named} is there twice; name each folder of images once in {described.path}")
     without = sum(not os.path.lexists(label) for _, label in items)
     if without == len(items):
         raise UserError(f"{where}: none of {len(items)} images has a label, such as {items[0][1]}; {_LAY_OUT}")
     warnings = [f"{where}: {without} of {len(items)} images have no .txt: taken as without objects"] if without else []
-    used = {hash(label) for _, label in items}
-    orphans = DiskList(path for path, _ in _label_files(places) if hash(path) not in used)
+    orphans = _orphans(places, items) if root is None else ()
     if orphans:
         warnings.append(f"{where}: {len(orphans)} labels without an image, such as {printable(orphans[0])}, left out")
     reader = functools.partial(read, num_classes=len(described.class_names), keypoints=described.keypoints)
@@ -163,7 +172,12 @@ def _lengths(labels: Iterable[str]) -> Iterator[int]:
 
 def _boxes(record: Record, rows: Sequence[_Row], ignore: Sequence[int], **others: np.ndarray) -> dict[str, np.ndarray]:
     scale = (record.width, record.height, record.width, record.height)
-    corners = np.array([row.box for row in rows], np.float64).reshape(-1, 4) * scale
+    fractions = np.array([row.box for row in rows], np.float64).reshape(-1, 4)
+    corners = fractions * scale
+    beyond = np.abs(corners - np.clip(corners, 0, scale)).max(initial=0) > ROUNDING
+    centers, sizes = (fractions[:, :2] + fractions[:, 2:]) / 2, fractions[:, 2:] - fractions[:, :2]
+    if beyond and (sizes > centers).all() and all(row.polygon is None for row in rows):
+        record.notes.append(_CORNERS)
     return pixel_boxes(corners, [row.cls for row in rows], record, ignore, np.inf, **others)
 
 
@@ -206,8 +220,7 @@ def _described(path: Path, where: str) -> tuple[Description, str]:
             raise UserError(f"{where}: has {len(yamls)} files .yaml; name one of them: yolo:{yamls[0]}/train")
         listed = next((folder / name for name in _LISTS if (folder / name).is_file()), None)
         if listed:
-            names = [line.strip() for line in read_text(listed).splitlines() if line.strip()]
-            return Description(listed, _checked(names, listed)), split
+            return Description(listed, read_class_list(listed)), split
     raise UserError(f"{where}: no data.yaml and no classes.txt; {_LAY_OUT}")
 
 
@@ -279,7 +292,7 @@ def _listed_place(described: Description, name: str, where: str, is_there: Calla
 
 def _images(place: Path, described: Description, where: str) -> Sequence[str]:
     if place.is_dir():
-        return list(images_by_stem(place, where).values())
+        return visible_images(place, where)
     names = find_images(place)
     if all(Path(name).is_file() for name in names):
         return names
@@ -303,8 +316,20 @@ def _label_files(places: list[Path]) -> Iterator[tuple[str, str]]:
     """Yields the labels in the folders that belong to these of images, each with its path in the folder."""
     for folder in dict.fromkeys(map(_labels_folder, places)):
         for inside in files_under(folder, (".txt",)):
-            if inside.rpartition("/")[2] not in ("classes.txt", "labels.txt", "train.txt"):
-                yield str(folder / inside), inside
+            path = str(folder / inside)
+            if inside.rpartition("/")[2] not in _LIST_NAMES or next(_lengths([path]), 0) > _FEWEST:
+                yield path, inside
+
+
+def _orphans(places: list[Path], items: Sequence[Item]) -> Sequence[str]:
+    """Returns the labels that no item has; it takes 8 bytes of memory per item."""
+    used = np.sort(np.fromiter((hash(label) for _, label in items), np.int64, len(items)))
+    found = DiskList[str]()
+    for path, _ in _label_files(places):
+        place = int(np.searchsorted(used, hash(path)))
+        if place == len(used) or used[place] != hash(path):
+            found.append(path)
+    return found
 
 
 def _of_labels(places: list[Path], root: str, where: str) -> Iterator[Item]:

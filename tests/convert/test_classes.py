@@ -3,7 +3,9 @@ import csv
 import labeled
 import numpy as np
 import pytest
+import tf_keras
 import toy
+from labeled import SCENE
 
 from must_tf.convert import convert
 from must_tf.errors import UserError
@@ -34,6 +36,17 @@ def test_our_own_source_reads_the_folders_back(converted, records):
     out, _ = converted("folders", tasks=("scene",))
     assert labeled.files(out) == ["indoor/night/b.png", "indoor/night/c d.png", "outdoor/a.png"]
     assert (out / "outdoor/a.png").read_bytes() == records["a.png"].encoded
+
+
+def test_keras_reads_the_folders(converted, records):
+    out, _ = converted("folders", tasks=("scene",))
+    found = tf_keras.utils.image_dataset_from_directory(str(out), shuffle=False, image_size=(4, 4))
+    assert found.class_names == list(SCENE.class_names)
+    classes = np.concatenate([classes.numpy() for _, classes in found]).tolist()
+    for path, cls in zip(found.file_paths, classes, strict=True):
+        value = records[path.removeprefix(f"{out}/").partition("/")[2]].labels["scene"]
+        assert cls == (np.argmax(value) if np.ndim(value) else value)
+    assert len(classes) == 3
 
 
 def test_classes_of_folders_come_back(tmp_path):

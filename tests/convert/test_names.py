@@ -30,6 +30,7 @@ def names(tmp_path):
         ("", "JPEG", "0123456789abcdef.jpg"),
         ("../b.png", "PNG", "0123456789abcdef.png"),
         ("/etc/b.png", "PNG", "0123456789abcdef.png"),
+        (".thumbs/b.png", "PNG", "0123456789abcdef.png"),
         ("two\nlines.png", "PNG", "0123456789abcdef.png"),
         ("\udcff.png", "PNG", "0123456789abcdef.png"),
     ],
@@ -39,7 +40,8 @@ def test_a_file_keeps_its_name_with_the_suffix_of_what_is_stored(names, filename
 
 
 def test_left_where_it_is_a_file_keeps_its_name_whole(names):
-    assert names(written=False).name(record("scan.tiff")) == "scan.tiff"
+    given = names(written=False)
+    assert [given.name(record(name)) for name in ("scan.tiff", ".b.png")] == ["scan.tiff", ".b.png"]
 
 
 def test_names_that_are_taken_get_the_id(names):

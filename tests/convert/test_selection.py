@@ -32,9 +32,16 @@ def test_tasks_by_name_must_fit_the_format(converted):
     assert set(done.labels) == {"boxes", "stuff"} and sum("the format takes" in line for line in done.lines) == 5
 
 
-def test_a_format_of_one_task_asks_which(converted):
-    with pytest.raises(UserError, match=r"inverse.*--tasks="):
-        converted("depth")
+@pytest.mark.parametrize(
+    ("to", "said"),
+    [
+        ("depth", "tasks depth, inverse; this format takes 1 of depth: name it with --tasks=depth"),
+        ("yolo", "tasks boxes, stuff; this format takes 1 in all: name it with --tasks=boxes"),
+    ],
+)
+def test_a_format_of_one_task_asks_which(converted, to, said):
+    with pytest.raises(UserError, match=said):
+        converted(to)
 
 
 def test_classes_get_a_list_of_their_own(converted):

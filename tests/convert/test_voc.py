@@ -1,11 +1,16 @@
 from xml.etree import ElementTree
 
 import numpy as np
+import pytest
 import supervision
-from labeled import BOXES, HEIGHT, STUFF, WIDTH
+import toy
+from labeled import BOXES, HEIGHT, STUFF, WIDTH, boxes
 from PIL import Image
 
+from must_tf.convert import Selection, convert
+from must_tf.errors import UserError
 from must_tf.sources.voc import read_mask
+from must_tf.tasks import Detection
 
 
 def test_supervision_reads_the_boxes_within_half_a_pixel(converted):
@@ -53,3 +58,19 @@ def test_the_label_map_has_the_colors_of_the_palette(converted):
     mask, rgb = np.asarray(image), np.asarray(image.convert("RGB"))
     for index, name in enumerate(STUFF.class_names):
         assert (rgb[mask == index] == colors[name]).all() and (mask == index).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a:b", "labelmap.txt of VOC takes no ':'"),
+        ("#1", "no '#' at the start"),
+        ("dog ", "without spaces around it"),
+        ("background", "called 'background', which readers take for none"),
+    ],
+)
+def test_classes_that_would_not_come_back_are_refused(tmp_path, name, said):
+    record = toy.record(np.zeros((24, 40, 3), np.uint8), {"boxes": boxes([(2, 3, 10, 20, 1, 1, 0)])})
+    toy.write_dataset(tmp_path / "d", [record], [Detection("boxes", ("cat", name))], num_shards=1)
+    with pytest.raises(UserError, match=said):
+        convert(tmp_path / "d", "voc", tmp_path / "out", Selection())

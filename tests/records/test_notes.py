@@ -86,25 +86,17 @@ def test_shard_that_was_made_again_wins_over_what_was_gathered(whole, tmp_path):
     assert files(made.folder) == whole
 
 
-def test_shards_that_were_deleted_from_a_finished_dataset_are_made_again_alone(whole, tmp_path):
+@pytest.mark.parametrize("same", [True, False], ids=["the same bytes", "those of another machine"])
+def test_shard_that_was_deleted_from_a_finished_dataset_is_made_again_alone(whole, tmp_path, same):
     shutil.copytree(tmp_path / "whole", tmp_path / "d")
     made = plan(tmp_path / "d")
     made.shard(4).unlink()
     assert pending(made) == [4]
     assert {".shards-00000.json", ".shards-00002.json"} < set(files(made.folder))
-    write(made, [4])
-    finish(made)
-    assert files(made.folder) == whole
-
-
-def test_a_shard_that_was_made_again_before_a_kill_is_in_the_manifest_as_it_is(whole, tmp_path):
-    shutil.copytree(tmp_path / "whole", tmp_path / "d")
-    made = plan(tmp_path / "d")
-    made.shard(4).unlink()
-    assert pending(made) == [4]
-    again = write_shard(made, 4, RECORDS[3:6])  # other bytes, as of another machine
-    assert pending(made) == []
+    again = write_shard(made, 4, RECORDS[4:5] if same else RECORDS[3:6])
+    assert pending(made) == []  # as after a kill
     assert finish(made).shards[4] == again and verify(open_dataset(made.folder)).problems == []
+    assert (files(made.folder) == whole) == same
 
 
 def test_a_shard_that_was_cut_short_is_made_again_though_a_kill_left_its_note(whole, tmp_path):

@@ -161,6 +161,7 @@ def test_map_without_a_valid_pixel_counts_as_no_label(task, tmp_path):
         tmp_path / "d", [toy.record(image, {task.name: nothing[task.name]})], [task], num_shards=1
     )
     assert manifest.counts == {task.name: {}}
+    assert manifest.warnings == [f"1 image: {task.name}: a label without a valid pixel, which is none"]
     assert verify(open_dataset(tmp_path / "d")).problems == []
 
 

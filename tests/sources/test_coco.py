@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 
 import layouts
 import numpy as np
@@ -171,6 +172,15 @@ def test_segment_without_annotation_is_quarantined(coco):
     path.write_text(path.read_text().replace("70000", "70001"))
     _, records, bad = layouts.entries(f"coco:{coco}/panoptic_train2017")
     assert not records and "segment 70000 is not in its annotation" in bad[0].reason
+
+
+def test_segment_that_is_there_twice_is_refused(coco):
+    path = coco / "annotations" / "panoptic_train2017.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["segments_info"].append(content["annotations"][0]["segments_info"][0])
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"segment \d+: id: \d+ received; expected one segment of this id in"):
+        open_source(f"coco:{coco}/panoptic_train2017")
 
 
 @pytest.mark.parametrize(
@@ -423,6 +433,16 @@ def test_image_that_is_not_there_is_quarantined_and_no_other_is_taken_for_it(tmp
     layouts.write_jpeg(tmp_path / "b.jpg", 20, 40)  # of another folder
     _, records, bad = layouts.entries(f"coco:{tmp_path}/labels.json")
     assert set(records) == {"a.jpg"} and "No such file" in bad[0].reason
+    assert bad[0].name == f"{tmp_path}/val/b.jpg" and records["a.jpg"].filename == "train/a.jpg"
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_with_accents_are_found_as_other_systems_write_them(tmp_path, forms):
+    written, stored = (unicodedata.normalize(form, "café.jpg") for form in forms)
+    write_json(tmp_path / "labels.json", [{**IMAGES[0], "file_name": written}], [ONE])
+    layouts.write_jpeg(tmp_path / stored, 20, 40)
+    _, records, bad = layouts.entries(f"coco:{tmp_path}/labels.json")
+    assert len(records) == 1 and not bad
 
 
 def test_two_names_of_one_file_are_refused(tmp_path):

@@ -140,7 +140,7 @@ def test_wrong_labels_are_quarantined_and_unnamed_ones_are_told_of(tmp_path):
         assert said in reason
     ids = [{"bbox": FLOATS, "category": {"dtype": "int64", "_type": "Value"}}]
     source = open_source(write_one(tmp_path, wrong, {"image": IMAGE, "objects": ids}))
-    assert source.tasks == () and "boxes of 'objects' are left out, because no id2label.json" in source.warnings[0]
+    assert source.tasks == () and "boxes of 'objects' are left out, because no id2label.json" in source.warnings[-1]
 
 
 def test_files_of_other_columns_or_classes_are_refused(tmp_path):
@@ -179,6 +179,18 @@ def test_plain_parquet_without_a_description_has_images(tmp_path):
     parquet.write_table(arrow.Table.from_pylist([{"image": cell(0), "label": 1}]), tmp_path / "train.parquet")
     source = open_source(f"hfdata:{tmp_path}/train")
     assert source.tasks == () and isinstance(entries(source)[0], Record)
+    assert "classes of 'label' are left out, because no id2label.json" in source.warnings[0]
+    (tmp_path / "id2label.json").write_text('{"0": "cat", "1": "dog"}')
+    (record,) = entries(open_source(f"hfdata:{tmp_path}/train"))
+    assert record.labels == {"label": 1}
+
+
+def test_texts_are_classes(tmp_path):
+    features = {"image": IMAGE, "label": {"dtype": "string", "_type": "Value"}}
+    rows = [{"image": cell(number), "label": text} for number, text in enumerate(["dog", "cat", None, "dog"])]
+    source = open_source(write_one(tmp_path, rows, features))
+    assert source.tasks == (Classification("label", ("cat", "dog")),)
+    assert [record.labels.get("label") for record in entries(source)] == [1, 0, None, 1]
 
 
 def test_missing_dataset_split_column_and_library_are_one_line(tmp_path, monkeypatch):

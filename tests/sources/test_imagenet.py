@@ -150,12 +150,17 @@ def test_hidden_system_and_empty_folders_are_no_classes_and_every_format_counts(
     (root / "empty").mkdir()
     for name in ("notes.txt", "more.txt", "Thumbs.db"):
         (root / "cat" / name).touch()
+    Image.new("RGB", (40, 32), (99, 9, 9)).save(root / "loose.png")  # without a class, which `multilabel` can be
     for prefix in ("classes", "multilabel"):
         where = f"{prefix}:{tmp_path}/pets/train"
         task, records, bad = layouts.entries(where)
         assert task.class_names == ("bird", "cat") and not bad
         assert sum("/cat/" in record.name for record in records.values()) == 8
-        empty, system, left_out = open_source(where).warnings
+        empty, *loose, system, left_out = open_source(where).warnings
+        assert len(records) == 9 + (prefix == "multilabel")
+        assert [line.partition(": ")[2] for line in loose] == [
+            "1 image, such as loose.png, in no folder of a class: left out"
+        ] * (prefix == "classes")
         assert empty.endswith("folders without an image are no classes: empty")
         assert system.endswith("left out: .ipynb_checkpoints, @eaDir, __MACOSX")
         assert left_out.endswith("3 files left out by their suffix: 2 .txt, 1 .db")

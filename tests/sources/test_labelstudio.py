@@ -169,6 +169,7 @@ def test_pixels_in_a_polygon_are_those_that_scikit_image_finds(seed):
         (annotation(box(original_width=None)), "original_width: null received; expected pixels"),
         (annotation(box(), polygon("sky", [[0, 0], [1, 1], [0, 1]])), "controls boxes, stuff; name one: .*json/boxes"),
         (annotation(box(), box(original_width=20)), r"original_width: \(20, 20\) received; expected .* \(20, 40\)"),
+        (annotation(box(x=0.2, y=0, width=0.5, height=1)), r"all places lie in \[0, 1\]: .*; expected percent"),
         (annotation(canceled=True), "has no result; .* put the interface beside it"),
     ],
 )  # fmt: skip

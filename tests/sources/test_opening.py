@@ -8,6 +8,7 @@ from tensorflow_datasets.core import constants
 from must_tf.errors import UserError
 from must_tf.records import Record
 from must_tf.sources import may_have_labels, open_source
+from must_tf.sources.opening import split_names
 
 
 @pytest.fixture
@@ -105,8 +106,30 @@ def test_missing_dataset_says_where_to_get_it_and_how_to_lay_it_out(tmp_path, mo
 @pytest.mark.parametrize("arguments", [{"images_per_shard": 0}, {"max_pixels": 0}], ids=str)
 def test_numbers_below_one_are_refused(folder, arguments):
     ((name, value),) = arguments.items()
-    with pytest.raises(UserError, match=f"{name}: .*got {value}"):
+    with pytest.raises(UserError, match=f"{name}: {value} received, expected 1 or more"):
         open_source(folder, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("where", "names"),
+    {
+        "a,b": ["a,b"],
+        "a,b[:90%]": ["a,b[:90%]"],
+        "a,b[:90%],c": ["a,b[:90%]", "c"],
+        "c,a,b": ["c", "a,b"],
+        "c[:50%],tfds:x/train[:5],c[50%:]": ["c[:50%]", "tfds:x/train[:5]", "c[50%:]"],
+        "a,b/*.png": ["a,b/*.png"],
+        "csv:a,b/x.csv,c": ["csv:a,b/x.csv", "c"],
+        "yolo:a,b/train,yolo:a,b/val": ["yolo:a,b/train", "yolo:a,b/val"],  # which need be no folders
+        "a,b/train,x,c": ["a,b/train", "x", "c"],
+        "a,x": ["a", "x"],
+    }.items(),
+)
+def test_a_comma_in_the_name_of_a_folder_divides_nothing(tmp_path, monkeypatch, where, names):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a,b").mkdir()
+    (tmp_path / "c").mkdir()
+    assert split_names(where) == names
 
 
 def test_may_have_labels_decides_by_the_name(folder, toy_data, tmp_path):

@@ -118,6 +118,15 @@ def test_depth_in_the_wrong_unit_is_noted_and_of_8_bits_is_quarantined(folder):
     assert "has values of uint8, expected 16 bits" in bad[0].reason
 
 
+def test_depth_that_was_divided_by_its_maximum_is_noted(folder):
+    for name in NAMES:
+        np.save(folder("depth") / f"{name}.npy", METERS / METERS.max())
+    _, _, notes = label(describe(folder, "readme.txt", ""), "depth")
+    assert any("divided by the largest depth?" in note for note in notes)
+    _, _, notes = label(describe(folder, "scale.txt", "9"), "depth")
+    assert not notes
+
+
 def vectors():
     rng = np.random.default_rng(0)
     made = rng.normal(size=(20, 40, 3)) * (1, 1, 0.2) - (0, 0, 2)
@@ -150,7 +159,28 @@ def test_normals_away_from_the_camera_are_quarantined(folder):
     for name in NAMES:
         np.save(folder("normals") / f"{name}.npy", -vectors())
     _, records, bad = layouts.entries(f"normals:{describe(folder, 'readme.txt', '')}")
-    assert not records and "most vectors point away from the camera" in bad[0].reason and "axes.txt" in bad[0].reason
+    assert (
+        not records and "most vectors do not point towards the camera" in bad[0].reason and "axes.txt" in bad[0].reason
+    )
+
+
+@pytest.mark.parametrize("values", [vectors() / 2 + 0.5, np.rint(vectors() * 127.5 + 127.5).astype(np.uint8)])
+def test_coded_normals_in_an_array_are_quarantined(folder, values):
+    values[1:] = values[1:].max((0, 1)) * (1, 1, 0)  # walls that face the camera, where z is coded as 0
+    for name in NAMES:
+        np.save(folder("normals") / f"{name}.npy", values)
+    _, records, bad = layouts.entries(f"normals:{describe(folder, 'readme.txt', '')}")
+    assert not records and "from -1 to 1 in a .npy" in bad[0].reason
+
+
+@pytest.mark.parametrize("gray", [127, 128])
+def test_gray_of_no_direction_is_invalid_like_black(folder, gray):
+    values = np.rint((vectors() + 1) * 127.5).astype(np.uint8)
+    values[0] = gray
+    for name in NAMES:
+        layouts.write_png(folder("normals") / f"{name}.png", values)
+    _, normals, _ = label(describe(folder, "readme.txt", ""), "normals")
+    assert not normals[0].any() and normals[1:].any(-1).all()
 
 
 def test_what_has_no_partner_is_left_out_and_counted(folder):
@@ -167,7 +197,9 @@ def test_what_has_no_partner_is_left_out_and_counted(folder):
     ("kind", "name", "text", "said"),
     [
         ("masks", "readme.txt", "", "no classes.txt in"),
-        ("masks", "classes.txt", "cat\ncat\n", "2 names, 1 of them different"),
+        ("masks", "classes.txt", "cat\ncat\n", "classes.txt: 'cat' is there twice"),
+        ("masks", "classes.txt", "cat\n\ndog\n\n", "classes.txt: line 2 is empty; expected the name of class 1"),
+        ("masks", "classes.txt", "\n", "classes.txt: names no class"),
         ("depth", "scale.txt", "1 mm", "scale.txt: '1 mm' received; expected 1 number"),
         ("depth", "scale.txt", "0", "expected the meters of one unit, above 0"),
         ("normals", "axes.txt", "1 1", "expected 3 numbers"),

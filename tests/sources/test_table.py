@@ -99,7 +99,11 @@ def test_size_of_another_picture_is_quarantined(photos):
         (("file,class,xmin,ymin,xmax,ymax", "a.jpg,cat,9,2,3,4"), "line 2: box: .* expected sizes of 0 or more"),
         (
             ("file,class,xmin,ymin,xmax,ymax", "a.jpg,cat,0.1,0.2,0.3,0.4"),
-            "all 1 boxes lie in .*: fractions of the image",
+            "bbox: all 1 boxes lie in .*: fractions of the image; expected corners in pixels",
+        ),
+        (
+            ("file,class,xmin,ymin,xmax,ymax", "a.jpg,cat,0.1,0.2,0.3,0.4", "b.jpg,cat,-0.02,0,1,1.02"),
+            "bbox: all 2 boxes lie in .*: fractions of the image",
         ),
         (("file,class", 'a.jpg,"cat'), "not valid CSV"),
         (("file,class", "x.jpg,cat"), "none of 1 images is there"),

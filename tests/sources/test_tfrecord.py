@@ -190,15 +190,17 @@ def test_boxes_are_read_with_the_names_of_the_label_map(tmp_path):
     write(tmp_path / "a.tfrecord", frames)
     source = open_source(f"tfrecord:{tmp_path}/*.tfrecord")
     assert source.tasks == () and "put the .pbtxt beside the files" in source.warnings[0]
+    with pytest.raises(UserError, match=r"has no labels, so a teacher must .*; .*put the \.pbtxt beside the files"):
+        label(f"tfrecord:{tmp_path}/*.tfrecord", (), tmp_path / "out")
     (tmp_path / "objects_label_map.pbtxt").write_text(LABEL_MAP)
     for pattern in ("*.tfrecord", "*"):
         source = pickle.loads(pickle.dumps(open_source(f"tfrecord:{tmp_path}/{pattern}")))
         (task,) = source.tasks
         assert (task.name, task.class_names) == ("tfrecord_detection", ("the cat", "person"))
         first, empty, without = entries(source)[0]
-        label = first.labels[task.name]
-        np.testing.assert_allclose(label["boxes"], [BOX, OTHER, OTHER], atol=1e-6)
-        assert label["classes"].tolist() == [1, 0, 0] and label["ignore"].tolist() == [0, 1, 2]
+        found = first.labels[task.name]
+        np.testing.assert_allclose(found["boxes"], [BOX, OTHER, OTHER], atol=1e-6)
+        assert found["classes"].tolist() == [1, 0, 0] and found["ignore"].tolist() == [0, 1, 2]
         assert len(empty.labels[task.name]["boxes"]) == 0 and empty.origins == {task.name: "human"}
         assert without.labels == {} and "without a label" in without.notes[0]
 
@@ -210,11 +212,18 @@ def test_boxes_are_read_with_the_names_of_the_label_map(tmp_path):
         ([BOX], [7, 7], "sides of boxes, and 2 values"),
         ([(6, 20, 18, 40)], [7], "expected fractions from 0 to 1"),
         ([(0.5, 0.5, 0.2, 1)], [7], "a minimum above its maximum"),
+        ([BOX], [7], "image/object/class/text: 'the cat', where the label map has 'person' for the id beside it"),
+        ([BOX, BOX], [3, 3], "image/object/difficult: 1 values, expected 2, one per object, or none"),
     ],
 )
 def test_wrong_boxes_are_quarantined(tmp_path, boxes, ids, said):
     (tmp_path / "map.pbtxt").write_text(LABEL_MAP)
-    write(tmp_path / "a.tfrecord", [boxed(jpeg(0), [OTHER], [3]), boxed(jpeg(1), boxes, ids)])
+    texts = {"image/object/class/text": [b"the cat"] * len(ids)}
+    frames = [
+        with_bytes(boxed(jpeg(0), [OTHER], [3]), "image/object/class/text", [b"a name of other makers"]),
+        with_bytes(boxed(jpeg(1), boxes, ids, difficult=[0]), *texts.popitem()),
+    ]
+    write(tmp_path / "a.tfrecord", frames)
     ((good, bad),) = entries(open_source(f"tfrecord:{tmp_path}/a.tfrecord"))
     assert isinstance(good, Record) and isinstance(bad, Quarantined) and said in bad.reason
 

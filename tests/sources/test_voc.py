@@ -214,7 +214,7 @@ def test_images_of_xml_files_are_found_under_a_root(tmp_path):
 
 
 def test_wrong_xml_files_of_your_own_are_quarantined_with_file_object_and_field(tmp_path):
-    for number, name in enumerate("abcdefg"):
+    for number, name in enumerate("abcdefghi"):
         layouts.write_jpeg(tmp_path / f"{name}.jpg", 50, 100, number)
     own(tmp_path, "a", ("cat", (1, 1, 9, 9)), size=(100, 50))
     own(tmp_path, "b", ("cat", (9, 1, 1, 9)))
@@ -222,11 +222,15 @@ def test_wrong_xml_files_of_your_own_are_quarantined_with_file_object_and_field(
     own(tmp_path, "d", ("cat", (1, "", 9, 9)))
     own(tmp_path, "e", ("", (1, 1, 9, 9)))
     own(tmp_path, "g", ("cat", (1, 1, 9, 9)), size=(0, 0))  # labelImg writes 0 where it cannot tell
+    own(tmp_path, "h", ("cat", (0.1, 0.25, 1, 0.5)), ("cat", (0, 0, 1, 1)))
     (tmp_path / "f.xml").write_text("<svg/>")
+    (tmp_path / "i.xml").write_text("<annotation><object>")
     _, records, bad = layouts.entries(f"voc:{tmp_path}", images_per_shard=9)
     said = [
         "its label is for a picture of 100x50, this one has 50x100", "a minimum above its maximum",
         "49 pixels beyond", "bndbox/ymin: '' received, expected pixels", "object ''", "has 'svg' at its top",
+        "h.xml: bndbox: (0.1, 0.25, 1.0, 0.5) received, fractions of the image",
+        "i.xml: not valid XML: no element found",
     ]  # fmt: skip
     assert set(records) == {"g.jpg"} and len(bad) == len(said)
     assert all(part in entry.reason for part, entry in zip(said, bad, strict=True))

@@ -57,6 +57,19 @@ def test_images_and_labels_are_found_where_data_yaml_says(tmp_path, images, labe
         assert line.endswith("1 of 3 images have no .txt: taken as without objects")
 
 
+@pytest.mark.parametrize("train", [["a/images", "a/images"], ["a", "a/images"]])
+def test_folder_that_is_named_twice_is_refused(tmp_path, train):
+    dataset(tmp_path, "a/images", "a/labels", names=NAMES, train=train)
+    with pytest.raises(UserError, match=r"a\.jpg is there twice; name each folder of images once in .*data\.yaml"):
+        open_source(f"yolo:{tmp_path}/train")
+
+
+def test_two_images_of_one_label_are_refused(tmp_path):
+    layouts.write_jpeg(dataset(tmp_path, names=NAMES) / "train/images/a.png", 20, 40)
+    with pytest.raises(UserError, match=r"a\.jpg and .*a\.png differ by their suffix alone; rename one"):
+        open_source(f"yolo:{tmp_path}/train")
+
+
 def test_validation_has_several_names(tmp_path):
     dataset(tmp_path, "valid/images", "valid/labels", names=NAMES)
     assert open_source(f"yolo:{tmp_path}/val").count == 3
@@ -89,6 +102,14 @@ def test_labels_alone_find_their_images_under_a_root(tmp_path):
     np.testing.assert_allclose(records["a.jpg"].labels[task.name]["boxes"], BOXES, atol=1e-6)
 
 
+def test_a_list_is_no_label_and_a_label_of_its_name_is_one(tmp_path):
+    layouts.write_jpeg(tmp_path / "photos/train.jpg", 20, 40)
+    write(tmp_path / "corrected/labels/train.txt", ROWS)
+    write(tmp_path / "corrected/labels/classes.txt", "cat\ndog\n")
+    _, records, bad = layouts.entries(f"yolo:{tmp_path}/corrected", root=tmp_path / "photos")
+    assert set(records) == {"train.jpg"} and not bad
+
+
 @pytest.mark.parametrize(
     ("row", "box"),
     [
@@ -101,6 +122,35 @@ def test_polygons_become_boxes_and_a_note_says_so(tmp_path, row, box):
     task, records, _ = layouts.entries(f"yolo:{tmp_path}/train")
     np.testing.assert_allclose(records["a.jpg"].labels[task.name]["boxes"], [box], atol=1e-6)
     assert "polygons become the boxes around them" in records["a.jpg"].notes
+
+
+@pytest.mark.parametrize(
+    ("rows", "corners"),
+    [
+        ("0 0.1 0.1 0.9 0.9\n1 0.2 0.2 0.7 0.8\n", True),
+        ("0 0.1 0.1 0.9 0.9\n1 0.5 0.5 0.25 0.5\n", False),  # the second one is no box of corners
+        ("0 0.2 0.2 0.4 0.4\n", False),  # both are possible, and the box lies in the image
+    ],
+)
+def test_corners_are_told_of_where_they_reach_beyond_the_image(tmp_path, rows, corners):
+    write(dataset(tmp_path, names=NAMES) / "train/labels/a.txt", rows)
+    _, records, _ = layouts.entries(f"yolo:{tmp_path}/train")
+    assert any("would all fit as corners (x1 y1 x2 y2)" in note for note in records["a.jpg"].notes) == corners
+
+
+def test_box_that_is_there_twice_is_noted(tmp_path):
+    write(dataset(tmp_path, names=NAMES) / "train/labels/a.txt", ROWS + ROWS.splitlines()[0])
+    task, records, _ = layouts.entries(f"yolo:{tmp_path}/train")
+    assert records["a.jpg"].notes == ["a box that is there twice, with one class, counts twice"]
+    assert len(records["a.jpg"].labels[task.name]["boxes"]) == 3
+
+
+def test_empty_line_between_names_of_classes_is_refused(tmp_path):
+    """Dropped in silence, it gives all later ids the name of the class before."""
+    dataset(tmp_path, "images", "labels")
+    write(tmp_path / "classes.txt", "cat\n\ndog\n")
+    with pytest.raises(UserError, match=r"classes\.txt: line 2 is empty; expected the name of class 1"):
+        open_source(f"yolo:{tmp_path}")
 
 
 def test_polygons_are_masks_and_boxes_are_ignored(tmp_path):
