@@ -174,7 +174,7 @@ def _classes_in(path: Path) -> set[str]:
 
 
 def _listed_classes(folder: Path) -> list[str]:
-    """Returns the classes in classes.txt, one a line, or in CVAT's labelmap.txt (`NAME:COLOR:PARTS:ACTIONS`)."""
+    """Returns the classes in classes.txt, one per line, or in CVAT's labelmap.txt (`NAME:COLOR:PARTS:ACTIONS`)."""
     for name in ("classes.txt", "labelmap.txt"):
         if (folder / name).is_file():
             lines = read_text(folder / name).splitlines()
