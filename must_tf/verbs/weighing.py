@@ -17,6 +17,7 @@ from must_tf.pipeline import evaluation_batches, training_batches
 from must_tf.pipeline.mixing import Mixing
 from must_tf.ranges import check_range
 from must_tf.records import Dataset, open_dataset
+from must_tf.records.manifest import FILE
 from must_tf.report.text import text_table
 from must_tf.runtime.progress import Progress
 from must_tf.saving import CONFIG, WEIGHTS, load_student
@@ -170,6 +171,11 @@ def _experiment(
     if records:
         folders = tuple(map(str, as_items(records)))
         experiment = dataclasses.replace(experiment, train=folders, mixing=Mixing())
+    elif gone := [folder for folder in experiment.train if not (location(folder) / FILE).is_file()]:
+        raise UserError(
+            f"--workdir={workdir}: its config trains on {gone[0]}, and no records are there; give the command where "
+            "the run was trained, or --records=DIR"
+        )
     if batch_size is not None:
         experiment = dataclasses.replace(experiment, batch_size=batch_size)
     return experiment
