@@ -1,8 +1,8 @@
 """The verbs as functions: what the commands take, results that print themselves, errors of one line."""
 
+import dataclasses
 import importlib
 import inspect
-import dataclasses
 import json
 from pathlib import Path
 
