@@ -30,7 +30,8 @@ backbone = keras.layers.TFSMLayer(
 features = backbone(images)  # {features}
 ```
 
-With must_tf: `must finetune --init_from=FOLDER`, or `load_trunk(student, FOLDER)`. FOLDER is the folder of this README.
+With must_tf: `must finetune --init_from=FOLDER`, or `must_tf.training.load_trunk(student, FOLDER)`. FOLDER is the
+folder of this README.
 
 ## Load it: SavedModel in TensorFlow
 

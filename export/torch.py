@@ -14,6 +14,7 @@ from must_tf.export import endpoints, plain
 from must_tf.export.format import Card, Format
 from must_tf.export.images import MADE, Images
 from must_tf.export.parity import Runner
+from must_tf.runtime import pytorch
 from must_tf.student import Student
 
 PROGRAM, RESNET, FPN = "backbone.pt2", "resnet.safetensors", "fpn.safetensors"
@@ -177,6 +178,7 @@ def _save_program(graph: Any, path: Path) -> None:
 
 
 def _module(name: str) -> ModuleType:
+    pytorch.load_beside_tensorflow()
     try:
         return importlib.import_module(name)
     except ImportError:

@@ -20,9 +20,9 @@ class Found:
     """One thing that a command wrote.
 
     Attributes:
-      kind: `records`, `run` or `export`.
-      place: its folder.
-      words: what is known of it.
+      kind: `config`, `records`, `run` or `export`.
+      place: its folder, or of a config its file.
+      words: what is known of it; of a config, the first of its commands.
       done: whether it is finished.
     """
 
@@ -34,8 +34,8 @@ class Found:
 
 def lines(folder: Path) -> list[str]:
     """Returns what there is and which command comes next, one line each."""
-    found = sorted(_look(folder), key=lambda one: (one.kind, one.place))
-    shown = []
+    found = sorted([*_look(folder), *_configs(folder)], key=lambda one: (one.kind, one.place))
+    shown = [f"{one.place}: a config of `must init`; it lists all commands" for one in found if one.kind == "config"]
     for kind, heading in (("records", "Records"), ("run", "Runs"), ("export", "Exports")):
         own = [one for one in found if one.kind == kind]
         shown += [f"{heading}:"] * bool(own) + [f"  {one.place}: {one.words}" for one in own[:_SHOWN]]
@@ -44,7 +44,7 @@ def lines(folder: Path) -> list[str]:
 
 
 def _next(found: list[Found], folder: Path) -> str:
-    by_kind = {kind: [one for one in found if one.kind == kind] for kind in ("records", "run", "export")}
+    by_kind = {kind: [one for one in found if one.kind == kind] for kind in ("config", "records", "run", "export")}
     for run in by_kind["run"]:
         if not run.done:
             return f"must train --workdir={shlex.quote(run.place)}    # goes on with it"
@@ -61,7 +61,19 @@ def _next(found: list[Found], folder: Path) -> str:
         name = data.name
         config = f"{name}.py" if (folder / f"{name}.py").is_file() else f"start.py:{data}"
         return shlex.join(["must", "train", f"--config={config}", f"--workdir=runs/{name}"])
+    if by_kind["config"]:
+        return by_kind["config"][0].words
     return "must init FOLDER    # a folder of images; or `must demo`, which needs none"
+
+
+def _configs(folder: Path) -> Iterator[Found]:
+    """Yields the configs that `must init` wrote into a folder; their docstring has the commands."""
+    for path in folder.glob("*.py"):
+        if path.is_file() and os.access(path, os.R_OK):
+            first, *rest = path.read_text(errors="replace").splitlines() or [""]
+            commands = [line.strip() for line in rest if line.startswith("    must ")]
+            if "written by `must init`" in first and commands:
+                yield Found("config", path.name, commands[0].replace('\\"', '"').replace("\\\\", "\\"))
 
 
 def _look(folder: Path) -> Iterator[Found]:

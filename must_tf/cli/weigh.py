@@ -2,7 +2,7 @@
 
     must weigh --workdir=runs/student --target=data/mine
 
-The target is some hundred labeled images of your own task, 32 at least, which the student is not trained on. It may be
+The target is a few hundred labeled images of your own task, 32 at least, which the student is not trained on. It may be
 new to the student: a head is trained for it, on the frozen trunk. Then the gradients that batches of the student's
 records give the trunk are compared with the target's. The table has, for each task of the student:
 

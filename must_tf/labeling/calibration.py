@@ -50,7 +50,7 @@ def calibrated(spec: TeacherSpec, images: str, batch_size: int = 32) -> TeacherS
         metric.update(_batch(target), _batch(teacher.in_image(found, record.height, record.width)()))
         count += 1
     if not count:
-        raise UserError(f"{flag}: no image has a human label of task {task.name!r}; expected some hundreds of them")
+        raise UserError(f"{flag}: no image has a human label of task {task.name!r}; expected a few hundred of them")
     best = teacher.task.best_thresholds(metric)
     if not best:
         raise UserError(

@@ -50,7 +50,7 @@ def curve(
     Args:
       name: above the chart.
       steps: ascending.
-      values: one a step.
+      values: one per step.
       bounds: what the axis spans at least, for charts that are to be compared; without them, values that spread far
         get a logarithmic axis.
       task: for the filter by task.

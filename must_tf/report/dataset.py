@@ -76,7 +76,6 @@ def write_dataset_page(
     out: str | os.PathLike, dataset: Dataset, findings: Findings, grades: Sequence[Grade], gallery: Gallery
 ) -> None:
     """Writes the page of a dataset: its problems, its labels drawn, counted and graded."""
-    manifest = dataset.manifest
     lead = join(
         element("p", _lead(dataset, findings, gallery.count), class_="lead"),
         statistics.problems(findings),
@@ -96,9 +95,7 @@ def write_dataset_page(
     sources = join(statistics.teachers(dataset), statistics.quarantine(dataset), statistics.left_out(dataset))
     if sources:
         sections.append(Section("sources", "Teachers, quarantine, and what is left out", sources))
-    write_page(
-        out, f"Labels of the dataset {manifest.name}, {manifest.split}", lead, sections, script() if drawn else ""
-    )
+    write_page(out, f"Labels of {dataset.folder}", lead, sections, script() if drawn else "")
 
 
 def summary(dataset: Dataset, findings: Findings, grades: Sequence[Grade]) -> str:

@@ -44,7 +44,7 @@ def _(dataset: Dataset) -> str:
         Section("pictures", "Labels", picture_table(drawn, manifest.tasks, caption)),
         Section("origins", "Origins", statistics.origins(dataset, None)),
     ]
-    return page(f"{manifest.name}, {manifest.split}", element("p", repr(dataset), class_="lead"), sections)
+    return page(str(dataset.folder), element("p", repr(dataset), class_="lead"), sections)
 
 
 @page_of.register

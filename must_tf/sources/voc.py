@@ -182,7 +182,7 @@ def _classes_in(path: Path) -> set[str]:
 
 
 def _listed_classes(folder: Path) -> tuple[str, ...]:
-    """Returns the classes in classes.txt, one a line, or in CVAT's labelmap.txt (`NAME:COLOR:PARTS:ACTIONS`)."""
+    """Returns the classes in classes.txt, one per line, or in CVAT's labelmap.txt (`NAME:COLOR:PARTS:ACTIONS`)."""
     if (folder / "classes.txt").is_file():
         return read_class_list(folder / "classes.txt")
     if not (folder / "labelmap.txt").is_file():

@@ -206,7 +206,7 @@ def is_hole(name: str) -> bool:
 def names_line(count: int | None) -> str:
     """Returns the line of a draft card for class names; `count` is None if their number is unknown."""
     if count is None or count > _MAX_INLINE_NAMES:
-        return f"class_names_file: FILL_IN.txt  # {count or 'the'} names, one a line, beside the card"
+        return f"class_names_file: FILL_IN.txt  # {count or 'the'} names, one per line, beside the card"
     return f"class_names: [{', '.join(f'class {i}' for i in range(count))}]  # fill in"
 
 

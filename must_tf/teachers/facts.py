@@ -179,7 +179,7 @@ def _packed(archive: zipfile.ZipFile) -> tuple[str, str]:
         raise ValueError(f"{names} is too large; expected {_MOST_BYTES:,} bytes at most")
     text = archive.read(files[0]).decode("utf-8-sig")
     if not text.strip():
-        raise ValueError(f"{names} is empty; expected class names, one a line")
+        raise ValueError(f"{names} is empty; expected class names, one per line")
     return files[0].filename, text
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from must_tf import storage
 from must_tf.errors import UserError
+from must_tf.runtime import pytorch
 from must_tf.tasks.reader import Slot
 from must_tf.teachers.card import Card
 from must_tf.teachers.spec import TeacherSpec
@@ -115,6 +116,8 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 def optional(module: str, extra: str) -> ModuleType:
     """Imports a library of an extra; if it is missing, a `UserError` names the command that installs it."""
+    if extra == "hf":
+        pytorch.load_beside_tensorflow()
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

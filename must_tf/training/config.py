@@ -311,8 +311,10 @@ def _find(path: str) -> Path:
     for candidate in (Path(path), Path(installed, path), Path(installed, path.removeprefix("experiments" + os.sep))):
         if candidate.is_file():
             return candidate
-    files = [file for file in Path(installed).rglob("*.py") if "def get_config(" in file.read_text()]
-    known = sorted(file.relative_to(installed).as_posix() for file in files)
+    own = [file for file in Path(path).parent.glob("*.py") if file.is_file() and os.access(file, os.R_OK)]
+    files = {file.relative_to(installed).as_posix(): file for file in Path(installed).rglob("*.py")}
+    files |= {file.as_posix(): file for file in own}
+    known = sorted(name for name, file in files.items() if "def get_config(" in file.read_text(errors="replace"))
     closest = difflib.get_close_matches(path, known, len(known), cutoff=0)
     raise UserError(f"{path}: no such config; did you mean {closest[0]!r}? The nearest first: {', '.join(closest)}")
 

@@ -54,7 +54,8 @@ class Evaluation:
             ]
             lines.append(f"{name}: {'  '.join(said)}")
         lines += [f"{name}: k-NN top1 {score_words(value, Score('top1'))}" for name, value in self.knn.items()]
-        return "\n".join([*lines, f"{LOWER}: lower is better"])
+        legend = [f"{LOWER}: lower is better"] if any(LOWER in line for line in lines) else []
+        return "\n".join([*lines, *legend])
 
 
 def evaluate(

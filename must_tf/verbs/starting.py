@@ -103,7 +103,13 @@ def _commands(found: Survey, config: Path, name: str) -> list[str]:
         ["evaluate", f"--workdir=runs/{name}"],
         ["export", f"--workdir=runs/{name}", "--formats=savedmodel,keras", f"--out=exports/{name}"],
     ]
-    return [shlex.join(["must", *words]) for words in first + rest]
+    return [" ".join(["must", *map(_quoted, words)]) for words in first + rest]
+
+
+def _quoted(word: str) -> str:
+    """Returns a word for a shell, with the quotes around the value of a flag."""
+    name, equals, value = word.partition("=")
+    return f"{name}={shlex.quote(value)}" if equals else shlex.quote(word)
 
 
 def _sources(found: Survey) -> tuple[str, str]:

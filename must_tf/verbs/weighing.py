@@ -17,6 +17,7 @@ from must_tf.pipeline import evaluation_batches, training_batches
 from must_tf.pipeline.mixing import Mixing
 from must_tf.ranges import check_range
 from must_tf.records import Dataset, open_dataset
+from must_tf.records.manifest import FILE
 from must_tf.report.text import text_table
 from must_tf.runtime.progress import Progress
 from must_tf.saving import CONFIG, WEIGHTS, load_student
@@ -97,7 +98,7 @@ def weigh(
 
     Args:
       workdir: of a finished run, which may be a short one. Its tasks are weighed at its weights; they stay.
-      target: folder of records with some hundred labeled images of your own task, 32 at least. Of more than 1,024 a
+      target: folder of records with a few hundred labeled images of your own task, 32 at least. Of more than 1,024 a
         part is measured, chosen by content.
       records: folder of records with labels of the student's tasks, or several; by default what the run was trained on.
       task: name of the target's task in its records, where these have several.
@@ -170,6 +171,11 @@ def _experiment(
     if records:
         folders = tuple(map(str, as_items(records)))
         experiment = dataclasses.replace(experiment, train=folders, mixing=Mixing())
+    elif gone := [folder for folder in experiment.train if not (location(folder) / FILE).is_file()]:
+        raise UserError(
+            f"--workdir={workdir}: its config trains on {gone[0]}, and no records are there; give the command where "
+            "the run was trained, or --records=DIR"
+        )
     if batch_size is not None:
         experiment = dataclasses.replace(experiment, batch_size=batch_size)
     return experiment
@@ -224,7 +230,7 @@ def _groups(dataset: Dataset, task: Task, size: Size, most: int) -> list[Batch]:
     if each < _FEWEST:
         raise UserError(
             f"--target={dataset.folder}: {len(kept)} labeled images of {task.name!r} for batches of {most}; expected "
-            f"{_GROUPS * _FEWEST} or more, better some hundred, and --batch_size of {_FEWEST} or more"
+            f"{_GROUPS * _FEWEST} or more, better a few hundred, and --batch_size of {_FEWEST} or more"
         )
     parts = [kept[start : start + each] for start in range(0, len(kept) - each + 1, each)]
     return [tf.nest.map_structure(lambda *values: tf.concat(values, 0), *part) for part in parts]

@@ -82,7 +82,7 @@ def test_questions_that_cannot_be_answered_are_one_line(must, argv, said):
 def test_statistics_are_printed(must, data, tmp_path):
     code, out, _ = must(data, f"--out={tmp_path / 'page.html'}", "--pictures=2")
     assert code == 0 and (tmp_path / "page.html").exists() and not (data / "report.html").exists()
-    for words in ("classes: ", "score: ", "boxes an image: ", "share of ignored pixels: ", "depth in meters: "):
+    for words in ("classes: ", "score: ", "boxes per image: ", "share of ignored pixels: ", "depth in meters: "):
         assert words in out
     for words in (
         "longer side, as a share of the image's: ",

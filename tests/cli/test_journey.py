@@ -4,8 +4,10 @@ import importlib
 import shutil
 import subprocess
 
+import pages
 import pytest
 
+import must_tf
 from must_tf.cli import completion, journey
 from must_tf.cli.verbs import VERBS
 
@@ -23,6 +25,19 @@ def test_each_step_has_a_next_one(toy_data, classifier_run, tmp_path):
     shutil.rmtree(tmp_path / "runs" / "mine" / "student")
     said = journey.lines(tmp_path)
     assert "  runs/mine: step 2 of 2: scene" in said and said[-1].startswith("Next: must train --workdir=runs/mine ")
+
+
+def test_a_config_of_init_says_what_comes_next_until_there_are_records(toy_data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text('"""Mine."""\n\n    must be\n')
+    (tmp_path / 'my "own"').mkdir()
+    shutil.copy(next(pages.ROOT.glob("docs/images/*.webp")), 'my "own"')
+    commands = must_tf.init('my "own"').commands
+    said = journey.lines(tmp_path)
+    assert said[0].startswith("my_own.py: ") and said[-1] == f"Next: {commands[0]}"
+    (tmp_path / "data").mkdir()
+    shutil.copy(toy_data / "manifest.json", tmp_path / "data")
+    assert journey.lines(tmp_path)[-1].startswith("Next: must train ")
 
 
 def test_files_of_others_are_no_news_and_damaged_ones_are_told(tmp_path):

@@ -55,6 +55,8 @@ def things(toy_data, toy_run, tmp_path_factory):
         hf_models.rt_detr(folder / "models" / "boxes")
         hf_models.depth_anything(folder / "models" / "depth")
         hf_models.owlv2(folder / "models" / "owlv2")
+        hf_models.dinov2(folder / "models" / "dinov2")
+        hf_models.mask2former(folder / "models" / "mask2former")
 
     def onnx(folder):
         import onnx_model

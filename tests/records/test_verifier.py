@@ -187,7 +187,7 @@ def test_histograms_add_up_and_labels_have_sizes(toy_data):
     labels = {name: sum(origins.values()) for name, origins in findings.labels.items()}
     boxes = findings.histograms["things"]
     assert sum(boxes["score"].values()) == findings.statistics["things"]["boxes"]
-    assert sum(boxes["boxes an image"].values()) == labels["things"]
+    assert sum(boxes["boxes per image"].values()) == labels["things"]
     for name in ("depth", "normals"):
         for counts in findings.histograms[name].values():
             assert sum(counts.values()) == pytest.approx(labels[name])

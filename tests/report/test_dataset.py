@@ -65,6 +65,10 @@ def test_a_sound_dataset_has_no_alarm(inspected, path):
     assert 'role="alert"' not in path.read_text()
 
 
+def test_the_title_names_the_folder(inspected, dataset_folder, path):
+    assert f"<h1>Labels of {dataset_folder}</h1>" in path.read_text()
+
+
 def test_a_broken_one_begins_with_it(dataset_folder, tmp_path, read_page):
     dataset, findings, grades = inspect(dataset_folder, tmp_path / "page.html", 0)
     findings.problems = [f"shard {i}: <bad>" for i in range(50)]

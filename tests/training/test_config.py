@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import toy
@@ -157,6 +158,14 @@ def test_impossible_values_are_refused(config):
         load_config(config, {"tasks.depth.convention": "meters"})
     with pytest.raises(UserError, match="min_level"):
         load_config(config, {"trunk.min_level": "9"})
+
+
+def test_a_config_beside_the_missing_one_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("photos.py").write_text("def get_config():\n    pass\n")
+    Path("photoss_.py").write_text("print('no config')\n")
+    with pytest.raises(UserError, match=r"photoss\.py: no such config; did you mean 'photos\.py'"):
+        load_config("photoss.py")
 
 
 def test_missing_config_names_the_nearest():

@@ -1,5 +1,6 @@
 """The verbs as functions: what the commands take, results that print themselves, errors of one line."""
 
+import dataclasses
 import importlib
 import inspect
 import json
@@ -167,7 +168,7 @@ def test_neighbors_classify_by_the_backbone_alone(toy_run, toy_data, tmp_path):
     vectors = np.concatenate(pooled)[has]
     expected = nearest_classes(vectors, classes[has], vectors, toy.SCENE.num_classes)
     assert found.knn["scene"] == pytest.approx((expected == classes[has]).mean())
-    assert "scene: k-NN top1" in repr(found)
+    assert "scene: k-NN top1" in repr(found) and "lower is better" not in repr(dataclasses.replace(found, scores={}))
     with pytest.raises(UserError, match=r"--knn=.*: has the images of .*, which would be their own neighbors"):
         must_tf.evaluate(toy_run, known, size=64, out=tmp_path / "none.json", knn=known)
     depth = tmp_path / "depth"

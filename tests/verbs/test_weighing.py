@@ -77,6 +77,13 @@ def test_a_bad_option_is_one_line(run, target, options, said):
         verbs.weigh(run, target, **options)
 
 
+def test_a_run_whose_records_are_elsewhere_says_so(run, target, tmp_path):
+    config = json.loads((run / "config.json").read_text()) | {"train": ["data/gone"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"trains on data/gone, and no records are there; .* or --records=DIR"):
+        verbs.weigh(tmp_path, target)
+
+
 def test_a_target_that_cannot_be_measured_is_one_line(run, data, target, toy_data, tmp_path):
     for folder, said in {
         toy_data: r"has labels of several tasks; give one of them, as --task=(\w+): \1, ",

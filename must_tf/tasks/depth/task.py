@@ -53,9 +53,6 @@ class Depth(Task):
     gradient_weight: float = 0.5
 
     taps: ClassVar[tuple[str, ...]] = (FUSED,)
-    outputs: ClassVar[tuple[Output, ...]] = (
-        Output("depth", ("height", "width", "value"), "meters, or inverse depth up to scale and shift"),
-    )
     reader: ClassVar[type[DepthReader]] = DepthReader
     png_maps: ClassVar[tuple[str, ...]] = ("depth/encoded",)
     identity_fields: ClassVar[tuple[str, ...]] = ("convention",)
@@ -67,6 +64,12 @@ class Depth(Task):
             raise UserError(
                 f"task {self.name!r}: convention {self.convention!r}; expected {METRIC!r} or {AFFINE_INVERSE!r}"
             )
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:  # type: ignore[override]
+        """Depths, in words as the convention has them."""
+        words = "meters" if self.convention == METRIC else "inverse depth, up to scale and shift"
+        return (Output("depth", ("height", "width", "value"), words),)
 
     @property
     def scores(self) -> tuple[Score, ...]:  # type: ignore[override]

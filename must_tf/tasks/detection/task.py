@@ -404,7 +404,7 @@ class Detection(Task):
         of_sides = {"longer side, as a share of the image's": sides} | by_class
         return {
             "score": histogram(np.asarray(label.get("scores", np.ones(len(counted))))[counted], TENTHS),
-            "boxes an image": histogram(counted.sum(), _COUNT_EDGES, whole=True),
+            "boxes per image": histogram(counted.sum(), _COUNT_EDGES, whole=True),
         } | {quantity: histogram(values, _SIDE_EDGES) for quantity, values in of_sides.items()}
 
     def classes(self, label: Mapping[str, np.ndarray]) -> list[tuple[str, float | None]]:

@@ -32,7 +32,7 @@ Pyramid = Mapping[str, tf.Tensor]
 
 
 class TwoStageHead(tf_keras.layers.Layer):
-    """Both stages on a pyramid. Its prediction is a dict, float32 unless said otherwise, R regions an image:
+    """Both stages on a pyramid. Its prediction is a dict, float32 unless said otherwise, R regions per image:
 
     * `region_scores` and `region_offsets`: of the first stage, {level: [batch, h, w, K]} and [batch, h, w, 4 K];
     * `regions` [batch, R, 4] in pixels of the view, zeros are padding;

@@ -175,3 +175,8 @@ def test_meters_stay_above_zero_whatever_their_span():
     target = toy.numpy(toy.target(toy.DEPTH, label, 2, 2))
     assert toy.DEPTH.flaws(target, 2, 2) == []
     assert target["valid"][..., 0].tolist() == [[True, True], [True, False]]
+
+
+@pytest.mark.parametrize(("task", "words"), [(METRIC, "meters"), (AFFINE, "inverse depth")])
+def test_cards_of_exports_say_what_the_numbers_are(task, words):
+    assert task.outputs[0].meaning.startswith(words)

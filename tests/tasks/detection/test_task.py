@@ -344,7 +344,7 @@ def test_ignored_boxes_are_drawn_as_such_and_counted_apart():
     assert TASK.statistics(plain) == {"boxes": 2, "chair": 1, "table": 1}
     assert TASK.statistics(flagged) == {"boxes": 1, "chair": 1, "ignored boxes": 1}
     assert sum(TASK.histograms(flagged)["score"].values()) == 1
-    assert TASK.histograms(flagged)["boxes an image"]["1"] == 1
+    assert TASK.histograms(flagged)["boxes per image"]["1"] == 1
     assert (TASK.draw(image, flagged) != TASK.draw(image, plain)).any()
     np.testing.assert_array_equal(TASK.draw(image, ignoring(plain, 0, 0)), TASK.draw(image, plain))
 
