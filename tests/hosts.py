@@ -51,7 +51,7 @@ class Hosts:
             pytest.skip(f"needs network namespaces: {' '.join(error.cmd)}: {error.stderr.strip()}")
 
     def start(self, host: int, argv: list[str], log: Path, **environment: str) -> subprocess.Popen:
-        """Starts a command on a host, in a folder of its own and with an empty disk: nothing of a former one is there."""
+        """Starts a command on a host, in a folder of its own and with an empty disk."""
         disk = Path(tempfile.mkdtemp(prefix=f"host{host}-", dir=self._folder))
         for name in ("home", "tmp", "cwd"):
             (disk / name).mkdir()

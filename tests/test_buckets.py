@@ -1,5 +1,6 @@
 import contextlib
 import json
+import os
 import signal
 import threading
 import time
@@ -20,7 +21,14 @@ def folder(request, s3):
     return Remote(f"{request.param}://tests/{uuid.uuid4().hex}")
 
 
-@pytest.fixture(params=["s3", "gs", "memory"])
+@pytest.fixture(params=["s3", "google", "az"])
+def conditional(request):
+    """A new folder in a bucket of each kind of store that replaces an object only if it is still the same."""
+    request.getfixturevalue(request.param)
+    return Remote(f"{request.param.replace('google', 'gs')}://tests/{uuid.uuid4().hex}")
+
+
+@pytest.fixture(params=["s3", "gs", "az", "memory"])
 def anywhere(request):
     """A new folder in a bucket of each kind of store, also of one whose server has no exclusive writing."""
     if request.param != "memory":
@@ -150,6 +158,26 @@ def test_bucket_or_server_that_is_not_there_is_one_line(s3, monkeypatch):
         Remote("s3://tests/x").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "az://: .*account_name.*; set it in the environment .*AZURE_STORAGE_"),
+        ("nonsense", "az://: .*malformed.*; set it in the environment .*AZURE_STORAGE_"),
+        ("another key", "az://tests/x: .*; give credentials that may do this in the environment"),
+    ],
+)
+def test_azure_without_credentials_or_with_wrong_ones_is_one_line(az, monkeypatch, text, said):
+    known = os.environ["AZURE_STORAGE_CONNECTION_STRING"]
+    wrong = known.replace("AccountKey=Eby8", "AccountKey=Eby9") if text == "another key" else text
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", wrong)
+    if not text:
+        monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING")
+    buckets._store.cache_clear()
+    with pytest.raises(UserError, match=said) as error:
+        Remote("az://tests/x").exists()
+    assert "\n" not in str(error.value)
+
+
 def test_missing_package_is_named(monkeypatch):
     def missing(*_, **__):
         raise ImportError
@@ -193,8 +221,8 @@ def test_run_that_lost_its_lock_is_interrupted(folder, interrupted, monkeypatch)
     assert json.loads((folder / ".lock").read_text())["name"] == "another"
 
 
-def test_lock_that_another_run_takes_meanwhile_is_not_renewed(in_s3, monkeypatch):
-    lock, another = in_s3 / ".lock", b'{"name": "another", "beat": 0}'
+def test_lock_that_another_run_takes_meanwhile_is_not_renewed(conditional, monkeypatch):
+    lock, another = conditional / ".lock", b'{"name": "another", "beat": 0}'
     lock.create(b'{"name": "mine", "beat": 0}')
     assert buckets._renewed(lock, "mine", 1) and json.loads(lock.read_text())["beat"] == 1
     holder = buckets._holder

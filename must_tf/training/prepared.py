@@ -13,7 +13,7 @@ from must_tf.training.checks import check_devices, check_labels, check_values, f
 from must_tf.training.config import Experiment, from_dict, to_dict
 from must_tf.training.initial import load_trunk
 from must_tf.training.step import Batch
-from must_tf.training.strategy import distribute, make_strategy, worker_of
+from must_tf.training.strategy import check_code, distribute, make_strategy, worker_of
 
 
 class Prepared:
@@ -41,6 +41,7 @@ class Prepared:
         self.experiment = experiment
         self.strategy = make_strategy(experiment.strategy)  # before any operation: workers meet at the start
         self.worker, self.workers = worker_of(self.strategy)
+        check_code(self.strategy)
         check_devices(experiment, self.strategy.num_replicas_in_sync, self.workers)
         self.datasets = [open_dataset(folder) for folder in experiment.train]
         self.validation = open_dataset(experiment.validation) if experiment.validation else None

@@ -139,7 +139,7 @@ class Run:
                 f"--workdir; the images are in {self.name}/{BAD}"
             )
         self.rollbacks += 1
-        done = self._restore(on_schedule=True)
+        done = self._restore(on_schedule=True)  # of all workers, before later checkpoints go
         factor = self.prepared.rate_factor
         factor.assign(guard.rate_factor**self.rollbacks)
         print(

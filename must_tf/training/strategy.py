@@ -1,5 +1,6 @@
 """Devices to train on (one, all of a machine, several machines, TPUs), and what is computed across their replicas."""
 
+import hashlib
 import os
 import sys
 import time
@@ -9,6 +10,7 @@ from typing import Any, NoReturn, TypeVar
 import tensorflow as tf
 
 from must_tf.errors import UserError, first_line, nearest
+from must_tf.runtime.installed import installed_code
 from must_tf.training import cluster
 
 Result = TypeVar("Result")
@@ -85,6 +87,15 @@ def gathered(strategy: tf.distribute.Strategy, number: int) -> list[int]:
         return sum_over_replicas(tf.one_hot(place, strategy.num_replicas_in_sync, number, 0, dtype=tf.int64))
 
     return first_replica(strategy, strategy.run(row)).numpy().tolist()
+
+
+def check_code(strategy: tf.distribute.Strategy) -> None:
+    """Raises a `UserError` in all workers, unless they have the same must_tf and TensorFlow."""
+    own = f"{installed_code()}, TensorFlow {tf.__version__}"
+    found = gathered(strategy, int(hashlib.sha256(own.encode()).hexdigest()[:15], 16))
+    if other := next((replica for replica, code in enumerate(found) if code != found[0]), 0):
+        worker = other * worker_of(strategy)[1] // len(found)
+        raise UserError(f"worker {worker} has other code than worker 0; install the same for both; here is {own}")
 
 
 def together(strategy: tf.distribute.Strategy, act: Callable[[], Result]) -> Result:

@@ -20,7 +20,7 @@ from must_tf.training import load_student, read_metrics, train
 
 pytestmark = pytest.mark.slow
 
-PORT, EVERY, STEPS = 2222, 2, 40
+PORT, EVERY, STEPS = 2222, 2, 12
 CONFIG = """
 import dataclasses
 import toy
@@ -156,7 +156,7 @@ def test_losses_are_those_of_one_process(cluster, toy_data, tmp_path):
 @pytest.mark.parametrize("killed", [0, 1])
 def test_worker_that_was_killed_is_started_again_with_an_empty_disk(cluster, whole, killed):
     run = cluster(STEPS)
-    run.wait_for(10)
+    run.wait_for(4)
     run.workers[killed].kill()
     run.workers[killed].wait()
     run.again(killed)
