@@ -7,6 +7,7 @@ import time
 import uuid
 from pathlib import Path
 
+import faults
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -103,6 +104,38 @@ def test_killed_labeling_from_bucket_to_bucket_ends_with_the_bytes_of_a_disk(fol
     assert contents(tmp_path / "masks") == contents(bucket / "masks")
     again = must_tf.label(out, [toy.classifier(name="fake-2")], tmp_path / "again")
     assert again.manifest.count == 5 and set(again.manifest.counts) == {"stuff", "scene"}
+
+
+@pytest.mark.parametrize("written", [1, 4])
+def test_store_that_fills_up_is_one_line_and_nothing_half_written_is_whole(folder, proxied, tmp_path, written):
+    """Its lock and `written` - 1 other files are there before it is full."""
+    label(folder, [toy.segmenter()], tmp_path / "whole", 2, 2)
+    out = Remote(f"s3://tests/{uuid.uuid4().hex}")
+    proxied.methods = {"PUT", "POST"}
+    full = "make room in the store, and the same command continues the work"
+    with proxied.answering(*[None] * written, always=faults.FULL), pytest.raises(UserError, match=full) as error:
+        label(str(folder), [toy.segmenter()], str(out), 2, 2)
+    assert str(out) in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(UserError, match="manifest"):
+        open_dataset(out)
+    label(str(folder), [toy.segmenter()], str(out), 2, 2)
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("written", [1, 3, 6])
+def test_store_that_fills_up_while_a_run_writes_its_checkpoints_is_one_line(toy_data, proxied, tmp_path, written):
+    experiment = toy.experiment(toy_data, tasks=[toy.SCENE])
+    whole = train(experiment, tmp_path / "whole")
+    run = Remote(f"s3://tests/{uuid.uuid4().hex}")
+    proxied.methods = {"PUT", "POST"}
+    full = "make room in the store, and the same command continues the work"
+    with proxied.answering(*[None] * written, always=faults.FULL), pytest.raises(UserError, match=full) as error:
+        train(experiment, run)
+    assert str(run) in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(UserError):
+        load_student(run)
+    assert toy.same_weights(train(experiment, run), whole) and toy.same_weights(load_student(run), whole)
 
 
 def test_records_in_a_bucket_are_inspected_and_converted(toy_data, bucket, tmp_path):

@@ -9,8 +9,7 @@ from typing import Any, NoReturn, TypeVar
 
 import tensorflow as tf
 
-from must_tf.errors import UserError, first_line, nearest
-from must_tf.runtime.installed import installed_code
+from must_tf.errors import UserError, cut, first_line, nearest
 from must_tf.training import cluster
 
 Result = TypeVar("Result")
@@ -89,13 +88,20 @@ def gathered(strategy: tf.distribute.Strategy, number: int) -> list[int]:
     return first_replica(strategy, strategy.run(row)).numpy().tolist()
 
 
-def check_code(strategy: tf.distribute.Strategy) -> None:
-    """Raises a `UserError` in all workers, unless they have the same must_tf and TensorFlow."""
-    own = f"{installed_code()}, TensorFlow {tf.__version__}"
-    found = gathered(strategy, int(hashlib.sha256(own.encode()).hexdigest()[:15], 16))
-    if other := next((replica for replica, code in enumerate(found) if code != found[0]), 0):
-        worker = other * worker_of(strategy)[1] // len(found)
-        raise UserError(f"worker {worker} has other code than worker 0; install the same for both; here is {own}")
+def check_same(strategy: tf.distribute.Strategy, what: str, told: str) -> None:
+    """Raises a `UserError` in all workers, unless they give the same text.
+
+    Args:
+      strategy: of the workers.
+      what: the text is of, for the message.
+      told: the text.
+    """
+    found = gathered(strategy, int(hashlib.sha256(told.encode()).hexdigest()[:15], 16))
+    if other := next((replica for replica, digest in enumerate(found) if digest != found[0]), 0):
+        worker, of = other * worker_of(strategy)[1] // len(found), worker_of(strategy)[0]
+        raise UserError(
+            f"worker {worker} has other {what} than worker 0, make them the same; worker {of} has {cut(told, 300)}"
+        )
 
 
 def together(strategy: tf.distribute.Strategy, act: Callable[[], Result]) -> Result:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -14,6 +15,7 @@ import hosts
 import pytest
 import toy
 
+import must_tf
 from must_tf import buckets, storage
 from must_tf.buckets import Remote
 from must_tf.training import load_student, read_metrics, train
@@ -42,18 +44,18 @@ class Cluster:
       workers: the process of each.
     """
 
-    def __init__(self, made, data, workdir, logs, steps, every):
+    def __init__(self, made, data, workdir, logs, steps, every, host_1=None):
         self.made, self.data, self.workdir, self.logs = made, data, workdir, logs
         self.steps, self.every = steps, every
         (logs / "c.py").write_text(CONFIG)
-        self.workers = [self.start(host) for host in range(2)]
+        self.workers = [self.start(0), self.start(1, **(host_1 or {}))]
 
-    def start(self, host):
+    def start(self, host, steps=0, path=""):
         addresses = [f"{address}:{PORT}" for address in self.made.addresses]
         tf_config = json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": host}})
-        config = f"{self.logs / 'c.py'}:{self.data}:{self.steps}:{self.every}"
+        config = f"{self.logs / 'c.py'}:{self.data}:{steps or self.steps}:{self.every}"
         argv = [sys.executable, "-m", "must_tf.cli", "train", f"--config={config}", f"--workdir={self.workdir}"]
-        path = str(Path(toy.__file__).parent)
+        path = os.pathsep.join(filter(None, (path, str(Path(toy.__file__).parent))))
         return self.made.start(host, argv, self.log(host), TF_CONFIG=tf_config, PYTHONPATH=path)
 
     def again(self, host):
@@ -119,8 +121,8 @@ def data(network, toy_data):
 def cluster(network, data, tmp_path, monkeypatch):
     """Starts two workers; a function of (steps, checkpoint_every)."""
     monkeypatch.setenv("MUST_TF_CACHE", str(tmp_path / "cache"))
-    return lambda steps, every=EVERY: Cluster(
-        network, data, Remote(f"s3://tests/{uuid.uuid4().hex}"), tmp_path, steps, every
+    return lambda steps, every=EVERY, **host_1: Cluster(
+        network, data, Remote(f"s3://tests/{uuid.uuid4().hex}"), tmp_path, steps, every, **host_1
     )
 
 
@@ -162,6 +164,20 @@ def test_worker_that_was_killed_is_started_again_with_an_empty_disk(cluster, who
     run.again(killed)
     run.end()
     same(run.workdir, whole)
+
+
+def test_mistake_of_one_worker_ends_all_of_them_with_a_line_each(cluster, tmp_path):
+    run = cluster(4, host_1={"steps": 8})
+    assert [worker.wait(300) for worker in run.workers] == [2, 2], run.said()
+    assert "was started with another steps (steps: 4, now 8)" in run.log(1).read_text(), run.said()
+    assert "error: worker 1 has ended with an error, which it says itself" in run.log(0).read_text(), run.said()
+    other = shutil.copytree(Path(must_tf.__path__[0]), tmp_path / "other" / "must_tf").parent
+    (other / "must_tf" / "ranges.py").open("a").write("# another version\n")
+    run = cluster(4, host_1={"path": str(other)})
+    assert [worker.wait(300) for worker in run.workers] == [2, 2], run.said()
+    said = "error: worker 1 has other code than worker 0, make them the same; worker {} has must_tf 0.1.0 with code"
+    for host in range(2):
+        assert said.format(host) in run.log(host).read_text(), run.said()
 
 
 def test_all_are_asked_to_stop_and_the_same_command_goes_on(cluster, whole):
