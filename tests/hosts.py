@@ -24,6 +24,7 @@ class Hosts:
     Attributes:
       address: of this machine there.
       addresses: of the hosts.
+      disks: the folder of each host's last process, which holds all that it writes.
     """
 
     def __init__(self, count: int, folder: Path):
@@ -32,6 +33,7 @@ class Hosts:
         self._names = [f"{self._bridge}h{host}" for host in range(count)]
         self._folder = folder
         self.address, *self.addresses = (f"198.18.{number}.{place}" for place in range(1, count + 2))
+        self.disks: dict[int, Path] = {}
         self._processes: list[subprocess.Popen] = []
 
     def make(self) -> None:
@@ -52,7 +54,7 @@ class Hosts:
 
     def start(self, host: int, argv: list[str], log: Path, **environment: str) -> subprocess.Popen:
         """Starts a command on a host, in a folder of its own and with an empty disk."""
-        disk = Path(tempfile.mkdtemp(prefix=f"host{host}-", dir=self._folder))
+        self.disks[host] = disk = Path(tempfile.mkdtemp(prefix=f"host{host}-", dir=self._folder))
         for name in ("home", "tmp", "cwd"):
             (disk / name).mkdir()
         own = {"HOME": str(disk / "home"), "TMPDIR": str(disk / "tmp")}
