@@ -190,9 +190,12 @@ class _Follower:
     def catch_up(self) -> None:
         """Brings files that are new or changed there, and deletes those that went."""
         whole = {name: state for name, state in _listed(self.place)[0].items() if not name.startswith(_OF_WRITER)}
-        for name in self._brought.keys() - whole.keys():
+        gone = self._brought.keys() - whole.keys()
+        for name in gone:
             (self.folder / name).unlink()
             del self._brought[name]
+        for folder in sorted(_folders(gone) - _folders(whole), reverse=True):
+            (self.folder / folder).rmdir()
         new = {name: state for name, state in whole.items() if self._brought.get(name) != state}
         _bring(self.place, new, self.folder)
         self._brought |= new

@@ -271,6 +271,32 @@ def test_mirror_of_a_lost_lock_puts_nothing(folder):
     assert not list(copies.cache_folder().glob("must_tf-*/*/*"))
 
 
+def test_folder_that_follows_a_bucket_has_what_is_whole_there(folder):
+    write(folder, {"config.json": "1", "checkpoints/step-2/state": "2", "tensorboard/x": "", "best/x": ""})
+    with copies.followed(folder) as mine:
+        assert not list(mine.iterdir())
+        copies.catch_up(mine / "checkpoints")
+        kept = (mine / "config.json").stat().st_mtime_ns
+        assert contents(mine) == {"config.json": "1", "checkpoints/step-2/state": "2"}
+        write(
+            folder, {"checkpoints/step-2/state": "new", "checkpoints/step-4/state": "4", "checkpoints/step-6/half": ""}
+        )
+        write(folder, {copies._PARTIAL: json.dumps(["checkpoints/step-6"]), storage.LOCK: ""})
+        assert (mine / "checkpoints/step-2/state").read_text() == "2"
+        copies.catch_up(mine)
+        found = {"config.json": "1", "checkpoints/step-2/state": "new", "checkpoints/step-4/state": "4"}
+        assert contents(mine) == found and (mine / "config.json").stat().st_mtime_ns == kept
+        assert copies.named(f"{mine}/x: wrong") == f"{folder}/x: wrong"
+        (folder / "checkpoints/step-2/state").unlink()
+        copies.catch_up(mine)
+        assert [path.name for path in (mine / "checkpoints").iterdir()] == ["step-4"]
+    assert not mine.exists() and "checkpoints/step-6/half" in folder.files()
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.mark.parametrize("goes_on", [False, True])
 def test_new_folder_that_was_put_in_part_is_none(folder, monkeypatch, goes_on):
     write(folder, {"old/a": "1"})

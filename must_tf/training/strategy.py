@@ -115,7 +115,12 @@ def together(strategy: tf.distribute.Strategy, act: Callable[[], Result]) -> Res
         result = act()
     except UserError as error:
         failed = error
-    ended = gathered(strategy, int(failed is not None))
+    try:
+        ended = gathered(strategy, int(failed is not None))
+    except LOST:
+        if failed:
+            raise failed from None  # and not a reason to start again
+        raise
     if failed:
         raise failed
     if any(ended):

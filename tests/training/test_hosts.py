@@ -22,7 +22,7 @@ from must_tf.training import load_student, read_metrics, train
 
 pytestmark = pytest.mark.slow
 
-PORT, EVERY, STEPS = 2222, 2, 20
+PORT, EVERY, STEPS = 2222, 2, 12
 CONFIG = """
 import dataclasses
 import toy
