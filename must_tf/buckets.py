@@ -34,7 +34,10 @@ _CREDENTIALS = re.compile(r"([\w+.-]+:/{1,2})(?:[^/]*@|(?!arn:)[^/]*:.*@)")
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "memory": "fsspec"}
 SCHEMES = tuple(_PACKAGES)
 _OPTIONS: dict[str, dict[str, Any]] = {  # a listing is never an old one; calls are tried again here alone
-    "s3fs": {"use_listings_cache": False, "config_kwargs": {"retries": {"total_max_attempts": 1}}},
+    "s3fs": {
+        "use_listings_cache": False,
+        "config_kwargs": {"retries": {"total_max_attempts": 1}, "max_pool_connections": 64},  # else 10
+    },
     "gcsfs": {"use_listings_cache": False},
     "adlfs": {"use_listings_cache": False},
 }

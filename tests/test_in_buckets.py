@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -21,7 +22,7 @@ from must_tf.labeling import label
 from must_tf.pipeline import training_batches
 from must_tf.records import open_dataset, shard_cache
 from must_tf.records.shard_cache import ShardCache
-from must_tf.sources.images import find_images, read_image
+from must_tf.sources.images import find_images, read_image, read_images
 from must_tf.teachers import TeacherSpec
 from must_tf.training import load_student, train
 
@@ -78,6 +79,20 @@ def test_images_of_a_bucket_are_found_as_those_of_a_disk(folder, bucket, tmp_pat
         find_images("s3://nowhere/photos")
     with pytest.raises(UserError, match=r"--images=coco:s3://b/x\.json: is not a local path"):
         must_tf.label("coco:s3://b/x.json", out=bucket / "out")
+
+
+def test_many_images_of_a_bucket_are_fetched_at_the_same_time_and_come_in_their_order(folder, monkeypatch):
+    files = sorted(folder.iterdir())
+    together = threading.Barrier(16, timeout=20)  # who waits for the others alone breaks it
+
+    def read_bytes(self):
+        if int(self.name) < 32:
+            together.wait()
+        return files[int(self.name) % len(files)].read_bytes() + b"\0" * int(self.name)  # no copies
+
+    monkeypatch.setattr(Remote, "read_bytes", read_bytes)
+    names = [f"s3://tests/{number}" for number in range(40)]
+    assert [entry.name for entry in read_images(names)] == names
 
 
 def test_killed_labeling_from_bucket_to_bucket_ends_with_the_bytes_of_a_disk(folder, bucket, tmp_path):

@@ -138,7 +138,7 @@ def claim(workdir: Path, experiment: Experiment, writes: bool = True, seconds: f
     while not path.exists():
         if time.monotonic() > end:
             raise UserError(
-                f"{path}: worker 0 has not written it; give --workdir a folder that all workers share, or one in a bucket"
+                f"{path}: worker 0 has not written it; give --workdir a folder that all share, or one in a bucket"
             )
         time.sleep(0.1)
     former = read_config(path, type(experiment))
