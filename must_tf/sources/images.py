@@ -31,6 +31,7 @@ SUFFIXES = (
     ".jpg", ".jpeg", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"
 )  # fmt: skip
 _MAX_BYTES = 2**30
+_AT_ONCE = 32  # files of a bucket that are fetched at the same time: each one takes long to come, and little work
 _MACHINE_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE)  # not the fault of the image
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -103,7 +104,12 @@ def read_images(
     paths: Iterable[str], max_pixels: int = MAX_PIXELS, look: Look = decode, root: str | None = None
 ) -> Iterator[Entry]:
     """Reads files in order on several threads; copies of an earlier image are quarantined."""
-    return without_copies(in_order(functools.partial(read_image, max_pixels=max_pixels, look=look, root=root), paths))
+    paths = tuple(paths)
+    entry = functools.partial(_entry, max_pixels=max_pixels, look=look, root=root)
+    if paths and isinstance(location(paths[0]), Remote):
+        fetched = zip(paths, in_order(_content, paths, _AT_ONCE), strict=True)
+        return without_copies(in_order(lambda each: entry(*each), fetched))
+    return without_copies(in_order(lambda path: entry(path, _content(path)), paths))
 
 
 def common_folder(folder: str | os.PathLike | None, names: Iterable[str]) -> str:
@@ -130,6 +136,11 @@ def read_image(
       look: see `to_record`.
       root: the folder to which the record's `filename` is relative; None for a record without one.
     """
+    return _entry(path, _content(path), max_pixels, look, root)
+
+
+def _content(path: str | os.PathLike) -> bytes | Quarantined:
+    """Returns what is in a file, or why it cannot be read."""
     place, name = location(path), printable(path)
     try:
         if isinstance(place, Path):
@@ -141,14 +152,21 @@ def read_image(
                 return Quarantined(name, "is not a regular file")
             if state.st_size > _MAX_BYTES:
                 return Quarantined(name, f"has {state.st_size} bytes, more than the limit of {_MAX_BYTES}")
-        data = place.read_bytes()
+        return place.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         if getattr(error, "errno", None) in _MACHINE_ERRORS:
             raise
         return Quarantined(name, f"cannot be read: {getattr(error, 'strerror', None) or error}")
-    entry = to_record(name, data, max_pixels, look)
+
+
+def _entry(
+    path: str | os.PathLike, content: bytes | Quarantined, max_pixels: int, look: Look, root: str | None
+) -> Record | Quarantined:
+    if isinstance(content, Quarantined):
+        return content
+    entry = to_record(printable(path), content, max_pixels, look)
     if root is not None and isinstance(entry, Record):
-        entry.filename = _relative(place, root)
+        entry.filename = _relative(location(path), root)
     return entry
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from must_tf.copies import named, publish
+from must_tf.copies import catch_up, named, publish
 from must_tf.errors import UserError
 from must_tf.storage import bring_back, put_folder, read_json, sha256, write_json
 
@@ -86,6 +86,7 @@ class Checkpoints:
         damage = ""
         if self.writes:
             bring_back(self.folder)
+        catch_up(self.folder)
         for folder in _newest_first(self.folder):
             if on_schedule and not self._on_schedule(folder):
                 continue

@@ -137,7 +137,9 @@ def claim(workdir: Path, experiment: Experiment, writes: bool = True, seconds: f
     end = time.monotonic() + seconds
     while not path.exists():
         if time.monotonic() > end:
-            raise UserError(f"{path}: worker 0 has not written it; give --workdir a folder that all workers share")
+            raise UserError(
+                f"{path}: worker 0 has not written it; give --workdir a folder that all share, or one in a bucket"
+            )
         time.sleep(0.1)
     former = read_config(path, type(experiment))
     before, now = as_stored(former), as_stored(experiment)

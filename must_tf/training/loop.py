@@ -3,17 +3,19 @@
 import contextlib
 import dataclasses
 import os
+from pathlib import Path
 
-from must_tf.copies import mirrored, publish
+from must_tf.copies import catch_up, followed, mirrored, publish
 from must_tf.errors import UserError
 from must_tf.saving import CONFIG, STUDENT, read_architecture, read_student_weights
-from must_tf.storage import local, location, locked
+from must_tf.storage import location, locked
 from must_tf.student import Student
 from must_tf.training.checks import claim
 from must_tf.training.config import Experiment
 from must_tf.training.lengthen import lengthen
 from must_tf.training.prepared import Prepared
 from must_tf.training.run import Run
+from must_tf.training.strategy import together
 
 RANDOM = "random"  # weights to start from
 
@@ -66,18 +68,14 @@ class Trainer(Prepared):
         """Makes one run, or the rest of one that was stopped.
 
         Args:
-          workdir: where the run's files are; with several workers, a folder that all of them see.
+          workdir: where the run's files are; with several workers, a folder that all of them see, or one in a bucket.
           init_from: replaces the experiment's `init_from`.
         """
         experiment = self.experiment
         if init_from is not None:
             experiment = dataclasses.replace(experiment, init_from=init_from)
-        if self.workers > 1:
-            local(workdir, "workdir")  # a mirror is of one machine
-        with mirrored(workdir) as folder, locked(folder) if self.worker == 0 else contextlib.nullcontext():
-            lengthen(folder, experiment, self.data, self.workers)
-            claim(folder, experiment, writes=self.worker == 0)
-            publish(folder)
+        with contextlib.ExitStack() as held:
+            folder = self._opened(workdir, experiment, held)
             if (folder / STUDENT).is_dir():
                 print(f"{workdir}: this run is finished, at step {experiment.steps}")
                 read_student_weights(self.on_one_device, folder)
@@ -85,3 +83,27 @@ class Trainer(Prepared):
                 Run(self, folder, experiment).make()
         self.on_one_device.workdir = str(workdir)
         return self.on_one_device
+
+    def _opened(self, workdir: str | os.PathLike, experiment: Experiment, held: contextlib.ExitStack) -> Path:
+        """Returns the folder of this machine in which this worker works, until `held` ends.
+
+        Worker 0 holds the workdir and writes there. The others read, when it has begun.
+        """
+
+        def write() -> Path:
+            folder = held.enter_context(mirrored(workdir))
+            held.enter_context(locked(folder))
+            lengthen(folder, experiment, self.data, self.workers)
+            claim(folder, experiment)
+            publish(folder)
+            return folder
+
+        def read() -> Path:
+            folder = held.enter_context(followed(workdir))
+            catch_up(folder)
+            claim(folder, experiment, writes=False)
+            return folder
+
+        first = self.worker == 0
+        written = together(self.strategy, write if first else lambda: None)
+        return together(self.strategy, lambda: written or read())

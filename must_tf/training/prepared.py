@@ -3,9 +3,12 @@
 import functools
 from collections.abc import Iterator
 
+import tensorflow as tf
+
 from must_tf.errors import UserError
 from must_tf.pipeline import batch_ids, training_batches
-from must_tf.records import open_dataset
+from must_tf.records import Dataset, open_dataset
+from must_tf.runtime.installed import installed_code
 from must_tf.student import Student
 from must_tf.training.assembly import assemble, make_student, seed_process
 from must_tf.training.checkpoints import variables_in
@@ -13,7 +16,7 @@ from must_tf.training.checks import check_devices, check_labels, check_values, f
 from must_tf.training.config import Experiment, from_dict, to_dict
 from must_tf.training.initial import load_trunk
 from must_tf.training.step import Batch
-from must_tf.training.strategy import distribute, make_strategy, worker_of
+from must_tf.training.strategy import check_same, distribute, make_strategy, together, worker_of
 
 
 class Prepared:
@@ -42,9 +45,10 @@ class Prepared:
         self.strategy = make_strategy(experiment.strategy)  # before any operation: workers meet at the start
         self.worker, self.workers = worker_of(self.strategy)
         check_devices(experiment, self.strategy.num_replicas_in_sync, self.workers)
-        self.datasets = [open_dataset(folder) for folder in experiment.train]
-        self.validation = open_dataset(experiment.validation) if experiment.validation else None
-        check_labels(experiment.tasks, self.datasets, self.validation, experiment.best)
+        self.datasets, self.validation = together(self.strategy, self._opened_data)
+        if self.workers > 1:
+            check_same(self.strategy, "code", f"{installed_code()}, TensorFlow {tf.__version__}")
+            check_same(self.strategy, "records", f"{self.data}")
         seed_process(experiment)
         with self.strategy.scope():
             assembly = assemble(experiment)
@@ -53,13 +57,20 @@ class Prepared:
         self._initial = [variable.numpy() for variable in variables_in(self.state)]
         self.on_one_device = self.student if self.strategy.num_replicas_in_sync == 1 else make_student(experiment)
 
+    def _opened_data(self) -> tuple[list[Dataset], Dataset | None]:
+        experiment = self.experiment
+        datasets = [open_dataset(folder) for folder in experiment.train]
+        validation = open_dataset(experiment.validation) if experiment.validation else None
+        check_labels(experiment.tasks, datasets, validation, experiment.best)
+        return datasets, validation
+
     def reset(self, init_from: str) -> None:
         """Goes back to the start: weights of the seed, or of `init_from`, and all other state as it was at first."""
         for variable, value in zip(variables_in(self.state), self._initial, strict=True):
             variable.assign(value)
         if not init_from:
             return
-        load_trunk(self.student, init_from, self.experiment.keep_heads)
+        together(self.strategy, lambda: load_trunk(self.student, init_from, self.experiment.keep_heads))
         self.step.average.reset()
 
     @functools.cached_property

@@ -7,7 +7,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from must_tf.copies import named
-from must_tf.errors import Diverged
+from must_tf.errors import Diverged, UserError
 from must_tf.pipeline import check_mosaic
 from must_tf.records import shard_cache
 from must_tf.runtime.progress import Progress
@@ -19,7 +19,7 @@ from must_tf.training.monitor import BAD, Monitor
 from must_tf.training.prepared import Prepared
 from must_tf.training.step import Batch
 from must_tf.training.stopping import Stop
-from must_tf.training.strategy import LOST
+from must_tf.training.strategy import LOST, gathered
 from must_tf.training.validation import draw, keep_best, score
 
 _MUCH_WAITING = 0.1  # share of the time
@@ -74,9 +74,14 @@ class Run:
         """Goes to the newest whole checkpoint, or to the start; returns how many steps are done there."""
         check = functools.partial(check_state, self.workdir, data=self.prepared.data)
         found = self.checkpoints.restore(on_schedule, check)
+        done, state = found or (0, {})
+        if len(steps := set(gathered(self.prepared.strategy, done))) > 1:
+            raise UserError(
+                f"{self.name}: the workers see other checkpoints there, of steps {', '.join(map(str, sorted(steps)))}; "
+                "give --workdir a folder that all workers share, or one in a bucket"
+            )
         if found is None:
             self.prepared.reset(self.experiment.init_from)
-        done, state = found or (0, {})
         self.rollbacks = max(self.rollbacks, state.get("rollbacks", 0))
         self.monitor = Monitor(self.workdir if self.writes else None, done, state.get("monitor"), self.rollbacks)
         if not done:
@@ -134,7 +139,7 @@ class Run:
                 f"--workdir; the images are in {self.name}/{BAD}"
             )
         self.rollbacks += 1
-        done = self._restore(on_schedule=True)
+        done = self._restore(on_schedule=True)  # of all workers, before later checkpoints go
         factor = self.prepared.rate_factor
         factor.assign(guard.rate_factor**self.rollbacks)
         print(

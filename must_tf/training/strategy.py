@@ -1,15 +1,18 @@
 """Devices to train on (one, all of a machine, several machines, TPUs), and what is computed across their replicas."""
 
+import hashlib
 import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import tensorflow as tf
 
-from must_tf.errors import UserError, first_line, nearest
+from must_tf.errors import UserError, cut, first_line, nearest
 from must_tf.training import cluster
+
+Result = TypeVar("Result")
 
 MULTIWORKER = "multiworker"
 LOST = (tf.errors.AbortedError, tf.errors.UnavailableError)  # what a worker's step raises when another one is gone
@@ -71,6 +74,59 @@ def any_of_replicas(values: Any) -> Any:
 def first_replica(strategy: tf.distribute.Strategy, values: Any) -> Any:
     """Returns the first replica's part of values in any structure, for values that are the same in all replicas."""
     return tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0], values)
+
+
+def gathered(strategy: tf.distribute.Strategy, number: int) -> list[int]:
+    """Returns the numbers that all workers give, one for each replica; waits until each has given one."""
+    if worker_of(strategy)[1] == 1:
+        return [number]
+
+    def row() -> tf.Tensor:
+        place = tf.distribute.get_replica_context().replica_id_in_sync_group
+        return sum_over_replicas(tf.one_hot(place, strategy.num_replicas_in_sync, number, 0, dtype=tf.int64))
+
+    return first_replica(strategy, strategy.run(row)).numpy().tolist()
+
+
+def check_same(strategy: tf.distribute.Strategy, what: str, told: str) -> None:
+    """Raises a `UserError` in all workers, unless they give the same text.
+
+    Args:
+      strategy: of the workers.
+      what: the text is of, for the message.
+      told: the text.
+    """
+    found = gathered(strategy, int(hashlib.sha256(told.encode()).hexdigest()[:15], 16))
+    if other := next((replica for replica, digest in enumerate(found) if digest != found[0]), 0):
+        worker, of = other * worker_of(strategy)[1] // len(found), worker_of(strategy)[0]
+        raise UserError(
+            f"worker {worker} has other {what} than worker 0, make them the same; worker {of} has {cut(told, 300)}"
+        )
+
+
+def together(strategy: tf.distribute.Strategy, act: Callable[[], Result]) -> Result:
+    """Returns what a function returns, when those of all workers have returned.
+
+    Raises:
+      UserError: what the function raises, or that the one of another worker has raised one, for none goes on then.
+    """
+    failed: UserError | None = None
+    try:
+        result = act()
+    except UserError as error:
+        failed = error
+    try:
+        ended = gathered(strategy, int(failed is not None))
+    except LOST:
+        if failed:
+            raise failed from None  # and not a reason to start again
+        raise
+    if failed:
+        raise failed
+    if any(ended):
+        worker = ended.index(1) * worker_of(strategy)[1] // len(ended)
+        raise UserError(f"worker {worker} has ended with an error, which it says itself; mend it, and start all again")
+    return result
 
 
 def distribute(strategy: tf.distribute.Strategy, batch: Any) -> Any:

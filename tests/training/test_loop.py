@@ -63,6 +63,12 @@ class Killed(Exception):
     pass
 
 
+def test_workers_that_see_other_checkpoints_do_not_train(toy_trainer, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "gathered", lambda strategy, done: [done, 4])
+    with pytest.raises(UserError, match=r"x: the workers see other checkpoints there, of steps 0, 4; give --workdir a"):
+        toy_trainer.run(tmp_path / "x")
+
+
 class Watched:
     """A trainer's step, with something done before each call."""
 

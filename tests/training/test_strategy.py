@@ -11,11 +11,12 @@ import pytest
 import tensorflow as tf
 import toy
 
+import must_tf.training.strategy
 from must_tf.errors import UserError
 from must_tf.tasks import Classification
 from must_tf.training import Combine, Optimizer, load_student, read_metrics
 from must_tf.training.checks import check_devices, check_values
-from must_tf.training.strategy import make_strategy, worker_of
+from must_tf.training.strategy import check_same, make_strategy, together, worker_of
 
 SCRIPT = """
 import dataclasses, sys
@@ -165,6 +166,24 @@ def test_loss_that_compares_images_is_no_target_of_attittud(toy_data):
 def test_one_device_is_one_worker():
     strategy = make_strategy("one")
     assert worker_of(strategy) == (0, 1) and strategy.num_replicas_in_sync == 1
+
+
+def test_workers_that_differ_are_named_in_one_line(monkeypatch):
+    """Two workers of two devices each; this one is the second."""
+    found = []
+    monkeypatch.setattr(must_tf.training.strategy, "worker_of", lambda _: (1, 2))
+    monkeypatch.setattr(must_tf.training.strategy, "gathered", lambda _, number: [*found, number, number])
+    found[:] = [0, 0]
+    said = r"^worker 1 has other records than worker 0, make them the same; worker 1 has aa \.\.\. "
+    with pytest.raises(UserError, match=said) as error:
+        check_same(None, "records", "a" * 1000)
+    assert len(str(error.value)) < 500
+    assert together(None, lambda: "done") == "done"
+    found[:] = [1, 1]
+    with pytest.raises(UserError, match="worker 0 has ended with an error, which it says itself"):
+        together(None, lambda: "done")
+    with pytest.raises(UserError, match="mine"):
+        together(None, lambda: (_ for _ in ()).throw(UserError("mine")))
 
 
 def test_broken_tf_config_is_told_in_one_line(monkeypatch):

@@ -8,7 +8,6 @@ records. A shard whose worker was lost goes to another one.
 import collections
 import contextlib
 import dataclasses
-import hashlib
 import importlib.util
 import json
 import logging
@@ -29,6 +28,8 @@ from must_tf.labeling.runners.runner import Finished, Runner, Say, share_gpus
 from must_tf.labeling.shard import Job, run_job
 from must_tf.records import Plan, Quarantined, Record, Shard
 from must_tf.records.writer import PLAN, read_plan
+from must_tf.runtime import installed
+from must_tf.runtime.installed import installed_code
 from must_tf.sources.source import Entry
 from must_tf.teachers import Teacher
 
@@ -175,8 +176,9 @@ class _Crew:
         self.lost = collections.Counter[int | None]()  # workers, by the shard that they had
         self.wanted, self.num_gpus = 0, 0.0  # workers, and GPUs of each
         self.looked = self.idle = -math.inf  # times: of the last look at the nodes; since no worker could label
-        self.inspected = str(Path.cwd()), _code(), pickle.dumps(_Example.of(jobs[0]))
-        ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # see `_Worker`
+        self.inspected = str(Path.cwd()), installed_code(), pickle.dumps(_Example.of(jobs[0]))
+        for module in (sys.modules[__name__], installed):  # see `_Worker`
+            ray.cloudpickle.register_pickle_by_value(module)
 
     def shards(self) -> Finished:
         """Yields the shards as they are finished."""
@@ -285,7 +287,7 @@ class _Worker:
             os.chdir(folder)
         if os.environ.get("OMP_NUM_THREADS") == "1":  # Ray's, for the one CPU that it counts
             del os.environ["OMP_NUM_THREADS"]
-        if (found := _code()) != code:
+        if (found := installed_code()) != code:
             return node, f"has {found}, the driver {code}; install the same for {sys.executable} there"
         try:
             from must_tf.labeling.runners.ray import _inspected
@@ -299,19 +301,6 @@ class _Worker:
         from must_tf.labeling.runners.ray import _labeled
 
         return _labeled(job)
-
-
-def _code() -> str:
-    """Returns which must_tf is installed here, by its version and the SHA-256 of its files."""
-    try:
-        import must_tf
-    except ImportError:
-        return "no must_tf"
-    home, digest = Path(must_tf.__path__[0]), hashlib.sha256()
-    for name in sorted(path.relative_to(home) for path in home.rglob("*.py")):
-        if name.parts[0] not in ("experiments", "export"):  # of a checkout, they lie elsewhere
-            digest.update(b"%s %s" % (name.as_posix().encode(), hashlib.sha256((home / name).read_bytes()).digest()))
-    return f"must_tf {must_tf.__version__} with code {digest.hexdigest()[:8]}"
 
 
 @dataclasses.dataclass(frozen=True)

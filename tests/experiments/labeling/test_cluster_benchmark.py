@@ -1,0 +1,38 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from must_tf.errors import UserError
+from must_tf.experiments.labeling import cluster_benchmark
+
+
+def test_ratios_are_those_of_turns_and_not_of_medians():
+    turns = [{"bucket": 9.0, "disk": 10.0, "server": 0.5}, {"bucket": 1.0, "disk": 2.0, "server": 0.1}]
+    made = {"cores": 2, "bucket": {"ResNet50": {"turns": [*turns, {"bucket": 8.0, "disk": 10.0, "server": 0.3}]}}}
+    made["train"] = {"disk": [{"data_wait": 0.01, "images_per_second": 30.0}]}
+    assert cluster_benchmark.text(made) == (
+        "ResNet50: bucket 8.0 images/s, disk 10.0 images/s: ratio 0.80 (goal: at least 0.9); "
+        "the server took 0.30 of 2 cores\n"
+        "train, disk: waits 1.0% of the time (goal: below 5%), 30 images/s"
+    )
+
+
+def test_unknown_part_is_refused(capsys):
+    with pytest.raises((SystemExit, UserError)):
+        cluster_benchmark.run(["--parts=speed"])
+    assert "--parts: speed received; expected some of ray, nodes, bucket, train" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", cluster_benchmark.PARTS)
+def test_each_part_is_measured_at_a_tiny_scale(part, tmp_path):
+    """In a process of its own: it sets the variables of the store, and starts clusters."""
+    if part in ("ray", "nodes"):
+        pytest.importorskip("ray", reason="needs the extra ray")
+    sizes = ("--count=40", "--photos=40", "--steps=4", "--rounds=1", "--models=small")
+    argv = [sys.executable, "-m", "must_tf.experiments.labeling.cluster_benchmark", *sizes]
+    subprocess.run([*argv, f"--parts={part}", f"--out={tmp_path / 'out.json'}"], check=True)
+    results = json.loads((tmp_path / "out.json").read_text())
+    assert set(results) == {"cores", part} and cluster_benchmark.text(results)
