@@ -142,9 +142,9 @@ def test_perfect_boxes_and_none():
     assert metric.result()["recall"] == 0.5
 
 
-def test_precision_beyond_the_last_recall_falls_within_a_hundredth():
-    at_half = average_precision(np.array([0.5]), np.array([1.0]))
-    assert at_half == pytest.approx(0.505)  # half, and half of the step in which it falls
+def test_precision_falls_to_0_right_behind_the_last_recall():
+    for last in (0.5, 0.504):  # 1 up to the point 0.50, 0 from the point 0.51 on
+        assert average_precision(np.array([last]), np.array([1.0])) == pytest.approx(0.505)
 
 
 def test_ious_do_not_depend_on_units(rng):
