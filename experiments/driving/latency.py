@@ -21,7 +21,8 @@ import numpy as np
 import tf_keras
 
 from must_tf import storage
-from must_tf.experiments.driving.tasks import SIZE, TASKS
+from must_tf.experiments.driving.paper import TASKS
+from must_tf.experiments.driving.tasks import SIZE, THREE
 from must_tf.export import FORMATS, endpoints
 from must_tf.export.parity import Runner
 from must_tf.geometry import Size
@@ -46,10 +47,11 @@ def main(out: str = "latency.json", backbone: str = "resnet-18", rounds: str = "
 def measure(trunk: Trunk, size: Size, rounds: int) -> Result:
     """Returns milliseconds and ratios of each format on one image of a size."""
     image = np.random.default_rng(0).uniform(0, 255, [1, *size, 3]).astype(np.float32)
-    masks = tuple(task for task in TASKS if "litert" not in task.left_out)
+    three = tuple(TASKS[name] for name in THREE)
+    masks = tuple(task for task in three if "litert" not in task.left_out)
     with tempfile.TemporaryDirectory() as folder:
         found = {
-            ONNX: _compared(_runners(Path(folder, ONNX), trunk, TASKS, size, "onnx", "student"), image, rounds),
+            ONNX: _compared(_runners(Path(folder, ONNX), trunk, three, size, "onnx", "student"), image, rounds),
             INT8: _compared(_runners(Path(folder, INT8), trunk, masks, size, "litert", "heads.int8"), image, rounds),
         }
     return {"backbone": trunk.backbone, "width": trunk.width, "size": list(size), "rounds": rounds, **found}

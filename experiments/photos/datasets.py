@@ -58,12 +58,13 @@ class Photographs:
     classes: str = ""
 
 
-def prepare(data: str | os.PathLike, out: str | os.PathLike) -> list[str]:
+def prepare(data: str | os.PathLike, out: str | os.PathLike, names: Sequence[str] = ()) -> list[str]:
     """Lays out the datasets that are in a folder; a second call does only what is left.
 
     Args:
       data: the user's folder.
       out: folder of the experiment; gets `sources/NAME`.
+      names: of the datasets that are wanted; all by default.
 
     Returns:
       The names of the datasets that are there.
@@ -71,11 +72,12 @@ def prepare(data: str | os.PathLike, out: str | os.PathLike) -> list[str]:
     Raises:
       UserError: `data` is no folder; a tar is damaged, or holds another layout.
     """
-    data, out = Path(data), Path(out)
+    data, out, names = Path(data), Path(out), names or tuple(DATASETS)
     if not data.is_dir():
-        raise UserError(f"--data={data}: no such folder; expected one with {', '.join(DATASETS)} (folders or .tar)")
+        raise UserError(f"--data={data}: no such folder; expected one with {', '.join(names)} (folders or .tar)")
     found = []
-    for name, dataset in DATASETS.items():
+    for name in names:
+        dataset = DATASETS[name]
         target = out / "sources" / name
         if target.is_dir() or _lay_out(name, dataset, data, target):
             found.append(name)

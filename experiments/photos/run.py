@@ -17,7 +17,6 @@ The same command resumes a run that was killed.
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
@@ -27,6 +26,7 @@ from must_tf.cli.stages import Stage, run_stages
 from must_tf.errors import UserError, nearest
 from must_tf.experiments.photos import packages
 from must_tf.experiments.photos.fetch import cache_folder, fetch_all
+from must_tf.experiments.settings import keep_settings
 
 FLAGS = flags.FlagValues()
 _OUT = flags.DEFINE_string("out", "photographs", "Folder of the run.", flag_values=FLAGS)
@@ -83,7 +83,8 @@ def _on_datasets(data: Path, out: Path) -> None:
     teachers = models.write_models(data, out)
     shared = datasets.draw_parts(out, _SCALE.value) if "shared" in found else {}
     images = sum(map(len, shared.values()))
-    _keep(out, {"data": str(data.absolute()), "scale": _SCALE.value, "teachers": sorted(teachers), "images": images})
+    settings = {"data": str(data.absolute()), "scale": _SCALE.value, "teachers": sorted(teachers), "images": images}
+    keep_settings(out / replication.SETTINGS, settings)
     if shared:
         datasets.write_parts(out, shared)
         found += datasets.link_classes(out)
@@ -97,17 +98,6 @@ def _on_datasets(data: Path, out: Path) -> None:
         print(f"{out / 'report.html'}: {len(made)} tables")
     if (out / "results" / tables.JUDGED).exists():
         print(measure.table(storage.read_json(out / "results" / tables.JUDGED)))
-
-
-def _keep(out: Path, settings: dict[str, Any]) -> None:
-    """Writes down what a folder's run is; raises a `UserError` for a folder of another run."""
-    from must_tf.experiments.photos.replication import SETTINGS
-
-    path = out / SETTINGS
-    before = storage.read_json(path) if path.exists() else settings
-    if before != settings:
-        raise UserError(f"{out}: has a run with {before}, now {settings}; give another --out, or those settings")
-    storage.write_json(path, settings)
 
 
 def _on_packages() -> None:
@@ -169,8 +159,10 @@ def _wanted(names: list[str] | None) -> list[packages.Package]:
 
 def _prepare(fetched: dict[str, Path], out: Path) -> tuple[str, ...]:
     """Unpacks the packages; raises a `UserError` for a folder of another run, or if there is no photograph."""
-    _keep(out, {"scale": _SCALE.value, "packages": sorted(fetched)})
     from must_tf.experiments.photos.prepare import prepare
+    from must_tf.experiments.photos.replication import SETTINGS
+
+    keep_settings(out / SETTINGS, {"scale": _SCALE.value, "packages": sorted(fetched)})
 
     tasks = prepare(fetched, out, _SCALE.value)
     if not (out / "photos").is_dir():

@@ -7,13 +7,11 @@ outputs, which help only its training, are left out.
 """
 
 import os
-from collections.abc import Mapping
 
-import numpy as np
 import tf_keras
 from tf_keras import layers
 
-from must_tf.errors import UserError, one_line
+from must_tf.experiments.npz_weights import load_weights
 
 _STEM = 24
 _STAGES = ((4, 48), (8, 96), (4, 192))  # (blocks, channels); each begins with a stride of 2
@@ -51,22 +49,8 @@ def load(path: str | os.PathLike) -> tf_keras.Model:
     Raises:
       UserError: the file cannot be read, or lacks an array, has one of another shape, or one that no layer takes.
     """
-    try:
-        with np.load(path) as file:
-            tensors = {name: file[name] for name in file.files}
-    except (OSError, ValueError, AttributeError, EOFError) as error:
-        raise UserError(f"{path}: cannot be read: {one_line(error)}; expected an .npz file of weights") from error
     model = build()
-    unused = (*_TRAINING, *_COPIES)
-    left = {name for name in tensors if not (name.startswith(unused) or name.endswith("num_batches_tracked"))}
-    for layer in model.layers:
-        if layer.weights:
-            names = _names(layer)
-            shapes = [tuple(weight.shape) for weight in layer.weights]
-            layer.set_weights([_array(tensors, *pair, path) for pair in zip(names, shapes, strict=True)])
-            left -= set(names)
-    if left:
-        raise UserError(f"{path}: unknown arrays {sorted(left)[:5]}; expected the weights of TCMonoDepth's small model")
+    load_weights(model, path, "TCMonoDepth's small model", (*_TRAINING, *_COPIES))
     return model
 
 
@@ -110,22 +94,3 @@ def _depthwise(x, name: str, stride: int = 1):
 
 def _norm(x, name: str):
     return layers.BatchNormalization(epsilon=_EPSILON, name=name)(x)
-
-
-def _names(layer) -> list[str]:
-    """Returns the names of a layer's arrays in the file, in the order of its weights."""
-    kinds = ("weight", "bias", "running_mean", "running_var")
-    return [f"{layer.name}.{kind}" for kind in kinds[: len(layer.weights)]]
-
-
-def _array(tensors: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...], path) -> np.ndarray:
-    """Returns an array of the file in Keras's layout, which has the given shape."""
-    if name not in tensors:
-        raise UserError(f"{path}: no array {name!r}; expected the weights of TCMonoDepth's small model")
-    value = tensors[name]
-    if value.ndim == 4:  # [outputs, inputs, h, w]; of a depthwise kernel [channels, 1, h, w]
-        depthwise = value.shape[1] == 1 and shape[2] == value.shape[0]
-        value = value.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
-    if value.shape != shape:
-        raise UserError(f"{path}: {name} has the shape {list(tensors[name].shape)}, which is not that of TCMonoDepth's")
-    return value

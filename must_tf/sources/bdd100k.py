@@ -34,7 +34,7 @@ VEHICLES = Detection("vehicles", ("vehicle",))
 DRIVABLE = Segmentation("drivable", ("background", "drivable"))
 LANES = Segmentation("lanes", ("background", "lane"))
 
-_VEHICLE_NAMES = ("car", "bus", "truck", "train")  # one class, as in YOLOP's code
+VEHICLE_NAMES = ("car", "bus", "truck", "train")  # one class, as in YOLOP's code
 _OTHER_NAMES = (
     "pedestrian", "rider", "motorcycle", "bicycle", "traffic light", "traffic sign",
     "person", "motor", "bike",  # of the labels of 2018
@@ -210,7 +210,7 @@ def _boxes_of(where: str, labels: Sequence[Any]) -> list[tuple[float, ...]]:
     """Returns the corners of a frame's vehicles, (xmin, ymin, xmax, ymax) in pixels."""
     found = []
     for label in labels:
-        if _category(where, label, (*_VEHICLE_NAMES, *_OTHER_NAMES)) not in _VEHICLE_NAMES:
+        if _category(where, label, (*VEHICLE_NAMES, *_OTHER_NAMES)) not in VEHICLE_NAMES:
             continue
         box = label.get("box2d")
         sides: list[Any] = [box.get(side) if isinstance(box, dict) else None for side in ("x1", "y1", "x2", "y2")]

@@ -1,0 +1,118 @@
+"""Scores teachers and students on CamVid's test frames, from the labels that the stages have made, by YOLOP's metrics.
+
+People have marked the road, which stands for the drivable area. A lane of the opposite direction is road and not
+drivable, so that even a perfect mask of the drivable area does not reach 1. Lanes and vehicles have no truth there:
+what is scored is how far a student agrees with its teacher. Batches have as many frames as in YOLOP's evaluation.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from must_tf.experiments.driving.metrics import BATCH, MaskMetric, VehicleMetric, box_ious
+from must_tf.records import Record, open_dataset
+from must_tf.records.manifest import is_dataset
+
+ROAD = "road"
+_UNKNOWN = 255
+
+
+def judge(out: Path) -> dict[str, dict[str, Any]]:
+    """Returns the scores of the teachers, and of each student that has labeled the test frames.
+
+    `teachers` has `drivable` and `scene` against the road. A student, such as `joint-0`, has `drivable` against the
+    road, and `lanes` and `vehicles` against its teachers. Each has its number of `images`.
+    """
+    if not is_dataset(out / "data" / "labeled" / "test"):
+        return {}
+    teachers = _read(out / "data" / "labeled" / "test")
+    found = {"teachers": _against_road(teachers, ("drivable", "scene"))}
+    for folder in sorted((out / "data" / "scored").glob("*")):
+        if is_dataset(folder):
+            student = _read(folder)
+            found[folder.name] = _against_road(student, ("drivable",)) | _against_teachers(student, teachers)
+    return found
+
+
+class _Labeled:
+    """Records by name of the file, and the class names of their tasks."""
+
+    def __init__(self, records: Sequence[Record], classes: dict[str, tuple[str, ...]]) -> None:
+        self.records = {record.filename: record for record in records}
+        self.classes = classes
+
+    def both(self, other: "_Labeled", task: str, of_other: str) -> Iterator[tuple[Any, Any]]:
+        """Yields the labels of images that have both."""
+        for name, record in self.records.items():
+            if task in record.labels and name in other.records and of_other in other.records[name].labels:
+                yield record.labels[task], other.records[name].labels[of_other]
+
+
+def _read(folder: Path) -> _Labeled:
+    dataset = open_dataset(folder)
+    classes = {task.name: tuple(getattr(task, "class_names", ())) for task in dataset.manifest.tasks}
+    return _Labeled(list(dataset.records()), classes)
+
+
+def _against_road(labeled: _Labeled, tasks: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Scores masks against CamVid's road; pixels that people have not marked do not count."""
+    found = {}
+    for task in tasks:
+        if task in labeled.classes:
+            names, camvid = labeled.classes[task], labeled.classes["camvid"]
+            wanted = names.index(ROAD if ROAD in names else "drivable")
+            pairs = [
+                (_binary(truth, camvid.index(ROAD), len(camvid)), np.asarray(guess) == wanted)
+                for truth, guess in labeled.both(labeled, "camvid", task)
+            ]
+            found[task] = _of_masks(pairs)
+    return found
+
+
+def _against_teachers(student: _Labeled, teachers: _Labeled) -> dict[str, dict[str, Any]]:
+    """Scores lanes and vehicles against the labels of the teachers.
+
+    A vehicle on a box of which the teacher is unsure is left out, unless it overlaps a sure one more.
+    """
+    found = {}
+    if "lanes" in student.classes:
+        names = teachers.classes["lanes"]
+        lane = names.index("lane")
+        labels = teachers.both(student, "lanes", "lanes")
+        found["lanes"] = _of_masks(
+            [(_binary(truth, lane, len(names)), np.asarray(guess) == lane) for truth, guess in labels]
+        )
+    if "vehicles" in student.classes:
+        metric, count = VehicleMetric(), 0
+        for truth, guess in teachers.both(student, "vehicles", "vehicles"):
+            boxes, sure = np.asarray(truth["boxes"]), np.asarray(truth["ignore"]) == 0
+            own = np.asarray(guess["boxes"])
+            kept = box_ious(own, boxes[~sure]).max(1, initial=0) <= box_ious(own, boxes[sure]).max(1, initial=0.5)
+            metric.update(boxes[sure], own[kept], np.asarray(guess["scores"])[kept])
+            count += 1
+        found["vehicles"] = {"images": count} | metric.result()
+    return found
+
+
+def _binary(mask: Any, wanted: int, num_classes: int) -> np.ndarray:
+    """Returns 1 where a mask has a class, 0 where it has another one, and 255 where it has none."""
+    mask = np.asarray(mask)
+    return np.where((mask >= 0) & (mask < num_classes), mask == wanted, _UNKNOWN)
+
+
+def _of_masks(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
+    """Scores true and predicted masks; those of other frames may have other sizes."""
+    metric = MaskMetric()
+    for first in range(0, len(pairs), BATCH):
+        batch = pairs[first : first + BATCH]
+        size = np.max([truth.shape for truth, _ in batch], 0)
+        truth, guess = (np.stack([_padded(pair[i], size, (_UNKNOWN, 0)[i]) for pair in batch]) for i in (0, 1))
+        metric.update(truth, guess)
+    return {"images": len(pairs)} | (metric.result() if pairs else {})
+
+
+def _padded(mask: np.ndarray, size: np.ndarray, value: int) -> np.ndarray:
+    height, width = mask.shape
+    return np.pad(mask.astype(int), ((0, size[0] - height), (0, size[1] - width)), constant_values=value)

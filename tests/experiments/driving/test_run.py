@@ -1,0 +1,103 @@
+"""The stages of the driving experiment fit together, and its configs are YOLOP's three tasks, joint and single."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from must_tf.errors import UserError
+from must_tf.experiments.driving import judging, models, paper, student
+from must_tf.experiments.driving.run import plan
+from must_tf.records import HUMAN, Plan, Record, finish, write_shard
+from must_tf.tasks import Detection, Segmentation
+from must_tf.training.config import from_dict, to_dict
+
+TEACHERS = {task: model.teacher for task, model in models.MODELS.items()}
+PLAN = plan(TEACHERS, seeds=2)
+
+
+def test_every_stage_comes_after_what_it_needs_and_has_its_own_product():
+    done = set()
+    for stage in PLAN:
+        assert done.issuperset(stage.needs), stage
+        done.add(stage.name)
+    assert len({stage.product for stage in PLAN}) == len(PLAN) == len(done)
+    assert done >= {f"score_{name}-{seed}" for name in student.RUNS for seed in (0, 1)}
+
+
+def test_no_test_frame_is_trained_on_and_a_share_of_the_frames_is_one_everywhere():
+    assert all(run.train == ("labeled/train",) for run in student.RUNS.values())
+    labels = [stage for stage in plan(TEACHERS, percent=5) if stage.command[0] == "label"]
+    assert all(stage.command[1].endswith("[:5%]") for stage in labels)
+
+
+def test_what_is_missing_leaves_out_the_students_that_need_it():
+    names = {stage.name for stage in plan({task: TEACHERS[task] for task in ("drivable", "lanes")})}
+    assert names == {
+        *("label_train", "label_validation", "label_test"),
+        *("drivable-0", "score_drivable-0", "lanes-0", "score_lanes-0"),
+    }
+    assert plan({}) == []
+
+
+@pytest.mark.parametrize(("configs", "steps"), [(student, 1500), (paper, 350_000)])
+def test_joint_and_single_students_differ_in_their_tasks_alone(configs, steps):
+    joint = configs.get_config("joint,3")
+    assert [task.name for task in joint.tasks] == ["vehicles", "drivable", "lanes"] and joint.seed == 3
+    for task in joint.tasks:
+        single = configs.get_config(f"{task.name},3")
+        assert single.tasks == (task,) and single.train == joint.train and single.trunk == joint.trunk
+        assert single.steps == joint.steps == steps and single.optimizer == joint.optimizer
+    assert from_dict(to_dict(joint)) == joint
+
+
+@pytest.mark.parametrize("configs", [student, paper])
+@pytest.mark.parametrize("argument", ["jont", "joint,x"])
+def test_unknown_arguments_are_refused(configs, argument):
+    with pytest.raises(UserError, match="config argument"):
+        configs.get_config(argument)
+
+
+def test_tasks_are_those_of_bdd100k():
+    vehicles, drivable, lanes = student.get_config().tasks
+    assert isinstance(vehicles, Detection) and vehicles.class_names == ("vehicle",)
+    assert isinstance(drivable, Segmentation) and drivable.class_names == ("background", "drivable")
+    assert isinstance(lanes, Segmentation) and lanes.class_names == ("background", "lane")
+    assert {task.name: task.identity for task in paper.get_config().tasks} == {
+        task.name: task.identity for task in (vehicles, drivable, lanes)
+    }
+
+
+def _write(folder, tasks, entries):
+    """Writes records of black images: labels each."""
+    made = Plan(folder, "frames", "test", tuple(tasks), 1, {})
+    encoded = tf.io.encode_png(np.zeros((4, 6, 3), np.uint8)).numpy()
+    records = [
+        Record(encoded, "PNG", 4, 6, f"{i:016}", labels, dict.fromkeys(labels, HUMAN), filename=f"{i}.png")
+        for i, labels in enumerate(entries)
+    ]
+    write_shard(made, 0, records)
+    finish(made)
+
+
+def test_students_are_scored_against_the_road_and_against_their_teachers(tmp_path):
+    vehicles, drivable, lanes = student.get_config().tasks
+    scene = Segmentation("scene", ("road", "sky"))
+    truth = np.repeat([[0], [1], [1], [255]], 6, 1).astype(np.int32)  # sky, two rows of road, and nobody knows
+    half, line = (truth == 1).astype(np.int32), np.zeros((4, 6), np.int32)
+    half[1], line[2, :2] = 0, 1
+    box = np.array([[0.1, 0.1, 0.6, 0.6], [0.5, 0.5, 0.9, 0.9]], np.float32)
+    boxes = {"boxes": box, "classes": np.zeros(2, int), "scores": np.ones(2, np.float32), "ignore": np.array([0, 1])}
+    camvid = Segmentation("camvid", ("sky", "road"))
+    labels = {"camvid": truth, "drivable": half, "lanes": line, "vehicles": boxes, "scene": np.zeros((4, 6), np.int32)}
+    _write(tmp_path / "data" / "labeled" / "test", (camvid, vehicles, drivable, lanes, scene), [labels])
+    guess = np.roll(line, 1, 1)
+    own = {"camvid": truth, "drivable": (truth == 1).astype(np.int32), "lanes": guess, "vehicles": boxes}
+    _write(tmp_path / "data" / "scored" / "joint-0", (camvid, vehicles, drivable, lanes), [own])
+    found = judging.judge(tmp_path)
+    assert found["teachers"]["drivable"]["dataset_IoU"] == 0.5 and found["teachers"]["drivable"]["images"] == 1
+    assert found["teachers"]["scene"]["dataset_IoU"] == pytest.approx(2 / 3)  # all road: the sky is wrong
+    joint = found["joint-0"]
+    assert joint["drivable"]["dataset_mIoU"] == 1 and joint["lanes"]["dataset_IoU"] == pytest.approx(1 / 3)
+    assert joint["lanes"]["accuracy"] == pytest.approx(0.5)
+    assert joint["vehicles"] == {"images": 1, "recall": 1.0, "AP50": pytest.approx(1.0)}  # of the sure one
+    assert judging.judge(tmp_path / "elsewhere") == {}
