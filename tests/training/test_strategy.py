@@ -174,7 +174,7 @@ def test_workers_that_differ_are_named_in_one_line(monkeypatch):
     monkeypatch.setattr(must_tf.training.strategy, "worker_of", lambda _: (1, 2))
     monkeypatch.setattr(must_tf.training.strategy, "gathered", lambda _, number: [*found, number, number])
     found[:] = [0, 0]
-    said = r"^worker 1 has other records than worker 0, make them the same; worker 1 has aa \.\.\. "
+    said = r"^worker 1 has other records than worker 0, make them the same; worker 1 has a+ \.\.\. a+$"
     with pytest.raises(UserError, match=said) as error:
         check_same(None, "records", "a" * 1000)
     assert len(str(error.value)) < 500
