@@ -24,7 +24,8 @@ def tensors(model):
         names = [f"{layer.name}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
         for name, value in zip([layer.name] if layer.name.endswith("gamma") else names, values, strict=False):
             if value.ndim == 4:
-                value = rng.normal(0, 0.15, value.transpose(3, 2, 0, 1).shape)
+                shape = value.transpose(3, 2, 0, 1).shape
+                value = rng.normal(0, np.prod(shape[1:]) ** -0.5, shape)  # so that values stay near 1
             else:
                 value = rng.uniform(0.3, 0.9, value.size)
             found[name] = value.astype("f4")
