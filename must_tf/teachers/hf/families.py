@@ -113,7 +113,7 @@ class InstanceSegmenter(Family):
         (found,) = processor.post_process_instance_segmentation(outputs, threshold=0, return_binary_maps=True)
         segments = found["segments_info"]
         masks = found["segmentation"].numpy()
-        return _objects(masks if segments else np.zeros((0, *masks.shape[-2:])), segments)
+        return objects(masks if segments else np.zeros((0, *masks.shape[-2:])), segments)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +138,7 @@ class ExclusiveInstanceSegmenter(InstanceSegmenter):
         found = self.segments(outputs, (height, width), processor)
         segments = found["segments_info"]
         ids = np.reshape([segment["id"] for segment in segments], (-1, 1, 1))
-        return _objects(found["segmentation"].numpy() == ids, segments)
+        return objects(found["segmentation"].numpy() == ids, segments)
 
     def segments(self, outputs: Any, size: Size, processor: Any) -> dict[str, Any]:
         """Returns the library's map of the ids of segments at a size, and what is known of each."""
@@ -165,7 +165,7 @@ class OneFormerInstances(ExclusiveInstanceSegmenter):
         return processor.post_process_instance_segmentation(outputs, threshold=self.threshold)[0]
 
 
-def _objects(masks: np.ndarray, segments: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+def objects(masks: np.ndarray, segments: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
     """Returns the arrays of objects: their masks [N, h, w], and what is known of each."""
     return {
         "scores": np.array([[segment["score"] for segment in segments]], np.float32),

@@ -16,6 +16,7 @@ from must_tf.teachers.hf.families import (
     ZoeDepth,
 )  # fmt: skip
 from must_tf.teachers.hf.family import Family
+from must_tf.teachers.hf.sam import SamMasks
 from must_tf.teachers.hf.zero_shot import GroundingDetector, OwlDetector, ZeroShotClassifier
 
 _SIGLIP = ZeroShotClassifier("sigmoid", {"padding": "max_length", "max_length": 64, "truncation": True})
@@ -50,6 +51,7 @@ _IF_ASKED: dict[str, Family] = {  # where the card says `task`, because the mode
     "Mask2FormerForUniversalSegmentation": InstanceSegmenter(),
     "MaskFormerForInstanceSegmentation": InstanceSegmenter(),
     "OneFormerForUniversalSegmentation": OneFormerInstances(),
+    "SamModel": SamMasks(),
     "SiglipModel": _BACKBONE,
 }
 _BY_SUFFIX: dict[str, Family] = {

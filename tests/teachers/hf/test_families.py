@@ -1,5 +1,6 @@
 """Labels of each family of models are those of transformers' own pipeline on the same images, within rounding."""
 
+import sys
 import types
 
 import hf_models
@@ -150,6 +151,38 @@ def test_segmenters_of_instances(name, saved, images, label_all, monkeypatch):
             tight = np.array([ys.min(), xs.min(), ys.max() + 1, xs.max() + 1]) / (*size, *size)
             np.testing.assert_allclose(box, tight, atol=1 / min(size))
     assert count >= LEAST
+
+
+def suppressed(boxes, scores, idxs, iou_threshold):
+    """Returns the boxes that non-maximum suppression keeps, the best first; all are of one group."""
+    assert not idxs.any()
+    kept = []
+    for one in scores.argsort(descending=True).tolist():
+        low, high = torch.maximum(boxes[kept, :2], boxes[one, :2]), torch.minimum(boxes[kept, 2:], boxes[one, 2:])
+        shared = (high - low).clamp(min=0).prod(1)
+        areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+        if not (shared / (areas[kept] + areas[one] - shared) > iou_threshold).any():
+            kept.append(one)
+    return torch.tensor(kept, dtype=torch.int64)
+
+
+def test_automatic_masks_of_sam(saved, images, label_all, monkeypatch):
+    """Masks, scores and their order are those of the pipeline, which needs torchvision for the suppression alone."""
+    teacher = load(folder := saved("sam_of_masks"), {"task": "instances"})
+    assert teacher.task.kind == "instances" and teacher.task.class_names == ("object",)
+    run, count = pipeline("mask-generation", folder), 0
+    for name in ("torchvision", "torchvision.ops", "torchvision.ops.boxes"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setattr(sys.modules["torchvision.ops.boxes"], "batched_nms", suppressed, raising=False)
+    monkeypatch.setitem(transformers.utils.import_utils.BACKENDS_MAPPING, "torchvision", (lambda: True, ""))
+    for image, label in zip(images[1:3], label_all(teacher, images[1:3]), strict=True):
+        found = run(Image.fromarray(image))
+        np.testing.assert_allclose(label["scores"], found["scores"].numpy(), atol=1e-4)
+        assert not label["classes"].any()
+        for rle, mask in zip(label["masks"], found["masks"], strict=True):
+            assert (masks.decode(rle) == np.asarray(mask)).mean() > 0.999
+            count += 1
+    assert count > 100
 
 
 def test_a_model_of_mask_queries_labels_semantic_segmentation_unless_the_card_says_instances(saved):
