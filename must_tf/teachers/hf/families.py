@@ -99,7 +99,7 @@ class InstanceSegmenter(Family):
     """
 
     kind = "instances"
-    raw = MaskSegmenter.raw
+    raw: ClassVar[tuple[str, ...]] = MaskSegmenter.raw
     reading: ClassVar[Mapping[str, Any]] = {
         "suppressed": True,
         "box_format": None,
