@@ -122,8 +122,11 @@ def test_killed_labeling_from_bucket_to_bucket_ends_with_the_bytes_of_a_disk(fol
 
 
 @pytest.mark.parametrize("written", [1, 4])
-def test_store_that_fills_up_is_one_line_and_nothing_half_written_is_whole(folder, proxied, tmp_path, written):
-    """Its lock and `written` - 1 other files are there before it is full."""
+def test_store_that_fills_up_is_one_line_and_nothing_half_written_is_whole(
+    folder, proxied, tmp_path, monkeypatch, written
+):
+    """Its lock and `written` - 1 other files are there before it is full; what is full deletes no lock either."""
+    monkeypatch.setattr(buckets, "LEASE", 4.0)
     label(folder, [toy.segmenter()], tmp_path / "whole", 2, 2)
     out = Remote(f"s3://tests/{uuid.uuid4().hex}")
     proxied.methods = {"PUT", "POST"}
