@@ -28,7 +28,8 @@ class SamMasks(InstanceSegmenter):
     """Masks of SAM for a grid of points over the whole image, all of the class `object` unless the card names it.
 
     Those stay whose own score of their IoU and whose stability are high; then, of masks with nearly the same box, the
-    one with the highest score. The pipeline's crops of the image are not made: that is its default, too.
+    one with the highest score, which may be a little above 1. The pipeline's crops of the image are not made: that is
+    its default, too.
     """
 
     raw: ClassVar[tuple[str, ...]] = ("masks", "scores")
