@@ -38,7 +38,7 @@ def test_fields_and_thresholds_override(saved, images, label_all, tmp_path):
     assert renamed.task.class_names == tuple("abcde")
     (tmp_path / "names.txt").write_text("\n".join("fghij"))
     (tmp_path / "card.yaml").write_text("class_names: [k, l, m, n, o]")
-    named = load(folder, cards={"t": tmp_path / "card.yaml"}, fields={"t": {"class_names_file": "names.txt"}})
+    named = load(folder, cards={"t": str(tmp_path / "card.yaml")}, fields={"t": {"class_names_file": "names.txt"}})
     assert named.task.class_names == tuple("fghij")  # neither those of the config nor those of the card
     depth = load(saved("depth_anything"), fields={"t": {"convention": "metric", "depth_scale": 2.0}})
     assert depth.task.convention == "metric"
