@@ -1,6 +1,8 @@
 """Gives a Keras network the weights of a PyTorch one, out of an .npz file that has them under PyTorch's names."""
 
 import os
+import zipfile
+import zlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -8,6 +10,7 @@ import tf_keras
 
 from must_tf.errors import UserError, one_line
 
+_DAMAGED = (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error)
 _PARTS = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -29,7 +32,7 @@ def load_weights(model: tf_keras.Model, path: str | os.PathLike, whose: str, unu
     try:
         with np.load(path) as file:
             tensors = {name: file[name] for name in file.files}
-    except (OSError, ValueError, AttributeError, EOFError) as error:
+    except _DAMAGED as error:
         raise UserError(f"{path}: cannot be read: {one_line(error)}; expected an .npz file of weights") from error
     left = {name for name in tensors if not (name.startswith(unused) or name.endswith("num_batches_tracked"))}
     for layer in model.layers:
@@ -51,7 +54,7 @@ def _array(tensors: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...],
     if value.ndim == 4:  # [outputs, inputs, h, w], transposed [inputs, outputs, h, w], depthwise [channels, 1, h, w]
         depthwise = value.shape[1] == 1 and shape[2] == value.shape[0]
         value = value.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
-    elif value.size == np.prod(shape):  # a slope for each channel, a factor
+    elif value.ndim < 2 and value.size == np.prod(shape):  # a slope for each channel, a factor
         value = value.reshape(shape)
     if value.shape != shape:
         raise UserError(f"{path}: {name} has the shape {list(tensors[name].shape)}, which is not that of {whose}")

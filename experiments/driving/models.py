@@ -74,7 +74,9 @@ def write_models(data: str | os.PathLike, out: str | os.PathLike) -> dict[str, s
         if path and not (folder / made).exists():
             _write(path, folder / made)
         if (folder / made).exists():
-            storage.write_bytes(Path(out, card_of(task)), model.card.read_bytes())
+            card = Path(out, card_of(task))
+            if not card.exists():  # a user may have changed it
+                storage.write_bytes(card, model.card.read_bytes())
             found[task] = f"{name}:models/{made}"
         else:
             print(f"driving: without the teacher of {task}: no {model.file}; see {model.where}", flush=True)

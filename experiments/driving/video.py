@@ -50,7 +50,7 @@ def main() -> None:
     if out.suffix.lower() == MP4:
         _pyav(out)
     count = film(_STUDENT.value, _IMAGES.value, out, _FPS.value, _WIDTH.value)
-    print(f"{out}: {count} frames at {_FPS.value:g} per second, {_WIDTH.value} pixels wide")
+    print(f"{out}: {count} frames at {_FPS.value:g} per second, {_even(_WIDTH.value)} pixels wide")
 
 
 def film(workdir: str | os.PathLike, images: str, out: Path, fps: float, width: int) -> int:
@@ -138,9 +138,13 @@ def _resized(frames: Iterable[np.ndarray], width: int) -> Iterator[Image.Image]:
         if frame.shape != shape:
             sizes = ["x".join(map(str, one[:2])) for one in (frame.shape, shape)]
             raise UserError(f"frame {number}: is {sizes[0]} (height x width), the ones before it {sizes[1]}")
-        even = width // 2 * 2
-        size = even, max(2, round(even * shape[0] / shape[1] / 2) * 2)
+        size = _even(width), max(2, round(_even(width) * shape[0] / shape[1] / 2) * 2)
         yield Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS)
+
+
+def _even(width: int) -> int:
+    """Returns the width that a film has if `width` is asked for: encoders of mp4 take even ones alone."""
+    return width // 2 * 2
 
 
 def _gif(frames: Iterable[Image.Image], fps: float, out: Path) -> bytes:

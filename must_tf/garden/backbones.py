@@ -45,9 +45,9 @@ _BatchNorm = tf_keras.layers.BatchNormalization
 def backbone(trunk: Trunk) -> tf_keras.Model:
     """The trunk's backbone: images [batch, H, W, 3] → {'2': [batch, H/4, W/4, C2], ..., '5': [batch, H/32, W/32, C5]}.
 
-    H and W are multiples of 32. Images are normalized as Model Garden does for these (ImageNet's mean and deviation),
-    except for `cspdarknet53`, to whose images it gives the range [0, 1]. What some of them have above level 5, for a
-    classifier, is cut off: no task reads it.
+    H and W are multiples of 32. Images come normalized by ImageNet's mean and deviation. Model Garden does so for all
+    but `cspdarknet53`: there, its images have the range [0, 1]. What some of them have above level 5, for a classifier,
+    is cut off: no task reads it.
     """
     if trunk.backbone not in BACKBONES:
         hint = nearest(trunk.backbone, BACKBONES)

@@ -203,8 +203,15 @@ def is_hole(name: str) -> bool:
     return name.lower() in _HOLES
 
 
-def names_line(count: int | None) -> str:
-    """Returns the line of a draft card for class names; `count` is None if their number is unknown."""
+def names_line(count: int | None, binary: bool = False) -> str:
+    """Returns the line of a draft card for class names.
+
+    Args:
+      count: of the values that the model gives for a place or an image; None if it is unknown.
+      binary: whether a single value may be that of the second of two classes.
+    """
+    if count == 1 and binary:
+        return "class_names: [other, class 1]  # fill in: one value, that of the second"
     if count is None or count > _MAX_INLINE_NAMES:
         return f"class_names_file: FILL_IN.txt  # {count or 'the'} names, one per line, beside the card"
     return f"class_names: [{', '.join(f'class {i}' for i in range(count))}]  # fill in"

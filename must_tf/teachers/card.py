@@ -161,9 +161,26 @@ def read_fields(path: str | os.PathLike | None, others: Mapping[str, Any] | None
     value = {} if path is None else read_yaml(path)
     if not isinstance(value, dict):
         raise _no_fields(path)
-    given = {name for name, part in (others or {}).items() if part}
-    replaced = {name for pair in _either({**value, **(others or {})}) if given & {*pair} for name in pair}
-    return {name: part for name, part in value.items() if name not in replaced} | dict(others or {})
+    return replaced(value, others or {})
+
+
+def replaced(value: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields of a card with others in their place; one of `others` also replaces what says the same thing.
+
+    Args:
+      value: fields of a card.
+      others: fields that replace them, such as a `class_names_file`, which replaces `class_names`, too.
+    """
+    given = {name for name, part in others.items() if part}
+    gone = {
+        name
+        for kind in KINDS.values()
+        if kind.reader
+        for pair in kind.reader.either
+        if given & {*pair}
+        for name in pair
+    }
+    return {name: part for name, part in value.items() if name not in gone} | dict(others)
 
 
 def make_card(value: Any, where: str = "card") -> Card:
@@ -220,12 +237,6 @@ def find_card(where: str, path: str, need: bool = True) -> str | None:
 
 def _no_fields(where: Any) -> UserError:
     return UserError(f"{where}: expected the fields of a teacher card, `task` among them; see must label --describe")
-
-
-def _either(value: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Returns pairs of fields of a card that say the same thing; none if its kind is unknown."""
-    kind = KINDS.get(str(value.get("task")))
-    return kind.reader.either if kind and kind.reader else ()
 
 
 def _check_chosen(value: Any, where: str, field: str = "") -> None:

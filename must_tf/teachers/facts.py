@@ -80,8 +80,8 @@ def _config(model: Model, notes: list[str]) -> dict[str, Any]:
         task = next((kind for ending, kind in _HEADS.items() if str(head).endswith(ending)), None)
         fields |= {"task": task} if task else {}
     if fields.get("task") == "classification":
-        several = config.get("problem_type") == "multi_label_classification"
-        fields["activation"] = "sigmoid" if several else "logits"
+        multi_label = config.get("problem_type") == "multi_label_classification" or len(names) == 1
+        fields["activation"] = "sigmoid" if multi_label else "logits"
     if fields.get("task") == "depth" and (convention := CONVENTIONS.get(str(config.get("depth_estimation_type")))):
         fields["convention"] = convention
     if config.get("_name_or_path"):

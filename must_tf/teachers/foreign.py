@@ -71,7 +71,8 @@ class ForeignTeacher(Teacher):
             self._check(arrays, len(images))
             self._is_checked = True
         standard = self._standard(arrays)
-        if problem := self.reader.impossible({role: array[finite] for role, array in standard.items()}):
+        known = standard if finite.all() else {role: array[finite] for role, array in standard.items()}
+        if problem := self.reader.impossible(known):
             raise self.card.error(problem)
         outputs = self._read(standard)
         if not finite.all():

@@ -80,6 +80,16 @@ def test_config_of_a_depth_model_tells_its_convention(said, found, tmp_path):
     assert convention == found or (found is None and convention.startswith("choose: "))
 
 
+def test_config_of_a_classifier_of_one_class_tells_a_sigmoid(tmp_path):
+    """A softmax of one value is 1; `hf:` and transformers' pipeline take a sigmoid, too."""
+    (tmp_path / "config.json").write_text(
+        json.dumps({"architectures": ["XForImageClassification"], "id2label": {0: "cat"}})
+    )
+    onnx_model.save(tmp_path / "m.onnx", logits=np.zeros((1, 1), np.float32))
+    fields = drafted(tmp_path / "m.onnx")[1]
+    assert (fields["class_names"], fields["activation"]) == (["cat"], "sigmoid")
+
+
 def test_metadata_of_yolov5_tells_a_head_of_one_class(tmp_path):
     metadata = {"stride": "32", "names": "['helmet']"}
     onnx_model.save(tmp_path / "m.onnx", metadata=metadata, output0=np.zeros((1, 252, 6), np.float32))

@@ -20,6 +20,7 @@ from scipy.special import softmax
 from must_tf.errors import UserError
 from must_tf.labeling import label, label_records
 from must_tf.records import Record
+from must_tf.tasks.segmentation.reader import SegmentationReader
 from must_tf.teachers.ensemble import EnsembleTeacher
 from must_tf.teachers.foreign import ForeignTeacher
 from must_tf.teachers.model import Model, Slot
@@ -489,6 +490,19 @@ def test_values_that_no_card_can_mean_end_the_run_though_gray_does_not_have_them
     with pytest.raises(UserError, match=message) as error:
         teacher(np.full((1, *VIEW, 3), 255, np.uint8))
     assert "\n" not in str(error.value)
+
+
+def test_maps_are_not_copied_to_be_checked(monkeypatch):
+    """A copy of the scores of many classes, for each batch, takes longer than some models."""
+    made, seen = [], []
+    standard = SegmentationReader.standard
+    monkeypatch.setattr(SegmentationReader, "standard", lambda *args: made.append(standard(*args)) or made[-1])
+    monkeypatch.setattr(SegmentationReader, "impossible", lambda _, arrays: seen.append(arrays))
+    names = tuple(f"class {i}" for i in range(3))
+    card = toy.card("segmentation", range=(0, 1), input_size=VIEW, class_names=names, activation="logits")
+    teacher = ForeignTeacher(Rule(lambda images: {"out": images - 1}, None, None, None, 3, names=["out"]), card, "t")
+    teacher(np.zeros((2, *VIEW, 3), np.uint8))
+    assert np.shares_memory(made[-1]["probs"], seen[-1]["probs"])
 
 
 @pytest.mark.parametrize("members", [0, 2])

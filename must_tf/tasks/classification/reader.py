@@ -160,9 +160,7 @@ class ClassificationReader(ClassReader):
         lines = []
         if count == 6:
             lines += ["# task: detection, outputs: {packed: ...}  # where a row is a box, a score and a class"]
-        lines += ["class_names: [other, class 1]  # fill in: one value, that of the second"] if count == 1 else []
-        lines += [] if count == 1 else [names_line(count)]
-        lines += output_lines({"probs": outputs[0].name}, known)
+        lines += [names_line(count, binary=True), *output_lines({"probs": outputs[0].name}, known)]
         return [*lines, _activation_line(known), *_multi_label_lines(known)]
 
 

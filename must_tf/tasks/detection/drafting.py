@@ -133,7 +133,8 @@ def _queries(boxes: Slot, scores: Slot, known: Mapping[str, Any]) -> _Reading:
 def _before(boxes: Slot, scores: Slot) -> _Reading:
     """Before suppression: boxes, or offsets from anchors, and scores by class."""
     box_format = "yxyx" if boxes.name.lower().startswith("raw_detection_") else ""
-    lines = [activation_line({}), *_box_lines(False, box_format, "normalized"), *_ANCHOR_LINES]
+    activation = f"activation: sigmoid  {GUESS}; or probabilities" if scores.shape[-1] == 1 else activation_line({})
+    lines = [activation, *_box_lines(False, box_format, "normalized"), *_ANCHOR_LINES]
     seen = f"boxes with {scores.shape[-1] or 'some'} class scores each, no suppression"
     return _Reading(seen, {"boxes": boxes.name, "scores": scores.name}, lines, scores.shape[-1])
 

@@ -66,8 +66,15 @@ class InstancesReader(DetectionReader):
         return keep_best(**batched, max_outputs=MAX_OUTPUTS) if fits else arrays
 
     def standard(self, arrays: Arrays, channels_first: bool) -> dict[str, np.ndarray]:
-        """Converts as for a detector; adds the boxes around the masks if the model has none."""
-        return super().standard(self._with_boxes(arrays), channels_first)
+        """Converts as for a detector; adds the boxes around the masks if the model has none.
+
+        Masks of bytes over the image stay bytes, a quarter of the memory: those of SAM are hundreds of 1024 x 1024.
+        """
+        whole = dict(self._with_boxes(arrays))
+        masks = whole.pop(_MASKS)
+        as_they_are = masks.dtype == np.uint8 and self.mask_frame == "image" and not self.mask_logits
+        found = super().standard(whole, channels_first)
+        return found | {_MASKS: masks if as_they_are else masks.astype(np.float32)}
 
     def misfit(self, arrays: Arrays, batch: int, channels_first: bool) -> str | None:
         """Checks shapes as for a detector, and that there are as many masks as boxes, one of each."""

@@ -121,7 +121,8 @@ class SegmentationReader(MapReader, ClassReader):
         lines = []
         if count == 3:
             lines += ["# task: normals, outputs: {normals: ...}  # where the three channels are x, y and z"]
-        return [*lines, names_line(count), *output_lines({"probs": outputs[0].name}, known), activation_line(known)]
+        lines += [names_line(count, binary=True), *output_lines({"probs": outputs[0].name}, known)]
+        return [*lines, activation_line(known)]
 
 
 def _overlaps(probs: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from must_tf.errors import UserError
 from must_tf.parsing import short
 from must_tf.tasks import check_thresholds
 from must_tf.tasks.classes import is_hole, names_by_id
-from must_tf.teachers.card import Card, find_card, make_card, read_fields
+from must_tf.teachers.card import Card, find_card, make_card, read_fields, replaced
 from must_tf.teachers.hf.files import Files, image_processor
 from must_tf.teachers.hf.folder import read_license
 from must_tf.teachers.spec import CARD_SUFFIXES, TeacherSpec
@@ -40,7 +40,7 @@ def read_hf_card(spec: TeacherSpec, files: Files) -> Card:
     _check(given, files, where)
     prompts = given.get("prompts")
     named = {"class_names": list(prompts)} if isinstance(prompts, Mapping) else {}
-    card = make_card({**known, **named, **given, **family.reading}, where)
+    card = make_card({**replaced({**known, **named}, given), **family.reading}, where)
     check_thresholds(card.task, spec.thresholds)
     return dataclasses.replace(card, reader=dataclasses.replace(_complete(card, spec), **spec.thresholds))
 
@@ -94,8 +94,9 @@ def _check(given: Mapping[str, Any], files: Files, where: str) -> None:
             f"{where}: prompts: not given; {files.name} finds what a text says: expected the text of each class, as "
             f"--cards.TASK.prompts='{_PROMPTS}'"
         )
-    if family.prompted and "class_names" in given:
-        raise UserError(f"{where}: class_names: the classes are the keys of prompts; leave the field out")
+    for field in ("class_names", "class_names_file"):
+        if family.prompted and field in given:
+            raise UserError(f"{where}: {field}: the classes are the keys of prompts; leave the field out")
     if family.prompted and isinstance(prompts := given["prompts"], Mapping):
         texts = [str(text).strip().lower() for text in prompts.values()]
         if problem := _problem(texts, getattr(family, "activation", "")):

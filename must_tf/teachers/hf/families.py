@@ -133,9 +133,7 @@ class ExclusiveInstanceSegmenter(InstanceSegmenter):
 
     def read(self, outputs: Any, size: Size, processor: Any) -> dict[str, np.ndarray]:
         """`masks` [1, N, h, w] of 0 and 1, `scores` and `classes` [1, N]."""
-        factor = min(1, _MOST_SIDE / max(size))
-        height, width = (max(1, round(side * factor)) for side in size)
-        found = self.segments(outputs, (height, width), processor)
+        found = self.segments(outputs, bounded(size), processor)
         segments = found["segments_info"]
         ids = np.reshape([segment["id"] for segment in segments], (-1, 1, 1))
         return objects(found["segmentation"].numpy() == ids, segments)
@@ -163,6 +161,13 @@ class OneFormerInstances(ExclusiveInstanceSegmenter):
         name = "masks_queries_logits"
         outputs[name] = interpolate(outputs[name], size, mode="bilinear", align_corners=False)
         return processor.post_process_instance_segmentation(outputs, threshold=self.threshold)[0]
+
+
+def bounded(size: Size) -> Size:
+    """Returns the size at which masks of an image are made: its own, or with the same aspect ratio a smaller one."""
+    factor = min(1, _MOST_SIDE / max(size))
+    height, width = (max(1, round(side * factor)) for side in size)
+    return height, width
 
 
 def objects(masks: np.ndarray, segments: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from must_tf.geometry import Size
-from must_tf.teachers.hf.families import InstanceSegmenter, objects
+from must_tf.teachers.hf.families import InstanceSegmenter, bounded, objects
 from must_tf.teachers.hf.family import Tensors
 
 CLASS = "object"
@@ -28,7 +28,8 @@ class SamMasks(InstanceSegmenter):
     """Masks of SAM for a grid of points over the whole image, all of the class `object` unless the card names it.
 
     Those stay whose own score of their IoU and whose stability are high; then, of masks with nearly the same box, the
-    one with the highest score. The pipeline's crops of the image are not made: that is its default, too.
+    one with the highest score, which may be a little above 1. The pipeline's crops of the image are not made: that is
+    its default, too.
     """
 
     raw: ClassVar[tuple[str, ...]] = ("masks", "scores")
@@ -56,18 +57,20 @@ class SamMasks(InstanceSegmenter):
         return {name: values.to(torch.float32) for name, values in stacked.items()}
 
     def read(self, outputs: Any, size: Size, processor: Any) -> dict[str, np.ndarray]:
-        """`masks` [1, N, height, width] of 0 and 1, `scores` and `classes` [1, N]."""
-        there = outputs.scores[0] > 0
+        """`masks` [1, N, h, w] of 0 and 1, `scores` and `classes` [1, N]."""
+        there, kept = outputs.scores[0] > 0, bounded(size)
         padded = (processor.pad_size["height"], processor.pad_size["width"])
         shown = processor._get_preprocess_shape(size, processor.size["longest_edge"])
-        parts = [part > 0 for part in _resized(outputs.masks[0][there], padded, shown, size)]
-        masks = np.concatenate([np.zeros((0, *size), bool), *(part.numpy() for part in parts)])
+        parts = [part > 0 for part in _resized(outputs.masks[0][there], padded, shown, kept)]
+        masks = np.concatenate([np.zeros((0, *kept), bool), *(part.numpy() for part in parts)])
         segments = [{"score": float(score), "label_id": 0} for score in outputs.scores[0][there]]
         return objects(masks, segments)
 
 
 def _masks(model: Any, embedding: Any, padded: Size, shown: Size, size: Size) -> tuple[Any, Any]:
     """Returns the masks of one image, logits [N, h, w] of the padded image, and their scores [N], the best first.
+
+    Scores that are not finite are those of a single mask: such an image has no label, instead of one without objects.
 
     Args:
       model: SAM.
@@ -88,6 +91,8 @@ def _masks(model: Any, embedding: Any, padded: Size, shown: Size, size: Size) ->
         labels = torch.ones(some.shape[:3], dtype=torch.int64, device=some.device)
         found = model(image_embeddings=embedding, input_points=some, input_labels=labels)
         masks, ious = found.pred_masks.flatten(0, 2), found.iou_scores.flatten()
+        if not ious.isfinite().all():
+            return masks[:1], ious.new_full([1], torch.nan)
         sure = ious > _LEAST_IOU
         masks, ious = masks[sure], ious[sure]
         measured = [_measured(part) for part in _resized(masks, padded, shown, size)]
@@ -95,7 +100,7 @@ def _masks(model: Any, embedding: Any, padded: Size, shown: Size, size: Size) ->
             stable, around = (torch.cat(parts) for parts in zip(*measured, strict=True))
             logits, scores, boxes = [*logits, masks[stable]], [*scores, ious[stable]], [*boxes, around[stable]]
     if not scores:
-        return embedding.new_zeros(0, 1, 1), embedding.new_zeros(0)
+        return masks[:0], ious[:0]
     masks, ious, around = torch.cat(logits), torch.cat(scores), torch.cat(boxes)
     order = tf.image.non_max_suppression(around.float().cpu(), ious.float().cpu(), max(1, len(ious)), _OVERLAP)
     kept = torch.from_numpy(order.numpy()).to(ious.device).long()

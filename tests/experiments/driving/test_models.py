@@ -28,4 +28,8 @@ def test_models_are_written_with_their_cards_and_missing_ones_are_named(tmp_path
     assert models.write_models(tmp_path / "data", tmp_path) == {"vehicles": "onnx:models/yolox_nano.onnx"}
     assert (tmp_path / "models" / "yolox_nano.onnx").read_bytes() == b"model"
     assert (tmp_path / models.card_of("vehicles")).is_file() and not (tmp_path / models.card_of("lanes")).exists()
+    card = tmp_path / models.card_of("vehicles")
+    card.write_text(card.read_text() + "# mine\n")
+    models.write_models(tmp_path / "data", tmp_path)
+    assert card.read_text().endswith("# mine\n")
     assert "without the teacher of lanes: no twinlitenet.npz; see github.com" in capsys.readouterr().out

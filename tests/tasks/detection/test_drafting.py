@@ -204,6 +204,11 @@ def test_other_outputs_are_no_boxes(outputs):
     assert DetectionReader.likeness(outputs) == 0
 
 
+def test_scores_of_one_class_are_no_softmax():
+    found = yaml.safe_load("\n".join(DetectionReader.draft(slots(boxes=[1, 8400, 4], scores=[1, 8400, 1]), {})))
+    assert (found["class_names"], found["activation"]) == (["class 0"], "sigmoid")
+
+
 def test_depth_of_an_unknown_convention_is_to_be_chosen():
     for name, line in (
         ("predicted_depth", 'convention: "choose: metric'),

@@ -63,6 +63,18 @@ def test_masks_of_boxes_that_reach_beyond_the_view_are_clipped_with_them():
     assert label_of(toy.read(VIEW, given, **arrays), given)["classes"].tolist() == [0]
 
 
+def test_masks_of_bytes_over_the_image_stay_so_and_give_the_same_label():
+    given = card(mask_frame="image", box_format=None, box_units=None)
+    whole = np.zeros((2, *VIEW))
+    whole[0, 3:9, 5:50] = whole[1, 20:22, 7] = 1
+    floats = {role: values for role, values in outputs(whole).items() if role != "boxes"}
+    found = given.reader.standard(floats | {"masks": floats["masks"].astype(np.uint8)}, False)
+    assert found["masks"].dtype == np.uint8 and found["scores"].dtype == np.float32
+    same, other = (given.reader.read(one, VIEW) for one in (found, given.reader.standard(floats, False)))
+    for name, values in other.items():
+        np.testing.assert_array_equal(same[name], values)
+
+
 def test_masks_over_the_image_of_a_model_of_one_image_are_padded():
     given = card(mask_frame="image", box_format=None, box_units=None)
     whole = np.zeros((2, *VIEW))

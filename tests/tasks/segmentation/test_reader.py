@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import toy
+import yaml
 from scipy.special import expit
 
 from must_tf.errors import UserError
@@ -111,6 +112,13 @@ def test_map_of_whole_numbers_is_drafted_as_a_mask(shape):
     slots = [Slot("y", shape, "int64")]
     assert SegmentationReader.likeness(slots) == 3
     assert "mask:" in "\n".join(SegmentationReader.draft(slots, {}))
+
+
+def test_a_map_of_one_channel_is_drafted_as_that_of_the_second_class():
+    """A softmax of one channel is 1, and a card of one class and logits is refused."""
+    fields = yaml.safe_load("\n".join(SegmentationReader.draft([Slot("y", (1, 1, 64, 48), "float32")], {})))
+    reader = toy.card("segmentation", **fields).reader
+    assert reader.is_binary(1) and reader.activation == "logits"
 
 
 @pytest.mark.parametrize("shape", [(1, 100), (None, 100), (None, 100, 4), (1,), (None, 64, 48, 3)])

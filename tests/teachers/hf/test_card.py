@@ -28,7 +28,7 @@ def test_a_card_beside_the_folder_overrides_the_config(saved, images, label_all,
         assert mapped == pytest.approx([probs[:2].sum() / kept, probs[2] / kept], abs=1e-5)
 
 
-def test_fields_and_thresholds_override(saved, images, label_all):
+def test_fields_and_thresholds_override(saved, images, label_all, tmp_path):
     folder = saved("detr")
     teacher = load(folder, fields={"t": {"doubtful_score": 0.1}}, thresholds={"t": {"min_score": 0.9}})
     assert (teacher.task.min_score, teacher.task.doubtful_score) == (0.9, 0.1)
@@ -36,6 +36,10 @@ def test_fields_and_thresholds_override(saved, images, label_all):
     assert any((label["ignore"] > 0).any() for label in labels)
     renamed = load(folder, fields={"t": {"class_names": list("abcde")}})
     assert renamed.task.class_names == tuple("abcde")
+    (tmp_path / "names.txt").write_text("\n".join("fghij"))
+    (tmp_path / "card.yaml").write_text("class_names: [k, l, m, n, o]")
+    named = load(folder, cards={"t": str(tmp_path / "card.yaml")}, fields={"t": {"class_names_file": "names.txt"}})
+    assert named.task.class_names == tuple("fghij")  # neither those of the config nor those of the card
     depth = load(saved("depth_anything"), fields={"t": {"convention": "metric", "depth_scale": 2.0}})
     assert depth.task.convention == "metric"
 
@@ -56,6 +60,7 @@ def test_fields_and_thresholds_override(saved, images, label_all):
         ("clip", {"prompts": ["cup"]}, "prompts: .* received; expected names with values"),
         ("clip", {"prompts": {"cup": 3}}, "prompts"),
         ("clip", {"prompts": {"a": "b"}, "class_names": ["a"]}, "class_names: the classes are the keys of prompts"),
+        ("clip", {"prompts": {"a": "b"}, "class_names_file": "a"}, "class_names_file: the classes are the keys of"),
     ],
 )
 def test_fields_that_do_not_fit_are_refused_in_one_line(name, fields, match, saved):
