@@ -4,7 +4,7 @@ import functools
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -69,12 +69,14 @@ class Part(NamedTuple):
 
     Attributes:
       task: the task.
+      names: of the images that have a label.
       of: returns what `read` needs for the label of an image, given the image's name; None if there is none.
       read: returns the label.
       listing: changes when the labels do.
     """
 
     task: Any
+    names: Collection[str]
     of: Callable[[str], Any]
     read: Callable[[Record, Any], Any]
     listing: str
@@ -115,6 +117,8 @@ def open_bdd100k(spec: str, images_per_shard: int, max_pixels: int) -> Source:
     names = file_names(images, (".jpg",))
     if not names or not found:
         raise UserError(f"{where}: no {'label' if names else 'image'} of this split; {_GET}")
+    there = set(names)
+    gone = [(part.task.name, name) for part in found for name in part.names if name not in there]
     content = ({part.task.name: part.of(name) for part in found} for name in names)
     items = DiskList((str(images / name), one) for name, one in zip(names, content, strict=True))
     total = math.ceil(len(items) / images_per_shard)
@@ -126,7 +130,11 @@ def open_bdd100k(spec: str, images_per_shard: int, max_pixels: int) -> Source:
     )
     shards = tuple(functools.partial(read, Share(items, index, total)) for index in range(total))
     listing = fingerprint(os.fsencode(one) for one in (*names, *(f"{part.task.name} {part.listing}" for part in found)))
-    return Source(len(items), listing, tuple(part.task for part in found), {}, shards)
+    warnings = (
+        f"{where}: {len(gone)} labels without an image, such as {task} of {printable(name)}, left out"
+        for task, name in gone[:1]
+    )
+    return Source(len(items), listing, tuple(part.task for part in found), {}, shards, warnings=tuple(warnings))
 
 
 def read_items(
@@ -156,7 +164,7 @@ def find_vehicles(folder: Path, split: str) -> Part | None:
     path = folder / "labels" / "det_20" / f"det_{split}.json"
     if not path.is_file():
         return None
-    return Part(VEHICLES, _frames(path, _boxes_of), _read_boxes, sha256(path))
+    return Part(VEHICLES, *_frames(path, _boxes_of), _read_boxes, sha256(path))
 
 
 def find_drivable(folder: Path, split: str) -> Part | None:
@@ -165,17 +173,12 @@ def find_drivable(folder: Path, split: str) -> Part | None:
     The area of one's own lane (`direct`) and that of others (`alternative`) are one class, as in YOLOP's paper. Its
     published tool draws the direct area alone.
     """
-    masks = folder / "labels" / "drivable" / "masks" / split
-    if not masks.is_dir():
+    place = folder / "labels" / "drivable" / "masks" / split
+    if not place.is_dir():
         return None
-    names = file_names(masks, (".png",))
-    there = set(names)
-
-    def of(name: str) -> str | None:
-        mask = f"{name.rpartition('.')[0]}.png"
-        return str(masks / mask) if mask in there else None
-
-    return Part(DRIVABLE, of, _read_drivable, fingerprint(sha256(masks / name).encode() for name in names))
+    masks = {f"{name.rpartition('.')[0]}.jpg": str(place / name) for name in file_names(place, (".png",))}
+    listing = fingerprint(sha256(mask).encode() for mask in masks.values())
+    return Part(DRIVABLE, masks, masks.get, _read_drivable, listing)
 
 
 def find_lanes(folder: Path, split: str) -> Part | None:
@@ -192,11 +195,13 @@ def find_lanes(folder: Path, split: str) -> Part | None:
     if not path.is_file():
         return None
     draw = functools.partial(_read_lanes, width=_WIDTHS.get(split, _WIDTH))
-    return Part(LANES, _frames(path, _lines_of), draw, sha256(path))
+    return Part(LANES, *_frames(path, _lines_of), draw, sha256(path))
 
 
-def _frames(path: Path, content_of: Callable[[str, Sequence[Any]], Any]) -> Callable[[str], Any]:
-    """Returns a function of an image's name: the content of its frame in a file of labels; None where it has none."""
+def _frames(
+    path: Path, content_of: Callable[[str, Sequence[Any]], Any]
+) -> tuple[Collection[str], Callable[[str], Any]]:
+    """Returns the names of the images in a file of labels, and a function of a name: what `Part.of` returns."""
     contents, positions = DiskList[Any](), dict[str, int]()
     for number, frame in enumerate(entries(path, "a list of frames, as Scalabel has them")):
         name = frame.get("name") if isinstance(frame, dict) else None
@@ -208,7 +213,7 @@ def _frames(path: Path, content_of: Callable[[str, Sequence[Any]], Any]) -> Call
         contents.append(content_of(where, _member(where, frame, "labels", list)))
     if not positions:
         raise UserError(f"{path}: has no frame; {_GET}")
-    return lambda name: contents[positions[name]] if name in positions else None
+    return positions, lambda name: contents[positions[name]] if name in positions else None
 
 
 def _boxes_of(where: str, labels: Sequence[Any]) -> list[tuple[tuple[float, ...], int]]:

@@ -134,6 +134,15 @@ def test_wrong_label_is_refused_by_file_and_image(tmp_path, task, labels, proble
         open_source(where)
 
 
+def test_labels_without_an_image_are_counted(tmp_path):
+    masks = {name: np.zeros((HEIGHT, WIDTH)) for name in "ac"}
+    where = write(tmp_path, masks=masks, vehicles={"a": [], "b": [], "d": []})
+    (said,) = open_source(where).warnings
+    assert said == f"{where}: 2 labels without an image, such as vehicles of d.jpg, left out"
+    write(tmp_path, names="abcd")
+    assert not open_source(where).warnings
+
+
 def test_masks_of_other_values_and_sizes_are_quarantined(tmp_path):
     where = write(tmp_path, masks={"a": np.full((HEIGHT, WIDTH), 7), "b": np.zeros((5, 5))})
     a, b = (entry for shard in open_source(where).shards for entry in shard())
