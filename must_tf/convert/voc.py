@@ -50,16 +50,19 @@ class Voc(Format):
 
     @classmethod
     def takes(cls, task: Any) -> str:
-        """A palette has 256 places, and labelmap.txt lists the background of masks, which is no class of boxes."""
-        if isinstance(task, Detection) and _BACKGROUND in task.class_names:
-            return f"a class of boxes is called {_BACKGROUND!r}, which readers take for none; --to=coco takes any name"
+        """A palette has 256 places."""
         if isinstance(task, Segmentation) and task.ignore != IGNORED:
             return f"{task.num_classes} classes, and palettes hold {IGNORED}; --to=masks writes more"
         return ""
 
     def start(self) -> None:
-        """Writes `labelmap.txt`, and begins the lists."""
+        """Writes `labelmap.txt`, which also lists the background of masks, and begins the lists."""
         lines(tuple(self._colors), "class")
+        if any(isinstance(task, Detection) and _BACKGROUND in task.class_names for task in self.tasks):
+            raise UserError(
+                f"a class of boxes is called {_BACKGROUND!r}, which readers take for none; --rename it, leave it out "
+                "with --classes, or --to=coco takes any name"
+            )
         rows = []
         for name, color in self._colors.items():
             if ":" in name or name.startswith("#"):

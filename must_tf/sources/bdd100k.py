@@ -3,9 +3,10 @@
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -16,6 +17,7 @@ from must_tf.parsing import short
 from must_tf.records import Quarantined, Record
 from must_tf.sources.decoding import Look, decode, in_order
 from must_tf.sources.disk_list import DiskList, Share
+from must_tf.sources.id_maps import read_ids
 from must_tf.sources.images import common_folder, printable, read_image
 from must_tf.sources.layout import (
     LabelReader,
@@ -29,14 +31,16 @@ from must_tf.sources.layout import (
 from must_tf.sources.source import Entry, Source, fingerprint
 from must_tf.storage import sha256
 from must_tf.tasks import Detection, Segmentation
+from must_tf.tasks.detection import DIFFICULT
 
 VEHICLES = Detection("vehicles", ("vehicle",))
 DRIVABLE = Segmentation("drivable", ("background", "drivable"))
 LANES = Segmentation("lanes", ("background", "lane"))
 
 VEHICLE_NAMES = ("car", "bus", "truck", "train")  # one class, as in YOLOP's code
+_UNSURE_NAMES = ("other vehicle", "trailer")  # ignored, as in the publisher's tools
 _OTHER_NAMES = (
-    "pedestrian", "rider", "motorcycle", "bicycle", "traffic light", "traffic sign",
+    "pedestrian", "rider", "motorcycle", "bicycle", "traffic light", "traffic sign", "other person",
     "person", "motor", "bike",  # of the labels of 2018
 )  # fmt: skip
 _LINES = ("double other", "double white", "double yellow", "single other", "single white", "single yellow")
@@ -46,6 +50,7 @@ _WIDTH = 2
 _DIRECT, _ALTERNATIVE, _NEITHER, _UNKNOWN = 0, 1, 2, 255  # values of the masks of the drivable area
 _EDGES = 40.0  # pixels that the two edges of one marking are apart, at most, at any of their points
 _SAMPLES = 16  # points at which two edges are compared
+_FAR = 1e6  # pixels, beyond which a number is no place in or near an image
 _CURVE = 12  # straight pieces that a Bézier curve is drawn in
 
 _GET = (
@@ -55,6 +60,7 @@ _GET = (
     "labels/lane/polygons/lane_SPLIT.json in it"
 )
 
+T = TypeVar("T", list, dict)
 Line = list[tuple[float, ...]]  # points (x, y) in pixels
 
 
@@ -63,12 +69,14 @@ class Part(NamedTuple):
 
     Attributes:
       task: the task.
+      names: of the images that have a label.
       of: returns what `read` needs for the label of an image, given the image's name; None if there is none.
       read: returns the label.
       listing: changes when the labels do.
     """
 
     task: Any
+    names: Collection[str]
     of: Callable[[str], Any]
     read: Callable[[Record, Any], Any]
     listing: str
@@ -109,6 +117,8 @@ def open_bdd100k(spec: str, images_per_shard: int, max_pixels: int) -> Source:
     names = file_names(images, (".jpg",))
     if not names or not found:
         raise UserError(f"{where}: no {'label' if names else 'image'} of this split; {_GET}")
+    there = set(names)
+    gone = [(part.task.name, name) for part in found for name in part.names if name not in there]
     content = ({part.task.name: part.of(name) for part in found} for name in names)
     items = DiskList((str(images / name), one) for name, one in zip(names, content, strict=True))
     total = math.ceil(len(items) / images_per_shard)
@@ -119,8 +129,12 @@ def open_bdd100k(spec: str, images_per_shard: int, max_pixels: int) -> Source:
         root=common_folder(None, (path for path, _ in items)),
     )
     shards = tuple(functools.partial(read, Share(items, index, total)) for index in range(total))
-    listing = fingerprint(one.encode() for one in (*names, *(f"{part.task.name} {part.listing}" for part in found)))
-    return Source(len(items), listing, tuple(part.task for part in found), {}, shards)
+    listing = fingerprint(os.fsencode(one) for one in (*names, *(f"{part.task.name} {part.listing}" for part in found)))
+    warnings = (
+        f"{where}: {len(gone)} labels without an image, such as {task} of {printable(name)}, left out"
+        for task, name in gone[:1]
+    )
+    return Source(len(items), listing, tuple(part.task for part in found), {}, shards, warnings=tuple(warnings))
 
 
 def read_items(
@@ -143,13 +157,14 @@ def read_items(
 def find_vehicles(folder: Path, split: str) -> Part | None:
     """Finds the boxes of labels/det_20/det_SPLIT.json; None without the file.
 
-    Cars, buses, trucks and trains are one class, as in YOLOP's code. A frame in the file without one of them is labeled
-    as having none; an image that the file does not have is not labeled.
+    Cars, buses, trucks and trains are one class, as in YOLOP's code. `trailer` and `other vehicle` are ignored, as in
+    the publisher's tools. A frame in the file without a vehicle is labeled as having none; an image that the file does
+    not have is not labeled.
     """
     path = folder / "labels" / "det_20" / f"det_{split}.json"
     if not path.is_file():
         return None
-    return Part(VEHICLES, _frames(path, _boxes_of), _read_boxes, sha256(path))
+    return Part(VEHICLES, *_frames(path, _boxes_of), _read_boxes, sha256(path))
 
 
 def find_drivable(folder: Path, split: str) -> Part | None:
@@ -158,17 +173,12 @@ def find_drivable(folder: Path, split: str) -> Part | None:
     The area of one's own lane (`direct`) and that of others (`alternative`) are one class, as in YOLOP's paper. Its
     published tool draws the direct area alone.
     """
-    masks = folder / "labels" / "drivable" / "masks" / split
-    if not masks.is_dir():
+    place = folder / "labels" / "drivable" / "masks" / split
+    if not place.is_dir():
         return None
-    names = file_names(masks, (".png",))
-    there = set(names)
-
-    def of(name: str) -> str | None:
-        mask = f"{name.rpartition('.')[0]}.png"
-        return str(masks / mask) if mask in there else None
-
-    return Part(DRIVABLE, of, _read_drivable, fingerprint(sha256(masks / name).encode() for name in names))
+    masks = {f"{name.rpartition('.')[0]}.jpg": str(place / name) for name in file_names(place, (".png",))}
+    listing = fingerprint(sha256(mask).encode() for mask in masks.values())
+    return Part(DRIVABLE, masks, masks.get, _read_drivable, listing)
 
 
 def find_lanes(folder: Path, split: str) -> Part | None:
@@ -178,17 +188,20 @@ def find_lanes(folder: Path, split: str) -> Part | None:
     ICCV 2019). Both say that a marking is annotated by its two edges, and take the line in the middle. Neither says
     which edges belong together, nor which markings count; that is ours: two neighbors in the file of the same category
     and style that are nowhere more than 40 pixels apart are the edges of one marking. Other lines are drawn as they
-    are. Markings count that run along the road (`laneDirection` parallel), without crosswalks and curbs.
+    are. Markings count that run along the road (`laneDirection` parallel, or missing, as in the publisher's tools),
+    without crosswalks and curbs.
     """
     path = folder / "labels" / "lane" / "polygons" / f"lane_{split}.json"
     if not path.is_file():
         return None
     draw = functools.partial(_read_lanes, width=_WIDTHS.get(split, _WIDTH))
-    return Part(LANES, _frames(path, _lines_of), draw, sha256(path))
+    return Part(LANES, *_frames(path, _lines_of), draw, sha256(path))
 
 
-def _frames(path: Path, content_of: Callable[[str, Sequence[Any]], Any]) -> Callable[[str], Any]:
-    """Returns a function of an image's name: the content of its frame in a file of labels; None where it has none."""
+def _frames(
+    path: Path, content_of: Callable[[str, Sequence[Any]], Any]
+) -> tuple[Collection[str], Callable[[str], Any]]:
+    """Returns the names of the images in a file of labels, and a function of a name: what `Part.of` returns."""
     contents, positions = DiskList[Any](), dict[str, int]()
     for number, frame in enumerate(entries(path, "a list of frames, as Scalabel has them")):
         name = frame.get("name") if isinstance(frame, dict) else None
@@ -196,41 +209,51 @@ def _frames(path: Path, content_of: Callable[[str, Sequence[Any]], Any]) -> Call
             raise UserError(f"{path}: frame {number}: name: {short(name)} received; expected the name of an image")
         if name in positions:
             raise UserError(f"{path}: frame {number}: image {short(name)} is there twice; join its frames")
-        labels = frame.get("labels")
-        if not isinstance(labels if labels is not None else [], list):
-            raise UserError(f"{path}: image {short(name)}: labels: {short(labels)} received; expected a list")
-        positions[name] = len(contents)
-        contents.append(content_of(f"{path}: image {name}", labels or ()))
+        positions[name], where = len(contents), f"{path}: image {short(name)}"
+        contents.append(content_of(where, _member(where, frame, "labels", list)))
     if not positions:
         raise UserError(f"{path}: has no frame; {_GET}")
-    return lambda name: contents[positions[name]] if name in positions else None
+    return positions, lambda name: contents[positions[name]] if name in positions else None
 
 
-def _boxes_of(where: str, labels: Sequence[Any]) -> list[tuple[float, ...]]:
-    """Returns the corners of a frame's vehicles, (xmin, ymin, xmax, ymax) in pixels."""
+def _boxes_of(where: str, labels: Sequence[Any]) -> list[tuple[tuple[float, ...], int]]:
+    """Returns the corners of a frame's vehicles, (xmin, ymin, xmax, ymax) in pixels, and why each is ignored, or 0."""
     found = []
     for label in labels:
-        if _category(where, label, (*VEHICLE_NAMES, *_OTHER_NAMES)) not in VEHICLE_NAMES:
+        category = _category(where, label, (*VEHICLE_NAMES, *_UNSURE_NAMES, *_OTHER_NAMES))
+        if category in _OTHER_NAMES:
             continue
         box = label.get("box2d")
         sides: list[Any] = [box.get(side) if isinstance(box, dict) else None for side in ("x1", "y1", "x2", "y2")]
         if not all(map(_is_number, sides)) or sides[0] > sides[2] or sides[1] > sides[3]:
             raise UserError(f"{where}: box2d: {short(box)} received; expected pixels x1 <= x2 and y1 <= y2")
-        found.append(tuple(map(float, sides)))
+        found.append((tuple(map(float, sides)), DIFFICULT if category in _UNSURE_NAMES else 0))
     return found
 
 
 def _lines_of(where: str, labels: Sequence[Any]) -> list[Line]:
     """Returns the middle lines of a frame's lane markings."""
-    edges = []
+    edges: list[tuple[Any, Line]] = []
     for label in labels:
         category = _category(where, label, (*_LINES, *_OTHER_LINES))
-        attributes = label.get("attributes") or {}
-        if category in _OTHER_LINES or attributes.get("laneDirection") != "parallel":
-            continue
-        for poly in label.get("poly2d") or ():
-            edges.append(((category, attributes.get("laneStyle")), _flattened(where, poly)))
+        attributes, polys = _member(where, label, "attributes", dict), _member(where, label, "poly2d", list)
+        direction, style = attributes.get("laneDirection") or "parallel", attributes.get("laneStyle") or "solid"
+        if direction not in ("parallel", "vertical"):
+            raise UserError(f"{where}: laneDirection: {short(direction)} received; expected parallel or vertical")
+        if category not in _OTHER_LINES and direction == "parallel":
+            edges += (((category, style), _flattened(where, poly)) for poly in polys)
     return _middles(edges)
+
+
+def _member(where: str, value: Mapping[str, Any], name: str, kind: type[T]) -> T:
+    """Returns a list or a dict in a JSON object; an empty one where it is missing or null."""
+    found = value.get(name)
+    if found is None:
+        return kind()
+    if not isinstance(found, kind):
+        expected = "a list" if kind is list else "names with values"
+        raise UserError(f"{where}: {name}: {short(found)} received; expected {expected}")
+    return found
 
 
 def _category(where: str, label: Any, known: Sequence[str]) -> str:
@@ -292,20 +315,17 @@ def _resampled(line: Line) -> np.ndarray:
     return np.stack([np.interp(wanted, along, axis) for axis in points.T], 1)
 
 
-def _read_boxes(record: Record, corners: list[tuple[float, ...]]) -> dict[str, np.ndarray]:
-    return pixel_boxes(corners, [0] * len(corners), record, [0] * len(corners))
+def _read_boxes(record: Record, boxes: list[tuple[tuple[float, ...], int]]) -> dict[str, np.ndarray]:
+    return pixel_boxes([box for box, _ in boxes], [0] * len(boxes), record, [reason for _, reason in boxes])
 
 
 def _read_drivable(record: Record, path: str) -> np.ndarray:
-    with Image.open(path) as image:
-        if image.mode not in ("P", "L"):
-            raise ValueError(f"{path}: has mode {image.mode}, expected the mask of classes, not its colors")
-        mask = np.asarray(image)
+    mask, _ = read_ids(path, path)
     strange = mask[~np.isin(mask, (_DIRECT, _ALTERNATIVE, _NEITHER, _UNKNOWN))]
     if strange.size:
         raise ValueError(f"{path}: value {strange[0]} found, expected 0 (direct), 1 (alternative) or 2 (background)")
     drivable = np.select([mask == _UNKNOWN, mask != _NEITHER], [DRIVABLE.ignore, 1], 0)
-    return require_image_size(drivable.astype(np.int64), record)
+    return require_image_size(drivable, record)
 
 
 def _read_lanes(record: Record, lines: Sequence[Line], width: int) -> np.ndarray:
@@ -317,4 +337,4 @@ def _read_lanes(record: Record, lines: Sequence[Line], width: int) -> np.ndarray
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _FAR

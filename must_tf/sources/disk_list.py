@@ -81,13 +81,13 @@ class Share(Generic[T]):
 
 
 def sorted_names(names: Iterable[str]) -> DiskList[str]:
-    """Returns different names of files in the order of their bytes; they are sorted on the disk, too."""
+    """Returns names of files in the order of their bytes, each once; they are sorted on the disk, too."""
     try:
         with contextlib.closing(sqlite3.connect("", isolation_level=None)) as table:  # a file without a name
             table.execute("PRAGMA journal_mode=OFF")
             table.execute("CREATE TABLE names (name BLOB PRIMARY KEY) WITHOUT ROWID")
             table.execute("BEGIN")
-            table.executemany("INSERT INTO names VALUES (?)", ((os.fsencode(name),) for name in names))
+            table.executemany("INSERT OR IGNORE INTO names VALUES (?)", ((os.fsencode(name),) for name in names))
             return DiskList(os.fsdecode(name) for (name,) in table.execute("SELECT name FROM names ORDER BY name"))
     except sqlite3.OperationalError as error:
         _fail(error)

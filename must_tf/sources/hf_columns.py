@@ -1,6 +1,7 @@
 """Finds what the columns of a Hugging Face dataset say of its images: classes, boxes and masks."""
 
 import abc
+import collections
 import dataclasses
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from must_tf.tasks import Classification, Detection, Segmentation
 _IMAGES = ("image", "img")
 _BOXES = ("bbox", "bboxes", "boxes")
 _CATEGORIES = ("category", "categories", "category_id", "label", "labels")
+_MANY = 100  # different texts; more of them are captions and no classes, if most are there once
 _ABSENT = "{}: empty or -1, and so without a label"
 _NAMES = "id2label.json"  # {"0": "cat", ...}, as on the Hub
 
@@ -181,8 +183,11 @@ def find_columns(
         elif name in _CATEGORIES and (_is_whole(feature) or _type(objects) == "ClassLabel"):
             warnings.append(_unnamed(where, "classes", name, folder) if _is_whole(feature) else _several(where, name))
         elif name in _CATEGORIES and _is_text(feature):
-            texts = {row[name] for path in files for row in values(path, [name]) if row[name]}
-            columns += [Texts(name, Classification(_task(name, where), tuple(sorted(texts))))] if texts else []
+            texts = collections.Counter(row[name] for path in files for row in values(path, [name]) if row[name])
+            if len(texts) > max(_MANY, texts.total() / 2):
+                warnings.append(_captions(where, name, texts))
+            elif texts:
+                columns.append(Texts(name, Classification(_task(name, where), tuple(sorted(texts)))))
         elif _type(feature) == "Image" and names:
             columns.append(Masks(name, Segmentation(_task(name, where), names)))
         elif _type(feature) == "Image":
@@ -203,6 +208,13 @@ def _unnamed(where: str, what: str, name: str, folder: Path) -> str:
 
 def _several(where: str, name: str) -> str:
     return f"{where}: {name!r} has several classes for each image, and is left out; one column of ClassLabel is read"
+
+
+def _captions(where: str, name: str, texts: collections.Counter[str]) -> str:
+    return (
+        f"{where}: {name!r} has {len(texts)} different texts in {texts.total()} rows: captions? It is left out; "
+        "if they are classes, make it a ClassLabel"
+    )
 
 
 def _is_whole(feature: Any) -> bool:

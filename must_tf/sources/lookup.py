@@ -55,7 +55,8 @@ def locate(
         found = functools.partial(_found, places, dropped)
         first = next((name for name in names if found(name)), None)
         if first is not None:
-            above = root or Path(found(first)[0]).parents[len(name_parts(first)[dropped:]) - 1]
+            parents = Path(found(first)[0]).parents
+            above = root or parents[min(len(name_parts(first)) - dropped, len(parents)) - 1]
             paths = DiskList(_path(name, found(name), above, where) for name in names)
             for one, other in repeated(paths):
                 if names[one] != names[other]:
@@ -202,7 +203,7 @@ def _spellings(parts: Parts) -> list[Parts]:
     """Returns the parts as they are and, if these differ, with `%20` as in URLs decoded, and other forms of `é`."""
     if all(part.isascii() and "%" not in part for part in parts):
         return [parts]
-    decoded = tuple(map(urllib.parse.unquote, parts))
+    decoded = name_parts(urllib.parse.unquote("/".join(parts)))
     forms = [tuple(unicodedata.normalize(form, part) for part in one) for form in _FORMS for one in (parts, decoded)]
     return list(dict.fromkeys((parts, decoded, *forms)))
 

@@ -52,7 +52,7 @@ def read_normals(record: Record, source: str, signs: tuple[float, float, float])
 
 
 def _vectors(path: str) -> np.ndarray:
-    """Returns the vectors of a file, float64 [H, W, 3]; (0, 0, 0) where a PNG is black."""
+    """Returns the vectors of a file, float64 [H, W, 3]; (0, 0, 0) where a PNG is black or middle gray."""
     if path.lower().endswith(".npy"):
         return read_npy(path).astype(np.float64)
     try:

@@ -69,7 +69,7 @@ _OPENERS: dict[str, Callable[..., Source]] = {
     **{prefix: functools.partial(open_layout, find) for prefix, find in _LAYOUTS.items()},
 }
 _PREFIXES = ("tfrecord:", *_OPENERS)
-_PREFIX = re.compile(r"\w{2,}:")
+_PREFIX = re.compile(r"^\w{2,}:")
 _SLICES = re.compile(r"(\[[^\[\]]*\])+$")  # steps of films, too
 _LEAST_SHARE = 0.01  # of a slice whose shards are as large as those of the whole
 

@@ -51,7 +51,7 @@ def find_csv(spec: str, root: str | None = None) -> Layout:
     name = plain_name(path.stem, "a task", f"csv:{printable(spec)}")
     rows, columns = _rows(path)
     listed = path.with_name("classes.txt")
-    classes = read_class_list(listed) if listed.is_file() else ()
+    classes = read_class_list(listed, by_name=True) if listed.is_file() else ()
     found = {row[columns["class"]] for _, row in rows if row[columns["class"]]}
     if classes and not found <= set(classes):
         raise UserError(f"{path}: class {min(found - set(classes))!r} is not in {printable(listed)}; add it there")

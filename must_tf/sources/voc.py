@@ -120,7 +120,7 @@ def read_boxes(record: Record, source: str, class_names: Sequence[str], first: i
     """
     try:
         root = ElementTree.fromstring(Path(source).read_bytes())
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the latter of encodings
         raise ValueError(f"{source}: not valid XML: {error}") from None
     if root.tag != "annotation":
         raise ValueError(f"{source}: has {root.tag!r} at its top, expected an annotation of VOC")
@@ -184,7 +184,7 @@ def _classes_in(path: Path) -> set[str]:
 def _listed_classes(folder: Path) -> tuple[str, ...]:
     """Returns the classes in classes.txt, one per line, or in CVAT's labelmap.txt (`NAME:COLOR:PARTS:ACTIONS`)."""
     if (folder / "classes.txt").is_file():
-        return read_class_list(folder / "classes.txt")
+        return read_class_list(folder / "classes.txt", by_name=True, comment="#")
     if not (folder / "labelmap.txt").is_file():
         return ()
     found = (line.partition(":")[0].strip() for line in read_text(folder / "labelmap.txt").splitlines())

@@ -74,3 +74,7 @@ def test_classes_that_would_not_come_back_are_refused(tmp_path, name, said):
     toy.write_dataset(tmp_path / "d", [record], [Detection("boxes", ("cat", name))], num_shards=1)
     with pytest.raises(UserError, match=said):
         convert(tmp_path / "d", "voc", tmp_path / "out", Selection())
+    convert(tmp_path / "d", "voc", tmp_path / "new", Selection(rename=(f"boxes.dog={name}",)))
+    convert(tmp_path / "d", "voc", tmp_path / "cats", Selection(classes=("cat",)))
+    with pytest.raises(UserError, match=said):
+        convert(tmp_path / "d", "voc", tmp_path / "again", Selection(rename=(f"boxes.{name}=cat", f"boxes.dog={name}")))

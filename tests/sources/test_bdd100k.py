@@ -10,6 +10,7 @@ import pytest
 from must_tf.errors import UserError
 from must_tf.records import Quarantined
 from must_tf.sources import open_source
+from must_tf.tasks.detection import DIFFICULT
 
 HEIGHT, WIDTH = 90, 160
 LABELS = {"vehicles": "det_20/det_{}.json", "lanes": "lane/polygons/lane_{}.json"}
@@ -58,6 +59,12 @@ def test_vehicles_are_one_class_in_fractions_of_the_image(tmp_path):
     assert labels["c"] == {}  # an image that the file does not have is not
 
 
+def test_what_may_be_a_vehicle_is_ignored_as_in_the_publishers_tools(tmp_path):
+    names = ("other vehicle", "trailer", "car", "other person")
+    labels = labels_of(write(tmp_path, vehicles={"a": [vehicle(9, 9, 20, 20, category=name) for name in names]}))
+    assert labels["a"]["vehicles"]["ignore"].tolist() == [DIFFICULT, DIFFICULT, 0]
+
+
 def test_drivable_area_is_direct_or_alternative(tmp_path):
     mask = np.full((HEIGHT, WIDTH), 2)
     mask[:10], mask[10:30], mask[30:40] = 0, 1, 255
@@ -91,6 +98,12 @@ def test_crosswalks_curbs_and_lines_across_the_road_are_no_lanes(tmp_path):
     assert not labels_of(write(tmp_path, lanes={"a": none}))["a"]["lanes"].any()
 
 
+def test_a_line_of_unknown_direction_is_a_lane_as_in_the_publishers_tools(tmp_path):
+    line = marking((80, 0), (80, HEIGHT))
+    mask = labels_of(write(tmp_path, lanes={"a": [line | {"attributes": None}], "b": [line]}))
+    assert mask["a"]["lanes"].any() and (mask["a"]["lanes"] == mask["b"]["lanes"]).all()
+
+
 def test_bezier_curves_pass_through_their_ends_and_not_their_controls(tmp_path):
     curve = marking((10, 80), (10, 0), (150, 0), (150, 80), types="LCCC")
     mask = labels_of(write(tmp_path, "val", lanes={"a": [curve]}))["a"]["lanes"]
@@ -106,6 +119,10 @@ def test_bezier_curves_pass_through_their_ends_and_not_their_controls(tmp_path):
         ("vehicles", [vehicle(0, 0, float("nan"), 20)], "box2d"),
         ("vehicles", [vehicle(0, 0, 9, 9, category="plane")], "category: 'plane' received"),
         ("vehicles", {"car": 1}, "labels"),
+        ("vehicles", [vehicle(0, 0, 10**400, 20)], "box2d"),
+        ("lanes", [marking((0, 0), (1, 1)) | {"poly2d": 5}], "poly2d: 5 received; expected a list"),
+        ("lanes", [marking((0, 0), (1, 1)) | {"attributes": "x"}], "attributes: 'x' received"),
+        ("lanes", [marking((0, 0), (1, 1), direction="up")], "laneDirection: 'up' received"),
         ("lanes", [marking((0, 0))], "poly2d"),
         ("lanes", [marking((0, 0), (1, 1), (2, 2), types="LCC")], "C three times in a row"),
         ("lanes", [marking((0, 0), (1, 1), category="lane/x")], "category"),
@@ -115,6 +132,15 @@ def test_wrong_label_is_refused_by_file_and_image(tmp_path, task, labels, proble
     where = write(tmp_path, **{task: {"a": labels}})
     with pytest.raises(UserError, match=rf"{LABELS[task].format('train')}: image '?a.jpg'?: .*{problem}"):
         open_source(where)
+
+
+def test_labels_without_an_image_are_counted(tmp_path):
+    masks = {name: np.zeros((HEIGHT, WIDTH)) for name in "ac"}
+    where = write(tmp_path, masks=masks, vehicles={"a": [], "b": [], "d": []})
+    (said,) = open_source(where).warnings
+    assert said == f"{where}: 2 labels without an image, such as vehicles of d.jpg, left out"
+    write(tmp_path, names="abcd")
+    assert not open_source(where).warnings
 
 
 def test_masks_of_other_values_and_sizes_are_quarantined(tmp_path):

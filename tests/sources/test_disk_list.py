@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from must_tf.errors import UserError
-from must_tf.sources.disk_list import DiskList, Share, repeated
+from must_tf.sources.disk_list import DiskList, Share, repeated, sorted_names
 
 VALUES = [("a/b.jpg", 3), "", None, b"\xff" * 100_000, {"x": (1, 2)}, "a/b.jpg"]
 
@@ -38,6 +38,10 @@ def test_equal_values_are_found_with_the_first_one(seed):
     values = [f"{number}" for number in np.random.default_rng(seed).integers(0, 40, 30)]
     expected = [(values.index(value), at) for at, value in enumerate(values) if values.index(value) < at]
     assert list(repeated(values)) == expected and list(repeated(DiskList(values))) == expected
+
+
+def test_a_name_that_a_changing_folder_shows_twice_is_there_once():
+    assert list(sorted_names(iter(["b", "a/c", "b", "a"]))) == ["a", "a/c", "b"]
 
 
 def test_a_full_disk_is_one_line(monkeypatch):

@@ -185,6 +185,15 @@ def test_plain_parquet_without_a_description_has_images(tmp_path):
     assert record.labels == {"label": 1}
 
 
+def test_captions_are_no_classes(tmp_path):
+    features = {"image": IMAGE, "label": {"dtype": "string", "_type": "Value"}}
+    rows = [{"image": cell(0), "label": f"a picture of number {number}"} for number in range(101)]
+    source = open_source(write_one(tmp_path, rows, features))
+    assert source.tasks == () and "'label' has 101 different texts in 101 rows" in source.warnings[0]
+    source = open_source(write_one(tmp_path, rows * 2, features))
+    assert len(source.tasks[0].class_names) == 101 and not source.warnings
+
+
 def test_texts_are_classes(tmp_path):
     features = {"image": IMAGE, "label": {"dtype": "string", "_type": "Value"}}
     rows = [{"image": cell(number), "label": text} for number, text in enumerate(["dog", "cat", None, "dog"])]

@@ -1,8 +1,12 @@
-"""Files of labels are found in one order, whatever their names; hidden ones are none."""
+"""Files of labels are found in one order, and hidden ones are none; images are found in their folders alone."""
 
 import os
+from pathlib import Path
 
-from must_tf.sources.lookup import files_under
+import pytest
+
+from must_tf.errors import UserError
+from must_tf.sources.lookup import files_under, locate
 
 
 def test_files_are_sorted_and_hidden_ones_left_out(tmp_path):
@@ -15,3 +19,23 @@ def test_files_are_sorted_and_hidden_ones_left_out(tmp_path):
     assert list(files_under(tmp_path, (".txt",))) == sorted(names, key=os.fsencode)
     assert list(files_under(tmp_path, (".txt", ".xml"))) == sorted([*names, "a/x.xml"], key=os.fsencode)
     assert list(files_under(tmp_path / "none", (".txt",))) == []
+
+
+@pytest.mark.parametrize("name", ["%2e%2e/out.jpg", "%2e%2e%2Fout.jpg", "x/..%2f..%2fout.jpg", "{}/out.jpg"])
+def test_a_coded_name_leads_out_of_no_folder(tmp_path, monkeypatch, name):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out.jpg").touch()
+    monkeypatch.chdir(tmp_path / "in")
+    name = name.format(str(tmp_path).replace("/", "%2F"))
+    with pytest.raises(UserError, match="none of 1 images is there"):
+        locate([name], [tmp_path / "in"], None, "labels.json")
+    (tmp_path / "in" / "out.jpg").touch()
+    assert list(locate([name, "gone.jpg"], [Path()], None, "labels.json")) == ["out.jpg", "gone.jpg"]
+
+
+def test_a_coded_slash_is_one_of_folders(tmp_path):
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "a b/é.jpg").touch()
+    for root in (None, str(tmp_path)):
+        (found,) = locate(["a%20b%2Fe%CC%81.jpg"], [tmp_path], root, "labels.json")
+        assert found == f"{tmp_path}/a b/é.jpg"

@@ -198,7 +198,7 @@ def test_folder_of_xml_files_has_its_own_classes(tmp_path, labels, images):
     label = records["a.JPG"].labels[task.name]
     np.testing.assert_allclose(label["boxes"], [[0.1, 0.1, 0.5, 0.5], [0, 0, 1, 1]], atol=1e-6)
     assert label["classes"].tolist() == [1, 0] and set(records) == {"a.JPG", "b.JPG"}
-    (tmp_path / "set" / labels / "classes.txt").write_text("zebra\nhorse\nant\n")
+    (tmp_path / "set" / labels / "classes.txt").write_text("# of the zoo\nzebra\n\nhorse\nant\n")
     assert open_source(f"voc:{tmp_path}/set/{labels}").tasks[0].class_names == ("zebra", "horse", "ant")
 
 
@@ -214,7 +214,7 @@ def test_images_of_xml_files_are_found_under_a_root(tmp_path):
 
 
 def test_wrong_xml_files_of_your_own_are_quarantined_with_file_object_and_field(tmp_path):
-    for number, name in enumerate("abcdefghi"):
+    for number, name in enumerate("abcdefghij"):
         layouts.write_jpeg(tmp_path / f"{name}.jpg", 50, 100, number)
     own(tmp_path, "a", ("cat", (1, 1, 9, 9)), size=(100, 50))
     own(tmp_path, "b", ("cat", (9, 1, 1, 9)))
@@ -225,12 +225,13 @@ def test_wrong_xml_files_of_your_own_are_quarantined_with_file_object_and_field(
     own(tmp_path, "h", ("cat", (0.1, 0.25, 1, 0.5)), ("cat", (0, 0, 1, 1)))
     (tmp_path / "f.xml").write_text("<svg/>")
     (tmp_path / "i.xml").write_text("<annotation><object>")
-    _, records, bad = layouts.entries(f"voc:{tmp_path}", images_per_shard=9)
+    (tmp_path / "j.xml").write_text('<?xml version="1.0" encoding="ours"?><annotation/>')
+    _, records, bad = layouts.entries(f"voc:{tmp_path}", images_per_shard=10)
     said = [
         "its label is for a picture of 100x50, this one has 50x100", "a minimum above its maximum",
         "49 pixels beyond", "bndbox/ymin: '' received, expected pixels", "object ''", "has 'svg' at its top",
         "h.xml: bndbox: (0.1, 0.25, 1.0, 0.5) received, fractions of the image",
-        "i.xml: not valid XML: no element found",
+        "i.xml: not valid XML: no element found", "j.xml: not valid XML: unknown encoding",
     ]  # fmt: skip
     assert set(records) == {"g.jpg"} and len(bad) == len(said)
     assert all(part in entry.reason for part, entry in zip(said, bad, strict=True))
