@@ -1,6 +1,7 @@
 """What all runs of an experiment share: devices, data, and a student with its training step."""
 
 import functools
+import json
 from collections.abc import Iterator
 
 import tensorflow as tf
@@ -47,7 +48,7 @@ class Prepared:
         if self.workers > 1:  # before variables are made, by all of them together
             check_same(self.strategy, "code", f"{installed_code()}, TensorFlow {tf.__version__}")
             for name, value in as_stored(experiment).items():
-                check_same(self.strategy, f"config.{name}", f"{value}")
+                check_same(self.strategy, f"config.{name}", json.dumps(value, sort_keys=True))
         replicas = self.strategy.num_replicas_in_sync
         together(self.strategy, lambda: check_devices(experiment, replicas, self.workers))
         self.datasets, self.validation = together(self.strategy, self._opened_data)

@@ -180,7 +180,7 @@ def test_mistake_of_one_worker_ends_all_of_them_with_a_line_each(cluster, tmp_pa
     run = cluster(4, host_1={"flags": ["--config.trunk.num_filters=8"]})
     assert [worker.wait(300) for worker in run.workers] == [2, 2], run.said()
     for host, filters in enumerate((toy.TRUNK.num_filters, 8)):
-        said = rf"worker 1 has other config\.trunk than worker 0, .*; worker {host} has .*'num_filters': {filters}"
+        said = rf"worker 1 has other config\.trunk than worker 0, .*; worker {host} has .*\"num_filters\": {filters}"
         assert re.search(f"error: {said}", run.log(host).read_text()), run.said()
     other = shutil.copytree(Path(must_tf.__path__[0]), tmp_path / "other" / "must_tf").parent
     (other / "must_tf" / "ranges.py").open("a").write("# another version\n")
