@@ -4,7 +4,8 @@
 #   sbatch --nodes=4 deploy/train.slurm.sh student.py s3://BUCKET/runs/student
 #
 # `must train` finds the other workers by the variables that srun sets. The workdir is in a bucket, or on a disk that all
-# nodes see; CONFIG is on such a disk. Slurm sends SIGTERM five minutes before the time is over; the run writes a checkpoint, and the job goes into the queue again.
+# nodes see; the config is on such a disk. Slurm sends SIGTERM five minutes before the time is over; the run writes a
+# checkpoint, and the job goes into the queue again.
 #SBATCH --job-name=must-train
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1

@@ -276,8 +276,11 @@ class Remote:
             except _ABSENT:
                 raise
             except Exception as error:  # each store raises those of its own libraries
-                if _status(error) == http.HTTPStatus.PRECONDITION_FAILED:
+                status = _status(error)
+                if status == http.HTTPStatus.PRECONDITION_FAILED:
                     raise FileExistsError(errno.EEXIST, "another object is there", str(self)) from None
+                if status == http.HTTPStatus.NOT_FOUND:  # Azure's, where there is no such container
+                    raise FileNotFoundError(errno.ENOENT, "no such object", str(self)) from None
                 if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in _LIBRARIES:
                     raise
                 if getattr(error, "filename", None) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
@@ -343,7 +346,7 @@ def _status(error: Exception) -> int | None:
 
 
 def _tag(told: dict[str, Any]) -> str:
-    """Returns what tells that an object is another one: Google's generation, or the tag; Azure's listing has none."""
+    """Returns what tells that an object is another one: Google's generation, or the tag."""
     return str(told.get("generation") or told.get("ETag") or told.get("etag") or "").strip('"')
 
 

@@ -163,6 +163,9 @@ def followed(path: str | os.PathLike) -> Iterator[Path]:
         _followers.append(follower)
         try:
             yield follower.folder
+        except UserError as error:
+            error.args = (named(f"{error}"),)  # as in `mirrored`
+            raise
         finally:
             _followers.remove(follower)
 

@@ -70,14 +70,6 @@ class Hosts:
         self._processes.append(process)
         return process
 
-    def unplug(self, host: int) -> None:
-        """Cuts a host off, as one that is switched off: nothing says that its connections have ended."""
-        _ip("link", "set", self._names[host], "down")
-
-    def plug(self, host: int) -> None:
-        """Connects a host again."""
-        _ip("link", "set", self._names[host], "up")
-
     def end(self) -> None:
         """Kills what runs on them, and removes them."""
         for process in self._processes:

@@ -178,6 +178,12 @@ def test_azure_without_credentials_or_with_wrong_ones_is_one_line(az, monkeypatc
     assert "\n" not in str(error.value)
 
 
+def test_container_of_azure_that_is_not_there_is_one_line(az):
+    with pytest.raises(UserError, match=r"^az://none/x: no such bucket; make it, or give the name"):
+        Remote("az://none/x").write_bytes(b"")
+    assert not Remote("az://none/x").exists() and not Remote("az://none").files()
+
+
 def test_missing_package_is_named(monkeypatch):
     def missing(*_, **__):
         raise ImportError
@@ -286,7 +292,8 @@ def test_folder_that_follows_a_bucket_has_what_is_whole_there(folder):
         copies.catch_up(mine)
         found = {"config.json": "1", "checkpoints/step-2/state": "new", "checkpoints/step-4/state": "4"}
         assert contents(mine) == found and (mine / "config.json").stat().st_mtime_ns == kept
-        assert copies.named(f"{mine}/x: wrong") == f"{folder}/x: wrong"
+        with pytest.raises(UserError, match=f"^{folder}/x: wrong$"), copies.followed(folder) as other:
+            raise UserError(f"{other}/x: wrong")
         (folder / "checkpoints/step-2/state").unlink()
         copies.catch_up(mine)
         assert [path.name for path in (mine / "checkpoints").iterdir()] == ["step-4"]

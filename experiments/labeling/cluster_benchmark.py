@@ -13,6 +13,7 @@ The S3 server, moto, is written in Python and runs on the same cores: its share 
 
 import contextlib
 import functools
+import itertools
 import os
 import shutil
 import socket
@@ -58,6 +59,7 @@ _MODELS = flags.DEFINE_list(
 )
 _WORKERS = 2
 _PER_SHARD = 32  # photographs
+_OPEN = 16  # shards that a training reads at the same time, and that its cache must hold
 
 Run = Callable[[], Any]
 
@@ -151,22 +153,25 @@ def by_bucket(models: Sequence[str], count: int, rounds: int, folder: Path) -> d
 def by_training(count: int, steps: int, rounds: int, folder: Path) -> dict[str, Any]:
     """Trains on records of the disk, of a bucket, and of a bucket with a small cache, alternately."""
     photographs(folder / "photos", count)
-    label(folder / "photos", [small(folder / "small")], folder / "records", BATCH, _PER_SHARD, allow_empty=True)
+    per_shard = max(1, count // (4 * _OPEN))
+    label(folder / "photos", [small(folder / "small")], folder / "records", BATCH, per_shard, allow_empty=True)
     size = sum(storage.sizes(folder / "records").values()) / 1e9
+    cached = {"disk": 0.0, "bucket": 2.0, "bucket, half of it cached": half_cached(count, per_shard)}
+    found: dict[str, Any] = {name: [] for name in cached}
     with _s3():
-        place = storage.location("s3://benchmark/records")
-        for path in (folder / "records").iterdir():
-            storage.write_bytes(place / path.name, path.read_bytes())
-        arms = {
-            "disk": (str(folder / "records"), 2 * size),
-            "bucket": (str(place), 2 * size),
-            "bucket, half of it cached": (str(place), max(size / 2, 17 * size * _PER_SHARD / count)),
-        }
-        found: dict[str, Any] = {name: [] for name in arms}
-        for turn in range(rounds):
-            for name, (records, cache) in arms.items():
-                found[name].append(_trained(records, cache, steps, folder / f"{turn}-{name.replace(' ', '-')}"))
+        for turn, (number, name) in itertools.product(range(rounds), enumerate(cached)):
+            records: storage.Location = folder / "records"
+            if cached[name]:  # in a place of its own: this process holds copies of what it read from others
+                records = storage.location(f"s3://benchmark/{turn}-{number}")
+                for path in (folder / "records").iterdir():
+                    storage.write_bytes(records / path.name, path.read_bytes())
+            found[name].append(_trained(str(records), cached[name] * size, steps, folder / f"{turn}-{number}"))
     return found
+
+
+def half_cached(count: int, per_shard: int) -> float:
+    """Returns the share of the records that a cache holds for half of them, or more where there are few shards."""
+    return max(0.5, (_OPEN + 1) * per_shard / count)
 
 
 def turns(
@@ -259,17 +264,18 @@ def _s3() -> Iterator[psutil.Process]:
             "AWS_DEFAULT_REGION": "us-east-1",
         }
         try:
-            _made_bucket(server)
+            _made_bucket(server, port)
             yield psutil.Process(server.pid)
         finally:
             server.kill()
 
 
-def _made_bucket(server: subprocess.Popen) -> None:
+def _made_bucket(server: subprocess.Popen, port: int) -> None:
     import s3fs
 
     for _ in range(600):
         with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port)).close()  # s3fs tries for half a minute
             s3fs.S3FileSystem(skip_instance_cache=True).mkdir("benchmark")
             return
         if server.poll() is not None:

@@ -7,7 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-_OWN_FIRST = os.RTLD_NOW | os.RTLD_DEEPBIND  # a library looks for a name in itself, then in those loaded before
+_DEEPBIND = getattr(os, "RTLD_DEEPBIND", 0)  # glibc alone has it: a library looks for a name in itself first
+_OWN_FIRST = os.RTLD_NOW | _DEEPBIND
 
 
 @functools.cache
@@ -17,8 +18,11 @@ def load_beside_tensorflow() -> None:
     TensorFlow 2.20 offers its names to all libraries that are loaded later
     (https://github.com/tensorflow/tensorflow/issues/124205). PyTorch with CUDA then calls TensorFlow's stub of the CUDA
     runtime, which finds no GPU. And Triton 3.7 and later, which it brings, crash with TensorFlow's LLVM.
+
+    Does nothing where `malloc` is not that of the C library, as with LD_PRELOAD=libjemalloc.so: PyTorch would use the
+    C library's, and give it memory back that the other one had given.
     """
-    if not importlib.util.find_spec("torch"):
+    if not (_DEEPBIND and importlib.util.find_spec("torch") and _malloc_is_of_libc()):
         return
     flags = sys.getdlopenflags()
     sys.setdlopenflags(_OWN_FIRST)
@@ -34,3 +38,8 @@ def load_beside_tensorflow() -> None:
                 ctypes.CDLL(str(library), mode=_OWN_FIRST)
             except OSError:
                 return  # it cannot be loaded at all: PyTorch finds that out, too, and goes on without it
+
+
+def _malloc_is_of_libc() -> bool:
+    used, own = (ctypes.cast(ctypes.CDLL(name).malloc, ctypes.c_void_p) for name in (None, "libc.so.6"))
+    return used.value == own.value

@@ -1,6 +1,7 @@
 """What all runs of an experiment share: devices, data, and a student with its training step."""
 
 import functools
+import json
 from collections.abc import Iterator
 
 import tensorflow as tf
@@ -12,7 +13,7 @@ from must_tf.runtime.installed import installed_code
 from must_tf.student import Student
 from must_tf.training.assembly import assemble, make_student, seed_process
 from must_tf.training.checkpoints import variables_in
-from must_tf.training.checks import check_devices, check_labels, check_values, fingerprints
+from must_tf.training.checks import as_stored, check_devices, check_labels, check_values, fingerprints
 from must_tf.training.config import Experiment, from_dict, to_dict
 from must_tf.training.initial import load_trunk
 from must_tf.training.step import Batch
@@ -44,10 +45,14 @@ class Prepared:
         self.experiment = experiment
         self.strategy = make_strategy(experiment.strategy)  # before any operation: workers meet at the start
         self.worker, self.workers = worker_of(self.strategy)
-        check_devices(experiment, self.strategy.num_replicas_in_sync, self.workers)
+        if self.workers > 1:  # before variables are made, by all of them together
+            check_same(self.strategy, "code", f"{installed_code()}, TensorFlow {tf.__version__}")
+            for name, value in as_stored(experiment).items():
+                check_same(self.strategy, f"config.{name}", json.dumps(value, sort_keys=True))
+        replicas = self.strategy.num_replicas_in_sync
+        together(self.strategy, lambda: check_devices(experiment, replicas, self.workers))
         self.datasets, self.validation = together(self.strategy, self._opened_data)
         if self.workers > 1:
-            check_same(self.strategy, "code", f"{installed_code()}, TensorFlow {tf.__version__}")
             check_same(self.strategy, "records", f"{self.data}")
         seed_process(experiment)
         with self.strategy.scope():

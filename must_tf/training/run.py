@@ -19,7 +19,7 @@ from must_tf.training.monitor import BAD, Monitor
 from must_tf.training.prepared import Prepared
 from must_tf.training.step import Batch
 from must_tf.training.stopping import Stop
-from must_tf.training.strategy import LOST, gathered
+from must_tf.training.strategy import LOST, gathered, together
 from must_tf.training.validation import draw, keep_best, score
 
 _MUCH_WAITING = 0.1  # share of the time
@@ -73,7 +73,7 @@ class Run:
     def _restore(self, on_schedule: bool = False) -> int:
         """Goes to the newest whole checkpoint, or to the start; returns how many steps are done there."""
         check = functools.partial(check_state, self.workdir, data=self.prepared.data)
-        found = self.checkpoints.restore(on_schedule, check)
+        found = together(self.prepared.strategy, lambda: self.checkpoints.restore(on_schedule, check))
         done, state = found or (0, {})
         if len(steps := set(gathered(self.prepared.strategy, done))) > 1:
             raise UserError(

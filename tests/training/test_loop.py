@@ -69,6 +69,16 @@ def test_workers_that_see_other_checkpoints_do_not_train(toy_trainer, tmp_path, 
         toy_trainer.run(tmp_path / "x")
 
 
+def test_checkpoints_that_another_worker_cannot_read_end_this_one_too(toy_trainer, tmp_path, monkeypatch):
+    def together(strategy, act):
+        assert act() is None  # none is there yet
+        raise UserError("worker 1 has ended with an error")
+
+    monkeypatch.setattr(run, "together", together)
+    with pytest.raises(UserError, match="worker 1 has ended"):
+        toy_trainer.run(tmp_path / "x")
+
+
 class Watched:
     """A trainer's step, with something done before each call."""
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 
@@ -23,6 +24,19 @@ def test_unknown_part_is_refused(capsys):
     with pytest.raises((SystemExit, UserError)):
         cluster_benchmark.run(["--parts=speed"])
     assert "--parts: speed received; expected some of ray, nodes, bucket, train" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("count", "per_shard", "share"), [(512, 8, 0.5), (512, 32, 1.0625), (40, 1, 0.5)])
+def test_a_small_cache_is_one_of_half_the_records_if_these_have_shards_enough(count, per_shard, share):
+    assert cluster_benchmark.half_cached(count, per_shard) == share
+
+
+def test_server_that_does_not_start_is_one_line_at_once(monkeypatch):
+    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, "")  # and back afterwards
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(UserError, match="the S3 server does not start"), cluster_benchmark._s3():
+        pass
 
 
 @pytest.mark.slow
