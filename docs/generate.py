@@ -23,6 +23,7 @@ BORROWED = {
     "explanation/results/rooms.md": "experiments/rooms/RESULTS.md",
     "explanation/results/rooms-tables.md": "experiments/rooms/TABLES.md",
     "explanation/results/photographs.md": "experiments/photos/RESULTS.md",
+    "explanation/results/photographs-tables.md": "experiments/photos/TABLES.md",
     "explanation/results/driving.md": "experiments/driving/RESULTS.md",
     "explanation/results/labeling.md": "experiments/labeling/RESULTS.md",
     "explanation/results/export.md": "experiments/export/RESULTS.md",
