@@ -69,8 +69,7 @@ def write_models(data: str | os.PathLike, out: str | os.PathLike) -> dict[str, s
     folder.mkdir(parents=True, exist_ok=True)
     for task, model in MODELS.items():
         name, _, made = model.teacher.partition(":")
-        places = (Path(data, model.file), Path(data, "models", model.file))
-        path = next((path for path in places if path.is_file()), None)
+        path = models.find_file(data, model.file)
         if path and not (folder / made).exists():
             _write(path, folder / made)
         if (folder / made).exists():

@@ -86,10 +86,14 @@ def write_models(data: str | os.PathLike, out: str | os.PathLike) -> dict[str, s
     return found
 
 
+def find_file(data: str | os.PathLike, name: str) -> Path | None:
+    """Returns a file in the user's folder, or in `models` of it; None if it is in neither."""
+    return next((path for path in (Path(data, name), Path(data, "models", name)) if path.is_file()), None)
+
+
 def _write(model: Model, data: Path, folder: Path) -> None:
     """Writes a model's file, the last of what it needs; nothing where what it is made of is not there."""
-    places = (data / model.file, data / "models" / model.file)
-    path = next((path for path in places if path.is_file()), None)
+    path = find_file(data, model.file)
     if not model.file:
         _write_packaged(folder)
     elif path and path.suffix == ".npz":
