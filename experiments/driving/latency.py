@@ -19,8 +19,10 @@ from typing import Any
 
 import numpy as np
 import tf_keras
+from absl import flags
 
 from must_tf import storage
+from must_tf.cli import app
 from must_tf.experiments.driving.paper import TASKS
 from must_tf.experiments.driving.tasks import SIZE, THREE
 from must_tf.export import FORMATS, endpoints
@@ -30,15 +32,27 @@ from must_tf.student import Student
 from must_tf.tasks import Task
 from must_tf.trunk import Trunk
 
+FLAGS = flags.FlagValues()
+_OUT = flags.DEFINE_string("out", "latency.json", "JSON file for the results.", flag_values=FLAGS)
+_BACKBONE = flags.DEFINE_string("backbone", "resnet-18", "The network.", flag_values=FLAGS)
+_WIDTH = flags.DEFINE_float("width", 1.0, "Factor on its filters.", 0.01, flag_values=FLAGS)
+_ROUNDS = flags.DEFINE_integer("rounds", 15, "Number of rounds of which the medians are taken.", 1, flag_values=FLAGS)
+
 JOINT = "joint"
 ONNX, INT8 = "onnx", "int8"
 _CALIBRATION = 8  # made images for int8
 Result = dict[str, Any]
 
 
-def main(out: str = "latency.json", backbone: str = "resnet-18", rounds: str = "15", width: str = "1.0") -> None:
+def run(argv: list[str]) -> None:
+    """Runs the command."""
+    program = "python -m must_tf.experiments.driving.latency"
+    app.run(program, __doc__, FLAGS, lambda: main(_OUT.value, _BACKBONE.value, _WIDTH.value, _ROUNDS.value), argv)
+
+
+def main(out: str, backbone: str, width: float, rounds: int) -> None:
     """Writes the students, measures, prints and writes."""
-    results = measure(Trunk(backbone, float(width)), SIZE, int(rounds))
+    results = measure(Trunk(backbone, width), SIZE, rounds)
     print(text(results))
     storage.write_json(out, results)
     print(f"{out}: the same as JSON")
@@ -109,4 +123,4 @@ def _seconds(run: Runner, image: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run(sys.argv[1:])

@@ -42,6 +42,11 @@ GIF, MP4 = ".gif", ".mp4"
 _TINT = 0.5  # share of the color of a class
 
 
+def run(argv: list[str]) -> None:
+    """Runs the command."""
+    app.run("python -m must_tf.experiments.driving.video", __doc__, FLAGS, main, argv)
+
+
 def main() -> None:
     """Draws the frames and writes the file."""
     out = Path(_OUT.value)
@@ -177,4 +182,4 @@ def _pyav(out: Path) -> Any:
 
 
 if __name__ == "__main__":
-    app.run("python -m must_tf.experiments.driving.video", __doc__, FLAGS, main, sys.argv[1:])
+    run(sys.argv[1:])

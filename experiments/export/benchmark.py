@@ -19,8 +19,10 @@ from typing import Any
 
 import numpy as np
 import tf_keras
+from absl import flags
 
 from must_tf import storage
+from must_tf.cli import app
 from must_tf.export import FORMATS, endpoints
 from must_tf.export.onnx import OPSET
 from must_tf.export.parity import Runner
@@ -29,16 +31,28 @@ from must_tf.tasks import Segmentation
 from must_tf.training.variables import trunk_variables
 from must_tf.trunk import Trunk
 
+FLAGS = flags.FlagValues()
+_OUT = flags.DEFINE_string("out", "benchmark.json", "JSON file for the results.", flag_values=FLAGS)
+_BACKBONE = flags.DEFINE_string("backbone", "resnet-50", "The network.", flag_values=FLAGS)
+_SIDE = flags.DEFINE_integer("side", 224, "Height and width in pixels.", 1, flag_values=FLAGS)
+_ROUNDS = flags.DEFINE_integer("rounds", 15, "Number of rounds of which the medians are taken.", 1, flag_values=FLAGS)
+
 BATCH = 4
 Result = dict[str, Any]
 
 
-def main(out: str = "benchmark.json", backbone: str = "resnet-50", side: str = "224", rounds: str = "15") -> None:
+def run(argv: list[str]) -> None:
+    """Runs the command."""
+    program = "python -m must_tf.experiments.export.benchmark"
+    app.run(program, __doc__, FLAGS, lambda: main(_OUT.value, _BACKBONE.value, _SIDE.value, _ROUNDS.value), argv)
+
+
+def main(out: str, backbone: str, side: int, rounds: int) -> None:
     """Exports, measures, prints and writes."""
     tf_keras.utils.set_random_seed(0)
     student = Student([Segmentation("stuff", ("wall", "floor", "rest"))], Trunk(backbone))
     with tempfile.TemporaryDirectory() as folder:
-        results = measure(student, Path(folder), int(side), int(rounds))
+        results = measure(student, Path(folder), side, rounds)
     print(text(results))
     storage.write_json(out, results)
     print(f"{out}: the same as JSON")
@@ -150,4 +164,4 @@ def _seconds(run: Runner, images: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run(sys.argv[1:])

@@ -172,6 +172,11 @@ def _budgets(minutes: Mapping[str, float], scale: float) -> dict[str, Budget]:
     return {replication.RANDOM: Budget(0, 0.0, 0)} | stated
 
 
+def run(argv: list[str]) -> None:
+    """Runs the command."""
+    app.run("python -m must_tf.experiments.photos.tables", __doc__, FLAGS, main, argv)
+
+
 def main() -> None:
     """Gathers the files of the stages, and makes tables of them."""
     results = Path(_RESULTS.value)
@@ -184,4 +189,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    app.run("python -m must_tf.experiments.photos.tables", __doc__, FLAGS, main, sys.argv[1:])
+    run(sys.argv[1:])

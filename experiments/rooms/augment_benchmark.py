@@ -10,12 +10,17 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from absl import flags
 
 from must_tf import storage
+from must_tf.cli import app
 from must_tf.experiments.rooms.pipeline_benchmark import BATCH, SIZE, photo, rate, write
 from must_tf.pipeline import Augment, Strong, training_batches
 from must_tf.records import HUMAN, Record, serialize
 from must_tf.tasks import Detection
+
+FLAGS = flags.FlagValues()
+_OUT = flags.DEFINE_string("out", "augment_benchmark.json", "JSON file for the results.", flag_values=FLAGS)
 
 TASK = Detection("objects", ("thing",))
 OPTIONS = {
@@ -30,7 +35,12 @@ OPTIONS = {
 }
 
 
-def main(out: str = "augment_benchmark.json") -> None:
+def run(argv: list[str]) -> None:
+    """Runs the command."""
+    app.run("python -m must_tf.experiments.rooms.augment_benchmark", __doc__, FLAGS, lambda: main(_OUT.value), argv)
+
+
+def main(out: str) -> None:
     """Runs the benchmark, prints the results and writes them as JSON."""
     results = measure()
     print(text(results))
@@ -61,4 +71,4 @@ def measure(images: int = 64, batches: int = 8, rounds: int = 5) -> dict[str, di
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run(sys.argv[1:])

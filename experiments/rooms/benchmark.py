@@ -21,8 +21,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tf_keras
+from absl import flags
 
 from must_tf import garden, storage
+from must_tf.cli import app
 from must_tf.experiments.arms import POLICY
 from must_tf.experiments.rooms.trunk import OPTIMIZER, TRUNK
 from must_tf.pipeline import training_batches
@@ -36,11 +38,19 @@ from must_tf.training.assembly import assemble
 from must_tf.training.schedule import clip, make_optimizer
 from must_tf.training.step import Step
 
+FLAGS = flags.FlagValues()
+_OUT = flags.DEFINE_string("out", "benchmark.json", "JSON file for the results.", flag_values=FLAGS)
+
 SIZE, BATCH = (64, 64), 32
 TASKS: tuple[Task, ...] = (*TEACHER_TASKS.values(), Normals("normals"))
 
 
-def main(out: str = "benchmark.json") -> None:
+def run(argv: list[str]) -> None:
+    """Runs the command."""
+    app.run("python -m must_tf.experiments.rooms.benchmark", __doc__, FLAGS, lambda: main(_OUT.value), argv)
+
+
+def main(out: str) -> None:
     """Runs the benchmark, prints the results and writes them as JSON."""
     with tempfile.TemporaryDirectory() as folder:
         datasets = [open_dataset(_rooms(folder, name)) for name in ("classification", "detection")]
@@ -186,4 +196,4 @@ def _rooms(folder: str, name: str) -> Path:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run(sys.argv[1:])

@@ -10,7 +10,7 @@ It prints ratios that are measured in one run, and writes them as JSON:
 
 import io
 import json
-import subprocess
+import multiprocessing
 import sys
 import tempfile
 import time
@@ -19,19 +19,29 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from absl import flags
 from PIL import Image
 
 from must_tf import storage
+from must_tf.cli import app
 from must_tf.pipeline import Augment, training_batches
 from must_tf.records import HUMAN, Dataset, Manifest, Record, Shard, Shards, serialize
 from must_tf.runtime.progress import peak_memory_gb
 from must_tf.tasks import Classification
 
+FLAGS = flags.FlagValues()
+_OUT = flags.DEFINE_string("out", "pipeline_benchmark.json", "JSON file for the results.", flag_values=FLAGS)
+
 SIZE, BATCH = (224, 224), 32
 TASK = Classification("bright", ("no", "yes"))
 
 
-def main(out: str = "pipeline_benchmark.json") -> None:
+def run(argv: list[str]) -> None:
+    """Runs the command."""
+    app.run("python -m must_tf.experiments.rooms.pipeline_benchmark", __doc__, FLAGS, lambda: main(_OUT.value), argv)
+
+
+def main(out: str) -> None:
     """Runs the benchmark, prints the results and writes them as JSON."""
     with tempfile.TemporaryDirectory() as folder:
         results = {"jpeg": jpeg(Path(folder)), "records": sizes(Path(folder))}
@@ -82,10 +92,10 @@ def sizes(folder: Path, counts: tuple[int, int] = (1_000, 200_000), rounds: int 
     }
 
 
-def draw(folder: str, batches: int = 400) -> dict[str, float]:
+def draw(folder: Path, batches: int = 400) -> dict[str, float]:
     """Draws batches from a folder's dataset, from the middle of an epoch on; each process of `sizes` runs this."""
-    counts = json.loads(Path(folder, "counts.json").read_text())
-    dataset = _dataset(Path(folder), counts)
+    counts = json.loads((folder / "counts.json").read_text())
+    dataset = _dataset(folder, counts)
     stream = training_batches([dataset], [TASK], [(32, 32)], BATCH, start=sum(counts) // (2 * BATCH))
     return {"images_per_second": rate(stream, batches), "megabytes": 1e3 * peak_memory_gb()}
 
@@ -142,8 +152,8 @@ def _write_pixels(folder: Path, count: int) -> Path:
 
 def _in_process(folder: Path) -> dict[str, float]:
     """Runs `draw` in a new process."""
-    command = [sys.executable, "-m", "must_tf.experiments.rooms.pipeline_benchmark", "--draw", str(folder)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(draw, (folder,))
 
 
 def rate(stream: tf.data.Dataset, batches: int, before: int = 12) -> float:
@@ -158,7 +168,4 @@ def rate(stream: tf.data.Dataset, batches: int, before: int = 12) -> float:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--draw"]:
-        print(json.dumps(draw(sys.argv[2])))
-    else:
-        main(*sys.argv[1:])
+    run(sys.argv[1:])

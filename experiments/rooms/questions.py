@@ -104,6 +104,11 @@ def _transfer(
     return Stage(f"transfer_{name}", command, f"tables/{name}.json", needs)
 
 
+def run(argv: list[str]) -> None:
+    """Runs the command."""
+    app.run("python -m must_tf.experiments.rooms.questions", __doc__, FLAGS, main, argv)
+
+
 def main() -> None:
     """Runs the stages, and prints the tables."""
     from must_tf.evaluation.table import read_table
@@ -121,4 +126,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    app.run("python -m must_tf.experiments.rooms.questions", __doc__, FLAGS, main, sys.argv[1:])
+    run(sys.argv[1:])

@@ -171,10 +171,15 @@ def _path(init: str) -> str:
     return f"runs/{init}-" + ("{seed}" if init in REPEATED else "0")
 
 
+def run(argv: list[str]) -> None:
+    """Runs the command."""
+    app.run("python -m must_tf.experiments.rooms.replication", __doc__, FLAGS, main, argv)
+
+
 def main() -> None:
     """Runs the stages."""
     run_stages(plan(_UNTIL.value), Path(_OUT.value), _PROCESSES.value)
 
 
 if __name__ == "__main__":
-    app.run("python -m must_tf.experiments.rooms.replication", __doc__, FLAGS, main, sys.argv[1:])
+    run(sys.argv[1:])

@@ -13,6 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from absl import flags
+
+from must_tf.cli import app
 from must_tf.evaluation.statistics import Mean
 from must_tf.experiments.rooms.teacher import get_config
 from must_tf.inference import evaluate
@@ -23,17 +26,28 @@ from must_tf.sources.rooms.dataset import make_rooms
 from must_tf.storage import write_json
 from must_tf.training import Experiment, load_student, train
 
+FLAGS = flags.FlagValues()
+_OUT = flags.DEFINE_string("out", "sizes_benchmark.json", "JSON file for the results.", flag_values=FLAGS)
+_FOLDER = flags.DEFINE_string("folder", "runs/sizes", "Folder of the run.", flag_values=FLAGS)
+_SEEDS = flags.DEFINE_integer("seeds", 3, "Number of trainings of each teacher.", 1, flag_values=FLAGS)
+
 TASK = "segmentation"
 TRAINED = {"96": (96,), "64, 96, 128": (64, 96, 128)}
 SCORED = (32, 64, 96, 128, 160)
 
 
-def main(out: str = "sizes_benchmark.json", folder: str = "runs/sizes", seeds: str = "3") -> None:
+def run(argv: list[str]) -> None:
+    """Runs the command."""
+    program = "python -m must_tf.experiments.rooms.sizes"
+    app.run(program, __doc__, FLAGS, lambda: main(_OUT.value, _FOLDER.value, _SEEDS.value), argv)
+
+
+def main(out: str, folder: str, seeds: int) -> None:
     """Trains and evaluates the teachers, prints the table and writes JSON."""
     for part in ("train", "test"):
         make_rooms(f"{TASK}/{part}", f"{folder}/rooms", 128)
     results: dict[str, Any] = {name: {str(size): [] for size in SCORED} for name in TRAINED}
-    for seed in range(int(seeds)):
+    for seed in range(seeds):
         for name, scores in results.items():
             workdir = Path(folder, f"{'-'.join(map(str, TRAINED[name]))}-seed-{seed}")
             train(experiment(folder, TRAINED[name], seed), workdir)
@@ -60,4 +74,4 @@ def text(results: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run(sys.argv[1:])

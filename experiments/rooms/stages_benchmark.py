@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import flags
 
 from must_tf import storage
+from must_tf.cli import app
 from must_tf.experiments.rooms.teacher import get_config
 from must_tf.pipeline import training_batches
 from must_tf.records import open_dataset
@@ -29,16 +31,26 @@ from must_tf.training.assembly import assemble
 from must_tf.training.cost import cost_of, make_step
 from must_tf.training.step import Step
 
+FLAGS = flags.FlagValues()
+_OUT = flags.DEFINE_string("out", "stages_benchmark.json", "JSON file for the results.", flag_values=FLAGS)
+_ROUNDS = flags.DEFINE_integer("rounds", 15, "Number of rounds of which the medians are taken.", 1, flag_values=FLAGS)
+
 CONFIGS = {"RetinaNet": "detection", "Faster R-CNN": "two_stages", "Mask R-CNN": "instances"}
 
 
-def main(out: str = "stages_benchmark.json", rounds: str = "15") -> None:
+def run(argv: list[str]) -> None:
+    """Runs the command."""
+    program = "python -m must_tf.experiments.rooms.stages_benchmark"
+    app.run(program, __doc__, FLAGS, lambda: main(_OUT.value, _ROUNDS.value), argv)
+
+
+def main(out: str, rounds: int) -> None:
     """Runs the benchmark, prints the results and writes them as JSON."""
     with tempfile.TemporaryDirectory() as folder:
         for split in ("detection/train", "instances/train"):
             make_rooms(split, folder, 64, 64)
         peaks = {name: _in_process(folder, name) for name in CONFIGS}
-        times = _times(folder, int(rounds))
+        times = _times(folder, rounds)
     kept = {name: _kept(name) for name in CONFIGS}
     first = next(iter(CONFIGS))
     results = {
@@ -110,4 +122,4 @@ def _step(folder: str, name: str) -> tuple[Step, Any]:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run(sys.argv[1:])

@@ -278,6 +278,11 @@ def _curve(title: str, x: str, values: Sequence[int], panels: Sequence[Panel], u
     return Lines(title, _command(until), "", axis, tuple(panels))
 
 
+def run(argv: list[str]) -> None:
+    """Runs the command."""
+    app.run("python -m must_tf.experiments.rooms.tables", __doc__, FLAGS, main, argv)
+
+
 def main() -> None:
     """Gathers the files of the stages, and makes tables and curves of them."""
     results = Path(_RESULTS.value)
@@ -288,4 +293,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    app.run("python -m must_tf.experiments.rooms.tables", __doc__, FLAGS, main, sys.argv[1:])
+    run(sys.argv[1:])

@@ -29,8 +29,10 @@ from unittest import mock
 
 import numpy as np
 import tensorflow as tf
+from absl import flags
 
 from must_tf import storage
+from must_tf.cli import app
 from must_tf.experiments.rooms.trunk import OPTIMIZER, TRUNK
 from must_tf.sources.rooms.dataset import TEACHER_TASKS
 from must_tf.student import Student
@@ -44,6 +46,15 @@ from must_tf.training.step import Step
 from must_tf.training.variables import trunk_variables, variables_of
 from must_tf.trunk import Trunk
 
+FLAGS = flags.FlagValues()
+_OUT = flags.DEFINE_string("out", "torch_benchmark.json", "JSON file for the results.", flag_values=FLAGS)
+_BACKBONE = flags.DEFINE_string("backbone", "resnet-18", "The network.", flag_values=FLAGS)
+_FILTERS = flags.DEFINE_integer("filters", 64, "Filters of the pyramid.", 1, flag_values=FLAGS)
+_SIZE = flags.DEFINE_integer("size", 96, "Height and width in pixels.", 1, flag_values=FLAGS)
+_BATCH = flags.DEFINE_integer("batch", 32, "Images per batch.", 1, flag_values=FLAGS)
+_ROUNDS = flags.DEFINE_integer("rounds", 30, "Number of rounds of which the medians are taken.", 1, flag_values=FLAGS)
+_COMPILE = flags.DEFINE_bool("compile", False, "Whether to measure torch.compile, too.", flag_values=FLAGS)
+
 TASKS = ("segmentation", "classification")
 POLICIES = ("mixed_bfloat16", "float32")
 KEPT = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
@@ -52,33 +63,34 @@ Run = Callable[[], Any]
 Labeling = Segmentation | Classification
 
 
-def main(
-    out: str = "torch_benchmark.json",
-    backbone: str = "resnet-18",
-    filters: str = "64",
-    size: str = "96",
-    batch: str = "32",
-    rounds: str = "30",
-    compiled: str = "no",
-) -> None:
-    """Runs the benchmark, prints the results and writes them as JSON; with `compiled="yes"`, also for torch.compile."""
+def run(argv: list[str]) -> None:
+    """Runs the command."""
+    app.run("python -m must_tf.experiments.rooms.torch_benchmark", __doc__, FLAGS, _main, argv)
+
+
+def _main() -> None:
+    trunk = dataclasses.replace(TRUNK, backbone=_BACKBONE.value, width=1.0, num_filters=_FILTERS.value)
+    main(_OUT.value, trunk, _SIZE.value, _BATCH.value, _ROUNDS.value, _COMPILE.value)
+
+
+def main(out: str, trunk: Trunk, size: int, batch: int, rounds: int, compiled: bool = False) -> None:
+    """Runs the benchmark, prints the results and writes them as JSON."""
     if importlib.util.find_spec("torch") is None:
         print("torch is not installed: nothing to compare with")
         return
-    trunk = dataclasses.replace(TRUNK, backbone=backbone, width=1.0, num_filters=int(filters))
     results: dict[str, Any] = {
         "torch": importlib.metadata.version("torch"),
         "cores": _cores(),
         "load_before": os.getloadavg()[0],
         "trunk": dataclasses.asdict(trunk),
-        "size": int(size),
-        "batch": int(batch),
+        "size": size,
+        "batch": batch,
     }
     for name in TASKS:
         task = TEACHER_TASKS[name]
         assert isinstance(task, Labeling)
         for policy in POLICIES:
-            arguments = task, trunk, policy, int(size), int(batch), int(rounds), compiled == "yes"
+            arguments = task, trunk, policy, size, batch, rounds, compiled
             row = _alone({}, *arguments) | {"memory_kept": _alone(KEPT, *arguments)}
             print(text(name, policy, row), flush=True)
             results[f"{name}/{policy}"] = row
@@ -218,4 +230,4 @@ def _cores() -> int:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run(sys.argv[1:])

@@ -16,7 +16,7 @@ def test_published_figures_are_those_of_the_published_json():
 @pytest.mark.slow
 def test_the_benchmark_prints_and_writes_ratios_and_says_what_it_left_out(tmp_path, capsys):
     out = tmp_path / "benchmark.json"
-    benchmark.main(str(out), "resnet-10", "64", "2")
+    benchmark.main(str(out), "resnet-10", 64, 2)
     found, said = json.loads(out.read_text()), capsys.readouterr().out
     for name in ("onnx_over_savedmodel", "int8_over_float32"):
         assert 0 < found[name]["ratio"] < 100

@@ -16,14 +16,14 @@ def test_every_size_is_evaluated_and_a_second_call_trains_nothing(tmp_path, monk
     monkeypatch.setattr(sizes, "get_config", lambda task: dataclasses.replace(config(task), steps=2, trunk=toy.TRUNK,
         optimizer=toy.Optimizer("sgd", 0.01), batch_size=2))  # fmt: skip
     out, folder = tmp_path / "sizes.json", tmp_path / "runs"
-    sizes.main(str(out), str(folder), "1")
+    sizes.main(str(out), str(folder), 1)
     first = json.loads(out.read_text())
     assert {name: {size: len(found) for size, found in scores.items()} for name, scores in first.items()} == {
         name: {"32": 1, "64": 1} for name in ("32", "32, 64")
     }
     assert sizes.text(first) in capsys.readouterr().out
     written = sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("weights.data*"))
-    sizes.main(str(out), str(folder), "1")
+    sizes.main(str(out), str(folder), 1)
     assert json.loads(out.read_text()) == first
     assert sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("weights.data*")) == written
 

@@ -92,7 +92,7 @@ def test_steps_lower_the_loss_in_both_frameworks():
 @pytest.mark.slow
 def test_benchmark_prints_and_writes_ratios(tmp_path, capsys):
     out = tmp_path / "benchmark.json"
-    torch_benchmark.main(str(out), "resnet-10", "16", "64", "2", "2")
+    torch_benchmark.main(str(out), Trunk("resnet-10", 1.0, 2, 5, 16), 64, 2, 2)
     found = json.loads(out.read_text())
     for task in torch_benchmark.TASKS:
         for policy in torch_benchmark.POLICIES:
