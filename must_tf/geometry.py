@@ -4,14 +4,17 @@ There are two frames: the *image* as it is stored, and the *view* of it that a m
 so a coordinate runs from 0 to the size. Boxes (ymin, xmin, ymax, xmax) are fractions of the frame's height and width.
 """
 
-from typing import Any, NamedTuple
+import dataclasses
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 Size = tuple[int, int]
 
 
-class Geometry(NamedTuple):
+@dataclasses.dataclass(eq=False)
+class Geometry:
     """The transform from an image to a view: resize, then crop a window, then flip left to right.
 
     Where the window reaches beyond the bottom or right edge of the resized image, the view is padded.
@@ -22,6 +25,23 @@ class Geometry(NamedTuple):
     offset: tf.Tensor  # [2] int32, the window's top left corner in the resized image
     flip: tf.Tensor  # [] bool
     view_size: Size  # height and width of the view
+
+    # Computed once for all maps of an image; a graph that moves no map leaves them out.
+    nearest: tf.Tensor = dataclasses.field(init=False, repr=False)  # [height, width] int32, pixels counted row by row
+    inside: tf.Tensor = dataclasses.field(init=False, repr=False)  # [height, width, 1] bool, False in the padding
+
+    def __post_init__(self) -> None:
+        height, width = self.view_size
+        place = np.stack([np.arange(max(self.view_size), dtype=np.int32)] * 2, axis=-1)  # of a row, of a column
+        mirrored = np.stack([place[:, 0], width - 1 - place[:, 1]], axis=-1)
+        resized = tf.where(self.flip, mirrored, place) + self.offset
+        # In float32, as tf.image.resize has it.
+        step = tf.cast(self.image_size, tf.float32) / tf.cast(self.scaled_size, tf.float32)
+        found = tf.cast((tf.cast(resized, tf.float32) + 0.5) * step, tf.int32)
+        rows, columns = tf.unstack(tf.clip_by_value(found, 0, self.image_size - 1), axis=1)
+        shown_rows, shown_columns = tf.unstack(resized < self.scaled_size, axis=1)
+        self.nearest = rows[:height, tf.newaxis] * self.image_size[1] + columns[:width]
+        self.inside = (shown_rows[:height, tf.newaxis] & shown_columns[:width])[..., tf.newaxis]
 
 
 def fit(image_size: Any, view_size: Size) -> Geometry:
@@ -87,13 +107,22 @@ def move_image(image: tf.Tensor, geometry: Geometry, antialias: bool = True) -> 
     Interpolation is bilinear. Without `antialias` it is faster, with the same result if the image is not made smaller.
     """
     resized = tf.image.resize(image, geometry.scaled_size, antialias=antialias)
-    return _window(resized, geometry, 0)
+    top, left = tf.unstack(geometry.offset)
+    height, width = geometry.view_size
+    window = resized[top : top + height, left : left + width]
+    missing_rows, missing_columns = height - tf.shape(window)[0], width - tf.shape(window)[1]
+    window = tf.pad(window, [[0, missing_rows], [0, missing_columns], [0, 0]])
+    window = tf.cond(geometry.flip, lambda: tf.reverse(window, [1]), lambda: window)
+    return tf.ensure_shape(window, [height, width, None])
 
 
 def move_map(values: tf.Tensor, geometry: Geometry, fill: Any) -> tf.Tensor:
-    """Returns the view of a map of labels, [H, W, C] → [height, width, C]: nearest pixel, padded with `fill`."""
-    resized = tf.image.resize(values, geometry.scaled_size, method="nearest")
-    return _window(resized, geometry, fill)
+    """Returns the view of a map of labels, [H, W, C] → [height, width, C]: nearest pixel, padded with `fill`.
+
+    The map has the size of the image; another number of pixels is an error.
+    """
+    pixels = tf.reshape(values, tf.stack([tf.reduce_prod(geometry.image_size), values.shape[-1]]))
+    return tf.where(geometry.inside, tf.gather(pixels, geometry.nearest), tf.cast(fill, values.dtype))
 
 
 def move_vectors(vectors: tf.Tensor, geometry: Geometry) -> tf.Tensor:
@@ -182,18 +211,6 @@ def _fitting(image_size: tf.Tensor, view_size: Size) -> tf.Tensor:
 
 def _scaled(image_size: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
     return tf.maximum(tf.cast(tf.round(tf.cast(image_size, tf.float32) * scale), tf.int32), 1)
-
-
-def _window(resized: tf.Tensor, geometry: Geometry, fill: Any) -> tf.Tensor:
-    """Crops the window from the resized image, pads it with `fill` and flips it."""
-    top, left = tf.unstack(geometry.offset)
-    height, width = geometry.view_size
-    window = resized[top : top + height, left : left + width]
-    missing_rows, missing_columns = height - tf.shape(window)[0], width - tf.shape(window)[1]
-    fill = tf.cast(fill, window.dtype)
-    window = tf.pad(window, [[0, missing_rows], [0, missing_columns], [0, 0]], constant_values=fill)
-    window = tf.cond(geometry.flip, lambda: tf.reverse(window, [1]), lambda: window)
-    return tf.ensure_shape(window, [height, width, None])
 
 
 def _edges(geometry: Geometry) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -69,7 +71,7 @@ def test_restored_marker_is_at_its_original_position(resize, height, width, seed
     y, x = int(rng.integers(0, height - 20)), int(rng.integers(0, width - 20))
     marked = np.zeros((height, width, 1), np.float32)
     marked[y : y + 20, x : x + 20] = 1
-    geometry = resize((height, width), VIEW)._replace(flip=tf.constant(flip))
+    geometry = dataclasses.replace(resize((height, width), VIEW), flip=tf.constant(flip))
     back = restore_map(move_map(tf.constant(marked), geometry, 0), geometry).numpy()[..., 0]
     seen = np.isfinite(back)
     assert seen.all() or resize is center_crop
@@ -146,7 +148,8 @@ def test_boxes_and_maps_agree(seed):
 @given(SEEDS, SIDES, SIDES)
 def test_view_depends_only_on_its_seed(seed, height, width):
     views = [random_view(tf.constant([seed, 0]), (height, width), VIEW, (0.5, 2)) for _ in range(2)]
-    assert all(np.array_equal(a, b) for a, b in zip(*views, strict=True))
+    first, second = map(vars, views)
+    assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
 @given(SEEDS, SIDES, SIDES)
@@ -175,7 +178,7 @@ def test_scale_1_shows_the_whole_image():
 def test_mirrored_view_is_the_mirror_image_of_the_view(seed):
     image = np.random.default_rng(seed).integers(0, 255, (40, 50, 3)).astype(np.float32)
     plain = random_view(tf.constant([seed, 0]), (40, 50), VIEW, (0.7, 2), flip=False)
-    mirrored = plain._replace(flip=tf.constant(True))
+    mirrored = dataclasses.replace(plain, flip=tf.constant(True))
     np.testing.assert_array_equal(move_image(image, mirrored)[:, ::-1], move_image(image, plain))
     np.testing.assert_array_equal(move_vectors(image, mirrored)[:, ::-1] * [-1, 1, 1], move_vectors(image, plain))
 
@@ -185,10 +188,30 @@ def test_restored_map_of_a_whole_view_equals_the_original(height, width):
     ramp = np.linspace(0, 1, width, dtype=np.float32)[None, :, None] + np.linspace(0, 1, height)[:, None, None]
     ramp = ramp.astype(np.float32)
     for geometry in (fit((height, width), VIEW), stretch((height, width), VIEW)):
-        for view in (geometry, geometry._replace(flip=tf.constant(True))):
+        for view in (geometry, dataclasses.replace(geometry, flip=tf.constant(True))):
             back = restore_map(move_map(tf.constant(ramp), view, 0), view).numpy()
             assert back.shape == ramp.shape
             assert np.abs(back - ramp).max() < 0.15
+
+
+@given(SEEDS, SIDES, SIDES, st.sampled_from([VIEW, VIEW[::-1]]), st.booleans())
+def test_pixels_of_a_map_are_those_of_resizing_the_whole_map(seed, height, width, view_size, flip):
+    geometry = random_view(tf.constant([seed, 0]), (height, width), view_size, (0.2, 3.0), flip)
+    values = tf.random.stateless_uniform([height, width, 2], [seed, 1], 0, 250, tf.int32)
+    resized = tf.image.resize(values, geometry.scaled_size, method="nearest").numpy()
+    rows, columns = view_size
+    top, left = geometry.offset.numpy()
+    expected = np.full([rows, columns, 2], 255)
+    shown = resized[top : top + rows, left : left + columns]
+    expected[: shown.shape[0], : shown.shape[1]] = shown
+    expected = expected[:, ::-1] if geometry.flip else expected
+    np.testing.assert_array_equal(move_map(values, geometry, 255), expected)
+
+
+def test_map_with_another_number_of_pixels_than_its_image_is_an_error():
+    for size in ([16, 16], [128, 192], [1, 1]):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            move_map(tf.zeros([*size, 1]), fit((64, 96), VIEW), 0)
 
 
 def test_pixels_beyond_the_image_are_filled():

@@ -128,7 +128,8 @@ def _mirrored(
     label = task.pseudo_label({name: np.asarray(values) for name, values in plain.items()})
     record = Record(png(image), "PNG", height, width, "", {task.name: label}, {task.name: HUMAN})
     target = parse(serialize(record, [task]), [task])["targets"][task.name]
-    return task.transform(target, stretch((height, width), (height, width))._replace(flip=tf.constant(True))), mirrored
+    flip = dataclasses.replace(stretch((height, width), (height, width)), flip=tf.constant(True))
+    return task.transform(target, flip), mirrored
 
 
 def _batch(values: dict[str, Any]) -> dict[str, Any]:
