@@ -60,8 +60,7 @@ class Normals(Task):
         normals = np.asarray(label, np.float64)
         if normals.ndim != 3 or normals.shape[-1] != 3:
             raise UserError(f"task {self.name!r}: a map of vectors [H, W, 3] expected, {normals.shape} given")
-        length = np.linalg.norm(normals, axis=-1, keepdims=True)
-        valid = np.isfinite(length) & (length > 1e-6)
+        length, valid = np.linalg.norm(normals, axis=-1, keepdims=True), _given(normals)[..., np.newaxis]
         if not valid.any():
             return {}
         unit = np.where(valid, normals / np.where(valid, length, 1), -1.0)
@@ -129,7 +128,7 @@ class Normals(Task):
 
     def implausible(self, labels: Sequence[np.ndarray]) -> str | None:
         """Reports vectors that point away from the camera, as those of no visible surface do."""
-        vectors = np.concatenate([np.asarray(label)[np.any(label, -1)] for label in labels])
+        vectors = np.concatenate([np.asarray(label)[_given(label)] for label in labels])
         away = float((vectors[:, 2] > 0).mean()) if len(vectors) else 0.0
         if away <= _AWAY:
             return None
@@ -152,15 +151,15 @@ class Normals(Task):
     def draw(self, image: np.ndarray, label: np.ndarray) -> np.ndarray:
         """Draws the usual colors (x right, y up, z toward the viewer: a wall is lilac); invalid pixels are dimmed."""
         color = (np.asarray(label) * (1, -1, -1) + 1) * 127.5
-        return drawing.overlay(image, color, np.any(label, -1), alpha=1.0)
+        return drawing.overlay(image, color, _given(label), alpha=1.0)
 
     def statistics(self, label: np.ndarray) -> dict[str, float]:
         """Share of valid pixels."""
-        return {"valid": float(np.any(label, -1).mean())}
+        return {"valid": float(_given(label).mean())}
 
     def histograms(self, label: np.ndarray) -> dict[str, dict[str, float]]:
         """Pixels by the vector's angle to the camera's axis (0°: facing the camera) and to up (90°: a wall)."""
-        vectors = np.asarray(label, np.float64)[np.any(label, -1)]
+        vectors = np.asarray(label, np.float64)[_given(label)]
         if not len(vectors):
             return {}
         unit = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
@@ -177,6 +176,12 @@ class Normals(Task):
     def flaws(self, target: Mapping[str, np.ndarray], height: int, width: int) -> list[str]:
         """Reports a map of another size."""
         return wrong_size(target["normals"], height, width)
+
+
+def _given(label: np.ndarray) -> np.ndarray:
+    """Returns which pixels of a label have a vector, bool [H, W]: one that is finite and not 0."""
+    length = np.linalg.norm(label, axis=-1)
+    return np.isfinite(length) & (length > 1e-6)
 
 
 def _valid(normals: tf.Tensor) -> tf.Tensor:

@@ -67,3 +67,12 @@ def test_wall_that_faces_the_camera_is_lilac():
 def test_what_is_no_map_of_vectors_is_refused(bad):
     with pytest.raises(UserError, match="'normals'"):
         TASK.encode(bad)
+
+
+@pytest.mark.parametrize("missing", [0.0, np.nan, np.inf])
+def test_pixels_without_a_vector_count_as_invalid_in_statistics_and_are_dimmed(missing):
+    label, image, half = TRUTH.copy(), np.full((*toy.VIEW, 3), 200, np.uint8), toy.VIEW[0] // 2
+    label[:half] = missing
+    assert TASK.statistics(label)["valid"] == np.any(TRUTH[half:], -1).sum() / np.prod(toy.VIEW)
+    np.testing.assert_array_equal(TASK.draw(image, label)[:half], 70)
+    assert sum(TASK.histograms(label)["degrees from up"].values()) == pytest.approx(1)
