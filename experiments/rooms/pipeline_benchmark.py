@@ -27,7 +27,7 @@ from must_tf.cli import app
 from must_tf.pipeline import Augment, training_batches
 from must_tf.records import HUMAN, Dataset, Manifest, Record, Shard, Shards, serialize
 from must_tf.runtime.progress import peak_memory_gb
-from must_tf.tasks import Classification
+from must_tf.tasks import Classification, Task
 
 FLAGS = flags.FlagValues()
 _OUT = flags.DEFINE_string("out", "pipeline_benchmark.json", "JSON file for the results.", flag_values=FLAGS)
@@ -111,19 +111,19 @@ def photo(seed: int) -> bytes:
     return buffer.getvalue()
 
 
-def write(folder: Path, records: list[bytes], shards: int) -> Dataset:
+def write(folder: Path, records: list[bytes], shards: int, tasks: tuple[Task, ...] = (TASK,)) -> Dataset:
     """Writes serialized records and returns them as a dataset, without a manifest on disk."""
     folder.mkdir()
     for shard in range(shards):
         with tf.io.TFRecordWriter(str(folder / str(shard))) as writer:
             for record in records[shard::shards]:
                 writer.write(record)
-    return _dataset(folder, [len(records[shard::shards]) for shard in range(shards)])
+    return _dataset(folder, [len(records[shard::shards]) for shard in range(shards)], tasks)
 
 
-def _dataset(folder: Path, counts: list[int]) -> Dataset:
+def _dataset(folder: Path, counts: list[int], tasks: tuple[Task, ...] = (TASK,)) -> Dataset:
     parts = [Shard(str(i), count, 0, "", {}) for i, count in enumerate(counts)]
-    return Dataset(folder, Manifest("benchmark", "train", (TASK,), {}, {}, Shards(parts)))
+    return Dataset(folder, Manifest("benchmark", "train", tasks, {}, {}, Shards(parts)))
 
 
 def _record(encoded: bytes, size: tuple[int, int], kind: str = "JPEG") -> Record:

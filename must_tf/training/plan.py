@@ -202,7 +202,7 @@ def _device(name: str, policy: str) -> Accelerator:
     if name == CPU:
         with garden.precision(policy):
             dtype = tf_keras.mixed_precision.global_policy().compute_dtype
-        return Accelerator({policy: _probe(dtype) / 1e12}, psutil.virtual_memory().total / 2**30)
+        return Accelerator({policy: probe(dtype) / 1e12}, psutil.virtual_memory().total / 2**30)
     if name not in ACCELERATORS:
         raise UserError(f"accelerator: {name!r} is unknown; {nearest(name, [*ACCELERATORS, CPU])}")
     device = ACCELERATORS[name]
@@ -213,14 +213,18 @@ def _device(name: str, policy: str) -> Accelerator:
     return device
 
 
-def _probe(dtype: str, side: int = 1024, seconds: float = 0.3) -> float:
-    """Returns the operations a second of matrix products on this machine's CPU."""
-    with tf.device("CPU"):
+def probe(dtype: str, device: str = "CPU", side: int = 1024, seconds: float = 0.3) -> float:
+    """Returns the operations per second of products of square matrices on a device of this machine."""
+    with tf.device(device):
         factor = tf.ones([side, side], dtype)
-        tf.linalg.matmul(factor, factor).numpy()  # the first one is slow
+
+        def multiply() -> None:
+            tf.linalg.matmul(factor, factor)[0, 0].numpy()  # waits for the device, and copies one number
+
+        multiply()  # the first one is slow
         count, start = 0, time.perf_counter()
         while time.perf_counter() < start + seconds:
-            tf.linalg.matmul(factor, factor).numpy()
+            multiply()
             count += 1
     return count * 2 * side**3 / (time.perf_counter() - start)
 

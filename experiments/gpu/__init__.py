@@ -1,0 +1,1 @@
+"""What a training step takes on the device of this machine."""
