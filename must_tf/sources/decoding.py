@@ -208,7 +208,7 @@ def _is_plain(image: ImageFile) -> bool:
 
 def _is_16_bit(image: ImageFile) -> bool:
     """Whether Pillow will read the upper bytes of 16 bits."""
-    return image.format in ("PNG", "TIFF") and any("16" in str(part.args) for part in image.tile)
+    return image.format in ("PNG", "TIFF") and any(";16" in str(part.args) for part in image.tile)  # as RGB;16B
 
 
 def _is_dark(pixels: np.ndarray) -> bool:
