@@ -10,7 +10,6 @@ from must_tf import copies, former, storage
 from must_tf.errors import UserError
 from must_tf.integrity import CARD
 from must_tf.parsing import read_json
-from must_tf.quality.audit_file import current_audits
 from must_tf.records.manifest import FILE as MANIFEST
 from must_tf.records.manifest import read_manifest
 from must_tf.saving import CONFIG, WEIGHTS, locate
@@ -34,7 +33,7 @@ def datasets(workdir: str | os.PathLike) -> list[Entry]:
     """Returns what is known of each folder that a run was trained on: images, labels by task and origin, license.
 
     Folders have the names of the run's config. `images` is None where a folder is not found, see `saving.locate`.
-    `audits` has results of audits of the labels by task, see `quality.Audited`, if there are any.
+    `audits` has results of audits of the labels by task, see `records.Audited`, if there are any.
     """
     found = []
     for folder in read_config(workdir).get("train", ()):
@@ -43,7 +42,7 @@ def datasets(workdir: str | os.PathLike) -> list[Entry]:
             manifest = read_manifest(place, whole=False)
             entry |= {"images": manifest.count, "labels": manifest.counts}
             entry["license"] = manifest.source.get("license") or UNKNOWN
-            if audits := current_audits(place, manifest):
+            if audits := manifest.audited:
                 entry["audits"] = {task: asdict(audited) for task, audited in audits.items()}
         found.append(entry)
     return found

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from must_tf.export.parity import Parity, table
+from must_tf.records import Estimate
 from must_tf.tasks import from_json, threshold_words
 
 
@@ -97,7 +98,7 @@ def audit_section(data: Sequence[dict[str, Any]]) -> list[str]:
     if not found:
         return []
     rows = [
-        (folder, task, row["name"] or "all", _share(row["precision"]), _share(row["recall"]))
+        (folder, task, row["name"] or "all", str(Estimate(**row["precision"])), str(Estimate(**row["recall"])))
         for folder, task, one in found
         for row in one["classes"]
     ]
@@ -107,12 +108,6 @@ def audit_section(data: Sequence[dict[str, Any]]) -> list[str]:
     ]
     head = ("folder", "task", "class", "precision", "recall")
     return ["## Audits of the training labels\n", " ".join(looked) + "\n", *_table(head, rows)]
-
-
-def _share(estimate: dict[str, Any]) -> str:
-    if estimate["value"] is None:
-        return "unknown"
-    return f"{estimate['value']:.1%} [{estimate['low']:.1%}, {estimate['high']:.1%}]"
 
 
 def teacher_row(entry: dict[str, Any]) -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
     must init photos
 
-It asks nothing, and changes nothing in the folder. Labels are found: folders of classes, COCO, YOLO, VOC, CSV, masks
-and maps. The config is small enough for a CPU. Its notes say what to choose.
+It asks nothing, and changes nothing in the folder. Labels are found: folders of classes, COCO, YOLO, VOC, CSV,
+BDD100K, masks and maps. The config is small enough for a CPU. Its notes say what to choose.
 """
 
 from absl import flags

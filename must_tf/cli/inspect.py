@@ -49,7 +49,7 @@ _SHARDS = flags.DEFINE_integer(
 _AUDIT = flags.DEFINE_integer(
     "audit",
     0,
-    "Number of images to write for people to correct: a random sample, stratified by class and score. DATA/audit.json "
+    "Number of images to write for people to correct: a random sample, stratified by class and score. The manifest "
     "keeps how it was drawn.",
     0,
     flag_values=FLAGS,
@@ -67,7 +67,7 @@ _AUDIT_FROM = flags.DEFINE_string(
     "audit_from",
     None,
     "The corrected sample, named as for `must label --images`, such as coco:corrected.json. Prints precision and "
-    "recall of all labels by class, with 95 % intervals, and keeps them in DATA/audit.json.",
+    "recall of all labels by class, with 95 % intervals, and keeps them in the manifest.",
     flag_values=FLAGS,
 )
 _ROOT = flags.DEFINE_string(
@@ -173,11 +173,10 @@ def _sample() -> None:
         raise UserError("--audit: received without --to and --out; expected a format and a folder for the sample")
     progress = _progress(_AUDIT.value)
     drawn = sample(_DATA.value, _AUDIT.value, _TO.value, _OUT.value, _TASK.value, _SEED.value, _IMAGES.value, progress)
-    print(f"{_OUT.value}: {len(drawn.images):,} of {sum(drawn.sizes):,} images as {_TO.value}")
-    for index, (cells, size) in enumerate(zip(drawn.strata, drawn.sizes, strict=True)):
-        number = sum(image.stratum == index for image in drawn.images)
-        more = f" and {len(cells) - 2} more" if len(cells) > 2 else ""
-        print(f"  {number:,} of {size:,}: {'; '.join(cells[:2])}{more}")
+    print(f"{_OUT.value}: {len(drawn.numbers):,} of {drawn.population:,} images as {_TO.value}")
+    for stratum in drawn.strata:
+        more = f" and {len(stratum.cells) - 2} more" if len(stratum.cells) > 2 else ""
+        print(f"  {len(stratum.sampled):,} of {stratum.size:,}: {'; '.join(stratum.cells[:2])}{more}")
     print(f"  correct all of them, and then: must inspect {_DATA.value} --audit_from=FORMAT:FILE")
 
 

@@ -1,10 +1,10 @@
 """Audits labels: a random sample is corrected by people, and says how right the labels of the whole dataset are."""
 
 import collections
+import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,25 @@ import numpy as np
 from must_tf.convert import FORMATS, Format, Selection, choose_tasks, convert, format_of
 from must_tf.convert.images import COPY
 from must_tf.errors import UserError, nearest
-from must_tf.quality.audit_file import Audited, Audits, ClassShares, Image, Sample, fingerprint, read_audits
 from must_tf.quality.estimate import METHOD, ratio
-from must_tf.quality.strata import Found, Stratum, draw
-from must_tf.records import Dataset, Quarantined, Record, check_same_labels, open_dataset
+from must_tf.quality.strata import Found, draw
+from must_tf.records import (
+    Audited,
+    ClassShares,
+    Dataset,
+    Manifest,
+    Place,
+    Quarantined,
+    Record,
+    Sample,
+    check_same_labels,
+    open_dataset,
+    read_manifest,
+)
 from must_tf.sources import open_source, renamed
 from must_tf.sources.opening import takes_root
 from must_tf.sources.source import Source
-from must_tf.storage import local
+from must_tf.storage import local, location
 from must_tf.tasks import Task
 from must_tf.tasks.task import Label
 
@@ -38,7 +49,7 @@ def sample(
 ) -> Sample:
     """Writes a random sample of labels for people to correct, stratified by class and score, see `strata.draw`.
 
-    How the sample was drawn stands in `audit.json` in the dataset's folder, so that `audit` needs nothing else.
+    How the sample was drawn stands in the dataset's manifest, so that `audit` needs nothing else.
 
     Args:
       data: folder of records.
@@ -54,6 +65,7 @@ def sample(
       UserError: no task, or several, whose labels can be counted by class and that the format takes; an error of
         `convert`.
     """
+    check_no_former_audits(data)
     dataset, form = open_dataset(data), format_of(to, images)
     if count < 2:
         raise UserError(f"--audit={count}: expected 2 images or more")
@@ -62,13 +74,14 @@ def sample(
     if not form.comes_back(audited):
         able = ", ".join(_coming_back(audited))
         raise UserError(f"--to={to}: labels of {audited.name!r} cannot be read back from this format; {able} can")
-    strata = draw(lambda: _found(dataset, audited), count, seed)
-    drawn = _sample(dataset, strata, seed, local(out, "out").absolute() / form.image_folder)
-    numbers = tuple(image.number for image in drawn.images)
-    before = read_audits(data)
-    Audits(before.samples | {audited.name: drawn}, before.results).write(data)  # first: the export may be killed
+    strata = tuple(draw(lambda: _found(dataset, audited), count, seed))
+    if not strata:
+        raise UserError(f"{data}: no image has a label of the task {audited.name!r}")
+    folder = str(local(out, "out").absolute() / form.image_folder)
+    drawn = Sample(dataset.manifest.fingerprint, seed, folder, strata)
+    before = _keep(data, samples={audited.name: drawn})  # first: the export may be killed
     try:
-        convert(data, to, out, Selection(tasks=(audited.name,), numbers=numbers), images, progress=progress)
+        convert(data, to, out, Selection(tasks=(audited.name,), numbers=drawn.numbers), images, progress=progress)
     except BaseException:  # also a stop by Ctrl-C: people may be correcting the sample of before
         before.write(data)
         raise
@@ -81,7 +94,7 @@ def audit(
     """Reads a corrected sample, and estimates precision and recall by class for the whole dataset.
 
     Images are found by their content, whatever their names are; classes by name. What `Task.count_right` counts is
-    estimated as `estimate.ratio` says. The result is written into `audit.json` in the dataset's folder.
+    estimated as `estimate.ratio` says. The result is written into the dataset's manifest.
 
     Args:
       data: folder of records that `sample` was called with.
@@ -92,17 +105,36 @@ def audit(
     Raises:
       UserError: no sample, or one of other labels than the dataset has now; a corrected label is missing.
     """
-    dataset, audits = open_dataset(data), read_audits(data)
-    name = _sampled_task(dataset, audits, task)
-    drawn, audited = audits.samples[name], {task.name: task for task in dataset.manifest.tasks}[name]
+    check_no_former_audits(data)
+    dataset = open_dataset(data)
+    name = _sampled_task(dataset, task)
+    drawn, audited = dataset.manifest.audits.samples[name], {task.name: task for task in dataset.manifest.tasks}[name]
     where = os.fspath(source)
     folder = root or (drawn.images_folder if takes_root(where) else None)
     corrected = _as_task(open_source(where, root=folder), where, audited)
     counts = _counts(dataset, audited, drawn, corrected, where)
-    images, population, shares = len(drawn.images), sum(drawn.sizes), _shares(audited, drawn, counts)
-    result = Audited(name, drawn.labels, where, drawn.seed, images, population, METHOD, shares)
-    Audits(audits.samples, audits.results | {name: result}).write(data)
+    images, shares = len(drawn.numbers), _shares(audited, drawn, counts)
+    result = Audited(name, drawn.labels, where, drawn.seed, images, drawn.population, METHOD, shares)
+    _keep(data, results={name: result})
     return result
+
+
+def check_no_former_audits(data: str | os.PathLike) -> None:
+    """Raises a `UserError` if audits lie beside the manifest, where they did before it held them."""
+    path = location(data) / "audit.json"
+    if path.exists():
+        raise UserError(
+            f"{path}: is no longer read, because manifest.json holds the audits; delete it, draw the sample again with "
+            "--audit and the same --seed, and read the corrected one with --audit_from"
+        )
+
+
+def _keep(data: str | os.PathLike, **added: dict[str, Any]) -> Manifest:
+    """Writes samples or results into the manifest of a dataset, and returns the manifest as it was before."""
+    before = read_manifest(data)
+    audits = {field: getattr(before.audits, field) | values for field, values in added.items()}
+    dataclasses.replace(before, audits=dataclasses.replace(before.audits, **audits)).write(data)
+    return before
 
 
 def _coming_back(task: Task) -> list[str]:
@@ -134,23 +166,10 @@ def _found(dataset: Dataset, task: Task) -> Iterator[tuple[int, str, Found]]:
             yield number, record.id, task.classes(record.labels[task.name])
 
 
-def _sample(dataset: Dataset, strata: Sequence[Stratum], seed: int, folder: Path) -> Sample:
-    if not strata:
-        raise UserError(f"{dataset.folder}: no image has a label of the task")
-    stratum_of = {number: index for index, stratum in enumerate(strata) for number in stratum.sampled}
-    images = []
-    for number, place in enumerate(dataset.places()):
-        if number in stratum_of:
-            record = dataset.read(place, ())
-            stored = hashlib.sha256(record.encoded).hexdigest()[:16]
-            images.append(Image(number, stratum_of[number], record.id, stored))
-    cells, sizes = zip(*((stratum.cells, stratum.size) for stratum in strata), strict=True)
-    return Sample(fingerprint(dataset.manifest), seed, str(folder), cells, sizes, tuple(images))
-
-
-def _sampled_task(dataset: Dataset, audits: Audits, task: str) -> str:
+def _sampled_task(dataset: Dataset, task: str) -> str:
     """Returns the task that was sampled."""
-    names = sorted(audits.samples)
+    samples = dataset.manifest.audits.samples
+    names = sorted(samples)
     if not names:
         raise UserError(
             f"{dataset.folder}: no sample was drawn from it; `must inspect DIR --audit=N --to=FORMAT --out=FOLDER` "
@@ -161,7 +180,7 @@ def _sampled_task(dataset: Dataset, audits: Audits, task: str) -> str:
     name = task or names[0]
     if name not in names:
         raise UserError(f"--task={name}: no sample of it was drawn; {nearest(name, names)}")
-    if audits.samples[name].labels != fingerprint(dataset.manifest):
+    if samples[name].labels != dataset.manifest.fingerprint:
         raise UserError(
             f"{dataset.folder}: its labels have changed since the sample was drawn; audit the new ones with --audit=N"
         )
@@ -182,33 +201,34 @@ def _as_task(source: Source, where: str, task: Task) -> Source:
 
 def _counts(dataset: Dataset, task: Task, drawn: Sample, corrected: Source, where: str) -> np.ndarray:
     """Returns what `Task.count_right` counts in each image of the sample, float [images, classes, 3]."""
-    numbers = {image.number for image in drawn.images}
+    numbers = set(drawn.numbers)
     places = {number: place for number, place in enumerate(dataset.places()) if number in numbers}
     wanted = collections.defaultdict[str, set[int]](set)
-    for index, image in enumerate(drawn.images):
-        wanted[image.id].add(index)
-        wanted[image.stored].add(index)
+    for number, place in places.items():
+        image = dataset.read(place, ())
+        wanted[image.id].add(number)
+        wanted[hashlib.sha256(image.encoded).hexdigest()[:16]].add(number)  # differs for images that were converted
     counts: dict[int, np.ndarray] = {}
     reasons: list[str] = []
     batch: list[tuple[int, Label, Label]] = []
 
     def count() -> None:
-        indices, labels, truths = zip(*batch, strict=True)
+        numbers, labels, truths = zip(*batch, strict=True)
         found = task.count_right(labels, truths)
         assert found is not None
-        counts.update(zip(indices, found, strict=True))
+        counts.update(zip(numbers, found, strict=True))
         batch.clear()
 
     for record in _records(corrected, task, reasons):
-        for index in wanted.pop(record.id, ()):
-            stored = dataset.read(places[drawn.images[index].number], [task])
-            batch.append((index, stored.labels[task.name], record.labels[task.name]))
+        for number in wanted.pop(record.id, ()):
+            stored = dataset.read(places[number], [task])
+            batch.append((number, stored.labels[task.name], record.labels[task.name]))
         if len(batch) >= _BATCH:
             count()
     if batch:
         count()
-    _check_all(counts, dataset, drawn, places, reasons, where)
-    return np.stack([counts[index] for index in range(len(drawn.images))])
+    _check_all(counts, dataset, places, reasons, where)
+    return np.stack([counts[number] for number in drawn.numbers])
 
 
 def _records(source: Source, task: Task, reasons: list[str]) -> Iterator[Record]:
@@ -222,20 +242,15 @@ def _records(source: Source, task: Task, reasons: list[str]) -> Iterator[Record]
 
 
 def _check_all(
-    counts: dict[int, np.ndarray],
-    dataset: Dataset,
-    drawn: Sample,
-    places: dict[int, Any],
-    reasons: list[str],
-    where: str,
+    counts: dict[int, np.ndarray], dataset: Dataset, places: dict[int, Place], reasons: list[str], where: str
 ) -> None:
     """Raises a `UserError` if a corrected label is missing: those that are there are no random sample."""
-    missing = [image for index, image in enumerate(drawn.images) if index not in counts]
+    missing = [number for number in places if number not in counts]
     if missing:
-        first = dataset.read(places[missing[0].number], ())
+        first = dataset.read(places[missing[0]], ())
         why = f" ({reasons[0]})" if reasons else ""
         raise UserError(
-            f"{where}: {len(missing)} of {len(drawn.images)} images of the sample have no corrected label, such as "
+            f"{where}: {len(missing)} of {len(places)} images of the sample have no corrected label, such as "
             f"{first.filename or first.id}{why}; an audit needs all of them: correct them, or give --root if the "
             "images are elsewhere"
         )
@@ -243,14 +258,15 @@ def _check_all(
 
 def _shares(task: Task, drawn: Sample, counts: np.ndarray) -> tuple[ClassShares, ...]:
     """Returns the shares of all classes together, and of each class that occurs."""
-    strata = np.array([image.stratum for image in drawn.images])
+    sizes = [stratum.size for stratum in drawn.strata]
+    strata = np.repeat(np.arange(len(sizes)), [len(stratum.sampled) for stratum in drawn.strata])
     names: tuple[str, ...] = task.identity["class_names"]
     of_classes = {"": counts.sum(1)} | {name: counts[:, i] for i, name in enumerate(names) if counts[:, i].any()}
     return tuple(
         ClassShares(
             name,
-            ratio(right, found, strata, drawn.sizes),
-            ratio(right, true, strata, drawn.sizes, anywhere=True),
+            ratio(right, found, strata, sizes),
+            ratio(right, true, strata, sizes, anywhere=True),
         )
         for name, (right, found, true) in ((name, part.T) for name, part in of_classes.items())
     )

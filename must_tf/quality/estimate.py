@@ -11,34 +11,18 @@ any error or without any hit, that of its images. What may occur in any image, a
 hide in images of the largest weight: its observations count as if they had that weight.
 """
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
+
+from must_tf.records import Estimate
 
 LEVEL = 0.95
 METHOD = (
     "stratified by class and score; combined ratio estimator with its linearized variance (Cochran 1977); 95 % "
     "intervals of Korn and Graubard (1998)"
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """A share of a whole dataset.
-
-    Attributes:
-      value: from 0 to 1; None where the sample has nothing of it.
-      low: lower end of the 95 % interval.
-      high: upper end of the 95 % interval.
-      images: images of the sample that tell something about it.
-    """
-
-    value: float | None
-    low: float
-    high: float
-    images: int
 
 
 def ratio(

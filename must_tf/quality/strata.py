@@ -6,7 +6,6 @@ those with the lowest random numbers, as many as the sample has images at most.
 """
 
 import collections
-import dataclasses
 import hashlib
 import heapq
 import itertools
@@ -15,6 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from must_tf.records import Stratum
+
 Found = Sequence[tuple[str, float | None]]  # class names with scores, see `Task.classes`
 Cell = tuple[int, int]  # rank of the class, 0 for the rarest; index of the range of scores
 
@@ -22,21 +23,6 @@ _EDGES = (0.6, 0.8)
 _RANGES = ("score below 0.6", "score of 0.6 to 0.8", "score of 0.8 or more", "no score")
 _MEAN = 4  # images that a stratum has in the sample, on average and at least
 _LEAST = 2  # images of any stratum in the sample: without two there is no variance
-
-
-@dataclasses.dataclass(frozen=True)
-class Stratum:
-    """A part of the images, and a random sample of it.
-
-    Attributes:
-      cells: which images it has, in words: classes and ranges of scores.
-      size: number of its images.
-      sampled: the indices of those in the sample, ascending.
-    """
-
-    cells: tuple[str, ...]
-    size: int
-    sampled: tuple[int, ...]
 
 
 def draw(images: Callable[[], Iterable[tuple[int, str, Found]]], count: int, seed: int = 0) -> list[Stratum]:

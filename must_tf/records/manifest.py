@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import hashlib
 import json
 import os
 import stat
@@ -14,6 +15,7 @@ from must_tf.buckets import Remote
 from must_tf.errors import UserError
 from must_tf.json_members import NotAnObject, members
 from must_tf.parsing import parse, plain_name, short
+from must_tf.records.audits import Audited, Audits
 from must_tf.records.schema import VERSION
 from must_tf.records.shards import MOST, Shards
 from must_tf.records.shards import Shard as Shard
@@ -39,6 +41,8 @@ class Manifest:
       schema: version of the record format.
       warnings: why labels of a sample can hardly be meant, and what a user should know of images and labels, one line
         each.
+      audits: samples of the labels that people correct, and how right all labels are by them; no part of what the
+        dataset is: its labels are the same with and without.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Manifest:
     shards: Shards
     schema: int = VERSION
     warnings: list[str] = dataclasses.field(default_factory=list)
+    audits: Audits = dataclasses.field(default_factory=Audits)
 
     def __post_init__(self) -> None:
         plain_name(self.name, "a dataset", "name")
@@ -63,6 +68,15 @@ class Manifest:
             for name in (*values["labels"], *values["empty"]):
                 if name not in names:
                     raise UserError(f"shards: labels of {short(name)}, which is no task of the dataset")
+        for name, result in self.audits.results.items():
+            if not result.classes:
+                raise UserError(f"audits: no shares of {short(name)}")
+        for name, sample in self.audits.samples.items():
+            if name not in names:
+                raise UserError(f"audits: a sample of {short(name)}, which is no task of the dataset")
+            for number in sample.numbers:
+                if not 0 <= number < self.count:
+                    raise UserError(f"audits: record {number} of {short(name)}; expected 0 to {self.count - 1}")
 
     @property
     def count(self) -> int:
@@ -90,6 +104,17 @@ class Manifest:
         return self.shards.sums("left_out")
 
     @property
+    def fingerprint(self) -> str:
+        """What changes when an image or a label does: the first 16 hex digits of the SHA-256 of the shards' SHA-256."""
+        return hashlib.sha256(" ".join(self.shards.digests()).encode()).hexdigest()[:16]
+
+    @property
+    def audited(self) -> dict[str, Audited]:
+        """{task: result of its last audit}, for the labels as they are now."""
+        now = self.fingerprint if self.audits.results else ""
+        return {task: result for task, result in self.audits.results.items() if result.labels == now}
+
+    @property
     def reencoded(self) -> int:
         """Records whose image is not byte for byte as found."""
         return sum(times * values["reencoded"] for values, times in self.shards.in_common())
@@ -104,6 +129,7 @@ class Manifest:
             "teachers": self.teachers,
             "source": self.source,
             "warnings": self.warnings,
+            **({"audits": dataclasses.asdict(self.audits)} if self.audits != Audits() else {}),
             "count": self.count,
             "counts": self.counts,
             "reencoded": self.reencoded,

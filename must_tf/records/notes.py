@@ -2,7 +2,8 @@
 
 Who writes a shard puts its note before it. When all shards of a block of a thousand are there, the run gathers their
 notes in one file, so that resuming and finishing read one file for a thousand shards. A note wins over what the file
-says: its shard was written again. All of them go when the manifest is there.
+says: its shard was written again. Where shards of a finished dataset are made again, another file keeps its audits,
+which are the work of people. All of them go when the manifest is there.
 """
 
 import dataclasses
@@ -15,12 +16,14 @@ from must_tf.buckets import Remote
 from must_tf.errors import UserError
 from must_tf.json_members import entries
 from must_tf.parsing import parse, read_object
+from must_tf.records.audits import Audits
 from must_tf.records.plan import Plan
 from must_tf.records.shards import Shard, Shards
 from must_tf.storage import Location, names, on_disk, replacing, write_json
 
 BLOCK = 1000  # shards whose notes become one file
 
+_AUDITS = ".audits.json"
 _GATHERED = ".shards-{:05d}.json"
 _OF_BLOCK = re.compile(r"\.shards-(\d{5,})\.json")
 _AT_ONCE = 16  # notes in a bucket that are read or deleted at the same time
@@ -139,8 +142,22 @@ def keep(plan: Plan, shards: Shards, intact: Callable[[Shard], bool]) -> None:
                 write_note(plan.folder / shard.name, shard)
 
 
+def keep_audits(plan: Plan, audits: Audits) -> None:
+    """Writes the audits of a manifest, for a run that makes it again."""
+    if audits != Audits():
+        write_json(plan.folder / _AUDITS, dataclasses.asdict(audits))
+
+
+def kept_audits(plan: Plan, found: Found) -> Audits:
+    """Returns the audits that were kept, if any."""
+    path = plan.folder / _AUDITS
+    return _read(path, lambda: parse(Audits, read_object(path), path)) if _AUDITS in found.others else Audits()
+
+
 def remove_notes(plan: Plan, found: Found) -> None:
     """Removes all notes that were found."""
+    if _AUDITS in found.others:
+        (plan.folder / _AUDITS).unlink(missing_ok=True)
     _remove(plan, (index for index in range(plan.num_shards) if found.notes[index]))
     for block in found.blocks:
         (plan.folder / _GATHERED.format(block)).unlink(missing_ok=True)

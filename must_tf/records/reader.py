@@ -46,7 +46,8 @@ class Dataset(Shown):
     def __repr__(self) -> str:
         counts = {name: sum(origins.values()) for name, origins in self.manifest.counts.items()}
         labels = ", ".join(f"{name} {count}" for name, count in counts.items())
-        return f"Dataset({str(self.folder)!r}, {self.manifest.count} records, labels: {labels or 'none'})"
+        audits = "".join(f"; audit of {task}: {one.classes[0]}" for task, one in self.manifest.audited.items())
+        return f"Dataset({str(self.folder)!r}, {self.manifest.count} records, labels: {labels or 'none'}{audits})"
 
     @property
     def paths(self) -> list[str]:

@@ -46,7 +46,7 @@ class Findings:
       label_bytes: {task: bytes of all its labels}.
       copies: records of an image that is in a record before, of any shard.
       pair: the places of two such records.
-      warnings: why labels of a sample can hardly be meant, one line each.
+      warnings: those of the manifest, and why labels of a sample can hardly be meant, one line each.
       unread: shards of which the size alone was checked.
     """
 

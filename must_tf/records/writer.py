@@ -75,10 +75,11 @@ def pending(plan: Plan, found: Found | None = None) -> list[int]:
         if found.has_all:
             notes.remove_notes(plan, found)  # a kill may have left some
             return []
-        shards = read_manifest(plan.folder, whole=False).shards  # a shard was deleted: the others stay
+        manifest = read_manifest(plan.folder, whole=False)  # a shard was deleted: the others stay
         notes.remove_notes(plan, found)  # of a shard that was cut short since, too
         there = sizes(plan.folder)
-        notes.keep(plan, shards, lambda shard: there.get(shard.name) == shard.bytes)
+        notes.keep_audits(plan, manifest.audits)
+        notes.keep(plan, manifest.shards, lambda shard: there.get(shard.name) == shard.bytes)
         (plan.folder / FILE).unlink()  # it no longer says what is there: another machine may round differently
         found = look(plan)
     return [index for index in range(plan.num_shards) if not found.is_done(index)]
@@ -151,6 +152,7 @@ def finish(
         shard_cache.drop_former(plan.folder)
     manifest = Manifest(plan.name, plan.split, plan.tasks, teachers or {}, plan.source, shards)
     manifest.warnings = [*review(Dataset(plan.folder, manifest)), *noted([shards.sums("notes")])]
+    manifest.audits = notes.kept_audits(plan, found)
     _write_tfds_metadata(plan, shards)
     manifest.write(plan.folder)
     notes.remove_notes(plan, found)

@@ -66,7 +66,7 @@ def inspect(
             images.append(tf.io.decode_image(record.encoded, channels=3, expand_animations=False).numpy())
 
     findings = verify(dataset, see, Progress("inspect", total) if progress else None, read)
-    findings.warnings = doubts.lines()
+    findings.warnings = list(dict.fromkeys([*manifest.warnings, *doubts.lines()]))
     grades = grader.result() + [flip_grade(teacher, images) for teacher in teachers if images]
     write_dataset_page(page, dataset, findings, grades, gallery)
     return dataset, findings, grades

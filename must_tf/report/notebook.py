@@ -11,7 +11,7 @@ from must_tf.evaluation.table import TransferTable
 from must_tf.parsing import read_object
 from must_tf.records import Dataset, Record, open_dataset
 from must_tf.records.manifest import FILE
-from must_tf.report import statistics
+from must_tf.report import quality, statistics
 from must_tf.report.markup import element
 from must_tf.report.page import Section, page
 from must_tf.report.pictures import picture_table, spread
@@ -44,6 +44,8 @@ def _(dataset: Dataset) -> str:
         Section("pictures", "Labels", picture_table(drawn, manifest.tasks, caption)),
         Section("origins", "Origins", statistics.origins(dataset, None)),
     ]
+    if audits := quality.audits(dataset):
+        sections.append(Section("audits", "Audits by people", audits))
     return page(str(dataset.folder), element("p", repr(dataset), class_="lead"), sections)
 
 

@@ -3,16 +3,9 @@
 import os
 from collections.abc import Iterator
 
-from must_tf.quality import (
-    Audited,
-    Comparison,
-    Duplicates,
-    current_audits,
-    read_audits,
-)
+from must_tf.quality import Comparison, Duplicates
 from must_tf.quality.compare import Alone, TaskComparison
-from must_tf.quality.estimate import Estimate
-from must_tf.records import Dataset
+from must_tf.records import Audited, Dataset
 from must_tf.report.markup import Html, element, join
 from must_tf.report.page import number, table
 
@@ -21,13 +14,13 @@ _MOST = 20  # pairs, differences and classes that a text names
 
 def audits(dataset: Dataset) -> Html | None:
     """Returns tables of precision and recall by class, if people audited labels that are still the dataset's."""
-    found = current_audits(dataset.folder, dataset.manifest)
+    found = dataset.manifest.audited
     return join(map(_audit_table, found.values())) if found else None
 
 
 def _audit_table(audited: Audited) -> Html:
     rows = [
-        [row.name or "all classes", number(share(row.precision)), number(share(row.recall)), number(row.recall.images)]
+        [row.name or "all classes", number(str(row.precision)), number(str(row.recall)), number(row.recall.images)]
         for row in audited.classes
     ]
     caption = (
@@ -40,9 +33,9 @@ def _audit_table(audited: Audited) -> Html:
 
 def audit_lines(dataset: Dataset) -> list[str]:
     """Returns what audits found, as plain text; also that an audit was of labels that have changed since."""
-    current = current_audits(dataset.folder, dataset.manifest)
+    current = dataset.manifest.audited
     lines = []
-    for task in read_audits(dataset.folder).results:
+    for task in dataset.manifest.audits.results:
         if task in current:
             lines += audited_lines(current[task])
         else:
@@ -53,18 +46,8 @@ def audit_lines(dataset: Dataset) -> list[str]:
 def audited_lines(audited: Audited) -> list[str]:
     """Returns the result of an audit, one line per class."""
     looked = f"{audited.images:,} of {audited.population:,} images were corrected"
-    rows = [
-        f"  {row.name or 'all classes'}: precision {share(row.precision)}, recall {share(row.recall)}"
-        for row in audited.classes
-    ]
+    rows = [f"  {row}" for row in audited.classes]
     return [f"audit of {audited.task}: {looked}; estimates for all, with 95 % intervals:", *rows]
-
-
-def share(estimate: Estimate) -> str:
-    """Returns a share with its interval, in percent."""
-    if estimate.value is None:
-        return "unknown"
-    return f"{estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}]"
 
 
 def comparison_lines(comparison: Comparison, first: str | os.PathLike, second: str | os.PathLike) -> list[str]:

@@ -102,7 +102,7 @@ def left_out(dataset: Dataset) -> Html | None:
 
 
 def problems(findings: Findings) -> Html:
-    """Returns what the verification found; problems stand out, and so do labels that can hardly be meant."""
+    """Returns what the verification found; problems stand out, and so do warnings."""
     return join(_problems(findings), _warnings(findings))
 
 
@@ -110,7 +110,7 @@ def _warnings(findings: Findings) -> Html | None:
     if not findings.warnings:
         return None
     items = [element("li", line) for line in findings.warnings]
-    heading = element("h2", "Labels that can hardly be meant")
+    heading = element("h2", "What to know of these labels")
     return element("div", heading, element("ul", items), class_="warnings", role="note")
 
 

@@ -185,7 +185,7 @@ def _record(name: str, data: bytes, identity: str, image: ImageFile, look: Look)
             record.seen = look(record)
             return record
     orientation = image.getexif().get(_ORIENTATION, 1)
-    encoded, height, width = _as_png(image, notes)
+    encoded, height, width = _as_png(image, notes, is_deep)
     record = Record(encoded, "PNG", height, width, identity, reencoded=True, name=name, notes=notes)
     record.orientation = orientation if orientation in range(2, 9) else 1
     try:
@@ -207,17 +207,19 @@ def _is_plain(image: ImageFile) -> bool:
 
 
 def _is_16_bit(image: ImageFile) -> bool:
-    """Whether Pillow will read the upper bytes of a PNG's 16 bits."""
-    return image.format == "PNG" and any("16" in str(part.args) for part in image.tile)
+    """Whether Pillow will read the upper bytes of 16 bits."""
+    return image.format in ("PNG", "TIFF") and any(";16" in str(part.args) for part in image.tile)  # as RGB;16B
 
 
 def _is_dark(pixels: np.ndarray) -> bool:
     return int(pixels.max(initial=0)) < _DARK
 
 
-def _as_png(image: Image.Image, notes: list[str]) -> tuple[bytes, int, int]:
+def _as_png(image: Image.Image, notes: list[str], is_deep: bool) -> tuple[bytes, int, int]:
     """Returns the image as the bytes of an upright RGB PNG, and its height and width; adds to the notes."""
     rgb = _rgb(ImageOps.exif_transpose(image), notes)
+    if is_deep and not notes and _is_dark(np.asarray(rgb)):
+        notes.append(_NEARLY_BLACK)
     buffer = io.BytesIO()
     rgb.save(buffer, "PNG", icc_profile=None)
     return buffer.getvalue(), rgb.height, rgb.width

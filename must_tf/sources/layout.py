@@ -200,7 +200,7 @@ def file_names(folder: Path, suffixes: Sequence[str]) -> list[str]:
         return sorted(entry.name for entry in entries if entry.name.lower().endswith(tuple(suffixes)))
 
 
-def require_size(record: Record, size: tuple[int, int] | None) -> None:
+def require_size(record: Record, size: tuple[int, int] | None, where: str = "its label") -> None:
     """Checks that a label is of the picture as it is stored in the record, which is upright.
 
     Where EXIF turned the picture and sizes cannot tell whether the label was made for it before or after the turn, it
@@ -209,13 +209,14 @@ def require_size(record: Record, size: tuple[int, int] | None) -> None:
     Args:
       record: the image.
       size: height and width in pixels by the label; None if it does not say.
+      where: what says so, for the message.
 
     Raises:
       ValueError: the sizes differ.
     """
     here = (record.height, record.width)
     if size is not None and size != here:
-        said = f"its label is for a picture of {size[0]}x{size[1]}, this one has {here[0]}x{here[1]} (height x width)"
+        said = f"{where} is for a picture of {size[0]}x{size[1]}, this one has {here[0]}x{here[1]} (height x width)"
         if record.orientation >= _TURNED and size == here[::-1]:
             said += f"; EXIF turns it (orientation {record.orientation}): save the picture upright, and label that"
         raise ValueError(said)

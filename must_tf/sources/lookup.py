@@ -18,6 +18,7 @@ from must_tf.sources.images import SUFFIXES, find_images, printable
 NAMES = ""  # a root that is not looked through: the labels are wanted without their images
 _FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")  # of `é`: one character, or a letter and its accent
 _MOST_FILES = 10_000_000  # under a root
+_SYSTEM = ("__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 
 Parts = tuple[str, ...]
 _Places = Callable[[Parts], list[str]]  # returns the files whose paths end with these parts
@@ -128,7 +129,7 @@ def is_hidden(path: Path) -> bool:
 
 def is_system(name: str) -> bool:
     """Whether a folder is hidden, or one that systems and tools make: `.ipynb_checkpoints`, `@eaDir`."""
-    return name.startswith((".", "@")) or name in ("__MACOSX", "$RECYCLE.BIN", "System Volume Information")
+    return name.startswith((".", "@")) or name in _SYSTEM
 
 
 def name_parts(name: str) -> Parts:

@@ -108,6 +108,9 @@ def _candidates(folder: Path, images: list[Path]) -> Iterator[tuple[str, str]]:
       folder: the folder.
       images: the images in it, relative to it.
     """
+    if (folder / "images" / "100k").is_dir():
+        train, validation = _splits(folder / "images" / "100k")
+        yield _pair("bdd100k", folder, train or TRAIN[0], validation)
     yield from _yolo(folder)
     yield from _coco(folder)
     if any(not is_hidden(path.relative_to(folder)) for path in folder.rglob("*.xml")):

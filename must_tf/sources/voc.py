@@ -60,7 +60,7 @@ def find_voc(spec: str, root: str | None = None) -> Layout:
         raise UserError(f"voc:{printable(spec)}: no XML file in it; {_GET}")
     names = _listed_classes(folder) or tuple(sorted({name for path in paths for name in _classes_in(folder / path)}))
     if not names:
-        raise UserError(f"voc:{printable(spec)}: none of {len(paths)} XML files has an object; {_GET}")
+        raise UserError(f"voc:{printable(spec)}: none of {len(paths)} XML files has an object with a name; {_GET}")
     places = [place / name for place in (folder, folder.absolute().parent) for name in ("", "JPEGImages", "images")]
     stems = DiskList(path.rpartition(".")[0] for path in paths)
     files = locate(stems, places, root, f"voc:{printable(spec)}", any_suffix=True)
@@ -127,7 +127,7 @@ def read_boxes(record: Record, source: str, class_names: Sequence[str], first: i
     if root.findtext("source/database", "").startswith(_FROM_ONE):
         first = 1
     width, height = (_pixels(root, f"size/{side}", source, missing=0) for side in ("width", "height"))
-    require_size(record, (int(height), int(width)) if height and width else None)
+    require_size(record, (int(height), int(width)) if height and width else None, f"{source}: size")
     given, corners, classes, ignore = [], [], [], []
     for thing in root.findall("object"):
         name = thing.findtext("name", "").strip()

@@ -60,5 +60,7 @@ def convert(
     chosen = as_items(tasks), as_items(classes), min_score, as_items(origin)
     selection = Selection(*chosen, count, order, seed, as_items(rename), against=str(against))
     total = sum(read_manifest(split_slice(folder)[0]).count for folder in split_names(str(data)))
-    progress = Progress("convert", total * (2 if count else 1))  # with --count, all are read before some are written
+    progress = Progress("convert", total)
+    if count:  # all are read before some are written
+        progress = Progress("convert (2 passes)", 2 * total)
     return convert_records(data, to, out, selection, images, root, progress.update)

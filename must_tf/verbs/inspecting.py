@@ -8,6 +8,7 @@ from typing import Any
 
 from must_tf import report
 from must_tf.labeling.grade import Grade
+from must_tf.quality.audit import check_no_former_audits
 from must_tf.ranges import check_range
 from must_tf.records import Dataset, Findings
 from must_tf.report.gallery import AT_ONCE
@@ -76,6 +77,7 @@ def inspect(
     """
     check_range("--pictures", pictures, "[0, inf)")
     check_range("--shards", shards, "[1, inf)")
+    check_no_former_audits(data)
     load = loading(teachers, cards, fields, classes, thresholds, tta, allow_ops)
     page = location(out) if out else location(data) / "report.html"
     loaded = load() if callable(load) else load

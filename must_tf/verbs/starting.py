@@ -44,7 +44,8 @@ def init(images: str | os.PathLike, out: str | os.PathLike = "") -> Start:
         must_tf.init("photos")
 
     Args:
-      images: the folder; labels in it are found: folders of classes, COCO, YOLO, VOC, CSV, masks and maps.
+      images: the folder; labels in it are found: folders of classes, COCO, YOLO, VOC, CSV, BDD100K, masks
+        and maps.
       out: the config to write; by default NAME.py in the current folder, with the name of the folder.
 
     Raises:
@@ -80,7 +81,7 @@ def described(found: Survey) -> list[str]:
         lines.append(f"  labels: {one.train}: {one.task.kind} of {one.count:,} images{said}")
         if one.train.startswith("classes:"):
             lines.append(f"    if its folders are no classes, label it with teachers instead: --images={found.folder}")
-    if len(found.labels) > 1:
+    if len({one.train for one in found.labels}) > 1:
         lines.append("  the first of them is used; label the others with another --out, and list both in `train`")
     lines += [f"  not read: {line}" for line in found.problems]
     if not found.labels:

@@ -98,8 +98,11 @@ def test_labels_that_can_hardly_be_meant_are_told(must, tmp_path):
     deep = np.linspace(1000, 4000, 20 * 30).reshape(20, 30)
     records = [toy.record(np.full((20, 30, 3), value, np.uint8), {"depth": deep}, "a-teacher") for value in range(3)]
     toy.write_dataset(tmp_path / "d", records, [toy.DEPTH], 1)
-    toy.change_manifest(tmp_path / "d", teachers={"a-teacher": {"task": to_json(toy.DEPTH)}})
+    toy.change_manifest(
+        tmp_path / "d", teachers={"a-teacher": {"task": to_json(toy.DEPTH)}}, warnings=["3 images: dark"]
+    )
     code, out, _ = must(tmp_path / "d", "--pictures=0")
+    assert "  warning: 3 images: dark\n" in out
     assert code == 0 and "warning: depth: labels by a-teacher: half of the pixels are farther than 2,500 m" in out
     assert "farther than 2,500 m" in (tmp_path / "d" / "report.html").read_text()
 

@@ -6,9 +6,7 @@ import toy
 from must_tf import storage
 from must_tf.errors import UserError
 from must_tf.export import export, lineage, readme
-from must_tf.quality.audit_file import Audited, Audits, ClassShares, fingerprint
-from must_tf.quality.estimate import Estimate
-from must_tf.records import read_manifest
+from must_tf.records import Audited, Audits, ClassShares, Estimate, read_manifest
 from must_tf.saving import WEIGHTS
 
 
@@ -154,9 +152,10 @@ def test_audits_of_the_labels_go_with_the_data(tmp_path):
     folder = dataset(tmp_path / "data")
     assert "audits" not in lineage.datasets(run_on(tmp_path / "before", folder))[0]
     share, unknown = Estimate(0.9, 0.85, 0.95, 60), Estimate(None, 0.0, 1.0, 0)
-    labels = fingerprint(read_manifest(folder))
-    found = Audited("scene", labels, "csv:x", 0, 60, 1000, "a method", (ClassShares("", share, unknown),))
-    Audits(results={"scene": found}).write(folder)
+    manifest = read_manifest(folder)
+    found = Audited("scene", manifest.fingerprint, "csv:x", 0, 60, 1000, "a method", (ClassShares("", share, unknown),))
+    manifest.audits = Audits(results={"scene": found})
+    manifest.write(folder)
     data = lineage.datasets(run_on(tmp_path / "run", folder))
     text = "\n".join(readme.audit_section(data))
     assert "people corrected 60 of 1,000 images (a method)" in text

@@ -10,9 +10,11 @@ import toy
 from PIL import Image
 
 from must_tf.errors import UserError
-from must_tf.quality import audit, read_audits, sample
-from must_tf.records import open_dataset
+from must_tf.quality import audit, compare, sample
+from must_tf.records import open_dataset, read_manifest
+from must_tf.sources import open_source
 from must_tf.tasks import Classification, Detection, Segmentation, to_json
+from must_tf.training.checks import fingerprints
 
 COUNT = 40
 BOXES = Detection("boxes", ("cat", "dog"))
@@ -93,14 +95,13 @@ def true_shares():
 
 
 def test_a_sample_goes_out_is_corrected_and_tells_how_right_all_labels_are(must, data, tmp_path):
-    out = tmp_path / "out"
+    out, before = tmp_path / "out", json.loads((data / "manifest.json").read_text())
     code, said, _ = must(data, "--audit=24", "--to=coco", f"--out={out}", "--task=boxes")
     assert code == 0 and f"{out}: 24 of 40 images as coco" in said and "score below 0.6" in said
-    before = json.loads((data / "manifest.json").read_text())
     corrected(out, tmp_path / "elsewhere" / "corrected.json")
     code, said, _ = must(data, f"--audit_from=coco:{tmp_path / 'elsewhere' / 'corrected.json'}")
     assert code == 0 and "audit of boxes: 24 of 40 images were corrected" in said
-    found = read_audits(data).results["boxes"]
+    found = read_manifest(data).audited["boxes"]
     assert (found.images, found.population, found.seed) == (24, COUNT, 0)
     truth = true_shares()
     assert [row.name for row in found.classes] == ["", "cat", "dog"] and found.classes[0].precision.value < 1
@@ -108,10 +109,30 @@ def test_a_sample_goes_out_is_corrected_and_tells_how_right_all_labels_are(must,
         precision, recall = truth[row.name]
         assert row.precision.low <= precision <= row.precision.high
         assert row.recall.low <= recall <= row.recall.high and row.recall.high - row.recall.low < 0.6
-    assert json.loads((data / "manifest.json").read_text()) == before
+    told = json.loads((data / "manifest.json").read_text())
+    assert [row["name"] for row in told.pop("audits")["results"]["boxes"]["classes"]] == ["", "cat", "dog"]
+    assert told == before
     code, shown, err = must(data, "--pictures=0")
     assert (code, err) == (0, []) and all(f"  {line}" in shown for line in said.splitlines())
     assert "Audits by people" in (data / "report.html").read_text()
+    dataset = open_dataset(data)
+    assert f"; audit of boxes: {found.classes[0]})" in repr(dataset)
+    assert str(found.classes[1].recall) in dataset._repr_html_()
+
+
+def test_a_dataset_is_the_same_with_audits_and_without(whole, data, tmp_path):
+    sample(data, COUNT, "coco", tmp_path / "out", "boxes")
+    assert read_manifest(data).audits.samples and not read_manifest(whole).audits.samples
+    assert compare(whole, data).manifest == []
+    one, other = ([*fingerprints([open_dataset(folder)]).values()] for folder in (whole, data))
+    assert one == other and open_source(str(data)).listing == open_source(str(whole)).listing
+
+
+def test_audits_beside_the_manifest_are_refused(must, data, tmp_path):
+    (data / "audit.json").write_text("{}")
+    for argv in ([], ["--audit=5", "--to=coco", f"--out={tmp_path}/out"], ["--audit_from=coco:x.json"]):
+        code, _, err = must(data, *argv)
+        assert code == 2 and len(err) == 1 and "audit.json: is no longer read, because manifest.json holds" in err[0]
 
 
 def test_all_images_give_the_truth_exactly(data, tmp_path):
@@ -139,7 +160,7 @@ def test_masks_and_classes_are_audited_too(data, tmp_path):
     found = {row.name: row for row in audit(data, f"masks:{tmp_path / 'masks'}", "stuff").classes}
     tops = [int(open_dataset(data).read(place).filename.partition(".")[0]) % 5
             for number, place in enumerate(open_dataset(data).places())
-            if number in {image.number for image in drawn.images}]  # fmt: skip
+            if number in drawn.numbers]  # fmt: skip
     assert found["floor"].precision.value == 1 and 0 < found["floor"].recall.value < 1 and sum(tops)
     assert found["wall"].recall.value == 1 and found["wall"].precision.low <= 9 / 11 <= found["wall"].precision.high
     sample(data, 10, "csv", tmp_path / "csv", "scene")
@@ -152,7 +173,7 @@ def test_masks_and_classes_are_audited_too(data, tmp_path):
     shares = {row.name: row for row in audit(data, f"csv:{path}", "scene").classes}
     assert shares["hall"].precision.value == 0 and shares["room"].precision.value == 1
     assert shares[""].precision.low <= 0.2 <= shares[""].precision.high
-    assert set(read_audits(data).results) == {"stuff", "scene"}
+    assert set(read_manifest(data).audited) == {"stuff", "scene"}
 
 
 @pytest.mark.slow
@@ -192,7 +213,7 @@ def test_what_is_missing_is_named(must, data, tmp_path):
     assert code == 2 and len(err) == 1 and "no sample was drawn" in err[0]
     drawn = sample(data, 12, "coco", tmp_path / "out", "boxes")
     places = list(open_dataset(data).places())
-    name = open_dataset(data).read(places[drawn.images[0].number], ()).filename
+    name = open_dataset(data).read(places[min(drawn.numbers)], ()).filename
     corrected(tmp_path / "out", tmp_path / "corrected.json", left_out=[name])
     code, _, err = must(data, f"--audit_from=coco:{tmp_path / 'corrected.json'}")
     assert (
@@ -202,7 +223,7 @@ def test_what_is_missing_is_named(must, data, tmp_path):
     )
     code, _, err = must(data, f"--audit_from=masks:{tmp_path / 'out'}")
     assert code == 2 and len(err) == 1
-    assert not read_audits(data).results
+    assert not read_manifest(data).audits.results
 
 
 @pytest.mark.parametrize(
@@ -225,4 +246,4 @@ def test_what_is_missing_is_named(must, data, tmp_path):
 def test_mistakes_are_one_line_and_leave_no_sample(must, data, tmp_path, argv, said):
     code, _, err = must(data, *(text.format(tmp_path) for text in argv))
     assert code == 2 and len(err) == 1 and said in err[0], err
-    assert not read_audits(data).samples
+    assert not read_manifest(data).audits.samples

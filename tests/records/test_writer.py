@@ -9,7 +9,20 @@ import pytest
 import toy
 
 from must_tf.errors import UserError
-from must_tf.records import Plan, Quarantined, check_folder, finish, open_dataset, pending, verify, write_shard
+from must_tf.records import (
+    Audits,
+    Plan,
+    Quarantined,
+    Sample,
+    Stratum,
+    check_folder,
+    finish,
+    open_dataset,
+    pending,
+    read_manifest,
+    verify,
+    write_shard,
+)
 
 
 def plan(folder, **fields):
@@ -83,6 +96,20 @@ def test_finished_shard_that_was_deleted_is_pending(whole, tmp_path, records):
     write_shard(plan(folder), 1, records[1::3])
     finish(plan(folder))
     assert files(folder) == files(whole)
+
+
+def test_audits_stay_when_a_shard_is_made_again(whole, tmp_path, records):
+    """Also after a kill once the manifest is gone."""
+    folder = shutil.copytree(whole, tmp_path / "d")
+    again, manifest = plan(folder), read_manifest(folder)
+    manifest.audits = Audits({"scene": Sample("labels", 0, "audit", (Stratum(("a",), 7, (2, 4)),))})
+    manifest.write(folder)
+    before = files(folder)
+    again.shard(1).unlink()
+    assert pending(again) == [1] and not (folder / "manifest.json").exists() and pending(again) == [1]
+    write_shard(again, 1, records[1::3])
+    finish(again)
+    assert files(folder) == before
 
 
 def test_notes_that_a_kill_left_beside_the_manifest_go(whole, tmp_path):

@@ -5,6 +5,7 @@ import hashlib
 import importlib.util
 import io
 import re
+import struct
 import warnings
 import zlib
 
@@ -325,11 +326,27 @@ def test_floats_beyond_255_are_noted():
     assert ["which are clipped" in note for note in record.notes] == [True]
 
 
-def test_dark_colors_of_16_bits_are_noted():
+def tiff(values):
+    """Returns colors of 16 bits as a TIFF, which Pillow does not write."""
+    height, width, _ = values.shape
+    data = values.astype("<u2").tobytes()
+    short, long, bits = 3, 4, 8 + 2 + 12 * 9 + 4  # types, and the offset of what lies behind the nine entries
+    entries = [
+        (256, short, 1, width), (257, short, 1, height), (258, short, 3, bits), (259, short, 1, 1), (262, short, 1, 2),
+        (273, long, 1, bits + 6), (277, short, 1, 3), (278, short, 1, height), (279, long, 1, len(data)),
+    ]  # fmt: skip
+    listed = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return b"II*\0" + struct.pack("<IH", 8, 9) + listed + struct.pack("<I3H", 0, 16, 16, 16) + data
+
+
+@pytest.mark.parametrize("kind", ["png", "with alpha", "tiff"])
+def test_dark_colors_of_16_bits_are_noted(kind):
     color = np.repeat((RAMP * 4095).astype(np.uint16)[..., np.newaxis], 3, -1)
     for values, notes in ((color, 1), (color * 16, 0)):
-        record = to_record("a", tf.io.encode_png(values).numpy())
-        assert not record.reencoded and len(record.notes) == notes
+        if kind == "with alpha":
+            values = np.concatenate([values, np.full_like(values[..., :1], 65535)], -1)
+        record = to_record("a", tiff(values) if kind == "tiff" else tf.io.encode_png(values).numpy())
+        assert record.reencoded == (kind != "png") and len(record.notes) == notes
 
 
 def test_orientation_is_known_where_exif_turned_the_picture():

@@ -228,7 +228,7 @@ def test_wrong_xml_files_of_your_own_are_quarantined_with_file_object_and_field(
     (tmp_path / "j.xml").write_text('<?xml version="1.0" encoding="ours"?><annotation/>')
     _, records, bad = layouts.entries(f"voc:{tmp_path}", images_per_shard=10)
     said = [
-        "its label is for a picture of 100x50, this one has 50x100", "a minimum above its maximum",
+        ".xml: size is for a picture of 100x50, this one has 50x100", "a minimum above its maximum",
         "49 pixels beyond", "bndbox/ymin: '' received, expected pixels", "object ''", "has 'svg' at its top",
         "h.xml: bndbox: (0.1, 0.25, 1.0, 0.5) received, fractions of the image",
         "i.xml: not valid XML: no element found", "j.xml: not valid XML: unknown encoding",

@@ -106,6 +106,23 @@ def test_labels_are_found_as_tools_write_them(tmp_path):
     assert found.train == f"masks:{tmp_path}/masks" and found.task.class_names == ("floor",)
 
 
+def test_labels_of_several_tasks_of_one_source_are_one_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for split in ("train", "val"):
+        picture(tmp_path / "bdd" / "images" / "100k" / split / "a.jpg")
+        path = tmp_path / "bdd" / "labels" / "det_20" / f"det_{split}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('[{"name": "a.jpg", "labels": []}]')
+        masks = tmp_path / "bdd" / "labels" / "drivable" / "masks" / split
+        masks.mkdir(parents=True)
+        Image.fromarray(np.zeros((96, 128), np.uint8)).save(masks / "a.png")
+    start = must_tf.init("bdd")
+    assert [one.task.name for one in start.found.labels] == ["vehicles", "drivable"] and not start.found.problems
+    assert start.commands[0] == "must label --images=bdd100k:bdd/train --out=data/bdd/train"
+    assert start.commands[1] == "must label --images=bdd100k:bdd/val --out=data/bdd/validation"
+    assert "the first of them is used" not in repr(start)
+
+
 def test_name_that_the_commands_could_not_give_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("cats, dogs", "photos[1]"):

@@ -117,7 +117,7 @@ def labels_problem(labels: Sequence[Mapping[str, Any]], max_boxes: int = MAX_OUT
       labels: pseudo labels of images, see `Detection`.
       max_boxes: number of boxes of an image at which a teacher ends.
     """
-    if len(labels) > 1 and all(len(label["boxes"]) >= max_boxes for label in labels):
+    if len(labels) > 1 and all(len(label["boxes"]) == max_boxes for label in labels):
         return (
             f"every image has {max_boxes} boxes, the limit; activation: probabilities, suppressed: false, or a higher "
             "min_score?"

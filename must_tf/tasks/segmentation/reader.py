@@ -24,8 +24,8 @@ class SegmentationReader(MapReader, ClassReader):
 
     Attributes:
       min_score: least probability, from 0 to 1, at which a pixel's class becomes its label.
-      mask_values: the value of each class in a mask, in the order of `class_names`, such as [0, 255]; by default the
-        class ids. Pixels of other values are ignored.
+      mask_values: the value of each class in a mask, in the order of `class_names`, such as [0, 255]; pixels of
+        other values are then ignored. By default the class ids; other values are an error.
       overlap: the label of a pixel at which several classes have more than 0.5, as sigmoids may: `best`, the likeliest
         class; or `ignore`, none. A label has one class per pixel, so that a model of classes that overlap needs it.
     """
@@ -83,6 +83,20 @@ class SegmentationReader(MapReader, ClassReader):
         return (
             f"activation: {self.activation}, and {share:.0%} of pixels have several classes on gray; a label has one "
             "class per pixel: give overlap: best for the likeliest, or overlap: ignore"
+        )
+
+    def impossible(self, arrays: Arrays) -> str | None:
+        """Reports an id in a mask that is no class: without `mask_values`, which would say that it is to be ignored."""
+        if "mask" not in arrays or self.mask_values:
+            return None
+        ids = np.rint(arrays["mask"])
+        strange = ids[(ids < 0) | (ids >= self.num_outputs)]
+        if not strange.size:
+            return None
+        return (
+            f"class_names: {len(self.class_names)} names, but mask has the value {strange[0]:g} on an image; expected "
+            f"0 to {self.num_outputs - 1}: name the missing classes, or give the mask_values of all names, where "
+            "pixels of other values are to be ignored"
         )
 
     def read(self, arrays: Arrays, view: Size) -> dict[str, np.ndarray]:

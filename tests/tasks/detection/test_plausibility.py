@@ -24,6 +24,7 @@ def label(boxes, ignore=0):
         ([label(FRAME)] * 4, None),
         ([label([])] * 4, None),
         ([label(np.tile(FRAME, (50, 1)))] * 4, "every image has 100 boxes, the limit; activation"),
+        ([label(np.tile(FRAME, (75, 1)))] * 4, None),  # of people: a teacher has a limit
         ([label(np.tile(FRAME, (50, 1))), label(FRAME)], None),
         ([label(FRAME / 64)] * 4, "all 8 boxes are in one corner, .* box_units: normalized"),
         ([label(FRAME / 64)], None),  # two boxes may be small by chance

@@ -32,12 +32,22 @@ def test_one_channel_of_two_classes_is_that_of_the_second(activation):
     )
 
 
-def test_masks_of_class_ids_are_certain_and_others_ignored():
-    mask = RNG.integers(0, 4, (2, *VIEW))  # 3 is no class
+def test_masks_of_class_ids_are_certain():
+    mask = RNG.integers(0, 3, (2, *VIEW))
     card = toy.card("segmentation", class_names=("a", "b", "c"), outputs={"mask": "m"})
     found = toy.read(VIEW, card, mask=mask)["probs"]
-    np.testing.assert_array_equal(found.argmax(-1)[mask < 3], mask[mask < 3])
-    assert not found[mask == 3].any()
+    np.testing.assert_array_equal(found.argmax(-1), mask)
+    assert (found.sum(-1) == 1).all() and card.reader.impossible({"mask": mask}) is None
+
+
+@pytest.mark.parametrize(("value", "fields"), [(2, {}), (-1, {}), (3, {"background_first": True}), (255, {})])
+def test_a_mask_with_an_id_that_is_no_class_contradicts_its_card(value, fields):
+    card = toy.card("segmentation", class_names=("a", "b"), outputs={"mask": "m"}, **fields)
+    mask = np.zeros((1, *VIEW), np.float32)
+    mask[0, 0, 0] = value
+    assert f"class_names: 2 names, but mask has the value {value} on an image" in card.reader.impossible({"mask": mask})
+    card = toy.card("segmentation", class_names=("a", "b"), outputs={"mask": "m"}, mask_values=(0, 1))
+    assert card.reader.impossible({"mask": mask}) is None
 
 
 def test_masks_of_other_values_than_class_ids_are_told_by_the_card():
