@@ -20,6 +20,17 @@ def test_ratios_are_those_of_turns_and_not_of_medians():
     )
 
 
+def test_scaling_counts_from_when_all_workers_have_begun():
+    noted = cluster_benchmark.Noting(None, 2)
+    noted.finished = [(9.0, 5), (10.0, 5), (12.0, 5), (14.0, 3)]
+    assert noted.rate() == 8 / 4
+    turn = {"two": 3.0, "two, begun": 9.0, "one": 2.0, "one, begun": 5.0}
+    assert cluster_benchmark.text({"nodes": {"images": 18, "turns": [turn]}}) == (
+        "nodes: 18 images: two, begun 9.0 images/s, one, begun 5.0 images/s: ratio 1.80 (goal: at least 1.8)\n"
+        "nodes: 18 images: two 3.0 images/s, one 2.0 images/s: ratio 1.50"
+    )
+
+
 def test_unknown_part_is_refused(capsys):
     with pytest.raises((SystemExit, UserError)):
         cluster_benchmark.run(["--parts=speed"])
