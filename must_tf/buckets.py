@@ -68,6 +68,7 @@ _SKEWED = re.compile(r"request time|skew", re.IGNORECASE)
 _INVALID = re.compile(r"invalid bucket", re.IGNORECASE)
 _DENIED = (http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN)
 _VARIABLES = "AWS_..., GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_..."
+_ELSEWHERE = "set the region of the bucket, as AWS_REGION, or its address, as AWS_ENDPOINT_URL"
 _NO_CREDENTIALS = re.compile(r"credentials|profile|token|\b40[13]\b", re.IGNORECASE)
 
 
@@ -281,6 +282,8 @@ class Remote:
                 return call(*arguments, **options)
             except _ABSENT:
                 raise
+            except RecursionError:  # botocore's, where a store sends it elsewhere without saying where to
+                raise UserError(f"{self}: the bucket is elsewhere; {_ELSEWHERE}") from None
             except Exception as error:  # each store raises those of its own libraries
                 status = _status(error)
                 if status == http.HTTPStatus.PRECONDITION_FAILED:
@@ -378,7 +381,7 @@ def _remedy(error: Exception) -> str:
         return "set the clock of this machine"
     lasting = isinstance(error, PermissionError) or getattr(error, "errno", None) in _LASTING
     if lasting and _REGION.search(text):
-        return "set the region of the bucket, as AWS_REGION, or its address, as AWS_ENDPOINT_URL"
+        return _ELSEWHERE
     denied = isinstance(error, PermissionError) or text.startswith("Forbidden") or _status(error) in _DENIED
     if denied or (not isinstance(error, OSError) and _NO_CREDENTIALS.search(text)):
         return f"give credentials that may do this in the environment ({_VARIABLES})"

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from must_tf.errors import UserError, cut, first_line, nearest
 from must_tf.training import cluster
-from must_tf.training.joining import in_time
+from must_tf.training.joining import meet
 
 Result = TypeVar("Result")
 
@@ -176,8 +176,8 @@ def _multiworker() -> tf.distribute.Strategy:
         )
     os.environ[cluster.VARIABLE] = config  # TensorFlow reads it there
     try:
-        with in_time(config):
-            return tf.distribute.MultiWorkerMirroredStrategy()
+        meet(config)
+        return tf.distribute.MultiWorkerMirroredStrategy()
     except (ValueError, KeyError) as error:
         raise UserError(f"strategy=multiworker: TF_CONFIG={config}: {first_line(error)}") from None
 

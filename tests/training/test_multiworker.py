@@ -136,6 +136,23 @@ def test_whichever_worker_is_asked_to_stop_all_save_before_it_leaves(start, tmp_
 
 
 @pytest.mark.slow
+def test_worker_that_starts_from_other_weights_ends_all(toy_data, toy_run, classifier_run, start, tmp_path):
+    folders = [tmp_path / str(number) for number in range(2)]
+    for folder, run in zip(folders, (classifier_run, toy_run), strict=True):
+        shutil.copytree(toy_data, folder / "data")
+        shutil.copytree(run, folder / "start")
+        shutil.copy(tmp_path / "c.py", folder)
+    ports, flags = free_ports(2), ["--init_from=start"]
+    workers = [start(tmp_path / "run", number, 4, ports, cwd=folders[number], flags=flags) for number in range(2)]
+    codes = [worker.wait(400) for worker in workers]
+    logs = [(tmp_path / f"run-{number}.log").read_text() for number in range(2)]
+    assert codes == [2, 2] and "Traceback" not in "".join(logs), logs
+    for number, log in enumerate(logs):
+        said = "must: error: worker 1 has other weights in start than worker 0, make them the same; worker"
+        assert re.search(rf"{said} {number} has SHA-256 \w{{64}}", log), logs
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("lacking", ["data", "start", "c.py"])
 def test_worker_that_lacks_a_file_says_which_and_ends_the_others(
     toy_data, classifier_run, start, tmp_path, monkeypatch, lacking
@@ -158,6 +175,6 @@ def test_worker_that_lacks_a_file_says_which_and_ends_the_others(
     assert str(gone.relative_to(folders[1])) in errors[1][0], errors
     said = "worker 1 has ended with an error, which it says itself; mend it, and start all again"
     if lacking == "c.py":
-        said = rf"worker 1 \(127.0.0.1:{ports[1]}\): did not join within 30 s; see its own log"
+        said = rf"worker 1 \(127.0.0.1:{ports[1]}\): did not join within 30 s; see what it says itself"
     assert re.search(said, errors[0][0]), errors
     assert not list((tmp_path / "run").glob("checkpoints/*"))
