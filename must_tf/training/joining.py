@@ -53,11 +53,6 @@ class _Clock:
     def __init__(self, seconds: float):
         self.seconds, self._started, self._said = seconds, time.monotonic(), False
 
-    @property
-    def left(self) -> float:
-        """Seconds until the time is over, at least a short while."""
-        return max(self.seconds - (time.monotonic() - self._started), 0.01)
-
     def check(self, awaited: str) -> None:
         """Raises a `UserError` that names who is awaited, where the time is over."""
         passed = time.monotonic() - self._started
@@ -111,13 +106,15 @@ def _is_open(connection: socket.socket) -> bool:
 
 def _call(leader: str, index: int, clock: _Clock) -> None:
     """Calls worker 0 until it answers."""
+    awaited = f"worker 0 ({leader})"
     while True:
         with contextlib.suppress(OSError), socket.create_connection(_split(leader), _ANSWERS) as connection:
             connection.sendall(_CALL % index)
-            connection.settimeout(min(clock.left, _SAYS))
-            if connection.recv(64):  # it lets this worker go, or is TensorFlow
+            while not select.select([connection], [], [], _PAUSE)[0]:
+                clock.check(awaited)
+            if connection.recv(64):  # it lets this worker go, or is TensorFlow; without an answer it has ended
                 return
-        clock.check(f"worker 0 ({leader})")
+        clock.check(awaited)
         time.sleep(_PAUSE)
 
 

@@ -85,7 +85,7 @@ def test_who_listens_already_is_tensorflow_and_other_callers_are_none(workers):
 
 
 def test_workers_that_do_not_come_are_named_first_and_end_the_others_later(workers, monkeypatch, capsys):
-    monkeypatch.setattr(joining, "_SAYS", 0.3)
+    monkeypatch.setattr(joining, "_SAYS", 0.5)
     monkeypatch.setenv("MUST_TF_WAIT", "1")
     remedy = r"did not join within 1 s; see what it says itself, and start all again \(MUST_TF_WAIT=SECONDS"
     with ThreadPoolExecutor(3) as pool:
