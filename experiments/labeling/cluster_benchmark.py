@@ -209,7 +209,7 @@ def by_training(count: int, steps: int, rounds: int, folder: Path) -> dict[str, 
 
 
 def small_cache(sizes: Sequence[int]) -> float:
-    """Returns the share of the records that a small cache holds: half, or what is read at the same time if that is more.
+    """Returns the share of the records that a small cache holds: half, or more if more is read at the same time.
 
     Args:
       sizes: bytes of the shards.
