@@ -33,10 +33,16 @@ _BEATS = 6  # signs of life in that time
 _CREDENTIALS = re.compile(r"([\w+.-]+:/{1,2})(?:[^/]*@|(?!arn:)[^/]*:.*@)")
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "memory": "fsspec"}
 SCHEMES = tuple(_PACKAGES)
-_OPTIONS: dict[str, dict[str, Any]] = {  # a listing is never an old one; calls are tried again here alone
+_CONNECTS, _READS = 10, 60  # seconds for which a store may be silent: a host may have been cut off
+_OPTIONS: dict[str, dict[str, Any]] = {  # a listing is never an old one
     "s3fs": {
         "use_listings_cache": False,
-        "config_kwargs": {"retries": {"total_max_attempts": 1}, "max_pool_connections": 64},  # else 10
+        "config_kwargs": {
+            "retries": {"total_max_attempts": 1},  # calls are tried again here alone
+            "max_pool_connections": 64,  # else 10
+            "connect_timeout": _CONNECTS,
+            "read_timeout": _READS,
+        },
     },
     "gcsfs": {"use_listings_cache": False},
     "adlfs": {"use_listings_cache": False},
@@ -62,6 +68,7 @@ _SKEWED = re.compile(r"request time|skew", re.IGNORECASE)
 _INVALID = re.compile(r"invalid bucket", re.IGNORECASE)
 _DENIED = (http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN)
 _VARIABLES = "AWS_..., GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_..."
+_ELSEWHERE = "set the region of the bucket, as AWS_REGION, or its address, as AWS_ENDPOINT_URL"
 _NO_CREDENTIALS = re.compile(r"credentials|profile|token|\b40[13]\b", re.IGNORECASE)
 
 
@@ -269,19 +276,22 @@ class Remote:
     def _call(self, operation: str, *arguments: Any, **options: Any) -> Any:
         """Calls a function of the store, and again where it failed for a while."""
         call: Callable = getattr(_store(self.scheme, os.getpid()), operation)
-        waits = () if self.scheme == "az" else WAITS  # its library tries again by itself, for a minute
+        waits = () if self.scheme in ("gs", "az") else WAITS  # their libraries try again by themselves
         for wait in (*waits, None):
             try:
                 return call(*arguments, **options)
             except _ABSENT:
                 raise
+            except RecursionError:  # botocore's, where a store sends it elsewhere without saying where to
+                raise UserError(f"{self}: the bucket is elsewhere; {_ELSEWHERE}") from None
             except Exception as error:  # each store raises those of its own libraries
                 status = _status(error)
                 if status == http.HTTPStatus.PRECONDITION_FAILED:
                     raise FileExistsError(errno.EEXIST, "another object is there", str(self)) from None
                 if status == http.HTTPStatus.NOT_FOUND:  # Azure's, where there is no such container
                     raise FileNotFoundError(errno.ENOENT, "no such object", str(self)) from None
-                if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in _LIBRARIES:
+                of_store = isinstance(error, OSError | ValueError)  # gcsfs makes such of answers with "invalid" in them
+                if not of_store and type(error).__module__.partition(".")[0] not in _LIBRARIES:
                     raise
                 if getattr(error, "filename", None) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
                     raise  # of this machine
@@ -301,7 +311,12 @@ def _store(scheme: str, process: int) -> Any:
         import fsspec
 
         logging.getLogger(package).setLevel(logging.CRITICAL)  # it also logs the errors that it raises
-        return fsspec.filesystem(scheme, skip_instance_cache=True, **_OPTIONS.get(package, {}))
+        options = dict(_OPTIONS.get(package, {}))
+        if package == "gcsfs":  # which would wait for an answer for ever
+            import aiohttp
+
+            options["requests_timeout"] = aiohttp.ClientTimeout(sock_connect=_CONNECTS, sock_read=_READS)
+        return fsspec.filesystem(scheme, skip_instance_cache=True, **options)
     except ImportError:
         more = f"pip install {package}" if package == "adlfs" else "pip install 'must_tf[cloud]'"
         raise UserError(f"{scheme}://: needs the package {package}, which is not installed; {more}") from None
@@ -366,7 +381,7 @@ def _remedy(error: Exception) -> str:
         return "set the clock of this machine"
     lasting = isinstance(error, PermissionError) or getattr(error, "errno", None) in _LASTING
     if lasting and _REGION.search(text):
-        return "set the region of the bucket, as AWS_REGION, or its address, as AWS_ENDPOINT_URL"
+        return _ELSEWHERE
     denied = isinstance(error, PermissionError) or text.startswith("Forbidden") or _status(error) in _DENIED
     if denied or (not isinstance(error, OSError) and _NO_CREDENTIALS.search(text)):
         return f"give credentials that may do this in the environment ({_VARIABLES})"
@@ -432,15 +447,23 @@ def _created(path: Remote, data: bytes) -> bool:
 
 
 def _renew(path: Remote, name: str, end: threading.Event) -> None:
+    """Renews a lock until the end; interrupts the run where it is lost, or cannot be renewed any more."""
     count = 0
     while not end.wait(LEASE / _BEATS):
-        with contextlib.suppress(UserError):  # the store cannot be reached: what the run itself writes says so
+        lost = ""
+        try:
             count += 1
             if not _renewed(path, name, count):
-                print(f"{path.parent}: another run has taken the lock; this one ends", file=sys.stderr, flush=True)
-                handled = callable(signal.getsignal(signal.SIGINT))  # a script's jobs in the background ignore it
-                os.kill(os.getpid(), signal.SIGINT if handled else signal.SIGTERM)
-                return
+                lost = "another run has taken the lock"
+        except UserError:  # the store cannot be reached: what the run itself writes says so
+            pass
+        except Exception as error:  # this thread is the last that knows of it
+            lost = f"the lock cannot be renewed ({type(error).__name__}: {one_line(error)})"
+        if lost:
+            print(f"{path.parent}: {lost}; this run ends", file=sys.stderr, flush=True)
+            handled = callable(signal.getsignal(signal.SIGINT))  # a script's jobs in the background ignore it
+            os.kill(os.getpid(), signal.SIGINT if handled else signal.SIGTERM)
+            return
 
 
 def _renewed(path: Remote, name: str, count: int) -> bool:
@@ -468,5 +491,7 @@ def _content(path: Remote) -> bytes | None:
 
 
 def _holder(path: Remote) -> str | None:
-    content = _content(path)
-    return json.loads(content)["name"] if content else None
+    try:
+        return json.loads(_content(path) or b"{}").get("name")
+    except (ValueError, AttributeError):  # an object of something else
+        return None

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 import filelock
@@ -116,8 +116,8 @@ def mirrored(path: str | os.PathLike) -> Iterator[Path]:
 
     That of a URL is locked there, and begins with what is there. What the command has changed in it is put there by
     `publish`, and at the end in any case: files in the order in which they were written, so that what refers to others
-    comes after them; then those that the command has deleted go. A folder that was put or deleted in part when a kill
-    came goes when the next command begins, as do the files of a mirror in whose place there was nothing.
+    comes after them; then those that the command has deleted go. A folder that was put, replaced or deleted in part
+    when a kill came goes when the next command begins, as do the files of a mirror in whose place there was nothing.
 
     Raises:
       UserError: another run holds the folder, or has taken it over since; nothing more is put there then.
@@ -226,11 +226,11 @@ class _Mirror:
     def publish(self) -> None:
         """Puts files that are new or changed, in the order in which they were written, and deletes those that went."""
         files = self._files()
-        changed = [name for name, (_, state) in files.items() if self._put.get(name) != state]
+        changed = {name for name, (_, state) in files.items() if self._put.get(name) != state}
         new = _folders(changed) - _folders(self._put)
         if not self._put:
             new |= {name for name in changed if "/" not in name}
-        self._mark(self._partial | new)
+        self._mark(self._partial | new | self._replaced(changed, files.keys()))
         for name in sorted(changed, key=lambda name: (files[name][1][1], name)):
             self._check_held()
             (self.place / name).put(files[name][0])
@@ -241,6 +241,14 @@ class _Mirror:
             (self.place / name).unlink(missing_ok=True)
             del self._put[name]
         self._mark(set())
+
+    def _replaced(self, changed: Collection[str], files: Collection[str]) -> set[str]:
+        """Returns the folders of several files none of which is as it was put: those of before and after do not mix."""
+        stay: dict[str, list[bool]] = {str(PurePosixPath(name).parent): [] for name in changed if "/" in name}
+        for name in self._put:
+            if (folder := str(PurePosixPath(name).parent)) in stay:
+                stay[folder].append(name in files and name not in changed)
+        return {folder for folder, each in stay.items() if len(each) > 1 and not any(each)}
 
     def _mark(self, partial: set[str]) -> None:
         """Says in the bucket what is there in part from now on."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 _ABSENT = object()
+_OF_GRAPH = re.compile(r"Graph execution error:|Detected at node |<stack traces unavailable>|\s|$")  # before the reason
 _OF_TF_DATA = re.compile(r"Error in user-defined function passed to \S+ transformation with iterator: \S+: ")
 
 
@@ -30,7 +31,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def first_line(error: Exception) -> str:
     """Returns the first line of an error's message, without the names of operations that TensorFlow adds."""
-    line = next(iter(str(getattr(error, "message", error)).splitlines()), "")
+    lines = str(getattr(error, "message", error)).splitlines()
+    line = next((line for line in lines if not _OF_GRAPH.match(line)), next(iter(lines), ""))
     said = _OF_TF_DATA.sub("", line.rpartition("}} ")[2].partition(" [Op:")[0])
     return cut(said.strip(), 200) or type(error).__name__
 

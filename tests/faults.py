@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 DENIED = ("AccessDenied", 403, "Access Denied")
+UNKNOWN = ("Unauthorized", 401, "Request had no valid credentials")
 EXPIRED = ("ExpiredToken", 400, "The provided token has expired.")
 INTERNAL = ("InternalError", 500, "We encountered an internal error. Please try again.")
 REGION = ("AuthorizationHeaderMalformed", 400, "The authorization header is malformed; the region 'x' is wrong")
 SKEWED = ("RequestTimeTooSkewed", 403, "The difference between the request time and the current time is too large.")
 FULL = ("XMinioStorageFull", 507, "Storage backend has reached its minimum free drive threshold.")
+MOVED = ("PermanentRedirect", 301, "The bucket must be addressed using the specified endpoint")
+INVALID = ("invalid", 400, "invalid argument")  # gcsfs raises a ValueError where it finds that word
 UNMET = ("PreconditionFailed", 412, "At least one of the pre-conditions you specified did not hold")  # MinIO's words
 CUT, SLOW = "cut", "slow"
 

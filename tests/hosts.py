@@ -70,6 +70,14 @@ class Hosts:
         self._processes.append(process)
         return process
 
+    def cut(self, host: int) -> None:
+        """Takes a host off the network; its connections stay open, and nothing passes."""
+        _ip("link", "set", self._names[host], "down")
+
+    def join(self, host: int) -> None:
+        """Brings a host that was cut off back."""
+        _ip("link", "set", self._names[host], "up")
+
     def end(self) -> None:
         """Kills what runs on them, and removes them."""
         for process in self._processes:

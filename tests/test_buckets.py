@@ -9,10 +9,12 @@ from pathlib import Path
 
 import faults
 import pytest
+import tensorflow as tf
 
 from must_tf import buckets, copies, storage
 from must_tf.buckets import Remote, leased
 from must_tf.errors import UserError
+from must_tf.training.checkpoints import Checkpoints
 
 
 @pytest.fixture(params=["s3", "memory"])
@@ -135,6 +137,7 @@ def test_passing_faults_are_not_seen(in_s3, proxied, tmp_path):
         (faults.EXPIRED, "give credentials"),
         (faults.SKEWED, "clock of this machine"),
         (faults.REGION, "set the region"),
+        (faults.MOVED, "set the region"),
         (faults.FULL, "make room in the store"),
     ],
 )
@@ -145,6 +148,63 @@ def test_lasting_faults_are_one_line_with_the_url_and_the_remedy(in_s3, proxied,
             act()
         assert str(in_s3) in str(caught.value) and words in str(caught.value) and "\n" not in str(caught.value)
         assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (faults.UNKNOWN, "give credentials"),
+        (faults.DENIED, "give credentials"),
+        (faults.FULL, "make room in the store"),
+    ],
+)
+def test_lasting_faults_of_google_are_one_line(google, google_url, monkeypatch, fault, words):
+    folder = Remote(f"gs://tests/{uuid.uuid4().hex}")
+    with faults.proxy(int(google_url.rpartition(":")[2])) as server, server.answering(always=fault):
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
+        buckets._store.cache_clear()
+        for act in (lambda: storage.write_bytes(folder / "a", b"x"), folder.files):
+            with pytest.raises(UserError) as caught:
+                act()
+            assert str(folder) in str(caught.value) and words in str(caught.value) and "\n" not in str(caught.value)
+        assert len(server.seen) <= 4  # none is tried again
+
+
+@pytest.fixture
+def guarded(s3, s3_port, monkeypatch):
+    """Has the S3 server ask for permissions; a user without any, by whose key `s3://` is asked for."""
+    import boto3
+    import requests
+
+    users = boto3.client("iam", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    name = uuid.uuid4().hex
+    users.create_user(UserName=name)
+    made = users.create_access_key(UserName=name)["AccessKey"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", made["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", made["SecretAccessKey"])
+    buckets._store.cache_clear()
+    url = f"http://127.0.0.1:{s3_port}/moto-api/reset-auth"
+    requests.post(url, data=b"0", timeout=20)  # from the next request on
+    yield made
+    requests.post(url, data=b"inf", timeout=20)
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_user_who_may_not_read_or_write_is_told_in_one_line(guarded, in_s3, monkeypatch, is_known):
+    if not is_known:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAOFNOBODY00000000")
+        buckets._store.cache_clear()
+    for act in (lambda: storage.write_bytes(in_s3 / "a", b"x"), in_s3.files, lambda: (in_s3 / "a").read_bytes()):
+        with pytest.raises(UserError, match="give credentials that may do this in the environment") as caught:
+            act()
+        assert str(caught.value).startswith(str(in_s3)) and "\n" not in str(caught.value)
+        assert guarded["SecretAccessKey"] not in str(caught.value)
+
+
+def test_bucket_of_google_that_is_not_there_is_one_line(google):
+    with pytest.raises(UserError, match=r"^gs://nowhere/x: no such bucket; make it, or give the name"):
+        Remote("gs://nowhere/x").write_bytes(b"")
+    assert not Remote("gs://nowhere/x").exists() and not Remote("gs://nowhere").files()
 
 
 def test_bucket_or_server_that_is_not_there_is_one_line(s3, monkeypatch):
@@ -225,6 +285,40 @@ def test_run_that_lost_its_lock_is_interrupted(folder, interrupted, monkeypatch)
             (folder / ".lock").write_bytes(json.dumps({"name": "another", "beat": beat}).encode())
             threading.Event().wait(0.1)
     assert json.loads((folder / ".lock").read_text())["name"] == "another"
+
+
+def test_lock_is_renewed_again_after_answers_that_gcsfs_takes_for_wrong_values(google, google_url, monkeypatch):
+    monkeypatch.setattr(buckets, "LEASE", 0.6)
+    lock = Remote(f"gs://tests/{uuid.uuid4().hex}/.lock")
+    with faults.proxy(int(google_url.rpartition(":")[2])) as server, leased(lock) as is_held:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
+        buckets._store.cache_clear()
+        with server.answering(always=faults.INVALID):
+            with pytest.raises(UserError, match=f"^{lock}: Bad Request: .*invalid argument.*same command"):
+                lock.exists()
+            until(lambda: len(server.seen) > 20)  # the thread that renews it has had such answers, too
+        beat = lock.read_bytes()
+        until(lambda: lock.read_bytes() != beat)
+        assert is_held()
+
+
+def test_run_whose_lock_cannot_be_renewed_is_interrupted(folder, interrupted, monkeypatch, capsys):
+    def failing(path, name, count):
+        raise RuntimeError("Session is closed")
+
+    monkeypatch.setattr(buckets, "LEASE", 0.6)
+    monkeypatch.setattr(buckets, "_renewed", failing)
+    with pytest.raises(KeyboardInterrupt), leased(folder / ".lock"):
+        threading.Event().wait(20)
+    said = f"{folder}: the lock cannot be renewed (RuntimeError: Session is closed); this run ends\n"
+    assert capsys.readouterr().err == said
+
+
+def until(holds):
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_lock_that_another_run_takes_meanwhile_is_not_renewed(conditional, monkeypatch):
@@ -367,6 +461,44 @@ def test_folder_that_moves_is_in_one_place_whenever_a_kill_comes(in_s3, changes)
         found = {path.relative_to(mirror).as_posix() for path in mirror.rglob("?")}
     both = {"student/a", "student/b", "former/student/a", "former/student/b"}
     assert found in ({"student/a", "student/b"}, {"former/student/a", "former/student/b"}, both)
+
+
+@pytest.mark.parametrize("changes", range(7))
+def test_folder_that_is_replaced_is_never_of_two_halves(in_s3, changes):
+    """A kill leaves the one of before or the new one, or none, and what is beside it."""
+    write(in_s3, {"log": "1", "student/a": "1", "student/b": "1", "events/1": "1", "events/2": "1"})
+    with killed_after(changes), copies.mirrored(in_s3) as mirror:
+        (mirror / "log").write_text("12")
+        (mirror / "events/2").write_text("12")
+        for name in ("student/a", "student/b"):
+            (mirror / name).unlink()
+            (mirror / name).write_text("new")
+    with copies.followed(in_s3) as found:
+        copies.catch_up(found)
+        student = {name: text for name, text in contents(found).items() if name.startswith("student")}
+    assert set(student.values()) in ({"1"}, {"new"}, set()) and len(student) in (0, 2)
+    with copies.mirrored(in_s3) as mirror:
+        assert {"log", "events/1", "events/2"} <= set(contents(mirror))
+        assert len({text for name, text in contents(mirror).items() if name.startswith("student")}) <= 1
+
+
+@pytest.mark.parametrize("changes", range(5))
+def test_kill_as_a_run_goes_back_leaves_its_checkpoint_whole(in_s3, changes):
+    value = tf.Variable(2.0)
+
+    def opened(mirror):
+        return Checkpoints(mirror / "checkpoints", 1, {"value": value}, every=2)
+
+    with copies.mirrored(in_s3) as mirror:
+        for step in (2, 3):
+            opened(mirror).save(step, {"rollbacks": 0})
+    with killed_after(changes), copies.mirrored(in_s3) as mirror:
+        opened(mirror).drop_after(2)
+        opened(mirror).amend(2, {"rollbacks": 1})
+    with copies.mirrored(in_s3) as mirror:
+        assert opened(mirror).restore(on_schedule=True) in ((2, {"rollbacks": 0}), (2, {"rollbacks": 1}))
+        found = opened(mirror).restore()
+    assert found in ((3, {"rollbacks": 0}), (2, {"rollbacks": 1})) and (changes < 2 or found[0] == 2)
 
 
 @pytest.mark.parametrize("changes", range(5))

@@ -1,6 +1,6 @@
 import pytest
 
-from must_tf.errors import cut, differences, one_line
+from must_tf.errors import cut, differences, first_line, one_line
 
 TEACHER = {"path": "a.onnx", "task": {"min_score": 0.5, "class_names": ["cat", "dog"]}}
 
@@ -36,3 +36,18 @@ def test_a_long_reason_keeps_its_end():
     line = one_line(reason)
     assert len(line) == 300 and line.startswith("[Runtime] : 1 : FAIL") and line.endswith("no such file: weights.bin")
     assert cut("short", 5) == "short" and one_line(ValueError()) == "ValueError"
+
+
+def test_first_line_of_an_error_in_a_graph_is_the_reason():
+    """Before it come places in the program, which a user does not know."""
+    places = (
+        'Detected at node Reduce defined at (most recent call last):\n  File "run.py", line 1, in f\n\n  File "x"\n'
+    )
+    for text in (
+        "",
+        places,
+        "Detected at node Reduce defined at (most recent call last):\n<stack traces unavailable>\n",
+    ):
+        error = Exception(f"Graph execution error:\n\n{text}\nAborted by: deadline\n\t [[{{{{node Reduce}}}}]]")
+        assert first_line(error) == "Aborted by: deadline"
+    assert first_line(Exception("plain\nmore")) == "plain" and first_line(ValueError()) == "ValueError"

@@ -3,10 +3,11 @@
 What is compared takes turns in one run; a ratio is the median over the turns. `--parts` names what is measured:
 
     ray      `must label --runner=ray` beside `--processes`: small images, as many workers, with their start
-    nodes    two nodes of Ray beside one, each with one core of this machine
+    nodes    two nodes of Ray beside one, each with one core of this machine: images/s once all workers have finished a
+             shard; with their start, too, which does not become shorter by more nodes
     bucket   `must label` from and to a bucket of an S3 server on the loopback, beside the disk: photographs
-    train    the share of time that `must train` waits for data: records on the disk, in the bucket, and in the bucket
-             with a cache for half of them
+    train    the share of time that `must train` waits for data, of about its last minute: records on the disk, in the
+             bucket, and in the bucket with a cache for half of them, so that each epoch fetches them again
 
 The S3 server, moto, is written in Python and runs on the same cores: its share of them is given, too.
 """
@@ -40,6 +41,8 @@ from must_tf.experiments.labeling.benchmark import save, small
 from must_tf.experiments.labeling.measure import BATCH, MIN_ROUNDS, photographs
 from must_tf.labeling import label
 from must_tf.labeling.runners import Processes, Ray
+from must_tf.labeling.runners.runner import Finished, Runner, Say
+from must_tf.labeling.shard import Job
 from must_tf.records import open_dataset
 from must_tf.teachers import Teacher
 from must_tf.training import Experiment, Optimizer
@@ -59,6 +62,8 @@ _MODELS = flags.DEFINE_list(
 )
 _WORKERS = 2
 _PER_SHARD = 32  # photographs
+_SHARDS = 20  # of small images on nodes
+_BEGUN = ", begun"
 _OPEN = 16  # shards that a training reads at the same time, and that its cache must hold
 
 Run = Callable[[], Any]
@@ -91,11 +96,16 @@ def main() -> None:
 def text(results: Mapping[str, Any]) -> str:
     """Returns the results as text, of the parts that were measured."""
     lines = []
-    for name, first, second, goal in (("ray", "ray", "processes", 0.95), ("nodes", "two", "one", 1.8)):
+    pairs = (
+        ("ray", "ray", "processes", 0.95),
+        ("nodes", f"two{_BEGUN}", f"one{_BEGUN}", 1.8),
+        ("nodes", "two", "one", 0),
+    )
+    for name, first, second, goal in pairs:
         if part := results.get(name):
             rates = ", ".join(f"{arm} {_median(part['turns'], arm):.1f} images/s" for arm in (first, second))
-            ratio = _ratio(part["turns"], first, second)
-            lines.append(f"{name}: {part['images']:,} images: {rates}: ratio {ratio:.2f} (goal: at least {goal})")
+            found = f"ratio {_ratio(part['turns'], first, second):.2f}" + (f" (goal: at least {goal})" if goal else "")
+            lines.append(f"{name}: {part['images']:,} images: {rates}: {found}")
     for model, part in results.get("bucket", {}).items():
         rates = ", ".join(f"{arm} {_median(part['turns'], arm):.1f} images/s" for arm in ("bucket", "disk"))
         ratio, server = _ratio(part["turns"], "bucket", "disk"), _median(part["turns"], "server")
@@ -124,12 +134,40 @@ def by_nodes(count: int, rounds: int, folder: Path) -> dict[str, Any]:
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         raise UserError(f"--parts=nodes: needs two cores, and this process may use {len(cores)}")
+    per_shard = max(1, count // _SHARDS)
     with _cluster([{"num_cpus": 1, "core": core} for core in cores[:2]]) as address:
         arms = {
-            name: functools.partial(_label, photos, teacher, folder, Ray(address, number), 500)
+            name: functools.partial(_label, photos, teacher, folder, Noting(Ray(address, number), number), per_shard)
             for name, number in (("two", 2), ("one", 1))
         }
         return {"images": count, "turns": turns(arms, count, rounds)}
+
+
+class Noting(Runner):
+    """Labels by another runner, and notes when shards are finished.
+
+    Args:
+      runner: the other one.
+      workers: how many it has.
+    """
+
+    title, options = "a benchmark", frozenset()
+
+    def __init__(self, runner: Runner, workers: int):
+        self.runner, self.workers = runner, workers
+        self.finished: list[tuple[float, int]] = []  # time in seconds, and images, of each shard
+
+    def __call__(self, jobs: Sequence[Job], say: Say = print) -> Finished:
+        """Labels as the other runner does."""
+        self.finished = []
+        for shard in self.runner(jobs, say):
+            self.finished.append((time.monotonic(), shard.count))
+            yield shard
+
+    def rate(self) -> float:
+        """Returns images/s from when as many shards were finished as there are workers, without their start."""
+        (first, _), later = self.finished[self.workers - 1], self.finished[self.workers :]
+        return sum(count for _, count in later) / (later[-1][0] - first)
 
 
 def by_bucket(models: Sequence[str], count: int, rounds: int, folder: Path) -> dict[str, Any]:
@@ -155,8 +193,9 @@ def by_training(count: int, steps: int, rounds: int, folder: Path) -> dict[str, 
     photographs(folder / "photos", count)
     per_shard = max(1, count // (4 * _OPEN))
     label(folder / "photos", [small(folder / "small")], folder / "records", BATCH, per_shard, allow_empty=True)
-    size = sum(storage.sizes(folder / "records").values()) / 1e9
-    cached = {"disk": 0.0, "bucket": 2.0, "bucket, half of it cached": half_cached(count, per_shard)}
+    sizes = open_dataset(folder / "records").manifest.shards.bytes.tolist()
+    size, share = sum(sizes) / 1e9, small_cache(sizes)
+    cached = {"disk": 0.0, "bucket": 2.0, f"bucket, {share:.0%} of it cached": share}
     found: dict[str, Any] = {name: [] for name in cached}
     with _s3():
         for turn, (number, name) in itertools.product(range(rounds), enumerate(cached)):
@@ -169,15 +208,23 @@ def by_training(count: int, steps: int, rounds: int, folder: Path) -> dict[str, 
     return found
 
 
-def half_cached(count: int, per_shard: int) -> float:
-    """Returns the share of the records that a cache holds for half of them, or more where there are few shards."""
-    return max(0.5, (_OPEN + 1) * per_shard / count)
+def small_cache(sizes: Sequence[int]) -> float:
+    """Returns the share of the records that a small cache holds: half, or more if more is read at the same time.
+
+    Args:
+      sizes: bytes of the shards.
+    """
+    return max(0.5, sum(sorted(sizes)[-_OPEN - 1 :]) / sum(sizes))
 
 
 def turns(
     arms: Mapping[str, Run], count: int, rounds: int, server: psutil.Process | None = None
 ) -> list[dict[str, float]]:
-    """Returns images/s of each arm in each turn; the first arm's turn also says how many cores the server took."""
+    """Returns images/s of each arm in each turn.
+
+    An arm may return its images/s without its start, which stand beside the others under the name with `_BEGUN`. The
+    first arm's turn also says how many cores the server took.
+    """
     for act in arms.values():
         act()  # the first calls are slower
     found = []
@@ -185,11 +232,14 @@ def turns(
         turn = {}
         for name, act in arms.items():
             before, started = _processor(server), time.monotonic()
-            act()
+            begun = act()
             seconds = time.monotonic() - started
             turn[name] = count / seconds
-            turn.setdefault("server", (_processor(server) - before) / seconds)
-        found.append(turn if server else {name: turn[name] for name in arms})
+            if begun is not None:
+                turn[f"{name}{_BEGUN}"] = begun
+            if server:
+                turn.setdefault("server", (_processor(server) - before) / seconds)
+        found.append(turn)
     return found
 
 
@@ -214,12 +264,13 @@ def _network(name: str) -> tf_keras.Model:
     return getattr(tf_keras.applications, name)(weights=None)
 
 
-def _label(images: Any, teacher: Teacher, place: Any, runner: Any, per_shard: int) -> None:
-    """Labels into a new folder, which goes afterwards where it is on the disk."""
+def _label(images: Any, teacher: Teacher, place: Any, runner: Runner | None, per_shard: int) -> float | None:
+    """Labels into a new folder, which goes afterwards where it is on the disk; returns the rate that a runner notes."""
     out = place / uuid.uuid4().hex
     label(images, [teacher], out, BATCH, per_shard, runner=runner, allow_empty=True)
     if isinstance(out, Path):
         shutil.rmtree(out)
+    return runner.rate() if isinstance(runner, Noting) else None
 
 
 def _trained(records: str, cache_gb: float, steps: int, workdir: Path) -> dict[str, float]:

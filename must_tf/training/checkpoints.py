@@ -68,6 +68,18 @@ class Checkpoints:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
+    def amend(self, step: int, state: Mapping[str, Any]) -> None:
+        """Replaces the JSON values beside the checkpoint of a step, at once: its weights stay, and are as they were.
+
+        Args:
+          step: of a checkpoint that is whole.
+          state: the new values.
+        """
+        if self.writes:
+            path = self.folder / f"{_PREFIX}{step:08d}" / _STATE
+            write_json(path, read_json(path) | {"state": state})
+            publish(path)
+
     def restore(
         self, on_schedule: bool = False, check: Callable[[dict[str, Any]], None] = lambda state: None
     ) -> tuple[int, dict[str, Any]] | None:

@@ -15,7 +15,9 @@ from must_tf.parsing import load_object, parse, short
 VARIABLE = "TF_CONFIG"
 PORT = "MUST_TF_PORT"  # of the first worker on a machine
 WORKERS = "MUST_TF_WORKERS"  # of a JobSet, which does not say itself how many pods there are
+WAIT = "MUST_TF_WAIT"  # seconds for which a worker waits for the others
 _PORT = 2222
+_WAIT = 1800
 _OF_SRUN = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_NODEID", "SLURM_LOCALID")
 _INSTEAD = f"set {VARIABLE} in each task instead"
 
@@ -42,6 +44,15 @@ def found(environment: Mapping[str, str]) -> str | None:
     if "SLURM_STEP_NODELIST" in environment:
         return of_slurm(environment)
     return of_jobset(environment) if "JOBSET_NAME" in environment else None
+
+
+def seconds_to_wait(environment: Mapping[str, str]) -> int:
+    """Returns for how many seconds a worker waits for the others.
+
+    Raises:
+      UserError: the variable is no whole number.
+    """
+    return _number(environment, WAIT, "the script") if WAIT in environment else _WAIT
 
 
 def _check(config: str) -> None:

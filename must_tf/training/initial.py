@@ -1,13 +1,15 @@
 """Loads the weights that a run starts from (`init_from`): the trunk of an export, a finished run, or a checkpoint."""
 
 import dataclasses
+import hashlib
 import os
 import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
@@ -26,8 +28,46 @@ _LAYER = re.compile(r".*?backbone/layer[^/]*/")  # the beginning of a variable's
 _SLOT = ".OPTIMIZER_SLOT"
 
 
+class Start(NamedTuple):
+    """Weights to start from, as they were read.
+
+    Attributes:
+      parts: that are loaded: `backbone`; `decoder` where it is there and fits; `heads/TASK`.
+      values: pairs of a variable of the student and its value.
+      words: what is loaded, what is not, and why.
+    """
+
+    parts: list[str]
+    values: list[tuple[tf.Variable, np.ndarray]]
+    words: str
+
+    def digest(self) -> str:
+        """Returns a SHA-256 of the values."""
+        found = hashlib.sha256()
+        for _, value in self.values:
+            found.update(np.ascontiguousarray(value).tobytes())
+        return found.hexdigest()
+
+    def take(self) -> None:
+        """Loads the values into the student, and prints the words."""
+        for variable, value in self.values:
+            variable.assign(value)
+        print(self.words, flush=True)
+
+
 def load_trunk(student: Student, where: str | os.PathLike, keep_heads: bool = False) -> list[str]:
-    """Loads backbone and pyramid into a student, and prints what was loaded, what was not, and why.
+    """Loads backbone and pyramid into a student, and prints what was loaded, what was not, and why; see `read_start`.
+
+    Returns:
+      The parts that were loaded.
+    """
+    start = read_start(student, where, keep_heads)
+    start.take()
+    return start.parts
+
+
+def read_start(student: Student, where: str | os.PathLike, keep_heads: bool = False) -> Start:
+    """Reads backbone and pyramid for a student, which does not change yet.
 
     A backbone is loaded whole, or it is an error. A pyramid that the file lacks, or that does not fit, stays as it is.
     Model Garden's checkpoints fit the student's images: both normalize them alike.
@@ -39,9 +79,6 @@ def load_trunk(student: Student, where: str | os.PathLike, keep_heads: bool = Fa
       where: an export, a finished workdir, or a checkpoint of Model Garden's trainer: its prefix (`.../ckpt-1000`)
         or the folder of its `checkpoint` file.
       keep_heads: whether heads are loaded too, which only a finished run has.
-
-    Returns:
-      The parts that were loaded: `backbone`; `decoder` where it is there and fits; `heads/TASK`.
 
     Raises:
       UserError: the backbone does not fit; or heads are to be kept, and there are none, or none fits.
@@ -59,6 +96,7 @@ def load_trunk(student: Student, where: str | os.PathLike, keep_heads: bool = Fa
     trunk = {name: part for name, part in parts(student).items() if name != "heads"}
     keys = _keys(prefix, reader, trunk)
     taken: set[str] = set()
+    values: list[tuple[tf.Variable, np.ndarray]] = []
     loaded, lines = [], []
     for name, part in trunk.items():
         problems = [line for v in part.variables if (line := _problem(v, keys.get(id(v)), shapes))]
@@ -76,27 +114,30 @@ def load_trunk(student: Student, where: str | os.PathLike, keep_heads: bool = Fa
             lines.append(f"{name}: not loaded, {len(problems)} of {len(part.variables)} variables do not fit:")
             lines += [f"  {line}" for line in problems[:5]] + ["  ..."] * (len(problems) > 5)
             continue
-        for variable in part.variables:
-            variable.assign(reader.get_tensor(keys[id(variable)]))
+        values += [(variable, reader.get_tensor(keys[id(variable)])) for variable in part.variables]
         taken |= {keys[id(variable)] for variable in part.variables}
         loaded.append(name)
         lines.append(f"{name}: loaded, {len(part.variables)} variables")
     if keep_heads:
-        kept = _load_heads(student, where, prefix, reader, shapes)
+        kept = _read_heads(student, where, prefix, reader, shapes, values)
         loaded += [f"heads/{name}" for name, (_, keys_of_head) in kept.items() if keys_of_head]
         lines += [f"head of {name}: {line}" for name, (line, _) in kept.items()]
         taken |= {key for _, keys_of_head in kept.values() for key in keys_of_head}
     spare = Counter(key.split("/")[0] for key in shapes if key != _GRAPH and key not in taken)
     if spare:
         lines.append("not used: " + ", ".join(f"{name} ({count})" for name, count in sorted(spare.items())))
-    print(f"{named(where)}:", *lines, sep="\n  ", flush=True)
-    return sorted(loaded)
+    return Start(sorted(loaded), values, "\n  ".join((f"{named(where)}:", *lines)))
 
 
-def _load_heads(
-    student: Student, where: str | os.PathLike, prefix: str, reader: Any, shapes: dict[str, list[int]]
+def _read_heads(
+    student: Student,
+    where: str | os.PathLike,
+    prefix: str,
+    reader: Any,
+    shapes: dict[str, list[int]],
+    values: list[tuple[tf.Variable, np.ndarray]],
 ) -> dict[str, tuple[str, set[str]]]:
-    """Loads heads; returns, by task, what was loaded or why not, and the keys in the file that were read."""
+    """Adds the values of heads; returns, by task, what is loaded or why not, and the keys that were read."""
     if not Path(where, STUDENT).is_dir():
         raise UserError(f"keep_heads: {where} has no heads; expected init_from to be the folder of a finished run")
     have = read_architecture(where).tasks
@@ -110,8 +151,7 @@ def _load_heads(
             more = f" (and {len(problems) - 1} more)" * (len(problems) > 1)
             kept[name] = f"not loaded: {problems[0]}{more}", set[str]()
             continue
-        for variable in head.variables:
-            variable.assign(reader.get_tensor(keys[id(variable)]))
+        values += [(variable, reader.get_tensor(keys[id(variable)])) for variable in head.variables]
         source = f" from that of {theirs.name}" if theirs and theirs.name != name else ""
         kept[name] = f"loaded{source}, {len(head.variables)} variables", {keys[id(v)] for v in head.variables}
     if not any(keys for _, keys in kept.values()):

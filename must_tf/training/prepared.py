@@ -15,7 +15,7 @@ from must_tf.training.assembly import assemble, make_student, seed_process
 from must_tf.training.checkpoints import variables_in
 from must_tf.training.checks import as_stored, check_devices, check_labels, check_values, fingerprints
 from must_tf.training.config import Experiment, from_dict, to_dict
-from must_tf.training.initial import load_trunk
+from must_tf.training.initial import read_start
 from must_tf.training.step import Batch
 from must_tf.training.strategy import check_same, distribute, make_strategy, together, worker_of
 
@@ -75,7 +75,11 @@ class Prepared:
             variable.assign(value)
         if not init_from:
             return
-        together(self.strategy, lambda: load_trunk(self.student, init_from, self.experiment.keep_heads))
+        # To load is an operation of all workers, and none begins it before each has read the same.
+        start = together(self.strategy, lambda: read_start(self.student, init_from, self.experiment.keep_heads))
+        if self.workers > 1:
+            check_same(self.strategy, f"weights in {init_from}", f"SHA-256 {start.digest()}")
+        start.take()
         self.step.average.reset()
 
     @functools.cached_property

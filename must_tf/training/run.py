@@ -3,6 +3,7 @@
 import functools
 import json
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -52,7 +53,7 @@ class Run:
 
     def make(self) -> None:
         """Trains to the end."""
-        done = self._restore()
+        done = self._restore() or 0
         if done:
             print(f"{self.name}: resumed at step {done}")
         augment = self.experiment.augment
@@ -70,8 +71,8 @@ class Run:
                 shard_cache.release()
         self._finish()
 
-    def _restore(self, on_schedule: bool = False) -> int:
-        """Goes to the newest whole checkpoint, or to the start; returns how many steps are done there."""
+    def _restore(self, on_schedule: bool = False) -> int | None:
+        """Goes to the newest whole checkpoint, and returns how many steps it has; None where it goes to the start."""
         check = functools.partial(check_state, self.workdir, data=self.prepared.data)
         found = together(self.prepared.strategy, lambda: self.checkpoints.restore(on_schedule, check))
         done, state = found or (0, {})
@@ -83,10 +84,11 @@ class Run:
         if found is None:
             self.prepared.reset(self.experiment.init_from)
         self.rollbacks = max(self.rollbacks, state.get("rollbacks", 0))
+        self.prepared.rate_factor.assign(self.experiment.guard.rate_factor**self.rollbacks)
         self.monitor = Monitor(self.workdir if self.writes else None, done, state.get("monitor"), self.rollbacks)
         if not done:
             self.monitor.text("config", f"```json\n{json.dumps(to_dict(self.experiment), indent=1)}\n```")
-        return done
+        return done if found else None
 
     def _steps(self, done: int, stop: Stop) -> int:
         """Makes steps to the end of the run, or until it goes back; returns how many are done then."""
@@ -139,15 +141,17 @@ class Run:
                 f"--workdir; the images are in {self.name}/{BAD}"
             )
         self.rollbacks += 1
-        done = self._restore(on_schedule=True)  # of all workers, before later checkpoints go
-        factor = self.prepared.rate_factor
-        factor.assign(guard.rate_factor**self.rollbacks)
+        found = self._restore(on_schedule=True)  # of all workers, before later checkpoints go
+        done = found or 0
         print(
             f"{self.name}: {guard.in_a_row} steps in a row without a finite loss or gradient; back to step {done} "
-            f"with {factor.numpy():g} times the learning rate"
+            f"with {self.prepared.rate_factor.numpy():g} times the learning rate"
         )
         self.checkpoints.drop_after(done)
-        self._save(done)
+        if found is None:
+            self._save(done)
+        else:  # its weights are those of now, and it is never in part there
+            self.checkpoints.amend(done, self._state())
         return done
 
     def _log(self, step: int, progress: Progress) -> None:
@@ -176,13 +180,16 @@ class Run:
         return {f"validation/{name}": value for name, value in scores.items()}
 
     def _save(self, step: int) -> None:
-        state = {
+        self.checkpoints.save(step, self._state())
+
+    def _state(self) -> dict[str, Any]:
+        """Returns the JSON values beside a checkpoint of now; `rollbacks` stands for the factor on the rate, too."""
+        return {
             "monitor": self.monitor.state(),
             "rollbacks": self.rollbacks,
             "data": self.prepared.data,
             "method": METHOD,
         }
-        self.checkpoints.save(step, state)
 
     def _show(self, progress: Progress) -> None:
         """Counts a step in the progress line; says once where data come too slowly."""

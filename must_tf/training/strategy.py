@@ -11,11 +11,13 @@ import tensorflow as tf
 
 from must_tf.errors import UserError, cut, first_line, nearest
 from must_tf.training import cluster
+from must_tf.training.joining import meet
 
 Result = TypeVar("Result")
 
 MULTIWORKER = "multiworker"
-LOST = (tf.errors.AbortedError, tf.errors.UnavailableError)  # what a worker's step raises when another one is gone
+# What a worker's step raises when another one is gone; the last one where worker 0 is.
+LOST = (tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.DeadlineExceededError)
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
@@ -174,6 +176,7 @@ def _multiworker() -> tf.distribute.Strategy:
         )
     os.environ[cluster.VARIABLE] = config  # TensorFlow reads it there
     try:
+        meet(config)
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (ValueError, KeyError) as error:
         raise UserError(f"strategy=multiworker: TF_CONFIG={config}: {first_line(error)}") from None

@@ -425,3 +425,14 @@ def test_the_argument_of_a_config_may_be_a_url(fails, verb):
 def test_license_may_be_a_url(fails, tmp_path):
     license = "--license=https://creativecommons.org/licenses/by/4.0/"
     fails("label", f"--images={tmp_path / 'none'}", "--out=y", license, words=[f"{tmp_path / 'none'}: "])
+
+
+def test_command_that_does_not_join_lost_workers_again_says_what_to_do(fails, monkeypatch):
+    from must_tf.training.strategy import LOST
+
+    def lost(*_, **__):
+        raise LOST[-1](None, None, "Collective ops is aborted by: Deadline Exceeded")
+
+    monkeypatch.setattr("must_tf.verbs.finetune", lost, raising=False)
+    argv = ("finetune", "--config=c.py", "--init_from=x", "--workdir=y")
+    fails(*argv, words=["another worker was lost (Collective ops is aborted", "same command on all of them continues"])

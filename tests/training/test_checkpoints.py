@@ -53,6 +53,15 @@ def test_saving_a_step_again_replaces_it(checkpoints, value):
     assert value.numpy().tolist() == [5.0, 5.0]
 
 
+def test_state_beside_a_checkpoint_is_replaced_and_its_weights_stay(checkpoints, value):
+    save(checkpoints, value, 2, 4)
+    value.assign([9.0, 9.0])
+    weights = {path.name: path.stat().st_mtime_ns for path in (checkpoints.folder / "step-00000004").glob("weights*")}
+    checkpoints.amend(4, {"note": "again"})
+    assert {name: (checkpoints.folder / "step-00000004" / name).stat().st_mtime_ns for name in weights} == weights
+    assert checkpoints.restore() == (4, {"note": "again"}) and value.numpy().tolist() == [4.0, -4.0]
+
+
 def test_kill_as_one_takes_the_place_of_another_loses_neither(checkpoints, value, monkeypatch):
     save(checkpoints, value, 4)
     rename = Path.rename

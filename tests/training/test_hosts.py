@@ -205,3 +205,51 @@ def test_all_are_asked_to_stop_and_the_same_command_goes_on(cluster, whole):
     run.end()
     assert f"resumed at step {step}\n" in run.said()
     same(run.workdir, whole)
+
+
+def lines(run, host):
+    """Returns the errors that a worker has printed; none may be a stack trace."""
+    said = run.log(host).read_text()
+    assert "Traceback" not in said, run.said()
+    return [line for line in said.splitlines() if line.startswith("must: error: ")]
+
+
+@pytest.mark.parametrize("host", [0, 1])
+def test_host_that_is_cut_off_and_comes_back_costs_the_steps_since_the_last_checkpoint(network, cluster, whole, host):
+    """Nobody starts anything again: the others notice after 10 s, and wait for it."""
+    run = cluster(STEPS)
+    run.wait_for(4)
+    network.cut(host)
+    try:
+        end = time.monotonic() + 120
+        while "another worker was lost" not in run.log(1 - host).read_text():
+            assert time.monotonic() < end, run.said()
+            time.sleep(0.2)
+    finally:
+        network.join(host)
+    run.end()
+    assert "another worker was lost" in run.log(host).read_text(), run.said()
+    same(run.workdir, whole)
+
+
+@pytest.mark.parametrize("host", [0, 1])
+def test_host_that_is_cut_off_for_good_ends_all_with_a_line_each(network, cluster, whole, monkeypatch, host):
+    """Within the time that workers wait for one another, and that of the last tries to reach the bucket."""
+    monkeypatch.setenv("MUST_TF_WAIT", "40")
+    run = cluster(STEPS)
+    run.wait_for(4)
+    network.cut(host)
+    try:
+        assert [worker.wait(400) for worker in run.workers] == [2, 2], run.said()
+    finally:
+        network.join(host)
+    absent = [f"must: error: worker {1 - mine} ({network.addresses[1 - mine]}:{PORT}): did not join" for mine in (0, 1)]
+    for mine in (0, 1):
+        (error,) = lines(run, mine)
+        of_bucket = mine == host == 0 and error.startswith(f"must: error: {run.workdir}") and "same command" in error
+        assert error.startswith(absent[mine]) or of_bucket, run.said()
+    monkeypatch.delenv("MUST_TF_WAIT")
+    for mine in (0, 1):
+        run.again(mine)
+    run.end()
+    same(run.workdir, whole)

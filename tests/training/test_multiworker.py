@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -37,14 +38,16 @@ def start(toy_data, tmp_path):
     (tmp_path / "c.py").write_text(CONFIG)
     started = []
 
-    def make(workdir, number, steps, ports, every=EVERY):
+    def make(workdir, number, steps, ports, every=EVERY, cwd=None, flags=()):
+        """The config and the data are those in the folder `cwd`, if there is one."""
         cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
         tf_config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": number}})
         environment = os.environ | {"PYTHONPATH": str(Path(toy.__file__).parent), "TF_CONFIG": tf_config}
-        config = f"{tmp_path / 'c.py'}:{toy_data}:{steps}:{every}"
-        argv = [sys.executable, "-m", "must_tf.cli", "train", f"--config={config}", f"--workdir={workdir}"]
+        places = ("c.py", "data") if cwd else (tmp_path / "c.py", toy_data)
+        config = ":".join(map(str, (*places, steps, every)))
+        argv = [sys.executable, "-m", "must_tf.cli", "train", f"--config={config}", f"--workdir={workdir}", *flags]
         with open(tmp_path / f"{Path(workdir).name}-{number}.log", "a") as log:
-            started.append(subprocess.Popen(argv, env=environment, stdout=log, stderr=subprocess.STDOUT))
+            started.append(subprocess.Popen(argv, env=environment, cwd=cwd, stdout=log, stderr=subprocess.STDOUT))
         return started[-1]
 
     yield make
@@ -130,3 +133,48 @@ def test_whichever_worker_is_asked_to_stop_all_save_before_it_leaves(start, tmp_
     assert all(f"resumed at step {step}\n" in log for step in taken_up[1:])
     assert toy.same_weights(load_student(broken), load_student(whole))
     assert (broken / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+
+
+@pytest.mark.slow
+def test_worker_that_starts_from_other_weights_ends_all(toy_data, toy_run, classifier_run, start, tmp_path):
+    folders = [tmp_path / str(number) for number in range(2)]
+    for folder, run in zip(folders, (classifier_run, toy_run), strict=True):
+        shutil.copytree(toy_data, folder / "data")
+        shutil.copytree(run, folder / "start")
+        shutil.copy(tmp_path / "c.py", folder)
+    ports, flags = free_ports(2), ["--init_from=start"]
+    workers = [start(tmp_path / "run", number, 4, ports, cwd=folders[number], flags=flags) for number in range(2)]
+    codes = [worker.wait(400) for worker in workers]
+    logs = [(tmp_path / f"run-{number}.log").read_text() for number in range(2)]
+    assert codes == [2, 2] and "Traceback" not in "".join(logs), logs
+    for number, log in enumerate(logs):
+        said = "must: error: worker 1 has other weights in start than worker 0, make them the same; worker"
+        assert re.search(rf"{said} {number} has SHA-256 \w{{64}}", log), logs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lacking", ["data", "start", "c.py"])
+def test_worker_that_lacks_a_file_says_which_and_ends_the_others(
+    toy_data, classifier_run, start, tmp_path, monkeypatch, lacking
+):
+    """A shard of the records, the run to start from, or the config; the last one before the workers have met."""
+    monkeypatch.setenv("MUST_TF_WAIT", "30")
+    folders = [tmp_path / str(number) for number in range(2)]
+    for folder in folders:
+        shutil.copytree(toy_data, folder / "data")
+        shutil.copytree(classifier_run, folder / "start")
+        shutil.copy(tmp_path / "c.py", folder)
+    gone = sorted((folders[1] / lacking).glob("*.tfrecord-*"))[-1] if lacking == "data" else folders[1] / lacking
+    gone.rename(tmp_path / "gone")
+    ports, flags = free_ports(2), ["--init_from=start"]
+    workers = [start(tmp_path / "run", number, 4, ports, cwd=folders[number], flags=flags) for number in range(2)]
+    codes = [worker.wait(400) for worker in workers]
+    logs = [(tmp_path / f"run-{number}.log").read_text() for number in range(2)]
+    errors = [[line for line in log.splitlines() if line.startswith("must: error: ")] for log in logs]
+    assert codes == [2, 2] and [len(lines) for lines in errors] == [1, 1] and "Traceback" not in "".join(logs), logs
+    assert str(gone.relative_to(folders[1])) in errors[1][0], errors
+    said = "worker 1 has ended with an error, which it says itself; mend it, and start all again"
+    if lacking == "c.py":
+        said = rf"worker 1 \(127.0.0.1:{ports[1]}\): did not join within 30 s; see what it says itself"
+    assert re.search(said, errors[0][0]), errors
+    assert not list((tmp_path / "run").glob("checkpoints/*"))

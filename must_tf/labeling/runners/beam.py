@@ -1,23 +1,30 @@
 """Labels shards in a pipeline of Apache Beam, on whatever its own runners run on: Flink, Dataflow, ..."""
 
 import contextlib
+import functools
 import io
 import logging
+import pickle
 import re
+import socket
 from collections.abc import Sequence
 from typing import Any
 
 from must_tf.errors import UserError, first_line
+from must_tf.labeling.runners.inspection import Example, Fault, inspected, labeled
 from must_tf.labeling.runners.runner import Finished, Runner, Say
-from must_tf.labeling.shard import Job, run_job
-from must_tf.records import written
+from must_tf.labeling.shard import Job
+from must_tf.records import Shard, written
+from must_tf.runtime.installed import installed_code
 
-_NO_SPACE = re.compile(r"No space left on device[^\n\[]*")
+_LACKING = re.compile(r"No module named '[\w.]+'|Can't get attribute '\w+' on <module 'must_tf[\w.]*'")
 _USER_ERROR = re.compile(r"\bUserError: (.+?)(?: \[while running .*)?$", re.MULTILINE)
 
 
 class Beam(Runner):
     """Labels shards in a pipeline of Apache Beam; all workers must see the folders under the same paths.
+
+    A worker shows before its first shard that it would label as the driver does, see `inspection`.
 
     Args:
       beam_options: options of Beam's pipeline, separated by spaces: `--runner=FlinkRunner --direct_num_workers=8`.
@@ -39,8 +46,11 @@ class Beam(Runner):
         """Labels the shards; yields them when all are finished.
 
         Raises:
-          UserError: Beam is not installed or rejects the options; or a worker raised a `UserError`.
+          UserError: Beam is not installed or rejects the options; a worker would label otherwise than the driver; or it
+            raised a `UserError`.
         """
+        if not jobs:
+            return
         pipeline = make_pipeline(self.pipeline_options)
         import apache_beam as beam
 
@@ -49,20 +59,40 @@ class Beam(Runner):
         )  # it also logs the errors that are raised here
         try:
             with pipeline:
-                _ = pipeline | beam.Create(list(jobs)) | beam.Reshuffle() | beam.Map(run_job)
+                told = installed_code(), pickle.dumps(Example.of(jobs[0]))
+                shards = pipeline | beam.Create([pickle.dumps(job) for job in jobs]) | beam.Reshuffle()
+                _ = shards | beam.Map(_labeled, *told)
         except ImportError as error:
             raise UserError(f"--runner=beam: Beam's runner needs a package: {first_line(error)}") from None
         except Exception as error:  # each of Beam's runners wraps the errors of its workers in another way
             messages = _USER_ERROR.findall(f"{type(error).__name__}: {error}")
             if messages:
                 raise UserError(messages[-1]) from None
-            if full := _NO_SPACE.search(str(error)):
-                raise UserError(f"--runner=beam: {full[0].strip()}; make room, and the same command resumes") from None
+            if lacking := _LACKING.search(str(error)):
+                raise UserError(
+                    f"--runner=beam: a worker lacks what the driver has ({lacking[0]}); install the same packages there"
+                ) from None
             raise
-        labeled = {job.index for job in jobs}
-        if labeled:
-            plan = jobs[0].plan
-            yield from (shard for shard in written(plan) if plan.index(shard.name) in labeled)
+        done, plan = {job.index for job in jobs}, jobs[0].plan
+        yield from (shard for shard in written(plan) if plan.index(shard.name) in done)
+
+
+def _labeled(job: bytes, code: str, example: bytes) -> Shard:
+    """Labels a shard on a worker."""
+    _inspect(code, example)
+    found = labeled(job)
+    if isinstance(found, Fault):
+        raise UserError(f"worker {socket.gethostname()}: {found}")
+    return found
+
+
+@functools.cache
+def _inspect(code: str, example: bytes) -> None:
+    """Raises a `UserError` if this worker would label otherwise than the driver; one that passed is not asked again."""
+    found = installed_code()
+    fault = inspected(example) if found == code else f"has {found}, the driver {code}; install the same there"
+    if fault:
+        raise UserError(f"worker {socket.gethostname()}: {fault}")
 
 
 def make_pipeline(options: Sequence[str]) -> Any:

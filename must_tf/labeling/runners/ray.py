@@ -9,7 +9,6 @@ import collections
 import contextlib
 import dataclasses
 import importlib.util
-import json
 import logging
 import math
 import os
@@ -18,20 +17,17 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from must_tf.copies import named
-from must_tf.errors import UserError, differences, one_line
+from must_tf.errors import UserError, one_line
+from must_tf.labeling.runners.inspection import Example, Fault
 from must_tf.labeling.runners.runner import Finished, Runner, Say, share_gpus
-from must_tf.labeling.shard import Job, run_job
-from must_tf.records import Plan, Quarantined, Record, Shard
-from must_tf.records.writer import PLAN, read_plan
+from must_tf.labeling.shard import Job
+from must_tf.records import Shard
 from must_tf.runtime import installed
 from must_tf.runtime.installed import installed_code
-from must_tf.sources.source import Entry
-from must_tf.teachers import Teacher
 
 AUTO = "auto"  # the cluster that $RAY_ADDRESS names, or that this machine is part of
 
@@ -44,7 +40,6 @@ _QUIET = {  # variables that Ray reads when it is imported; of lost workers and 
     "RAY_DEDUP_LOGS_SKIP_REGEX": "worker died or was killed|node with node id|Raylet is terminated",
     "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # no stack trace at SIGTERM
 }
-_SHARED = "each node needs the same files under the same paths: on a shared disk, or in a bucket"
 
 
 class Ray(Runner):
@@ -176,7 +171,7 @@ class _Crew:
         self.lost = collections.Counter[int | None]()  # workers, by the shard that they had
         self.wanted, self.num_gpus = 0, 0.0  # workers, and GPUs of each
         self.looked = self.idle = -math.inf  # times: of the last look at the nodes; since no worker could label
-        self.inspected = str(Path.cwd()), installed_code(), pickle.dumps(_Example.of(jobs[0]))
+        self.inspected = str(Path.cwd()), installed_code(), pickle.dumps(Example.of(jobs[0]))
         for module in (sys.modules[__name__], installed):  # see `_Worker`
             ray.cloudpickle.register_pickle_by_value(module)
 
@@ -237,7 +232,7 @@ class _Crew:
             member.node, fault = found
             self.lost.pop(None, None)
         else:
-            fault = found if isinstance(found, _Fault) else ""
+            fault = found if isinstance(found, Fault) else ""
         if fault:
             raise UserError(f"node {member.node}: {fault}")
         if member.place is not None:
@@ -268,10 +263,6 @@ class _Crew:
 # On the nodes
 
 
-class _Fault(str):
-    """What a user can mend on a node, in one line."""
-
-
 class _Worker:
     """Labels shards on a node.
 
@@ -290,78 +281,14 @@ class _Worker:
         if (found := installed_code()) != code:
             return node, f"has {found}, the driver {code}; install the same for {sys.executable} there"
         try:
-            from must_tf.labeling.runners.ray import _inspected
+            from must_tf.labeling.runners.inspection import inspected
 
-            return node, _inspected(example)
+            return node, inspected(example)
         except ImportError as error:
             return node, f"{error}; install there the packages that the driver has, for {sys.executable}"
 
     def label(self, job: bytes) -> Any:
-        """Labels a shard; returns it, or a `_Fault`."""
-        from must_tf.labeling.runners.ray import _labeled
+        """Labels a shard; returns it, or a `Fault`."""
+        from must_tf.labeling.runners.inspection import labeled
 
-        return _labeled(job)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Example:
-    """What a node must find as the driver did.
-
-    Attributes:
-      plan: of the dataset.
-      teachers: of all shards.
-      described: what the driver's teachers are.
-      read: yields the entries of a shard.
-      first: the first of them, as the driver read it.
-    """
-
-    plan: Plan
-    teachers: tuple[Teacher, ...]
-    described: list[dict[str, Any]]
-    read: Callable[..., Iterator[Entry]]
-    first: tuple[str, str]
-
-    @classmethod
-    def of(cls, job: Job) -> "_Example":
-        """Returns what the driver found, by one of the jobs."""
-        return cls(job.plan, job.teachers, _described(job.teachers), job.read, _first(job.read))
-
-
-def _described(teachers: Sequence[Teacher]) -> list[dict[str, Any]]:
-    return json.loads(json.dumps([teacher.describe() for teacher in teachers]))
-
-
-def _first(read: Callable[..., Iterator[Entry]]) -> tuple[str, str]:
-    """Returns the name of the first image of a shard, and its id or why it cannot be read."""
-    entry = next(iter(read()), None)
-    if isinstance(entry, Record):
-        return entry.name, entry.id
-    return (entry.name, entry.reason) if isinstance(entry, Quarantined) else ("", "")
-
-
-def _inspected(example: bytes) -> str:
-    """Returns why this node would label otherwise than the driver; empty if it would not. Loads the teachers."""
-    share_gpus()
-    try:
-        told: _Example = pickle.loads(example)
-        there = told.plan.folder / PLAN
-        if not there.is_file() or read_plan(told.plan.folder) != told.plan.describe():
-            return f"{told.plan.folder}: is not the folder of --out that the driver sees; {_SHARED}"
-        if other := next(differences(told.described, _described(told.teachers)), ""):
-            return f"its teachers are others ({other} there); all nodes need the same files and packages"
-        name, found = _first(told.read)
-        if (name, found) != told.first:
-            return f"{told.first[0]}: is another image there, or none ({name}: {found}); {_SHARED}"
-    except (UserError, OSError) as error:
-        return f"{named(str(error))}; {_SHARED}"
-    return ""
-
-
-def _labeled(job: bytes) -> Shard | _Fault:
-    try:
-        return run_job(pickle.loads(job))
-    except UserError as error:
-        return _Fault(named(str(error)))
-    except OSError as error:
-        place = named(str(error.filename2 or error.filename or "a file"))
-        return _Fault(f"{place}: {error.strerror or one_line(error)}; mend it there, and the same command continues")
+        return labeled(job)

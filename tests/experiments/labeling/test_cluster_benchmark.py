@@ -20,15 +20,27 @@ def test_ratios_are_those_of_turns_and_not_of_medians():
     )
 
 
+def test_scaling_counts_from_when_all_workers_have_begun():
+    noted = cluster_benchmark.Noting(None, 2)
+    noted.finished = [(9.0, 5), (10.0, 5), (12.0, 5), (14.0, 3)]
+    assert noted.rate() == 8 / 4
+    turn = {"two": 3.0, "two, begun": 9.0, "one": 2.0, "one, begun": 5.0}
+    assert cluster_benchmark.text({"nodes": {"images": 18, "turns": [turn]}}) == (
+        "nodes: 18 images: two, begun 9.0 images/s, one, begun 5.0 images/s: ratio 1.80 (goal: at least 1.8)\n"
+        "nodes: 18 images: two 3.0 images/s, one 2.0 images/s: ratio 1.50"
+    )
+
+
 def test_unknown_part_is_refused(capsys):
     with pytest.raises((SystemExit, UserError)):
         cluster_benchmark.run(["--parts=speed"])
     assert "--parts: speed received; expected some of ray, nodes, bucket, train" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("count", "per_shard", "share"), [(512, 8, 0.5), (512, 32, 1.0625), (40, 1, 0.5)])
-def test_a_small_cache_is_one_of_half_the_records_if_these_have_shards_enough(count, per_shard, share):
-    assert cluster_benchmark.half_cached(count, per_shard) == share
+@pytest.mark.parametrize(("sizes", "share"), [([8] * 64, 0.5), ([1] * 10, 1.0), ([1] * 20 + [4] * 20, 0.68)])
+def test_a_small_cache_is_one_of_half_the_records_if_these_have_shards_enough(sizes, share):
+    """The largest ones may be read at the same time."""
+    assert cluster_benchmark.small_cache(sizes) == share
 
 
 def test_server_that_does_not_start_is_one_line_at_once(monkeypatch):

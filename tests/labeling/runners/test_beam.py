@@ -1,15 +1,24 @@
 import errno
+import functools
+import re
+import shutil
+import socket
 import sys
 
 import pytest
 import toy
 
+import must_tf
+from must_tf import storage
 from must_tf.errors import UserError
 from must_tf.labeling import label
 from must_tf.labeling.runners import Beam
 from must_tf.labeling.runners.beam import _USER_ERROR
 from must_tf.labeling.shard import Job
-from must_tf.records import Plan
+from must_tf.records import Plan, pending
+from must_tf.saving import WEIGHTS
+
+HOST = re.escape(socket.gethostname())
 
 
 def test_beam_writes_the_same_bytes_as_one_process(folder, teachers, local, tmp_path):
@@ -37,31 +46,80 @@ def test_options_that_beam_rejects_are_an_error_of_one_line(option, message):
     assert "\n" not in str(error.value)
 
 
-class Refuser:
-    """Reads a shard and raises an error that a user can correct."""
+@pytest.fixture
+def plan(tmp_path):
+    """The plan of a run that has begun, without teachers."""
+    made = Plan(tmp_path / "out", "labeled", "train", (), 1, {})
+    pending(made)
+    return made
 
-    def __call__(self, look):
+
+def refuser(look=None):
+    """Reads a shard of no images, and raises an error that a user can correct where it is labeled."""
+    if look:
         raise UserError("shard: something is wrong; correct it")
+    return iter(())
 
 
-def test_user_error_of_a_beam_worker_is_raised_as_one_line(tmp_path, capfd):
-    plan = Plan(tmp_path / "out", "labeled", "train", (), 1, {})
-    with pytest.raises(UserError, match=r"^shard: something is wrong; correct it$"):
-        list(Beam()([Job(plan, 0, Refuser(), (), 2)]))
+def test_user_error_of_a_beam_worker_is_raised_as_one_line(plan, capfd):
+    with pytest.raises(UserError, match=rf"^worker {HOST}: shard: something is wrong; correct it$"):
+        list(Beam()([Job(plan, 0, refuser, (), 2)]))
     assert "Traceback" not in capfd.readouterr().err
 
 
-class Full:
-    """Reads a shard and finds the disk full."""
-
-    def __call__(self, look):
+def full(look=None):
+    """Reads a shard of no images, and finds the disk full where it is labeled."""
+    if look:
         raise OSError(errno.ENOSPC, "No space left on device", "/data/shard")
+    return iter(())
 
 
-def test_full_disk_of_a_beam_worker_is_an_error_of_one_line(tmp_path):
-    plan = Plan(tmp_path / "out", "labeled", "train", (), 1, {})
-    with pytest.raises(UserError, match=r"^--runner=beam: No space left on device: '/data/shard'; make room"):
-        list(Beam()([Job(plan, 0, Full(), (), 2)]))
+def test_full_disk_of_a_beam_worker_is_an_error_of_one_line(plan):
+    said = rf"^worker {HOST}: /data/shard: No space left on device; mend it there, and the same command continues$"
+    with pytest.raises(UserError, match=said):
+        list(Beam()([Job(plan, 0, full, (), 2)]))
+
+
+def replacer(run, other, look=None):
+    """Reads a shard of no images; a worker finds another run where the driver had this one, or none."""
+    shutil.rmtree(run, ignore_errors=True)
+    if other:
+        shutil.copytree(other, run)
+    return iter(())
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_beam_worker_with_another_file_of_a_teacher_or_none_is_one_line(plan, toy_run, classifier_run, tmp_path, gone):
+    """Both SHA-256 are told, and the teacher, the file and the worker."""
+    run = shutil.copytree(classifier_run, tmp_path / "run")
+    teacher, where = toy.load("scene", f"student:{run}"), f"student:{run}"
+    both = [f'"{storage.sha256(one / WEIGHTS)}"' for one in (classifier_run, toy_run)]
+    words = f"teacher scene={where}: is another one than the driver's (sha256: {', now '.join(both)} there); each node"
+    read = functools.partial(replacer, run, None if gone else toy_run)
+    with pytest.raises(UserError) as error:
+        list(Beam()([Job(plan, 0, read, (teacher,), 2)]))
+    said = f"{where}: no such folder; each node needs the same files" if gone else words
+    assert str(error.value).startswith(f"worker {socket.gethostname()}: {said}") and "\n" not in str(error.value)
+    assert not list(plan.folder.glob("*.tfrecord*"))
+
+
+@pytest.mark.slow
+def test_beam_worker_of_other_code_is_one_line(plan, tmp_path, monkeypatch):
+    """Workers are processes of their own here."""
+    other, without = tmp_path / "other", tmp_path / "without"
+    shutil.copytree(must_tf.__path__[0], other / "must_tf")
+    (other / "must_tf" / "ranges.py").open("a").write("# another version\n")
+    without.mkdir()
+    (without / "sitecustomize.py").write_text("import sys\nsys.modules['must_tf'] = None\n")
+    said = {
+        other: rf"^worker {HOST}: has must_tf \S+ with code \w+, the driver must_tf .*; install the same there$",
+        without: "^--runner=beam: a worker lacks what the driver has .*must_tf.*; install the same packages there$",
+    }
+    monkeypatch.chdir(tmp_path)  # workers would import from the driver's folder before all else
+    for path, words in said.items():
+        monkeypatch.setenv("PYTHONPATH", str(path))
+        with pytest.raises(UserError, match=words):
+            list(Beam(["--direct_running_mode=multi_processing"])([Job(plan, 0, refuser, (), 2)]))
 
 
 def test_last_user_error_in_a_runners_traceback_is_found():

@@ -1,7 +1,5 @@
 import contextlib
-import pickle
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -70,57 +68,7 @@ def test_machine_that_is_part_of_no_cluster_is_told_how_to_become_one(tmp_path, 
         list(runner([Job(Plan(tmp_path, "labeled", "train", (), 1, {}), 0, ray_cluster.no_entries, (), 2)]))
 
 
-# What a node must have
-
-
-@pytest.fixture
-def job(folder, teachers, tmp_path):
-    """A job of a run that has begun."""
-    from must_tf.sources import open_source
-
-    plan = Plan(tmp_path / "out", "labeled", "train", tuple(one.task for one in teachers), 1, {})
-    pending(plan)
-    return Job(plan, 0, open_source(str(folder), 10).shards[0], tuple(teachers), 2)
-
-
-def inspected(job, told=None):
-    return of_ray._inspected(pickle.dumps(told or of_ray._Example.of(job)))
-
-
-def test_node_like_the_driver_passes(job):
-    assert inspected(job) == ""
-
-
-def test_node_without_the_folder_of_records_is_named(job):
-    told = of_ray._Example.of(job)
-    shutil.rmtree(job.plan.folder)
-    assert "out: is not the folder of --out that the driver sees; each node needs the same files" in inspected(
-        job, told
-    )
-
-
-def test_node_with_other_images_or_none_is_named(job, folder):
-    told = of_ray._Example.of(job)
-    (folder / "0.png").write_bytes((folder / "1.png").read_bytes())
-    assert "0.png: is another image there, or none" in inspected(job, told)
-    (folder / "0.png").unlink()
-    assert re.search(r"0\.png: is another image there, or none \(.*0\.png: cannot be read", inspected(job, told))
-
-
-def test_node_without_the_file_of_a_teacher_or_with_another_one_is_named(job, toy_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("must_tf.teachers.loading.load_once", lambda spec: toy.load(spec.task, spec.where))
-    run = shutil.copytree(toy_run, tmp_path / "run")
-    teachers = tuple(toy.load_all([f"scene=student:{run}"]))
-    job = Job(job.plan, 0, job.read, teachers, 2)
-    told = of_ray._Example.of(job)
-    assert inspected(job, told) == ""
-    told.described[0]["libraries"]["tensorflow"] = "1.15"
-    assert re.search(
-        r'its teachers are others \(.*libraries\.tensorflow: "1\.15", now "2\..* there\)', inspected(job, told)
-    )
-    example = pickle.dumps(told)
-    shutil.rmtree(run)
-    assert "run: no such folder; each node needs the same files under the same paths" in of_ray._inspected(example)
+# The driver
 
 
 def test_driver_counts_gpus_or_nodes():
