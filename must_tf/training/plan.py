@@ -343,11 +343,11 @@ def _lines(forecast: Forecast) -> Iterator[str]:
     yield f"A run fits where {1 - _USABLE:.0%} of the memory stays free."
     yield ""
     total = f"GiB of {device.memory:.0f}"
-    yield f"accelerators  images each  s per step     hours  images/s  {total:>11}"
+    yield f"accelerators  images each  s per step       hours  images/s  {total:>11}"
     for row in forecast.rows:
         line = f"{row.accelerators:12}  {row.images:11g}  "
         if not math.isnan(row.seconds):
-            line += f"{row.seconds:8.3g}  {row.hours:10,.2f}  {row.images_per_second:8,.0f}  {row.memory:11.1f}  "
+            line += f"{row.seconds:10.3g}  {row.hours:10,.2f}  {row.images_per_second:8,.0f}  {row.memory:11.1f}  "
         yield (line + row.problem).rstrip()
 
 
