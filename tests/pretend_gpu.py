@@ -77,10 +77,24 @@ def _far(value, known):
     return known[id(value)] if id(value) in known else Far(value)
 
 
+class _Hook(backend_registration._DummyPrivateUse1Hook):
+    def is_available(self):
+        return False  # to nobody who does not name it
+
+
+class _Module(backend_registration._DummyBackendModule):
+    def is_available(self):
+        return False
+
+    def get_amp_supported_dtype(self):
+        return [torch.float16]
+
+
 @functools.cache
 def _register():
     """Names the device, and gives it the hooks that PyTorch asks a device for; this cannot be undone."""
-    backend_registration._setup_privateuseone_for_python_backend(DEVICE.partition(":")[0])
+    name = DEVICE.partition(":")[0]
+    backend_registration._setup_privateuseone_for_python_backend(name, _Module(), _Hook())
 
 
 @contextmanager
