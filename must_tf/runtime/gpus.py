@@ -3,8 +3,6 @@
 import functools
 import os
 
-import tensorflow as tf
-
 _GROWS = "TF_FORCE_GPU_ALLOW_GROWTH"
 
 
@@ -16,6 +14,8 @@ def share_gpus() -> int:
     Returns:
       The number of GPUs.
     """
+    import tensorflow as tf
+
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         try:
