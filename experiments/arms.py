@@ -50,7 +50,7 @@ class Recipe:
       tasks: by name.
       trunk: the architecture.
       input_size: height and width of the views.
-      batch_size: images a step; SimCLR has larger batches and as many images.
+      batch_size: images per step; SimCLR has larger batches and as many images.
       steps: how many.
       learning_rate: at its peak.
       weights: by task, of its loss, for runs of several tasks; 1 where it has none. Teachers and student share one

@@ -7,10 +7,10 @@ devices too. What is left in the workdir is a finished student, as by `must trai
 --init_from=simclr=runs/simclr` and `must finetune`; the same command takes a killed run up again.
 
 A config returns a `SimCLR`, which is an `Experiment` with a few more fields. Of an experiment's are read: train,
-mixing, steps, batch_size (images a step, each in two views), input_size, trunk, optimizer, augment.flip, augment.strong
-(of each view), policy, seed, strategy (`one`, `mirrored` or `tpu`), deterministic, log_every, checkpoint_every,
-keep_checkpoints; and tasks, one of classification, whose head stays as it was drawn. Any of them can be changed:
---config.temperature=0.2
+mixing, steps, batch_size (images per step, each in two views), input_size, trunk, optimizer, augment.flip,
+augment.strong (of each view), policy, seed, strategy (`one`, `mirrored` or `tpu`), deterministic, log_every,
+checkpoint_every, keep_checkpoints; and tasks, one of classification, whose head stays as it was drawn. Any of them can
+be changed: --config.temperature=0.2
 """
 
 import dataclasses
@@ -139,7 +139,7 @@ def pretrain(experiment: SimCLR, workdir: str | os.PathLike) -> Student:
 
 
 def view_batches(datasets: Sequence[Dataset], experiment: SimCLR, start: int = 0) -> tf.data.Dataset:
-    """Returns endless batches of two views an image: uint8 [batch, 2, height, width, 3].
+    """Returns endless batches of two views per image: uint8 [batch, 2, height, width, 3].
 
     Batch `b` is a function of the arguments and `b`; `start` is the first.
     """
@@ -255,7 +255,7 @@ class Learner:
     @tf.function
     @plain
     def step(self, views: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Makes a step on two views an image, uint8 [batch, 2, H, W, 3]; on several devices, on a share each.
+        """Makes a step on two views per image, uint8 [batch, 2, H, W, 3]; on several devices, each takes a share.
 
         Returns:
           Scalars: `loss`, `found` (share of the views whose other view is the nearest of all), `gradient_norm`, and

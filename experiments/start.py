@@ -15,7 +15,7 @@ from must_tf.training import Optimizer
 
 DATA = "data/mine"
 
-# How long. Two busy CPU cores make about 66 steps a minute, with one task of classes at 128 pixels; each task adds to
+# How long. Two busy CPU cores make about 66 steps per minute, with one task of classes at 128 pixels; each task adds to
 # it. What you keep deserves 20 or more passes over its images: STEPS = 20 * images / BATCH_SIZE. A finished run goes on
 # with `must train --workdir=RUN --steps=MORE`.
 STEPS = 1000
@@ -41,7 +41,7 @@ def get_config(data: str = DATA) -> Experiment:
         tasks=open_dataset(train).manifest.tasks,  # names and classes as the records have them
         train=train,
         validation=validation if Path(validation).is_dir() else "",
-        evaluate_every=max(STEPS // 100, 1) * 10,  # ten times a run: scores, and pictures in TensorBoard
+        evaluate_every=max(STEPS // 100, 1) * 10,  # ten times per run: scores, and pictures in TensorBoard
         steps=STEPS,
         batch_size=BATCH_SIZE,
         input_size=INPUT_SIZE,

@@ -103,7 +103,7 @@ def _items(usage: Usage, prices: Prices) -> Iterator[tuple[str, float]]:
     """Yields what is paid for once, in words, and its price."""
     hour, gigabytes = prices.hour[usage.kind], usage.read_bytes / GB
     yield f"{usage.hours:,.1f} hours of {usage.kind} at {hour:g}", usage.hours * hour
-    yield f"{gigabytes:,.1f} GB read, at {prices.egress_gb:g} a GB", gigabytes * prices.egress_gb
+    yield f"{gigabytes:,.1f} GB read, at {prices.egress_gb:g} per GB", gigabytes * prices.egress_gb
     for number, what, price in (
         (usage.reads, "read", prices.reads_1000),
         (usage.writes, "write or list", prices.writes_1000),

@@ -33,7 +33,7 @@ def test_costs_are_those_computed_by_hand(prices):
     assert total(usage, prices) == pytest.approx(4123)
     said = bill(usage, prices)
     assert "in all 4,123.00 EUR" in said and "each month 800.00 for 40,000.0 GB" in said  # 40,000 · 0.02
-    for line in ("2,000.0 hours of label at 0.5: 1,000.00", "30,000.0 GB read, at 0.1 a GB: 3,000.00"):
+    for line in ("2,000.0 hours of label at 0.5: 1,000.00", "30,000.0 GB read, at 0.1 per GB: 3,000.00"):
         assert line in said
 
 

@@ -2,8 +2,9 @@
 
 import dataclasses
 import os
+import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +23,22 @@ class Found:
     Attributes:
       kind: `config`, `records`, `run` or `export`.
       place: its folder, or of a config its file.
-      words: what is known of it; of a config, the first of its commands.
+      words: what is known of it.
       done: whether it is finished.
+      commands: of a config, those that its docstring lists.
     """
 
     kind: str
     place: str
     words: str
     done: bool = True
+    commands: tuple[str, ...] = ()
 
 
 def lines(folder: Path) -> list[str]:
     """Returns what there is and which command comes next, one line each."""
     found = sorted([*_look(folder), *_configs(folder)], key=lambda one: (one.kind, one.place))
-    shown = [f"{one.place}: a config of `must init`; it lists all commands" for one in found if one.kind == "config"]
+    shown = [f"{one.place}: {one.words}" for one in found if one.kind == "config"]
     for kind, heading in (("records", "Records"), ("run", "Runs"), ("export", "Exports")):
         own = [one for one in found if one.kind == kind]
         shown += [f"{heading}:"] * bool(own) + [f"  {one.place}: {one.words}" for one in own[:_SHOWN]]
@@ -55,15 +58,41 @@ def _next(found: list[Found], folder: Path) -> str:
         last = by_kind["export"][-1].place
         command = shlex.join(["must", "finetune", "--config=mine.py", f"--init_from={last}", "--workdir=runs/mine"])
         return f"{command}    # or load it in Keras"
+    labeled = {one.place for one in by_kind["records"]}
+    for one in by_kind["config"]:
+        if to_label := _to_label(one.commands, folder, labeled):
+            return to_label
     if by_kind["records"]:
         place = Path(by_kind["records"][0].place)
         data = place.parent if place.name in ("train", "validation") else place
         name = data.name
         config = f"{name}.py" if (folder / f"{name}.py").is_file() else f"start.py:{data}"
         return shlex.join(["must", "train", f"--config={config}", f"--workdir=runs/{name}"])
-    if by_kind["config"]:
-        return by_kind["config"][0].words
     return "must init FOLDER    # a folder of images; or `must demo`, which needs none"
+
+
+def _to_label(commands: Sequence[str], folder: Path, labeled: Collection[str]) -> str | None:
+    """Returns the first of a config's commands that has yet to label; None if all have, or if others labeled instead.
+
+    Args:
+      commands: of the config.
+      folder: where they run.
+      labeled: folders of records in it.
+    """
+    outs = {command: _out(command) for command in commands if command.startswith("must label ")}
+    if labeled and not {*outs.values()} & {*labeled}:
+        return None
+    for command, out in outs.items():
+        is_seen = " --preview=" in command and (folder / f"{out}.html").is_file()
+        if not (is_seen or out in labeled):
+            return command
+    return None
+
+
+def _out(command: str) -> str:
+    """Returns the value of a command's `--out`; nothing where it has none."""
+    flag = re.search(r" --out=(\S+)", command)
+    return flag[1] if flag else ""
 
 
 def _configs(folder: Path) -> Iterator[Found]:
@@ -71,9 +100,11 @@ def _configs(folder: Path) -> Iterator[Found]:
     for path in folder.glob("*.py"):
         if path.is_file() and os.access(path, os.R_OK):
             first, *rest = path.read_text(errors="replace").splitlines() or [""]
-            commands = [line.strip() for line in rest if line.startswith("    must ")]
+            lines = [line.strip() for line in rest if line.startswith("    must ")]
+            commands = tuple(line.replace('\\"', '"').replace("\\\\", "\\") for line in lines)
             if "written by `must init`" in first and commands:
-                yield Found("config", path.name, commands[0].replace('\\"', '"').replace("\\\\", "\\"))
+                words = "a config of `must init`; it lists all commands"
+                yield Found("config", path.name, words, commands=commands)
 
 
 def _look(folder: Path) -> Iterator[Found]:

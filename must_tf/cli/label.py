@@ -111,8 +111,8 @@ _RUNNER = flags.DEFINE_enum(
 _PROCESSES = flags.DEFINE_integer(
     "processes",
     0,
-    "Number of processes of the local runner, or of workers on Ray; 0 means one per GPU, or without a GPU one, on Ray "
-    "one per node.",
+    "Number of processes of the local runner, or of workers on Ray. 0 means one per GPU; without a GPU, one process or "
+    "on Ray one per node.",
     0,
     flag_values=FLAGS,
 )

@@ -30,7 +30,7 @@ _WORKDIR = flags.DEFINE_string(
 _TARGET = flags.DEFINE_string(
     "target",
     None,
-    "Folder of records with labeled images of your own task; of more than 1,024 a part is measured.",
+    "Folder of records with labeled images of your own task. Of a large one, 1,024 images are measured.",
     flag_values=FLAGS,
 )
 _TASK = flags.DEFINE_string("task", "", "Name of the target's task, where its records have several.", flag_values=FLAGS)

@@ -40,6 +40,13 @@ def load_beside_tensorflow() -> None:
                 return  # it cannot be loaded at all: PyTorch finds that out, too, and goes on without it
 
 
+def device() -> str:
+    """Returns the device on which models of PyTorch run: `cuda`, the first GPU, if PyTorch has one, otherwise `cpu`."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def _malloc_is_of_libc() -> bool:
     used, own = (ctypes.cast(ctypes.CDLL(name).malloc, ctypes.c_void_p) for name in (None, "libc.so.6"))
     return used.value == own.value

@@ -84,6 +84,8 @@ def _annotation_path(prefix: str, spec: str) -> Path:
     folder, (name,) = split_spec(prefix, spec, 1, _GET_COCO)
     path = folder / "annotations" / f"{name}.json"
     if not path.is_file():
+        if within := _files_near(Path(spec)):  # a folder, as tools that export COCO write it
+            raise UserError(f"{prefix}:{printable(spec)}: is a folder{within}; {_NAME_FILE}")
         raise UserError(f"{prefix}:{printable(spec)}: no {printable(path)}{_files_near(folder)}; {_GET_COCO}")
     if name.partition("_")[0] not in ("instances", "panoptic"):
         raise UserError(f"{prefix}:{spec}: {name!r} received; expected instances_SPLIT, panoptic_SPLIT or FILE.json")

@@ -28,7 +28,8 @@ class ClassReader(Reader):
     Attributes:
       class_names: the model's classes in the order of its ids, without a background class that is not a label. `n/a`
         or `???` stands at an id without a class.
-      class_names_file: a text file with one class name per line; its path is relative to the card. See `read_names`.
+      class_names_file: a text file with one class name per line, in the order of the model's ids, and `n/a` or `???` at
+        an id without a class; its path is relative to the card. Lines may be `ID NAME`, if ids are missing.
       classes: maps the model's classes to the classes of a task. Classes that are not listed are dropped.
       task_classes: the task's classes in their order, if `classes` is given; by default those named in `classes`.
       activation: what `probs` or `scores` hold: `probabilities`, `logits` (a softmax is applied), or `sigmoid` (logits
@@ -73,11 +74,20 @@ class ClassReader(Reader):
                 )
 
     def with_files(self, folder: Path) -> "ClassReader":
-        """Returns the reader with the class names of `class_names_file`; a missing file is a `UserError`."""
+        """Returns the reader with the class names of `class_names_file`.
+
+        Raises:
+          UserError: the file is missing or no text.
+          ValueError: see `read_names`.
+        """
         if not self.class_names_file:
             return self
         text = read_text(folder / self.class_names_file, "no such file; class_names_file is looked for beside the card")
-        return dataclasses.replace(self, class_names=read_names(text))
+        try:
+            names = read_names(text)
+        except ValueError as error:
+            raise ValueError(f"class_names_file: {self.class_names_file}: {error}") from None
+        return dataclasses.replace(self, class_names=names)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -170,11 +180,21 @@ def class_table(names: Sequence[str], others: Sequence[str]) -> np.ndarray:
 def read_names(text: str) -> tuple[str, ...]:
     """Returns the class names of a file in the order of the model's ids, see `names_by_id`.
 
-    A line holds a name; blank lines are left out. Where lines are `ID NAME` and ids are missing between them, names
-    stand at their ids.
+    A line holds a name. Where lines are `ID NAME` and ids are missing between them, names stand at their ids, and blank
+    lines are left out. Elsewhere they may stand at the end alone: one between names would be a class or none.
+
+    Raises:
+      ValueError: a line before the last name is blank.
     """
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return names_by_id(_numbered(lines) or dict(enumerate(lines)))
+    lines = [line.strip() for line in text.rstrip().splitlines()]
+    if by_id := _numbered([line for line in lines if line]):
+        return names_by_id(by_id)
+    if "" in lines:
+        id_ = lines.index("")
+        raise ValueError(
+            f"line {id_ + 1} is empty; expected the name of class {id_}, n/a if that id has no class, or no such line"
+        )
+    return names_by_id(dict(enumerate(lines)))
 
 
 def names_by_id(names: Mapping[int, str | None]) -> tuple[str, ...]:

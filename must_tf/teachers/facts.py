@@ -150,16 +150,17 @@ def _labels(model: Model, notes: list[str]) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             name, text = _packed(archive)
+        names = list(read_names(text))
     except _DAMAGED as error:
         notes.append(f"not read: the label file inside {path.name}: {one_line(error)}")
         return {}
     if not name:
         return {}
     notes.append(f"read: {short(name)[1:-1]} inside the file")
-    return {"class_names": list(read_names(text))}
+    return {"class_names": names}
 
 
-# What `zipfile` raises for damaged, encrypted or strangely compressed files, and `_packed` for others.
+# What `zipfile` raises for damaged, encrypted or strangely compressed files, and `_packed` and `read_names` for others.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
 
 

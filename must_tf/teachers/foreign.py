@@ -80,14 +80,24 @@ class ForeignTeacher(Teacher):
         return {name: tf.convert_to_tensor(values) for name, values in outputs.items()}
 
     def doubts(self) -> list[str]:
-        """Returns what the reader doubts."""
+        """Returns what the reader doubts, and why the model fails on an image without content, if it does."""
+        failures: list[str] = []
 
         def run() -> Arrays:
-            found = [self._standard(self._run(images)[0]) for images in _probes(self.input_size)]
+            found = []
+            for images in _probes(self.input_size):
+                try:
+                    found.append(self._standard(self._run(images)[0]))
+                except UserError:
+                    raise
+                except Exception as error:  # the errors of runtimes have no other common base
+                    failures.append(f"the model does not run on an image without content: {one_line(error)}")
+            if not found:
+                raise self.card.error(f"{self.model.path}: {failures[0]}")
             return {role: np.concatenate([one[role] for one in found]) for role in found[0]}
 
         line = self.reader.doubt(run)
-        return [line] if line else []
+        return [*([line] if line else []), *failures[:1]]
 
     def describe(self) -> dict[str, Any]:
         """Returns the card with all fields in use, the SHA-256 of the model, and the versions of the libraries."""

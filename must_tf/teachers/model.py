@@ -13,6 +13,7 @@ import numpy as np
 from must_tf import storage
 from must_tf.errors import UserError
 from must_tf.runtime import pytorch
+from must_tf.runtime.gpus import share_gpus
 from must_tf.tasks.reader import Slot
 from must_tf.teachers.card import Card
 from must_tf.teachers.spec import TeacherSpec
@@ -115,7 +116,12 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 
 def optional(module: str, extra: str) -> ModuleType:
-    """Imports a library of an extra; if it is missing, a `UserError` names the command that installs it."""
+    """Imports a library of an extra, to which TensorFlow leaves memory on GPUs.
+
+    Raises:
+      UserError: it is missing; the message names the command that installs it.
+    """
+    share_gpus()
     if extra == "hf":
         pytorch.load_beside_tensorflow()
     try:

@@ -198,6 +198,8 @@ def _split(what: str, where: str, known: Iterable[str]) -> tuple[str, str]:
         raise UserError(f"{what}: no format; expected FORMAT:PATH, as {_guess_format(where)}:{where}")
     if name not in known:
         serving = next((words for start, words in _SERVED_BY.items() if name.lower().startswith(start)), None)
+        if serving and (suffix := Path(path).suffix) in _SUFFIXES and suffix != ".pt":  # weights alone, mostly
+            serving = f"{_SUFFIXES[suffix]}:{path}"
         hint = f"{name!r} is no format; give {serving}" if serving else nearest(name, known)
         raise UserError(f"{what}: expected FORMAT:PATH; {hint}")
     if not path:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from must_tf.errors import UserError, one_line
+from must_tf.runtime import pytorch
 from must_tf.tasks.reader import Slot
 from must_tf.teachers import pt2
 from must_tf.teachers.card import Card
@@ -36,7 +37,7 @@ class TorchModel(Model):
         self._torch = optional("torch", "hf")
         self.path, self._probe = path, probe
         self._outputs: tuple[Slot, ...] | None = None
-        self._device = "cuda" if self._torch.cuda.is_available() else "cpu"
+        self._device = pytorch.device()
         try:
             self._open_program(allow_ops) if Path(path).suffix == ".pt2" else self._open_script()
         except UserError:

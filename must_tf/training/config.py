@@ -147,9 +147,9 @@ class Experiment:
       train: folders of records, or one folder.
       steps: how many.
       input_size: height and width of the views, multiples of 32.
-      sizes: several sizes to train at, one a batch, drawn at random, each height and width or the side of a square;
+      sizes: several sizes to train at, one per batch, drawn at random, each height and width or the side of a square;
         where empty, `input_size` alone.
-      batch_size: images a step, on all devices together.
+      batch_size: images per step, on all devices together.
       trunk: the architecture.
       optimizer: how weights follow gradients.
       balance: how tasks are weighted.

@@ -19,7 +19,7 @@ from must_tf.training.step import Step
 class Cost:
     """What one image takes in a step.
 
-    Operations are those of convolutions and matrix products, two a multiply-add.
+    Operations are those of convolutions and matrix products, two per multiply-add.
 
     Attributes:
       forward: operations of the forward pass.
@@ -108,7 +108,7 @@ def _bytes(tensor: tf.Tensor) -> int:
 
 
 def _flop(op: tf.Operation) -> int:
-    """Returns the operations of a convolution or a matrix product, two a multiply-add; 0 for anything else."""
+    """Returns the operations of a convolution or a matrix product, two per multiply-add; 0 for anything else."""
     if op.type in ("MatMul", "BatchMatMulV2", "BatchMatMulV3"):
         return 2 * op.inputs[0].shape.num_elements() * op.outputs[0].shape[-1]
     if op.type not in _CONVOLUTIONS:

@@ -92,7 +92,7 @@ class Forecast:
       device: the device.
       utilization: share of its peak that is assumed.
       parameters: trainable ones, of `trunk` and of each task's head.
-      forward: operations of the forward pass of one image, two a multiply-add; the mean where there are several sizes.
+      forward: operations of the forward pass of one image, two per multiply-add; the mean of several sizes.
       step: operations of one image in a step.
       activations: bytes of one image that the backward pass reads.
       weights: bytes of weights, their copies in another type, and what optimizer and combiner keep.
@@ -329,7 +329,7 @@ def _lines(forecast: Forecast) -> Iterator[str]:
     epochs = "" if forecast.epochs is None else f", {forecast.epochs:.1f} epochs"
     yield f"student     {experiment.trunk.backbone}: {sum(forecast.parameters.values()) / 1e6:.2f} million parameters"
     yield f"            trunk {forecast.parameters['trunk'] / 1e6:.2f}; heads: {heads}"
-    yield f"image       {sizes}: {forecast.forward / 1e9:.2f} GFLOP forward, two a multiply-add"
+    yield f"image       {sizes}: {forecast.forward / 1e9:.2f} GFLOP forward, two per multiply-add"
     yield f"            a step takes {forecast.step / forecast.forward:.2f} times that{_origin(experiment)}"
     yield f"run         {experiment.steps:,} steps of {experiment.batch_size} = {images:,} images{epochs}"
     yield f"            {images * forecast.step:.3g} operations"
@@ -337,7 +337,7 @@ def _lines(forecast: Forecast) -> Iterator[str]:
         f"memory      {forecast.weights / 2**30:.2f} GiB of weights and optimizer on each accelerator, "
         f"{forecast.gradients / 2**30:.2f} of gradients"
     )
-    yield f"            {forecast.activations / 2**30:.3g} GiB an image of activations that the backward pass reads"
+    yield f"            {forecast.activations / 2**30:.3g} GiB per image of activations that the backward pass reads"
     yield ""
     yield (
         f"Computed, not measured: {forecast.accelerator} at {forecast.utilization:.0%} (assumed) of its peak of "
@@ -347,11 +347,11 @@ def _lines(forecast: Forecast) -> Iterator[str]:
     yield f"A run fits where {1 - _USABLE:.0%} of the memory stays free."
     yield ""
     total = f"GiB of {device.memory:.0f}"
-    yield f"accelerators  images each  s a step       hours  images/s  {total:>11}"
+    yield f"accelerators  images each  s per step       hours  images/s  {total:>11}"
     for row in forecast.rows:
         line = f"{row.accelerators:12}  {row.images:11g}  "
         if not math.isnan(row.seconds):
-            line += f"{row.seconds:8.3g}  {row.hours:10,.2f}  {row.images_per_second:8,.0f}  {row.memory:11.1f}  "
+            line += f"{row.seconds:10.3g}  {row.hours:10,.2f}  {row.images_per_second:8,.0f}  {row.memory:11.1f}  "
         yield (line + row.problem).rstrip()
 
 

@@ -12,6 +12,7 @@ from must_tf.ranges import check_range
 from must_tf.records import HUMAN, open_dataset
 from must_tf.records.writer import PLAN
 from must_tf.report.words import metric_name, score_words
+from must_tf.runtime.gpus import share_gpus
 from must_tf.sources import open_source
 from must_tf.sources.choosing import split_slice
 from must_tf.sources.opening import split_names
@@ -110,6 +111,7 @@ def rounds(
             check_task(flag, task, {task.name for task in begun.tasks})
     data, folder = begun.test or begun.validation, location(out)
     teacher = str(first) or str(folder / "round-0")
+    share_gpus()  # with the processes that label
     if not first:
         train(begun, teacher)
     evaluations = [_scored(teacher, data, folder / "round-0.json")]

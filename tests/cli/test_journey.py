@@ -40,6 +40,22 @@ def test_a_config_of_init_says_what_comes_next_until_there_are_records(toy_data,
     assert journey.lines(tmp_path)[-1].startswith("Next: must train ")
 
 
+def test_what_was_done_is_not_proposed_again(toy_data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    shutil.copy(next(pages.ROOT.glob("docs/images/*.webp")), "mine")
+    previewed, train, validation, *_ = must_tf.init("mine").commands
+    assert journey.lines(tmp_path)[-1] == f"Next: {previewed}" and "--preview=16 --out=data/mine/train" in previewed
+    (tmp_path / "data" / "mine" / "train").mkdir(parents=True)
+    (tmp_path / "data" / "mine" / "train.html").write_text("the page of the preview")
+    assert journey.lines(tmp_path)[-1] == f"Next: {train}"
+    (tmp_path / "data" / "mine" / "train.html").unlink()  # who goes on without a preview wants none
+    shutil.copy(toy_data / "manifest.json", tmp_path / "data" / "mine" / "train")
+    assert journey.lines(tmp_path)[-1] == f"Next: {validation}"
+    shutil.copytree(tmp_path / "data" / "mine" / "train", tmp_path / "data" / "mine" / "validation")
+    assert journey.lines(tmp_path)[-1] == "Next: must train --config=mine.py --workdir=runs/mine"
+
+
 def test_files_of_others_are_no_news_and_damaged_ones_are_told(tmp_path):
     for name, content in (("a", '{"name": "an app"}'), ("b", "{"), ("c", '{"schema": 1, "shards": [], "counts": 3}')):
         (tmp_path / name).mkdir()

@@ -150,7 +150,7 @@ def test_killed_transfer_is_taken_up(experiment, inits, done, tmp_path, monkeypa
 
     def killed(*arguments):
         calls.append(1)
-        if len(calls) == 4:  # two a cell: the first cell is there, the second one is not
+        if len(calls) == 4:  # two per cell: the first cell is there, the second one is not
             raise KeyboardInterrupt
         return measure(*arguments)
 

@@ -208,6 +208,7 @@ def test_missing_dataset_says_where_to_get_it(coco):
         f"coco:{coco}/instances_val2017": "get train2017.zip",
         f"coco:{coco}/captions_train2017": r"no .*there is coco:.*instances_train2017\.json",
         f"coco:{coco}/nothing.json": r"no such file \(there is coco:.*annotations/instances_train2017\.json",
+        f"coco:{coco}": r"is a folder \(there is coco:.*instances_train2017\.json.*; name an annotation file",
         f"coco:{coco}/nowhere/instances_val2017": "cocodataset.org",
         f"objects365:{coco}/train": "objects365.org",
     }.items():

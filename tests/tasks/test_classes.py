@@ -24,6 +24,12 @@ def test_names_stand_at_their_ids(text, names):
     assert read_names(text) == names
 
 
+@pytest.mark.parametrize("text, line", [("cat\n\ndog\n", 2), ("\ncat\ndog", 1), ("0 cat\n1 dog\n \n2 hen\n\n", 3)])
+def test_blank_lines_between_names_would_move_ids_and_are_refused(text, line):
+    with pytest.raises(ValueError, match=f"^line {line} is empty; expected the name of class {line - 1}, n/a if that"):
+        read_names(text)
+
+
 @pytest.mark.parametrize(
     "names, listed",
     [

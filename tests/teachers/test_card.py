@@ -35,6 +35,9 @@ def test_class_names_come_from_a_file_beside_the_card(tmp_path):
     assert card.reader.class_names == ("cat", "hot dog")
     with pytest.raises(UserError, match=r"no.txt: no such file; class_names_file is looked for beside the card"):
         read_card(write(tmp_path, class_names=[], class_names_file="no.txt"))
+    (tmp_path / "names.txt").write_text("cat\n\ndog\n")  # the model's class 1: dog, or none?
+    with pytest.raises(UserError, match=r"card.yaml: class_names_file: names.txt: line 2 is empty; expected .* n/a if"):
+        read_card(write(tmp_path, class_names=[], class_names_file="names.txt"))
 
 
 EITHER = {"classification": ("class_names", ["ant"], "class_names_file"), "detection": ("anchors", {}, "anchors_file")}

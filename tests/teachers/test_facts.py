@@ -216,6 +216,7 @@ def test_damaged_metadata_of_a_saved_model_is_named(saved, tmp_path):
     [
         ({"labels.txt": b"caf\xe9"}, "'utf-8' codec can't decode byte 0xe9"),
         ({"labels.txt": b"\n"}, "'labels.txt' is empty; expected class names, one per line"),
+        ({"labels.txt": b"cat\n\ndog"}, "line 2 is empty; expected the name of class 1, n/a if that id has no class"),
         ({"a.txt": b"cat", "b.txt": b"dog"}, "2 text files ('a.txt', 'b.txt'); expected one, of class names"),
         ({"labels.txt": b"x" * 10**6 + b"x"}, "'labels.txt' is too large; expected 1,000,000 bytes at most"),
     ],

@@ -492,6 +492,23 @@ def test_values_that_no_card_can_mean_end_the_run_though_gray_does_not_have_them
     assert "\n" not in str(error.value)
 
 
+def test_a_card_may_say_that_scores_are_above_1():
+    fields = {"outputs": {name: name for name in ("boxes", "scores", "classes")}, "class_names": ("a",)}
+    fields |= {"suppressed": True, "box_format": "yxyx", "box_units": "normalized", "max_score": 1.2}
+    rows = {
+        "boxes": np.full((1, 1, 4), [0.1, 0.1, 0.5, 0.5]),
+        "scores": np.full((1, 1), 1.1),
+        "classes": np.zeros((1, 1)),
+    }
+    rule = Rule(
+        lambda images: {name: rows[name].repeat(len(images), 0) for name in rows}, None, None, None, 3, names=[*rows]
+    )
+    teacher = ForeignTeacher(rule, toy.card("detection", range=(0, 1), input_size=VIEW, **fields), "t")
+    assert teacher(np.zeros((1, *VIEW, 3), np.uint8))["scores"][0, 0] == np.float32(1.1)
+    with pytest.raises(UserError, match=r"max_score: 3.0 received; expected a number from 1 to 2"):
+        toy.card("detection", range=(0, 1), input_size=VIEW, **fields | {"max_score": 3})
+
+
 def test_maps_are_not_copied_to_be_checked(monkeypatch):
     """A copy of the scores of many classes, for each batch, takes longer than some models."""
     made, seen = [], []
@@ -503,6 +520,22 @@ def test_maps_are_not_copied_to_be_checked(monkeypatch):
     teacher = ForeignTeacher(Rule(lambda images: {"out": images - 1}, None, None, None, 3, names=["out"]), card, "t")
     teacher(np.zeros((2, *VIEW, 3), np.uint8))
     assert np.shares_memory(made[-1]["probs"], seen[-1]["probs"])
+
+
+def test_a_model_that_fails_on_an_image_without_content_is_doubted_in_one_line():
+    def run(images):
+        if images.min() in failing:
+            raise RuntimeError("first line\nno such image, please")
+        return {"probs": np.full((len(images), 2), 2.0)}
+
+    failing = {1.0}  # white
+    fields = {"range": (0, 1), "activation": "logits", "class_names": ("hat", "smile")}
+    teacher = ForeignTeacher(Rule(run, None, 4, 6, 3, names=["probs"]), toy.card("classification", **fields), "t")
+    problem = "the model does not run on an image without content: first line no such image, please"
+    assert teacher.doubts() == [problem]
+    failing = {*np.linspace(0, 1, 256, dtype=np.float32)}  # as if memory has run out
+    with pytest.raises(UserError, match=f"^card: rule.bin: {problem}$"):
+        teacher.doubts()
 
 
 @pytest.mark.parametrize("members", [0, 2])

@@ -32,6 +32,12 @@ def test_names_of_models_and_libraries_lead_to_the_format_that_serves(where, for
         TeacherSpec.of("t", where)
 
 
+def test_a_file_that_has_been_exported_is_named_with_its_format():
+    for where, given in (("yolo:a/v8.onnx", "onnx:a/v8.onnx"), ("yolov8:v8.tflite", "litert:v8.tflite")):
+        with pytest.raises(UserError, match=f"is no format; give {given}$"):
+            TeacherSpec.of("t", where)
+
+
 def test_misspelled_formats_lead_to_the_nearest():
     for where, nearest in (("onx:x", "onnx"), ("kears:x", "keras"), ("savedmodl:x", "savedmodel")):
         with pytest.raises(UserError, match=f"did you mean '{nearest}'"):

@@ -12,6 +12,7 @@ from must_tf.errors import UserError
 from must_tf.teachers import pt2
 
 torch = pytest.importorskip("torch", reason="torch is not installed: PyTorch models are not tested")
+pretend_gpu = pytest.importorskip("pretend_gpu").pretend_gpu
 
 from must_tf.teachers.torch import TorchModel  # noqa: E402
 
@@ -86,6 +87,16 @@ def test_program_gives_what_the_network_gives(net, file):
     assert [str(slot) for slot in model.outputs()] == ["logits: float32 [?, 2, 4, 6]", "means: float32 [?, 2]"]
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_program_runs_on_a_gpu_where_there_is_one(file, monkeypatch):
+    """With its weights, buffers and constants: the device that stands for a GPU refuses what is on the CPU."""
+    images = np.random.default_rng(0).normal(size=(5, 3, 4, 6)).astype(np.float32)
+    expected = TorchModel(str(file)).predict(images)
+    with pretend_gpu(monkeypatch):
+        found = TorchModel(str(file)).predict(images)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-6)
 
 
 def test_program_labels_by_its_card(net, file):

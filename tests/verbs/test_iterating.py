@@ -60,6 +60,20 @@ def test_each_student_learns_from_the_labels_of_the_one_before(experiment, whole
     assert [f"{100 * one['scores']['scene']['top1']:.1f}%" for one in told["rounds"]] == row.split()[2:]
 
 
+def test_gpus_are_shared_before_the_first_training_takes_their_memory(experiment, images, tmp_path, monkeypatch):
+    done = []
+
+    def stop(*_):
+        done.append("trained")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "share_gpus", lambda: done.append("shared"))
+    monkeypatch.setattr(module, "train", stop)
+    with pytest.raises(KeyboardInterrupt):
+        must_tf.rounds(experiment, images, tmp_path / "out", rounds=1)
+    assert done == ["shared", "trained"]
+
+
 def test_scores_of_finished_rounds_are_found_once(experiment, whole, tmp_path, monkeypatch):
     scored = []
 

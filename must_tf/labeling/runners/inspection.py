@@ -11,10 +11,10 @@ from typing import Any
 
 from must_tf.copies import named
 from must_tf.errors import UserError, differences, one_line
-from must_tf.labeling.runners.runner import share_gpus
 from must_tf.labeling.shard import Job, run_job
 from must_tf.records import Plan, Quarantined, Record, Shard
 from must_tf.records.writer import PLAN, read_plan
+from must_tf.runtime.gpus import share_gpus
 from must_tf.sources.source import Entry
 from must_tf.teachers import Teacher
 

@@ -9,9 +9,10 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from must_tf.errors import UserError
-from must_tf.labeling.runners.runner import Finished, Runner, Say, share_gpus
+from must_tf.labeling.runners.runner import Finished, Runner, Say
 from must_tf.labeling.shard import Job, run_job
 from must_tf.records import Shard
+from must_tf.runtime.gpus import share_gpus
 from must_tf.runtime.processes import end_with_parent
 
 _AHEAD = 4  # shards per process that are handed over at a time
@@ -33,7 +34,7 @@ class Processes(Runner):
     @classmethod
     def of(cls, processes: int = 0) -> "Processes | None":
         """Returns the runner of so many processes; by default one per GPU."""
-        gpus = share_gpus() if processes != 1 else 0
+        gpus = share_gpus()
         number = processes or gpus
         return cls(number, gpus) if number > 1 else None
 

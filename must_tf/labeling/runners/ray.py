@@ -23,10 +23,11 @@ from typing import Any
 
 from must_tf.errors import UserError, one_line
 from must_tf.labeling.runners.inspection import Example, Fault
-from must_tf.labeling.runners.runner import Finished, Runner, Say, share_gpus
+from must_tf.labeling.runners.runner import Finished, Runner, Say
 from must_tf.labeling.shard import Job
 from must_tf.records import Shard
 from must_tf.runtime import installed
+from must_tf.runtime.gpus import share_gpus
 from must_tf.runtime.installed import installed_code
 
 AUTO = "auto"  # the cluster that $RAY_ADDRESS names, or that this machine is part of

@@ -43,13 +43,3 @@ class Runner(abc.ABC):
     def needs(self) -> str:
         """Returns what the runner makes of the memory and the time that one process needs."""
         return f"each worker of {self.title} takes as much memory; the time is at best divided by their number"
-
-
-def share_gpus() -> int:
-    """Lets TensorFlow allocate GPU memory only as needed, so that processes share GPUs; returns the number of GPUs."""
-    import tensorflow as tf
-
-    gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
-    return len(gpus)

@@ -12,6 +12,7 @@ from must_tf.tasks.reader import Arrays
 _TOLERANCE = (
     1e-2  # how far rounding and quantization may take a score beyond 0 or 1, and a class id from a whole number
 )
+_ESTIMATE = 1.5  # which a score that is an estimate, such as of an IoU, hardly exceeds
 _LEAST_REACH = {True: 2.0, False: 8.0}  # pixels that some box reaches, after and before suppression
 _BEYOND = 0.25  # fraction of the view by which half of the best boxes may go beyond it
 _CORNER = 1 / 32  # of an image; fractions taken for pixels lie in such a corner of it
@@ -19,7 +20,9 @@ _WHOLE = 0.98  # side of a box that covers its image, as a fraction of it
 _FEW = 3  # boxes that may agree by chance
 
 
-def suppressed_problem(arrays: Arrays, num_classes: int, where: str, least: float = 0.0) -> str | None:
+def suppressed_problem(
+    arrays: Arrays, num_classes: int, where: str, least: float = 0.0, most: float = 1.0
+) -> str | None:
     """Returns how scores and class ids after suppression contradict the card; None if they do not.
 
     Args:
@@ -27,13 +30,15 @@ def suppressed_problem(arrays: Arrays, num_classes: int, where: str, least: floa
       num_classes: number of ids that the card knows, including the background.
       where: of what images, for the message.
       least: rows of lower scores may hold anything.
+      most: highest score that is one.
     """
     real = _real_rows(arrays) & (arrays["scores"] >= least)
     scores, ids = arrays["scores"][real], arrays["classes"][real]
-    if (scores > 1 + _TOLERANCE).any():
+    if (scores > most + _TOLERANCE).any():
+        estimate = ", or estimates that may be above 1, max_score: 1.5" if scores.max() < _ESTIMATE else ""
         return (
-            f"outputs: scores are up to {scores.max():.3g} on {where}, above 1; are scores and classes exchanged, in "
-            "outputs or packed_order? or are they logits, suppressed: false?"
+            f"outputs: scores are up to {scores.max():.3g} on {where}, above {most:g}; are scores and classes "
+            f"exchanged, in outputs or packed_order? or are they logits, suppressed: false{estimate}?"
         )
     whole = abs(ids - np.rint(ids)) < _TOLERANCE
     if not whole.all():

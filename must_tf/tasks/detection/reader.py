@@ -31,6 +31,8 @@ class DetectionReader(ClassReader):
     Attributes:
       min_score: least score, from 0 to 1, at which a box becomes a label; or one by class of the labels.
       doubtful_score: least score at which a box below `min_score` becomes an ignored box; 1 ignores none.
+      max_score: highest score that a box may have after suppression, from 1 to 2. A higher one, which is rather a class
+        or a logit, ends the run. Above 1 it is for estimates, as of Mask Scoring R-CNN, which multiplies by an IoU.
       packed_order: order of the parts of a row of `packed`: `box` (four values, see `box_format`), after suppression
         `score` and `class`, before it `scores` (one per class) and possibly `objectness`. `batch` is the number of the
         image in the batch; `rest` at the end is any number of values that are not read, such as keypoints.
@@ -52,6 +54,7 @@ class DetectionReader(ClassReader):
 
     min_score: float | Mapping[str, float] = 0.5
     doubtful_score: float = 1.0
+    max_score: float = 1.0
     packed_order: tuple[str, ...] = ("box", "score", "class")
     suppressed: bool | None = None
     nms_iou: float = 0.5
@@ -69,6 +72,10 @@ class DetectionReader(ClassReader):
             all(0 <= value <= 1 for value in by_class.values()), "min_score", self.min_score, "a number from 0 to 1"
         )
         require(0 <= self.doubtful_score <= 1, "doubtful_score", self.doubtful_score, "a number from 0 to 1")
+        require(1 <= self.max_score <= 2, "max_score", self.max_score, "a number from 1 to 2")
+        require(
+            self.max_score == 1 or self.suppressed is not False, "max_score", self.max_score, "1 before suppression"
+        )
         require(0 < self.nms_iou <= 1, "nms_iou", self.nms_iou, "above 0, and at most 1")
         require(all(map(positive, self.box_scales)), "box_scales", self.box_scales, "above 0, and finite")
         if self.anchors:
@@ -163,7 +170,7 @@ class DetectionReader(ClassReader):
     def unlikely(self, arrays: Arrays, view: Size) -> str | None:
         """Checks scores, class ids and, without anchors, the boxes; see `plausibility`."""
         if self.suppressed:
-            problem = plausibility.suppressed_problem(arrays, self.num_outputs, "gray")
+            problem = plausibility.suppressed_problem(arrays, self.num_outputs, "gray", most=self.max_score)
         else:
             problem = super().unlikely(arrays, view) or plausibility.activation_problem(arrays, self.activation)
         if problem or self._anchored:
@@ -177,7 +184,7 @@ class DetectionReader(ClassReader):
             return plausibility.excess_problem(arrays, self.activation)
         scores = self.min_score.values() if isinstance(self.min_score, Mapping) else [self.min_score]
         least = min([*scores, self.doubtful_score])
-        return plausibility.suppressed_problem(arrays, self.num_outputs, "an image", least)
+        return plausibility.suppressed_problem(arrays, self.num_outputs, "an image", least, self.max_score)
 
     def is_binary(self, channels: int) -> bool:
         """Returns False: a single score belongs to a single class."""

@@ -92,7 +92,7 @@ class InstancesReader(DetectionReader):
     def unlikely(self, arrays: Arrays, view: Size) -> str | None:
         """Checks as for a detector, and that masks are probabilities unless the card says that they are logits."""
         if self._tight:
-            problem = suppressed_problem(arrays, self.num_outputs, "gray")
+            problem = suppressed_problem(arrays, self.num_outputs, "gray", most=self.max_score)
         else:
             problem = super().unlikely(arrays, view)
         if problem:

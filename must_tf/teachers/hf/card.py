@@ -37,7 +37,7 @@ def read_hf_card(spec: TeacherSpec, files: Files) -> Card:
     path = spec.card or find_card(spec.where, spec.path, need=False)
     given, known, family = read_fields(path, spec.fields), _known(spec, files), files.family
     where = path or f"--cards.{spec.task}"
-    _check(given, files, where)
+    _check(given, files, where, spec.task)
     prompts = given.get("prompts")
     named = {"class_names": list(prompts)} if isinstance(prompts, Mapping) else {}
     card = make_card({**replaced({**known, **named}, given), **family.reading}, where)
@@ -79,7 +79,7 @@ def _known(spec: TeacherSpec, files: Files) -> dict[str, Any]:
     return {"task": family.kind} | fields | {"license": read_license(files.folder), "source": source}
 
 
-def _check(given: Mapping[str, Any], files: Files, where: str) -> None:
+def _check(given: Mapping[str, Any], files: Files, where: str, task: str) -> None:
     """Raises a `UserError` for a field that is not the user's to give, and for prompts where none belong or are."""
     family = files.family
     if given.get("task", family.kind) != family.kind:
@@ -92,7 +92,7 @@ def _check(given: Mapping[str, Any], files: Files, where: str) -> None:
     if family.prompted and not given.get("prompts"):
         raise UserError(
             f"{where}: prompts: not given; {files.name} finds what a text says: expected the text of each class, as "
-            f"--cards.TASK.prompts='{_PROMPTS}'"
+            f"--cards.{task}.prompts='{_PROMPTS}'"
         )
     for field in ("class_names", "class_names_file"):
         if family.prompted and field in given:

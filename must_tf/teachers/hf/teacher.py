@@ -14,6 +14,7 @@ from PIL import Image
 from must_tf.copies import named
 from must_tf.errors import UserError, one_line
 from must_tf.geometry import Geometry, Size, restore_map, stretch
+from must_tf.runtime import pytorch
 from must_tf.tasks import Task, kind_of, to_json
 from must_tf.tasks.reader import Arrays
 from must_tf.tasks.task import Outputs
@@ -54,7 +55,7 @@ class HfTeacher(Teacher):
         self._image_processor = image_processor(self.processor)
         self.crop = _crop(self._image_processor, self.where)
         self._scaled = functools.lru_cache(4096)(self._scaled_size)
-        self._model = self.files.model().to(_device())
+        self._model = self.files.model().to(pytorch.device())
         self._texts = self._moved(self.family.texts(self.processor, list((self.card.prompts or {}).values())))
         self._check_on_gray()
         self.sha256 = sha256(self.files.folder)
@@ -247,9 +248,3 @@ def _crop(processor: Any, where: str) -> Size | None:
             f"{where}: its processor crops {list(crop_size)} of {size}; expected no more than it resizes to"
         )
     return crop_size
-
-
-def _device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -64,6 +64,15 @@ def test_scores_and_ids_after_suppression_are_checked(found, problem):
     assert (given is None) == (problem is None) and (problem or "") in (given or "")
 
 
+def test_scores_that_are_estimates_may_be_above_1_where_the_card_says_so():
+    """Mask Scoring R-CNN multiplies scores by a predicted IoU."""
+    found = arrays([1.08, 0.3], [1, 0])
+    assert "above 1; are scores and classes" in suppressed_problem(found, 2, "an image")
+    assert "may be above 1, max_score: 1.5?" in suppressed_problem(found, 2, "an image")
+    assert suppressed_problem(found, 2, "an image", most=1.5) is None
+    assert "up to 3 on an image, above 1.5" in suppressed_problem(arrays([3.0], [1]), 2, "an image", most=1.5)
+
+
 def test_rows_that_become_no_label_may_hold_anything():
     found = arrays([0.9, 0.3], [1, 7])
     assert suppressed_problem(found, 2, "an image", 0.5) is None

@@ -55,7 +55,7 @@ def test_fields_and_thresholds_override(saved, images, label_all, tmp_path):
         ("vit", {"class_names": ["a", "b"]}, "class_names: 2 names, but probs is of 5 classes"),
         ("vit", {"convention": "metric"}, "field 'convention' is unknown"),
         ("vit", {"classes": {"cap": "cup"}}, "classes: the model has no class 'cap'; did you mean 'cup'"),
-        ("clip", {}, r"prompts: not given; CLIPModel finds what a text says: .* --cards.TASK.prompts='\{cup: "),
+        ("clip", {}, r"prompts: not given; CLIPModel finds what a text says: .* --cards.t.prompts='\{cup: "),
         ("clip", {"prompts": {}}, "prompts: not given"),
         ("clip", {"prompts": ["cup"]}, "prompts: .* received; expected names with values"),
         ("clip", {"prompts": {"cup": 3}}, "prompts"),
