@@ -5,7 +5,7 @@ drivable, so that even a perfect mask of the drivable area does not reach 1. Lan
 what is scored is how far a student agrees with its teacher. Batches have as many frames as in YOLOP's evaluation.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,17 @@ import numpy as np
 from must_tf.experiments.driving.metrics import BATCH, MaskMetric, VehicleMetric, box_ious
 from must_tf.records import Record, open_dataset
 from must_tf.records.manifest import is_dataset
+from must_tf.report.text import text_table
 
 ROAD = "road"
+COLUMNS = {  # of the table, as of YOLOP's: (task, score)
+    "vehicles recall": ("vehicles", "recall"),
+    "AP50": ("vehicles", "AP50"),
+    "drivable mIoU": ("drivable", "mIoU"),
+    "IoU": ("drivable", "IoU"),
+    "lanes accuracy": ("lanes", "accuracy"),
+    "lanes IoU": ("lanes", "IoU"),
+}
 _UNKNOWN = 255
 
 
@@ -34,6 +43,15 @@ def judge(out: Path) -> dict[str, dict[str, Any]]:
             student = _read(folder)
             found[folder.name] = _against_road(student, ("drivable",)) | _against_teachers(student, teachers)
     return found
+
+
+def table(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """Returns what `judge` found as a table in percent, one line for the teachers and each student."""
+    rows = [
+        [name, *(f"{100 * tasks[task][key]:.1f}" if task in tasks else "" for task, key in COLUMNS.values())]
+        for name, tasks in scores.items()
+    ]
+    return "\n".join(text_table(["", *COLUMNS], rows))
 
 
 class _Labeled:

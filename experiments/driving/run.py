@@ -64,10 +64,8 @@ def main() -> None:
     run_stages(stages, out, _PROCESSES.value or os.cpu_count() or 1)
     scores = judging.judge(out)
     storage.write_json(out / SCORES, storage.without_nan(scores))
-    for name, tasks in scores.items():
-        for task, values in tasks.items():
-            print(f"{name} {task}: " + "  ".join(f"{key} {value:.4g}" for key, value in values.items()))
-    print(f"{out / SCORES}: the same as JSON")
+    print(judging.table(scores))
+    print(f"{out / SCORES}: these and more scores as JSON")
 
 
 def plan(teachers: Mapping[str, str], percent: int = 100, scale: float = 1.0, seeds: int = 1) -> list[Stage]:

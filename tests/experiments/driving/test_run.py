@@ -1,5 +1,8 @@
 """The stages of the driving experiment fit together, and its configs are YOLOP's three tasks, joint and single."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -101,3 +104,13 @@ def test_students_are_scored_against_the_road_and_against_their_teachers(tmp_pat
     assert joint["lanes"]["accuracy"] == pytest.approx(0.5)
     assert joint["vehicles"] == {"images": 1, "recall": 1.0, "AP50": pytest.approx(1.0)}  # of the sure one
     assert judging.judge(tmp_path / "elsewhere") == {}
+
+
+def test_published_table_and_differences_are_made_from_the_published_json():
+    folder = Path(judging.__file__).parent
+    page = (folder / "RESULTS.md").read_text()
+    scores = json.loads((folder / "results" / "scores.json").read_text())
+    assert page.partition("<!-- scores -->\n```text\n")[2].partition("```")[0].rstrip("\n") == judging.table(scores)
+    compared = [("vehicles", "AP50"), ("drivable", "mIoU"), ("lanes", "accuracy"), ("lanes", "IoU")]
+    less = [100 * (scores["joint-0"][task][key] - scores[f"{task}-0"][task][key]) for task, key in compared]
+    assert f"| here | {' | '.join(f'{value:+.1f}' for value in less)} |" in page
