@@ -66,10 +66,16 @@ def inspect(
             images.append(tf.io.decode_image(record.encoded, channels=3, expand_animations=False).numpy())
 
     findings = verify(dataset, see, Progress("inspect", total) if progress else None, read)
-    findings.warnings = list(dict.fromkeys([*manifest.warnings, *doubts.lines()]))
+    told = {_doubted(line) for line in manifest.warnings}
+    findings.warnings = [*manifest.warnings, *(line for line in doubts.lines() if _doubted(line) not in told)]
     grades = grader.result() + [flip_grade(teacher, images) for teacher in teachers if images]
     write_dataset_page(page, dataset, findings, grades, gallery)
     return dataset, findings, grades
+
+
+def _doubted(warning: str) -> tuple[str, ...]:
+    """Returns task and origin of the labels that a line of `Doubts` is about, whose figures depend on the sample."""
+    return tuple(warning.split(": ", 2)[:2])
 
 
 def write_dataset_page(
