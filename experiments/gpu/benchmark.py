@@ -35,6 +35,7 @@ from must_tf.cli import app
 from must_tf.experiments.rooms.pipeline_benchmark import photo, write
 from must_tf.pipeline import training_batches
 from must_tf.records import HUMAN, Dataset, Record, serialize
+from must_tf.runtime.gpus import share_gpus
 from must_tf.runtime.progress import Progress, peak_memory_gb
 from must_tf.sources.rooms.dataset import TEACHER_TASKS
 from must_tf.training import Experiment, Optimizer
@@ -91,6 +92,7 @@ def experiment(trunk: Trunk, size: int, batch: int, policy: str, xla: bool = Fal
 
 def main(out: str, experiments: list[Experiment], steps: int, rounds: int) -> None:
     """Measures, prints the results and writes them as JSON."""
+    share_gpus()  # this process draws the photographs; the memory is for those that measure
     results = []
     with tempfile.TemporaryDirectory() as folder:
         data = photographs(Path(folder, "photos"))

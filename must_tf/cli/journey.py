@@ -90,9 +90,9 @@ def _to_label(commands: Sequence[str], folder: Path, labeled: Collection[str]) -
 
 
 def _out(command: str) -> str:
-    """Returns the value of a command's `--out`; nothing where it has none."""
-    flag = re.search(r" --out=(\S+)", command)
-    return flag[1] if flag else ""
+    """Returns the value of a command's `--out`, which may stand in quotes; nothing where it has none."""
+    flag = re.search(r" --out=('[^']*'|\S+)", command)
+    return flag[1].strip("'") if flag else ""
 
 
 def _configs(folder: Path) -> Iterator[Found]:

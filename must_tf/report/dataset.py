@@ -1,6 +1,7 @@
 """The page of one dataset, and its summary for the terminal."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -66,10 +67,15 @@ def inspect(
             images.append(tf.io.decode_image(record.encoded, channels=3, expand_animations=False).numpy())
 
     findings = verify(dataset, see, Progress("inspect", total) if progress else None, read)
-    findings.warnings = list(dict.fromkeys([*manifest.warnings, *doubts.lines()]))
+    told = {_without_figures(line) for line in manifest.warnings}  # of the same labels, but of another sample
+    findings.warnings = [*manifest.warnings, *(line for line in doubts.lines() if _without_figures(line) not in told)]
     grades = grader.result() + [flip_grade(teacher, images) for teacher in teachers if images]
     write_dataset_page(page, dataset, findings, grades, gallery)
     return dataset, findings, grades
+
+
+def _without_figures(warning: str) -> str:
+    return re.sub(r"\d[\d.,]*", "0", warning)
 
 
 def write_dataset_page(

@@ -105,6 +105,11 @@ def test_labels_that_can_hardly_be_meant_are_told(must, tmp_path):
     assert "  warning: 3 images: dark\n" in out
     assert code == 0 and "warning: depth: labels by a-teacher: half of the pixels are farther than 2,500 m" in out
     assert "farther than 2,500 m" in (tmp_path / "d" / "report.html").read_text()
+    (line,) = [line for line in out.splitlines() if "farther than 2,500 m" in line]
+    of_labeling = line.strip().removeprefix("warning: ").replace("2,500", "2,600")  # with a sample of its own
+    toy.change_manifest(tmp_path / "d", warnings=[of_labeling])
+    code, out, _ = must(tmp_path / "d", "--pictures=0")
+    assert code == 0 and f"  warning: {of_labeling}\n" in out and out.count("half of the pixels") == 1
 
 
 def test_images_that_are_there_twice_are_told(must, tmp_path):

@@ -56,6 +56,16 @@ def test_what_was_done_is_not_proposed_again(toy_data, tmp_path, monkeypatch):
     assert journey.lines(tmp_path)[-1] == "Next: must train --config=mine.py --workdir=runs/mine"
 
 
+def test_a_folder_whose_name_is_quoted_in_commands_is_followed_too(toy_data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Möbel").mkdir()
+    shutil.copy(next(pages.ROOT.glob("docs/images/*.webp")), "Möbel")
+    _, train, validation, *_ = must_tf.init("Möbel").commands
+    assert "--out='data/Möbel/train'" in train
+    shutil.copytree(toy_data, tmp_path / "data" / "Möbel" / "train")
+    assert journey.lines(tmp_path)[-1] == f"Next: {validation}"
+
+
 def test_files_of_others_are_no_news_and_damaged_ones_are_told(tmp_path):
     for name, content in (("a", '{"name": "an app"}'), ("b", "{"), ("c", '{"schema": 1, "shards": [], "counts": 3}')):
         (tmp_path / name).mkdir()

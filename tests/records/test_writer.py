@@ -112,6 +112,26 @@ def test_audits_stay_when_a_shard_is_made_again(whole, tmp_path, records):
     assert files(folder) == before
 
 
+def test_a_sample_of_records_that_are_gone_leaves_the_dataset_readable(whole, tmp_path, records):
+    folder = shutil.copytree(whole, tmp_path / "d")
+    again, manifest = plan(folder), read_manifest(folder)
+
+    def sampled(number):
+        return Audits({"scene": Sample(manifest.fingerprint, 0, "audit", (Stratum(("a",), 7, (number,)),))})
+
+    manifest.audits = sampled(6)
+    manifest.write(folder)
+    again.shard(0).unlink()
+    assert pending(again) == [0]
+    write_shard(again, 0, records[0:6:3])  # without the last image, which cannot be read any more
+    finish(again)
+    assert read_manifest(folder).count == 6 and read_manifest(folder).audits == manifest.audits
+    manifest.audits = sampled(7)
+    manifest.write(folder)
+    with pytest.raises(UserError, match="audits: record 7 of 'scene'; expected 0 to 6; the manifest is damaged"):
+        read_manifest(folder, whole=False)
+
+
 def test_notes_that_a_kill_left_beside_the_manifest_go(whole, tmp_path):
     folder = shutil.copytree(whole, tmp_path / "d")
     (folder / f".{plan(folder).shard(2).name}.json").write_text("{}")

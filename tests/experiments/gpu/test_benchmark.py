@@ -18,3 +18,11 @@ def test_what_a_step_takes_is_measured_on_the_device_that_is_there(monkeypatch, 
     assert found["images_per_second"] > 0 and found["memory_gib"] > 0 and found["planned_gib"] > 0
     assert 0 < found["share_of_peak"] < 1 and 0 <= found["data_wait"] < 1
     assert capsys.readouterr().out.startswith("resnet-10 at 64 pixels, batch 2, float32")
+
+
+def test_the_process_that_draws_photographs_leaves_the_memory_of_gpus_to_those_that_measure(monkeypatch, tmp_path):
+    called = []
+    for name in ("share_gpus", "photographs"):
+        monkeypatch.setattr(benchmark, name, lambda *_, name=name: called.append(name))
+    benchmark.main(str(tmp_path / "gpu.json"), [], 1, 1)
+    assert called == ["share_gpus", "photographs"]
