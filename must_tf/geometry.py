@@ -119,7 +119,7 @@ def move_image(image: tf.Tensor, geometry: Geometry, antialias: bool = True) -> 
 def move_map(values: tf.Tensor, geometry: Geometry, fill: Any) -> tf.Tensor:
     """Returns the view of a map of labels, [H, W, C] → [height, width, C]: nearest pixel, padded with `fill`.
 
-    The map has the size of the image; another number of pixels is an error.
+    The map has the size of the image, and a number of channels that is known; another number of pixels is an error.
     """
     pixels = tf.reshape(values, tf.stack([tf.reduce_prod(geometry.image_size), values.shape[-1]]))
     return tf.where(geometry.inside, tf.gather(pixels, geometry.nearest), tf.cast(fill, values.dtype))

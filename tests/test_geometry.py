@@ -208,6 +208,15 @@ def test_pixels_of_a_map_are_those_of_resizing_the_whole_map(seed, height, width
     np.testing.assert_array_equal(move_map(values, geometry, 255), expected)
 
 
+@pytest.mark.slow  # these run graphs as TensorFlow has optimized them
+@pytest.mark.parametrize("resize", [stretch, fit, center_crop])
+def test_pixels_of_a_map_are_the_same_in_an_optimized_graph(resize):
+    for height, width in ((7, 13), (48, 71), (97, 150), (128, 192), (333, 500)):
+        values = tf.random.stateless_uniform([height, width, 1], [height, width], 0, 250, tf.int32)
+        moved = tf.function(lambda v, size=(height, width): move_map(v, resize(size, VIEW), 255))(values)
+        np.testing.assert_array_equal(moved, move_map(values, resize((height, width), VIEW), 255))
+
+
 def test_map_with_another_number_of_pixels_than_its_image_is_an_error():
     for size in ([16, 16], [128, 192], [1, 1]):
         with pytest.raises(tf.errors.InvalidArgumentError):

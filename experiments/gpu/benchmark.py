@@ -9,8 +9,10 @@ It prints for each backbone, and writes as JSON:
    of products of large matrices in the same precision, measured on the same device;
 3. images/s with the data pipeline (JPEGs of 640x427), over those without, and the share of time in which training waits
    for data;
-4. memory at the peak, and what `must train --plan` computes. On a CPU, it is what the process has grown by since it
-   started.
+4. memory at the peak, and what `must train --plan` computes. On a CPU, it is what the process has grown by since it was
+   about to make the student.
+
+Each step's loss is read before the next step, which training does not do: images/s are at least those.
 
 The two kinds of steps alternate; figures are medians over rounds. Each backbone has a process of its own.
 """

@@ -18,7 +18,6 @@ from must_tf.records import (
     Audited,
     ClassShares,
     Dataset,
-    Manifest,
     Place,
     Quarantined,
     Record,
@@ -79,11 +78,12 @@ def sample(
         raise UserError(f"{data}: no image has a label of the task {audited.name!r}")
     folder = str(local(out, "out").absolute() / form.image_folder)
     drawn = Sample(dataset.manifest.fingerprint, seed, folder, strata)
-    before = _keep(data, samples={audited.name: drawn})  # first: the export may be killed
+    former = dataset.manifest.audits.samples.get(audited.name)
+    _keep(data, samples={audited.name: drawn})  # first: the export may be killed
     try:
         convert(data, to, out, Selection(tasks=(audited.name,), numbers=drawn.numbers), images, progress=progress)
     except BaseException:  # also a stop by Ctrl-C: people may be correcting the sample of before
-        before.write(data)
+        _keep(data, samples={audited.name: former})
         raise
     return drawn
 
@@ -129,12 +129,12 @@ def check_no_former_audits(data: str | os.PathLike) -> None:
         )
 
 
-def _keep(data: str | os.PathLike, **added: dict[str, Any]) -> Manifest:
-    """Writes samples or results into the manifest of a dataset, and returns the manifest as it was before."""
-    before = read_manifest(data)
-    audits = {field: getattr(before.audits, field) | values for field, values in added.items()}
-    dataclasses.replace(before, audits=dataclasses.replace(before.audits, **audits)).write(data)
-    return before
+def _keep(data: str | os.PathLike, **changed: dict[str, Any]) -> None:
+    """Writes samples or results, by task, into the manifest of a dataset; None takes one away."""
+    manifest = read_manifest(data)
+    merged = {field: getattr(manifest.audits, field) | values for field, values in changed.items()}
+    audits = {field: {task: one for task, one in by_task.items() if one} for field, by_task in merged.items()}
+    dataclasses.replace(manifest, audits=dataclasses.replace(manifest.audits, **audits)).write(data)
 
 
 def _coming_back(task: Task) -> list[str]:
