@@ -132,7 +132,8 @@ def _mendable(error: Exception) -> str:
         return f"{place}: {error.strerror}; mend it, and the same command continues the work"
     if tensorflow and isinstance(error, tensorflow.errors.ResourceExhaustedError):
         return f"{first_line(error)}; no room on the disk or in memory: make room, and run the same command again"
-    if "must_tf.training.strategy" in sys.modules and isinstance(error, sys.modules["must_tf.training.strategy"].LOST):
+    training = sys.modules.get("must_tf.training.strategy") if "TF_CONFIG" in os.environ else None  # of several workers
+    if training and isinstance(error, training.LOST):
         return f"another worker was lost ({first_line(error)}); the same command on all of them continues the work"
     unread = tensorflow and isinstance(error, tensorflow.errors.InvalidArgumentError) and _OF_READING.search(str(error))
     if (

@@ -4,6 +4,7 @@ Ray's `TensorflowTrainer` sets TF_CONFIG itself; `tf_config` makes it of address
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,9 +17,10 @@ VARIABLE = "TF_CONFIG"
 PORT = "MUST_TF_PORT"  # of the first worker on a machine
 WORKERS = "MUST_TF_WORKERS"  # of a JobSet, which does not say itself how many pods there are
 WAIT = "MUST_TF_WAIT"  # seconds for which a worker waits for the others
-_PORT = 2222
+_PORT, _PORTS = 2222, range(1, 2**16)
 _WAIT = 1800
 _OF_SRUN = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_NODEID", "SLURM_LOCALID")
+_PLACE = re.compile(r"(?:[^:\s]+|\[[^\[\]\s]+\]):([0-9]{1,5})")  # HOST:PORT
 _INSTEAD = f"set {VARIABLE} in each task instead"
 
 
@@ -56,11 +58,18 @@ def seconds_to_wait(environment: Mapping[str, str]) -> int:
 
 
 def _check(config: str) -> None:
-    """Raises a `UserError` if a TF_CONFIG names no workers, which TensorFlow takes for one worker that is alone."""
+    """Raises a `UserError` if a TF_CONFIG names no workers, which TensorFlow takes for one, or no place of a worker."""
     value = load_object(config, VARIABLE)
     jobs = parse(dict[str, list[str]], value.get("cluster"), VARIABLE, "cluster")
     if set(jobs) != {"worker"}:
         raise UserError(f"{VARIABLE}: cluster: {', '.join(jobs) or 'no job'} received; expected worker alone")
+    for place, address in enumerate(jobs["worker"]):
+        port = _PLACE.fullmatch(address)
+        if not port or int(port[1]) not in _PORTS:
+            raise UserError(
+                f"{VARIABLE}: cluster.worker[{place}]: {short(address)} received; expected HOST:PORT, a port of "
+                f"{_PORTS[0]} to {_PORTS[-1]}"
+            )
     told = parse(dict[str, Any], value.get("task"), VARIABLE, "task")
     if told.get("type") != "worker":
         raise UserError(f"{VARIABLE}: task.type: {short(told.get('type'))} received; expected worker")
@@ -132,4 +141,7 @@ def _number(environment: Mapping[str, str], name: str, sets: str) -> int:
 
 
 def _port(environment: Mapping[str, str]) -> int:
-    return _number(environment, PORT, "the script") if PORT in environment else _PORT
+    port = _number(environment, PORT, "the script") if PORT in environment else _PORT
+    if port not in _PORTS:
+        raise UserError(f"{PORT}={port}: expected a port of {_PORTS[0]} to {_PORTS[-1]}")
+    return port

@@ -19,6 +19,7 @@ from must_tf.training.cluster import WAIT, seconds_to_wait
 _SAYS = 60.0  # seconds after which a worker says for whom it waits
 _PAUSE = 1.0  # seconds between two tries
 _ANSWERS = 5.0  # seconds in which a connection is made
+_AGAIN = 30.0  # seconds after which a worker calls again: a host that lost its power does not close its connections
 _CALL, _CALLED = b"must_tf worker %d\n", re.compile(rb"must_tf worker (\d+)\n")
 _GO = b"must_tf go\n"
 
@@ -32,7 +33,7 @@ def meet(tf_config: str) -> None:
       tf_config: TF_CONFIG, as a text.
 
     Raises:
-      UserError: other workers have not come within `seconds_to_wait`.
+      UserError: other workers have not come within `seconds_to_wait`, or worker 0 cannot listen on its port.
     """
     told = json.loads(tf_config)
     addresses, index = told["cluster"]["worker"], told["task"]["index"]
@@ -73,17 +74,26 @@ def _await_calls(addresses: Sequence[str], clock: _Clock) -> None:
     family = socket.AF_INET6 if both else socket.AF_INET
     with contextlib.ExitStack() as held:
         place = ("", _split(addresses[0])[1])
-        server = held.enter_context(socket.create_server(place, family=family, backlog=128, dualstack_ipv6=both))
+        try:
+            server = held.enter_context(socket.create_server(place, family=family, backlog=128, dualstack_ipv6=both))
+        except OSError as error:
+            raise UserError(
+                f"worker 0 ({addresses[0]}): cannot listen there: {os.strerror(error.errno or 0)}; end what holds the "
+                "port, or give all workers another one"
+            ) from None
         server.settimeout(_PAUSE)
         while absent := [number for number in range(1, len(addresses)) if number not in here]:
             clock.check(", ".join(f"worker {number} ({addresses[number]})" for number in absent))
             with contextlib.suppress(TimeoutError):
                 connection = held.enter_context(server.accept()[0])
                 if (number := _caller(connection)) in range(1, len(addresses)):
+                    if number in here:  # a worker that has called again
+                        here[number].close()
                     here[number] = connection
                 else:  # TensorFlow, in a worker that has not noticed yet that this one was lost, or something else
                     connection.close()
-            here = {number: connection for number, connection in here.items() if _is_open(connection)}
+            for number in [number for number, connection in here.items() if not _is_open(connection)]:
+                here.pop(number).close()
         for connection in here.values():
             with contextlib.suppress(OSError):  # of one that has just ended
                 connection.sendall(_GO)
@@ -110,9 +120,10 @@ def _call(leader: str, index: int, clock: _Clock) -> None:
     while True:
         with contextlib.suppress(OSError), socket.create_connection(_split(leader), _ANSWERS) as connection:
             connection.sendall(_CALL % index)
-            while not select.select([connection], [], [], _PAUSE)[0]:
+            end = time.monotonic() + _AGAIN
+            while not (answered := select.select([connection], [], [], _PAUSE)[0]) and time.monotonic() < end:
                 clock.check(awaited)
-            if connection.recv(64):  # it lets this worker go, or is TensorFlow; without an answer it has ended
+            if answered and connection.recv(64):  # it lets this worker go, or is TensorFlow; it has ended otherwise
                 return
         clock.check(awaited)
         time.sleep(_PAUSE)

@@ -12,6 +12,7 @@ import pytest
 import toy
 from PIL import Image
 
+from must_tf.cli import app
 from must_tf.cli.__main__ import main
 from must_tf.cli.verbs import VERBS
 from must_tf.training import load_student
@@ -433,6 +434,9 @@ def test_command_that_does_not_join_lost_workers_again_says_what_to_do(fails, mo
     def lost(*_, **__):
         raise LOST[-1](None, None, "Collective ops is aborted by: Deadline Exceeded")
 
+    monkeypatch.setenv("TF_CONFIG", "{}")  # set by a training of several workers, wherever it finds them
     monkeypatch.setattr("must_tf.verbs.finetune", lost, raising=False)
     argv = ("finetune", "--config=c.py", "--init_from=x", "--workdir=y")
     fails(*argv, words=["another worker was lost (Collective ops is aborted", "same command on all of them continues"])
+    monkeypatch.delenv("TF_CONFIG")
+    assert not app._mendable(LOST[-1](None, None, "of something else"))  # there is no other worker

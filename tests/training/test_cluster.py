@@ -40,6 +40,7 @@ def test_what_is_set_is_taken_as_it_is():
     of_ray = tf_config(["10.0.0.1:40001", "10.0.0.2:40001"], 1)  # as `TensorflowTrainer` sets it
     assert found(SLURM | JOBSET | {"TF_CONFIG": of_ray}) == of_ray
     assert read({"TF_CONFIG": of_ray}) == (["10.0.0.1:40001", "10.0.0.2:40001"], 1)
+    assert read({"TF_CONFIG": tf_config(["[::1]:2222", "a-0.b:1"], 0)}) == (["[::1]:2222", "a-0.b:1"], 0)
 
 
 @pytest.mark.parametrize("environment", [{}, {"SLURM_JOB_ID": "3"}, {"JOB_COMPLETION_INDEX": "0"}])
@@ -60,6 +61,7 @@ def test_other_environments_name_no_workers(environment):
         (SLURM | {"SLURM_STEP_NODELIST": "n[1-2]x[1-2]"}, r"SLURM_STEP_NODELIST=n\[1-2\]x\[1-2\], .*: cannot be read"),
         (SLURM | {"SLURM_NODEID": "0"}, "=3: is task 1 of node 0, expected task 1 of node 1, as with .*=block; give"),
         (SLURM | {"MUST_TF_PORT": "x"}, "MUST_TF_PORT=x: expected a whole number"),
+        (SLURM | {"MUST_TF_PORT": "65536"}, "MUST_TF_PORT=65536: expected a port of 1 to 65535"),
         ({"JOBSET_NAME": "run"}, "JOBSET_JOB: is not set; the JobSet sets it"),
         (JOBSET | {"MUST_TF_WORKERS": "1"}, "JOB_COMPLETION_INDEX=1: expected a number below 1"),
     ],
@@ -79,6 +81,9 @@ def test_a_variable_that_is_missing_or_wrong_is_named(environment, said):
         ('{"clusters": {"worker": ["a:1", "b:1"]}}', "cluster: None received"),
         ('{"cluster": {"worker": "a:1"}}', "cluster.worker: 'a:1' received; expected a list of texts"),
         ('{"cluster": {"chief": ["a:1"], "worker": ["b:1"]}}', "chief, worker received; expected worker alone"),
+        ('{"cluster": {"worker": ["a:1", "b"]}}', r"cluster.worker\[1\]: 'b' received; expected HOST:PORT"),
+        ('{"cluster": {"worker": ["a:65536"]}}', r"worker\[0\]: 'a:65536' received; .*, a port of 1 to 65535"),
+        ('{"cluster": {"worker": ["::1:22"]}}', r"worker\[0\]: '::1:22' received; expected HOST:PORT"),
         ('{"cluster": {"worker": ["a:1"]}, "task": 3}', "task: 3 received"),
         ('{"cluster": {"worker": ["a:1"]}, "task": {"index": 0}}', "task.type: None received"),
         ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": "0"}}', "task.index: '0' received"),

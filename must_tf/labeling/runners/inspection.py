@@ -19,6 +19,7 @@ from must_tf.sources.source import Entry
 from must_tf.teachers import Teacher
 
 _SHARED = "each node needs the same files under the same paths: on a shared disk, or in a bucket"
+_ALIKE = "each node needs the same packages, and the same files under the same paths: on a shared disk, or in a bucket"
 
 
 class Fault(str):
@@ -64,7 +65,7 @@ def inspected(example: bytes) -> str:
         found = _described(told.teachers)
         for name, before in told.described.items():
             if other := next(differences(before, found[name]), ""):
-                return f"teacher {name}: is another one than the driver's ({other} there); {_SHARED}"
+                return f"teacher {name}: is another one than the driver's ({other} there); {_ALIKE}"
         name, image = _first(told.read)
         if (name, image) != told.first:
             return f"{told.first[0]}: is another image there, or none ({name}: {image}); {_SHARED}"

@@ -56,7 +56,7 @@ def test_machine_without_the_file_of_a_teacher_or_with_another_one_is_named(job,
     (entry,) = told.described.values()
     entry["libraries"]["tensorflow"] = "1.15"
     said = rf'^teacher scene=student:{run}: is another one than .* \(libraries\.tensorflow: "1\.15", now "2\..* there\)'
-    assert re.search(said, inspected(job, told))
+    assert re.search(rf"{said}; each node needs the same packages", inspected(job, told))
     entry["sha256"] = "0" * 64
     assert f'(sha256: "{"0" * 64}", now "{teachers[0].sha256}" there); each node needs' in inspected(job, told)
     example = pickle.dumps(told)
