@@ -158,7 +158,7 @@ class BoxReader:
     def __call__(self, record: Record, key: Id) -> dict[str, Any]:
         """Returns the label of detection."""
         labeled = self.content.labeled_image(key)
-        require_size(record, labeled.picture.size, f"{self.content.path}: image {key}: size (width, height)")
+        require_size(record, labeled.picture.size, f"{self.content.path}: image {key}: size")
         boxes, classes, ignore = boxes_of(labeled, self.content)
         return pixel_boxes(corners_of(boxes), classes, record, ignore, slack=np.inf)
 
@@ -190,7 +190,7 @@ class MaskReader:
     def __call__(self, record: Record, key: Id) -> dict[str, Any]:
         """Returns the label of instances."""
         labeled = self.content.labeled_image(key)
-        require_size(record, labeled.picture.size, f"{self.content.path}: image {key}: size (width, height)")
+        require_size(record, labeled.picture.size, f"{self.content.path}: image {key}: size")
         boxes, classes, ignore = boxes_of(labeled, self.content)
         found = [_mask_in(box, entry, record) for entry in labeled.annotations if (box := entry.box()) is not None]
         found += [None] * len(labeled.picture.unseen)

@@ -275,7 +275,7 @@ def test_a_label_that_does_not_fit_its_image_quarantines_it(base, corrected, tmp
     corrected.write_text(json.dumps(content))
     manifest = label(base / "data", (), tmp_path / "out", merge=[f"coco:{corrected}"], max_bad=0.5)
     (bad,) = manifest.quarantined
-    assert "corrected.json: image 1: size (width, height) is for a picture of 40x999" in bad["reason"]
+    assert f"{corrected}: image 1: size is for a picture of 40x999, this one has 40x60" in bad["reason"]
 
 
 def rewrite(change):
