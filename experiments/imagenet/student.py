@@ -72,15 +72,15 @@ column `in parts` is for optimizer.accumulate, if a batch does not fit otherwise
                                 8: hours     GiB  in parts: GiB  256: hours     GiB
     table2_supervised              14.94    16.8         2: 9.0        0.47     1.3
     table2_supervised_640         121.94    33.2         4: 9.1        3.81     1.8
-    table2_must                   386.88    75.0        8: 12.0       12.09     4.1
+    table2_must                   386.88    74.9        8: 12.0       12.09     4.1
     table3_depth                  189.39    38.8        4: 11.0        5.92     2.3
-    table3_depth_segmentation     249.53    49.6        4: 14.1        7.80     2.8
-    table4_detection              267.69    59.3         8: 8.6        8.37     2.9
-    table4_segmentation           190.50    45.0        4: 12.1        5.95     2.2
-    table4_detection_jft          250.74    59.3         8: 8.6        7.84     2.9
-    table4_segmentation_jft       178.44    45.0        4: 12.1        5.58     2.2
-    table5_supervised             513.87    70.6        8: 11.0       16.06     3.7
-    table5_must                   606.38    75.0        8: 12.0       18.95     4.1
+    table3_depth_segmentation     249.53    49.5        4: 14.1        7.80     2.8
+    table4_detection              267.69    59.2         8: 8.6        8.37     2.9
+    table4_segmentation           190.50    44.9        4: 12.1        5.95     2.2
+    table4_detection_jft          250.74    59.2         8: 8.6        7.84     2.9
+    table4_segmentation_jft       178.44    44.9        4: 12.1        5.58     2.2
+    table5_supervised             513.87    70.6        8: 10.9       16.06     3.7
+    table5_must                   606.38    74.9        8: 12.0       18.95     4.1
     table6_supervised_3           116.97    17.2         2: 9.5        3.66     1.7
     table6_supervised_5           194.95    17.2         2: 9.5        6.09     1.7
     table6_supervised             389.89    17.2         2: 9.5       12.18     1.7

@@ -31,8 +31,8 @@ column `in parts` is for optimizer.accumulate, if a batch does not fit otherwise
 
                                 8: hours     GiB  in parts: GiB  256: hours     GiB
     classification                 14.94    16.8         2: 9.0        0.47     1.3
-    detection                     127.17    59.3         8: 8.6        3.97     2.9
-    segmentation                   39.09    45.0        4: 12.1        1.22     2.2
+    detection                     127.17    59.2         8: 8.6        3.97     2.9
+    segmentation                   39.09    44.9        4: 12.1        1.22     2.2
 """
 
 import dataclasses
