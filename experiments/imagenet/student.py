@@ -86,7 +86,7 @@ column `in parts` is for optimizer.accumulate, if a batch does not fit otherwise
     table6_supervised             389.89    17.2         2: 9.5       12.18     1.7
     table6_supervised_640         634.75    33.6         4: 9.6       19.84     2.2
     table6_pseudo                2516.43    74.9        8: 12.0       78.64     4.1
-    table6_must                  2013.38    75.4        8: 12.5       62.92     4.5
+    table6_must                  2013.38    75.3        8: 12.5       62.92     4.5
     table7_supervised              48.17   145.2       32: 12.2        1.51    10.5
     table7_must                    72.91   334.0              -        2.28    21.8
     table7_align                   35.25   126.3       16: 10.7        1.10     5.8
