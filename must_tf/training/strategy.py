@@ -19,7 +19,7 @@ from must_tf.training.joining import meet
 Result = TypeVar("Result")
 
 MULTIWORKER = "multiworker"
-_REGISTERS = 30  # seconds
+_REGISTERS = 120  # seconds; GPUs take their time to start
 # What a worker's step raises when another one is gone; the last one where worker 0 is.
 LOST = (tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.DeadlineExceededError)
 
