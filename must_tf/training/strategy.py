@@ -1,6 +1,7 @@
 """Devices to train on (one, all of a machine, several machines, TPUs), and what is computed across their replicas."""
 
 import hashlib
+import json
 import os
 import sys
 import time
@@ -8,6 +9,8 @@ from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
 import tensorflow as tf
+from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2  # neither of these has a public name
+from tensorflow.python.eager import context
 
 from must_tf.errors import UserError, cut, first_line, nearest
 from must_tf.training import cluster
@@ -16,6 +19,7 @@ from must_tf.training.joining import meet
 Result = TypeVar("Result")
 
 MULTIWORKER = "multiworker"
+_REGISTERS = 120  # seconds; GPUs take their time to start
 # What a worker's step raises when another one is gone; the last one where worker 0 is.
 LOST = (tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.DeadlineExceededError)
 
@@ -177,9 +181,30 @@ def _multiworker() -> tf.distribute.Strategy:
     os.environ[cluster.VARIABLE] = config  # TensorFlow reads it there
     try:
         meet(config)
+        _limit_registering(config)
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (ValueError, KeyError) as error:
         raise UserError(f"strategy=multiworker: TF_CONFIG={config}: {first_line(error)}") from None
+
+
+def _limit_registering(config: str) -> None:
+    """Has TensorFlow give up after `_REGISTERS` seconds to register at worker 0, for which it would try an hour.
+
+    Worker 0 does not take a worker in that it has not yet noticed to be lost, and it may have ended since they met. The
+    error is one of `LOST`: the worker then meets the others again.
+
+    Args:
+      config: TF_CONFIG.
+    """
+    told = json.loads(config)
+    if told["task"]["index"]:
+        workers = coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=len(told["cluster"]["worker"]))
+        context.context().configure_coordination_service(  # as `MultiWorkerMirroredStrategy` does, where nobody has
+            service_type="standalone",
+            service_leader="/job:worker/replica:0/task:0",
+            coordinated_jobs=[workers],
+            cluster_register_timeout_in_ms=1000 * _REGISTERS,
+        )
 
 
 def _tpu() -> tf.distribute.Strategy:

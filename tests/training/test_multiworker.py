@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import toy
 
@@ -105,6 +106,28 @@ def test_worker_that_was_killed_and_started_again_continues(start, tmp_path, kil
     assert codes == [0, 0], [path.read_text()[-2000:] for path in tmp_path.glob("broken-*.log")]
     assert toy.same_weights(load_student(broken), load_student(whole))
     assert (broken / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+
+
+@pytest.mark.slow
+def test_worker_that_is_started_again_before_worker_0_notices_that_it_was_lost_joins_later(start, tmp_path):
+    """Worker 0 is busy by itself meanwhile, as with an evaluation: it is stopped here until the other one calls it."""
+    broken, ports = tmp_path / "broken", free_ports(2)
+    workers = [start(broken, number, 40, ports) for number in range(2)]
+    wait_for_steps(broken, 10)
+    workers[0].send_signal(signal.SIGSTOP)
+    try:
+        workers[1].kill()
+        workers[1].wait()
+        workers[1] = start(broken, 1, 40, ports)
+        again, deadline = psutil.Process(workers[1].pid), time.monotonic() + 200
+        while not any(one.raddr and one.raddr.port == ports[0] for one in again.net_connections()):
+            assert workers[1].poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        workers[0].send_signal(signal.SIGCONT)
+    codes = [worker.wait(400) for worker in workers]
+    logs = [(tmp_path / f"broken-{number}.log").read_text() for number in range(2)]
+    assert codes == [0, 0] and "another worker was lost" in logs[0], logs
 
 
 @pytest.mark.slow
