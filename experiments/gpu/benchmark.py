@@ -21,8 +21,6 @@ import dataclasses
 import multiprocessing
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +32,12 @@ from absl import flags
 
 from must_tf import garden, storage
 from must_tf.cli import app
+from must_tf.experiments.rooms.benchmark import streaming
 from must_tf.experiments.rooms.pipeline_benchmark import photo, write
 from must_tf.pipeline import training_batches
 from must_tf.records import HUMAN, Dataset, Record, serialize
 from must_tf.runtime.gpus import share_gpus
-from must_tf.runtime.progress import Progress, peak_memory_gb
+from must_tf.runtime.progress import peak_memory_gb
 from must_tf.sources.rooms.dataset import TEACHER_TASKS
 from must_tf.training import Experiment, Optimizer
 from must_tf.training.assembly import assemble
@@ -126,24 +125,11 @@ def measure(one: Experiment, data: Dataset, steps: int, rounds: int) -> dict[str
     peak = probe(dtype, device, _SIDES[device[:3]])
     before = psutil.Process().memory_info().rss
     step = assemble(one).step
-    progress = Progress("pipeline", 1, every=1e9)
-    stream = progress.waiting(training_batches([data], TASKS, one.view_sizes, one.batch_size, augment=one.augment))
-    batch = next(stream)
-
-    def repeated() -> None:
-        for _ in range(steps):
-            step(batch)["loss"].numpy()
-
-    def streamed() -> None:
-        for _ in range(steps):
-            step(next(stream))["loss"].numpy()
-
-    for first in (repeated, streamed):  # traces, compiles, fills the pipeline
-        first()
-    waited, times = progress.waited, np.array([(_seconds(repeated), _seconds(streamed)) for _ in range(rounds)])
+    batch = next(iter(training_batches([data], TASKS, one.view_sizes, one.batch_size)))
+    times = streaming(step, TASKS, [data], batch, steps, rounds)
     memory = tf.config.experimental.get_memory_info(device)["peak"] if gpus else 1e9 * peak_memory_gb() - before
     planned = plan(dataclasses.replace(one, train=(str(data.folder),)), accelerator="cpu")
-    speed = steps * one.batch_size / float(np.median(times[:, 0]))
+    speed = 1000 * steps * one.batch_size / times["first_ms"]
     return {
         "backbone": one.trunk.backbone,
         "size": one.input_size[0],
@@ -156,8 +142,8 @@ def measure(one: Experiment, data: Dataset, steps: int, rounds: int) -> dict[str
         "images_per_second": speed,
         "peak_teraflops": peak / 1e12,
         "share_of_peak": speed * planned.step / peak,
-        "pipeline_ratio": float(np.median(times[:, 0] / times[:, 1])),
-        "data_wait": (progress.waited - waited) / float(times[:, 1].sum()),
+        "pipeline_ratio": times["ratio"],
+        "data_wait": times["data_wait"],
         "memory_gib": memory / 2**30,
         "planned_gib": planned.rows[0].memory,
         "steps": steps,
@@ -180,12 +166,6 @@ def photographs(folder: Path) -> Dataset:
         Record(photo(seed), "JPEG", HEIGHT, WIDTH, f"{seed:016x}", dict(labels), origins) for seed in range(_IMAGES)
     ]
     return write(folder, [serialize(record, TASKS) for record in records], shards=4, tasks=TASKS)
-
-
-def _seconds(work: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -94,14 +94,21 @@ def heads(batch: Any) -> dict[str, float]:
     return _compare(lambda: together(batch), all_separate)
 
 
-def pipeline(datasets: Sequence[Any], batch: Any, steps: int = 100) -> dict[str, float]:
-    """Compares training on one repeated batch with training on the data pipeline, `steps` steps at a time.
+def pipeline(datasets: Sequence[Any], batch: Any) -> dict[str, float]:
+    """Compares training on one repeated batch with training on the data pipeline."""
+    return streaming(_make_step(TASKS[:4]), TASKS[:4], datasets, batch)
+
+
+def streaming(
+    step: Step, tasks: Sequence[Task], datasets: Sequence[Any], batch: Any, steps: int = 100, rounds: int = 5
+) -> dict[str, float]:
+    """Compares steps on one repeated batch with steps on the data pipeline, `steps` at a time.
 
     The share of waiting is measured over consecutive steps. A break would give the pipeline time to prefetch.
     """
-    step = _make_step(TASKS[:4])
+    count, *size, _ = batch[0].shape
     progress = Progress("pipeline", 1, every=1e9)
-    stream = progress.waiting(training_batches(datasets, TASKS[:4], [SIZE], BATCH))
+    stream = progress.waiting(training_batches(datasets, tasks, [tuple(size)], count))
 
     def repeated() -> None:
         for _ in range(steps):
@@ -115,8 +122,8 @@ def pipeline(datasets: Sequence[Any], batch: Any, steps: int = 100) -> dict[str,
     before = progress.waited  # without the first batch, which waits for the first block of records
     seconds = _seconds(streamed)
     share = (progress.waited - before) / seconds
-    times = _compare(repeated, streamed, rounds=5)
-    return times | {"images_per_second": 1000 * steps * BATCH / times["second_ms"], "data_wait": share}
+    times = _compare(repeated, streamed, rounds)
+    return times | {"images_per_second": 1000 * steps * count / times["second_ms"], "data_wait": share}
 
 
 def plain(batch: Any) -> dict[str, float]:

@@ -8,7 +8,7 @@ import pytest
 
 from must_tf.labeling.grade import Grade
 from must_tf.report import inspect, statistics, summary
-from must_tf.report.dataset import write_dataset_page
+from must_tf.report.dataset import _without_figures, write_dataset_page
 from must_tf.report.gallery import Gallery
 from must_tf.report.lines_section import line_styles
 from must_tf.tasks import Features
@@ -187,3 +187,14 @@ def test_colors_have_the_contrast_of_wcag_aa_in_light_dark_and_print():
 
 def test_lines_differ_in_their_shape_and_not_in_color_alone():
     assert len({shape for _, shape in line_styles([*"abcde", "must"]).values()}) == 6
+
+
+def test_figures_of_a_warning_do_not_matter_but_names_do():
+    assert _without_figures("a: labels by m-1f2: 93% of 1,000 m") == _without_figures(
+        "a: labels by m-1f2: 91.5% of 20 m"
+    )
+    for one, other in (
+        ("mask_1: labels by t: x", "mask_2: labels by t: x"),
+        ("a: labels by t-50: x", "a: labels by t-18: x"),
+    ):
+        assert _without_figures(one) != _without_figures(other)
