@@ -190,8 +190,8 @@ def _multiworker() -> tf.distribute.Strategy:
 def _limit_registering(config: str) -> None:
     """Has TensorFlow give up after `_REGISTERS` seconds to register at worker 0, for which it would try an hour.
 
-    Worker 0 does not take a worker in that it has not yet noticed to be lost, and it may have ended since they met. The
-    error is one of `LOST`: the worker then meets the others again.
+    Worker 0 refuses a worker that is started again before it has noticed the loss. It may also have ended since they met.
+    The error is one of `LOST`: the worker then meets the others again.
 
     Args:
       config: TF_CONFIG.
