@@ -190,7 +190,7 @@ def _multiworker() -> tf.distribute.Strategy:
 def _limit_registering(config: str) -> None:
     """Has TensorFlow give up after `_REGISTERS` seconds to register at worker 0, for which it would try an hour.
 
-    Worker 0 refuses a worker that is started again before it has noticed the loss. It may also have ended since they met.
+    Worker 0 refuses a worker that is started again before it has noticed the loss, and may have ended since they met.
     The error is one of `LOST`: the worker then meets the others again.
 
     Args:
