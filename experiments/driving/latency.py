@@ -1,7 +1,7 @@
 """Measures what one student of three tasks costs beside three: python -m must_tf.experiments.driving.latency.
 
-Writes four students of the same trunk, the joint one and one for each task, with random weights; times them on one
-image of 384x640, the size of YOLOP's paper; prints the ratios, and writes them as JSON:
+Writes four students of the trunk of `driving/paper.py`, the joint one and one for each task, with random weights; times
+them on one image of 384x640, the size of YOLOP's paper; prints the ratios, and writes them as JSON:
 
 1. ONNX Runtime, whole students with box decoding and suppression inside: joint over the sum of three;
 2. LiteRT int8, the tasks with masks: joint over the sum of two. Boxes have no LiteRT file, see `Detection.left_out`.
@@ -10,6 +10,7 @@ The students take turns, round by round; a ratio is the median of the rounds' ra
 over 45.3 ms.
 """
 
+import dataclasses
 import sys
 import tempfile
 import time
@@ -23,8 +24,8 @@ from absl import flags
 
 from must_tf import storage
 from must_tf.cli import app
-from must_tf.experiments.driving.paper import TASKS
-from must_tf.experiments.driving.tasks import SIZE, THREE
+from must_tf.experiments.driving.paper import TASKS, get_config
+from must_tf.experiments.driving.tasks import BACKBONE, SIZE, THREE
 from must_tf.export import FORMATS, endpoints
 from must_tf.export.parity import Runner
 from must_tf.geometry import Size
@@ -34,7 +35,7 @@ from must_tf.trunk import Trunk
 
 FLAGS = flags.FlagValues()
 _OUT = flags.DEFINE_string("out", "latency.json", "JSON file for the results.", flag_values=FLAGS)
-_BACKBONE = flags.DEFINE_string("backbone", "resnet-18", "The network.", flag_values=FLAGS)
+_BACKBONE = flags.DEFINE_string("backbone", BACKBONE, "The network.", flag_values=FLAGS)
 _WIDTH = flags.DEFINE_float("width", 1.0, "Factor on its filters.", 0.01, flag_values=FLAGS)
 _ROUNDS = flags.DEFINE_integer("rounds", 15, "Number of rounds of which the medians are taken.", 1, flag_values=FLAGS)
 
@@ -52,7 +53,8 @@ def run(argv: list[str]) -> None:
 
 def main(out: str, backbone: str, width: float, rounds: int) -> None:
     """Writes the students, measures, prints and writes."""
-    results = measure(Trunk(backbone, width), SIZE, rounds)
+    trunk = dataclasses.replace(get_config().trunk, backbone=backbone, width=width)
+    results = measure(trunk, SIZE, rounds)
     print(text(results))
     storage.write_json(out, results)
     print(f"{out}: the same as JSON")
@@ -68,14 +70,16 @@ def measure(trunk: Trunk, size: Size, rounds: int) -> Result:
             ONNX: _compared(_runners(Path(folder, ONNX), trunk, three, size, "onnx", "student"), image, rounds),
             INT8: _compared(_runners(Path(folder, INT8), trunk, masks, size, "litert", "heads.int8"), image, rounds),
         }
-    return {"backbone": trunk.backbone, "width": trunk.width, "size": list(size), "rounds": rounds, **found}
+    settings = {"backbone": trunk.backbone, "width": trunk.width, "num_filters": trunk.num_filters, "size": list(size)}
+    return {**settings, "rounds": rounds, **found}
 
 
 def text(results: Result) -> str:
     """Returns one line per format."""
     height, width = results["size"]
     whole = {ONNX: "ONNX Runtime, three tasks", INT8: "LiteRT int8, the two tasks with masks"}
-    lines = [f"{results['backbone']} at {height}x{width}, one image, width {results['width']:g}"]
+    trunk = f"{results['backbone']}, width {results['width']:g}, pyramid of {results['num_filters']} channels"
+    lines = [f"{trunk}; one image of {height}x{width}"]
     for name, words in whole.items():
         found = results[name]
         alone = ", ".join(f"{task} {ms:.1f}" for task, ms in found["ms"].items() if task != JOINT)

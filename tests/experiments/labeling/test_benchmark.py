@@ -5,15 +5,25 @@ from pathlib import Path
 import pytest
 
 import must_tf.experiments.labeling
-from must_tf.experiments.labeling import benchmark, convert_benchmark, features, hf_benchmark, measure
+from must_tf.experiments.labeling import (
+    benchmark,
+    cluster_benchmark,
+    convert_benchmark,
+    features,
+    hf_benchmark,
+    measure,
+    scale_benchmark,
+)
 
 FOLDER = Path(must_tf.experiments.labeling.__file__).parent
 MADE = {
     "benchmark.json": benchmark.BENCHMARK,
+    **{f"cluster_{part}.json": cluster_benchmark for part in ("ray", "bucket", "train")},
     "convert_benchmark.json": convert_benchmark,
     "features.json": features,
     "features_speed.json": features,
     "hf_benchmark.json": hf_benchmark.BENCHMARK,
+    "scale_benchmark.json": scale_benchmark,
 }
 
 
