@@ -129,7 +129,8 @@ def check_same_labels(where: str | os.PathLike, have: Sequence[Task], want: Sequ
         for field in wanted if wanted["kind"] == found["kind"] else ("kind",):
             if wanted[field] != found[field]:
                 raise UserError(
-                    f"{where}: task {task.name!r} has {field} {_short(found[field])}, not {_short(wanted[field])}"
+                    f"{where}: task {task.name!r} has {field} {_short(found[field])}, not {_short(wanted[field])}; "
+                    f"make both with the same {field}, or give one task another name"
                 )
 
 
