@@ -6,6 +6,7 @@ import io
 import logging
 import pickle
 import re
+import shlex
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -27,13 +28,17 @@ class Beam(Runner):
     A worker shows before its first shard that it would label as the driver does, see `inspection`.
 
     Args:
-      beam_options: options of Beam's pipeline, separated by spaces: `--runner=FlinkRunner --direct_num_workers=8`.
+      beam_options: options of Beam's pipeline, separated by spaces as in a shell, with quotes around values that have
+        some: `--runner=FlinkRunner --direct_num_workers=8`.
     """
 
     title, options = "Beam", frozenset({"beam_options"})
 
     def __init__(self, beam_options: Sequence[str] = ()):
-        self.pipeline_options = [option for text in beam_options for option in text.split()]
+        try:
+            self.pipeline_options = [option for text in beam_options for option in shlex.split(text)]
+        except ValueError as error:  # quotes that do not end
+            raise UserError(f"--beam_options: {error} in {' '.join(beam_options)!r}") from None
 
     @classmethod
     def of(cls, beam_options: Sequence[str] = ()) -> "Beam":

@@ -3,7 +3,9 @@ import functools
 import re
 import shutil
 import socket
+import subprocess
 import sys
+import time
 
 import pytest
 import toy
@@ -38,6 +40,7 @@ def test_missing_beam_is_an_error_with_the_package_to_install(folder, teachers, 
         ("--runner=FlinkRuner", "Unexpected pipeline runner: FlinkRuner"),
         ("--direct_num_workers=many", "invalid int value: 'many'"),
         ("--runner=DataflowRunner", "project"),
+        ("--environment_config='python", "No closing quotation in"),
     ],
 )
 def test_options_that_beam_rejects_are_an_error_of_one_line(option, message):
@@ -101,6 +104,29 @@ def test_beam_worker_with_another_file_of_a_teacher_or_none_is_one_line(plan, to
     said = f"{where}: no such folder; each node needs the same files" if gone else words
     assert str(error.value).startswith(f"worker {socket.gethostname()}: {said}") and "\n" not in str(error.value)
     assert not list(plan.folder.glob("*.tfrecord*"))
+
+
+@pytest.fixture
+def job_server(tmp_path):
+    """Returns the address of a server of portable jobs, a process of its own, as Flink and Spark have one."""
+    port = tmp_path / "port"
+    argv = [sys.executable, "-m", "apache_beam.runners.portability.local_job_service_main", "--port_file", str(port)]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        while not port.exists():
+            assert server.poll() is None
+            time.sleep(0.1)
+        yield f"localhost:{port.read_text()}"
+        server.kill()
+
+
+@pytest.mark.slow
+def test_portable_runner_and_its_workers_write_the_same_bytes(folder, teachers, local, job_server, tmp_path):
+    """Server and workers are processes of their own."""
+    worker = f"{sys.executable} -m apache_beam.runners.worker.sdk_worker_main"
+    options = f"--runner=PortableRunner --job_endpoint={job_server} --environment_config='{worker}'"
+    runner = Beam([options, "--environment_type=beam:env:harness_subprocess_python:v1"])
+    label(folder, teachers, tmp_path / "out", 2, 2, max_bad=0.5, runner=runner)
+    assert toy.files(tmp_path / "out") == local
 
 
 @pytest.mark.slow
