@@ -1,7 +1,16 @@
+import json
+from pathlib import Path
+
 import pytest
 
 from must_tf.experiments.driving import latency
 from must_tf.trunk import Trunk
+
+
+def test_published_ratios_are_made_from_the_published_json():
+    folder = Path(latency.__file__).parent
+    results = json.loads((folder / "results/latency.json").read_text())
+    assert f"<!-- latency -->\n```text\n{latency.text(results)}\n```" in (folder / "RESULTS.md").read_text()
 
 
 def test_joint_is_compared_with_the_sum_of_the_others_round_by_round(monkeypatch):
