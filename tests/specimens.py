@@ -1,7 +1,11 @@
-"""Labels and predictions of each kind for the contract tests, from the `SPECIMEN` in `tests/tasks/KIND/specimen.py`."""
+"""Labels and predictions of each kind for the contract tests, from the `SPECIMEN` in `tests/tasks/KIND/specimen.py`.
+
+MUST_TF_SPECIMENS=FOLDER adds those of kinds of another package, `FOLDER/KIND/specimen.py`.
+"""
 
 import abc
 import importlib.util
+import os
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +94,8 @@ def _load(path):
     return module.SPECIMEN
 
 
-SPECIMENS = {path.parent.name: _load(path) for path in sorted((Path(__file__).parent / "tasks").glob("*/specimen.py"))}
+_FOLDERS = [Path(__file__).parent / "tasks", *map(Path, filter(None, [os.environ.get("MUST_TF_SPECIMENS")]))]
+SPECIMENS = {path.parent.name: _load(path) for one in _FOLDERS for path in sorted(one.glob("*/specimen.py"))}
 
 
 def of(task):
