@@ -55,7 +55,7 @@ _TTA = flags.DEFINE_multi_string(
 _THRESHOLDS = flags.DEFINE_list(
     "thresholds",
     [],
-    "TASK.min_score=VALUE, or TASK=best:RECORDS, separated by commas; see `must label`. By default, those of boxes are "
+    "TASK.min_score=VALUE, or TASK=best:RECORDS, separated by commas; see `must label`. By default, those of objects are "
     "searched on the config's `validation` set, class by class.",
     flag_values=FLAGS,
 )

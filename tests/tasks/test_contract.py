@@ -78,13 +78,17 @@ def test_tasks_are_values_that_can_be_keys(task):
     assert len({task, from_json(to_json(task))}) == 1
 
 
+def in_place(flip):
+    """Returns the geometry of an image of the view's size, which is mirrored or not."""
+    return Geometry(tf.constant(toy.VIEW), tf.constant(toy.VIEW), tf.zeros(2, tf.int32), tf.constant(flip), toy.VIEW)
+
+
 @each_task
 @given(seeds)
 def test_flip_twice_is_identity(task, seed):
     label = toy.random_label(task, np.random.default_rng(seed), *toy.VIEW)
     start = toy.view_target(task, label, *toy.VIEW)
-    flip = Geometry(tf.constant(toy.VIEW), tf.constant(toy.VIEW), tf.zeros(2, tf.int32), tf.constant(True), toy.VIEW)
-    end = task.transform(task.transform(start, flip), flip)
+    end = task.transform(task.transform(start, in_place(True)), in_place(True))
     tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), start, end)
 
 
@@ -165,8 +169,7 @@ def test_kind_joins_targets_or_says_that_it_does_not(task):
 
 def test_flip_turns_the_x_of_normals_alone():
     label = np.full((64, 64, 3), (0.6, 0.0, -0.8))
-    flip = Geometry(tf.constant(toy.VIEW), tf.constant(toy.VIEW), tf.zeros(2, tf.int32), tf.constant(True), toy.VIEW)
-    moved = toy.NORMALS.transform(toy.target(toy.NORMALS, label, 64, 64), flip)["normals"].numpy()
+    moved = toy.NORMALS.transform(toy.target(toy.NORMALS, label, 64, 64), in_place(True))["normals"].numpy()
     np.testing.assert_allclose(moved, label * (-1, 1, 1), atol=0.01)
 
 
@@ -174,6 +177,18 @@ def test_class_stays_under_any_geometry():
     before = toy.target(toy.SCENE, 1, 30, 50)
     after = toy.SCENE.transform(before, random_view(tf.constant([1, 2]), (30, 50), toy.VIEW, (0.5, 2.0)))
     np.testing.assert_array_equal(before["probs"], after["probs"])
+
+
+@each_task
+def test_outputs_for_a_mirrored_view_are_mirrored_back(task):
+    """As test-time augmentation needs it: whatever a flip exchanges is exchanged back, such as left and right."""
+    label = toy.random_label(task, np.random.default_rng(1), *toy.VIEW)
+    views = [toy.numpy(task.transform(toy.target(task, label, *toy.VIEW), in_place(flip))) for flip in (False, True)]
+    plain, mirrored = (toy.perfect_outputs(task, view) for view in views)
+    back = toy.numpy(task.to_image_frame(toy.numpy(mirrored), in_place(True)))
+    assert back.keys() == plain.keys()
+    for name, values in back.items():
+        np.testing.assert_allclose(values, plain[name], atol=1e-5)
 
 
 @each_framed
@@ -232,6 +247,15 @@ def test_loss_is_0_exactly_where_an_image_is_not_labeled(task):
     np.testing.assert_array_equal(labeled, [True, False, True, *empty, False])
     loss = toy.image_losses(task, target, toy.random_prediction(task, rng, len(labels)))
     np.testing.assert_array_equal(loss != 0, labeled)
+
+
+@each_task
+def test_a_teacher_that_finds_nothing_gives_empty_labels_whatever_it_sees(task):
+    assert not task.is_empty(hard_label(task))
+    for label in empty_labels(task) if specimens.of(task).empty_is_label else ():
+        one = toy.numpy(toy.view_target(task, label, *toy.VIEW))
+        found = task.mark_unseen(task.pseudo_label(toy.perfect_outputs(task, one)), np.array([0.1, 0, 0.8, 1]))
+        assert task.is_empty(label) and task.is_empty(through_record(task, found, *toy.VIEW))
 
 
 @each_task
@@ -351,8 +375,8 @@ def test_perfect_outputs_have_the_perfect_score(task):
     metric.update(toy.numpy(toy.batch(targets[2:])), toy.numpy(toy.batch(outputs[2:])))
     result = metric.result()
     for score in task.scores:
-        if score.unit:
-            wanted = 1.0 if score.better == "higher" else 0.0
+        if score.better == "lower" or score.unit == "share":  # the best of others is the kind's own
+            wanted = 0.0 if score.better == "lower" else 1.0
             assert result[score.name] == pytest.approx(wanted, abs=0.05 if score.unit == "°" else 1e-5)
 
 
