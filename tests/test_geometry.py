@@ -195,7 +195,9 @@ def test_mirrored_view_is_the_mirror_image_of_the_view(seed):
     for vectors in (image, image[..., :2].astype(np.float16)):
         moved = move_vectors(tf.constant(vectors), mirrored)
         assert moved.dtype == vectors.dtype
-        np.testing.assert_array_equal(moved[:, ::-1] * [-1, 1, 1][: vectors.shape[-1]], move_vectors(vectors, plain))
+        np.testing.assert_array_equal(
+            moved[:, ::-1] * [-1, 1, 1][: vectors.shape[-1]], move_vectors(tf.constant(vectors), plain)
+        )
 
 
 @given(st.integers(20, 150), st.integers(20, 150))
