@@ -61,7 +61,7 @@ class Specimen(abc.ABC):
         """Returns the outputs of `decode_predictions` for a perfect and certain student, for one image, in numpy."""
 
     def marker_label(self, task, inside):
-        """Returns a label that marks only the pixels `inside`, bool [H, W]; for kinds whose outputs have positions."""
+        """Returns a label that marks only the pixels `inside`, bool [H, W]; kinds without positions leave it out."""
         raise NotImplementedError
 
     def marked_box(self, task, values):
@@ -71,6 +71,11 @@ class Specimen(abc.ABC):
     @abc.abstractmethod
     def assert_counted(self, task, label, found):
         """Asserts that the results of `statistics` agree with a label."""
+
+
+def has_positions(task):
+    """Whether the specimen of a task marks pixels."""
+    return type(of(task)).marker_label is not Specimen.marker_label
 
 
 def extent(inside):

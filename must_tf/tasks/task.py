@@ -66,7 +66,7 @@ class Task(abc.ABC):
     left_out: ClassVar[Mapping[str, str]] = {}  # export targets without its head, and why; see `export.endpoints`
     head_sees_target: ClassVar[Any] = False  # whether the head also takes `target=`, see `head`; or a property
     loss_is_sum: ClassVar[bool] = True  # whether the loss is a sum of independent images; see `loss`
-    has_frame: ClassVar[bool] = True  # whether outputs have positions; see `to_image_frame`
+    has_frame: ClassVar[bool] = True  # whether outputs depend on the view, as positions do; see `to_image_frame`
     changed_by_scale: ClassVar[Any] = ""  # what the scale of an image changes in outputs, in a word; or a property
     tells_absence: ClassVar[Any] = True  # whether a label says which of its classes are absent; or a property
     tiles: ClassVar[Any] = False  # whether a mosaic has a target, see `tile`: a bool; an attribute or a property
@@ -212,7 +212,8 @@ class Task(abc.ABC):
     def to_image_frame(self, outputs: Outputs, geometry: Geometry) -> Outputs:
         """Moves the outputs of one image from the frame of the view to that of the image.
 
-        Outputs of a kind without positions (`has_frame` is False) are returned unchanged.
+        Outputs that no resize, crop or flip changes (`has_frame` is False) are returned unchanged. A flip changes more
+        than positions: the sign of an angle, or which point is that of the left hand.
         """
         if self.has_frame:
             raise TypeError(f"{type(self).__name__}: lacks `to_image_frame`, or `has_frame = False`")

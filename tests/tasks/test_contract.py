@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from must_tf.errors import UserError
+from must_tf.export import FORMATS
 from must_tf.geometry import Geometry, fit, move_image, random_view, stretch
 from must_tf.records import check_same_labels, deserialize, serialize
 from must_tf.tasks import KINDS, Task, from_json, kinds, to_json
@@ -21,7 +22,8 @@ from must_tf.tasks.loss import divisors, reduce_terms, sum_counts
 each_task = pytest.mark.parametrize("task", toy.VARIANTS, ids=lambda task: task.name)
 KINDS_OF_TASK = [one.tasks[0] for one in specimens.SPECIMENS.values()]
 each_kind = pytest.mark.parametrize("task", KINDS_OF_TASK, ids=lambda task: task.name)
-each_framed = pytest.mark.parametrize("task", [t for t in KINDS_OF_TASK if t.has_frame], ids=lambda task: task.name)
+PLACED = [task for task in KINDS_OF_TASK if specimens.has_positions(task)]
+each_placed = pytest.mark.parametrize("task", PLACED, ids=lambda task: task.name)
 seeds = st.integers(0, 2**32 - 1)
 sides = st.sampled_from([1, 2, 7, 13, 40])
 
@@ -100,7 +102,7 @@ def marker(task, box, height, width):
     return specimens.of(task).marker_label(task, inside)
 
 
-@each_framed
+@each_placed
 @given(seeds)
 def test_label_moves_with_its_image(task, seed):
     rng = np.random.default_rng(seed)
@@ -189,7 +191,7 @@ def test_outputs_for_a_mirrored_view_are_mirrored_back(task):
     specimens.of(task).assert_close(task, stored, label, exact=False)
 
 
-@each_framed
+@each_placed
 @pytest.mark.parametrize("size", [(128, 64), (50, 100), (64, 64), (200, 190)])
 def test_restore_undoes_fit(task, size):
     height, width = size
@@ -486,7 +488,8 @@ def test_features_are_named_after_the_task_and_thresholds_are_fields(task):
     label = toy.random_label(task, np.random.default_rng(0), 9, 14)
     assert set(task.encode(label)) <= set(task.features())
     fields = {field.name for field in dataclasses.fields(task)}
-    assert {*task.thresholds, *(task.identity_fields or ())} <= fields
+    assert {*task.thresholds, *task.ranges, *(task.identity_fields or ())} <= fields
+    assert {*task.searched} <= {*task.thresholds} and {*task.left_out} <= {*FORMATS, "heads"}
 
 
 @each_task
