@@ -43,7 +43,8 @@ def run(jobs: Sequence[Job], images: Sequence[np.ndarray]) -> Iterator[Mapping[s
             np.save(_images(folder, i), batch)
         code = f"from {__name__} import main; main({folder!r})"
         own = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(sys.path)}
-        done = subprocess.run([sys.executable, "-c", code], env=os.environ | own, capture_output=True, text=True)
+        argv = [sys.executable, "-P", "-c", code]  # -P: a user's folder may have a keras.py or an onnx.py of its own
+        done = subprocess.run(argv, env=os.environ | own, capture_output=True, text=True)
         for i, job in enumerate(jobs):
             if not _outputs(folder, i).exists():
                 said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]

@@ -13,6 +13,7 @@ from must_tf.parsing import read_json
 from must_tf.records.manifest import FILE as MANIFEST
 from must_tf.records.manifest import read_manifest
 from must_tf.saving import CONFIG, WEIGHTS, locate
+from must_tf.tasks import thresholds
 
 UNKNOWN = "unknown"
 _GONE = "not found"
@@ -60,12 +61,13 @@ def find_records(workdir: str | os.PathLike) -> tuple[str, str]:
 
 
 def teachers(workdir: str | os.PathLike) -> list[Entry]:
-    """Returns id, task, format, SHA-256, threshold and license of the teachers of all datasets that are found."""
+    """Returns id, task, format, SHA-256, thresholds and license of the teachers of all datasets that are found."""
     found: dict[str, Entry] = {}
     for _, name, entry in _teachers(workdir):
         task = entry.get("task", {})
         found[name] = {"id": name, "task": task.get("name", UNKNOWN), "format": entry.get("format", UNKNOWN)}
-        found[name] |= {"sha256": entry.get("sha256", UNKNOWN), "min_score": task.get("min_score")}
+        known = thresholds(task) if "kind" in task else {}
+        found[name] |= {"sha256": entry.get("sha256", UNKNOWN), "thresholds": known}
         found[name]["license"] = entry.get("license") or UNKNOWN
     return list(found.values())
 

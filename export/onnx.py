@@ -23,8 +23,8 @@ OPSET = 17  # tf2onnx 1.17 refuses 19 and later
 _SNIPPET = """
 ## Load it: ONNX Runtime
 
-`onnx/backbone.onnx` gives {features}. `onnx/student.onnx` gives the outputs of the tasks, with box decoding and
-non-maximum suppression inside. `onnx/heads.onnx` gives those that need neither. All take float32. What is left out of a
+`onnx/backbone.onnx` gives {features}. `onnx/student.onnx` gives the outputs of the tasks, decoded, and boxes after
+non-maximum suppression. `onnx/heads.onnx` lacks those that need suppression. All take float32. What is left out of a
 file stands under "Outputs" above.
 
 ```python

@@ -5,7 +5,9 @@ from typing import Any
 
 from must_tf.export.parity import Parity, table
 from must_tf.records import Estimate
-from must_tf.tasks import from_json, threshold_words
+from must_tf.tasks import Score, from_json, threshold_words
+
+_TEACHER = ("teacher", "task", "format", "SHA-256", "thresholds", "license")
 
 
 def render(card: dict[str, Any], snippets: Mapping[str, str], licenses: Sequence[str], left_out: Sequence[str]) -> str:
@@ -39,9 +41,9 @@ def render(card: dict[str, Any], snippets: Mapping[str, str], licenses: Sequence
             *_table(("folder", "images", "labels by task and origin", "license"), map(_data_row, card["data"])),
             *audit_section(card["data"]),
             "## Teachers\n",
-            *_table(("teacher", "task", "format", "SHA-256", "score", "license"), map(teacher_row, card["teachers"])),
+            *_table(_TEACHER, map(teacher_row, card["teachers"])),
             "## Metrics\n",
-            *_table(("metric", "last value"), [(name, f"{value:.4g}") for name, value in card["metrics"].items()]),
+            *_table(("metric", "last value", "unit"), _metric_rows(card)),
             "## Parity\n",
             "Each file was loaded by its own runtime in a new process and compared with the student, on "
             f"{card['images']}. Largest: the largest |difference| over the largest |value|. Mean: the sum of "
@@ -78,6 +80,19 @@ def _task_row(task: dict[str, Any]) -> tuple[str, ...]:
     return task["name"], task["kind"], f"{len(names)}: {few}" if names else "", said
 
 
+def _metric_rows(card: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Returns the name, the value and, of what is a score, the unit and the direction of each metric."""
+    tasks = map(from_json, card["tasks"])
+    scores = {f"validation/{task.name}/{score.name}": score for task in tasks for score in task.scores}
+    return [(name, f"{value:.4g}", _unit(scores.get(name))) for name, value in card["metrics"].items()]
+
+
+def _unit(score: Score | None) -> str:
+    if score is None:
+        return ""
+    return ", ".join(filter(None, (score.unit, "lower is better" if score.better == "lower" else "")))
+
+
 def _output_rows(outputs: dict[str, dict[str, list[int | str]]]) -> list[tuple[str, ...]]:
     return [
         (part, f"`{name}`", f"[{', '.join(map(str, shape))}]")
@@ -112,8 +127,8 @@ def audit_section(data: Sequence[dict[str, Any]]) -> list[str]:
 
 def teacher_row(entry: dict[str, Any]) -> tuple[str, ...]:
     """Returns id, task, format, SHA-256, thresholds and license of a teacher."""
-    score = "" if entry["min_score"] is None else f"≥ {threshold_words(entry['min_score'])}"
-    return entry["id"], entry["task"], entry["format"], entry["sha256"][:16], score, entry["license"]
+    known = ", ".join(f"{name} {threshold_words(value)}" for name, value in entry["thresholds"].items())
+    return entry["id"], entry["task"], entry["format"], entry["sha256"][:16], known, entry["license"]
 
 
 def _names(names: Iterable[str]) -> str:

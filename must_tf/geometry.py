@@ -126,8 +126,26 @@ def move_map(values: tf.Tensor, geometry: Geometry, fill: Any) -> tf.Tensor:
 
 
 def move_vectors(vectors: tf.Tensor, geometry: Geometry) -> tf.Tensor:
-    """Returns the view of a map of vectors [H, W, 3] (x right, y down, z away); a flip negates x."""
-    return move_map(vectors, geometry, 0) * _mirror(geometry)
+    """Returns the view of a map of vectors [H, W, C], x first and to the right; a flip negates x.
+
+    They are directions: vectors in pixels become longer or shorter where the image is scaled, which is left to the
+    kind.
+    """
+    return move_map(vectors, geometry, 0) * _mirror(geometry, vectors)
+
+
+def move_points(points: tf.Tensor, geometry: Geometry) -> tf.Tensor:
+    """Moves points [..., 2] (y, x) from fractions of the image to fractions of the view; some may lie outside of it."""
+    scaled, offset, view = (edge[:2] for edge in _edges(geometry))
+    y, x = tf.unstack((points * scaled - offset) / view, axis=-1)
+    return tf.stack([y, tf.where(geometry.flip, 1 - x, x)], axis=-1)
+
+
+def restore_points(points: tf.Tensor, geometry: Geometry) -> tf.Tensor:
+    """The inverse of `move_points`: from fractions of the view to fractions of the image, not clipped to it."""
+    scaled, offset, view = (edge[:2] for edge in _edges(geometry))
+    y, x = tf.unstack(points, axis=-1)
+    return (tf.stack([y, tf.where(geometry.flip, 1 - x, x)], axis=-1) * view + offset) / scaled
 
 
 def move_boxes(boxes: tf.Tensor, geometry: Geometry) -> tuple[tf.Tensor, tf.Tensor]:
@@ -188,12 +206,14 @@ def restore_map(values: tf.Tensor, geometry: Geometry, band: tf.Tensor | None = 
 
 def restore_vectors(vectors: tf.Tensor, geometry: Geometry) -> tf.Tensor:
     """Transforms a map of vectors of a view back to the image's frame, as `restore_map`; a flip negates x."""
-    return restore_map(vectors, geometry) * _mirror(geometry)
+    restored = restore_map(vectors, geometry)
+    return restored * _mirror(geometry, restored)
 
 
-def _mirror(geometry: Geometry) -> tf.Tensor:
-    """Returns the factors of the coordinates of a vector."""
-    return tf.where(geometry.flip, tf.constant([-1.0, 1.0, 1.0]), tf.constant([1.0, 1.0, 1.0]))
+def _mirror(geometry: Geometry, vectors: tf.Tensor) -> tf.Tensor:
+    """Returns the factors of the coordinates of vectors [..., C], x first: [C] in their type."""
+    plain = np.ones(vectors.shape[-1], vectors.dtype.as_numpy_dtype)
+    return tf.where(geometry.flip, np.append(-plain[:1], plain[1:]), plain)
 
 
 def _shown(geometry: Geometry, seen: tf.Tensor, axis: int) -> tf.Tensor:

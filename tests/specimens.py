@@ -1,7 +1,11 @@
-"""Labels and predictions of each kind for the contract tests, from the `SPECIMEN` in `tests/tasks/KIND/specimen.py`."""
+"""Labels and predictions of each kind for the contract tests, from the `SPECIMEN` in `tests/tasks/KIND/specimen.py`.
+
+MUST_TF_SPECIMENS=FOLDER adds those of kinds of another package, `FOLDER/KIND/specimen.py`.
+"""
 
 import abc
 import importlib.util
+import os
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +61,7 @@ class Specimen(abc.ABC):
         """Returns the outputs of `decode_predictions` for a perfect and certain student, for one image, in numpy."""
 
     def marker_label(self, task, inside):
-        """Returns a label that marks only the pixels `inside`, bool [H, W]; for kinds whose outputs have positions."""
+        """Returns a label that marks only the pixels `inside`, bool [H, W]; kinds without positions leave it out."""
         raise NotImplementedError
 
     def marked_box(self, task, values):
@@ -67,6 +71,11 @@ class Specimen(abc.ABC):
     @abc.abstractmethod
     def assert_counted(self, task, label, found):
         """Asserts that the results of `statistics` agree with a label."""
+
+
+def has_positions(task):
+    """Whether the specimen of a task marks pixels."""
+    return type(of(task)).marker_label is not Specimen.marker_label
 
 
 def extent(inside):
@@ -90,7 +99,8 @@ def _load(path):
     return module.SPECIMEN
 
 
-SPECIMENS = {path.parent.name: _load(path) for path in sorted((Path(__file__).parent / "tasks").glob("*/specimen.py"))}
+_FOLDERS = [Path(__file__).parent / "tasks", *map(Path, filter(None, [os.environ.get("MUST_TF_SPECIMENS")]))]
+SPECIMENS = {path.parent.name: _load(path) for one in _FOLDERS for path in sorted(one.glob("*/specimen.py"))}
 
 
 def of(task):

@@ -13,10 +13,12 @@ from must_tf.geometry import (
     move_boxes,
     move_image,
     move_map,
+    move_points,
     move_vectors,
     random_view,
     restore_boxes,
     restore_map,
+    restore_points,
     stretch,
 )
 
@@ -28,6 +30,16 @@ RESIZES = (fit, stretch, center_crop)
 
 def boxes_inside(rng, count=8):
     return np.sort(rng.uniform(0, 1, (count, 2, 2)), axis=1).reshape(count, 4).astype(np.float32)
+
+
+@given(SIDES, SIDES, SEEDS)
+def test_points_move_as_the_corners_of_boxes_and_back(height, width, seed):
+    boxes = boxes_inside(np.random.default_rng(seed))
+    geometry = random_view(tf.constant([seed, 0]), (height, width), VIEW, (0.5, 2.0))
+    points = move_points(tf.constant(boxes.reshape(-1, 2, 2)), geometry)
+    corners = np.sort(np.clip(points, 0, 1), axis=1).reshape(-1, 4)
+    np.testing.assert_allclose(corners, move_boxes(tf.constant(boxes), geometry)[0], atol=1e-6)
+    np.testing.assert_allclose(restore_points(points, geometry), boxes.reshape(-1, 2, 2), atol=1e-4)
 
 
 @given(SIDES, SIDES)
@@ -180,7 +192,12 @@ def test_mirrored_view_is_the_mirror_image_of_the_view(seed):
     plain = random_view(tf.constant([seed, 0]), (40, 50), VIEW, (0.7, 2), flip=False)
     mirrored = dataclasses.replace(plain, flip=tf.constant(True))
     np.testing.assert_array_equal(move_image(image, mirrored)[:, ::-1], move_image(image, plain))
-    np.testing.assert_array_equal(move_vectors(image, mirrored)[:, ::-1] * [-1, 1, 1], move_vectors(image, plain))
+    for vectors in (image, image[..., :2].astype(np.float16)):
+        moved = move_vectors(tf.constant(vectors), mirrored)
+        assert moved.dtype == vectors.dtype
+        np.testing.assert_array_equal(
+            moved[:, ::-1] * [-1, 1, 1][: vectors.shape[-1]], move_vectors(tf.constant(vectors), plain)
+        )
 
 
 @given(st.integers(20, 150), st.integers(20, 150))

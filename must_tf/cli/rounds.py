@@ -55,8 +55,8 @@ _TTA = flags.DEFINE_multi_string(
 _THRESHOLDS = flags.DEFINE_list(
     "thresholds",
     [],
-    "TASK.min_score=VALUE, or TASK=best:RECORDS, separated by commas; see `must label`. By default, those of boxes are "
-    "searched on the config's `validation` set, class by class.",
+    "TASK.min_score=VALUE, or TASK=best:RECORDS, separated by commas; see `must label`. By default, those of objects "
+    "are searched on the config's `validation` set, class by class.",
     flag_values=FLAGS,
 )
 _BATCH = flags.DEFINE_integer("batch_size", 32, "Images per call of a student that labels.", 1, flag_values=FLAGS)

@@ -82,6 +82,7 @@ class Selected:
         self._new = renamed_tasks(selection.rename, narrow_tasks)
         self.tasks = tuple(self._new.values())
         self._others = Others(selection.against, tasks) if selection.against else None
+        self._has_scores = selection.order != UNCERTAIN  # then none are needed
 
     @property
     def narrows(self) -> bool:
@@ -124,9 +125,15 @@ class Selected:
 
     def first(self, ranked: Iterable[tuple[Any, Any]]) -> Iterator[Any]:
         """Yields the `count` first of ranks and what has them; only as many are held."""
-        yield from (found for _, found in heapq.nsmallest(self.selection.count, ranked))
+        chosen = heapq.nsmallest(self.selection.count, ranked)
+        if chosen and not self._has_scores:
+            raise UserError(
+                f"--order={UNCERTAIN}: no label of {', '.join(self._old)} has a score that says how certain it is; "
+                f"give --order={RANDOM}, or --tasks whose labels have scores, such as boxes by a teacher"
+            )
         if self._others:
             self._others.require_some()
+        yield from (found for _, found in chosen)
 
     def _labeled(self, read: Callable[[], Iterable[Record]]) -> Iterator[tuple[int, Record]]:
         """Yields index and record where the record has a selected label, and counts the others."""
@@ -147,7 +154,11 @@ class Selected:
         chance = hashlib.sha256(f"{self.selection.seed} {place} {record.id}".encode()).digest()
         if self._others:
             return self._agreement(record, self._others), chance
-        return (least_score(record, self.tasks) if self.selection.order == UNCERTAIN else 0.0), chance
+        if self.selection.order != UNCERTAIN:
+            return 0.0, chance
+        scores = _scores(record, self.tasks)
+        self._has_scores |= bool(scores)
+        return min(scores, default=1.0), chance
 
     def _agreement(self, record: Record, others: Others) -> float:
         """Returns how far a narrowed record agrees with the other dataset's; 1 where that has none."""
@@ -158,10 +169,10 @@ class Selected:
         return agreement(record, other, compared)
 
 
-def least_score(record: Record, tasks: tuple[Task, ...]) -> float:
-    """Returns the least score of the labels of a record, which says how doubtful they are; 1 if they have none."""
+def _scores(record: Record, tasks: tuple[Task, ...]) -> list[float]:
+    """Returns the scores of the labels of a record, of which the least one says how doubtful they are."""
     found = [task.classes(record.labels[task.name]) for task in tasks if task.name in record.labels]
-    return min((score for classes in found for _, score in classes if score is not None), default=1.0)
+    return [score for classes in found for _, score in classes if score is not None]
 
 
 def choose_tasks(
@@ -193,6 +204,8 @@ def choose_tasks(
             lines.append(f"task {task.name!r}: {why}")
         else:
             kept.append(task)
+            untouched = _untouched(task, selection)
+            lines += [f"task {task.name!r}: {untouched}: all of its labels are kept"] if untouched else []
     if not kept:
         raise UserError(f"{where}: nothing to convert: {'; '.join(lines) or 'it has no task'}")
     for task in kept:
@@ -210,12 +223,18 @@ def _unfit(task: Task, form: Any, selection: Selection) -> str:
     if not isinstance(task, form.kinds):
         *others, last = (kind.__name__.lower() for kind in form.kinds)
         return f"is {task.kind}; the format takes {', '.join(others)}{' and ' * bool(others)}{last}"
-    filtered = bool(_classes(task)) or not form.keeps_others
-    if selection.classes and filtered and not set(selection.classes) & set(_classes(task)):
+    if selection.classes and _classes(task) and not set(selection.classes) & set(_classes(task)):
         return "has none of --classes"
-    if selection.min_score and not has_scores(task) and not form.keeps_others:
+    return ("" if form.keeps_others else _untouched(task, selection)) or form.takes(task)
+
+
+def _untouched(task: Task, selection: Selection) -> str:
+    """Returns why a filter leaves the labels of a task alone; empty if all filters apply."""
+    if selection.classes and not _classes(task):
+        return f"is {task.kind}, which has no classes for --classes"
+    if selection.min_score and not has_scores(task):
         return f"is {task.kind}, which has no scores for --min_score"
-    return form.takes(task)
+    return ""
 
 
 def _classes(task: Task) -> tuple[str, ...]:

@@ -35,9 +35,8 @@ def calibrated(spec: TeacherSpec, images: str, batch_size: int = 32) -> TeacherS
     source = open_source(images)
     teacher = load_teacher(spec)
     if not teacher.task.searched:
-        raise UserError(
-            f"{flag}: {teacher.task.kind} has no threshold that can be searched; give a number, or leave it out"
-        )
+        remedy = "give a number, or leave it out" if teacher.task.thresholds else "leave it out"
+        raise UserError(f"{flag}: {teacher.task.kind} has no threshold that can be searched; {remedy}")
     if given := sorted({*spec.thresholds} & {*teacher.task.searched}):
         raise UserError(f"{flag}: received together with {spec.task}.{given[0]}; give one of them")
     task = _labels_of(source, teacher.task, flag)

@@ -93,7 +93,7 @@ def review(entries: Iterable[Entry], teachers: Sequence[Teacher]) -> list[str]:
             name = teacher.task.name
             if entry.origins.get(name) == teacher.id:
                 asked[teacher.id] += 1
-                found[teacher.id] += any(len(values) > 0 for values in entry.features[name].values())
+                found[teacher.id] += bool(entry.features[name]) and not teacher.task.is_empty(entry.labels[name])
     if len(failed) > 1 and not records:
         raise UserError(f"none of {len(failed)} images of a sample: {failed[0].name}: {failed[0].reason}")
     nothing = [

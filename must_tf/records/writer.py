@@ -111,12 +111,11 @@ def write_shard(plan: Plan, index: int, records: Iterable[Record | Quarantined |
                     if origin_key(task) in stored:
                         origin = record.origins[task.name]
                         labels[task.name][origin] += 1
-                        if not any(key in stored and stored[key].WhichOneof("kind") for key in task.features()):
-                            empty[task.name][origin] += 1
+                        empty[task.name][origin] += task.is_empty(record.labels[task.name])
                 noted_of.update(told)
         size = temporary.stat().st_size
         shard = Shard(path.name, count, size, sha256(temporary), _sorted(labels), reencoded, quarantined)
-        shard.empty = _sorted({task: origins for task, origins in empty.items() if origins})
+        shard.empty = _sorted({task: +origins for task, origins in empty.items() if +origins})
         shard.notes, shard.left_out = dict(sorted(noted_of.items())), dict(sorted(left_out.items()))
         notes.write_note(path, shard)
     return shard

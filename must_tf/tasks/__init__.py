@@ -1,11 +1,17 @@
-"""Registry of the kinds of task, and tasks to and from JSON. A new kind is one folder here and one line in `KINDS`."""
+"""Registry of the kinds of task, and tasks to and from JSON.
+
+A new kind is one folder here and one line in `KINDS`, or a package of its own that names the class in an entry point of
+the group `must_tf.kinds`.
+"""
 
 import dataclasses
+import functools
+import importlib.metadata
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from must_tf.errors import UserError, nearest
+from must_tf.errors import UserError, nearest, one_line
 from must_tf.parsing import parse, plain_name, short
 from must_tf.tasks.classification import Classification
 from must_tf.tasks.depth import Depth
@@ -21,7 +27,7 @@ from must_tf.tasks.task import Task
 
 __all__ = [
     "KINDS", "Classification", "Depth", "Detection", "Features", "Instances", "Metric", "Normals", "Output", "Ranking",
-    "Score", "Segmentation", "Task", "Term", "check_thresholds", "from_json", "kind_of", "threshold_words",
+    "Score", "Segmentation", "Task", "Term", "check_thresholds", "from_json", "kind_of", "kinds", "threshold_words",
     "thresholds", "to_json", "with_defaults",
 ]  # fmt: skip
 
@@ -29,6 +35,36 @@ KINDS: dict[str, type[Task]] = {
     kind.__name__.lower(): kind
     for kind in (Classification, Detection, Instances, Segmentation, Depth, Normals, Features)
 }
+_GROUP = "must_tf.kinds"  # of the entry points by which other packages bring kinds
+
+
+def kinds() -> dict[str, type[Task]]:
+    """Returns all kinds by name: those of this package, and those that other installed packages bring.
+
+    Raises:
+      UserError: a kind of another package cannot be imported, is no task, or has the name of another kind.
+    """
+    return KINDS | _of_packages()
+
+
+@functools.cache
+def _of_packages() -> dict[str, type[Task]]:
+    """Returns the kinds of other packages; they are read on first use, so that their modules may import this one."""
+    found: dict[str, type[Task]] = {}
+    for entry in importlib.metadata.entry_points(group=_GROUP):
+        package = f" of package {entry.dist.name}" if entry.dist else ""
+        where = f"kind {entry.value}{package}"
+        try:
+            kind = entry.load()
+        except Exception as error:  # whatever a module of others raises
+            raise UserError(f"{where}: cannot be imported: {one_line(error)}; mend or uninstall the package") from error
+        if not (isinstance(kind, type) and issubclass(kind, Task)):
+            raise UserError(f"{where}: {short(kind)} is no class that derives from must_tf.tasks.Task")
+        name = kind.__name__.lower()
+        if (KINDS | found).get(name, kind) is not kind:
+            raise UserError(f"{where}: another kind is named {name!r}; give the class another name")
+        found[name] = kind
+    return found
 
 
 def kind_of(name: Any, where: Any = "") -> type[Task]:
@@ -41,11 +77,13 @@ def kind_of(name: Any, where: Any = "") -> type[Task]:
     Raises:
       UserError: the name is unknown; the message names the nearest known kind.
     """
-    if not isinstance(name, str) or name not in KINDS:
+    known = kinds()
+    if not isinstance(name, str) or name not in known:
         raise UserError(
-            f"{f'{where}: ' if where else ''}task kind {short(name)} is unknown; {nearest(str(name), KINDS)}"
+            f"{f'{where}: ' if where else ''}task kind {short(name)} is unknown; {nearest(str(name), known)}; a kind "
+            "of another package needs that package installed"
         )
-    return KINDS[name]
+    return known[name]
 
 
 def thresholds(task: Mapping[str, Any]) -> dict[str, float | Mapping[str, float]]:
@@ -102,8 +140,8 @@ def with_defaults(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
     whole = {name: with_defaults(part) for name, part in value.items()}
-    if isinstance(kind := value.get("kind"), str) and kind in KINDS and "name" in value:
+    if isinstance(name := value.get("kind"), str) and (kind := kinds().get(name)) and "name" in value:
         absent = dataclasses.MISSING
-        fields = {one.name: one.default for one in dataclasses.fields(KINDS[kind]) if one.default is not absent}
+        fields = {one.name: one.default for one in dataclasses.fields(kind) if one.default is not absent}
         whole = json.loads(json.dumps(fields)) | whole
     return whole

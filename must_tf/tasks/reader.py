@@ -233,7 +233,7 @@ class Reader(abc.ABC):
         """Returns how likely these outputs belong to a model of this kind, from 0 (not at all) to 3 (certain).
 
         Args:
-          outputs: the model's outputs.
+          outputs: the model's outputs, in the order of its file: what tells the kind may be any of them.
           names: those of the model's file and of its images, in lower case, which may tell the kind, too.
         """
 

@@ -59,14 +59,14 @@ class Task(abc.ABC):
     outputs: ClassVar[Any]  # tuple[Output, ...]: arrays of `decode_predictions`; an attribute or a property
     identity_fields: ClassVar[tuple[str, ...] | None] = None  # see `identity`
     ranges: ClassVar[Mapping[str, str]] = {}  # intervals of fields that are numbers, see `must_tf.ranges`
-    thresholds: ClassVar[tuple[str, ...]] = ()  # fields that hold score thresholds for pseudo labels
+    thresholds: ClassVar[tuple[str, ...]] = ()  # fields that hold score thresholds for pseudo labels, from 0 to 1
     searched: ClassVar[tuple[str, ...]] = ()  # those of them that `best_thresholds` finds
     png_maps: ClassVar[tuple[str, ...]] = ()  # features, without `NAME/`, that are PNGs of the image's size
     ranking: ClassVar[Ranking | None] = None  # outputs that form a ranked list
     left_out: ClassVar[Mapping[str, str]] = {}  # export targets without its head, and why; see `export.endpoints`
     head_sees_target: ClassVar[Any] = False  # whether the head also takes `target=`, see `head`; or a property
     loss_is_sum: ClassVar[bool] = True  # whether the loss is a sum of independent images; see `loss`
-    has_frame: ClassVar[bool] = True  # whether outputs have positions; see `to_image_frame`
+    has_frame: ClassVar[bool] = True  # whether outputs depend on the view, as positions do; see `to_image_frame`
     changed_by_scale: ClassVar[Any] = ""  # what the scale of an image changes in outputs, in a word; or a property
     tells_absence: ClassVar[Any] = True  # whether a label says which of its classes are absent; or a property
     tiles: ClassVar[Any] = False  # whether a mosaic has a target, see `tile`: a bool; an attribute or a property
@@ -212,7 +212,8 @@ class Task(abc.ABC):
     def to_image_frame(self, outputs: Outputs, geometry: Geometry) -> Outputs:
         """Moves the outputs of one image from the frame of the view to that of the image.
 
-        Outputs of a kind without positions (`has_frame` is False) are returned unchanged.
+        Outputs that no resize, crop or flip changes (`has_frame` is False) are returned unchanged. A flip changes more
+        than positions: the sign of an angle, or which point is that of the left hand.
         """
         if self.has_frame:
             raise TypeError(f"{type(self).__name__}: lacks `to_image_frame`, or `has_frame = False`")
@@ -246,6 +247,15 @@ class Task(abc.ABC):
         """
         del labels
         return None
+
+    def is_empty(self, label: Label) -> bool:
+        """Returns whether a label says that nothing is in the image, as one without boxes does.
+
+        Commands count such labels, and end if a teacher finds nothing in hardly any image. Regions that were not seen
+        are nothing. By default the result is False: a map without a valid pixel is no label, and has no features.
+        """
+        del label
+        return False
 
     def surplus(self, label: Label) -> str | None:
         """Returns what of a label training and metrics leave out, in words that are the same for all images.
@@ -347,7 +357,11 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def statistics(self, label: Label) -> dict[str, float]:
-        """Returns counts or shares by name for one label, to be summed over a dataset and shown in reports."""
+        """Returns counts or shares by name for one label, to be summed over a dataset and shown in reports.
+
+        Reports show the sum of a name in `class_names`, and of any other name the mean over all labels of the task: a
+        quantity that some labels lack belongs into `histograms`.
+        """
 
     @abc.abstractmethod
     def histograms(self, label: Label) -> dict[str, dict[str, float]]:
@@ -358,7 +372,11 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def classes(self, label: Label) -> list[tuple[str, float | None]]:
-        """Returns the class names in a label with their scores (None if it has none), for search in a gallery."""
+        """Returns the class names in a label with their scores (None if it has none), for search in a gallery.
+
+        `must convert --order=uncertain` reads the scores. A kind of scored objects without `class_names` gives each
+        object a name of its own choice.
+        """
 
 
 def finite_mean(arrays: Sequence[np.ndarray]) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from must_tf.errors import UserError, nearest
 from must_tf.parsing import parse, read_yaml, short
-from must_tf.tasks import KINDS, kind_of
+from must_tf.tasks import kind_of, kinds
 from must_tf.tasks.reader import CHOOSE, Reader, positive, require
 from must_tf.teachers.spec import CARD_SUFFIXES
 
@@ -27,7 +27,7 @@ class Input:
     model if the model defines it; otherwise its default below applies.
 
     Attributes:
-      task: the kind of its labels, a key of `tasks.KINDS`.
+      task: the kind of its labels, a key of `tasks.kinds()`.
       input_size: height and width in pixels; by default those of the model's input.
       resize: how an image is resized: `fit` (keeps the aspect ratio, top left, padded with black), `stretch`, or `crop`
         (keeps the aspect ratio, center; what is cut off is unknown in the labels); by default that of the model, or
@@ -174,7 +174,7 @@ def replaced(value: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, A
     given = {name for name, part in others.items() if part}
     gone = {
         name
-        for kind in KINDS.values()
+        for kind in kinds().values()
         if kind.reader
         for pair in kind.reader.either
         if given & {*pair}
@@ -205,7 +205,7 @@ def make_card(value: Any, where: str = "card") -> Card:
             raise UserError(f"{where}: {one}: received together with {other}; give one of them")
     for name, given in value.items():
         if name not in of_input | of_kind:
-            others = [other for other, task in KINDS.items() if task.reader and name in _names(task.reader)]
+            others = [other for other, task in kinds().items() if task.reader and name in _names(task.reader)]
             hint = f"it is of {', '.join(others)}" if others else nearest(str(name), of_input | of_kind)
             if given is not None or not others:
                 raise UserError(f"{where}: field {short(name)} is unknown in a card of {value['task']}; {hint}")

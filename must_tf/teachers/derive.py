@@ -10,7 +10,7 @@ import tensorflow as tf
 from must_tf.errors import UserError
 from must_tf.geometry import Geometry, Size
 from must_tf.parsing import parse, read_yaml
-from must_tf.tasks import KINDS, Task, check_thresholds, kind_of, to_json
+from must_tf.tasks import Task, check_thresholds, kind_of, kinds, to_json
 from must_tf.tasks.derivation import Derivation
 from must_tf.tasks.task import Outputs
 from must_tf.teachers.loading import load_once
@@ -105,7 +105,7 @@ def _derivation(spec: TeacherSpec) -> tuple[type[Task], Derivation]:
     if not isinstance(value, dict):
         raise UserError(f"{where}: expected the fields of a card")
     fields = value | dict(spec.fields)
-    derived = {name: kind for name, kind in KINDS.items() if kind.derivation}
+    derived = {name: kind for name, kind in kinds().items() if kind.derivation}
     name = fields.pop("task", next(iter(derived)))
     kind = kind_of(name, where)
     if kind.derivation is None:

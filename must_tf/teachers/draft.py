@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from must_tf.errors import UserError
-from must_tf.tasks import KINDS, kind_of
+from must_tf.tasks import kind_of, kinds
 from must_tf.tasks.reader import GUESS, Reader, choose
 from must_tf.teachers.facts import facts_of
 from must_tf.teachers.inputs import image_input, input_lines
@@ -56,7 +56,7 @@ def _comments(model: Model, where: str, notes: list[str]) -> list[str]:
 
 def _kind(model: Model, known: Mapping[str, Any], where: str) -> tuple[str, type[Reader]]:
     """Returns the kind that the model defines, or that fits its outputs best, and the kind's reader."""
-    readers = {name: kind.reader for name, kind in KINDS.items() if kind.reader}
+    readers = {name: kind.reader for name, kind in kinds().items() if kind.reader}
     if "task" in known:
         name = known["task"]
         kind_of(name, where)

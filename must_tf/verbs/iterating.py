@@ -83,8 +83,8 @@ def rounds(
       student: the experiment of all later rounds, such as one with a larger trunk and stronger augmentation; by default
         that of round 0. Its tasks and its records are those of round 0.
       tta: test-time augmentation of the students that label, see `must_tf.label`.
-      thresholds: by task, see `must_tf.label`. Those of the other tasks that have boxes are searched on the config's
-        `validation` set, class by class, where it has labels by people.
+      thresholds: by task, see `must_tf.label`. Those of the other tasks are searched on the config's `validation`
+        set where their kind can search them, and where it has labels by people.
       batch_size: images per call of a student that labels.
       max_bad: largest share of images that may be quarantined.
       allow_empty: whether a student may find nothing in hardly any image.

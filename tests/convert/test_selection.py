@@ -111,6 +111,17 @@ def test_the_least_certain_images_are_those_of_the_lowest_scores(converted, tmp_
     assert done.count == 5 and names(out) == set(np.argsort(scores)[:5].tolist())
 
 
+@pytest.mark.parametrize("to", ["masks", "records"])
+def test_labels_without_scores_are_not_chosen_by_chance_in_the_name_of_doubt(converted, to):
+    with pytest.raises(UserError, match=r"--order=uncertain: no label of stuff has a score .* --order=random"):
+        converted(to, tasks=("stuff",), count=2, order="uncertain")
+
+
+def test_records_say_which_labels_a_filter_leaves_alone(converted):
+    said = "task 'stuff': is segmentation, which has no scores for --min_score: all of its labels are kept"
+    assert said in converted("records", min_score=0.5)[1].lines
+
+
 def test_images_are_chosen_whose_labels_differ_most_from_others(dataset, records, tmp_path):
     """Labels that another dataset has of the same images, or has not; narrowed and renamed as these are."""
     from must_tf.convert import Selection

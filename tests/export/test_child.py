@@ -6,8 +6,12 @@ from must_tf.export import child
 from must_tf.export.images import made_images
 
 
-def test_each_file_is_run_by_another_process_and_one_that_is_damaged_is_named(exported, tmp_path):
+def test_each_file_is_run_by_another_process_and_one_that_is_damaged_is_named(exported, tmp_path, monkeypatch):
+    """Files of the working directory take no part in it, whatever they are called."""
     out, _ = exported
+    for name in ("must_tf", "onnxruntime", "tensorflow"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the user was imported')")
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "damaged.onnx").write_bytes(b"not a model")
     files = [("savedmodel", out / "savedmodel" / "backbone"), ("onnx", out / "onnx" / "backbone.onnx")]
     images = [made_images(1, (64, 64)), made_images(2, (32, 64))]

@@ -103,13 +103,13 @@ def test_a_license_that_is_not_allowed_stops_the_export_and_is_named(classifier,
 
 
 def test_data_and_teachers_of_a_run_are_described(tmp_path):
-    sha256, task = "ab" * 32, {"name": "scene", "min_score": 0.3}
+    sha256, task = "ab" * 32, {"kind": "segmentation", "name": "scene", "min_score": 0.3}
     data = dataset(tmp_path / "data", "MIT", unet={"format": "onnx", "sha256": sha256, "task": task})
     run = run_on(tmp_path / "run", data)
     assert lineage.datasets(run) == [
         {"folder": str(data), "images": 2, "labels": {"scene": {"human": 2}}, "license": "MIT"}
     ]
-    expected = {"id": "unet", "task": "scene", "format": "onnx", "sha256": sha256, "min_score": 0.3}
+    expected = {"id": "unet", "task": "scene", "format": "onnx", "sha256": sha256, "thresholds": {"min_score": 0.3}}
     assert lineage.teachers(run) == [expected | {"license": "unknown"}]
 
 
@@ -165,6 +165,6 @@ def test_audits_of_the_labels_go_with_the_data(tmp_path):
 
 
 def test_a_teacher_with_thresholds_by_class_has_a_row_in_the_card(tmp_path):
-    task = {"name": "things", "min_score": {"cup": 0.31, "box": 0.4}}
+    task = {"kind": "detection", "name": "things", "min_score": {"cup": 0.31, "box": 0.4}, "doubtful_score": 0.2}
     run = run_on(tmp_path / "run", dataset(tmp_path / "data", "MIT", yolo={"format": "onnx", "task": task}))
-    assert "≥ 0.31 to 0.4 by class" in readme.teacher_row(lineage.teachers(run)[0])
+    assert "min_score 0.31 to 0.4 by class, doubtful_score 0.2" in readme.teacher_row(lineage.teachers(run)[0])

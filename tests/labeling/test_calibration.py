@@ -137,7 +137,7 @@ def test_images_that_cannot_calibrate_are_refused(task, labels, origin, message,
 
 
 def test_kind_without_a_search_is_refused(saved_depth, tmp_path):
-    with pytest.raises(UserError, match="depth has no threshold that can be searched; give a number, or leave it out"):
+    with pytest.raises(UserError, match="depth has no threshold that can be searched; leave it out"):
         calibrated(saved_depth, records_of(tmp_path / "records", TASK, [cups(True)]))
 
 

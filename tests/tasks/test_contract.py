@@ -13,15 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from must_tf.errors import UserError
+from must_tf.export import FORMATS
 from must_tf.geometry import Geometry, fit, move_image, random_view, stretch
 from must_tf.records import check_same_labels, deserialize, serialize
-from must_tf.tasks import KINDS, Task, from_json, to_json
+from must_tf.tasks import KINDS, Task, from_json, kinds, to_json
 from must_tf.tasks.loss import divisors, reduce_terms, sum_counts
 
 each_task = pytest.mark.parametrize("task", toy.VARIANTS, ids=lambda task: task.name)
 KINDS_OF_TASK = [one.tasks[0] for one in specimens.SPECIMENS.values()]
 each_kind = pytest.mark.parametrize("task", KINDS_OF_TASK, ids=lambda task: task.name)
-each_framed = pytest.mark.parametrize("task", [t for t in KINDS_OF_TASK if t.has_frame], ids=lambda task: task.name)
+PLACED = [task for task in KINDS_OF_TASK if specimens.has_positions(task)]
+each_placed = pytest.mark.parametrize("task", PLACED, ids=lambda task: task.name)
 seeds = st.integers(0, 2**32 - 1)
 sides = st.sampled_from([1, 2, 7, 13, 40])
 
@@ -78,13 +80,17 @@ def test_tasks_are_values_that_can_be_keys(task):
     assert len({task, from_json(to_json(task))}) == 1
 
 
+def in_place(flip):
+    """Returns the geometry of an image of the view's size, which is mirrored or not."""
+    return Geometry(tf.constant(toy.VIEW), tf.constant(toy.VIEW), tf.zeros(2, tf.int32), tf.constant(flip), toy.VIEW)
+
+
 @each_task
 @given(seeds)
 def test_flip_twice_is_identity(task, seed):
     label = toy.random_label(task, np.random.default_rng(seed), *toy.VIEW)
     start = toy.view_target(task, label, *toy.VIEW)
-    flip = Geometry(tf.constant(toy.VIEW), tf.constant(toy.VIEW), tf.zeros(2, tf.int32), tf.constant(True), toy.VIEW)
-    end = task.transform(task.transform(start, flip), flip)
+    end = task.transform(task.transform(start, in_place(True)), in_place(True))
     tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), start, end)
 
 
@@ -96,7 +102,7 @@ def marker(task, box, height, width):
     return specimens.of(task).marker_label(task, inside)
 
 
-@each_framed
+@each_placed
 @given(seeds)
 def test_label_moves_with_its_image(task, seed):
     rng = np.random.default_rng(seed)
@@ -165,8 +171,7 @@ def test_kind_joins_targets_or_says_that_it_does_not(task):
 
 def test_flip_turns_the_x_of_normals_alone():
     label = np.full((64, 64, 3), (0.6, 0.0, -0.8))
-    flip = Geometry(tf.constant(toy.VIEW), tf.constant(toy.VIEW), tf.zeros(2, tf.int32), tf.constant(True), toy.VIEW)
-    moved = toy.NORMALS.transform(toy.target(toy.NORMALS, label, 64, 64), flip)["normals"].numpy()
+    moved = toy.NORMALS.transform(toy.target(toy.NORMALS, label, 64, 64), in_place(True))["normals"].numpy()
     np.testing.assert_allclose(moved, label * (-1, 1, 1), atol=0.01)
 
 
@@ -176,7 +181,17 @@ def test_class_stays_under_any_geometry():
     np.testing.assert_array_equal(before["probs"], after["probs"])
 
 
-@each_framed
+@each_task
+def test_outputs_for_a_mirrored_view_are_mirrored_back(task):
+    """As test-time augmentation needs it: whatever a flip exchanges is exchanged back, such as left and right."""
+    label = hard_label(task)
+    mirrored = toy.numpy(task.transform(toy.target(task, label, *toy.VIEW), in_place(True)))
+    outputs = toy.numpy(task.to_image_frame(toy.perfect_outputs(task, mirrored), in_place(True)))
+    stored = through_record(task, task.pseudo_label(outputs), *toy.VIEW)
+    specimens.of(task).assert_close(task, stored, label, exact=False)
+
+
+@each_placed
 @pytest.mark.parametrize("size", [(128, 64), (50, 100), (64, 64), (200, 190)])
 def test_restore_undoes_fit(task, size):
     height, width = size
@@ -232,6 +247,15 @@ def test_loss_is_0_exactly_where_an_image_is_not_labeled(task):
     np.testing.assert_array_equal(labeled, [True, False, True, *empty, False])
     loss = toy.image_losses(task, target, toy.random_prediction(task, rng, len(labels)))
     np.testing.assert_array_equal(loss != 0, labeled)
+
+
+@each_task
+def test_a_teacher_that_finds_no_object_gives_empty_labels_whatever_it_sees(task):
+    assert not task.is_empty(hard_label(task))
+    for label in empty_labels(task) if specimens.of(task).empty_is_label and task.has_frame else ():
+        one = toy.numpy(toy.view_target(task, label, *toy.VIEW))
+        found = task.mark_unseen(task.pseudo_label(toy.perfect_outputs(task, one)), np.array([0.1, 0, 0.8, 1]))
+        assert task.is_empty(label) and task.is_empty(through_record(task, found, *toy.VIEW))
 
 
 @each_task
@@ -351,8 +375,8 @@ def test_perfect_outputs_have_the_perfect_score(task):
     metric.update(toy.numpy(toy.batch(targets[2:])), toy.numpy(toy.batch(outputs[2:])))
     result = metric.result()
     for score in task.scores:
-        if score.unit:
-            wanted = 1.0 if score.better == "higher" else 0.0
+        if score.better == "lower" or score.unit == "share":  # the best of others is the kind's own
+            wanted = 0.0 if score.better == "lower" else 1.0
             assert result[score.name] == pytest.approx(wanted, abs=0.05 if score.unit == "°" else 1e-5)
 
 
@@ -443,7 +467,7 @@ def test_stretch_shows_every_pixel_of_an_image_of_the_views_size():
 
 
 def test_every_registered_kind_has_a_specimen():
-    assert set(specimens.SPECIMENS) == set(KINDS)
+    assert set(KINDS) <= set(specimens.SPECIMENS) <= set(kinds())
 
 
 @each_task
@@ -464,7 +488,8 @@ def test_features_are_named_after_the_task_and_thresholds_are_fields(task):
     label = toy.random_label(task, np.random.default_rng(0), 9, 14)
     assert set(task.encode(label)) <= set(task.features())
     fields = {field.name for field in dataclasses.fields(task)}
-    assert {*task.thresholds, *(task.identity_fields or ())} <= fields
+    assert {*task.thresholds, *task.ranges, *(task.identity_fields or ())} <= fields
+    assert {*task.searched} <= {*task.thresholds} and {*task.left_out} <= {*FORMATS, "heads"}
 
 
 @each_task

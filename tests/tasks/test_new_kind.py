@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 
 import blur
@@ -124,7 +125,9 @@ def test_declared_exports_have_the_head_and_the_others_are_reported(run, tmp_pat
     files = {parity.file for parity in parities if parity.output == "sharpness/blur"}
     assert files == {"savedmodel/student", "onnx/student.onnx", "onnx/heads.onnx"}
     assert any("nobody needs it on a phone" in note for note in notes(tmp_path / "out"))
-    assert "nobody needs it on a phone" in (tmp_path / "out" / "README.md").read_text()
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert "nobody needs it on a phone" in text
+    assert re.search(r"\| validation/sharpness/MAE \| [0-9.]+ \| px, lower is better \|", text)
     session = onnxruntime.InferenceSession(str(tmp_path / "out" / "onnx" / "student.onnx"))
     shapes = {output.name: output.shape for output in session.get_outputs()}
     assert shapes["sharpness/blur"] == ["batch", 1]

@@ -2,6 +2,7 @@
 
 import io
 
+import blur
 import numpy as np
 import pytest
 import specimens
@@ -50,6 +51,18 @@ def test_a_view_of_a_jpeg_at_less_than_its_size_is_nearly_that_of_all_its_pixels
 
 def test_an_image_no_larger_than_its_view_is_decoded_whole():
     assert toy.segmenter().reduction(*toy.VIEW) == toy.segmenter().reduction(5, 7) == 1
+
+
+def test_a_kind_without_positions_is_told_what_was_not_seen():
+    class Everywhere(blur.Blur):
+        has_frame = False
+
+        def mark_unseen(self, label, seen):
+            return label | {"seen": seen.tolist()}
+
+    teacher = toy.FakeTeacher(Everywhere("sharpness"), None)
+    teacher.resize = "crop"
+    assert teacher.label({"blur": np.zeros(1, np.float32)}, 64, 128)["seen"] == [0, 0.25, 1, 0.75]
 
 
 def test_map_of_a_large_image_is_made_in_bands(monkeypatch):

@@ -321,6 +321,10 @@ class Detection(Task):
         """Returns why pseudo labels of real images cannot be meant; see `plausibility.labels_problem`."""
         return labels_problem(labels, self.max_outputs)
 
+    def is_empty(self, label: Mapping[str, np.ndarray]) -> bool:
+        """Whether there is no box, but for regions that were not seen."""
+        return bool((ignore_of(label) == UNSEEN).all())
+
     def surplus(self, label: Mapping[str, np.ndarray]) -> str | None:
         """Boxes beyond `max_boxes`."""
         if len(label["boxes"]) <= self.max_boxes:

@@ -253,6 +253,10 @@ class Instances(Task):
         """Gives the objects the class ids of another task."""
         return self.of_boxes.translate(label, to)
 
+    def is_empty(self, label: Label) -> bool:
+        """Whether there is no object, but for regions that were not seen."""
+        return bool((ignore_of(label) == UNSEEN).all())
+
     def count_right(self, labels: Sequence[Label], truths: Sequence[Label]) -> np.ndarray:
         """Counts objects, matched at a mask IoU of 0.5; ignored ones of a label are none."""
         metric = MaskPrecision(self.num_classes)
