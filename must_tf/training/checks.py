@@ -1,6 +1,5 @@
 """Checks before a run starts: the values of its config, its devices, its data and its workdir."""
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -86,8 +85,7 @@ def check_labels(tasks: Sequence[Task], datasets: Sequence[Dataset], validation:
 
 def fingerprints(datasets: Sequence[Dataset]) -> dict[str, str]:
     """Returns, by folder, a SHA-256 that tells whether the records are still the same."""
-    listed = {str(dataset.folder): " ".join(dataset.manifest.shards.digests()) for dataset in datasets}
-    return {folder: hashlib.sha256(digests.encode()).hexdigest() for folder, digests in listed.items()}
+    return {str(dataset.folder): dataset.manifest.digest for dataset in datasets}
 
 
 def check_state(workdir: Path, state: Mapping[str, Any], data: Mapping[str, str]) -> None:

@@ -176,7 +176,7 @@ class Run:
                 return {}
             scores = score(student, dataset, experiment.input_size, min(experiment.batch_size, 32))
             if experiment.best:
-                keep_best(student, self.workdir, experiment.best, step, scores)
+                keep_best(student, self.workdir, experiment.best, step, scores, prepared.data)
         return {f"validation/{name}": value for name, value in scores.items()}
 
     def _save(self, step: int) -> None:
@@ -206,6 +206,6 @@ class Run:
         self.prepared.step.average.take()
         student = self.prepared.single()
         if self.writes:
-            save_student(student, self.workdir)
+            save_student(student, self.workdir, self.prepared.data)
         if not self.experiment.keep_checkpoints:
             self.checkpoints.remove()
