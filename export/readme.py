@@ -38,8 +38,8 @@ def render(card: dict[str, Any], snippets: Mapping[str, str], licenses: Sequence
             *(["Not in the files:\n", *(f"- {line}" for line in left_out), ""] if left_out else []),
             *(text.strip().format(**_words(card)) + "\n" for text in snippets.values()),
             "## Training data\n",
-            "Records: whether the folder still held, when this was written, what the student learned from. Where it did "
-            "not, images, labels and license are those of that time.\n",
+            "Records: whether the folder held what the student learned from when this was written. Images, labels and "
+            "license are those of that time.\n",
             *_table(("folder", "records", "images", "labels by task and origin", "license"), data),
             *audit_section(card["data"]),
             "## Teachers\n",
