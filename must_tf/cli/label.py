@@ -231,7 +231,7 @@ def _dry_run(load) -> None:
     from must_tf.labeling import SAMPLE, estimate, fit_teachers, lacking, preview, require_labels, review, united_tasks
     from must_tf.labeling.runners import make_runner
     from must_tf.pricing import LABEL, bill, priced
-    from must_tf.records import Quarantined, Record, noted
+    from must_tf.records import Quarantined, Record, noted, surplus_notes
     from must_tf.report import preview_lines, preview_page
     from must_tf.sources import MAX_PIXELS, open_source, renamed
     from must_tf.storage import location
@@ -283,7 +283,7 @@ def _dry_run(load) -> None:
         print(line)
     for line in (
         *source.warnings,
-        *noted(dict.fromkeys(record.notes, 1) for record in records),
+        *noted(dict.fromkeys((*record.notes, *surplus_notes(record, tasks)), 1) for record in records),
         *review(records, teachers),
     ):
         print(f"  warning: {line}")

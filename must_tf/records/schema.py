@@ -102,6 +102,12 @@ class LeftOut:
     reason: str
 
 
+def surplus_notes(record: Record, tasks: Iterable[Task]) -> list[str]:
+    """Returns a note for each label of which training leaves something out, see `Task.surplus`."""
+    labeled = [task for task in tasks if task.name in record.labels]
+    return [f"{task.name}: {line}" for task in labeled if (line := task.surplus(record.labels[task.name]))]
+
+
 def serialize(record: Record, tasks: Iterable[Task]) -> bytes:
     """Turns a record into bytes: the same record gives the same bytes, always."""
     return to_bytes(to_example(record, tasks))

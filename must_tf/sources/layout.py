@@ -140,8 +140,6 @@ def add_label(record: Record, task: Task, read: Callable[[Record], Label]) -> En
     except _LABEL_ERRORS as error:
         return Quarantined(record.name, f"its label cannot be read: {one_line(error)}", record.id)
     record.origins[task.name] = HUMAN
-    if surplus := task.surplus(record.labels[task.name]):
-        record.notes.append(f"{task.name}: {surplus}")
     return record
 
 
