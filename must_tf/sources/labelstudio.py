@@ -76,15 +76,14 @@ def find_labelstudio(spec: str, root: str | None = None) -> Layout:
     items = DiskList[Item](zip(files, labels, strict=True))
     classes = _classes(path, name, controls[name])
     made, read = _made(name, controls[name], classes)
-    return Layout(
-        items, made, functools.partial(read, classes=classes, path=path), _warnings(path, name, controls, tasks), ids
-    )
+    reader = functools.partial(read, classes=classes, path=path)
+    return Layout(items, made, reader, _warnings(path, name, controls, tasks), ids)
 
 
 def read_boxes(record: Record, source: Source, classes: Sequence[str], path: Path) -> dict[str, np.ndarray]:
     """Returns the label of detection."""
     values, size = source
-    require_size(record, size, f"{path}: original_height, original_width")
+    require_size(record, size, f"{path}: size")
     percent = np.array([corners for _, corners in values], np.float64).reshape(-1, 4)
     corners = percent / 100 * np.tile([record.width, record.height], 2)
     return pixel_boxes(corners, [classes.index(name) for name, _ in values], record, [0] * len(values))
@@ -93,7 +92,7 @@ def read_boxes(record: Record, source: Source, classes: Sequence[str], path: Pat
 def read_mask(record: Record, source: Source, classes: Sequence[str], path: Path) -> np.ndarray:
     """Returns the classes int64 [H, W]; -1 where there is no polygon."""
     values, size = source
-    require_size(record, size, f"{path}: original_height, original_width")
+    require_size(record, size, f"{path}: size")
     mask = np.full((record.height, record.width), -1)
     for name, points in values:
         corners = np.reshape(points, (-1, 2)) / 100 * (record.width, record.height)
