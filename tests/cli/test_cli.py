@@ -233,6 +233,7 @@ def test_config_field_without_value(fails):
         ("--config.train=/nowhere", ["/nowhere", "no such folder"]),
         ("--config.init_from=/nowhere", ["/nowhere", "no such folder"]),
         ("--config.batch_size=0", ["batch_size", "0"]),
+        ("--accelerators=8", ["--accelerators", "without --plan"]),
     ],
 )
 def test_config_that_cannot_be_trained(fails, config, tmp_path, argument, words):
