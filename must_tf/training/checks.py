@@ -86,7 +86,7 @@ def check_labels(tasks: Sequence[Task], datasets: Sequence[Dataset], validation:
 
 
 def surplus(tasks: Sequence[Task], datasets: Sequence[Dataset]) -> list[str]:
-    """Returns what training leaves out of the first labels of each dataset, in one line each; see `Task.surplus`."""
+    """Returns what training and metrics leave out of the first labels of each dataset, one line each."""
     lines = []
     for dataset in datasets:
         labels = dataset.manifest.counts
