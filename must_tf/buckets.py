@@ -285,7 +285,7 @@ class Remote:
                 if status == http.HTTPStatus.NOT_FOUND:  # Azure's, where there is no such container
                     raise FileNotFoundError(errno.ENOENT, "no such object", str(self)) from None
                 if isinstance(error, UnicodeEncodeError):
-                    raise UserError(f"{str(self)!r}: a name that is not UTF-8; stores take no other") from None
+                    raise UserError(f"{str(self)!r}: its name is not UTF-8, as stores need; rename it") from None
                 if not _is_of_store(error):
                     raise
                 if getattr(error, "filename", None) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):

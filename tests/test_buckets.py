@@ -243,7 +243,7 @@ def test_wrong_value_of_an_answer_is_the_stores_fault_and_no_other(monkeypatch, 
 
 
 def test_name_that_is_not_utf8_is_one_line_at_once(in_s3):
-    with pytest.raises(UserError, match=r"/a\udcff': a name that is not UTF-8"):
+    with pytest.raises(UserError, match=r"/a\udcff': its name is not UTF-8"):
         (in_s3 / "a\udcff").write_bytes(b"")
 
 
