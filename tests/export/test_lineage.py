@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import toy
@@ -184,8 +185,8 @@ def test_an_audit_stands_in_the_card_of_a_student_that_learned_from_its_labels_a
     digest = before.digest
     learned("before")
     assert audited("before") == ("the same", [])
-    toy.write_dataset(folder, toy.toy_records(3, tasks=[toy.SCENE]), [toy.SCENE])
-    manifest = read_manifest(folder)
+    shutil.rmtree(folder)
+    manifest = toy.write_dataset(folder, toy.toy_records(3, tasks=[toy.SCENE]), [toy.SCENE])
     digest = manifest.digest
     learned("after")
     for labels, expected in ((before, [["of these"], []]), (manifest, [[], ["of these"]])):
