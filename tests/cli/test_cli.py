@@ -1,4 +1,5 @@
 import importlib
+import io
 import json
 import re
 import shutil
@@ -103,6 +104,16 @@ def test_no_argument_says_where_one_is(must, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, _ = must()
     assert code == 0 and "Next: must init FOLDER" in out and "must --help" in out
+
+
+def test_what_a_terminal_cannot_show_is_printed_escaped(tmp_path, monkeypatch):
+    (tmp_path / "größe-\udcff").mkdir()
+    (tmp_path / "größe-\udcff" / "manifest.json").write_text('{"schema": 1, "shards": [], "count": 2}')
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.chdir(tmp_path)
+    main([])
+    assert rb"gr\xf6\xdfe-\udcff: 2 images" in out.buffer.getvalue()
 
 
 def test_version_is_told(must):
