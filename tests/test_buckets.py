@@ -243,7 +243,7 @@ def test_wrong_value_of_an_answer_is_the_stores_fault_and_no_other(monkeypatch, 
 
 
 def test_name_that_is_not_utf8_is_one_line_at_once(in_s3):
-    with pytest.raises(UserError, match=r"/a\udcff': its name is not UTF-8"):
+    with pytest.raises(UserError, match=r"/a\\udcff': its name is not UTF-8"):
         (in_s3 / "a\udcff").write_bytes(b"")
 
 
@@ -428,7 +428,7 @@ def test_copies_follow_the_bucket_and_damage_is_found(bucket, tmp_path):
     run = copies.fetched(bucket / "run")
     assert [path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()] == ["a/b"]
     assert copies.fetched(tmp_path) == tmp_path
-    with pytest.raises(UserError, match="none: no such file or bucket"):
+    with pytest.raises(UserError, match="none: no such file or folder"):
         copies.fetched(bucket / "none")
 
 

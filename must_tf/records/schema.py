@@ -104,8 +104,8 @@ class LeftOut:
 
 def surplus_notes(record: Record, tasks: Iterable[Task]) -> list[str]:
     """Returns a note for each label of which training leaves something out, see `Task.surplus`."""
-    labeled = [task for task in tasks if task.name in record.labels]
-    return [f"{task.name}: {line}" for task in labeled if (line := task.surplus(record.labels[task.name]))]
+    labels = ((task, record.labels.get(task.name)) for task in tasks)
+    return [f"{task.name}: {line}" for task, label in labels if label is not None and (line := task.surplus(label))]
 
 
 def serialize(record: Record, tasks: Iterable[Task]) -> bytes:
