@@ -3,6 +3,7 @@ import io
 import json
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import toy
 from PIL import Image
 
@@ -438,6 +440,19 @@ def test_the_argument_of_a_config_may_be_a_url(fails, verb):
 def test_license_may_be_a_url(fails, tmp_path):
     license = "--license=https://creativecommons.org/licenses/by/4.0/"
     fails("label", f"--images={tmp_path / 'none'}", "--out=y", license, words=[f"{tmp_path / 'none'}: "])
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (sqlite3.OperationalError("database or disk is full"), "is full; make room on the disk, also .*TMPDIR"),
+        (MemoryError("Unable to allocate 9 GiB"), "9 GiB; no room on the disk or in memory"),
+        (tf.errors.NotFoundError(None, None, "d/x.tfrecord; No such file or directory"), "^d/x.tfrecord; No such file"),
+        (tf.errors.NotFoundError(None, None, "Op type not registered"), "^$"),
+    ],
+)
+def test_what_a_user_can_mend_outside_of_the_program_is_one_line(error, words):
+    assert re.search(words, app._mendable(error))
 
 
 def test_command_that_does_not_join_lost_workers_again_says_what_to_do(fails, monkeypatch):
