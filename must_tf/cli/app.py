@@ -20,7 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is impor
 
 _NOT_GIVEN = re.compile(r"flag (--\w+)=None: Flag --\w+ must have a value")  # absl's words
 _OF_READING = re.compile(r"[Dd]ecode|[Pp]arse|TFRecord")  # other wrong shapes are defects of the program
-_OF_FILES = re.compile(r"No such file|Permission denied|Input/output error|Stale file handle")
+_OF_FILES = re.compile(r"No such file|Permission denied|Input/output error|Stale file|is full|disk I/O|unable to open")
 _URL = re.compile(r"(?:(?<=[=,:])|^)\w[\w+.-]*://.*")
 _OF_PLACES = (
     errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST,
@@ -131,7 +131,7 @@ def _mendable(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in _OF_PLACES:
         place = error.filename2 or error.filename or "a file"
         return f"{place}: {error.strerror}; mend it, and the same command continues the work"
-    if sqlite3 and isinstance(error, sqlite3.OperationalError):
+    if sqlite3 and isinstance(error, sqlite3.OperationalError) and _OF_FILES.search(str(error)):
         return f"{first_line(error)}; make room on the disk, also for temporary files (TMPDIR), and run it again"
     if tensorflow and isinstance(error, tensorflow.errors.OpError) and _OF_FILES.search(str(error)):
         return f"{first_line(error)}; mend it, and the same command continues the work"
