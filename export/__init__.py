@@ -1,15 +1,17 @@
 """Exports finished students to other runtimes; a new process compares each file with the student."""
 
+import contextlib
 import itertools
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tf_keras import backend
 
 from must_tf import Verb
+from must_tf.errors import UserError
 from must_tf.export import card, child, endpoints, lineage
 from must_tf.export.format import Card, Format
 from must_tf.export.formats import FORMATS, File, check_formats, plan_files
@@ -23,6 +25,8 @@ from must_tf.pipeline.batches import check_size
 from must_tf.runtime.quiet import say
 from must_tf.saving import load_student, write_architecture
 from must_tf.storage import local
+
+_IMAGES = 100  # that int8 is calibrated on
 
 __all__ = ["FORMATS", "Format", "Parity", "export", "notes", "summary", "table", "verify"]
 
@@ -38,7 +42,7 @@ def export(
     allow_licenses: Sequence[str] | None = None,
     litert_size: Size | None = None,
     litert_records: str = "",
-    litert_images: int = 100,
+    litert_images: int = _IMAGES,
 ) -> list[Parity]:
     """Writes the finished student of a workdir in each format, and compares every file with it in its own runtime.
 
@@ -69,6 +73,10 @@ def export(
     """
     out = local(out, "out").absolute()
     check_formats(formats)
+    for_litert = {"size": litert_size, "records": litert_records, "images": litert_images != _IMAGES}
+    for name in for_litert if "litert" not in formats else ():
+        if for_litert[name]:
+            raise UserError(f"--litert_{name}: received without litert in --formats; give both, or neither")
     backend.reset_uids()  # names of layers, which stand in files, count the layers made before
     student = load_student(workdir)
     planned = plan_files(student, formats)
@@ -84,20 +92,27 @@ def export(
         check_size(size)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         return card.existing(out, facts, formats)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        write_architecture(student.architecture, temporary)
+    with _whole(out) as folder:
+        write_architecture(student.architecture, folder)
         written = [file for file in planned if not file.empty]
         for number, file in enumerate(written, 1):
             say(f"export: writes {file.path} ({number} of {len(written)})")
-            file.format.write(student, file.part, temporary / file.path, facts, Images(litert_records or place))
-        parities = _compare(Reference(student, Images(place)), written, temporary, facts, sizes, batches)
-        card.write(temporary, facts, {name: FORMATS[name].snippet for name in formats}, parities)
+            file.format.write(student, file.part, folder / file.path, facts, Images(litert_records or place))
+        parities = _compare(Reference(student, Images(place)), written, folder, facts, sizes, batches)
+        card.write(folder, facts, {name: FORMATS[name].snippet for name in formats}, parities)
+    return parities
+
+
+@contextlib.contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """Yields a folder that becomes `out` when the block ends without an error, and goes otherwise."""
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        yield temporary
         temporary.rename(out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return parities
 
 
 def summary(out: str | os.PathLike) -> str:

@@ -58,10 +58,15 @@ def left_out(card: Card) -> list[str]:
 
 
 def not_found(card: Card) -> list[str]:
-    """Returns a line on each source of the weights that was not found: what, and what is unknown because of it."""
+    """Returns a line on each source of the weights that is not there as it was: what, and what the card says."""
     missing = [entry for entry in card["lineage"] if "missing" in entry]
+    others = [entry for entry in card["data"] if entry.get("records") == lineage.OTHERS]  # 0.1.0 wrote none
     return [
         f"{entry['what']}: {entry['missing']}; the card has its license as {entry['license']!r}" for entry in missing
+    ] + [
+        f"data {entry['folder']}: holds other records than those that the student learned from; the card has its "
+        "images, labels and license as they are now"
+        for entry in others
     ]
 
 

@@ -12,10 +12,11 @@ from must_tf.integrity import CARD
 from must_tf.parsing import read_json
 from must_tf.records.manifest import FILE as MANIFEST
 from must_tf.records.manifest import read_manifest
-from must_tf.saving import CONFIG, WEIGHTS, locate
+from must_tf.saving import CONFIG, WEIGHTS, locate, read_records
 from must_tf.tasks import thresholds
 
 UNKNOWN = "unknown"
+SAME, OTHERS = "the same", "others now"  # records, compared with those that a student was trained on
 _GONE = "not found"
 
 Entry = dict[str, Any]
@@ -34,16 +35,21 @@ def datasets(workdir: str | os.PathLike) -> list[Entry]:
     """Returns what is known of each folder that a run was trained on: images, labels by task and origin, license.
 
     Folders have the names of the run's config. `images` is None where a folder is not found, see `saving.locate`.
-    `audits` has results of audits of the labels by task, see `records.Audited`, if there are any.
+    `records` says whether what a folder holds is what the student learned from: `the same`, `others now` or `unknown`.
+    `audits` has results of audits of the labels that the student learned from by task, see `records.Audited`, if there
+    are any; where `records` is `unknown`, of the labels as they are now.
     """
     found = []
+    trained_on = read_records(workdir)
     for folder in read_config(workdir).get("train", ()):
-        entry: Entry = {"folder": str(folder), "images": None, "labels": {}, "license": UNKNOWN}
+        entry: Entry = {"folder": str(folder), "images": None, "records": UNKNOWN, "labels": {}, "license": UNKNOWN}
         if place := locate(folder, workdir, MANIFEST):
             manifest = read_manifest(place, whole=False)
             entry |= {"images": manifest.count, "labels": manifest.counts}
             entry["license"] = manifest.source.get("license") or UNKNOWN
-            if audits := manifest.audited:
+            learned = trained_on.get(str(storage.location(folder)))
+            entry["records"] = UNKNOWN if not learned else SAME if learned == manifest.digest else OTHERS
+            if audits := manifest.audits_of(learned or manifest.digest):
                 entry["audits"] = {task: asdict(audited) for task, audited in audits.items()}
         found.append(entry)
     return found

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from must_tf.export import lineage
 from must_tf.export.parity import Parity, table
 from must_tf.records import Estimate
 from must_tf.tasks import Score, from_json, threshold_words
@@ -23,6 +24,7 @@ def render(card: dict[str, Any], snippets: Mapping[str, str], licenses: Sequence
     pyramid = f", pyramid {_names(f'P{level}' for level in card['levels'])} of {trunk['num_filters']} channels"
     height, width = card["input_size"]
     sizes = {name: entry["bytes"] for name, entry in card["files"].items()}
+    data = map(_data_row, card["data"])
     return "\n".join(
         [
             f"# {card['name']}\n",
@@ -38,7 +40,9 @@ def render(card: dict[str, Any], snippets: Mapping[str, str], licenses: Sequence
             *(["Not in the files:\n", *(f"- {line}" for line in left_out), ""] if left_out else []),
             *(text.strip().format(**_words(card)) + "\n" for text in snippets.values()),
             "## Training data\n",
-            *_table(("folder", "images", "labels by task and origin", "license"), map(_data_row, card["data"])),
+            "Records: whether the folder held what the student learned from when this was written. Images, labels and "
+            "license are those of that time.\n",
+            *_table(("folder", "records", "images", "labels by task and origin", "license"), data),
             *audit_section(card["data"]),
             "## Teachers\n",
             *_table(_TEACHER, map(teacher_row, card["teachers"])),
@@ -104,11 +108,14 @@ def _output_rows(outputs: dict[str, dict[str, list[int | str]]]) -> list[tuple[s
 def _data_row(entry: dict[str, Any]) -> tuple[str, ...]:
     counts = [f"{task}: {origin} {n:,}" for task, by in entry["labels"].items() for origin, n in by.items()]
     images = "not found" if entry["images"] is None else f"{entry['images']:,}"
-    return entry["folder"], images, ", ".join(counts), entry["license"]
+    return entry["folder"], entry["records"], images, ", ".join(counts), entry["license"]
 
 
 def audit_section(data: Sequence[dict[str, Any]]) -> list[str]:
-    """Returns the section on audits of the training labels; nothing if there were none."""
+    """Returns the section on audits of the training labels; nothing if there were none.
+
+    An audit is of the labels that the student learned from. Where these are not known, the section says so.
+    """
     found = [(entry["folder"], task, one) for entry in data for task, one in entry.get("audits", {}).items()]
     if not found:
         return []
@@ -120,6 +127,11 @@ def audit_section(data: Sequence[dict[str, Any]]) -> list[str]:
     looked = [
         f"{folder}, {task}: people corrected {one['images']:,} of {one['population']:,} images ({one['method']})."
         for folder, task, one in found
+    ] + [
+        f"{entry['folder']}: the audit is of the labels when this was written; which ones the student learned from is "
+        "unknown."
+        for entry in data
+        if entry.get("audits") and entry["records"] == lineage.UNKNOWN
     ]
     head = ("folder", "task", "class", "precision", "recall")
     return ["## Audits of the training labels\n", " ".join(looked) + "\n", *_table(head, rows)]

@@ -12,12 +12,8 @@ import json
 import logging
 import os
 import re
-import signal
-import socket
-import sys
-import threading
 import time
-import uuid
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,8 +22,6 @@ from must_tf.errors import UserError, one_line
 
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 WAITS = (0.2, 1.0, 4.0, 10.0)  # seconds between the tries of a call
-LEASE = 60.0  # seconds without a sign of life after which the holder of a lock counts as dead
-_BEATS = 6  # signs of life in that time
 
 # What stands before the `@` of a URL: `user:password` or, in a bucket's place, `key:secret`, in which a slash may be.
 _CREDENTIALS = re.compile(r"([\w+.-]+:/{1,2})(?:[^/]*@|(?!arn:)[^/]*:.*@)")
@@ -290,8 +284,9 @@ class Remote:
                     raise FileExistsError(errno.EEXIST, "another object is there", str(self)) from None
                 if status == http.HTTPStatus.NOT_FOUND:  # Azure's, where there is no such container
                     raise FileNotFoundError(errno.ENOENT, "no such object", str(self)) from None
-                of_store = isinstance(error, OSError | ValueError)  # gcsfs makes such of answers with "invalid" in them
-                if not of_store and type(error).__module__.partition(".")[0] not in _LIBRARIES:
+                if isinstance(error, UnicodeEncodeError):
+                    raise UserError(f"{str(self)!r}: its name is not UTF-8, as stores need; rename it") from None
+                if not _is_of_store(error):
                     raise
                 if getattr(error, "filename", None) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
                     raise  # of this machine
@@ -360,6 +355,18 @@ def _status(error: Exception) -> int | None:
     return getattr(error, "status_code", None)
 
 
+def _is_of_store(error: Exception) -> bool:
+    """Whether an error is of a store, a network or a file, and not of the call.
+
+    gcsfs makes a `ValueError` of answers with "invalid" in them, and what is no JSON makes one, too.
+    """
+    if isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _LIBRARIES:
+        return True
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    raised_in = frame.f_globals.get("__name__", "").partition(".")[0]
+    return isinstance(error, ValueError) and raised_in in (*_LIBRARIES, "json")
+
+
 def _tag(told: dict[str, Any]) -> str:
     """Returns what tells that an object is another one: Google's generation, or the tag."""
     return str(told.get("generation") or told.get("ETag") or told.get("etag") or "").strip('"')
@@ -386,112 +393,3 @@ def _remedy(error: Exception) -> str:
     if denied or (not isinstance(error, OSError) and _NO_CREDENTIALS.search(text)):
         return f"give credentials that may do this in the environment ({_VARIABLES})"
     return "check the credentials and the region in the environment" if lasting else ""
-
-
-@contextlib.contextmanager
-def leased(path: Remote) -> Iterator[Callable[[], bool]]:
-    """Holds an object as a lock while it is renewed; after a kill it is free again when `LEASE` has passed.
-
-    Yields a function that asks the store whether the lock is still held: it may have been lost to another run while
-    this process stood still.
-
-    No clock is compared with another one: who finds a lock looks at it for that time, and sees whether it is renewed.
-    A run that lost its lock, because it could not renew it, is interrupted.
-
-    Raises:
-      UserError: another process holds it.
-    """
-    name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
-    _acquire(path, _beat(name, 0))
-    if _created(path, _beat(name, 0)):
-        print(f"warning: {path.parent}: this store has no locks; let no other run write there", file=sys.stderr)
-    end = threading.Event()
-    thread = threading.Thread(target=_renew, args=(path, name, end), daemon=True)
-    thread.start()
-    try:
-        yield lambda: _holder(path) == name
-    finally:
-        end.set()
-        thread.join()
-        if _holder(path) == name:
-            path.unlink(missing_ok=True)
-
-
-def _acquire(path: Remote, beat: bytes) -> None:
-    """Makes the object of a lock, in the place of one that shows no sign of life."""
-    while not _created(path, beat):
-        seen = _content(path)
-        if seen == beat:  # the answer to an earlier try was lost
-            return
-        print(f"{path.parent}: is locked; looks for {LEASE:g} s whether its run lives", file=sys.stderr, flush=True)
-        end = time.monotonic() + LEASE
-        while time.monotonic() < end:
-            time.sleep(LEASE / _BEATS / 4)
-            now = _content(path)
-            if now is None:
-                break
-            if now != seen:
-                raise UserError(
-                    f"{path.parent}: another run is at work there; wait for its end, or give another folder"
-                )
-        if _content(path) == seen:
-            path.unlink(missing_ok=True)
-
-
-def _created(path: Remote, data: bytes) -> bool:
-    try:
-        path.create(data)
-    except FileExistsError:
-        return False
-    return True
-
-
-def _renew(path: Remote, name: str, end: threading.Event) -> None:
-    """Renews a lock until the end; interrupts the run where it is lost, or cannot be renewed any more."""
-    count = 0
-    while not end.wait(LEASE / _BEATS):
-        lost = ""
-        try:
-            count += 1
-            if not _renewed(path, name, count):
-                lost = "another run has taken the lock"
-        except UserError:  # the store cannot be reached: what the run itself writes says so
-            pass
-        except Exception as error:  # this thread is the last that knows of it
-            lost = f"the lock cannot be renewed ({type(error).__name__}: {one_line(error)})"
-        if lost:
-            print(f"{path.parent}: {lost}; this run ends", file=sys.stderr, flush=True)
-            handled = callable(signal.getsignal(signal.SIGINT))  # a script's jobs in the background ignore it
-            os.kill(os.getpid(), signal.SIGINT if handled else signal.SIGTERM)
-            return
-
-
-def _renewed(path: Remote, name: str, count: int) -> bool:
-    """Renews a lock, and returns whether it is still held."""
-    try:
-        tag = path.stat().tag
-        if _holder(path) == name:
-            path.replace(_beat(name, count), tag)
-    except FileNotFoundError:  # another run may have come and ended
-        return False
-    except FileExistsError:  # another run has just come, or the answer to an earlier try was lost
-        pass
-    return _holder(path) == name
-
-
-def _beat(name: str, count: int) -> bytes:
-    return json.dumps({"name": name, "beat": count}).encode()
-
-
-def _content(path: Remote) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-
-
-def _holder(path: Remote) -> str | None:
-    try:
-        return json.loads(_content(path) or b"{}").get("name")
-    except (ValueError, AttributeError):  # an object of something else
-        return None

@@ -10,8 +10,9 @@ from pathlib import Path, PurePosixPath
 
 import filelock
 
-from must_tf.buckets import Remote, State, leased
+from must_tf.buckets import Remote, State
 from must_tf.errors import UserError
+from must_tf.leases import leased
 from must_tf.parsing import read_json
 from must_tf.storage import LOCK, location, put_folder, scratch, sha256, write_json
 

@@ -24,12 +24,21 @@ STUDENT = "student"  # the folder of a workdir that holds the finished student
 WEIGHTS = Path(STUDENT, "weights.data-00000-of-00001")  # of a workdir; their SHA-256 identifies the student
 _FILE = "architecture.json"
 _DIGESTS = "sha256"  # its field with the SHA-256 of the files beside it
+_RECORDS = "records"  # its field with what the student was trained on
 
 
-def save_student(student: Student, workdir: str | os.PathLike) -> Path:
+def save_student(student: Student, workdir: str | os.PathLike, records: Mapping[str, str] | None = None) -> Path:
     """Writes a finished student to `WORKDIR/student`: all its weights and its architecture; whole or not at all.
 
     The SHA-256 of the files of the weights stand in the architecture.
+
+    Args:
+      student: to be written.
+      workdir: gets the folder.
+      records: `Manifest.digest` of what it was trained and validated on, by folder, where that is known.
+
+    Returns:
+      The folder.
     """
     folder = Path(workdir, STUDENT)
     temporary = folder.with_name(f".{STUDENT}.tmp")
@@ -37,7 +46,7 @@ def save_student(student: Student, workdir: str | os.PathLike) -> Path:
     temporary.mkdir(parents=True)
     tf.train.Checkpoint(**parts(student)).write(str(temporary / "weights"))
     digests = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
-    write_architecture(student.architecture, temporary, digests)
+    write_architecture(student.architecture, temporary, digests, records)
     put_folder(temporary, folder)
     return folder
 
@@ -66,8 +75,20 @@ def check_student(workdir: str | os.PathLike) -> None:
     Version 0.1.0 wrote no SHA-256 of them: there is nothing to compare.
     """
     path = fetched(workdir) / STUDENT / _FILE
-    digests = read_object(path).get(_DIGESTS, {}) if path.exists() else {}
-    check_digests(path.parent, parse(dict[str, str], digests, path, _DIGESTS))
+    check_digests(path.parent, _read_digests(path, _DIGESTS))
+
+
+def read_records(workdir: str | os.PathLike) -> dict[str, str]:
+    """Returns `Manifest.digest` of what a workdir's finished student was trained and validated on, by folder.
+
+    It is empty where that is not known, as of students that version 0.1.0 wrote.
+    """
+    return _read_digests(fetched(workdir) / STUDENT / _FILE, _RECORDS)
+
+
+def _read_digests(path: Path, field: str) -> dict[str, str]:
+    value = read_object(path).get(field, {}) if path.exists() else {}
+    return parse(dict[str, str], value, path, field)
 
 
 def check_digests(folder: str | os.PathLike, digests: Mapping[str, str]) -> None:
@@ -127,7 +148,10 @@ def locate(folder: str | os.PathLike, near: str | os.PathLike, file: str | os.Pa
 
 
 def write_architecture(
-    architecture: Architecture, folder: str | os.PathLike, digests: Mapping[str, str] | None = None
+    architecture: Architecture,
+    folder: str | os.PathLike,
+    digests: Mapping[str, str] | None = None,
+    records: Mapping[str, str] | None = None,
 ) -> None:
     """Writes what it takes to build a student anew.
 
@@ -135,10 +159,11 @@ def write_architecture(
       architecture: of the student.
       folder: gets the file.
       digests: SHA-256 of the files of weights beside it, by their names.
+      records: digests of what the weights were trained on, by folder.
     """
     tasks = [to_json(task) for task in architecture.tasks]
-    value = {"trunk": dataclasses.asdict(architecture.trunk), "tasks": tasks}
-    write_json(Path(folder, _FILE), value | ({_DIGESTS: dict(digests)} if digests else {}))
+    more = {field: dict(found) for field, found in ((_DIGESTS, digests), (_RECORDS, records)) if found}
+    write_json(Path(folder, _FILE), {"trunk": dataclasses.asdict(architecture.trunk), "tasks": tasks} | more)
 
 
 def read_architecture(where: str | os.PathLike) -> Architecture:

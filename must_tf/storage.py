@@ -18,8 +18,9 @@ from typing import Any
 
 import filelock
 
-from must_tf.buckets import URL, Remote, leased, without_credentials
+from must_tf.buckets import URL, Remote, without_credentials
 from must_tf.errors import UserError
+from must_tf.leases import leased
 from must_tf.parsing import read_json as read_json
 
 LOCK = ".lock"
@@ -64,7 +65,7 @@ def local(path: str | os.PathLike, flag: str = "") -> Path:
 def locked(folder: str | os.PathLike) -> Iterator[None]:
     """Makes a folder, where there is none, and holds it for this process; a kill sets it free.
 
-    One in a bucket is held as `buckets.leased` says.
+    One in a bucket is held as `leases.leased` says.
 
     Removes the temporary files that killed processes left in it, and at the end the lock's own file.
 

@@ -8,6 +8,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import shutil
+import uuid
 
 import hypothesis
 import pytest
@@ -274,6 +275,22 @@ def az(az_port, monkeypatch):
         store.mkdir("tests")
     yield
     buckets._store.cache_clear()
+
+
+@pytest.fixture
+def in_s3(s3):
+    """A new folder in a bucket."""
+    from must_tf.buckets import Remote
+
+    return Remote(f"s3://tests/{uuid.uuid4().hex}")
+
+
+@pytest.fixture(params=["s3", "memory"])
+def bucket(request, s3):
+    """A new folder in a bucket of each kind of store."""
+    from must_tf.buckets import Remote
+
+    return Remote(f"{request.param}://tests/{uuid.uuid4().hex}")
 
 
 @pytest.fixture

@@ -1,33 +1,18 @@
 import contextlib
 import json
 import os
-import signal
-import threading
-import time
 import uuid
 from pathlib import Path
 
 import faults
 import pytest
 import tensorflow as tf
+from gcsfs.retry import validate_response
 
 from must_tf import buckets, copies, storage
-from must_tf.buckets import Remote, leased
+from must_tf.buckets import Remote
 from must_tf.errors import UserError
 from must_tf.training.checkpoints import Checkpoints
-
-
-@pytest.fixture(params=["s3", "memory"])
-def folder(request, s3):
-    """A new folder in a bucket of each kind of store."""
-    return Remote(f"{request.param}://tests/{uuid.uuid4().hex}")
-
-
-@pytest.fixture(params=["s3", "google", "az"])
-def conditional(request):
-    """A new folder in a bucket of each kind of store that replaces an object only if it is still the same."""
-    request.getfixturevalue(request.param)
-    return Remote(f"{request.param.replace('google', 'gs')}://tests/{uuid.uuid4().hex}")
 
 
 @pytest.fixture(params=["s3", "gs", "az", "memory"])
@@ -36,11 +21,6 @@ def anywhere(request):
     if request.param != "memory":
         request.getfixturevalue(request.param)
     return Remote(f"{request.param}://tests/{uuid.uuid4().hex}")
-
-
-@pytest.fixture
-def in_s3(s3):
-    return Remote(f"s3://tests/{uuid.uuid4().hex}")
 
 
 @pytest.fixture(autouse=True)
@@ -106,15 +86,15 @@ def test_credentials_in_a_url_are_refused_and_not_told(refused, url):
     assert str(Remote("s3://arn:aws:s3:eu-west-1:1:accesspoint/x/a@b")).endswith("a@b")
 
 
-def test_file_is_whole_or_not_there(folder):
-    with pytest.raises(KeyboardInterrupt), storage.replacing(folder / "a") as temporary:
+def test_file_is_whole_or_not_there(bucket):
+    with pytest.raises(KeyboardInterrupt), storage.replacing(bucket / "a") as temporary:
         temporary.write_text("half")
         raise KeyboardInterrupt
-    assert not folder.files()
-    with storage.replacing(folder / "a") as temporary:
+    assert not bucket.files()
+    with storage.replacing(bucket / "a") as temporary:
         temporary.write_text("whole")
-        assert not folder.files()
-    assert (folder / "a").read_text() == "whole"
+        assert not bucket.files()
+    assert (bucket / "a").read_text() == "whole"
 
 
 def test_passing_faults_are_not_seen(in_s3, proxied, tmp_path):
@@ -244,6 +224,29 @@ def test_container_of_azure_that_is_not_there_is_one_line(az):
     assert not Remote("az://none/x").exists() and not Remote("az://none").files()
 
 
+@pytest.mark.parametrize(
+    ("raised", "is_of_store"),
+    [
+        (lambda: json.loads("<html>"), True),  # an answer of something else
+        (lambda: validate_response(400, b"invalid argument", "b/x"), True),
+        (lambda: int("a fault of ours"), False),
+    ],
+)
+def test_wrong_value_of_an_answer_is_the_stores_fault_and_no_other(monkeypatch, raised, is_of_store):
+    class Store:
+        def info(self, key):
+            raised()
+
+    monkeypatch.setattr(buckets, "_store", lambda scheme, process: Store())
+    with pytest.raises(UserError if is_of_store else ValueError, match="" if is_of_store else "a fault of ours"):
+        Remote("s3://tests/x").exists()
+
+
+def test_name_that_is_not_utf8_is_one_line_at_once(in_s3):
+    with pytest.raises(UserError, match=r"/a\\udcff': its name is not UTF-8"):
+        (in_s3 / "a\udcff").write_bytes(b"")
+
+
 def test_missing_package_is_named(monkeypatch):
     def missing(*_, **__):
         raise ImportError
@@ -254,90 +257,6 @@ def test_missing_package_is_named(monkeypatch):
         Remote("gs://b/x").exists()
 
 
-def test_lock_is_of_one_run_and_free_after_its_end_or_its_death(folder, monkeypatch):
-    monkeypatch.setattr(buckets, "LEASE", 0.6)
-    with pytest.raises(KeyboardInterrupt), storage.locked(folder):
-        with pytest.raises(UserError, match="another run is at work there"), storage.locked(folder):
-            pass
-        raise KeyboardInterrupt
-    assert not folder.files()
-    (folder / ".lock").create(b'{"name": "of a killed run", "beat": 7}')
-    begun = time.monotonic()
-    with storage.locked(folder):
-        assert time.monotonic() - begun >= 0.6
-        with pytest.raises(FileExistsError):
-            (folder / ".lock").create(b"")
-    assert not folder.files()
-
-
-@pytest.fixture
-def interrupted():
-    """Has SIGINT raise `KeyboardInterrupt`, also where these tests are a job in the background."""
-    former = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, former)
-
-
-def test_run_that_lost_its_lock_is_interrupted(folder, interrupted, monkeypatch):
-    monkeypatch.setattr(buckets, "LEASE", 0.6)
-    with pytest.raises(KeyboardInterrupt), leased(folder / ".lock"):
-        for beat in range(100):  # it renews its lock, as every run does
-            (folder / ".lock").write_bytes(json.dumps({"name": "another", "beat": beat}).encode())
-            threading.Event().wait(0.1)
-    assert json.loads((folder / ".lock").read_text())["name"] == "another"
-
-
-def test_lock_is_renewed_again_after_answers_that_gcsfs_takes_for_wrong_values(google, google_url, monkeypatch):
-    monkeypatch.setattr(buckets, "LEASE", 0.6)
-    lock = Remote(f"gs://tests/{uuid.uuid4().hex}/.lock")
-    with faults.proxy(int(google_url.rpartition(":")[2])) as server, leased(lock) as is_held:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
-        buckets._store.cache_clear()
-        with server.answering(always=faults.INVALID):
-            with pytest.raises(UserError, match=f"^{lock}: Bad Request: .*invalid argument.*same command"):
-                lock.exists()
-            until(lambda: len(server.seen) > 20)  # the thread that renews it has had such answers, too
-        beat = lock.read_bytes()
-        until(lambda: lock.read_bytes() != beat)
-        assert is_held()
-
-
-def test_run_whose_lock_cannot_be_renewed_is_interrupted(folder, interrupted, monkeypatch, capsys):
-    def failing(path, name, count):
-        raise RuntimeError("Session is closed")
-
-    monkeypatch.setattr(buckets, "LEASE", 0.6)
-    monkeypatch.setattr(buckets, "_renewed", failing)
-    with pytest.raises(KeyboardInterrupt), leased(folder / ".lock"):
-        threading.Event().wait(20)
-    said = f"{folder}: the lock cannot be renewed (RuntimeError: Session is closed); this run ends\n"
-    assert capsys.readouterr().err == said
-
-
-def until(holds):
-    end = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def test_lock_that_another_run_takes_meanwhile_is_not_renewed(conditional, monkeypatch):
-    lock, another = conditional / ".lock", b'{"name": "another", "beat": 0}'
-    lock.create(b'{"name": "mine", "beat": 0}')
-    assert buckets._renewed(lock, "mine", 1) and json.loads(lock.read_text())["beat"] == 1
-    holder = buckets._holder
-
-    def late(path):
-        found = holder(path)
-        lock.write_bytes(another)
-        return found
-
-    monkeypatch.setattr(buckets, "_holder", late)
-    assert not buckets._renewed(lock, "mine", 2) and lock.read_bytes() == another
-    lock.unlink()
-    assert not buckets._renewed(lock, "mine", 3)
-
-
 @pytest.mark.parametrize("words", [faults.UNMET, ("PreconditionFailed", 412, "")])
 def test_stores_that_say_less_than_aws_have_locks(in_s3, proxied, words):
     write(in_s3, {"a": "1"})
@@ -346,52 +265,39 @@ def test_stores_that_say_less_than_aws_have_locks(in_s3, proxied, words):
     assert (in_s3 / "a").read_text() == "1"
 
 
-def test_lock_is_renewed_where_a_store_knows_no_condition(in_s3, proxied):
-    (in_s3 / ".lock").create(b'{"name": "mine", "beat": 0}')
-    unknown = ("NotImplemented", 501, "A header you provided implies functionality that is not implemented")
-    with proxied.answering(None, None, unknown):  # it looks, and looks what is there, before it writes
-        assert buckets._renewed(in_s3 / ".lock", "mine", 1)
-    assert json.loads((in_s3 / ".lock").read_text())["beat"] == 1
-
-
-def test_store_without_exclusive_writing_says_so(gs, capsys):
-    with storage.locked(f"gs://tests/{uuid.uuid4().hex}"):
-        assert "this store has no locks" in capsys.readouterr().err
-
-
-def test_mirror_of_a_lost_lock_puts_nothing(folder):
-    write(folder, {"kept": "1", "gone": "2"})
-    with pytest.raises(UserError, match=f"{folder}: another run has taken the lock"), copies.mirrored(folder) as mirror:
+def test_mirror_of_a_lost_lock_puts_nothing(bucket):
+    write(bucket, {"kept": "1", "gone": "2"})
+    with pytest.raises(UserError, match=f"{bucket}: another run has taken the lock"), copies.mirrored(bucket) as mirror:
         for name in ("kept", "new"):
             storage.write_bytes(mirror / name, b"mine")
         (mirror / "gone").unlink()
-        (folder / ".lock").write_bytes(b'{"name": "another", "beat": 0}')
-    assert {name: (folder / name).read_text() for name in ("kept", "gone")} == {"kept": "1", "gone": "2"}
-    assert not (folder / "new").exists() and copies.named(f"{mirror}/kept") == f"{folder}/kept"
+        (bucket / ".lock").write_bytes(b'{"name": "another", "beat": 0}')
+    assert {name: (bucket / name).read_text() for name in ("kept", "gone")} == {"kept": "1", "gone": "2"}
+    assert not (bucket / "new").exists() and copies.named(f"{mirror}/kept") == f"{bucket}/kept"
     assert not list(copies.cache_folder().glob("must_tf-*/*/*"))
 
 
-def test_folder_that_follows_a_bucket_has_what_is_whole_there(folder):
-    write(folder, {"config.json": "1", "checkpoints/step-2/state": "2", "tensorboard/x": "", "best/x": ""})
-    with copies.followed(folder) as mine:
+def test_folder_that_follows_a_bucket_has_what_is_whole_there(bucket):
+    write(bucket, {"config.json": "1", "checkpoints/step-2/state": "2", "tensorboard/x": "", "best/x": ""})
+    with copies.followed(bucket) as mine:
         assert not list(mine.iterdir())
         copies.catch_up(mine / "checkpoints")
         kept = (mine / "config.json").stat().st_mtime_ns
         assert contents(mine) == {"config.json": "1", "checkpoints/step-2/state": "2"}
         write(
-            folder, {"checkpoints/step-2/state": "new", "checkpoints/step-4/state": "4", "checkpoints/step-6/half": ""}
+            bucket, {"checkpoints/step-2/state": "new", "checkpoints/step-4/state": "4", "checkpoints/step-6/half": ""}
         )
-        write(folder, {copies._PARTIAL: json.dumps(["checkpoints/step-6"]), storage.LOCK: ""})
+        write(bucket, {copies._PARTIAL: json.dumps(["checkpoints/step-6"]), storage.LOCK: ""})
         assert (mine / "checkpoints/step-2/state").read_text() == "2"
         copies.catch_up(mine)
         found = {"config.json": "1", "checkpoints/step-2/state": "new", "checkpoints/step-4/state": "4"}
         assert contents(mine) == found and (mine / "config.json").stat().st_mtime_ns == kept
-        with pytest.raises(UserError, match=f"^{folder}/x: wrong$"), copies.followed(folder) as other:
+        with pytest.raises(UserError, match=f"^{bucket}/x: wrong$"), copies.followed(bucket) as other:
             raise UserError(f"{other}/x: wrong")
-        (folder / "checkpoints/step-2/state").unlink()
+        (bucket / "checkpoints/step-2/state").unlink()
         copies.catch_up(mine)
         assert [path.name for path in (mine / "checkpoints").iterdir()] == ["step-4"]
-    assert not mine.exists() and "checkpoints/step-6/half" in folder.files()
+    assert not mine.exists() and "checkpoints/step-6/half" in bucket.files()
 
 
 def contents(folder):
@@ -399,8 +305,8 @@ def contents(folder):
 
 
 @pytest.mark.parametrize("goes_on", [False, True])
-def test_new_folder_that_was_put_in_part_is_none(folder, monkeypatch, goes_on):
-    write(folder, {"old/a": "1"})
+def test_new_folder_that_was_put_in_part_is_none(bucket, monkeypatch, goes_on):
+    write(bucket, {"old/a": "1"})
     put, left = Remote.put, [2]
 
     def failing(self, path):
@@ -410,23 +316,23 @@ def test_new_folder_that_was_put_in_part_is_none(folder, monkeypatch, goes_on):
         put(self, path)
 
     monkeypatch.setattr(Remote, "put", failing)
-    with pytest.raises(UserError, match="the network failed"), copies.mirrored(folder) as mirror:
+    with pytest.raises(UserError, match="the network failed"), copies.mirrored(bucket) as mirror:
         for name in ("old/b", "new/deep/a", "new/deep/b"):
             storage.write_bytes(mirror / name, b"")
         try:
             copies.publish(mirror)
         finally:
             left[0] = 2 * goes_on
-    assert ("new/deep/b" in folder.files()) == goes_on
+    assert ("new/deep/b" in bucket.files()) == goes_on
     monkeypatch.setattr(Remote, "put", put)
-    with copies.mirrored(folder) as mirror:
+    with copies.mirrored(bucket) as mirror:
         found = {path.relative_to(mirror).as_posix() for path in mirror.rglob("*") if path.is_file()}
         assert found == {"old/a", "old/b"} | ({"new/deep/a", "new/deep/b"} if goes_on else set())
-    assert set(folder.files()) == found
+    assert set(bucket.files()) == found
 
 
-def test_error_names_the_bucket_and_not_the_mirror(folder):
-    with pytest.raises(UserError, match=f"^{folder}/x: wrong$"), copies.mirrored(folder) as mirror:
+def test_error_names_the_bucket_and_not_the_mirror(bucket):
+    with pytest.raises(UserError, match=f"^{bucket}/x: wrong$"), copies.mirrored(bucket) as mirror:
         raise UserError(f"{mirror}/x: wrong")
 
 
@@ -510,20 +416,20 @@ def test_files_of_a_new_folder_are_all_there_or_none(in_s3, changes):
         assert sorted(path.name for path in mirror.iterdir()) in ([], ["README.md", "card.json"])
 
 
-def test_copies_follow_the_bucket_and_damage_is_found(folder, tmp_path):
-    write(folder, {"m.onnx": "model", "m.onnx.card.yaml": "card", "other": "", "run/checkpoints/1": "", "run/a/b": "c"})
-    copy = copies.fetched(folder / "m.onnx")
+def test_copies_follow_the_bucket_and_damage_is_found(bucket, tmp_path):
+    write(bucket, {"m.onnx": "model", "m.onnx.card.yaml": "card", "other": "", "run/checkpoints/1": "", "run/a/b": "c"})
+    copy = copies.fetched(bucket / "m.onnx")
     assert sorted(path.name for path in copy.parent.glob("m*")) == ["m.onnx", "m.onnx.card.yaml"]
-    assert copy.read_text() == "model" and copies.named(f"{copy}: wrong") == f"{folder}/m.onnx: wrong"
+    assert copy.read_text() == "model" and copies.named(f"{copy}: wrong") == f"{bucket}/m.onnx: wrong"
     copy.write_text("damaged")
-    assert copies.fetched(folder / "m.onnx").read_text() == "model"
-    write(folder, {"m.onnx": "newer model"})
-    assert copies.fetched(folder / "m.onnx").read_text() == "newer model"
-    run = copies.fetched(folder / "run")
+    assert copies.fetched(bucket / "m.onnx").read_text() == "model"
+    write(bucket, {"m.onnx": "newer model"})
+    assert copies.fetched(bucket / "m.onnx").read_text() == "newer model"
+    run = copies.fetched(bucket / "run")
     assert [path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()] == ["a/b"]
     assert copies.fetched(tmp_path) == tmp_path
     with pytest.raises(UserError, match="none: no such file or folder"):
-        copies.fetched(folder / "none")
+        copies.fetched(bucket / "none")
 
 
 def test_copy_is_read_once_by_a_process(in_s3, monkeypatch):

@@ -15,7 +15,7 @@ import tensorflow as tf
 import toy
 
 import must_tf
-from must_tf import buckets, copies, storage
+from must_tf import buckets, copies, leases, storage
 from must_tf.buckets import Remote
 from must_tf.errors import UserError
 from must_tf.labeling import label
@@ -126,7 +126,7 @@ def test_store_that_fills_up_is_one_line_and_nothing_half_written_is_whole(
     folder, proxied, tmp_path, monkeypatch, written
 ):
     """Its lock and `written` - 1 other files are there before it is full; what is full deletes no lock either."""
-    monkeypatch.setattr(buckets, "LEASE", 4.0)
+    monkeypatch.setattr(leases, "LEASE", 4.0)
     label(folder, [toy.segmenter()], tmp_path / "whole", 2, 2)
     out = Remote(f"s3://tests/{uuid.uuid4().hex}")
     proxied.methods = {"PUT", "POST"}

@@ -35,7 +35,7 @@ STAIRCASE = (
     "trunk copies",
     "pricing",
     "storage json_members",
-    "parsing former runtime",
+    "parsing former runtime leases",
     "buckets ranges",
     "errors shown",
     "",

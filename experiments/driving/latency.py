@@ -11,9 +11,9 @@ over 45.3 ms.
 """
 
 import dataclasses
+import functools
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from must_tf import storage
 from must_tf.cli import app
 from must_tf.experiments.driving.paper import TASKS, get_config
 from must_tf.experiments.driving.tasks import BACKBONE, SIZE, THREE
+from must_tf.experiments.timing import in_turns
 from must_tf.export import FORMATS, endpoints
 from must_tf.export.parity import Runner
 from must_tf.geometry import Size
@@ -111,19 +112,13 @@ def _runners(
 
 def _compared(runners: Mapping[str, Runner], image: np.ndarray, rounds: int) -> Result:
     """Runs the students in turns, after a first time that does not count."""
-    times = np.array([[_seconds(run, image) for run in runners.values()] for _ in range(rounds + 1)])[1:]
+    times = in_turns([functools.partial(run, image) for run in runners.values()], rounds)
     by_title = dict(zip(runners, times.T, strict=True))
     alone = sum(seconds for title, seconds in by_title.items() if title != JOINT)
     return {
         "ratio": float(np.median(by_title[JOINT] / alone)),
         "ms": {title: 1000 * float(np.median(seconds)) for title, seconds in by_title.items()},
     }
-
-
-def _seconds(run: Runner, image: np.ndarray) -> float:
-    started = time.perf_counter()
-    run(image)
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def write_models(data: str | os.PathLike, out: str | os.PathLike) -> dict[str, s
         name, _, made = model.teacher.partition(":")
         path = models.find_file(data, model.file)
         if path and not (folder / made).exists():
-            _write(path, folder / made)
+            models.write_model(path, folder / made, twinlitenet.load)
         if (folder / made).exists():
             card = Path(out, card_of(task))
             if not card.exists():  # a user may have changed it
@@ -80,12 +80,3 @@ def write_models(data: str | os.PathLike, out: str | os.PathLike) -> dict[str, s
         else:
             print(f"driving: without the teacher of {task}: no {model.file}; see {model.where}", flush=True)
     return found
-
-
-def _write(path: Path, made: Path) -> None:
-    if path.suffix == ".npz":
-        part = made.with_name(f"unfinished_{made.name}")  # Keras tells formats by the suffix
-        twinlitenet.load(path).save(part)
-        part.replace(made)
-    else:
-        storage.write_bytes(made, path.read_bytes())

@@ -10,6 +10,7 @@ Writes the backbone and pyramid of a student, ResNet-50 at 224 px by default; pr
 Every ratio is the median of the rounds' ratios; the two take turns, round by round.
 """
 
+import functools
 import importlib.util
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from absl import flags
 
 from must_tf import storage
 from must_tf.cli import app
+from must_tf.experiments.timing import in_turns
 from must_tf.export import FORMATS, endpoints
 from must_tf.export.onnx import OPSET
 from must_tf.export.parity import Runner
@@ -130,8 +132,7 @@ def against_torch(student: Student, folder: Path, images: np.ndarray, rounds: in
 
 def compare(one: Runner, other: Runner, images: np.ndarray, rounds: int) -> Result:
     """Runs two in turns, after a first time that does not count; the ratio is the median of the rounds' ratios."""
-    one(images), other(images)
-    times = np.array([[_seconds(one, images), _seconds(other, images)] for _ in range(rounds)])
+    times = in_turns([functools.partial(run, images) for run in (one, other)], rounds)
     medians = 1000 * np.median(times, axis=0)
     ratio = float(np.median(times[:, 0] / times[:, 1]))
     return {"ratio": ratio, "first_ms": float(medians[0]), "second_ms": float(medians[1]), "batch": len(images)}
@@ -155,12 +156,6 @@ def _one(result: Result) -> str:
         return result["skipped"]
     times = f"{result['first_ms']:.1f} ms and {result['second_ms']:.1f} ms"
     return f"{result['ratio']:.2f} ({times}, batch {result['batch']})"
-
-
-def _seconds(run: Runner, images: np.ndarray) -> float:
-    started = time.perf_counter()
-    run(images)
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

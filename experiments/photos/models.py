@@ -1,9 +1,9 @@
 """Writes the teachers of the photographs, model files and cards, out of what a user has and of packages."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tf_keras
 
@@ -91,17 +91,22 @@ def find_file(data: str | os.PathLike, name: str) -> Path | None:
     return next((path for path in (Path(data, name), Path(data, "models", name)) if path.is_file()), None)
 
 
+def write_model(path: Path, made: Path, load: Callable[[Path], Any]) -> None:
+    """Writes a model's file, whole or not at all: a copy, or what `load` makes of weights in a `.npz`."""
+    if path.suffix == ".npz":
+        part = made.with_name(f"unfinished_{made.name}")  # Keras tells formats by the suffix
+        load(path).save(part)
+        part.replace(made)
+    else:
+        storage.write_bytes(made, path.read_bytes())
+
+
 def _write(model: Model, data: Path, folder: Path) -> None:
     """Writes a model's file, the last of what it needs; nothing where what it is made of is not there."""
-    path = find_file(data, model.file)
     if not model.file:
         _write_packaged(folder)
-    elif path and path.suffix == ".npz":
-        part = folder / f"unfinished_{model.made}"  # Keras tells formats by the suffix
-        tcmonodepth.load(path).save(part)
-        part.replace(folder / model.made)
-    elif path:
-        storage.write_bytes(folder / model.made, path.read_bytes())
+    elif path := find_file(data, model.file):
+        write_model(path, folder / model.made, tcmonodepth.load)
 
 
 def _write_packaged(folder: Path) -> None:

@@ -13,7 +13,6 @@ It prints ratios of times that are measured alternately in one run, and writes t
 
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from must_tf import garden, storage
 from must_tf.cli import app
 from must_tf.experiments.arms import POLICY
 from must_tf.experiments.rooms.trunk import OPTIMIZER, TRUNK
+from must_tf.experiments.timing import in_turns, seconds
 from must_tf.pipeline import training_batches
 from must_tf.records import open_dataset
 from must_tf.runtime.progress import Progress
@@ -120,8 +120,8 @@ def streaming(
 
     streamed()
     before = progress.waited  # without the first batch, which waits for the first block of records
-    seconds = _seconds(streamed)
-    share = (progress.waited - before) / seconds
+    lasted = seconds(streamed)
+    share = (progress.waited - before) / lasted
     times = _compare(repeated, streamed, rounds)
     return times | {"images_per_second": 1000 * steps * count / times["second_ms"], "data_wait": share}
 
@@ -180,8 +180,7 @@ def _make_step(tasks: tuple[Task, ...], rule: Combine | None = None) -> Step:
 
 def _compare(first: Callable[[], Any], second: Callable[[], Any], rounds: int = 15) -> dict[str, float]:
     """Runs the two alternately, after a first run of each that does not count; the ratio is the median over rounds."""
-    first(), second()
-    times = np.array([[_seconds(first), _seconds(second)] for _ in range(rounds)])
+    times = in_turns([first, second], rounds)
     medians = np.median(times, axis=0)
     return {
         "ratio": float(np.median(times[:, 0] / times[:, 1])),
@@ -189,12 +188,6 @@ def _compare(first: Callable[[], Any], second: Callable[[], Any], rounds: int = 
         "second_ms": float(1000 * medians[1]),
         "rounds": rounds,
     }
-
-
-def _seconds(run: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
 
 
 def _rooms(folder: str, name: str) -> Path:

@@ -1,6 +1,7 @@
 """Entry point of the command `must`: runs the verb that is given, and imports no other."""
 
 import importlib
+import io
 import os
 import sys
 from pathlib import Path
@@ -12,7 +13,13 @@ from must_tf.errors import nearest
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Runs one verb. A closed pipe, as in `must train --help | head`, is no error."""
+    """Runs one verb. A closed pipe, as in `must train --help | head`, is no error.
+
+    Neither is a character that the terminal does not have, or a name of a file that is no text: it is printed escaped.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         _run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()

@@ -20,6 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is impor
 
 _NOT_GIVEN = re.compile(r"flag (--\w+)=None: Flag --\w+ must have a value")  # absl's words
 _OF_READING = re.compile(r"[Dd]ecode|[Pp]arse|TFRecord")  # other wrong shapes are defects of the program
+_OF_FILES = re.compile(r"No such file|Permission denied|Input/output error|Stale file|is full|disk I/O|unable to open")
 _URL = re.compile(r"(?:(?<=[=,:])|^)\w[\w+.-]*://.*")
 _OF_PLACES = (
     errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST,
@@ -126,11 +127,15 @@ def _refuse_urls(own_flags: flags.FlagValues, allowed: Collection[str]) -> None:
 
 def _mendable(error: Exception) -> str:
     """Returns one line for errors that users can mend, of disks and damaged records; for defects an empty text."""
-    tensorflow = sys.modules.get("tensorflow")
+    tensorflow, sqlite3 = sys.modules.get("tensorflow"), sys.modules.get("sqlite3")
     if isinstance(error, OSError) and error.errno in _OF_PLACES:
         place = error.filename2 or error.filename or "a file"
         return f"{place}: {error.strerror}; mend it, and the same command continues the work"
-    if tensorflow and isinstance(error, tensorflow.errors.ResourceExhaustedError):
+    if sqlite3 and isinstance(error, sqlite3.OperationalError) and _OF_FILES.search(str(error)):
+        return f"{first_line(error)}; make room on the disk, also for temporary files (TMPDIR), and run it again"
+    if tensorflow and isinstance(error, tensorflow.errors.OpError) and _OF_FILES.search(str(error)):
+        return f"{first_line(error)}; mend it, and the same command continues the work"
+    if isinstance(error, MemoryError) or (tensorflow and isinstance(error, tensorflow.errors.ResourceExhaustedError)):
         return f"{first_line(error)}; no room on the disk or in memory: make room, and run the same command again"
     training = sys.modules.get("must_tf.training.strategy") if "TF_CONFIG" in os.environ else None  # of several workers
     if training and isinstance(error, training.LOST):

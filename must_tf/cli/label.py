@@ -15,7 +15,7 @@ Before a long run:
 """
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from absl import flags
@@ -228,47 +228,62 @@ def _runner_options() -> dict[str, Any]:
 
 
 def _dry_run(load) -> None:
-    from must_tf.labeling import SAMPLE, estimate, fit_teachers, lacking, preview, require_labels, review, united_tasks
+    """Opens the images and loads the teachers, and then plans or previews."""
+    from must_tf.labeling import SAMPLE, fit_teachers, lacking, require_labels, united_tasks
     from must_tf.labeling.runners import make_runner
-    from must_tf.pricing import LABEL, bill, priced
-    from must_tf.records import Quarantined, Record, noted
-    from must_tf.report import preview_lines, preview_page
+    from must_tf.pricing import LABEL, priced
     from must_tf.sources import MAX_PIXELS, open_source, renamed
     from must_tf.storage import location
-    from must_tf.verbs.labeling import quarantined
 
     runner = make_runner(_RUNNER.value, **_runner_options())
     prices = priced(_PRICES.value, LABEL) if _PRICES.value else None
     page = f"{location(_OUT.value)}.html" if _PREVIEW.value else ""
     require_labels(_IMAGES.value, bool(load or _MERGE.value))
-    limits = (_SHARD.value, _MAX_PIXELS.value or MAX_PIXELS)
     source = open_source(
         _IMAGES.value,
-        *limits,
+        _SHARD.value,
+        _MAX_PIXELS.value or MAX_PIXELS,
         root=_ROOT.value,
         tasks=parse_tasks(_TASKS.value),
         merge=_MERGE.value,
         without=_EXCEPT.value,
     )
     unfitted = load() if load else []
-    fitted = len(lacking(unfitted)) * min(SAMPLE, source.count)
     with tempfile.TemporaryDirectory() as folder:
         teachers = fit_teachers(unfitted, source, folder, _BATCH.value, _FITTED)
     for teacher in lacking(unfitted):
         print(f"{teacher.task.name}: fitted on so few images for this look alone; the run fits on up to {SAMPLE}")
     source = renamed(source, _IMAGES.value, {}, [teacher.task for teacher in teachers])
     tasks = united_tasks(_IMAGES.value, source, teachers)
-    if _PLAN.value:
-        for line in source.warnings:
-            print(f"warning: {line}")
-        found = estimate(source, teachers, tasks, _BATCH.value, fitted=fitted)
-        found = found.of(_PLAN_COUNT.value, _SHARD.value) if _PLAN_COUNT.value else found
-        print(found)
-        if prices:
-            print(f"with images and records in a bucket, by {_PRICES.value}:\n{bill(found.usage(), prices)}")
+    if _PREVIEW.value:
+        _preview(source, teachers, tasks, page)
+    else:
+        _plan(source, teachers, tasks, len(lacking(unfitted)) * min(SAMPLE, source.count), prices)
         if runner:
             print(runner.needs())
-        return
+
+
+def _plan(source: Any, teachers: Sequence[Any], tasks: Sequence[Any], fitted: int, prices: Any) -> None:
+    """Prints what labeling takes."""
+    from must_tf.labeling import estimate
+    from must_tf.pricing import bill
+
+    for line in source.warnings:
+        print(f"warning: {line}")
+    found = estimate(source, teachers, tasks, _BATCH.value, fitted=fitted)
+    found = found.of(_PLAN_COUNT.value, _SHARD.value) if _PLAN_COUNT.value else found
+    print(found)
+    if prices:
+        print(f"with images and records in a bucket, by {_PRICES.value}:\n{bill(found.usage(), prices)}")
+
+
+def _preview(source: Any, teachers: Sequence[Any], tasks: Sequence[Any], page: str) -> None:
+    """Draws the labels of a few images into a page, and prints what is to know of them."""
+    from must_tf.labeling import preview, review
+    from must_tf.records import Quarantined, Record, noted, surplus_notes
+    from must_tf.report import preview_lines, preview_page
+    from must_tf.verbs.labeling import quarantined
+
     entries = preview(source, teachers, _PREVIEW.value)
     records = [entry for entry in entries if isinstance(entry, Record)]
     bad = [(entry.name, entry.reason) for entry in entries if isinstance(entry, Quarantined)]
@@ -277,13 +292,8 @@ def _dry_run(load) -> None:
         raise UserError(f"{_IMAGES.value}: none of {len(entries)} images could be labeled{why}")
     preview_page(records, tasks, page)
     print(f"{page}: labels of {len(records)} images")
-    for line in preview_lines(records, tasks):
+    notes = noted(dict.fromkeys((*record.notes, *surplus_notes(record, tasks)), 1) for record in records)
+    for line in (*preview_lines(records, tasks), *quarantined(bad)):
         print(line)
-    for line in quarantined(bad):
-        print(line)
-    for line in (
-        *source.warnings,
-        *noted(dict.fromkeys(record.notes, 1) for record in records),
-        *review(records, teachers),
-    ):
+    for line in (*source.warnings, *notes, *review(records, teachers)):
         print(f"  warning: {line}")

@@ -106,6 +106,9 @@ def main(overrides: dict[str, str]) -> None:
 
     if not _WORKDIR.value and not (_PLAN.value and _CONFIG.value):
         raise UserError(f"--workdir: not given; expected: {FLAGS['workdir'].help}")
+    for flag in (_PRICES, _ACCELERATORS, _ACCELERATOR, _UTILIZATION):
+        if flag.present and not _PLAN.value:
+            raise UserError(f"--{flag.name}: received without --plan; give both, or neither")
     start = {"steps": _STEPS.value, "init_from": _INIT_FROM.value, "keep_heads": _KEEP_HEADS.value}
     experiment = resolved(_CONFIG.value, _WORKDIR.value, **start, scale=_SCALE.value, overrides=overrides)
     if _PLAN.value:
@@ -117,8 +120,6 @@ def main(overrides: dict[str, str]) -> None:
                 print(f"\n{row.accelerators} of {_ACCELERATOR.value}, by {_PRICES.value}:")
                 print(bill(forecast.usage(row, _CACHE.value), prices))
         return
-    if _PRICES.value:
-        raise UserError("--prices: received without --plan; give both, or neither")
     try:
         train(experiment, _WORKDIR.value, resume=_RESUME.value, cache_gb=_CACHE.value)
     except LOST as error:

@@ -6,8 +6,11 @@ from typing import Any, ClassVar
 
 from must_tf.convert.boxes import Box, boxes_of
 from must_tf.convert.format import Format
+from must_tf.errors import UserError
 from must_tf.records import Record
 from must_tf.tasks import Classification, Detection, Task
+
+_OF_IMAGES = ("file_name", "image_id")  # columns
 
 
 class ImageFolder(Format):
@@ -38,11 +41,14 @@ class ImageFolder(Format):
 
     def start(self) -> None:
         """Begins the lines."""
+        columns = [*_OF_IMAGES, *(f"{task.name}{suffix}" for task in self.tasks for suffix in _suffixes(task))]
+        if again := next((name for name in columns if columns.count(name) > 1), ""):
+            raise UserError(f"tasks: two columns would be called {again!r}; give a task another name with --rename")
         self._file = (self.folder / "metadata.jsonl").open("w", encoding="utf-8")
 
     def add(self, record: Record, name: str) -> None:
         """Writes the line of an image."""
-        line: dict[str, Any] = {"file_name": self.place(record, name), "image_id": record.id}
+        line: dict[str, Any] = dict(zip(_OF_IMAGES, (self.place(record, name), record.id), strict=True))
         for task in self.tasks:
             line |= self._columns(record, task)
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
@@ -53,10 +59,14 @@ class ImageFolder(Format):
 
     def _columns(self, record: Record, task: Any) -> dict[str, Any]:
         """Returns the columns of one task."""
-        suffixes, columns = _COLUMNS[type(task)]
-        values = columns(record, task) if task.name in record.labels else (None, None)
-        named = {f"{task.name}{suffix}": value for suffix, value in zip(suffixes, values, strict=True)}
-        return named | {f"{task.name}_origin": record.origins.get(task.name)}
+        _, columns = _COLUMNS[type(task)]
+        values = (*columns(record, task), record.origins[task.name]) if task.name in record.labels else [None] * 3
+        return {f"{task.name}{suffix}": value for suffix, value in zip(_suffixes(task), values, strict=True)}
+
+
+def _suffixes(task: Task) -> tuple[str, str, str]:
+    """Returns what stands behind a task's name in the names of its columns."""
+    return *_COLUMNS[type(task)][0], "_origin"
 
 
 def _boxes(record: Record, task: Detection) -> tuple[dict[str, list], dict[str, list]]:

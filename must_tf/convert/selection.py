@@ -196,7 +196,7 @@ def choose_tasks(
     _require("--classes", selection.classes, {name for task in tasks for name in _classes(task)})
     _require("--origin", selection.origins, origins)
     kept, lines = [], []
-    for task in [known[name] for name in selection.tasks] or tasks:
+    for task in [known[name] for name in dict.fromkeys(selection.tasks)] or tasks:
         why = _unfit(task, form, selection)
         if why and selection.tasks:
             raise UserError(f"{where}: task {task.name!r}: {why}")

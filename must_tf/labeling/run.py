@@ -4,7 +4,7 @@ import collections
 import contextlib
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +97,9 @@ def label(
     first records. Both write it into the manifest.
     """
     known: dict[str, Any] = {"images": str(images), "max_pixels": max_pixels, "batch_size": batch_size}
-    if not filenames:
-        known["filenames"] = False
-    known |= ({"root": str(root)} if root else {}) | ({"tasks_of": dict(tasks)} if tasks else {})
-    known |= ({"merge": list(merge)} if merge else {}) | ({"except": list(without)} if without else {})
+    optional = {"root": str(root or ""), "tasks_of": dict(tasks or {}), "merge": list(merge), "except": list(without)}
+    known |= {} if filenames else {"filenames": False}
+    known |= {name: value for name, value in optional.items() if value}
     check_out(out, known | ({"license": license} if license else {}))
     require_labels(images, bool(teachers or merge))
     source = open_source(
@@ -110,11 +109,10 @@ def label(
     with storage.locked(folder):
         teachers = fit_teachers(teachers, source, folder, batch_size)
         source = renamed(source, str(images), {}, [teacher.task for teacher in teachers])
-        all_tasks = united_tasks(images, source, teachers)
         described = {teacher.id: teacher.describe() for teacher in teachers}
         made_from = known | {"count": source.count, "listing": source.listing, "teachers": described}
-        if license or source.license:
-            made_from["license"] = license or source.license
+        made_from |= {"license": license or source.license} if license or source.license else {}
+        all_tasks = united_tasks(images, source, teachers)
         plan = Plan(folder, "labeled", "train", all_tasks, len(source.shards), made_from)
         _check_grown(plan)
         check_folder(plan.folder, plan.describe())
@@ -128,12 +126,9 @@ def label(
         todo = pending(plan, found)
         if is_finished:
             return _checked(plan.folder, read_manifest(out), teachers, allow_empty)
-        tally = _Tally(plan.folder, max_bad)
-        if len(todo) < plan.num_shards:
-            for shard in written(plan, None if FILE in found.others else found):  # notes may have come back
-                tally.add(shard)
-        jobs = _Jobs(plan, todo, source, tuple(teachers), batch_size, filenames)
-        _run(jobs, runner, tally, source.count)
+        done = written(plan, None if FILE in found.others else found)  # notes may have come back
+        tally = _Tally(plan.folder, max_bad, done if len(todo) < plan.num_shards else ())
+        _run(_Jobs(plan, todo, source, tuple(teachers), batch_size, filenames), runner, tally, source.count)
         tally.check()
         _require_any(plan, tally)
 
@@ -239,13 +234,16 @@ class _Tally:
     Args:
       folder: for the message.
       max_bad: largest share.
+      done: shards that an earlier run has written.
     """
 
-    def __init__(self, folder: storage.Location, max_bad: float):
+    def __init__(self, folder: storage.Location, max_bad: float, done: Iterable[Shard]):
         self.folder, self.max_bad = folder, max_bad
         self.seen = self.left_out = self.kept = self.bad = 0
         self.first: dict[str, str] | None = None  # of the bad images
         self.reasons = set[str]()
+        for shard in done:
+            self.add(shard)
 
     def add(self, shard: Shard) -> None:
         """Counts the images of a shard."""

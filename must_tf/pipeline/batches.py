@@ -61,20 +61,13 @@ def training_batches(
     """
     for size in sizes:
         check_size(size)
-    tasks, augment, worker_streams = (
-        tuple(tasks),
-        augment or Augment(),
-        range(streams) if worker_streams is None else worker_streams,
-    )
+    tasks, augment = tuple(tasks), augment or Augment()
+    worker_streams = range(streams) if worker_streams is None else worker_streams
     check_mosaic(augment, tasks)
     order_seed, size_seed, change_seed = _seeds(seed)
     partners = IMAGES - 1 if augment.mosaic else 0
     serialized = records(datasets, batch_size, order_seed, start, mixing, streams, worker_streams, partners)
-    positions = [
-        i
-        for stream in worker_streams
-        for i in range(batch_size)[stream * batch_size // streams :][: batch_size // streams]
-    ]
+    positions = _positions(batch_size, streams, worker_streams)
 
     def draw(number: tf.Tensor) -> tuple[tf.Tensor, Change]:
         """Draws the size of a batch, which of its images are mosaics, and the augmentation parameters of its images."""
@@ -103,6 +96,12 @@ def training_batches(
     options.threading.max_intra_op_parallelism = 1
     batches = examples.batch(len(positions), drop_remainder=True)
     return batches.prefetch(4).with_options(options)
+
+
+def _positions(batch_size: int, streams: int, worker_streams: Sequence[int]) -> list[int]:
+    """Returns the places in a batch of the images of some streams."""
+    part = batch_size // streams
+    return [place for stream in worker_streams for place in range(stream * part, (stream + 1) * part)]
 
 
 def batch_ids(

@@ -4,7 +4,7 @@ from must_tf.records.audits import Audited, Audits, ClassShares, Estimate, Sampl
 from must_tf.records.manifest import Manifest, noted, read_manifest
 from must_tf.records.plan import Plan
 from must_tf.records.reader import Dataset, Place, check_same_labels, open_dataset
-from must_tf.records.schema import HUMAN, LeftOut, Quarantined, Record, deserialize, parse, serialize
+from must_tf.records.schema import HUMAN, LeftOut, Quarantined, Record, deserialize, parse, serialize, surplus_notes
 from must_tf.records.shards import Shard, Shards
 from must_tf.records.verifier import Findings, count_labels, verify
 from must_tf.records.writer import check_folder, finish, forget, pending, write_shard, written
@@ -13,5 +13,5 @@ __all__ = [
     "HUMAN", "Audited", "Audits", "ClassShares", "Dataset", "Estimate", "Findings", "LeftOut", "Manifest", "Place",
     "Plan", "Quarantined", "Record", "Sample", "Shard", "Shards", "Stratum",
     "check_folder", "check_same_labels", "count_labels", "deserialize", "finish", "forget", "noted", "open_dataset",
-    "parse", "pending", "read_manifest", "serialize", "verify", "write_shard", "written",
+    "parse", "pending", "read_manifest", "serialize", "surplus_notes", "verify", "write_shard", "written",
 ]  # fmt: skip

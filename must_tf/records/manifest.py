@@ -24,6 +24,7 @@ from must_tf.tasks import Task, from_json, to_json
 
 FILE = "manifest.json"
 _MOST_BYTES = 2**32  # of a manifest: of billions of images, and the reasons why some were left out
+_FINGERPRINT = 16  # hex digits
 _EXPECTED = "the manifest of a dataset"
 
 
@@ -107,15 +108,24 @@ class Manifest:
         return self.shards.sums("left_out")
 
     @property
+    def digest(self) -> str:
+        """What changes when an image or a label does: the SHA-256 of the shards' SHA-256."""
+        return hashlib.sha256(" ".join(self.shards.digests()).encode()).hexdigest()
+
+    @property
     def fingerprint(self) -> str:
-        """What changes when an image or a label does: the first 16 hex digits of the SHA-256 of the shards' SHA-256."""
-        return hashlib.sha256(" ".join(self.shards.digests()).encode()).hexdigest()[:16]
+        """The first 16 hex digits of the digest."""
+        return self.digest[:_FINGERPRINT]
 
     @property
     def audited(self) -> dict[str, Audited]:
         """{task: result of its last audit}, for the labels as they are now."""
-        now = self.fingerprint if self.audits.results else ""
-        return {task: result for task, result in self.audits.results.items() if result.labels == now}
+        return self.audits_of(self.digest) if self.audits.results else {}
+
+    def audits_of(self, digest: str) -> dict[str, Audited]:
+        """Returns {task: result of its last audit}, for the labels as they were when the records had this digest."""
+        labels = digest[:_FINGERPRINT]
+        return {task: result for task, result in self.audits.results.items() if result.labels == labels}
 
     @property
     def reencoded(self) -> int:

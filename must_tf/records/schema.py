@@ -102,6 +102,12 @@ class LeftOut:
     reason: str
 
 
+def surplus_notes(record: Record, tasks: Iterable[Task]) -> list[str]:
+    """Returns a note for each label of which training leaves something out, see `Task.surplus`."""
+    labels = ((task, record.labels.get(task.name)) for task in tasks)
+    return [f"{task.name}: {line}" for task, label in labels if label is not None and (line := task.surplus(label))]
+
+
 def serialize(record: Record, tasks: Iterable[Task]) -> bytes:
     """Turns a record into bytes: the same record gives the same bytes, always."""
     return to_bytes(to_example(record, tasks))

@@ -60,4 +60,4 @@ def read_annotation(record: Record, source: str) -> np.ndarray:
         mask = np.asarray(image).astype(np.int64) - 1
     if mask.max(initial=0) >= NUM_CLASSES:
         raise ValueError(f"{source}: class {mask.max() + 1} found, expected 0 to {NUM_CLASSES}")
-    return require_image_size(mask, record)
+    return require_image_size(mask, record, source)

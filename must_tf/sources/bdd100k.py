@@ -325,7 +325,7 @@ def _read_drivable(record: Record, path: str) -> np.ndarray:
     if strange.size:
         raise ValueError(f"{path}: value {strange[0]} found, expected 0 (direct), 1 (alternative) or 2 (background)")
     drivable = np.select([mask == _UNKNOWN, mask != _NEITHER], [DRIVABLE.ignore, 1], 0)
-    return require_image_size(drivable, record)
+    return require_image_size(drivable, record, path)
 
 
 def _read_lanes(record: Record, lines: Sequence[Line], width: int) -> np.ndarray:

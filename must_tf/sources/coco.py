@@ -285,7 +285,7 @@ def read_panoptic(record: Record, path: str, classes: Mapping[Id, int]) -> np.nd
         if image.mode != "RGB":
             raise ValueError(f"{path}: has mode {image.mode}, expected RGB")
         numbers = np.asarray(image).astype(np.int64) @ (1, 256, 65536)
-    present, inverse = np.unique(require_image_size(numbers, record), return_inverse=True)
+    present, inverse = np.unique(require_image_size(numbers, record, path), return_inverse=True)
     known: dict[Id, int] = {0: _IGNORE, **classes}
     unknown = [number for number in present.tolist() if number not in known]
     if unknown:

@@ -58,7 +58,7 @@ def read_depth(record: Record, source: str, scale: float | None) -> np.ndarray:
         record.notes.append(_ODD)
     elif not (is_whole or scale) and np.max(meters, where=valid, initial=0) == 1:
         record.notes.append(_NORMALIZED)
-    return require_image_size(np.where(valid, meters, np.float32(np.nan)), record)
+    return require_image_size(np.where(valid, meters, np.float32(np.nan)), record, source)
 
 
 def read_array(path: str) -> np.ndarray:

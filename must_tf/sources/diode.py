@@ -89,4 +89,4 @@ def read_normals(record: Record, source: tuple[str, tuple[float, float, float]])
     normals = np.load(path)
     if normals.ndim != 3 or normals.shape[-1] != 3:
         raise ValueError(f"{path}: an array of shape {normals.shape}, expected [H, W, 3]")
-    return require_image_size(normals, record) * np.array(signs, np.float32)
+    return require_image_size(normals, record, path) * np.array(signs, np.float32)

@@ -113,7 +113,7 @@ class Boxes(Column):
 
     def read(self, record: Record, row: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Returns the label of detection."""
-        require_size(record, self.size_of(row))
+        require_size(record, self.size_of(row), "height, width")
         boxes, categories = self.objects(row)
         if not all(map(_is_box, boxes)):
             raise ValueError(f"{self.name}: {short(boxes)} received, expected boxes of x, y, width and height")
@@ -138,7 +138,7 @@ class Masks(Column):
             raise ValueError(f"{self.name}: no bytes of a mask")
         ids, _ = read_ids(io.BytesIO(data), self.name)
         ignored = 255 if self.task.num_classes <= 255 else -1
-        return require_image_size(classes_of_ids(ids, self.task.num_classes, ignored, self.name), record)
+        return require_image_size(classes_of_ids(ids, self.task.num_classes, ignored, self.name), record, self.name)
 
 
 def find_columns(

@@ -109,9 +109,9 @@ def _image(cell: Any, file: Path, number: int, max_pixels: int, look: Look) -> E
     cell = cell if isinstance(cell, dict) else {"bytes": cell}
     path = cell.get("path") or ""
     if cell.get("bytes"):
-        made: Entry = to_record(f"{name} ({path})" if path else name, cell["bytes"], max_pixels, look)
+        made = to_record(f"{name} ({path})" if path else name, cell["bytes"], max_pixels, look)
     elif path:
-        made = read_image(file.parent / path, max_pixels, look)
+        made = dataclasses.replace(read_image(file.parent / path, max_pixels, look), name=f"{name} ({path})")
     else:
         return Quarantined(name, "has no image")
     if isinstance(made, Record) and is_inside(path):

@@ -76,22 +76,23 @@ def find_labelstudio(spec: str, root: str | None = None) -> Layout:
     items = DiskList[Item](zip(files, labels, strict=True))
     classes = _classes(path, name, controls[name])
     made, read = _made(name, controls[name], classes)
-    return Layout(items, made, functools.partial(read, classes=classes), _warnings(path, name, controls, tasks), ids)
+    reader = functools.partial(read, classes=classes, path=path)
+    return Layout(items, made, reader, _warnings(path, name, controls, tasks), ids)
 
 
-def read_boxes(record: Record, source: Source, classes: Sequence[str]) -> dict[str, np.ndarray]:
+def read_boxes(record: Record, source: Source, classes: Sequence[str], path: Path) -> dict[str, np.ndarray]:
     """Returns the label of detection."""
     values, size = source
-    require_size(record, size)
+    require_size(record, size, f"{path}: size")
     percent = np.array([corners for _, corners in values], np.float64).reshape(-1, 4)
     corners = percent / 100 * np.tile([record.width, record.height], 2)
     return pixel_boxes(corners, [classes.index(name) for name, _ in values], record, [0] * len(values))
 
 
-def read_mask(record: Record, source: Source, classes: Sequence[str]) -> np.ndarray:
+def read_mask(record: Record, source: Source, classes: Sequence[str], path: Path) -> np.ndarray:
     """Returns the classes int64 [H, W]; -1 where there is no polygon."""
     values, size = source
-    require_size(record, size)
+    require_size(record, size, f"{path}: size")
     mask = np.full((record.height, record.width), -1)
     for name, points in values:
         corners = np.reshape(points, (-1, 2)) / 100 * (record.width, record.height)
@@ -99,18 +100,18 @@ def read_mask(record: Record, source: Source, classes: Sequence[str]) -> np.ndar
     return mask
 
 
-def read_choice(record: Record, source: Source, classes: Sequence[str]) -> int:
+def read_choice(record: Record, source: Source, classes: Sequence[str], path: Path) -> int:
     """Returns the class."""
-    del record
+    del record, path
     names = list(dict.fromkeys(name for name, _ in source[0]))
     if len(names) != 1:
         raise ValueError(f"choices {short(names)}, expected one")
     return classes.index(names[0])
 
 
-def read_choices(record: Record, source: Source, classes: Sequence[str]) -> np.ndarray:
+def read_choices(record: Record, source: Source, classes: Sequence[str], path: Path) -> np.ndarray:
     """Returns which classes the image has, bool [classes]."""
-    del record
+    del record, path
     return np.isin(classes, [name for name, _ in source[0]])
 
 

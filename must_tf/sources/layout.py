@@ -140,8 +140,6 @@ def add_label(record: Record, task: Task, read: Callable[[Record], Label]) -> En
     except _LABEL_ERRORS as error:
         return Quarantined(record.name, f"its label cannot be read: {one_line(error)}", record.id)
     record.origins[task.name] = HUMAN
-    if surplus := task.surplus(record.labels[task.name]):
-        record.notes.append(f"{task.name}: {surplus}")
     return record
 
 
@@ -200,7 +198,7 @@ def file_names(folder: Path, suffixes: Sequence[str]) -> list[str]:
         return sorted(entry.name for entry in entries if entry.name.lower().endswith(tuple(suffixes)))
 
 
-def require_size(record: Record, size: tuple[int, int] | None, where: str = "its label") -> None:
+def require_size(record: Record, size: tuple[int, int] | None, where: str) -> None:
     """Checks that a label is of the picture as it is stored in the record, which is upright.
 
     Where EXIF turned the picture and sizes cannot tell whether the label was made for it before or after the turn, it
@@ -209,7 +207,7 @@ def require_size(record: Record, size: tuple[int, int] | None, where: str = "its
     Args:
       record: the image.
       size: height and width in pixels by the label; None if it does not say.
-      where: what says so, for the message.
+      where: what says so, with its file where the record does not name it, for the message.
 
     Raises:
       ValueError: the sizes differ.
@@ -224,10 +222,10 @@ def require_size(record: Record, size: tuple[int, int] | None, where: str = "its
         record.notes.append(_TURNED_NOTE)
 
 
-def require_image_size(values: np.ndarray, record: Record) -> np.ndarray:
+def require_image_size(values: np.ndarray, record: Record, where: str) -> np.ndarray:
     """Returns a map [H, W, ...] of the size of its image; another size is a `ValueError`, see `require_size`."""
     height, width = values.shape[:2]
-    require_size(record, (height, width))
+    require_size(record, (height, width), where)
     return values
 
 

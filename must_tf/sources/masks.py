@@ -41,4 +41,4 @@ def read_mask(record: Record, source: str, num_classes: int) -> np.ndarray:
     found = classes_of_ids(values, num_classes, ignored, source)
     if num_classes <= ignored and values.max(initial=0) == ignored and set(np.unique(values)) == {0, ignored}:
         record.notes.append(_BINARY)
-    return require_image_size(found, record)
+    return require_image_size(found, record, source)

@@ -48,7 +48,7 @@ def read_normals(record: Record, source: str, signs: tuple[float, float, float])
             f"{source}: most vectors do not point towards the camera; expected x right, y down, z away from the "
             "camera: give the signs of the axes in axes.txt, such as 1 -1 -1; and from -1 to 1 in a .npy"
         )
-    return require_image_size(vectors.astype(np.float32), record)
+    return require_image_size(vectors.astype(np.float32), record, source)
 
 
 def _vectors(path: str) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Reads labels from a CSV file: a class per image, or a box and its class per row."""
 
 import csv
+import functools
 import io
 import itertools
 import math
@@ -64,7 +65,7 @@ def find_csv(spec: str, root: str | None = None) -> Layout:
     images = locate(files, places, root, str(path))
     if "box" in columns:
         items, warnings = _boxes(path, zip(images, groups, strict=True), columns, names)
-        return Layout(items, Detection(name, names), read_boxes, tuple(warnings))
+        return Layout(items, Detection(name, names), functools.partial(read_boxes, path=path), tuple(warnings))
     items = _classes(path, zip(images, groups, strict=True), columns, names)
     return Layout(items, Classification(name, names), read_class)
 
@@ -74,15 +75,18 @@ def read_class(record: Record, source: int) -> int:
     return source
 
 
-def read_boxes(record: Record, source: tuple[tuple[Box, ...], tuple[int, ...], Any]) -> dict[str, np.ndarray]:
+def read_boxes(
+    record: Record, source: tuple[tuple[Box, ...], tuple[int, ...], Any], path: Path
+) -> dict[str, np.ndarray]:
     """Returns the label of detection.
 
     Args:
       record: the image.
       source: (x, y, width, height) of each box in pixels; their classes; height and width of the image, or None.
+      path: of the CSV, for messages.
     """
     boxes, classes, size = source
-    require_size(record, size)
+    require_size(record, size, f"{path}: size")
     return pixel_boxes(corners_of(boxes), classes, record, [0] * len(classes), slack=np.inf)
 
 

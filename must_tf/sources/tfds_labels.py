@@ -119,7 +119,7 @@ def _read_class(record: Record, example: Mapping[str, Any]) -> int:
 
 def _read_depth(record: Record, example: Mapping[str, Any]) -> np.ndarray:
     """Returns the depth in meters; 0, which is invalid, where the sensor measured nothing."""
-    return require_image_size(example["depth"].astype(np.float32), record)
+    return require_image_size(example["depth"].astype(np.float32), record, "depth")
 
 
 def _read_voc(record: Record, example: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -146,7 +146,7 @@ def _read_things(record: Record, example: Mapping[str, Any]) -> np.ndarray:
     mask = example["annotation"][..., 0].astype(np.int64) - 1
     if mask.max(initial=0) >= len(ADE20K_THINGS):
         raise ValueError(f"class {mask.max() + 1} found, expected 0 to {len(ADE20K_THINGS)}")
-    return require_image_size(mask, record)
+    return require_image_size(mask, record, "annotation")
 
 
 def _classes(name: str) -> Labels:

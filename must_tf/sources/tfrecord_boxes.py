@@ -27,7 +27,7 @@ class Boxes(Labels):
     def read(self, record: Record, features: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Returns the label of detection; difficult objects and crowds are ignored."""
         height, width = (ints(features, f"image/{side}") for side in ("height", "width"))
-        require_size(record, (height[0], width[0]) if height and width else None)
+        require_size(record, (height[0], width[0]) if height and width else None, "image/height, image/width")
         sides = [list(features[f"image/object/bbox/{side}"].float_list.value) for side in _SIDES]
         ids = ints(features, CLASS)
         if len({len(ids), *map(len, sides)}) > 1:

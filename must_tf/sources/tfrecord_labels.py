@@ -57,7 +57,7 @@ class ObjectMasks(Labels):
         taken = np.zeros(found.shape, bool)
         classes = known_classes(ids, self.class_of)
         for mask, cls, reason in zip(masks, classes, ignored(features, len(ids)), strict=True):
-            inside = require_image_size(_pixels(mask), record) > 0
+            inside = require_image_size(_pixels(mask), record, MASKS) > 0
             cls = -1 if reason else cls
             found[inside] = np.where(taken[inside] & (found[inside] != cls), -1, cls)
             taken |= inside
@@ -75,7 +75,7 @@ class ClassMap(Labels):
 
     def read(self, record: Record, features: Mapping[str, Any]) -> np.ndarray:
         """Returns the classes [H, W]; -1 where a pixel is ignored."""
-        values = require_image_size(_pixels(_values(features, MAP)[0]), record)
+        values = require_image_size(_pixels(_values(features, MAP)[0]), record, MAP)
         present, inverse = np.unique(values, return_inverse=True)
         known = {0: -1, 255: -1, **self.class_of}
         return np.array(known_classes(present.tolist(), known, MAP))[inverse.reshape(values.shape)]

@@ -155,7 +155,7 @@ def read_mask(record: Record, source: str, num_classes: int) -> np.ndarray:
     strange = mask[(mask >= num_classes) & (mask != 255)]
     if strange.size:
         raise ValueError(f"{source}: class {strange[0]} found, expected 0 to {num_classes - 1}")
-    return require_image_size(mask.astype(np.int64), record)
+    return require_image_size(mask.astype(np.int64), record, source)
 
 
 def _pixels(element: ElementTree.Element, field: str, where: str, missing: float | None = None) -> float:

@@ -156,7 +156,7 @@ class _Row(NamedTuple):
 
 
 def _rows(record: Record, source: str, num_classes: int, keypoints: int) -> Iterator[_Row]:
-    require_size(record, None)
+    require_size(record, None, source)
     lines = Path(source).read_text(encoding="utf-8-sig").splitlines() if os.path.lexists(source) else []
     for number, line in enumerate(lines, 1):
         if line.strip():

@@ -68,7 +68,7 @@ class ForeignTeacher(Teacher):
         """Runs the model, split into its own batch size; see `Teacher.__call__`."""
         arrays, finite = self._run(images)
         if not self._is_checked:
-            self._check(arrays, len(images))
+            self._check(arrays, len(images), "the first images")
             self._is_checked = True
         standard = self._standard(arrays)
         known = standard if finite.all() else {role: array[finite] for role, array in standard.items()}
@@ -80,24 +80,34 @@ class ForeignTeacher(Teacher):
         return {name: tf.convert_to_tensor(values) for name, values in outputs.items()}
 
     def doubts(self) -> list[str]:
-        """Returns what the reader doubts, and why the model fails on an image without content, if it does."""
-        failures: list[str] = []
+        """Returns what the reader doubts, and on which images without content the model fails, if it does.
+
+        Where it fails on all of them, the reader has nothing to look at, and doubts nothing.
+        """
+        failures: dict[str, str] = {}
 
         def run() -> Arrays:
             found = []
-            for images in _probes(self.input_size):
+            for content, images in _probes(self.input_size):
                 try:
                     found.append(self._standard(self._run(images)[0]))
                 except UserError:
                     raise
                 except Exception as error:  # the errors of runtimes have no other common base
-                    failures.append(f"the model does not run on an image without content: {one_line(error)}")
+                    failures[content] = one_line(error)
             if not found:
-                raise self.card.error(f"{self.model.path}: {failures[0]}")
+                raise _FailedOnAll
             return {role: np.concatenate([one[role] for one in found]) for role in found[0]}
 
-        line = self.reader.doubt(run)
-        return [*([line] if line else []), *failures[:1]]
+        try:
+            line = self.reader.doubt(run)
+        except _FailedOnAll:
+            line = None
+        lines = [line] if line else []
+        if failures:
+            first = next(iter(failures.values()))
+            lines.append(f"the model does not run on images without content ({', '.join(failures)}): {first}")
+        return lines
 
     def describe(self) -> dict[str, Any]:
         """Returns the card with all fields in use, the SHA-256 of the model, and the versions of the libraries."""
@@ -177,7 +187,7 @@ class ForeignTeacher(Teacher):
         """
         card, errors = self.card, []
         unknown = self.slot.shape[1:] == (None, None, None)
-        for images in _probes(self.input_size):
+        for content, images in _probes(self.input_size):
             try:
                 arrays, _ = self._run(images)
             except UserError:
@@ -185,7 +195,7 @@ class ForeignTeacher(Teacher):
             except Exception as error:  # the errors of runtimes have no other common base
                 errors.append(error)
                 continue
-            self._check(arrays, len(images))
+            self._check(arrays, len(images), content)
             return True
         if self.task.ranking is None or unknown:
             other = "NCHW" if card.layout == "NHWC" else "NHWC"
@@ -196,7 +206,7 @@ class ForeignTeacher(Teacher):
             ) from errors[0]
         return False
 
-    def _check(self, arrays: Arrays, count: int) -> None:
+    def _check(self, arrays: Arrays, count: int, images: str) -> None:
         """Checks the shapes and values of the outputs for `count` images, and that labels can be made of them."""
         card = self.card
         if problem := self.reader.misfit({**arrays, **self._constants}, count, card.channels_first):
@@ -210,16 +220,20 @@ class ForeignTeacher(Teacher):
                 self.task.pseudo_label({name: values[i] for name, values in outputs.items()})
         except Exception as error:
             raise card.error(
-                f"outputs: no label of {card.task} can be made of them on gray: {one_line(error)}"
+                f"outputs: no label of {card.task} can be made of them on {images}: {one_line(error)}"
             ) from error
 
 
-def _probes(size: Size) -> Iterator[np.ndarray]:
-    """Yields pairs of images of a size, uint8 [2, height, width, 3]: gray, white, noise, black, and colors."""
+class _FailedOnAll(Exception):
+    """A model runs on none of the images without content."""
+
+
+def _probes(size: Size) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields what is on them, and pairs of images of a size, uint8 [2, height, width, 3]."""
     shape = (2, *size, 3)
-    yield np.full(shape, 128, np.uint8)
-    yield np.full(shape, 255, np.uint8)
-    yield np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    yield np.zeros(shape, np.uint8)
-    for color in np.eye(3) * 255:
-        yield np.broadcast_to(color.astype(np.uint8), shape).copy()
+    yield "gray", np.full(shape, 128, np.uint8)
+    yield "white", np.full(shape, 255, np.uint8)
+    yield "noise", np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    yield "black", np.zeros(shape, np.uint8)
+    for name, color in zip(("red", "green", "blue"), np.eye(3) * 255, strict=True):
+        yield name, np.broadcast_to(color.astype(np.uint8), shape).copy()

@@ -1,6 +1,6 @@
 """Checks before a run starts: the values of its config, its devices, its data and its workdir."""
 
-import hashlib
+import itertools
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,14 @@ import tensorflow as tf
 
 from must_tf.errors import UserError, differences
 from must_tf.pipeline import check_mosaic, check_size
-from must_tf.records import Dataset
+from must_tf.records import Dataset, noted, surplus_notes
 from must_tf.saving import CONFIG
 from must_tf.storage import write_json
 from must_tf.tasks import Task
 from must_tf.training.config import Experiment, read_config, to_dict
 from must_tf.training.validation import check_best
 
+_LOOKED_AT = 200  # images of each dataset
 METHOD = 2  # what steps compute; 1 was version 0.1.0
 
 
@@ -84,10 +85,21 @@ def check_labels(tasks: Sequence[Task], datasets: Sequence[Dataset], validation:
         validation.require([task for task in tasks if task.name == name])
 
 
+def surplus(tasks: Sequence[Task], datasets: Sequence[Dataset]) -> list[str]:
+    """Returns what training and metrics leave out of the first labels of each dataset, one line each."""
+    lines = []
+    for dataset in datasets:
+        labels = dataset.manifest.counts
+        own = [task for task in tasks if type(task).surplus is not Task.surplus and labels.get(task.name)]
+        first = itertools.islice(dataset.records(tasks=own), _LOOKED_AT) if own else ()
+        notes = [dict.fromkeys(surplus_notes(record, own), 1) for record in first]
+        lines += [f"{dataset.folder}: of the first {len(notes)} images, {line}" for line in noted(notes)]
+    return lines
+
+
 def fingerprints(datasets: Sequence[Dataset]) -> dict[str, str]:
     """Returns, by folder, a SHA-256 that tells whether the records are still the same."""
-    listed = {str(dataset.folder): " ".join(dataset.manifest.shards.digests()) for dataset in datasets}
-    return {folder: hashlib.sha256(digests.encode()).hexdigest() for folder, digests in listed.items()}
+    return {str(dataset.folder): dataset.manifest.digest for dataset in datasets}
 
 
 def check_state(workdir: Path, state: Mapping[str, Any], data: Mapping[str, str]) -> None:

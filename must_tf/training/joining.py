@@ -111,7 +111,17 @@ def _caller(connection: socket.socket) -> int:
 
 def _is_open(connection: socket.socket) -> bool:
     """Whether a caller still waits: one that has ended has closed its connection."""
-    return not select.select([connection], [], [], 0)[0]
+    return not _has_news(connection, 0)
+
+
+def _has_news(connection: socket.socket, seconds: float) -> bool:
+    """Waits until a connection has something to read or has ended, or that time is over; returns whether it has.
+
+    `select.select` takes no file whose number is above 1023.
+    """
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(1000 * seconds))
 
 
 def _call(leader: str, index: int, clock: _Clock) -> None:
@@ -121,7 +131,7 @@ def _call(leader: str, index: int, clock: _Clock) -> None:
         with contextlib.suppress(OSError), socket.create_connection(_split(leader), _ANSWERS) as connection:
             connection.sendall(_CALL % index)
             end = time.monotonic() + _AGAIN
-            while not (answered := select.select([connection], [], [], _PAUSE)[0]) and time.monotonic() < end:
+            while not (answered := _has_news(connection, _PAUSE)) and time.monotonic() < end:
                 clock.check(awaited)
             if answered and connection.recv(64):  # it lets this worker go, or is TensorFlow; it has ended otherwise
                 return

@@ -10,7 +10,7 @@ from must_tf.errors import UserError
 from must_tf.saving import CONFIG, STUDENT, read_architecture, read_student_weights
 from must_tf.storage import location, locked
 from must_tf.student import Student
-from must_tf.training.checks import claim
+from must_tf.training.checks import claim, surplus
 from must_tf.training.config import Experiment
 from must_tf.training.lengthen import lengthen
 from must_tf.training.prepared import Prepared
@@ -39,7 +39,11 @@ def train(experiment: Experiment, workdir: str | os.PathLike, resume: bool = Tru
     """
     if not resume and (location(workdir) / CONFIG).exists():
         raise UserError(f"{workdir}: holds a run already; give another --workdir, or resume it with --resume")
-    return Trainer(experiment).run(workdir)
+    trainer = Trainer(experiment)
+    if trainer.worker == 0:
+        for line in surplus(experiment.tasks, trainer.datasets):
+            print(line)
+    return trainer.run(workdir)
 
 
 def finetune(experiment: Experiment, init_from: str, workdir: str | os.PathLike) -> Student:

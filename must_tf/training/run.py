@@ -24,6 +24,7 @@ from must_tf.training.strategy import LOST, gathered, together
 from must_tf.training.validation import draw, keep_best, score
 
 _MUCH_WAITING = 0.1  # share of the time
+_NONE = -1  # the step of no checkpoint
 _SETTLED = 30  # seconds until that share means something
 
 
@@ -75,12 +76,14 @@ class Run:
         """Goes to the newest whole checkpoint, and returns how many steps it has; None where it goes to the start."""
         check = functools.partial(check_state, self.workdir, data=self.prepared.data)
         found = together(self.prepared.strategy, lambda: self.checkpoints.restore(on_schedule, check))
-        done, state = found or (0, {})
-        if len(steps := set(gathered(self.prepared.strategy, done))) > 1:
+        steps = {*gathered(self.prepared.strategy, _NONE if found is None else found[0])}
+        if len(steps) > 1:
+            seen = ", ".join("none" if step == _NONE else f"step {step}" for step in sorted(steps))
             raise UserError(
-                f"{self.name}: the workers see other checkpoints there, of steps {', '.join(map(str, sorted(steps)))}; "
-                "give --workdir a folder that all workers share, or one in a bucket"
+                f"{self.name}: the workers see other checkpoints there: {seen}; give --workdir a folder that all "
+                "workers share, or one in a bucket"
             )
+        done, state = found or (0, {})
         if found is None:
             self.prepared.reset(self.experiment.init_from)
         self.rollbacks = max(self.rollbacks, state.get("rollbacks", 0))
@@ -176,7 +179,7 @@ class Run:
                 return {}
             scores = score(student, dataset, experiment.input_size, min(experiment.batch_size, 32))
             if experiment.best:
-                keep_best(student, self.workdir, experiment.best, step, scores)
+                keep_best(student, self.workdir, experiment.best, step, scores, prepared.data)
         return {f"validation/{name}": value for name, value in scores.items()}
 
     def _save(self, step: int) -> None:
@@ -206,6 +209,6 @@ class Run:
         self.prepared.step.average.take()
         student = self.prepared.single()
         if self.writes:
-            save_student(student, self.workdir)
+            save_student(student, self.workdir, self.prepared.data)
         if not self.experiment.keep_checkpoints:
             self.checkpoints.remove()

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
@@ -182,9 +184,21 @@ def _multiworker() -> tf.distribute.Strategy:
     try:
         meet(config)
         _limit_registering(config)
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except (ValueError, KeyError) as error:
         raise UserError(f"strategy=multiworker: TF_CONFIG={config}: {first_line(error)}") from None
+    _take_back(signal.SIGTERM)
+    return strategy
+
+
+def _take_back(number: signal.Signals) -> None:
+    """Gives a signal the meaning again that it has in Python.
+
+    TensorFlow's coordination of workers handles SIGTERM in C++: it notes it, and the process goes on.
+    """
+    handler = signal.getsignal(number)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(number, handler)
 
 
 def _limit_registering(config: str) -> None:

@@ -49,7 +49,14 @@ def parse_best(best: str, tasks: Mapping[str, Task]) -> tuple[str, Score]:
     return name, score
 
 
-def keep_best(student: Student, workdir: str | os.PathLike, best: str, step: int, scores: Mapping[str, float]) -> bool:
+def keep_best(
+    student: Student,
+    workdir: str | os.PathLike,
+    best: str,
+    step: int,
+    scores: Mapping[str, float],
+    records: Mapping[str, str] | None = None,
+) -> bool:
     """Keeps a student as `WORKDIR/best`, itself a finished workdir, where it is better than the one before it.
 
     Args:
@@ -58,6 +65,7 @@ def keep_best(student: Student, workdir: str | os.PathLike, best: str, step: int
       best: `TASK/METRIC`; its task declares which direction is better.
       step: at which the student is.
       scores: by `TASK/METRIC`.
+      records: what it was trained on, see `save_student`.
     """
     folder = Path(workdir, BEST)
     name, declared = parse_best(best, student.tasks)
@@ -68,7 +76,7 @@ def keep_best(student: Student, workdir: str | os.PathLike, best: str, step: int
     if not np.isfinite(value) or (before and declared.sign * value <= declared.sign * before["value"]):
         return False
     write_json(folder / CONFIG, read_json(Path(workdir, CONFIG)))
-    save_student(student, folder)
+    save_student(student, folder, records)
     write_json(folder / _FILE, {"step": step, "metric": name, "value": value})
     return True
 

@@ -17,7 +17,7 @@ from must_tf.report.words import LOWER, metric_name, score_words
 from must_tf.saving import CONFIG, WEIGHTS, load_student, read_architecture, read_input_size
 from must_tf.storage import Location, location, sha256, without_nan, write_json
 from must_tf.tasks import Score, Task
-from must_tf.training.checks import fingerprints
+from must_tf.training.checks import fingerprints, surplus
 from must_tf.verbs.teachers import EVALUATION
 
 
@@ -94,6 +94,8 @@ def evaluate(
     near = neighbor_scores(student, open_dataset(knn), dataset, sides, batch_size) if str(knn) else {}
     has_scores = names or not near or any(dataset.manifest.counts.get(name) for name in student.tasks)
     scores = inference.evaluate(student, dataset, sides, names, batch_size) if has_scores else {}
+    for line in surplus([student.tasks[name] for name in scores], [dataset]):
+        print(line)
     digest = sha256(run / WEIGHTS)
     told = {"workdir": str(workdir), "sha256": digest, "data": data, "size": list(sides), "scores": scores}
     told |= {"records": _digest(dataset)}

@@ -217,6 +217,8 @@ def _evaluated(task: str, several: Sequence[str], name: str) -> tuple[float, str
             f"{flag} needs {workdir}/{EVALUATION}; run `must evaluate --workdir={workdir} --data=FOLDER` first"
         )
     value = read_object(path)
+    if not (run / WEIGHTS).is_file():  # as of a run that has got more steps since
+        raise UserError(f"{flag} needs a finished run; run `must train --workdir={workdir}` to its end")
     if value.get("sha256") != sha256(run / WEIGHTS):
         raise UserError(f"{path}: not of the weights that are in {workdir}; run `must evaluate` again")
     by_task = parse(dict[str, dict[str, float | None]], value.get("scores"), path, "scores")

@@ -1,7 +1,9 @@
 import importlib
+import io
 import json
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import toy
 from PIL import Image
 
@@ -103,6 +106,16 @@ def test_no_argument_says_where_one_is(must, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, _ = must()
     assert code == 0 and "Next: must init FOLDER" in out and "must --help" in out
+
+
+def test_what_a_terminal_cannot_show_is_printed_escaped(tmp_path, monkeypatch):
+    (tmp_path / "größe-\udcff").mkdir()
+    (tmp_path / "größe-\udcff" / "manifest.json").write_text('{"schema": 1, "shards": [], "count": 2}')
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.chdir(tmp_path)
+    main([])
+    assert rb"gr\xf6\xdfe-\udcff: 2 images" in out.buffer.getvalue()
 
 
 def test_version_is_told(must):
@@ -233,6 +246,7 @@ def test_config_field_without_value(fails):
         ("--config.train=/nowhere", ["/nowhere", "no such folder"]),
         ("--config.init_from=/nowhere", ["/nowhere", "no such folder"]),
         ("--config.batch_size=0", ["batch_size", "0"]),
+        ("--accelerators=8", ["--accelerators", "without --plan"]),
     ],
 )
 def test_config_that_cannot_be_trained(fails, config, tmp_path, argument, words):
@@ -426,6 +440,19 @@ def test_the_argument_of_a_config_may_be_a_url(fails, verb):
 def test_license_may_be_a_url(fails, tmp_path):
     license = "--license=https://creativecommons.org/licenses/by/4.0/"
     fails("label", f"--images={tmp_path / 'none'}", "--out=y", license, words=[f"{tmp_path / 'none'}: "])
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (sqlite3.OperationalError("database or disk is full"), "is full; make room on the disk, also .*TMPDIR"),
+        (MemoryError("Unable to allocate 9 GiB"), "9 GiB; no room on the disk or in memory"),
+        (tf.errors.NotFoundError(None, None, "d/x.tfrecord; No such file or directory"), "^d/x.tfrecord; No such file"),
+        (tf.errors.NotFoundError(None, None, "Op type not registered"), "^$"),
+    ],
+)
+def test_what_a_user_can_mend_outside_of_the_program_is_one_line(error, words):
+    assert re.search(words, app._mendable(error))
 
 
 def test_command_that_does_not_join_lost_workers_again_says_what_to_do(fails, monkeypatch):

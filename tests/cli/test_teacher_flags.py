@@ -161,6 +161,9 @@ def test_best_threshold_is_that_of_the_students_evaluation(place, capsys):
     weights.write_bytes(b"trained again")
     with pytest.raises(UserError, match=r"not of the weights that are in run; run `must evaluate` again"):
         parse_teachers(["things=student:run"], thresholds=thresholds)
+    weights.unlink()  # it goes on for more steps
+    with pytest.raises(UserError, match=r"needs a finished run; run `must train --workdir=run` to its end"):
+        parse_teachers(["things=student:run"], thresholds=thresholds)
     with pytest.raises(
         UserError, match=r"needs a student as teacher, received onnx:m\.onnx; give a number, or things=best:RECORDS"
     ):

@@ -45,3 +45,9 @@ def test_nothing_is_an_empty_list_and_no_label_is_null(converted):
 def test_images_are_needed(converted):
     with pytest.raises(UserError, match="--images=none"):
         converted("imagefolder", images="none")
+
+
+@pytest.mark.parametrize("name", ["file_name", "boxes_ignored"])
+def test_a_task_whose_column_would_overwrite_another_one_is_refused(converted, name):
+    with pytest.raises(UserError, match=f"two columns would be called '{name}'"):
+        converted("imagefolder", rename=(f"{name}=scene",))

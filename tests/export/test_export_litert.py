@@ -31,6 +31,12 @@ def test_int8_computes_in_int8_and_takes_and_gives_floats(everywhere):
     assert np.mean([d["dtype"] == np.int8 for d in maps]) > 0.8
 
 
+@pytest.mark.parametrize("flag", [{"litert_size": (64, 96)}, {"litert_records": "data"}, {"litert_images": 3}])
+def test_what_is_said_of_litert_alone_needs_it_among_the_formats(tmp_path, flag):
+    with pytest.raises(UserError, match=f"--{next(iter(flag))}: received without litert in --formats"):
+        export(tmp_path, tmp_path / "out", ["onnx"], **flag)
+
+
 def test_size_and_calibration_are_what_was_asked_for_and_stand_in_the_card(classifier, toy_data, tmp_path, monkeypatch):
     monkeypatch.setattr(litert.LiteRT, "parts", ("backbone.int8",))
     out = tmp_path / "out"

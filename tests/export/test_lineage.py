@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import toy
@@ -7,7 +8,8 @@ from must_tf import storage
 from must_tf.errors import UserError
 from must_tf.export import export, lineage, readme
 from must_tf.records import Audited, Audits, ClassShares, Estimate, read_manifest
-from must_tf.saving import WEIGHTS
+from must_tf.saving import WEIGHTS, write_architecture
+from must_tf.student import Architecture
 
 
 def run_on(workdir, *folders, **config):
@@ -107,7 +109,7 @@ def test_data_and_teachers_of_a_run_are_described(tmp_path):
     data = dataset(tmp_path / "data", "MIT", unet={"format": "onnx", "sha256": sha256, "task": task})
     run = run_on(tmp_path / "run", data)
     assert lineage.datasets(run) == [
-        {"folder": str(data), "images": 2, "labels": {"scene": {"human": 2}}, "license": "MIT"}
+        {"folder": str(data), "images": 2, "records": "unknown", "labels": {"scene": {"human": 2}}, "license": "MIT"}
     ]
     expected = {"id": "unet", "task": "scene", "format": "onnx", "sha256": sha256, "thresholds": {"min_score": 0.3}}
     assert lineage.teachers(run) == [expected | {"license": "unknown"}]
@@ -156,12 +158,43 @@ def test_audits_of_the_labels_go_with_the_data(tmp_path):
     found = Audited("scene", manifest.fingerprint, "csv:x", 0, 60, 1000, "a method", (ClassShares("", share, unknown),))
     manifest.audits = Audits(results={"scene": found})
     manifest.write(folder)
-    data = lineage.datasets(run_on(tmp_path / "run", folder))
+    run = run_on(tmp_path / "run", folder)
+    data = lineage.datasets(run)
     text = "\n".join(readme.audit_section(data))
     assert "people corrected 60 of 1,000 images (a method)" in text
     assert f"| {folder} | scene | all | 90.0% [85.0%, 95.0%] | unknown |" in text
+    assert "which ones the student learned from is unknown" in text
     toy.change_manifest(folder, shards=[])
-    assert readme.audit_section(lineage.datasets(tmp_path / "run")) == []
+    assert readme.audit_section(lineage.datasets(run)) == []
+
+
+def test_an_audit_stands_in_the_card_of_a_student_that_learned_from_its_labels_alone(tmp_path):
+    """Of records that were made again, and audited, since a student learned from them."""
+    folder = dataset(tmp_path / "data")
+    share = ClassShares("", *[Estimate(0.9, 0.85, 0.95, 60)] * 2)
+    before = read_manifest(folder)
+    runs = {name: run_on(tmp_path / name, folder) for name in ("before", "after")}
+
+    def learned(name):
+        write_architecture(Architecture(toy.TRUNK, [toy.SCENE]), runs[name] / "student", records={str(folder): digest})
+
+    def audited(name):
+        (data,) = lineage.datasets(runs[name])
+        return data["records"], [one["source"] for one in data.get("audits", {}).values()]
+
+    digest = before.digest
+    learned("before")
+    assert audited("before") == ("the same", [])
+    shutil.rmtree(folder)
+    manifest = toy.write_dataset(folder, toy.toy_records(3, tasks=[toy.SCENE]), [toy.SCENE])
+    digest = manifest.digest
+    learned("after")
+    for labels, expected in ((before, [["of these"], []]), (manifest, [[], ["of these"]])):
+        result = Audited("scene", labels.fingerprint, "of these", 0, 60, 1000, "a method", (share,))
+        manifest.audits = Audits(results={"scene": result})
+        manifest.write(folder)
+        assert audited("before") == ("others now", expected[0])
+        assert audited("after") == ("the same", expected[1])
 
 
 def test_a_teacher_with_thresholds_by_class_has_a_row_in_the_card(tmp_path):

@@ -71,7 +71,7 @@ def test_binary_mask_of_255_is_noted(folder):
     [
         (np.full((20, 40), 7), "class 7 found, expected 0 to 1"),
         (np.zeros((20, 40, 3)), "has mode RGB, expected ids"),
-        (np.zeros((40, 20)), "its label is for a picture of 40x20, this one has 20x40"),
+        (np.zeros((40, 20)), "a.png is for a picture of 40x20, this one has 20x40"),
     ],
 )
 def test_wrong_mask_is_quarantined(folder, mask, said):

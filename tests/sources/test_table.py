@@ -77,7 +77,7 @@ def test_images_are_found_under_a_root(photos, tmp_path_factory):
 def test_size_of_another_picture_is_quarantined(photos):
     where = write(photos, "file,class,xmin,ymin,xmax,ymax,width,height", "a.jpg,cat,1,2,3,4,20,40")
     _, _, bad = layouts.entries(where)
-    assert "its label is for a picture of 40x20, this one has 20x40" in bad[0].reason
+    assert f"{where.removeprefix('csv:')}: size is for a picture of 40x20, this one has 20x40" in bad[0].reason
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """Workers meet before TensorFlow joins them. Those that wait for others too long end, and say for whom they waited."""
 
 import contextlib
+import fcntl
 import json
+import resource
 import socket
 import threading
 import time
@@ -54,6 +56,23 @@ def test_all_go_on_when_the_last_has_come(workers, order):
         assert not first.done() and not second.done()
         last = pool.submit(meet, workers[order[2]])
         assert [one.result(20) for one in (first, second, last)] == [None] * 3
+
+
+@pytest.fixture
+def many_files():
+    """Lets this process open more than 1,024 files."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2048, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_process_with_more_than_1024_open_files_sees_whether_another_waits(many_files):
+    here, there = socket.socketpair()
+    with here, socket.socket(fileno=fcntl.fcntl(here, fcntl.F_DUPFD, 1024)) as connection:
+        with there:
+            assert joining._is_open(connection)
+        assert not joining._is_open(connection)
 
 
 def test_worker_alone_waits_for_nobody():

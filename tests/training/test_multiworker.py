@@ -17,6 +17,7 @@ import pytest
 import toy
 
 from must_tf.training import load_student, read_metrics, train
+from must_tf.training.cluster import tf_config
 
 EVERY = 2  # steps between checkpoints
 CONFIG = """
@@ -128,6 +129,26 @@ def test_worker_that_is_started_again_before_worker_0_notices_that_it_was_lost_j
     codes = [worker.wait(400) for worker in workers]
     logs = [(tmp_path / f"broken-{number}.log").read_text() for number in range(2)]
     assert codes == [0, 0] and "another worker was lost" in logs[0], logs
+
+
+@pytest.mark.slow
+def test_worker_that_is_asked_to_stop_before_its_first_step_does():
+    joins = "import time; from must_tf.training.strategy import make_strategy; make_strategy('multiworker')"
+    waits = "print(1, flush=True); time.sleep(300)"
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    argv = [sys.executable, "-c", f"{joins}; {waits}"]
+    workers = [
+        subprocess.Popen(argv, env=os.environ | {"TF_CONFIG": tf_config(addresses, number)}, stdout=subprocess.PIPE)
+        for number in range(2)
+    ]
+    try:
+        for worker in workers:
+            assert worker.stdout.read(1) == b"1"
+            worker.terminate()
+        assert [worker.wait(30) for worker in workers] == [-signal.SIGTERM] * 2
+    finally:
+        for worker in workers:
+            worker.kill()
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import pickle
 import re
 import shlex
 import socket
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -84,11 +85,15 @@ class Beam(Runner):
 
 def _labeled(job: bytes, code: str, example: bytes) -> Shard:
     """Labels a shard on a worker."""
-    _inspect(code, example)
+    with _inspecting:
+        _inspect(code, example)
     found = labeled(job)
     if isinstance(found, Fault):
         raise UserError(f"worker {socket.gethostname()}: {found}")
     return found
+
+
+_inspecting = threading.Lock()  # the threads of a worker share the teachers, which the first one loads
 
 
 @functools.cache

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import toy
@@ -14,10 +15,11 @@ import must_tf
 from must_tf import storage
 from must_tf.errors import UserError
 from must_tf.labeling import label
-from must_tf.labeling.runners import Beam
+from must_tf.labeling.runners import Beam, beam
 from must_tf.labeling.runners.beam import _USER_ERROR
 from must_tf.labeling.shard import Job
 from must_tf.records import Plan, pending
+from must_tf.runtime.installed import installed_code
 from must_tf.saving import WEIGHTS
 
 HOST = re.escape(socket.gethostname())
@@ -26,6 +28,22 @@ HOST = re.escape(socket.gethostname())
 def test_beam_writes_the_same_bytes_as_one_process(folder, teachers, local, tmp_path):
     label(folder, teachers, tmp_path / "out", 2, 2, max_bad=0.5, runner=Beam())
     assert toy.files(tmp_path / "out") == local
+
+
+def test_threads_of_a_worker_load_the_teachers_once(monkeypatch):
+    seen = []
+
+    def inspected(example):
+        time.sleep(0.05)  # as loading does
+        seen.append(example)
+        return ""
+
+    monkeypatch.setattr(beam, "inspected", inspected)
+    monkeypatch.setattr(beam, "labeled", lambda job: job)
+    beam._inspect.cache_clear()
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(lambda job: beam._labeled(job, installed_code(), b"an example"), range(3))) == [0, 1, 2]
+    assert seen == [b"an example"]
 
 
 def test_missing_beam_is_an_error_with_the_package_to_install(folder, teachers, tmp_path, monkeypatch):
