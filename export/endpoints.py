@@ -24,7 +24,7 @@ _SIDE = re.compile(r"(height|width)(?:/([1-9][0-9]*))?")
 
 
 def of(part: str) -> str:
-    """Returns what a part computes, the text before its dot: `heads.int8` computes `heads`."""
+    """Returns what a part computes, the text before its dot: `student.int8` computes `student`."""
     return part.partition(".")[0]
 
 
@@ -80,7 +80,7 @@ def outputs(student: Student, endpoint: str, format: str = "", normalize: bool =
 
     def predictions(images: tf.Tensor) -> dict[str, tf.Tensor]:
         raw, size = student(_pixels(images, normalize)), tf.shape(images)[1:3]
-        found = {name: task.decode_predictions(raw[name], size) for name, task in tasks.items()}
+        found = {name: task.decode_in(format, raw[name], size) for name, task in tasks.items()}
         return {f"{name}/{key}": values for name, by_key in found.items() for key, values in by_key.items()}
 
     return features if endpoint == BACKBONE else predictions

@@ -18,7 +18,7 @@ class Format(abc.ABC):
     Attributes:
       name: value of `--formats`, and key of `FORMATS`.
       parts: what is written: an endpoint (`backbone`, `heads`, `student`), with a variant after a dot where there are
-        several (`heads.int8`).
+        several (`student.int8`).
       snippet: Markdown for the README: how a file is loaded. `{height}`, `{width}`, `{pixels}`, `{features}` and
         `{resnet}` (the backbone) are filled in.
     """

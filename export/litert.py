@@ -25,8 +25,8 @@ BOUNDS = {"float16": Bound(0.005, MEAN), "int8": Bound(0.2, MEAN)}
 _SNIPPET = """
 ## Load it: LiteRT
 
-Each call takes one image of {litert_height}x{litert_width}. All files take and give float32; `int8` computes in whole
-numbers inside, and was calibrated on {litert_calibration}.
+Each call takes one image of {litert_height}x{litert_width}, in float32. `litert/student.*` gives the outputs of the
+tasks, decoded. `int8` computes in whole numbers inside, and was calibrated on {litert_calibration}.
 
 ```python
 import numpy as np
@@ -40,10 +40,10 @@ features = run(images=image)  # {features}
 
 
 class LiteRT(Format):
-    """LiteRT models of backbone and heads, each in three precisions."""
+    """LiteRT models of backbone and student, each in three precisions; boxes are decoded and suppressed inside."""
 
     name = "litert"
-    parts = tuple(f"{part}.{precision}" for part in (endpoints.BACKBONE, endpoints.HEADS) for precision in PRECISIONS)
+    parts = tuple(f"{part}.{precision}" for part in (endpoints.BACKBONE, endpoints.STUDENT) for precision in PRECISIONS)
     snippet = _SNIPPET
 
     def path(self, part: str) -> str:
@@ -68,7 +68,7 @@ class LiteRT(Format):
 
         Args:
           student: what is exported.
-          part: `backbone.float32`, ..., `heads.int8`.
+          part: `backbone.float32`, ..., `student.int8`.
           where: the `.tflite` file.
           facts: `litert` has `size`, and how many `images` int8 is calibrated on.
           images: what it is calibrated on.
@@ -79,6 +79,7 @@ class LiteRT(Format):
         function = endpoints.outputs(student, endpoint, self.name, facts["normalization"]["inside"])
         module.serve = tf.function(plain(function), signature)  # the converter looks for weights behind the module
         converter = tf.lite.TFLiteConverter.from_concrete_functions([module.serve.get_concrete_function()], module)
+        converter.allow_custom_ops = True  # such as the suppression of boxes, which runtimes bring
         if precision != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if precision == "float16":

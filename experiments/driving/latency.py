@@ -1,10 +1,8 @@
 """Measures what one student of three tasks costs beside three: python -m must_tf.experiments.driving.latency.
 
 Writes four students of the trunk of `driving/paper.py`, the joint one and one for each task, with random weights; times
-them on one image of 384x640, the size of YOLOP's paper; prints the ratios, and writes them as JSON:
-
-1. ONNX Runtime, whole students with box decoding and suppression inside: joint over the sum of three;
-2. LiteRT int8, the tasks with masks: joint over the sum of two. Boxes have no LiteRT file, see `Detection.left_out`.
+them in ONNX Runtime and, in int8, in LiteRT, on one image of 384x640, the size of YOLOP's paper; prints the time of the
+joint student over the sum of the three, and writes it as JSON. Boxes are decoded and suppressed inside.
 
 The students take turns, round by round; a ratio is the median of the rounds' ratios. In YOLOP's paper it is 24.4 ms
 over 45.3 ms.
@@ -42,6 +40,8 @@ _ROUNDS = flags.DEFINE_integer("rounds", 15, "Number of rounds of which the medi
 
 JOINT = "joint"
 ONNX, INT8 = "onnx", "int8"
+_FILES = {ONNX: ("onnx", "student"), INT8: ("litert", "student.int8")}  # format and part
+_TITLES = {ONNX: "ONNX Runtime", INT8: "LiteRT int8"}
 _CALIBRATION = 8  # made images for int8
 Result = dict[str, Any]
 
@@ -64,12 +64,11 @@ def main(out: str, backbone: str, width: float, rounds: int) -> None:
 def measure(trunk: Trunk, size: Size, rounds: int) -> Result:
     """Returns milliseconds and ratios of each format on one image of a size."""
     image = np.random.default_rng(0).uniform(0, 255, [1, *size, 3]).astype(np.float32)
-    three = tuple(TASKS[name] for name in THREE)
-    masks = tuple(task for task in three if "litert" not in task.left_out)
+    tasks = tuple(TASKS[name] for name in THREE)
     with tempfile.TemporaryDirectory() as folder:
         found = {
-            ONNX: _compared(_runners(Path(folder, ONNX), trunk, three, size, "onnx", "student"), image, rounds),
-            INT8: _compared(_runners(Path(folder, INT8), trunk, masks, size, "litert", "heads.int8"), image, rounds),
+            name: _compared(_runners(Path(folder, name), trunk, tasks, size, *file), image, rounds)
+            for name, file in _FILES.items()
         }
     settings = {"backbone": trunk.backbone, "width": trunk.width, "num_filters": trunk.num_filters, "size": list(size)}
     return {**settings, "rounds": rounds, **found}
@@ -78,10 +77,9 @@ def measure(trunk: Trunk, size: Size, rounds: int) -> Result:
 def text(results: Result) -> str:
     """Returns one line per format."""
     height, width = results["size"]
-    whole = {ONNX: "ONNX Runtime, three tasks", INT8: "LiteRT int8, the two tasks with masks"}
     trunk = f"{results['backbone']}, width {results['width']:g}, pyramid of {results['num_filters']} channels"
     lines = [f"{trunk}; one image of {height}x{width}"]
-    for name, words in whole.items():
+    for name, words in _TITLES.items():
         found = results[name]
         alone = ", ".join(f"{task} {ms:.1f}" for task, ms in found["ms"].items() if task != JOINT)
         lines.append(f"{words}: {found['ratio']:.2f} (joint {found['ms'][JOINT]:.1f} ms; {alone})")

@@ -209,6 +209,19 @@ class Task(abc.ABC):
           view_size: int [2], height and width of the student's input images, in pixels.
         """
 
+    def decode_in(self, format: str, prediction: Any, view_size: tf.Tensor) -> Outputs:
+        """Returns what `decode_predictions` does, by operations that the files of an export format can hold.
+
+        By default it is `decode_predictions` itself.
+
+        Args:
+          format: of `export.FORMATS`.
+          prediction: as for `decode_predictions`; in LiteRT, of one image.
+          view_size: the same.
+        """
+        del format
+        return self.decode_predictions(prediction, view_size)
+
     def to_image_frame(self, outputs: Outputs, geometry: Geometry) -> Outputs:
         """Moves the outputs of one image from the frame of the view to that of the image.
 

@@ -96,7 +96,7 @@ def test_a_format_that_a_kind_leaves_out_is_said_of_every_file_and_an_empty_one_
     files = plan_files(student, ["onnx", "litert"])
     assert not any(file.empty for file in files)
     said = {"left_out": card._left_out(files), "files": {file.path: {} for file in files}}
-    heads = [FORMATS["litert"].path(f"heads.{precision}") for precision in ("float32", "float16", "int8")]
+    heads = [FORMATS["litert"].path(f"student.{precision}") for precision in ("float32", "float16", "int8")]
     assert card.left_out(said) == [
         f"task peaks is left out of {', '.join(heads)}: lists of peaks are not tried in LiteRT"
     ]

@@ -11,7 +11,7 @@ from must_tf.export import FORMATS, export, litert
 
 def test_each_precision_is_there_smaller_and_within_its_bound(everywhere):
     out, parities = everywhere
-    for part in ("backbone", "heads"):
+    for part in ("backbone", "student"):
         sizes = [(out / f"litert/{part}.{precision}.tflite").stat().st_size for precision in litert.PRECISIONS]
         assert sizes[1] < 0.6 * sizes[0] and sizes[2] < 0.4 * sizes[0]
     found = {parity.file: parity for parity in parities if parity.file.startswith("litert")}
@@ -56,8 +56,8 @@ def test_a_missing_package_is_one_line_with_the_remedy(classifier, tmp_path, mon
 
 
 @pytest.mark.slow
-def test_every_head_but_boxes_and_every_level_is_within_bounds_in_each_precision(run, tmp_path):
+def test_every_head_and_every_level_is_within_bounds_in_each_precision(run, tmp_path):
     parities = export(run[0], tmp_path / "out", formats=["litert"], litert_images=8)
-    heads = {parity.output for parity in parities if "heads" in parity.file}
-    assert heads == {"scene/probs", "stuff/probs", "depth/depth", "normals/normals"}
+    tasks = {parity.output.partition("/")[0] for parity in parities if "student" in parity.file}
+    assert tasks == {"scene", "things", "stuff", "depth", "normals"}
     assert {parity.output for parity in parities if "backbone" in parity.file} == {"C5", "P3", "P4", "P5"}

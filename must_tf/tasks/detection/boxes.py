@@ -7,6 +7,8 @@ import tensorflow as tf
 
 MAX_OUTPUTS = 100  # boxes per image
 _MAX_CANDIDATES = 1000  # boxes per image that enter suppression
+LEAST_SCORE = 0.05  # of a box that enters it
+SUPPRESSED = 0.5  # IoU above which the box with the lower score is removed
 
 
 def to_yxyx(boxes: np.ndarray, box_format: str) -> np.ndarray:
@@ -74,7 +76,7 @@ def decode(
     return np.concatenate([center - half, center + half], -1)
 
 
-def suppress(boxes: Any, scores: Any, max_outputs: int, iou: float = 0.5) -> dict[str, tf.Tensor]:
+def suppress(boxes: Any, scores: Any, max_outputs: int, iou: float = SUPPRESSED) -> dict[str, tf.Tensor]:
     """Applies non-maximum suppression per class to the 1,000 best candidates of each image.
 
     Args:
@@ -95,7 +97,7 @@ def suppress(boxes: Any, scores: Any, max_outputs: int, iou: float = 0.5) -> dic
         max_output_size_per_class=max_outputs,
         max_total_size=max_outputs,
         iou_threshold=iou,
-        score_threshold=0.05,
+        score_threshold=LEAST_SCORE,
         clip_boxes=True,
     )
     real = tf.range(max_outputs)[tf.newaxis] < kept.valid_detections[:, tf.newaxis]

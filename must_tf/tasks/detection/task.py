@@ -17,6 +17,7 @@ from must_tf.tasks.detection.anchors import RetinaNetAnchors, cell_anchors
 from must_tf.tasks.detection.boxes import MAX_OUTPUTS, around, cut_by, pixels_inside, suppress
 from must_tf.tasks.detection.fusion import fuse
 from must_tf.tasks.detection.grade import BoxesOfMasks
+from must_tf.tasks.detection.litert import post_process
 from must_tf.tasks.detection.matching import BACKGROUND, IGNORED, assign
 from must_tf.tasks.detection.metrics import CROWD, DIFFICULT, UNSEEN, AveragePrecision, ignore_of
 from must_tf.tasks.detection.plausibility import labels_problem
@@ -30,6 +31,11 @@ from must_tf.tasks.segmentation import Segmentation
 from must_tf.tasks.task import PYRAMID, Features, Outputs, Target, Task
 from must_tf.trunk import Trunk
 
+# Export targets that regions of a second stage are left out of, and why.
+LEFT_OUT = {
+    "heads": "boxes need non-maximum suppression, which is in student files alone",
+    "litert": "the second stage needs operations that LiteRT has not",
+}
 _SIDES = ("ymin", "xmin", "ymax", "xmax")
 HUBER, CIOU = "huber", "ciou"
 _BOX_WEIGHTS = {HUBER: 50.0, CIOU: 1.0}  # beside the focal loss; 50 as in Model Garden, 1 as that of FCOS' IoU loss
@@ -106,10 +112,6 @@ class Detection(Task):
     thresholds: ClassVar[tuple[str, ...]] = ("min_score", "doubtful_score")
     searched: ClassVar[tuple[str, ...]] = ("min_score",)
     tiles: ClassVar[bool] = True
-    left_out: ClassVar[dict[str, str]] = {
-        "heads": "boxes need non-maximum suppression, which is in student files alone",
-        "litert": "LiteRT has no non-maximum suppression over classes",
-    }
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -146,6 +148,11 @@ class Detection(Task):
     def head_sees_target(self) -> bool:  # type: ignore[override]
         """Whether there are two stages: the second one trains on regions that are chosen by the target."""
         return self.stages == 2
+
+    @property
+    def left_out(self) -> Mapping[str, str]:  # type: ignore[override]
+        """Export targets without its head, and why: a second stage is in no LiteRT file."""
+        return LEFT_OUT if self.stages == 2 else {"heads": LEFT_OUT["heads"]}
 
     @property
     def min_scores(self) -> np.ndarray:
@@ -294,6 +301,13 @@ class Detection(Task):
         logits, offsets, anchors, view = self._flatten(prediction)
         boxes = garden.decode_boxes(offsets, anchors[tf.newaxis]) / view
         return suppress(boxes, tf.sigmoid(logits), self.max_outputs)
+
+    def decode_in(self, format: str, prediction: Any, view_size: tf.Tensor) -> Outputs:
+        """`decode_predictions`; in LiteRT, by an operation of its own, see `litert.post_process`."""
+        if format != "litert":
+            return self.decode_predictions(prediction, view_size)
+        logits, offsets, anchors, view = self._flatten(prediction)
+        return post_process(offsets, tf.sigmoid(logits), anchors / view, self.max_outputs)
 
     def to_image_frame(self, outputs: Outputs, geometry: Geometry) -> Outputs:
         """Converts the boxes from fractions of the view to fractions of the image."""

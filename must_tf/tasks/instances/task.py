@@ -16,6 +16,7 @@ from must_tf.tasks.detection import DIFFICULT, UNSEEN, Detection
 from must_tf.tasks.detection.boxes import MAX_OUTPUTS, keep_best, pixels_inside
 from must_tf.tasks.detection.fusion import fuse_groups
 from must_tf.tasks.detection.metrics import AveragePrecision, ignore_of
+from must_tf.tasks.detection.task import LEFT_OUT
 from must_tf.tasks.detection.two_stage import TwoStageHead, two_stage_loss
 from must_tf.tasks.grade import Pair
 from must_tf.tasks.histogram import TENTHS, histogram
@@ -93,7 +94,7 @@ class Instances(Task):
     searched: ClassVar[tuple[str, ...]] = ("min_score",)
     tiles: ClassVar[bool] = True
     head_sees_target: ClassVar[bool] = True
-    left_out: ClassVar[dict[str, str]] = Detection.left_out
+    left_out: ClassVar[dict[str, str]] = LEFT_OUT
 
     def __post_init__(self) -> None:
         super().__post_init__()

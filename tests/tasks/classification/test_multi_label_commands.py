@@ -109,5 +109,5 @@ def test_transfer_compares_map(data, run, tmp_path):
 def test_exports_give_the_sigmoids(run, tmp_path):
     parities = export(run, tmp_path / "out", ("savedmodel", "onnx", "litert"), sizes=[toy.VIEW], batches=(1,))
     found = {parity.file: parity.largest for parity in parities if parity.output == "colors/probs"}
-    exact = {"savedmodel/student", "onnx/student.onnx", "onnx/heads.onnx", "litert/heads.float32.tflite"}
+    exact = {"savedmodel/student", "onnx/student.onnx", "onnx/heads.onnx", "litert/student.float32.tflite"}
     assert exact < set(found) and max(found[file] for file in exact) < 1e-4  # the other LiteRT files are rounded
