@@ -10,7 +10,8 @@ from must_tf.geometry import Size
 from must_tf.tasks import Ranking
 
 LARGEST, MEAN = "largest", "mean"
-_SAME_ROW = 1e-3  # rows whose values are nearer than this are pairs; relative where the largest value is above 1
+# Rows whose values are nearer than this are pairs; relative where the largest value is above 1.
+_SAME_ROW = {LARGEST: 1e-3, MEAN: 0.1}
 _TIED = 1e-5  # rows whose scores are nearer than this may change places
 _MAX_UNPAIRED = 0.05  # share of the rows, beside the tied ones
 _FAR = float("inf")
@@ -82,7 +83,7 @@ def measure(
                 f"{file}: the student itself gives {name} that is not finite at {size[0]}x{size[1]}, batch {batch}; "
                 "nothing can be compared with it; train it further, or with a lower rate"
             )
-    errors = compare(wanted, given, rankings)
+    errors = compare(wanted, given, rankings, bound.of)
     found = [Parity(file, name, size, batch, *errors[name], bound.value, bound.of) for name in errors]
     for parity in found:
         error = getattr(parity, bound.of)
@@ -94,25 +95,30 @@ def measure(
     return found
 
 
-def compare(wanted: Arrays, given: Arrays, rankings: Sequence[Ranking] = ()) -> dict[str, tuple[float, float, int]]:
+def compare(
+    wanted: Arrays, given: Arrays, rankings: Sequence[Ranking] = (), of: str = LARGEST
+) -> dict[str, tuple[float, float, int]]:
     """Returns each output's (largest error, mean error, over how many values); infinite where names or shapes differ.
 
     Ranked lists are compared by pairs of rows. Of two rows whose scores are nearly tied, rounding decides which comes
     first, and which of two boxes suppresses the other. So a row of the student is paired with the row of the file that
     is nearest in all columns; whole numbers must be equal. The error is that of the pairs. It is infinite where more
-    rows have no partner than are tied with another one, and 5 % on top.
+    rows have no partner than are tied with another one, and 5 % on top. In a rounded network, of which the mean error
+    is bounded, rows are partners whatever their scores, and those near the least score come and go: there the error of
+    the score grows instead, by what the scores of such rows have above the least one of both sides.
 
     Args:
       wanted: outputs of the student by name.
       given: outputs of the file by name.
       rankings: which outputs are ranked lists, by their names here.
+      of: which error is bounded, `largest` or `mean`.
     """
     found = dict.fromkeys(set(wanted) ^ set(given), (_FAR, _FAR, 0))
     wanted, given = dict(wanted), dict(given)
     for ranking in rankings:
         names = ranking.columns
         if all(name in wanted and name in given and wanted[name].shape == given[name].shape for name in names):
-            for name, (ours, theirs) in _pair(ranking, wanted, given).items():
+            for name, (ours, theirs) in _pair(ranking, wanted, given, of).items():
                 wanted[name], given[name] = ours, theirs
     return {name: _relative(wanted[name], given[name]) for name in wanted if name in given} | found
 
@@ -144,26 +150,38 @@ def _relative(wanted: np.ndarray, given: np.ndarray) -> tuple[float, float, int]
     return float(largest), float(distance.sum() / max(size.sum(), tiny)), wanted.size
 
 
-def _pair(ranking: Ranking, wanted: Arrays, given: Arrays) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _pair(ranking: Ranking, wanted: Arrays, given: Arrays, of: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Pairs the rows of a ranked list; returns each column's rows that have a partner, on both sides.
 
-    Where too many rows have none, what is returned differs in shape.
+    Where too many rows have none, what is returned differs in shape or, if the mean error is bounded, has the scores of
+    these rows beside the least one.
     """
-    weights = _weights([wanted[name] for name in ranking.columns])
+    columns = [name for name in ranking.columns if of == LARGEST or name != ranking.score]
+    weights = _weights([wanted[name] for name in columns])
     left, right, rows, tied = [], [], 0, 0  # of pairs, (image, row) on both sides
+    alone, least = list[float](), np.inf  # scores of rows without a partner; the least one of all rows
     for image in range(len(wanted[ranking.valid])):
         ours, theirs = (np.flatnonzero(side[ranking.valid][image] >= 0) for side in (wanted, given))
-        pairs = _nearest(
-            *(_rows(ranking, side, image, kept) * weights for side, kept in ((wanted, ours), (given, theirs)))
-        )
+        sides = (wanted, ours), (given, theirs)
+        first, second = (_rows(columns, side, image, kept) * weights for side, kept in sides)
+        pairs = _nearest(first, second, _SAME_ROW[of])
         left += [(image, ours[i]) for i, _ in pairs]
         right += [(image, theirs[j]) for _, j in pairs]
         rows += max(len(ours), len(theirs))
         tied += _count_tied(wanted[ranking.score][image][ours])
-    if rows - len(left) > tied + _MAX_UNPAIRED * rows:
+        for number, (side, kept) in enumerate(sides):
+            scores = side[ranking.score][image][kept]
+            alone += np.delete(scores, [pair[number] for pair in pairs]).tolist()
+            least = min(least, scores.min(initial=np.inf))
+    too_many = rows - len(left) > tied + _MAX_UNPAIRED * rows
+    if too_many and of == LARGEST:
         return {name: (np.zeros(rows), np.zeros(len(left))) for name in ranking.columns}
     at = [tuple(np.reshape(np.array(side, int), [-1, 2]).T) for side in (left, right)]
-    return {name: (wanted[name][at[0]], given[name][at[1]]) for name in ranking.columns}
+    found = {name: (wanted[name][at[0]], given[name][at[1]]) for name in ranking.columns}
+    if too_many:
+        ours, theirs = found[ranking.score]
+        found[ranking.score] = np.append(ours, alone), np.append(theirs, np.full(len(alone), least))
+    return found
 
 
 def _weights(columns: Sequence[np.ndarray]) -> np.ndarray:
@@ -175,23 +193,22 @@ def _weights(columns: Sequence[np.ndarray]) -> np.ndarray:
     return np.repeat(factors, [int(np.prod(column.shape[2:])) for column in columns])
 
 
-def _rows(ranking: Ranking, side: Arrays, image: int, kept: np.ndarray) -> np.ndarray:
+def _rows(columns: Sequence[str], side: Arrays, image: int, kept: np.ndarray) -> np.ndarray:
     """Returns the rows of one image as float64 [rows, values of a row]."""
-    columns = [side[name][image][kept] for name in ranking.columns]
-    flat = [column.reshape(len(kept), int(np.prod(column.shape[1:]))) for column in columns]
+    values = [side[name][image][kept] for name in columns]
+    flat = [column.reshape(len(kept), int(np.prod(column.shape[1:]))) for column in values]
     return np.concatenate(flat, 1, dtype=np.float64)
 
 
-def _nearest(ours: np.ndarray, theirs: np.ndarray) -> list[tuple[int, int]]:
-    """Returns pairs (row of ours, row of theirs) that are alike; each row is in one pair at most."""
-    free, pairs = np.ones(len(theirs), bool), []
-    for i, row in enumerate(ours):
-        distance = np.where(free, np.abs(theirs - row).max(-1, initial=0.0), np.inf)
-        if len(distance) and distance.min() <= _SAME_ROW:
-            best = int(distance.argmin())
-            free[best] = False
-            pairs.append((i, best))
-    return pairs
+def _nearest(ours: np.ndarray, theirs: np.ndarray, apart: float) -> list[tuple[int, int]]:
+    """Returns pairs (row of ours, row of theirs) that are no further apart, the nearest first, a row once at most."""
+    distances = np.array([np.abs(theirs - row).max(-1, initial=0.0) for row in ours]).reshape(len(ours), len(theirs))
+    near = np.argwhere(distances <= apart)
+    pairs: dict[int, int] = {}
+    for i, j in near[np.argsort(distances[tuple(near.T)], kind="stable")].tolist():
+        if i not in pairs and j not in pairs.values():
+            pairs[i] = j
+    return list(pairs.items())
 
 
 def _count_tied(scores: np.ndarray) -> int:

@@ -70,6 +70,18 @@ def test_which_of_tied_boxes_survive_is_no_error_but_a_tie_excuses_no_other_box(
     assert compare(boxes, boxes | {"t/boxes": survivors["t/boxes"]}, BOXES)["t/boxes"][0] == np.inf
 
 
+def test_in_a_rounded_network_rows_near_the_least_score_come_and_go_and_others_do_not(boxes):
+    for gone, near in ((boxes["t/scores"] < 0.3, True), (boxes["t/scores"] > 0.7, False)):
+        other = boxes | {"t/classes": np.where(gone, -1, boxes["t/classes"])}
+        assert compare(boxes, other, BOXES)["t/scores"][0] == np.inf
+        for wanted, given in ((boxes, other), (other, boxes)):
+            found = compare(wanted, given, BOXES, "mean")
+            assert found["t/boxes"][1] < 0.05 and found["t/classes"][:2] == (0.0, 0.0)
+            assert 0 < found["t/scores"][1] < 0.1 if near else found["t/scores"][1] > 0.3
+    nothing = boxes | {"t/classes": np.full_like(boxes["t/classes"], -1)}
+    assert compare(nothing, boxes, BOXES, "mean")["t/scores"][1] > 0.5
+
+
 def test_no_boxes_anywhere_is_zero_error_over_zero_values(boxes):
     empty = {name: np.zeros_like(values) - (name == "t/classes") for name, values in boxes.items()}
     assert set(compare(empty, empty, BOXES).values()) == {(0.0, 0.0, 0)}
