@@ -25,12 +25,21 @@ class Grade:
       images: number of images that could be compared.
       scores: agreement scores by name.
       note: what the scores mean, and what was assumed.
+      units: of the scores that have one, by name.
     """
 
     tasks: tuple[str, str]
     images: int
     scores: dict[str, float]
     note: str
+    units: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def words(self, digits: int) -> str:
+        """Returns the scores with so many digits, and with their units."""
+        return ", ".join(
+            f"{name} {value:.{digits}g}{' ' * (name in self.units)}{self.units.get(name, '')}"
+            for name, value in self.scores.items()
+        )
 
 
 class Grader:
@@ -62,9 +71,9 @@ def flip_grade(teacher: Teacher, images: Sequence[np.ndarray]) -> Grade:
         "On mirror images: the teacher's label of an image, mirrored, is the ground truth for its prediction on the "
         "mirror image, under the task's own metrics. Disagreement is an error; agreement proves nothing."
     )
-    return Grade(
-        (teacher.task.name, f"{teacher.id} on mirror images"), len(images), flip_agreement(teacher, images), note
-    )
+    units = {score.name: score.unit for score in teacher.task.scores if score.unit not in ("", "share")}
+    compared = teacher.task.name, f"{teacher.id} on mirror images"
+    return Grade(compared, len(images), flip_agreement(teacher, images), note, units)
 
 
 def flip_agreement(teacher: Teacher, images: Iterable[np.ndarray]) -> dict[str, float]:

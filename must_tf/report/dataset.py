@@ -120,8 +120,7 @@ def summary(dataset: Dataset, findings: Findings, grades: Sequence[Grade]) -> st
         lines += task_lines(task, findings)
     lines += [f"  warning: {line}" for line in findings.warnings]
     for grade in grades:
-        scores = ", ".join(f"{name} {value:.4g}" for name, value in grade.scores.items())
-        lines.append(f"  {grade.tasks[0]} against {grade.tasks[1]}: {scores} ({grade.images:,} images)")
+        lines.append(f"  {grade.tasks[0]} against {grade.tasks[1]}: {grade.words(4)} ({grade.images:,} images)")
     lines += [f"  {line}" for line in quality.audit_lines(dataset)]
     if findings.copies:
         pair = " and ".join(findings.pair)
@@ -173,8 +172,7 @@ def _shares(counts: Mapping[str, float]) -> str:
 def _grades(grades: Sequence[Grade]) -> Html:
     rows = []
     for grade in grades:
-        scores = ", ".join(f"{name} {value:.3g}" for name, value in grade.scores.items())
-        rows.append([" against ".join(grade.tasks), number(f"{grade.images:,}"), scores])
+        rows.append([" against ".join(grade.tasks), number(f"{grade.images:,}"), grade.words(3)])
     notes = [element("p", note, class_="note") for note in dict.fromkeys(grade.note for grade in grades)]
     return join(table(["labels", "images", "scores"], rows, "Labels of two tasks, compared without truth."), notes)
 

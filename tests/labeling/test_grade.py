@@ -1,9 +1,11 @@
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
 import toy
 
-from must_tf.labeling.grade import Grader, flip_agreement
+from must_tf.labeling.grade import Grader, flip_agreement, flip_grade
 from must_tf.sources.rooms.render import render
 from must_tf.sources.rooms.worlds import WORLDS
 from must_tf.tasks import Depth, Detection, Normals, Segmentation
@@ -147,6 +149,11 @@ def test_teacher_that_depends_on_color_alone_agrees_with_itself_on_mirror_images
     for teacher, metric in ((segmenter, "mIoU"), (classifier, "top1"), (depth, "delta1")):
         teacher.resize = resize
         assert flip_agreement(teacher, IMAGES)[metric] == pytest.approx(1)
+
+
+def test_scores_of_a_grade_have_their_units():
+    depth = toy.FakeTeacher(toy.DEPTH, lambda red: {"depth": red[..., tf.newaxis] + 1})
+    assert re.fullmatch(r"delta1 1, AbsRel \S+, RMSE \S+ m", flip_grade(depth, IMAGES[:1]).words(3))
 
 
 def test_share_of_images_with_outputs_that_are_not_finite_is_reported():
