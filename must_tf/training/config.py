@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from must_tf import former
-from must_tf.errors import UserError, nearest
+from must_tf.errors import UserError, nearest, one_line
 from must_tf.geometry import Size
 from must_tf.parsing import FrozenDict, as_items, parse, read_json
 from must_tf.pipeline.augment import Augment
@@ -246,7 +246,10 @@ def load_config(where: str, overrides: Mapping[str, str] | None = None, scale: f
     if runlocal.lower() == "true":
         argument += ",runlocal"
     file = _find(path)
-    module = runpy.run_path(str(file))
+    try:
+        module = runpy.run_path(str(file))
+    except SyntaxError as error:  # of the file itself, or of one that it imports
+        raise UserError(f"{error.filename or file}: is no Python: {one_line(error)}") from None
     if "get_config" not in module:
         raise UserError(f"{file}: defines no get_config(); expected a function that returns an Experiment")
     if argument and not inspect.signature(module["get_config"]).parameters:
