@@ -112,7 +112,9 @@ def test_ends_of_an_interval_belong_to_it_or_not(interval, inside, outside):
     ("call", "said"),
     [
         (lambda: verbs.label("x", out="y", batch_size=0), "^--batch_size: 0 received, expected 1 or more$"),
+        (lambda: verbs.label("x", out="y", images_per_shard=0), "^--images_per_shard: 0 received, expected 1 or more$"),
         (lambda: verbs.label("x", out="y", max_bad=2), "^--max_bad: 2 received, expected 0 to 1$"),
+        (lambda: verbs.label("x", out="y", max_pixels=0), "^--max_pixels: 0 received, expected 1 or more$"),
         (lambda: verbs.label("x", out="y", processes=-1), "^--processes: -1 received, expected 0 or more$"),
         (lambda: verbs.evaluate("x", "y", batch_size=0), "^--batch_size: 0 received"),
         (lambda: verbs.rounds("x", "y", "z", batch_size=0), "^--batch_size: 0 received"),

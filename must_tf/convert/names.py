@@ -1,5 +1,6 @@
 """Gives each image of a dataset a file name of its own; the names that are taken are kept on the disk."""
 
+import hashlib
 import re
 import sqlite3
 import unicodedata
@@ -14,14 +15,15 @@ from must_tf.records.schema import is_inside
 
 _SUFFIXES = {"JPEG": (".jpg", ".jpeg", ".jfif"), "PNG": (".png",)}  # the first one is given
 _NOT_IN_NAMES = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are no UTF-8, ends of lines and paragraphs
+_PLAIN = re.compile(r"[\w-][\w.-]{0,99}")
 
 
 class Names:
     """Names of image files: those that the images came with, as far as they will do.
 
-    An image without a name, or whose name is hidden, leads out of its folder or is no UTF-8, is called by its id. A
-    name that an earlier image has gets the id behind it. Upper and lower case do not count: some disks do not tell them
-    apart.
+    An image without a name, or whose name is hidden, leads out of its folder or is no UTF-8, is called by its id. An id
+    that is no name of a file, as records of others may have, is replaced by a digest. A name that an earlier image has
+    gets the id behind it. Upper and lower case do not count: some disks do not tell them apart.
 
     Args:
       path: of a file for the names, which `close` removes.
@@ -63,17 +65,17 @@ class Names:
         return found
 
     def _candidates(self, record: Record) -> Iterator[str]:
-        suffixes = _SUFFIXES[record.format]
-        own = record.filename if self._is_usable(record.filename) else f"{record.id}{suffixes[0]}"
+        suffixes, identity = _SUFFIXES[record.format], _identity(record)
+        own = record.filename if self._is_usable(record.filename) else f"{identity}{suffixes[0]}"
         path = PurePosixPath(own if self._spaces or not self._written else re.sub(r"\s", "_", own))
         path = PurePosixPath(*(part for part in path.parts[:-1] if part != self._no_folder), path.name)
         if self._written and path.suffix.lower() not in suffixes:
             path = path.with_suffix(suffixes[0])
         yield str(path)
-        yield str(path.with_name(f"{path.stem}-{record.id}{path.suffix}"))
+        yield str(path.with_name(f"{path.stem}-{identity}{path.suffix}"))
         number = 2
         while True:  # copies of one image
-            yield str(path.with_name(f"{path.stem}-{record.id}-{number}{path.suffix}"))
+            yield str(path.with_name(f"{path.stem}-{identity}-{number}{path.suffix}"))
             number += 1
 
     def _is_usable(self, filename: str) -> bool:
@@ -88,6 +90,13 @@ class Names:
             "INSERT OR IGNORE INTO taken VALUES (?)", ((key.casefold() if self._written else key).encode(),)
         )
         return cursor.rowcount == 1
+
+
+def _identity(record: Record) -> str:
+    """Returns the id of a record or, where it is no name of a file, as in records of others, a digest of it."""
+    if _PLAIN.fullmatch(record.id):
+        return record.id
+    return hashlib.sha256(record.id.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def _is_usable(filename: str) -> bool:

@@ -12,6 +12,7 @@ from must_tf.records import (
     LeftOut,
     Manifest,
     Plan,
+    Quarantined,
     Record,
     Shards,
     check_folder,
@@ -71,8 +72,8 @@ def convert_records(
       The manifest, and what was left out, one line each.
 
     Raises:
-      UserError: a folder is no dataset; tasks of one name differ; there is no such task, class or origin; `out` holds
-        other files; nothing is left.
+      UserError: a folder is no dataset, or is damaged; tasks of one name differ; there is no such task, class or
+        origin; `out` holds other files; nothing is left.
     """
     folders = [split_slice(name)[0] for name in split_names(data)]
     for folder in folders:
@@ -106,9 +107,14 @@ def convert_records(
 def _entries(
     source: Source, index: int, selected: Selected, chosen: _Chosen | None, progress: Callable[[], Any]
 ) -> Iterator[Entry]:
-    """Yields the entries of a shard, with the selected labels alone."""
+    """Yields the entries of a shard, with the selected labels alone; a damaged record is a `UserError`."""
     for number, entry in enumerate(source.shards[index](look=look_at_nothing)):
         progress()
+        if isinstance(entry, Quarantined):
+            raise UserError(
+                f"{entry.name}: {entry.reason}; delete its shard, and run the command that made it again, or give a "
+                "dataset that `must inspect` finds whole"
+            )
         if not isinstance(entry, Record):
             yield entry
         elif not selected.narrow(entry) and selected.narrows:

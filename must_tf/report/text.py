@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from must_tf.errors import UserError
+from must_tf.parsing import read_text
 from must_tf.storage import write_bytes
 
 WIDTH = 110  # characters of a line
@@ -46,7 +47,7 @@ def write_text(path: str | os.PathLike, title: str, parts: Sequence[tuple[str, s
       parts: heading, note, plain text and command of each.
 
     Raises:
-      UserError: the file has no two such lines.
+      UserError: the file is no text in UTF-8, or has no two such lines.
     """
     path = Path(path)
     body = "\n\n".join(_part(*part) for part in parts)
@@ -66,9 +67,9 @@ def write_text(path: str | os.PathLike, title: str, parts: Sequence[tuple[str, s
 
 def _around(path: Path) -> tuple[str, bool, str]:
     """Returns what stands before and after the tables of a file, and whether it has a place for them."""
-    text = path.read_text()
-    opening = list(re.finditer(rf"^{_OPEN}[ \t]*\n", text, re.MULTILINE))
-    closing = list(re.finditer(rf"^{_CLOSE}[ \t]*(\n|\Z)", text, re.MULTILINE))
+    text = read_text(path)
+    opening = list(re.finditer(rf"^{_OPEN}[ \t\r]*\n", text, re.MULTILINE))
+    closing = list(re.finditer(rf"^{_CLOSE}[ \t\r]*(\n|\Z)", text, re.MULTILINE))
     if len(opening) != 1 or len(closing) != 1 or opening[0].end() > closing[0].start():
         return text, False, ""
     return text[: opening[0].start()], True, text[closing[0].end() :]

@@ -7,13 +7,14 @@ import importlib
 import inspect
 import os
 import runpy
+import traceback
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from must_tf import former
-from must_tf.errors import UserError, nearest
+from must_tf.errors import UserError, nearest, one_line
 from must_tf.geometry import Size
 from must_tf.parsing import FrozenDict, as_items, parse, read_json
 from must_tf.pipeline.augment import Augment
@@ -246,16 +247,31 @@ def load_config(where: str, overrides: Mapping[str, str] | None = None, scale: f
     if runlocal.lower() == "true":
         argument += ",runlocal"
     file = _find(path)
-    module = runpy.run_path(str(file))
+    module = _of_config(file, lambda: runpy.run_path(str(file)))
     if "get_config" not in module:
         raise UserError(f"{file}: defines no get_config(); expected a function that returns an Experiment")
     if argument and not inspect.signature(module["get_config"]).parameters:
         raise UserError(f"{file}: its get_config() takes no argument, {argument!r} received")
-    experiment = module["get_config"](*([argument] if argument else []))
+    experiment = _of_config(file, lambda: module["get_config"](*([argument] if argument else [])))
     if not isinstance(experiment, Experiment):
         raise UserError(f"{file}: get_config() returned {type(experiment).__name__}, expected an Experiment")
     experiment = from_dict(to_dict(experiment), file, type(experiment))  # what begins can be taken up again
     return changed(scaled(experiment, scale), overrides)
+
+
+def _of_config(file: Path, run: Callable[[], Any]) -> Any:
+    """Returns what code of a config returns; an error that it raises becomes a `UserError` with its line."""
+    try:
+        return run()
+    except UserError:
+        raise
+    except SyntaxError as error:  # of the file itself, or of one that it imports
+        raise UserError(f"{error.filename or file}: is no Python: {one_line(error)}") from None
+    except Exception as error:
+        frames = traceback.walk_tb(error.__traceback__)
+        line = [number for frame, number in frames if frame.f_code.co_filename == str(file)][-1:]
+        where = f"{file}: line {line[0]}" if line else f"{file}"
+        raise UserError(f"{where}: {type(error).__name__}: {one_line(error)}") from error
 
 
 def changed(experiment: Experiment, overrides: Mapping[str, str]) -> Experiment:

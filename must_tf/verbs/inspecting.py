@@ -40,7 +40,7 @@ class Inspection:
         return report.summary(self.dataset, self.findings, self.grades)
 
     def _repr_html_(self) -> str:
-        return framed(self.page.read_text()) if self.is_whole else self.dataset._repr_html_()
+        return framed(self.page.read_bytes().decode()) if self.is_whole else self.dataset._repr_html_()
 
 
 def inspect(

@@ -83,7 +83,9 @@ def label(
         raise UserError("--out: not given; expected a folder for the dataset")
     for flag, value, interval in (
         ("--batch_size", batch_size, "[1, inf)"),
+        ("--images_per_shard", images_per_shard, "[1, inf)"),
         ("--max_bad", max_bad, "[0, 1]"),
+        ("--max_pixels", max_pixels, "[1, inf)"),
         ("--processes", processes, "[0, inf)"),
     ):
         check_range(flag, value, interval)

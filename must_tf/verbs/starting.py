@@ -125,7 +125,7 @@ def _sources(found: Survey) -> tuple[str, str]:
 def _config(found: Survey, name: str, commands: list[str]) -> str:
     """Returns the template with a docstring and values for this folder."""
     path = Path(importlib.import_module("must_tf.experiments").__path__[0], _TEMPLATE)
-    _, _, code = path.read_text().split('"""', 2)
+    _, _, code = path.read_text(encoding="utf-8").split('"""', 2)
     labels: list[Labels] = found.labels
     trained = labels[0].count if labels else found.count
     steps = min(max(_PASSES * trained // _BATCH, _LEAST), _MOST) // 100 * 100

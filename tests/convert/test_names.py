@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from must_tf.convert.names import Names
@@ -37,6 +39,16 @@ def names(tmp_path):
 )
 def test_a_file_keeps_its_name_with_the_suffix_of_what_is_stored(names, filename, format, name):
     assert names().name(record(filename, format)) == name
+
+
+@pytest.mark.parametrize(
+    "identity", ["../../home/x", "/etc/x", "a/b", ".x", "", "two\nlines", "..", "a b", "\udcff", "x" * 300]
+)
+def test_no_id_leads_out_of_the_folder(names, identity):
+    """Of records that others have made."""
+    given = names()
+    found = [given.name(record("", id=identity)) for _ in range(3)] + [given.name(record("a.png", id=identity))] * 2
+    assert all(re.fullmatch(r"[0-9a-f]{16}(-[0-9a-f]{16}(-2)?)?\.png|a\.png", name) for name in found), found
 
 
 def test_left_where_it_is_a_file_keeps_its_name_whole(names):

@@ -144,3 +144,14 @@ def test_what_is_no_dataset_is_refused(dataset, tmp_path):
         convert(f"{dataset},{tmp_path}/photos", "records", tmp_path / "out")
     with pytest.raises(UserError, match="hold their images; leave them out"):
         convert(dataset, "records", tmp_path / "out", images="link")
+
+
+def test_a_damaged_record_is_refused_and_not_left_out(dataset, tmp_path):
+    folder = shutil.copytree(dataset, tmp_path / "data")
+    shard = min(folder.glob("*.tfrecord-*"))
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 255
+    shard.write_bytes(data)
+    with pytest.raises(UserError, match=f"{shard}: record .*; delete its shard, and run the command that made it"):
+        convert(folder, "records", tmp_path / "out")
+    assert not (tmp_path / "out" / "manifest.json").exists()

@@ -1,6 +1,7 @@
 import pytest
 
-from must_tf.report.text import WIDTH, text_table
+from must_tf.errors import UserError
+from must_tf.report.text import WIDTH, text_table, write_text
 
 
 def columns(line):
@@ -29,3 +30,15 @@ def test_a_wide_table_is_broken_into_blocks_that_hold_every_cell_once(left, coun
 def test_a_column_wider_than_a_page_stands_alone():
     blocks = "\n".join(text_table(["task", "a", "b"], [["x", "1" * 150, "2"]])).split("\n\n")
     assert len(blocks) == 2 and blocks[1].splitlines()[1].split() == ["x", "2"]
+
+
+def test_what_is_around_the_tables_of_a_file_keeps_its_bytes(tmp_path):
+    path = tmp_path / "r.md"
+    before, after = "größe ≥ 1\r\n\r\n".encode(), b"\r\nend"
+    path.write_bytes(before + b"<!-- tables -->\r\nold\r\n<!-- /tables -->\r\n" + after)
+    write_text(path, "title", [("heading", "", "new", "")])
+    found = path.read_bytes()
+    assert found.startswith(before) and found.endswith(after) and b"new" in found and b"old" not in found
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match=r"r\.md: "):
+        write_text(path, "title", [])

@@ -174,7 +174,18 @@ def test_missing_config_names_the_nearest():
     assert "rooms/downstream.py" in str(error.value) and "benchmark" not in str(error.value)  # which is no config
 
 
-@pytest.mark.parametrize(("source", "said"), [("x = 1", "defines no get_config"), ("get_config = dict", "an Exp")])
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("x = 1", "defines no get_config"),
+        ("get_config = dict", "an Exp"),
+        ("def get_config(:", r"c\.py: is no Python: invalid syntax .*line 1"),
+        ("\0", r"c\.py: is no Python: .*null bytes"),
+        ("import no_such_module", r"c\.py: line 1: ModuleNotFoundError: No module named 'no_such_module'"),
+        ("def get_config():\n    raise ValueError('a\\nb')", r"c\.py: line 2: ValueError: a b$"),
+        ("def get_config():\n    return Experiment(step=3)", r"c\.py: line 2: NameError: name 'Experiment' is not"),
+    ],
+)
 def test_file_that_is_no_config_is_refused(tmp_path, source, said):
     (tmp_path / "c.py").write_text(source)
     with pytest.raises(UserError, match=said):
