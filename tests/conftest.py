@@ -1,3 +1,4 @@
+import gc
 import importlib
 import os
 import sys
@@ -12,6 +13,7 @@ import uuid
 
 import hypothesis
 import pytest
+from filelock import FileLock
 
 # MUST_TF_EXAMPLES=5000 tries so many random inputs in each property test, other ones each time; see tests/test_fuzz.py.
 _EXAMPLES = int(os.environ.get("MUST_TF_EXAMPLES", "0"))
@@ -30,20 +32,64 @@ def pytest_configure(config):
 
     The slow proofs, and every command that a test starts as a process of its own, run optimized graphs, as users do.
     """
+    gc.disable()  # until all is imported, see below
     import tensorflow as tf
 
     if config.option.markexpr == "not slow":
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
+# Files that take longest, as fixtures of theirs do: they come first, so that no worker is left with one at the end.
+_FIRST = (
+    "end_to_end/test_demo.py",
+    "export/test_reproducible.py",
+    "training/test_strategy.py",
+    "evaluation/test_transfer.py",
+    "cli/test_label.py",
+    "experiments/test_simclr.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Puts the files of `_FIRST` first; pytest-xdist hands files out in this order."""
+    places = {str(Path(__file__).parent / name): place for place, name in enumerate(_FIRST)}
+    items.sort(key=lambda item: places.get(str(item.path), len(places)))
+
+
+def pytest_collection_finish():
+    """Leaves what was imported out of garbage collections, which took a seventh of the time of the tests."""
+    gc.freeze()
+    gc.set_threshold(10_000)
+    gc.enable()
+
+
 @pytest.fixture(scope="session")
-def toy_data(tmp_path_factory):
+def once(tmp_path_factory, worker_id):
+    """Makes a folder once for all workers of pytest-xdist: `once("runs/toy", make)` returns it.
+
+    The worker that comes first calls `make` with the folder; the others wait for it. No test changes such a folder.
+    """
+    own = tmp_path_factory.getbasetemp()
+    place = (own if worker_id == "master" else own.parent) / "once"
+
+    def get(name, make):
+        folder, made = place / name, place / f"{name}.made"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not made.exists():
+                make(folder)
+                made.touch()
+        return folder
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def toy_data(once):
     """A dataset of all five kinds of task: 22 images of mixed sizes in 2 shards, some without some labels."""
     import toy
 
-    folder = tmp_path_factory.mktemp("data") / "toy"
-    toy.write_dataset(folder, toy.toy_records(22))
-    return folder
+    return once("data/toy", lambda folder: toy.write_dataset(folder, toy.toy_records(22)))
 
 
 @pytest.fixture(scope="session")
@@ -122,33 +168,33 @@ def eagerly():
 
 
 @pytest.fixture(scope="session")
-def toy_trainer(toy_data):
-    """A trainer of all five tasks for 4 steps, checkpoints at 2 and 4."""
+def toy_run(toy_data, once):
+    """The workdir of a finished run of all five tasks: 4 steps, checkpoints at 2 and 4."""
     import toy
 
-    from must_tf.training import Trainer
+    from must_tf.training import train
 
-    return Trainer(toy.experiment(toy_data))
-
-
-@pytest.fixture(scope="session")
-def toy_run(toy_trainer, tmp_path_factory):
-    """The workdir of a finished run of the toy trainer."""
-    workdir = tmp_path_factory.mktemp("runs") / "toy"
-    toy_trainer.run(workdir)
-    return workdir
+    return once("runs/toy", lambda folder: train(toy.experiment(toy_data), folder))
 
 
 @pytest.fixture(scope="session")
-def classifier_run(toy_data, tmp_path_factory):
+def classifier_run(toy_data, once):
     """The workdir of a finished run of classification alone: a student without a pyramid."""
     import toy
 
     from must_tf.training import train
 
-    workdir = tmp_path_factory.mktemp("runs") / "classifier"
-    train(toy.experiment(toy_data, tasks=[toy.SCENE], steps=2), workdir)
-    return workdir
+    return once("runs/classifier", lambda folder: train(toy.experiment(toy_data, tasks=[toy.SCENE], steps=2), folder))
+
+
+@pytest.fixture
+def only_heads(monkeypatch):
+    """Leaves the backbone's files of ONNX and LiteRT out of exports: they are the same whatever the tasks are."""
+    from must_tf.export import FORMATS, endpoints
+
+    for name in ("onnx", "litert"):
+        parts = [part for part in FORMATS[name].parts if endpoints.of(part) != endpoints.BACKBONE]
+        monkeypatch.setattr(type(FORMATS[name]), "parts", tuple(parts))
 
 
 @pytest.fixture(scope="session")

@@ -340,8 +340,9 @@ def test_teachers_that_are_none(fails, images, tmp_path, teachers, words):
     fails("label", f"--images={images}", f"--teachers={teachers}", f"--out={tmp_path / 'out'}", words=words)
 
 
-def test_workdir_of_another_run(fails, config, toy_run):
-    fails("train", f"--config={config}", f"--workdir={toy_run}", words=[str(toy_run), "another", "--workdir"])
+def test_workdir_of_another_run(fails, config, toy_run, tmp_path):
+    run = shutil.copytree(toy_run, tmp_path / "run")
+    fails("train", f"--config={config}", f"--workdir={run}", words=[str(run), "another", "--workdir"])
 
 
 def test_task_that_the_student_has_not(fails, toy_run, toy_data):

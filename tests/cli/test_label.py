@@ -298,8 +298,11 @@ def files(folder):
     return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
-def command(folder, out, run, *more):
-    argv = (f"--images={folder}", f"--teachers=scene=student:{run}", f"--out={out}", "--images_per_shard=2", *more)
+_FLAGS = 4  # of a command, where they begin
+
+
+def command(folder, out, run):
+    argv = (f"--images={folder}", f"--teachers=scene=student:{run}", f"--out={out}", "--images_per_shard=2")
     return [sys.executable, "-m", "must_tf.cli", "label", "--batch_size=2", *argv]
 
 
@@ -310,7 +313,7 @@ def one_line(done):
     return lines[0]
 
 
-def test_second_command_on_a_folder_is_turned_away(folder, tmp_path, classifier_run):
+def test_second_command_on_a_folder_is_turned_away(must, folder, tmp_path, classifier_run):
     argv = command(folder, tmp_path / "out", classifier_run)
     first = subprocess.Popen(argv, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     while not (tmp_path / "out" / ".plan.json").exists():
@@ -318,7 +321,8 @@ def test_second_command_on_a_folder_is_turned_away(folder, tmp_path, classifier_
         time.sleep(0.001)
     first.send_signal(signal.SIGSTOP)
     try:
-        assert "another run is at work" in one_line(subprocess.run(argv, capture_output=True, text=True))
+        code, _, err = must(*argv[_FLAGS:])
+        assert code == 2 and len(err) == 1 and "another run is at work" in err[0]
     finally:
         first.send_signal(signal.SIGCONT)
     assert first.wait() == 0 and read_manifest(tmp_path / "out").count == 5
@@ -335,7 +339,9 @@ def small_disk(tmp_path):
     subprocess.run(["umount", place], check=True)
 
 
-def test_full_disk_is_one_line_and_the_same_command_goes_on(small_disk, folder, tmp_path, classifier_run):
+def test_full_disk_is_one_line_and_the_same_command_goes_on(
+    must, optimized, small_disk, folder, tmp_path, classifier_run
+):
     for seed, path in enumerate(folder.iterdir()):
         path.write_bytes(toy.png(np.random.default_rng(seed).integers(0, 256, (64, 64, 3), np.uint8)))
     argv = command(folder, small_disk / "out", classifier_run)
@@ -344,9 +350,9 @@ def test_full_disk_is_one_line_and_the_same_command_goes_on(small_disk, folder, 
     left = {name for name in files(small_disk / "out") if not name.startswith(".")}
     assert left == {"labeled-train.tfrecord-00000-of-00003"}
     subprocess.run(["mount", "-o", "remount,size=9m", small_disk], check=True)
-    subprocess.run(argv, check=True, capture_output=True)
-    subprocess.run(command(folder, tmp_path / "whole", classifier_run), check=True, capture_output=True)
-    assert files(small_disk / "out") == files(tmp_path / "whole")
+    for out in (small_disk, tmp_path / "whole"):  # in this process, whose bytes are those of the one before
+        assert must(*command(folder, out / "out", classifier_run)[_FLAGS:])[0] == 0
+    assert files(small_disk / "out") == files(tmp_path / "whole" / "out")
 
 
 @pytest.mark.parametrize(

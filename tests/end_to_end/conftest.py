@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 Must = Callable[..., subprocess.CompletedProcess]
 
@@ -23,14 +22,12 @@ def must() -> Must:
 
 
 @pytest.fixture(scope="session")
-def small_demo(must: Must, tmp_path_factory, worker_id: str) -> Path:
+def small_demo(must: Must, once) -> Path:
     """The folder of a finished demo of a hundredth of the size."""
-    own = tmp_path_factory.getbasetemp()
-    shared = own if worker_id == "master" else own.parent  # by all workers of pytest-xdist
-    folder, printed = shared / "small_demo", shared / "small_demo" / "stdout.txt"
-    with FileLock(shared / "small_demo.lock"):
-        if not printed.exists():
-            ended = must("demo", f"--out={folder}", "--scale=0.01", cwd=shared)
-            assert ended.returncode == 0, ended.stderr
-            printed.write_text(ended.stdout)
-    return folder
+
+    def make(folder: Path) -> None:
+        ended = must("demo", f"--out={folder}", "--scale=0.01", cwd=folder.parent)
+        assert ended.returncode == 0, ended.stderr
+        (folder / "stdout.txt").write_text(ended.stdout)
+
+    return once("small_demo", make)

@@ -24,6 +24,7 @@ from must_tf.tasks import KINDS, from_json, to_json
 from must_tf.training import Optimizer, train
 
 BLUR = blur.Blur("sharpness")
+pytestmark = pytest.mark.usefixtures("eagerly")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,7 +43,7 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run(data, tmp_path_factory):
+def run(eagerly, data, tmp_path_factory):
     """The workdir of a finished student with a head of the new kind and one of classification."""
     workdir = tmp_path_factory.mktemp("blur") / "run"
     train(toy.experiment(data, tasks=(BLUR, toy.SCENE), validation=str(data), evaluate_every=2), workdir)
@@ -120,8 +121,10 @@ def test_new_kind_is_inspected(data, tmp_path):
     assert findings.statistics["sharpness"]["notes"] == 12
 
 
-def test_declared_exports_have_the_head_and_the_others_are_reported(run, tmp_path):
-    parities = export(run, tmp_path / "out", ("savedmodel", "onnx", "litert"), sizes=[toy.VIEW], batches=(1,))
+def test_declared_exports_have_the_head_and_the_others_are_reported(run, only_heads, tmp_path):
+    parities = export(
+        run, tmp_path / "out", ("savedmodel", "onnx", "litert"), sizes=[toy.VIEW], batches=(1,), litert_images=4
+    )
     files = {parity.file for parity in parities if parity.output == "sharpness/blur"}
     assert files == {"savedmodel/student", "onnx/student.onnx", "onnx/heads.onnx"}
     assert any("nobody needs it on a phone" in note for note in notes(tmp_path / "out"))

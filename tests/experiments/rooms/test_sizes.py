@@ -7,7 +7,7 @@ from must_tf.experiments.rooms import sizes
 from must_tf.sources.rooms import dataset
 
 
-def test_every_size_is_evaluated_and_a_second_call_trains_nothing(tmp_path, monkeypatch, capsys):
+def test_every_size_is_evaluated_and_a_second_call_trains_nothing(eagerly, tmp_path, monkeypatch, capsys):
     small = {key: dataclasses.replace(split, count=4) for key, split in dataset.SPLITS.items()}
     monkeypatch.setattr(dataset, "SPLITS", small)
     monkeypatch.setattr(sizes, "SCORED", (32, 64))

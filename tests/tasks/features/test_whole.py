@@ -15,6 +15,7 @@ from must_tf.report import inspect, summary
 from must_tf.training import train
 
 TASK = specimens.SPECIMENS["features"].tasks[0]
+pytestmark = pytest.mark.usefixtures("eagerly")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run(data, tmp_path_factory):
+def run(eagerly, data, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("features") / "run"
     train(toy.experiment(data, tasks=(TASK, toy.SCENE), validation=str(data), evaluate_every=4), workdir)
     return workdir
@@ -51,8 +52,10 @@ def test_features_are_inspected_and_graded_by_classes(data, tmp_path):
     assert grade.tasks == ("vectors", "scene") and 0 <= grade.scores["knn"] <= 1 and grade.images == 8
 
 
-def test_heads_of_features_are_exported(run, tmp_path):
-    parities = export(run, tmp_path / "out", ("savedmodel", "onnx", "litert"), sizes=[toy.VIEW], batches=(1,))
+def test_heads_of_features_are_exported(run, only_heads, tmp_path):
+    parities = export(
+        run, tmp_path / "out", ("savedmodel", "onnx", "litert"), sizes=[toy.VIEW], batches=(1,), litert_images=4
+    )
     for output in ("vectors/grid", "vectors/summary"):
         files = {parity.file for parity in parities if parity.output == output}
         assert {"savedmodel/student", "onnx/student.onnx", "onnx/heads.onnx"} <= files
