@@ -20,7 +20,7 @@ from must_tf.records.schema import VERSION
 from must_tf.records.shards import MOST, Shards
 from must_tf.records.shards import Shard as Shard
 from must_tf.storage import Location, location, on_disk, replacing, sizes
-from must_tf.tasks import Task, from_json, to_json
+from must_tf.tasks import Task, from_json, kind_of, to_json
 
 FILE = "manifest.json"
 _MOST_BYTES = 2**32  # of a manifest: of billions of images, and the reasons why some were left out
@@ -237,6 +237,9 @@ def _read(path: Location) -> Manifest:
     if value.get("schema") != VERSION:
         schema = short(value.get("schema"))
         raise UserError(f"{path}: schema {schema}, this version reads {VERSION}; make the dataset again")
+    for task in tasks if isinstance(tasks := value.get("tasks"), list) else ():
+        if isinstance(task, Mapping) and isinstance(task.get("kind"), str):
+            kind_of(task["kind"], path)  # one of a package that is not installed is no damage
     try:
         if problem:
             raise problem

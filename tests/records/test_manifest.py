@@ -133,3 +133,10 @@ def test_manifest_of_many_shards_opens_in_little_time(tmp_path):
     start = time.monotonic()
     assert read_manifest(tmp_path, whole=False).count == 10**7
     assert time.monotonic() - start < 10
+
+
+def test_a_kind_of_a_package_that_is_not_installed_is_no_damage(data):
+    toy.change_manifest(data, tasks=[{"kind": "poses", "name": "people"}])
+    with pytest.raises(UserError, match="task kind 'poses' is unknown") as error:
+        read_manifest(data)
+    assert "damaged" not in str(error.value) and "installed" in str(error.value)

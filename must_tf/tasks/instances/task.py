@@ -89,7 +89,10 @@ class Instances(Task):
     ranking: ClassVar[Ranking] = Ranking(("boxes", "classes", "scores", "masks"), "scores", "classes")
     reader: ClassVar[type[InstancesReader]] = InstancesReader
     identity_fields: ClassVar[tuple[str, ...]] = ("class_names",)
-    ranges: ClassVar[Mapping[str, str]] = {**Detection.ranges, "mask_size": "[1, inf)"}
+    ranges: ClassVar[Mapping[str, str]] = {
+        **{field: interval for field, interval in Detection.ranges.items() if field != "stages"},
+        "mask_size": "[1, inf)",
+    }
     thresholds: ClassVar[tuple[str, ...]] = ("min_score", "doubtful_score")
     searched: ClassVar[tuple[str, ...]] = ("min_score",)
     tiles: ClassVar[bool] = True
