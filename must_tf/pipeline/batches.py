@@ -146,8 +146,15 @@ def evaluation_batches(dataset: Dataset, tasks: Sequence[Task], view_size: Size,
       Batches (images uint8 [batch, height, width, 3], {task: target}).
     """
     check_size(view_size)
-    tasks = tuple(tasks)
-    examples = framing.read_all(dataset.paths).map(
+    return _evaluation_batches(tuple(dataset.paths), tuple(tasks), tuple(view_size), batch_size)
+
+
+@functools.lru_cache(maxsize=8)
+def _evaluation_batches(
+    paths: tuple[str, ...], tasks: tuple[Task, ...], view_size: Size, batch_size: int
+) -> tf.data.Dataset:
+    """See `evaluation_batches`: those of the same arguments are traced once, as a run evaluates again and again."""
+    examples = framing.read_all(paths).map(
         plain(lambda serialized: whole_example(parse(serialized, tasks), tasks, view_size)),
         num_parallel_calls=tf.data.AUTOTUNE,
     )

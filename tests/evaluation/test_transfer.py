@@ -22,6 +22,7 @@ from must_tf.training.config import Guard
 
 module = sys.modules["must_tf.evaluation.transfer"]  # the name in the package is the function
 SWEEP = Sweep(learning_rates=(0.01, 0.1), steps=(2, 3))
+pytestmark = pytest.mark.usefixtures("eagerly")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def inits(toy_run):
 
 
 @pytest.fixture(scope="module")
-def done(experiment, inits, tmp_path_factory):
+def done(eagerly, experiment, inits, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("transfer")
     return workdir, transfer([experiment], inits, workdir, (0, 1), SWEEP, command="must transfer")
 
@@ -117,7 +118,10 @@ def test_setting_that_diverges_is_a_cell_without_a_score_and_the_others_are_made
     assert left == {"lr0.1-steps3-seed0.npz"}
 
 
-def test_run_its_export_and_its_checkpoint_of_model_garden_are_the_same_start(experiment, toy_run, done, tmp_path):
+def test_run_its_export_and_its_checkpoint_of_model_garden_are_the_same_start(
+    experiment, toy_run, done, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(type(FORMATS["savedmodel"]), "parts", ("backbone",))
     export(toy_run, tmp_path / "export", ["savedmodel"], sizes=[toy.VIEW], batches=[1])
     FORMATS["garden"].write(load_student(toy_run), "backbone", tmp_path / "garden", {"input_size": list(toy.VIEW)})
     inits = {name: str(tmp_path / name) for name in ("export", "garden")}

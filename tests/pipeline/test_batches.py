@@ -178,6 +178,17 @@ def test_evaluation_batches_hold_each_image_once_in_order(union):
     assert [len(images) for images, _ in batches] == [2, 2, 1]
 
 
+def test_evaluation_batches_are_traced_once_and_read_anew(tmp_path):
+    found = []
+    for first in (0, 5):
+        dataset = numbered(tmp_path / str(first), range(first, first + 3), 1)
+        (tmp_path / "data").unlink(missing_ok=True)
+        (tmp_path / "data").symlink_to(dataset.folder)
+        found.append(evaluation_batches(open_dataset(tmp_path / "data"), [NUMBER], (32, 32), 3))
+        assert numbers(toy.numpy(batch) for batch in found[-1]) == list(range(first, first + 3))
+    assert found[0] is found[1]
+
+
 def test_image_of_the_views_size_is_bit_identical_without_augmentation(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     toy.write_dataset(tmp_path / "d", [toy.record(image, {"scene": 0})], [toy.SCENE], 1)
