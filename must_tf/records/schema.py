@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
-from must_tf.errors import UserError
+from must_tf.errors import UserError, first_line
 from must_tf.runtime.tracing import plain
 from must_tf.tasks import Task
 from must_tf.tasks.task import Label, Target, optional_bytes
@@ -268,8 +269,15 @@ def deserialize(serialized: bytes, tasks: Sequence[Task]) -> Record:
 
 
 def stored_features(serialized: bytes, tasks: Iterable[Task]) -> dict[str, dict[str, Any]]:
-    """Returns the stored features of each task's label, for `Record.features`: to encode maps again rounds them."""
-    stored = tf.train.Example.FromString(serialized).features.feature
+    """Returns the stored features of each task's label, for `Record.features`: to encode maps again rounds them.
+
+    Raises:
+      ValueError: the record is damaged where TensorFlow does not look, such as in the name of a feature.
+    """
+    try:
+        stored = tf.train.Example.FromString(serialized).features.feature
+    except DecodeError as error:
+        raise ValueError(first_line(error)) from None
     return {
         task.name: {key: _values(stored[key]) for key in task.features() if key in stored}
         for task in tasks

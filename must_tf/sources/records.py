@@ -107,10 +107,10 @@ def _entry(frame: tuple[str, bytes | Quarantined], tasks: Sequence[Task], look: 
         return serialized
     try:
         record = deserialize(serialized, tasks)
+        features = stored_features(serialized, tasks)
     except (tf.errors.OpError, ValueError, IndexError) as error:
         return Quarantined(name, f"is not a record of these tasks: {first_line(error)}")
     record.group = group_of(record)
-    features = stored_features(serialized, tasks)
     record.name, record.features = name, {task: features[task] for task in record.labels}
     try:
         record.seen = look(record)
