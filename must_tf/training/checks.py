@@ -1,5 +1,6 @@
 """Checks before a run starts: the values of its config, its devices, its data and its workdir."""
 
+import functools
 import itertools
 import json
 import time
@@ -11,8 +12,10 @@ import tensorflow as tf
 
 from must_tf.errors import UserError, differences
 from must_tf.pipeline import check_mosaic, check_size
-from must_tf.records import Dataset, noted, surplus_notes
+from must_tf.records import Dataset, Record, noted, surplus_notes
 from must_tf.saving import CONFIG
+from must_tf.sources.decoding import look_at_nothing
+from must_tf.sources.records import read_records
 from must_tf.storage import write_json
 from must_tf.tasks import Task
 from must_tf.training.config import Experiment, read_config, to_dict
@@ -86,13 +89,18 @@ def check_labels(tasks: Sequence[Task], datasets: Sequence[Dataset], validation:
 
 
 def surplus(tasks: Sequence[Task], datasets: Sequence[Dataset]) -> list[str]:
-    """Returns what training and metrics leave out of the first labels of each dataset, one line each."""
+    """Returns what training and metrics leave out of the first labels of each dataset, one line each.
+
+    Damaged records do not count here: who reads them for their labels names them.
+    """
     lines = []
     for dataset in datasets:
         labels = dataset.manifest.counts
         own = [task for task in tasks if type(task).surplus is not Task.surplus and labels.get(task.name)]
-        first = itertools.islice(dataset.records(tasks=own), _LOOKED_AT) if own else ()
-        notes = [dict.fromkeys(surplus_notes(record, own), 1) for record in first]
+        read = functools.partial(read_records, tasks=own, look=look_at_nothing)
+        entries = itertools.chain.from_iterable(map(read, dataset.paths)) if own else ()
+        records = (entry for entry in itertools.islice(entries, _LOOKED_AT) if isinstance(entry, Record))
+        notes = [dict.fromkeys(surplus_notes(record, own), 1) for record in records]
         lines += [f"{dataset.folder}: of the first {len(notes)} images, {line}" for line in noted(notes)]
     return lines
 
