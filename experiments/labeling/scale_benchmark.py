@@ -31,12 +31,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from must_tf.cli import app  # first: TensorFlow is imported as in the commands
+
+# isort: split
 import numpy as np
 import tensorflow as tf
 from absl import flags
 
 from must_tf import labeling, storage
-from must_tf.cli import app
 from must_tf.labeling.runners.runner import Finished, Runner, Say
 from must_tf.labeling.shard import Job, run_job
 from must_tf.pipeline import stream

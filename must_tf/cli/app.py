@@ -14,9 +14,11 @@ from absl import app, flags, logging
 
 from must_tf.copies import named
 from must_tf.errors import UserError, first_line
+from must_tf.runtime import imports
 from must_tf.storage import local
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
+imports.spare()
 
 _NOT_GIVEN = re.compile(r"flag (--\w+)=None: Flag --\w+ must have a value")  # absl's words
 _OF_READING = re.compile(r"[Dd]ecode|[Pp]arse|TFRecord")  # other wrong shapes are defects of the program
