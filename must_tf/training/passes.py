@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from must_tf.runtime.tracing import plain
+from must_tf.runtime.tracing import compiling, plain
 from must_tf.student import Student
 from must_tf.tasks.loss import shares_of_images, sum_counts
 from must_tf.tasks.task import Target
@@ -54,7 +54,8 @@ class Passes:
         self.student, self.balancer, self.loss_scale, self.accumulate = student, balancer, loss_scale, accumulate
         self.trunk = trunk_variables(student)
         self.heads = head_variables(student, balancer)
-        self._pass: Any = tf.function(plain(self._one_part), jit_compile=True) if jit_compile else self._one_part
+        compiled = tf.function(plain(compiling()(self._one_part)), jit_compile=True)
+        self._pass: Any = compiled if jit_compile else self._one_part
         self._parts = accumulate * tf.distribute.get_strategy().num_replicas_in_sync
 
     def __call__(self, images: tf.Tensor, targets: Targets, present: Mapping[str, tf.Tensor], by_task: bool) -> Passed:

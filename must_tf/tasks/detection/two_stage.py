@@ -21,8 +21,7 @@ from must_tf.tasks.loss import Term
 from must_tf.trunk import Trunk
 
 _ANCHORS, _ANCHOR_SHARE = 256, 0.5  # anchors of an image in the first stage's loss, and share that may be positive
-_REGION_SHARE = 0.25  # of an image's regions in the second stage's loss
-_MASKS = 128  # positive regions of an image in the loss of masks
+_REGION_SHARE = 0.25  # of an image's regions in the second stage's loss that may be positive; they alone have masks
 _CROP, _MASK_CROP, MASK_SIZE = 7, 14, 28  # sides of a region's features, of those for its mask, and of its mask
 _CANDIDATES = 1000  # boxes of an image that enter suppression
 _FEW = 0.01  # added to the divisors of boxes and masks, as in Model Garden
@@ -77,7 +76,7 @@ class TwoStageHead(tf_keras.layers.Layer):
         found |= self._classified(features, chosen["regions"])
         found |= {key: chosen[key] for key in ("goal_classes", "goals", "counted")}
         if self.masks is not None:
-            count = min(_MASKS, chosen["regions"].shape[1])
+            count = min(max(int(self.task.num_rois * _REGION_SHARE), 1), chosen["regions"].shape[1])
             regions, boxes, classes, indices = (
                 chosen[key] for key in ("regions", "goal_boxes", "goal_classes", "indices")
             )

@@ -8,8 +8,9 @@ import specimens
 import tensorflow as tf
 import toy
 
+from must_tf import garden
 from must_tf.export import endpoints
-from must_tf.runtime.tracing import plain
+from must_tf.runtime.tracing import compiling, plain
 from must_tf.student import Student
 from must_tf.tasks.detection import CROWD, UNSEEN, two_stage
 from must_tf.training import Trainer, load_student
@@ -68,6 +69,43 @@ def test_anchors_in_what_is_ignored_are_no_background(ignored, monkeypatch):
     inside = (slice(3, 5), slice(1, 3))  # these anchors lie in the view
     assert without[inside].all() and not with_it[inside].any()
     np.testing.assert_array_equal(without[:, 6:], with_it[:, 6:])
+
+
+def test_regions_are_the_same_where_xla_compiles_the_step():
+    rng = np.random.default_rng(0)
+    shapes = {"3": (2, 8, 12), "4": (2, 4, 6)}
+    scores = {level: tf.constant(rng.normal(size=(*shape, 3)), tf.float32) for level, shape in shapes.items()}
+    offsets = {level: tf.constant(rng.normal(0, 0.3, (*shape, 12)), tf.float32) for level, shape in shapes.items()}
+    options = (two_stage.anchors_of(BOXES, scores), two_stage.view_size(scores), 40, True)
+    found = garden.propose(scores, offsets, *options).numpy()
+    with compiling():
+        compiled = garden.propose(scores, offsets, *options).numpy()
+    assert (found[..., 2:] > found[..., :2]).all()
+    np.testing.assert_allclose(compiled, found, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_compiled_step_is_the_other_one(student, monkeypatch):
+    def draws(scores, count, number):
+        del number  # those of a step depend on the last bit of the scores, which is another one in XLA
+        return tf.random.stateless_uniform([tf.shape(scores["3"])[0], count], [0, 1], alg="philox")
+
+    monkeypatch.setattr(two_stage, "_draws", draws)
+    targets = {BOXES.name: labeled(), OBJECTS.name: labeled() | {"masks": tf.ones([1, 2, 28, 28])}}
+
+    def losses():
+        return student.losses_by_task(targets, student(IMAGES[:, :64, :64], training=False, targets=targets))
+
+    compiled = tf.function(plain(compiling()(losses)), jit_compile=True)()
+    for name, loss in losses().items():
+        np.testing.assert_allclose(compiled[name], loss, rtol=1e-4)
+
+
+def test_masks_are_made_of_as_many_regions_as_may_hold_an_object(student):
+    targets = {BOXES.name: labeled(), OBJECTS.name: labeled() | {"masks": tf.ones([1, 2, 28, 28])}}
+    found = student(IMAGES[:, :64, :64], training=True, targets=targets)[OBJECTS.name]
+    assert found["mask_logits"].shape[1] == OBJECTS.num_rois // 4
+    assert (found["mask_classes"] > 0).numpy().sum() == (found["goal_classes"] > 0).numpy().sum() > 0
 
 
 def test_choice_is_a_function_of_the_scores_of_the_image():
