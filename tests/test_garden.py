@@ -13,6 +13,7 @@ from must_tf.student import Student
 from must_tf.training import load_student, load_trunk, save_student
 from must_tf.trunk import Trunk
 
+TASKS = (toy.SCENE, toy.STUFF)
 SMALLEST = {
     "resnet-10": 0.25,
     "efficientnet-b0": 1.0,
@@ -30,11 +31,14 @@ def test_every_family_is_tried():
     assert families == {garden.BACKBONES[name][0] for name in SMALLEST}
 
 
+@pytest.fixture(scope="module")
+def batch(toy_data):
+    return next(iter(training_batches([open_dataset(toy_data)], TASKS, [toy.VIEW], 2)))
+
+
 @pytest.mark.parametrize("name", SMALLEST)
-def test_backbone_serves_a_student(name, toy_data, tmp_path):
-    tasks = (toy.SCENE, toy.STUFF)
-    student = Student(tasks, Trunk(name, SMALLEST[name], 2, 5, 8, 0.9))
-    inputs, targets = next(iter(training_batches([open_dataset(toy_data)], tasks, [toy.VIEW], 2)))
+def test_backbone_serves_a_student(name, batch, tmp_path):
+    student, (inputs, targets) = Student(TASKS, Trunk(name, SMALLEST[name], 2, 5, 8, 0.9)), batch
     with tf.GradientTape() as tape:
         loss = tf.add_n(list(student.losses_by_task(targets, student(inputs, training=True)).values()))
     for variable, gradient in zip(

@@ -26,6 +26,8 @@ from must_tf.sources.images import find_images, read_image, read_images
 from must_tf.teachers import TeacherSpec
 from must_tf.training import load_student, train
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 class Killed(BaseException):
     pass

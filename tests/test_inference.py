@@ -41,38 +41,42 @@ def test_who_says_what_the_labels_say_has_the_perfect_scores(toy_data, batch_siz
     assert oracle.shapes == {(batch_size, *toy.VIEW, 3)}  # the last batch is filled up: one trace
 
 
-def test_scores_do_not_depend_on_the_batch_size(toy_data, toy_run):
-    student, dataset = load_student(toy_run), open_dataset(toy_data)
+@pytest.fixture(scope="module")
+def student(toy_run):
+    return load_student(toy_run)
+
+
+def test_scores_do_not_depend_on_the_batch_size(toy_data, student):
+    dataset = open_dataset(toy_data)
     some, others = (evaluate(student, dataset, toy.VIEW, batch_size=size) for size in (5, 22))
     for task in some:
         assert some[task] == pytest.approx(others[task], abs=1e-3, nan_ok=True)
 
 
-def test_tasks_may_be_chosen(toy_data, toy_run):
-    student, dataset = load_student(toy_run), open_dataset(toy_data)
-    scores = evaluate(student, dataset, toy.VIEW, ["depth", "scene"])
+def test_tasks_may_be_chosen(toy_data, student):
+    scores = evaluate(student, open_dataset(toy_data), toy.VIEW, ["depth", "scene"])
     assert list(scores) == ["depth", "scene"]
     assert all(np.isfinite(value) for values in scores.values() for value in values.values())
 
 
-def test_task_that_the_student_has_not_is_refused_with_the_nearest(toy_data, toy_run):
+def test_task_that_the_student_has_not_is_refused_with_the_nearest(toy_data, student):
     with pytest.raises(UserError, match="no task 'dept'; did you mean 'depth'"):
-        evaluate(load_student(toy_run), open_dataset(toy_data), toy.VIEW, ["dept"])
+        evaluate(student, open_dataset(toy_data), toy.VIEW, ["dept"])
 
 
-def test_task_that_the_data_lack_is_refused_by_name(toy_run, tmp_path):
+def test_task_that_the_data_lack_is_refused_by_name(student, tmp_path):
     image = np.zeros((8, 8, 3), np.uint8)
     toy.write_dataset(tmp_path / "d", [toy.record(image, {"scene": 1})], [toy.SCENE], 1)
-    student, dataset = load_student(toy_run), open_dataset(tmp_path / "d")
+    dataset = open_dataset(tmp_path / "d")
     assert set(evaluate(student, dataset, toy.VIEW)) == {"scene"}
     with pytest.raises(UserError, match="no label of task 'depth'"):
         evaluate(student, dataset, toy.VIEW, ["depth"])
 
 
-def test_data_without_any_of_the_students_tasks_are_refused(toy_run, tmp_path):
+def test_data_without_any_of_the_students_tasks_are_refused(student, tmp_path):
     other = Depth("other")
     toy.write_dataset(
         tmp_path / "d", [toy.record(np.zeros((8, 8, 3), np.uint8), {"other": np.ones((8, 8))})], [other], 1
     )
     with pytest.raises(UserError, match="no labels of the student's tasks"):
-        evaluate(load_student(toy_run), open_dataset(tmp_path / "d"), toy.VIEW)
+        evaluate(student, open_dataset(tmp_path / "d"), toy.VIEW)

@@ -127,7 +127,7 @@ def _environment(**values: str) -> Iterator[None]:
 def _context() -> Any:
     """Returns a context that forks processes from one that has imported TensorFlow, because the import is slow."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["must_tf.labeling", "must_tf.evaluation", "tensorflow_datasets"])
+    context.set_forkserver_preload(["must_tf.cli.app", "must_tf.labeling", "must_tf.evaluation", "tensorflow_datasets"])
     return context
 
 

@@ -28,6 +28,11 @@ def test_failed_stage_is_an_error_with_the_folder_the_last_line_and_the_log(tmp_
     assert os.environ.get("TF_NUM_INTRAOP_THREADS") == threads
 
 
+def test_stage_finds_tensorflow_imported_without_what_it_does_not_need_and_left_out_of_garbage_collections(tmp_path):
+    found = "'tensorflow' in sys.modules and 'keras' not in sys.modules and gc.get_freeze_count() > 100_000"
+    run_stages([python("only", f"import gc, sys; assert {found}; open('only', 'w').close()")], tmp_path, 1)
+
+
 def test_stages_run_once_and_after_the_stages_they_need(tmp_path):
     first = python("first", "open('first', 'w').close()")
     second = python("second", "assert open('first'); open('second', 'w').close()", "first")

@@ -7,8 +7,8 @@ import pytest
 import tf_keras
 import toy
 
-from must_tf.export import FORMATS, export
-from must_tf.saving import save_student
+from must_tf.export import FORMATS, Parity, export
+from must_tf.saving import load_student, save_student
 from must_tf.student import Student
 from must_tf.tasks import Classification, Depth, Detection, Normals, Segmentation
 
@@ -49,37 +49,49 @@ def finish():
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory):
+def run(once):
     """A finished run of all five kinds of task: (workdir, student)."""
-    workdir = tmp_path_factory.mktemp("runs") / "five"
-    return workdir, finished_run(workdir, TASKS)
+    workdir = once("finished/five", lambda folder: finished_run(folder, TASKS))
+    return workdir, load_student(workdir)
+
+
+def read_export(folder):
+    """Returns the export that lies in a folder, alone: (its folder, parities)."""
+    (out,) = folder.iterdir()
+    parities = json.loads((out / "card.json").read_text())["parity"]
+    return out, [Parity(**parity | {"size": tuple(parity["size"])}) for parity in parities]
 
 
 @pytest.fixture(scope="session")
-def exported(run, tmp_path_factory):
+def exported(run, once):
     """Its export: (folder, parities)."""
-    out = tmp_path_factory.mktemp("exports") / "five"
-    return out, export(run[0], out)
+    return read_export(once("exports/five", lambda folder: export(run[0], folder / "five")))
 
 
 @pytest.fixture(scope="session")
-def classifier(tmp_path_factory, toy_data):
+def classifier(once, toy_data):
     """The workdir of a run with classification alone, no pyramid; its training data are there."""
-    workdir = tmp_path_factory.mktemp("runs") / "classifier"
-    finished_run(workdir, TASKS[:1], train=[toy_data])
-    return workdir
+    return once("finished/classifier", lambda folder: finished_run(folder, TASKS[:1], train=[toy_data]))
 
 
 @pytest.fixture(scope="session")
-def everywhere(classifier, tmp_path_factory):
+def everywhere(classifier, once):
     """The classifier's export in all formats that are installed: (folder, parities)."""
-    out = tmp_path_factory.mktemp("exports") / "everywhere"
-    return out, export(classifier, out, INSTALLED, batches=[3], litert_images=4)
+
+    def make(folder):
+        export(classifier, folder / "everywhere", INSTALLED, batches=[3], litert_images=4)
+
+    return read_export(once("exports/everywhere", make))
 
 
 @pytest.fixture(scope="session")
-def detector(tmp_path_factory):
+def detector(once):
     """The workdir of a run with detection alone, on the levels of the paper: P3 to P7."""
-    workdir = tmp_path_factory.mktemp("runs") / "detector"
-    finished_run(workdir, TASKS[1:2], max_level=7)
-    return workdir
+    return once("finished/detector", lambda folder: finished_run(folder, TASKS[1:2], max_level=7))
+
+
+@pytest.fixture(scope="session")
+def boxes(detector, once):
+    """The detector's export: (folder, parities)."""
+    options = {"formats": ["onnx", "keras", "tf_keras"], "sizes": [(96, 160)], "batches": [2]}
+    return read_export(once("exports/boxes", lambda folder: export(detector, folder / "boxes", **options)))

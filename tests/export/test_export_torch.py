@@ -108,10 +108,8 @@ def test_program_only_computes_and_does_not_name_the_machine(folder):
     assert not [word for word in (str(Path.home()), str(Path(plain.__file__).parent)) if word.encode() in data]
 
 
-def test_a_student_without_pyramid_has_no_file_of_it(classifier, tmp_path):
-    out = tmp_path / "out"
-    export(classifier, out, ["torch"], sizes=[(64, 64)], batches=[1])
-    assert {path.name for path in (out / "torch").iterdir()} == {PROGRAM, RESNET}
+def test_a_student_without_pyramid_has_no_file_of_it(everywhere):
+    assert {path.name for path in (everywhere[0] / "torch").iterdir()} == {PROGRAM, RESNET}
 
 
 def test_normalized_images_where_normalization_is_outside(run, tmp_path):

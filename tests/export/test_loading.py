@@ -4,7 +4,6 @@ import pytest
 import tf_keras
 
 from must_tf.errors import UserError
-from must_tf.export import export
 from must_tf.export.images import made_images
 from must_tf.export.loading import load_backbone
 
@@ -12,11 +11,9 @@ KERASES = {2: tf_keras, 3: keras}
 
 
 @pytest.fixture(scope="module")
-def folder(detector, tmp_path_factory):
+def folder(boxes):
     """An export of a student with P3 to P7."""
-    out = tmp_path_factory.mktemp("exports") / "keras"
-    export(detector, out, formats=["keras", "tf_keras"], sizes=[(64, 64)], batches=[2])
-    return out
+    return boxes[0]
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +70,10 @@ def test_a_fine_tuned_model_is_saved_and_loaded_without_us(backbone, tmp_path):
     np.testing.assert_allclose(again(images), model(images), rtol=1e-5, atol=1e-5)
 
 
-def test_an_export_without_the_format_names_it(run, tmp_path):
-    export(run[0], tmp_path / "out", formats=["savedmodel"], sizes=[(64, 64)], batches=[1])
+def test_an_export_without_the_format_names_it(exported):
     for version, name in ((3, "keras"), (None, "tf_keras")):
         with pytest.raises(UserError, match=rf"--formats={name}$"):
-            load_backbone(tmp_path / "out", keras=version)
+            load_backbone(exported[0], keras=version)
 
 
 def test_no_export_or_no_such_keras_is_one_line(tmp_path):

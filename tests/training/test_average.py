@@ -9,12 +9,16 @@ from must_tf.training.average import Average
 
 def averages(decay, steps, values):
     """The average of a variable that has these values, one after another."""
-    variable = tf.Variable(values[0])
+    variable, values = tf.Variable(values[0]), tf.constant(values)
     average = Average([variable], decay)
-    update = tf.function(average.update)
-    for step in range(1, steps + 1):
-        variable.assign(values[step % len(values)])
-        update(tf.constant(step, tf.int64))
+
+    @tf.function
+    def run():
+        for step in tf.range(1, steps + 1, dtype=tf.int64):
+            variable.assign(values[step % len(values)])
+            average.update(step)
+
+    run()
     return average.averages[0].numpy()
 
 
@@ -27,13 +31,15 @@ def test_averages_are_model_gardens_apart_from_where_they_start(steps, decay):
     theirs.shadow_copy(model)
     kernel = model.trainable_variables[0]
 
-    @tf.function
-    def step():
-        theirs.apply_gradients([(tf.zeros([1, 3]), kernel)])
+    assert int(theirs.iterations) == 0  # which makes this variable outside of the function
 
-    for number in range(1, steps + 1):
-        kernel.assign(values[number % len(values)][np.newaxis])
-        step()
+    @tf.function
+    def run():
+        for number in tf.range(1, steps + 1):
+            kernel.assign(tf.constant(values)[number % len(values)][tf.newaxis])
+            theirs.apply_gradients([(tf.zeros([1, 3]), kernel)])
+
+    run()
     numbers = np.arange(1, steps + 1)
     left = np.prod(np.minimum(decay, (1 + numbers) / (10 + numbers)))
     assert left < 7e-5
@@ -46,9 +52,13 @@ def test_averages_hold_nothing_of_the_start():
     variable = tf.Variable(0.0)
     average = Average([variable], 0.9999)
     variable.assign(1.0)
-    update = tf.function(average.update)
-    for step in range(1, 2401):
-        update(tf.constant(step, tf.int64))
+
+    @tf.function
+    def run():
+        for step in tf.range(1, 2401, dtype=tf.int64):
+            average.update(step)
+
+    run()
     assert float(average.averages[0]) == pytest.approx(1, abs=1e-5)
 
 
