@@ -27,6 +27,7 @@ class Table:
       note: what a reader should know.
       primary: the endpoint that is judged first, named before the run.
       cells: folder of its cells.
+      tasks: its rows; where empty, those of the experiment.
     """
 
     title: str
@@ -36,6 +37,7 @@ class Table:
     note: str = ""
     primary: str = MEAN
     cells: str = TRANSFER
+    tasks: tuple[str, ...] = ()
 
 
 def gather_cells(workdirs: Iterable[Path], folder: Path) -> None:
@@ -67,19 +69,21 @@ def make_table(
     Args:
       table: what is compared.
       cells: of its sweep.
-      tasks: the rows, in order.
+      tasks: the rows, in order, where the table names none.
       folder: that the cells were gathered in.
       command: that makes the cells.
       pretraining: what the runs cost.
       budgets: what it took to make the arms, teachers included.
     """
+    rows = table.tasks or tasks
+    cells = [cell for cell in cells if cell.task in rows]
     known = {cell.init for cell in cells} & set(table.inits)
     missing = [init for init in table.inits if init not in known]
     if not {table.reference, table.candidate} <= known or 2 * len(known) <= len(table.inits):
         return None
     return tabulate(
         cells,
-        *(table.inits, table.reference, table.candidate, tasks),
+        *(table.inits, table.reference, table.candidate, rows),
         title=table.title,
         command=command,
         note=" ".join(filter(None, (table.note, f"Not run: {', '.join(missing)}." if missing else ""))),

@@ -2,7 +2,7 @@
 
     must finetune --config=rooms/downstream.py:normals --init_from=runs/student --workdir=runs/normals
 
-Argument: classification, detection, segmentation_a, segmentation_b, depth or normals.
+Argument: classification, detection, segmentation_a, segmentation_b, depth, normals or instances.
 """
 
 from must_tf.experiments.arms import POLICY, lookup

@@ -23,9 +23,11 @@ _PROCESSES = flags.DEFINE_integer("processes", os.cpu_count(), "Stages at once."
 
 SEEDS = (0, 1, 2)
 RATES, SWEPT_STEPS = (0.05, 0.2), (100, 300)
+PARTS = {"train": 300, "validation": 300, "test": 1000}  # images of a downstream task
 FEW = (30, 90)  # of 300 labeled images
 VIEW_SIZES = (64, 96, 128, 160, 192)
 
+INSTANCES = "instances"  # a seventh downstream task, which no other table has
 TEACHERS = {"classification": "supervised"} | {
     task: f"teacher_{task}" for task in ("detection", "segmentation", "depth")
 }
@@ -35,8 +37,8 @@ LABELED = {name: f"rooms/{name}/train" for name in ("shared", "detection", "segm
 REPEATED = ("supervised", "must", "simclr")  # pre-trained anew for each seed; of the others, seed 0 alone
 
 ORDER = (
-    *("must", "held_out", "simclr", "added", "teachers", "students", "union", "unlabeled", "bootstrap", "combine"),
-    "few",
+    *("must", "held_out", "simclr", "instances", "added", "teachers", "students", "union", "unlabeled", "bootstrap"),
+    *("combine", "few"),
 )
 # Initializations that are fine-tuned together, in the order of their importance.
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -54,11 +56,15 @@ _UNTIL = flags.DEFINE_enum("until", ORDER[-1], ORDER, "The last group of stages.
 
 
 def plan(until: str = "few") -> list[Stage]:
-    """Returns the stages up to a group, the most urgent first: `GROUPS`, and between them `held_out` and `few`."""
+    """Returns the stages up to a group, the most urgent first: `GROUPS`, and between them those of `ORDER` alone."""
     wanted = _data()
     for group in ORDER[: ORDER.index(until) + 1]:
         if group == "held_out":
             wanted += _judging(("teacher", "must"))
+        elif group == "instances":
+            for part, count in PARTS.items():
+                wanted.append(_rooms(f"{INSTANCES}_{part}", [f"downstream_{INSTANCES}/{part}"], count))
+            wanted += [_transfer(INSTANCES, among) for among in ("must", "simclr")]
         elif group == "students":
             wanted += _fine_tuning(group) + _judging(("student",))
         elif group == "few":
@@ -84,9 +90,7 @@ def _seeds(init: str) -> tuple[int, ...]:
 def _data() -> list[Stage]:
     return [
         _rooms("teachers", [f"{name}/train" for name in ("detection", "segmentation", "depth", "shared")], 4000),
-        _rooms("train", [f"downstream_{task}/train" for task in DOWNSTREAM], 300),
-        _rooms("validation", [f"downstream_{task}/validation" for task in DOWNSTREAM], 300),
-        _rooms("test", [f"downstream_{task}/test" for task in DOWNSTREAM], 1000),
+        *(_rooms(part, [f"downstream_{task}/{part}" for task in DOWNSTREAM], count) for part, count in PARTS.items()),
         _rooms("held_out", [f"{name}/test" for name in ("detection", "segmentation", "depth", "shared")], 1000),
         *(_rooms(f"unlabeled_{n}", ["unlabeled/train"], n, f"unlabeled_{n}") for n in (500, 2000, 8000)),
         *(_rooms(f"few_{n}", [f"downstream_{task}/train" for task in DOWNSTREAM], n, f"few_{n}") for n in FEW),
@@ -134,7 +138,7 @@ def _label(dataset: str) -> Stage:
 def _transfer(task: str, group: str, few: int = 0) -> Stage:
     """The protocol on one task, for the initializations of a group, on all of its labeled images or on a few."""
     inits, folder = GROUPS[group], f"few_{few}" if few else "transfer"
-    needs = ["rooms_train", "rooms_validation", "rooms_test"]
+    needs = [f"rooms_{INSTANCES}_{part}" if task == INSTANCES else f"rooms_{part}" for part in PARTS]
     needs += [f"{name}-{seed}" for name in inits for seed in _seeds(name)]
     needs += [f"rooms_few_{few}"] if few else []
     return transfer_stage(

@@ -74,6 +74,15 @@ TABLES: dict[str, Table] = {
         "must",
         _AFTER,
     ),
+    "table2_instances": Table(
+        "Table 2, masks of objects: MuST against supervised and self-supervised pre-training",
+        ("random", "supervised", "simclr", "must"),
+        "supervised",
+        "must",
+        "Each seed has its own pre-training and one fine-tuning. One set of teachers for all, none of them of masks of "
+        "objects.",
+        tasks=(replication.INSTANCES,),
+    ),
     "table3": Table(
         "Table 3: tasks added one at a time",
         ("supervised", "classification_depth", "classification_depth_segmentation", "must"),

@@ -48,6 +48,7 @@ DOWNSTREAM_TASKS: dict[str, Task] = {
     "segmentation_b": Segmentation("segmentation_b", PARTS),
     "depth": Depth("depth"),
     "normals": Normals("normals"),
+    "instances": Instances("instances", _DOWNSTREAM, **_BOXES, **TWO_STAGES),
 }
 
 

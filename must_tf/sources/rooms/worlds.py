@@ -125,6 +125,7 @@ WORLDS: dict[str, World] = {
         ),
         _DOWNSTREAM,
         replace(_DOWNSTREAM, name="downstream_detection", views=(_CLUTTER,)),
+        replace(_DOWNSTREAM, name="downstream_instances", views=(_CLUTTER,)),
         replace(_DOWNSTREAM, name="downstream_segmentation_a", views=(_MEDIUM,)),
         replace(_DOWNSTREAM, name="downstream_segmentation_b", views=(_MEDIUM, _WIDE), openings=0.6),
         replace(_DOWNSTREAM, name="downstream_depth", views=(_WIDE,)),
