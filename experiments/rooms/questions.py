@@ -9,7 +9,8 @@ compared with students of equal weights, by fine-tuning that task.
 
 `rounds`: does a second round of self-training help? For each seed, `must rounds` makes three students, the later two
 with stronger augmentation (`noisy.py`). All are fine-tuned on the six downstream tasks; the second round is compared
-with the first one.
+with the first one. Beside them, a student learns from the labels of the first round just as its teacher has learned
+(`alike`); it is compared with that teacher.
 
 Rooms, teachers and their labels are the demo's, made once. Each verdict is a paired t-test over the three seeds, in
 OUT/tables. The same command continues a killed one.
@@ -80,7 +81,14 @@ def _rounds(scale: float) -> list[Stage]:
         needs = ("rooms_held_out", "label_classification", "label_unlabeled")
         stages.append(Stage(f"rounds-{seed}", command, f"rounds-{seed}/rounds.json", needs))
     arms = {f"round{number}": f"rounds-{{seed}}/round-{number}" for number in range(ROUNDS + 1)}
-    return [*stages, _transfer("rounds", DOWNSTREAM, arms, scale, stages, f"--reference=round{ROUNDS - 1}")]
+    rounds = _transfer("rounds", DOWNSTREAM, arms, scale, stages, f"--reference=round{ROUNDS - 1}")
+    alike = []
+    for seed in SEEDS:
+        options = (f"--config.train=rounds-{seed}/labels-1", f"--scale={scale:g}", f"--config.seed={seed}")
+        command = ("train", "--config=rooms/student.py", f"--workdir=runs/alike-{seed}", *options)
+        alike.append(Stage(f"alike-{seed}", command, f"runs/alike-{seed}/student", (f"rounds-{seed}",)))
+    arms = {"round0": arms["round0"], "alike": "runs/alike-{seed}"}
+    return [*stages, rounds, *alike, _transfer("alike", DOWNSTREAM, arms, scale, [*stages, *alike])]
 
 
 def _train(name: str, weights: str, scale: float, seed: int, *needs: str) -> Stage:

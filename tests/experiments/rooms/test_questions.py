@@ -47,9 +47,10 @@ def test_the_noisy_student_differs_in_its_augmentation_alone():
 def test_the_chain_of_rounds_runs_and_has_a_verdict_over_the_seeds(tmp_path, monkeypatch):
     monkeypatch.setattr(questions, "DOWNSTREAM", ("normals",))
     run_stages(questions.plan("rounds", 0.01), tmp_path, 1)
-    table = read_table(tmp_path / "tables" / "rounds.json")
-    assert (table.reference, table.candidate) == ("round1", "round2")
-    assert all(len(scores) == 3 for scores in table.tasks[0].scores.values())
+    for name, compared in {"rounds": ("round1", "round2"), "alike": ("round0", "alike")}.items():
+        table = read_table(tmp_path / "tables" / f"{name}.json")
+        assert (table.reference, table.candidate) == compared
+        assert all(len(scores) == 3 for scores in table.tasks[0].scores.values())
 
 
 @pytest.mark.slow
