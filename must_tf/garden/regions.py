@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 from official.vision.modeling.layers.detection_generator import DetectionGenerator
-from official.vision.modeling.layers.mask_sampler import MaskSampler
 from official.vision.modeling.layers.roi_generator import MultilevelROIGenerator
 from official.vision.modeling.layers.roi_sampler import ROISampler
 from official.vision.ops import box_ops, spatial_transform_ops
@@ -171,7 +170,8 @@ def sample_masks(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Returns the first `count` positive regions, their classes, and the objects' masks in them [..., size, size].
 
-    By Model Garden's `MaskSampler`; where there are fewer, the others have class 0.
+    As by Model Garden's `MaskSampler`, which crops by products of matrices, as suits TPUs; here only XLA does so. Where
+    there are fewer, the others have class 0.
 
     Args:
       regions: a result of `sample_regions`, as `boxes`, `classes` and `indices`.
@@ -182,7 +182,15 @@ def sample_masks(
       count: how many.
       size: side of the masks.
     """
-    return MaskSampler(size, count)(regions, boxes, classes, indices, grids)
+    places = tf.math.top_k(tf.cast(classes > 0, tf.int32), count).indices
+    regions, boxes, classes, indices = (
+        tf.gather(values, places, batch_dims=1) for values in (regions, boxes, classes, indices)
+    )
+    own = tf.gather(grids, tf.maximum(indices, 0), batch_dims=1)
+    crops = spatial_transform_ops.crop_mask_in_target_box(
+        own, boxes, regions, size, sample_offset=0.5, use_einsum=is_compiled()
+    )
+    return regions, classes, crops
 
 
 def encode_regions(boxes: tf.Tensor, regions: tf.Tensor) -> tf.Tensor:

@@ -13,6 +13,7 @@ from must_tf.experiments.rooms import (
     pipeline_benchmark,
     sizes,
     stages_benchmark,
+    start_benchmark,
     torch_benchmark,
 )
 from must_tf.parsing import read_jsonl
@@ -94,6 +95,8 @@ def test_published_figures_of_the_input_of_its_sizes_and_beside_pytorch_are_thos
     assert block("augment", published).strip() == augment_benchmark.text(found).strip()
     found = json.loads((RESULTS / "stages.json").read_text())
     assert block("stages", published).strip() == stages_benchmark.text(found).strip()
+    found = json.loads((RESULTS / "start.json").read_text())
+    assert block("start", published).strip() == start_benchmark.text(found).strip()
     found = json.loads((RESULTS / "torch.json").read_text())
     assert block("sizes", published).strip() == sizes.text(json.loads((RESULTS / "sizes.json").read_text()))
     lines = [torch_benchmark.text(*name.split("/"), row) for name, row in found.items() if "/" in name]

@@ -10,6 +10,7 @@ import tensorflow as tf
 import tf_keras
 from official.core import task_factory
 from official.vision.configs import maskrcnn as configs
+from official.vision.modeling.layers.mask_sampler import MaskSampler
 from official.vision.modeling.layers.roi_aligner import MultilevelROIAligner
 from official.vision.ops.anchor import RpnAnchorLabeler, build_anchor_generator
 from official.vision.tasks import maskrcnn  # noqa: F401  registers the task
@@ -174,6 +175,18 @@ def test_loss_and_gradient_are_model_gardens(kind, name, monkeypatch):
     objects, num_rois = CASES[name]
     loss, gradient = compare(TASKS[kind](num_rois), objects, num_rois, kind == "masks", monkeypatch)
     print(f"{kind}, {name}: largest difference of the loss {loss:.1e}, of a gradient {gradient:.1e}")
+
+
+def test_masks_in_regions_are_model_gardens():
+    rng = np.random.default_rng(4)
+    low = rng.uniform(0, 40, (2, 2, 12, 2))
+    regions, boxes = np.concatenate([low, low + rng.uniform(8, 24, low.shape)], -1).astype(np.float32)
+    classes = tf.constant(rng.integers(0, 3, (2, 12)), tf.int32)
+    indices = tf.where(classes > 0, rng.integers(0, OBJECTS, (2, 12)).astype(np.int32), -1)
+    arguments = tf.constant(regions), tf.constant(boxes), classes, indices, target_of(OBJECTS)[0]["masks"]
+    wanted = MaskSampler(28, 5)(*arguments)
+    for found, value in zip(garden.sample_masks(*arguments, 5, 28), wanted, strict=True):
+        np.testing.assert_allclose(found, value, atol=1e-5)
 
 
 def test_features_of_regions_are_model_gardens():
