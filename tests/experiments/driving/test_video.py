@@ -1,5 +1,7 @@
 """A film of a student's predictions: as many frames as were read, of one even size, with what the student says."""
 
+import io
+
 import numpy as np
 import pytest
 import toy
@@ -7,6 +9,7 @@ from PIL import Image
 
 from must_tf.errors import UserError
 from must_tf.experiments.driving import video
+from must_tf.sources import open_source
 from must_tf.student import Student
 from must_tf.tasks import Detection, Segmentation
 from must_tf.training import save_student
@@ -75,3 +78,26 @@ def test_frames_of_another_shape_and_empty_folders_are_refused(workdir, frames, 
     with pytest.raises(UserError, match="has no frame that can be read"):
         video.film(workdir, str(tmp_path / "none"), tmp_path / "seen.gif", 10, 64)
     assert not (tmp_path / "seen.gif").exists()
+
+
+def test_tasks_are_drawn_in_the_order_in_which_they_are_asked_for():
+    tasks = {task.name: task for task in TASKS}
+    assert [*video._chosen(tasks, ["lanes", "vehicles"])] == ["lanes", "vehicles"]
+    assert video._chosen(tasks, None) == tasks
+    with pytest.raises(UserError, match=r"--tasks=lane: the student has no such task; did you mean 'lanes'\?"):
+        video._chosen(tasks, ["lane"])
+
+
+def test_a_camera_that_stands_still_makes_the_film_no_shorter(frames, capsys):
+    for name in ("1b", "1c"):
+        (frames / f"{name}.png").write_bytes((frames / "1.png").read_bytes())
+    (shard,) = open_source(str(frames)).shards
+    read = [encoded for encoded, _ in video._read(shard(), 5, str(frames))]
+    assert read == [path.read_bytes() for path in sorted(frames.iterdir())]
+    assert "left out" not in capsys.readouterr().err
+
+
+def test_fewer_colors_make_a_gif_smaller():
+    image = Image.fromarray(toy.random_image(np.random.default_rng(0), 36, 64))
+    few, many = (video._gif([image], 10, colors) for colors in (4, 256))
+    assert len(Image.open(io.BytesIO(few)).convert("RGB").getcolors()) <= 4 and len(few) < len(many)
