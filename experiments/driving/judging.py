@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from must_tf.experiments.driving.metrics import BATCH, MaskMetric, VehicleMetric, box_ious
+from must_tf.experiments.driving.paper import PUBLISHED
 from must_tf.records import Record, open_dataset
 from must_tf.records.manifest import is_dataset
 from must_tf.report.text import text_table
@@ -25,6 +26,7 @@ COLUMNS = {  # of the table, as of YOLOP's: (task, score)
     "lanes accuracy": ("lanes", "accuracy"),
     "lanes IoU": ("lanes", "IoU"),
 }
+_OTHER_DATA = "* published, on BDD100K with true labels: other images, so the levels do not compare"
 _UNKNOWN = 255
 
 
@@ -46,12 +48,17 @@ def judge(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def table(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """Returns what `judge` found as a table in percent, one line for the teachers and each student."""
+    """Returns what `judge` found as a table in percent: a line for the teachers and each student, and the paper's."""
+    published = {f"YOLOP, {name} *": tasks for name, tasks in PUBLISHED.items()}
     rows = [
-        [name, *(f"{100 * tasks[task][key]:.1f}" if task in tasks else "" for task, key in COLUMNS.values())]
-        for name, tasks in scores.items()
+        [name, *(_percent(tasks.get(task, {}).get(key)) for task, key in COLUMNS.values())]
+        for name, tasks in ({**scores, **published}).items()
     ]
-    return "\n".join(text_table(["", *COLUMNS], rows))
+    return "\n".join([*text_table(["", *COLUMNS], rows), _OTHER_DATA])
+
+
+def _percent(score: float | None) -> str:
+    return "" if score is None else f"{100 * score:.1f}"
 
 
 class _Labeled:

@@ -39,7 +39,7 @@ CAMVID = "camvid"
 SCORES = "results/scores.json"
 SETTINGS = "driving.json"
 _MERGED = f"vehicles={{vehicle: [{', '.join(VEHICLE_NAMES)}]}}"
-_ALL_BOXES = "--thresholds=vehicles.min_score=0.001,vehicles.doubtful_score=1"  # AP ranks them all
+_ALL_BOXES = "--thresholds=vehicles.min_score=0.001,vehicles.doubtful_score=1"  # AP ranks all that a head gives
 
 
 def run(argv: list[str]) -> None:
