@@ -57,6 +57,8 @@ def main() -> None:
     if not datasets.prepare(_DATA.value, out, (CAMVID,)):
         raise UserError(f"--data={_DATA.value}: has no {CAMVID}; get it from {datasets.DATASETS[CAMVID].where}")
     teachers = models.write_models(_DATA.value, out)
+    if not teachers:
+        raise UserError(f"--data={_DATA.value}: has the model of no teacher; get one of those named above")
     keep_settings(out / SETTINGS, {"percent": _PERCENT.value, "scale": _SCALE.value, "teachers": sorted(teachers)})
     stages = plan(teachers, _PERCENT.value, _SCALE.value, _SEEDS.value)
     if _ONLY.value == "label":

@@ -10,6 +10,7 @@ was drawn before them. A GIF needs nothing more; an mp4 needs PyAV (`must_tf[fil
 import io
 import itertools
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -45,6 +46,7 @@ _WIDTH = flags.DEFINE_integer("width", 640, "Width of the file in pixels, 32 or 
 flags.mark_flags_as_required(["student", "images", "out"], flag_values=FLAGS)
 
 GIF, MP4 = ".gif", ".mp4"
+_NUMBER = re.compile(r"[0-9]+")
 _TINT = 0.5  # share of the color of a class
 
 
@@ -85,8 +87,8 @@ def film(
       colors: of each frame of a GIF, 2 to 256.
 
     Raises:
-      UserError: no frame can be read; frames differ in shape; the student has no such task; there is no PyAV for an
-        mp4.
+      UserError: no frame can be read; frames differ in shape, or are not in the order of their numbers; the student
+        has no such task; there is no PyAV for an mp4.
     """
     student, view_size = load_student(workdir), read_input_size(workdir)
     shown = _chosen(student.tasks, tasks)
@@ -94,8 +96,8 @@ def film(
     entries = itertools.chain.from_iterable(shard() for shard in source.shards)
     frames = _resized(_read(entries, source.count, images), width)
     drawn = (
-        Image.fromarray(draw(frame, predict(student, encoded, view_size, frame.shape[:2]), shown))
-        for encoded, frame in frames
+        Image.fromarray(draw(pixels, predict(student, frame.encoded, view_size, pixels.shape[:2]), shown))
+        for frame, pixels in frames
     )
     first = next(drawn, None)
     if first is None:
@@ -146,20 +148,25 @@ def _chosen(tasks: Mapping[str, Task], names: Sequence[str] | None) -> dict[str,
     return {name: tasks[name] for name in names or tasks}
 
 
-def _read(entries: Iterable[Any], count: int, images: str) -> Iterator[tuple[bytes, Image.Image]]:
-    """Yields the frames, encoded and decoded; says how many cannot be shown, and why the first cannot.
+def _read(entries: Iterable[Any], count: int, images: str) -> Iterator[Record]:
+    """Yields the frames; says how many cannot be shown, and why the first cannot.
 
     Sources leave out copies of an earlier image. One of the frame before it is shown: the camera has stood still.
+
+    Raises:
+      UserError: frames are numbered, and their names are in another order.
     """
     progress, bad, last = Progress("draw", count), list[Quarantined](), None
     for entry in entries:
         if isinstance(entry, Record):
+            if last and _numbers(entry) < _numbers(last) and _text(entry) == _text(last):
+                raise UserError(
+                    f"--images={images}: {entry.name} comes after {last.name}, as by name; fill the numbers with zeros"
+                )
             last = entry
+            yield entry
         elif last and isinstance(entry, Quarantined) and entry.id == last.id:
-            entry = last
-        if isinstance(entry, Record):
-            with Image.open(io.BytesIO(entry.encoded)) as image:
-                yield entry.encoded, image.convert("RGB")
+            yield last
         elif isinstance(entry, Quarantined):
             bad.append(entry)
         progress.update(1)
@@ -168,20 +175,32 @@ def _read(entries: Iterable[Any], count: int, images: str) -> Iterator[tuple[byt
         print(f"{images}: {left_out}: {bad[0].name}: {bad[0].reason}", file=sys.stderr)
 
 
-def _resized(frames: Iterable[tuple[bytes, Image.Image]], width: int) -> Iterator[tuple[bytes, np.ndarray]]:
-    """Yields the frames, the decoded ones in the size of the film, uint8 [H, W, 3].
+def _numbers(frame: Record) -> list[int]:
+    return [int(number) for number in _NUMBER.findall(frame.name)]
+
+
+def _text(frame: Record) -> str:
+    return _NUMBER.sub("", frame.name)
+
+
+def _resized(frames: Iterable[Record], width: int) -> Iterator[tuple[Record, np.ndarray]]:
+    """Yields the frames with their pixels in the size of the film, uint8 [H, W, 3].
 
     Raises:
       UserError: a frame has another shape than the first one.
     """
-    first: tuple[int, int] | None = None
-    for number, (encoded, frame) in enumerate(frames):
-        first = first or frame.size
-        if frame.size != first:
-            sizes = ["{1}x{0}".format(*size) for size in (frame.size, first)]
-            raise UserError(f"frame {number}: is {sizes[0]} (height x width), the ones before it {sizes[1]}")
-        size = _even(width), max(2, round(_even(width) * first[1] / first[0] / 2) * 2)
-        yield encoded, np.asarray(frame.resize(size, Image.Resampling.LANCZOS))
+    first = None
+    for frame in frames:
+        first = first or frame
+        shape = first.height, first.width
+        if (frame.height, frame.width) != shape:
+            raise UserError(
+                f"{frame.name}: is {frame.height} x {frame.width} pixels (height x width), the first frame "
+                f"{shape[0]} x {shape[1]}; take it out, or make a film of each size"
+            )
+        size = _even(width), max(2, round(_even(width) * shape[0] / shape[1] / 2) * 2)
+        with Image.open(io.BytesIO(frame.encoded)) as image:
+            yield frame, np.asarray(image.convert("RGB").resize(size, Image.Resampling.LANCZOS))
 
 
 def _even(width: int) -> int:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from must_tf.errors import UserError
 from must_tf.experiments.driving import judging, metrics, models, paper, student
-from must_tf.experiments.driving.run import plan
+from must_tf.experiments.driving.run import plan, run
 from must_tf.records import HUMAN, Plan, Record, finish, write_shard
 from must_tf.tasks import Detection, Segmentation
 from must_tf.tasks.detection import boxes
@@ -105,6 +105,19 @@ def test_students_are_scored_against_the_road_and_against_their_teachers(tmp_pat
     assert joint["lanes"]["accuracy"] == pytest.approx(0.5)
     assert joint["vehicles"] == {"images": 1, "recall": 1.0, "AP50": pytest.approx(1.0)}  # of the sure one
     assert judging.judge(tmp_path / "elsewhere") == {}
+    other = Segmentation("drivable", ("background", "street"))
+    _write(tmp_path / "other" / "data" / "labeled" / "test", (camvid, other), [{"camvid": truth, "drivable": half}])
+    with pytest.raises(UserError, match="drivable: has the classes background, street; expected road or drivable"):
+        judging.judge(tmp_path / "other")
+
+
+def test_folder_without_any_model_is_refused(tmp_path, capsys):
+    for split in ("train", "validation", "test"):
+        (tmp_path / "data" / "camvid" / split / "images").mkdir(parents=True)
+    with pytest.raises(SystemExit) as ended:
+        run([f"--data={tmp_path / 'data'}", f"--out={tmp_path / 'out'}"])
+    assert ended.value.code == 2 and "has the model of no teacher" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "results").exists()
 
 
 def test_published_table_and_differences_are_made_from_the_published_json():

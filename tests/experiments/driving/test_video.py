@@ -71,7 +71,7 @@ def test_film_has_the_frames_and_the_size_that_were_asked_for(workdir, frames, t
 
 def test_frames_of_another_shape_and_empty_folders_are_refused(workdir, frames, tmp_path):
     Image.new("RGB", (64, 64)).save(frames / "9.png")
-    with pytest.raises(UserError, match=r"frame 3: is 64x64 .*, the ones before it 36x64"):
+    with pytest.raises(UserError, match=r"9\.png: is 64 x 64 .*, the first frame 36 x 64"):
         video.film(workdir, str(frames), tmp_path / "seen.gif", 10, 64)
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "a.png").write_bytes(b"no picture")
@@ -92,9 +92,16 @@ def test_a_camera_that_stands_still_makes_the_film_no_shorter(frames, capsys):
     for name in ("1b", "1c"):
         (frames / f"{name}.png").write_bytes((frames / "1.png").read_bytes())
     (shard,) = open_source(str(frames)).shards
-    read = [encoded for encoded, _ in video._read(shard(), 5, str(frames))]
+    read = [frame.encoded for frame in video._read(shard(), 5, str(frames))]
     assert read == [path.read_bytes() for path in sorted(frames.iterdir())]
     assert "left out" not in capsys.readouterr().err
+
+
+def test_frames_whose_names_are_not_in_the_order_of_their_numbers_are_refused(frames):
+    Image.new("RGB", (64, 36)).save(frames / "10.png")
+    (shard,) = open_source(str(frames)).shards
+    with pytest.raises(UserError, match=r"2\.png comes after .*10\.png.*; fill the numbers with zeros"):
+        list(video._read(shard(), 4, str(frames)))
 
 
 def test_fewer_colors_make_a_gif_smaller():
