@@ -29,7 +29,7 @@ from must_tf.records import Quarantined, Record
 from must_tf.runtime.progress import Progress
 from must_tf.saving import load_student, read_input_size
 from must_tf.sources import open_source
-from must_tf.tasks import Segmentation, Task, drawing
+from must_tf.tasks import Detection, Instances, Segmentation, Task, drawing
 
 FLAGS = flags.FlagValues()
 _STUDENT = flags.DEFINE_string("student", None, "Workdir of a finished run.", flag_values=FLAGS)
@@ -110,18 +110,24 @@ def film(
 def draw(image: np.ndarray, labels: Mapping[str, Any], tasks: Mapping[str, Task]) -> np.ndarray:
     """Draws the labels of several tasks on one image, uint8 [H, W, 3]; the masks first.
 
+    A class of a mask has the color of the boxes of its name, and another one than boxes of other names.
+
     Args:
       image: uint8 [H, W, 3].
       labels: {task: label in the frame of the image}.
       tasks: the tasks by name.
     """
     masks = [task for task in tasks.values() if isinstance(task, Segmentation)]
-    palette = iter(drawing.colors(sum(task.num_classes - 1 for task in masks)))
+    boxes = [task for task in tasks.values() if isinstance(task, Detection | Instances)]
+    names = [name for task in boxes for name in task.class_names]
+    names += [name for mask in masks for name in mask.class_names[1:]]
+    names = [*dict.fromkeys(names)]  # boxes first, in the colors that they have
+    palette = dict(zip(names, drawing.colors(len(names)), strict=True))
     drawn = image.copy()
     for mask in masks:
-        for number in range(1, mask.num_classes):
-            inside, color = np.asarray(labels[mask.name]) == number, next(palette)
-            drawn[inside] = (_TINT * color + (1 - _TINT) * drawn[inside]).astype(np.uint8)
+        for number, name in enumerate(mask.class_names[1:], 1):
+            inside = np.asarray(labels[mask.name]) == number
+            drawn[inside] = (_TINT * palette[name] + (1 - _TINT) * drawn[inside]).astype(np.uint8)
     for name, task in tasks.items():
         if not isinstance(task, Segmentation):
             drawn = task.draw(drawn, labels[name])

@@ -11,7 +11,7 @@ from must_tf.errors import UserError
 from must_tf.experiments.driving import video
 from must_tf.sources import open_source
 from must_tf.student import Student
-from must_tf.tasks import Detection, Segmentation
+from must_tf.tasks import Detection, Segmentation, drawing
 from must_tf.training import save_student
 
 TASKS = (
@@ -50,6 +50,18 @@ def test_masks_are_tinted_without_their_background_and_boxes_are_drawn():
     assert (road != 100).any() and (lane != 100).any() and (road != lane).any()
     one = {"boxes": np.array([[0.1, 0.5, 0.4, 0.9]]), "classes": np.array([0])}
     assert (video.draw(image, labels | {"vehicles": one}, {task.name: task for task in TASKS}) != drawn).any()
+
+
+def test_masks_have_the_color_of_the_boxes_of_their_class_alone():
+    image, everywhere = np.zeros((20, 20, 3), np.uint8), np.ones((20, 20), int)
+    color = {}
+    for name in ("vehicle", "road"):
+        mask = Segmentation("mask", ("background", name))
+        nothing = {"boxes": np.zeros((0, 4)), "classes": np.zeros(0, int)}
+        drawn = video.draw(image, {"mask": everywhere, "vehicles": nothing}, {"mask": mask, "vehicles": TASKS[0]})
+        color[name] = drawn[0, 0].astype(int)
+    box = drawing.colors(1)[0] // 2
+    assert np.abs(color["vehicle"] - box).max() <= 1 < np.abs(color["road"] - box).max()
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".mp4"])
