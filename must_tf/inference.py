@@ -1,5 +1,6 @@
 """Runs a student: predicts pseudo labels of one image, and evaluates metrics over a dataset."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -15,21 +16,23 @@ from must_tf.tasks.metric import Metric
 from must_tf.tasks.task import Label
 
 
-def predict(student: Student, encoded: bytes, view_size: Size) -> dict[str, Label]:
+def predict(student: Student, encoded: bytes, view_size: Size, frame_size: Size | None = None) -> dict[str, Label]:
     """Returns a student's pseudo labels of one image by task name, in the frame of the image.
 
     Args:
       student: a student with any tasks.
       encoded: contents of an image file that TensorFlow decodes: JPEG, PNG, GIF or BMP.
       view_size: height and width of the student's input in pixels, multiples of 32.
+      frame_size: height and width of the labels in pixels; by default those of the image.
     """
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     geometry = fit(image.shape[:2], view_size)
     view = tf.saturate_cast(tf.round(move_image(image, geometry)), tf.uint8)
+    frame = geometry if frame_size is None else dataclasses.replace(geometry, image_size=tf.constant(frame_size))
     labels = {}
     for name, outputs in student.infer(view[tf.newaxis]).items():
         task = student.tasks[name]
-        restored = task.to_image_frame({key: values[0] for key, values in outputs.items()}, geometry)
+        restored = task.to_image_frame({key: values[0] for key, values in outputs.items()}, frame)
         labels[name] = task.pseudo_label({key: np.asarray(values) for key, values in restored.items()})
     return labels
 

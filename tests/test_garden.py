@@ -68,6 +68,12 @@ def test_unknown_backbone_names_the_nearest():
         garden.backbone(Trunk("resnet-5"))
 
 
+@pytest.mark.parametrize(("name", "least"), [("resnet-10", 64), ("cspdarknet53", 32)])
+def test_width_that_leaves_no_channel_is_refused(name, least):
+    with pytest.raises(UserError, match=rf"trunk\.width: 0\.01 leaves {name} no channel; expected 1/{least} or more"):
+        garden.backbone(Trunk(name, width=0.01))
+
+
 def test_width_where_there_is_none_is_refused():
     with pytest.raises(UserError, match=r"trunk\.width: 0\.5.*efficientnet-b0"):
         garden.backbone(Trunk("efficientnet-b0", 0.5))

@@ -4,7 +4,7 @@ import tensorflow as tf
 import toy
 
 from must_tf.errors import UserError
-from must_tf.inference import evaluate
+from must_tf.inference import evaluate, predict
 from must_tf.records import open_dataset
 from must_tf.tasks import Depth
 from must_tf.training import load_student
@@ -80,3 +80,13 @@ def test_data_without_any_of_the_students_tasks_are_refused(student, tmp_path):
     )
     with pytest.raises(UserError, match="no labels of the student's tasks"):
         evaluate(student, open_dataset(tmp_path / "d"), toy.VIEW)
+
+
+def test_labels_are_those_of_the_image_in_whatever_size_they_are_asked_for(toy_data, student):
+    record = next(open_dataset(toy_data).records())
+    size = (2 * record.height, 3 * record.width)
+    own, large = predict(student, record.encoded, toy.VIEW), predict(student, record.encoded, toy.VIEW, size)
+    for name in ("stuff", "depth"):
+        assert own[name].shape == (record.height, record.width) and large[name].shape == size
+    assert (np.repeat(np.repeat(own["stuff"], 2, 0), 3, 1) == large["stuff"]).mean() > 0.8  # all but the edges
+    np.testing.assert_allclose(own["things"]["boxes"], large["things"]["boxes"], atol=1e-5)

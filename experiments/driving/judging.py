@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from must_tf.errors import UserError
 from must_tf.experiments.driving.metrics import BATCH, MaskMetric, VehicleMetric, box_ious
+from must_tf.experiments.driving.paper import PUBLISHED
 from must_tf.records import Record, open_dataset
 from must_tf.records.manifest import is_dataset
 from must_tf.report.text import text_table
@@ -25,6 +27,7 @@ COLUMNS = {  # of the table, as of YOLOP's: (task, score)
     "lanes accuracy": ("lanes", "accuracy"),
     "lanes IoU": ("lanes", "IoU"),
 }
+_OTHER_DATA = "* published, on BDD100K with true labels: other images, so the levels do not compare"
 _UNKNOWN = 255
 
 
@@ -46,20 +49,33 @@ def judge(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def table(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """Returns what `judge` found as a table in percent, one line for the teachers and each student."""
+    """Returns what `judge` found as a table in percent: a line for the teachers and each student, and the paper's."""
+    published = {f"YOLOP, {name} *": tasks for name, tasks in PUBLISHED.items()}
     rows = [
-        [name, *(f"{100 * tasks[task][key]:.1f}" if task in tasks else "" for task, key in COLUMNS.values())]
-        for name, tasks in scores.items()
+        [name, *(_percent(tasks.get(task, {}).get(key)) for task, key in COLUMNS.values())]
+        for name, tasks in ({**scores, **published}).items()
     ]
-    return "\n".join(text_table(["", *COLUMNS], rows))
+    return "\n".join([*text_table(["", *COLUMNS], rows), _OTHER_DATA])
+
+
+def _percent(score: float | None) -> str:
+    return "" if score is None else f"{100 * score:.1f}"
 
 
 class _Labeled:
-    """Records by name of the file, and the class names of their tasks."""
+    """Records of a folder by name of the file, and the class names of their tasks."""
 
-    def __init__(self, records: Sequence[Record], classes: dict[str, tuple[str, ...]]) -> None:
+    def __init__(self, folder: Path, records: Sequence[Record], classes: dict[str, tuple[str, ...]]) -> None:
+        self.folder, self.classes = folder, classes
         self.records = {record.filename: record for record in records}
-        self.classes = classes
+
+    def find(self, task: str, *wanted: str) -> int:
+        """Returns the number of the first of some classes that a task has."""
+        names = self.classes[task]
+        for name in wanted:
+            if name in names:
+                return names.index(name)
+        raise UserError(f"{self.folder}: {task}: has the classes {', '.join(names)}; expected {' or '.join(wanted)}")
 
     def both(self, other: "_Labeled", task: str, of_other: str) -> Iterator[tuple[Any, Any]]:
         """Yields the labels of images that have both."""
@@ -71,7 +87,7 @@ class _Labeled:
 def _read(folder: Path) -> _Labeled:
     dataset = open_dataset(folder)
     classes = {task.name: tuple(getattr(task, "class_names", ())) for task in dataset.manifest.tasks}
-    return _Labeled(list(dataset.records()), classes)
+    return _Labeled(folder, list(dataset.records()), classes)
 
 
 def _against_road(labeled: _Labeled, tasks: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -79,10 +95,10 @@ def _against_road(labeled: _Labeled, tasks: Sequence[str]) -> dict[str, dict[str
     found = {}
     for task in tasks:
         if task in labeled.classes:
-            names, camvid = labeled.classes[task], labeled.classes["camvid"]
-            wanted = names.index(ROAD if ROAD in names else "drivable")
+            camvid, wanted = labeled.classes["camvid"], labeled.find(task, ROAD, "drivable")
+            road = labeled.find("camvid", ROAD)
             pairs = [
-                (_binary(truth, camvid.index(ROAD), len(camvid)), np.asarray(guess) == wanted)
+                (_binary(truth, road, len(camvid)), np.asarray(guess) == wanted)
                 for truth, guess in labeled.both(labeled, "camvid", task)
             ]
             found[task] = _of_masks(pairs)
@@ -96,8 +112,7 @@ def _against_teachers(student: _Labeled, teachers: _Labeled) -> dict[str, dict[s
     """
     found = {}
     if "lanes" in student.classes:
-        names = teachers.classes["lanes"]
-        lane = names.index("lane")
+        names, lane = teachers.classes["lanes"], teachers.find("lanes", "lane")
         labels = teachers.both(student, "lanes", "lanes")
         found["lanes"] = _of_masks(
             [(_binary(truth, lane, len(names)), np.asarray(guess) == lane) for truth, guess in labels]

@@ -39,7 +39,7 @@ CAMVID = "camvid"
 SCORES = "results/scores.json"
 SETTINGS = "driving.json"
 _MERGED = f"vehicles={{vehicle: [{', '.join(VEHICLE_NAMES)}]}}"
-_ALL_BOXES = "--thresholds=vehicles.min_score=0.001,vehicles.doubtful_score=1"  # AP ranks them all
+_ALL_BOXES = "--thresholds=vehicles.min_score=0.001,vehicles.doubtful_score=1"  # AP ranks all that a head gives
 
 
 def run(argv: list[str]) -> None:
@@ -57,6 +57,8 @@ def main() -> None:
     if not datasets.prepare(_DATA.value, out, (CAMVID,)):
         raise UserError(f"--data={_DATA.value}: has no {CAMVID}; get it from {datasets.DATASETS[CAMVID].where}")
     teachers = models.write_models(_DATA.value, out)
+    if not teachers:
+        raise UserError(f"--data={_DATA.value}: has the model of no teacher; get one of those named above")
     keep_settings(out / SETTINGS, {"percent": _PERCENT.value, "scale": _SCALE.value, "teachers": sorted(teachers)})
     stages = plan(teachers, _PERCENT.value, _SCALE.value, _SEEDS.value)
     if _ONLY.value == "label":

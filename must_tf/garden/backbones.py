@@ -39,6 +39,8 @@ BACKBONES: dict[str, tuple[Any, Any, str | None]] = {
     "cspdarknet53": (Darknet, "cspdarknet53", "width_scale"),
 }
 
+_NARROWEST = {ResNet: 64, Darknet: 32}  # channels of their narrowest layer; the others keep 8 at any width
+
 _BatchNorm = tf_keras.layers.BatchNormalization
 
 
@@ -55,6 +57,10 @@ def backbone(trunk: Trunk) -> tf_keras.Model:
     kind, model_id, factor = BACKBONES[trunk.backbone]
     if factor is None and trunk.width != 1:
         raise UserError(f"trunk.width: {trunk.width}, but {trunk.backbone} comes in one width; leave it at 1")
+    if kind in _NARROWEST and _NARROWEST[kind] * trunk.width < 1:
+        raise UserError(
+            f"trunk.width: {trunk.width} leaves {trunk.backbone} no channel; expected 1/{_NARROWEST[kind]} or more"
+        )
     if trunk.se_ratio and (kind is not EfficientNet or trunk.backbone == LITE):
         raise UserError(f"trunk.se_ratio: {trunk.se_ratio}, but {trunk.backbone} has none to choose; leave it at 0")
     options = norms(trunk) | ({factor: trunk.width} if factor else {})

@@ -5,7 +5,7 @@ instance, the part of the scene, the depth and the normal. None of these names n
 """
 
 from must_tf.sources.rooms.catalog import CATALOG, PARTS
-from must_tf.sources.rooms.render import MIN_MAIN, Sample, render
+from must_tf.sources.rooms.render import MIN_MAIN, Sample, film, render
 from must_tf.sources.rooms.worlds import WORLDS, Light, View, World
 
-__all__ = ["CATALOG", "MIN_MAIN", "PARTS", "WORLDS", "Light", "Sample", "View", "World", "render"]
+__all__ = ["CATALOG", "MIN_MAIN", "PARTS", "WORLDS", "Light", "Sample", "View", "World", "film", "render"]

@@ -1,6 +1,6 @@
 """Places objects and the camera in a room, without collisions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -147,6 +147,12 @@ def look_at(position: np.ndarray, target: np.ndarray, fov: float, off: np.ndarra
     axes = _upright(target - position)
     swung = _upright(axes[2] + np.tan(off[0]) * axes[0] + np.tan(off[1]) * axes[1])
     return Camera(position, rotation("z", roll) @ swung, fov)
+
+
+def orbit(camera: Camera, around: np.ndarray, angle: float) -> Camera:
+    """Returns a camera swung about the vertical through a point [3] by `angle` radians, seen from above to the left."""
+    turn = rotation("z", angle)
+    return replace(camera, position=around + turn @ (camera.position - around), axes=camera.axes @ turn.T)
 
 
 def _upright(forward: np.ndarray) -> np.ndarray:

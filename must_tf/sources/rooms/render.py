@@ -1,13 +1,16 @@
 """Renders a scene by ray tracing: an image, and labels that are exact at the center of each pixel."""
 
+import copy
 import itertools
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from must_tf.errors import UserError
+from must_tf.sources.rooms.layout import orbit
 from must_tf.sources.rooms.materials import albedo
 from must_tf.sources.rooms.scene import Scene, compose
 from must_tf.sources.rooms.worlds import World
@@ -51,6 +54,27 @@ def render(world: World, seed: int, index: int, size: int) -> Sample:
       index: number of the image in the series.
       size: height and width in pixels.
     """
+    scene, view, rng = _compose(world, seed, index, size)
+    return _sample(scene, view, rng)
+
+
+def film(world: World, seed: int, index: int, size: int, angles: Iterable[float]) -> Iterator[Sample]:
+    """Yields image `index` of a world as a camera sees it that swings around its main object.
+
+    Args:
+      world, seed, index, size: as of `render`, whose image is that of angle 0.
+      angles: of the camera, in radians around the vertical through the middle of the main object. Far from 0, it may
+        stand in a wall or in another object.
+    """
+    scene, _, rng = _compose(world, seed, index, size)
+    middle = scene.triangles[scene.instance == scene.main].mean((0, 1))
+    for angle in angles:
+        turned = replace(scene, camera=orbit(scene.camera, middle, angle))
+        yield _sample(turned, _trace(turned, size), copy.deepcopy(rng))  # the same exposure and grain in each frame
+
+
+def _compose(world: World, seed: int, index: int, size: int) -> tuple[Scene, "_View", np.random.Generator]:
+    """Returns the scene of an image, its view, and the random numbers that are left for the camera."""
     source = [seed, zlib.crc32(world.name.encode()), index]
     category = world.categories[np.random.default_rng(source).integers(len(world.categories))]
     for effort in itertools.count():
@@ -58,7 +82,7 @@ def render(world: World, seed: int, index: int, size: int) -> Sample:
         scene = compose(world, rng, category, effort)
         view = _trace(scene, size)
         if np.mean(view.label(scene.instance) == scene.main) >= MIN_MAIN:
-            return _sample(scene, view, rng)
+            return scene, view, rng
     raise AssertionError("unreachable: itertools.count has no end")
 
 

@@ -8,10 +8,11 @@ import pytest
 import tensorflow as tf
 
 from must_tf.errors import UserError
-from must_tf.experiments.driving import judging, models, paper, student
-from must_tf.experiments.driving.run import plan
+from must_tf.experiments.driving import judging, metrics, models, paper, student
+from must_tf.experiments.driving.run import plan, run
 from must_tf.records import HUMAN, Plan, Record, finish, write_shard
 from must_tf.tasks import Detection, Segmentation
+from must_tf.tasks.detection import boxes
 from must_tf.training.config import from_dict, to_dict
 
 TEACHERS = {task: model.teacher for task, model in models.MODELS.items()}
@@ -104,6 +105,19 @@ def test_students_are_scored_against_the_road_and_against_their_teachers(tmp_pat
     assert joint["lanes"]["accuracy"] == pytest.approx(0.5)
     assert joint["vehicles"] == {"images": 1, "recall": 1.0, "AP50": pytest.approx(1.0)}  # of the sure one
     assert judging.judge(tmp_path / "elsewhere") == {}
+    other = Segmentation("drivable", ("background", "street"))
+    _write(tmp_path / "other" / "data" / "labeled" / "test", (camvid, other), [{"camvid": truth, "drivable": half}])
+    with pytest.raises(UserError, match="drivable: has the classes background, street; expected road or drivable"):
+        judging.judge(tmp_path / "other")
+
+
+def test_folder_without_any_model_is_refused(tmp_path, capsys):
+    for split in ("train", "validation", "test"):
+        (tmp_path / "data" / "camvid" / split / "images").mkdir(parents=True)
+    with pytest.raises(SystemExit) as ended:
+        run([f"--data={tmp_path / 'data'}", f"--out={tmp_path / 'out'}"])
+    assert ended.value.code == 2 and "has the model of no teacher" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "results").exists()
 
 
 def test_published_table_and_differences_are_made_from_the_published_json():
@@ -114,3 +128,19 @@ def test_published_table_and_differences_are_made_from_the_published_json():
     compared = [("vehicles", "AP50"), ("drivable", "mIoU"), ("lanes", "accuracy"), ("lanes", "IoU")]
     less = [100 * (scores["joint-0"][task][key] - scores[f"{task}-0"][task][key]) for task, key in compared]
     assert f"| here | {' | '.join(f'{value:+.1f}' for value in less)} |" in page
+    joint, single = paper.PUBLISHED["joint"], paper.PUBLISHED["single"]
+    theirs = [f"{100 * (joint[task][key] - single[task][key]):+.1f}" for task, key in compared]
+    assert f"| YOLOP on BDD100K, published | {' | '.join(theirs)} |" in page
+    for name, tasks in {"joint": joint, "each task alone": single}.items():
+        assert (
+            f"| {name} | {' | '.join(f'{100 * one:.1f}' for task in tasks.values() for one in task.values())} | "
+            in page
+        )
+
+
+def test_page_has_the_suppression_of_yolops_code_and_ours():
+    page = (Path(judging.__file__).parent / "RESULTS.md").read_text()
+    vehicles = paper.TASKS["vehicles"]
+    theirs = f"confidence {metrics.LEAST_CONFIDENCE}, IoU {metrics.NMS_IOU}, at most {metrics.MOST_BOXES} boxes"
+    ours = f"confidence {boxes.LEAST_SCORE}, IoU {boxes.SUPPRESSED}, at most {vehicles.max_outputs} boxes"
+    assert f"| suppression in testing | not given | {theirs} | {ours} |" in page

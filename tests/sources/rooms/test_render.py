@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import multiprocessing
 from collections import Counter
@@ -7,7 +8,7 @@ import pytest
 
 pytest.importorskip("embreex")
 
-from must_tf.sources.rooms import CATALOG, MIN_MAIN, PARTS, WORLDS, Sample, render
+from must_tf.sources.rooms import CATALOG, MIN_MAIN, PARTS, WORLDS, Sample, film, render
 from must_tf.sources.rooms.catalog import STRUCTURE
 
 SIZE = 64
@@ -97,6 +98,16 @@ def test_normals_agree_with_planes_fitted_to_the_depth(samples: list[Sample]) ->
                 assert np.abs(spread @ normal).max() < 2e-3
                 compared += 1
     assert compared > len(samples)
+
+
+def test_film_swings_around_the_main_object_and_begins_with_the_image() -> None:
+    world, angles = WORLDS["detection"], [0, 0.2, 2 * np.pi]
+    image, (first, turned, whole) = render(world, 1, 90, 48), film(world, 1, 90, 48, angles)
+    for field in dataclasses.fields(Sample):
+        np.testing.assert_array_equal(getattr(first, field.name), getattr(image, field.name))
+    assert (turned.image != image.image).any(-1).mean() > 0.5
+    assert (turned.instances == turned.main).mean() >= MIN_MAIN and turned.objects == image.objects
+    assert (whole.instances == image.instances).mean() > 0.99
 
 
 def test_classes_are_balanced() -> None:
