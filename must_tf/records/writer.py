@@ -111,7 +111,7 @@ def write_shard(plan: Plan, index: int, records: Iterable[Record | Quarantined |
                     if origin_key(task) in stored:
                         origin = record.origins[task.name]
                         labels[task.name][origin] += 1
-                        empty[task.name][origin] += task.is_empty(record.labels[task.name])
+                        empty[task.name][origin] += bool(task.is_empty(record.labels[task.name]))
                 noted_of.update(told)
         size = temporary.stat().st_size
         shard = Shard(path.name, count, size, sha256(temporary), _sorted(labels), reencoded, quarantined)
