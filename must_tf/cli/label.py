@@ -119,7 +119,8 @@ _PROCESSES = flags.DEFINE_integer(
 _BEAM = flags.DEFINE_multi_string(
     "beam_options",
     [],
-    "Options of Beam's pipeline, separated by spaces, such as '--runner=FlinkRunner ...'",
+    "Options of Beam's pipeline, separated as in a shell, such as '--runner=FlinkRunner ...'; values that contain "
+    "spaces or quotes stand in quotes.",
     flag_values=FLAGS,
 )
 _RAY = flags.DEFINE_string(

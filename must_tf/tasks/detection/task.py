@@ -34,7 +34,7 @@ from must_tf.trunk import Trunk
 # Export targets that regions of a second stage are left out of, and why.
 LEFT_OUT = {
     "heads": "boxes need non-maximum suppression, which is in student files alone",
-    "litert": "the second stage needs operations that LiteRT has not",
+    "litert": "the second stage needs operations that LiteRT lacks",
 }
 _SIDES = ("ymin", "xmin", "ymax", "xmax")
 HUBER, CIOU = "huber", "ciou"
