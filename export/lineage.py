@@ -72,8 +72,7 @@ def teachers(workdir: str | os.PathLike) -> list[Entry]:
     for _, name, entry in _teachers(workdir):
         task = entry.get("task", {})
         found[name] = {"id": name, "task": task.get("name", UNKNOWN), "format": entry.get("format", UNKNOWN)}
-        known = thresholds(task) if "kind" in task else {}
-        found[name] |= {"sha256": entry.get("sha256", UNKNOWN), "thresholds": known}
+        found[name] |= {"sha256": entry.get("sha256", UNKNOWN), "thresholds": thresholds(task)}
         found[name]["license"] = entry.get("license") or UNKNOWN
     return list(found.values())
 

@@ -105,7 +105,7 @@ def compare(
     is nearest in all columns; whole numbers must be equal. The error is that of the pairs. It is infinite where more
     rows have no partner than are tied with another one, and 5 % on top. In a rounded network, of which the mean error
     is bounded, rows are partners whatever their scores, and those near the least score come and go: there the error of
-    the score grows instead, by what the scores of such rows have above the least one of both sides.
+    the score grows instead, by what the scores of such rows have above the least one that the other side's list takes.
 
     Args:
       wanted: outputs of the student by name.
@@ -154,12 +154,12 @@ def _pair(ranking: Ranking, wanted: Arrays, given: Arrays, of: str) -> dict[str,
     """Pairs the rows of a ranked list; returns each column's rows that have a partner, on both sides.
 
     Where too many rows have none, what is returned differs in shape or, if the mean error is bounded, has the scores of
-    these rows beside the least one.
+    these rows beside the least one that the other side's list takes: that of its last row, if it is full.
     """
     columns = [name for name in ranking.columns if of == LARGEST or name != ranking.score]
     weights = _weights([wanted[name] for name in columns])
     left, right, rows, tied = [], [], 0, 0  # of pairs, (image, row) on both sides
-    alone, least = list[float](), np.inf  # scores of rows without a partner; the least one of all rows
+    alone, least = list[float](), list[float]()  # scores of rows without a partner; what the other list takes
     for image in range(len(wanted[ranking.valid])):
         ours, theirs = (np.flatnonzero(side[ranking.valid][image] >= 0) for side in (wanted, given))
         sides = (wanted, ours), (given, theirs)
@@ -169,10 +169,12 @@ def _pair(ranking: Ranking, wanted: Arrays, given: Arrays, of: str) -> dict[str,
         right += [(image, theirs[j]) for _, j in pairs]
         rows += max(len(ours), len(theirs))
         tied += _count_tied(wanted[ranking.score][image][ours])
-        for number, (side, kept) in enumerate(sides):
-            scores = side[ranking.score][image][kept]
-            alone += np.delete(scores, [pair[number] for pair in pairs]).tolist()
-            least = min(least, scores.min(initial=np.inf))
+        scores = [side[ranking.score][image][kept] for side, kept in sides]
+        for number, (own, other) in enumerate((scores, scores[::-1])):
+            gone = np.delete(own, [pair[number] for pair in pairs])
+            room = len(other) < wanted[ranking.score].shape[1]
+            alone += gone.tolist()
+            least += np.minimum(gone, ranking.least if room else other.min()).tolist()
     too_many = rows - len(left) > tied + _MAX_UNPAIRED * rows
     if too_many and of == LARGEST:
         return {name: (np.zeros(rows), np.zeros(len(left))) for name in ranking.columns}
@@ -180,7 +182,7 @@ def _pair(ranking: Ranking, wanted: Arrays, given: Arrays, of: str) -> dict[str,
     found = {name: (wanted[name][at[0]], given[name][at[1]]) for name in ranking.columns}
     if too_many:
         ours, theirs = found[ranking.score]
-        found[ranking.score] = np.append(ours, alone), np.append(theirs, np.full(len(alone), least))
+        found[ranking.score] = np.append(ours, alone), np.append(theirs, least)
     return found
 
 

@@ -45,6 +45,7 @@ _WHOLE = {"s3": {"max_concurrency": 1}}  # else it asks for the size of each fir
 _LIBRARIES = (
     "aiobotocore",
     "aiohttp",
+    "adlfs",
     "asyncio",
     "azure",
     "botocore",
@@ -52,6 +53,7 @@ _LIBRARIES = (
     "gcsfs",
     "google",
     "requests",
+    "s3fs",
     "urllib3",
 )
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError)
@@ -358,13 +360,13 @@ def _status(error: Exception) -> int | None:
 def _is_of_store(error: Exception) -> bool:
     """Whether an error is of a store, a network or a file, and not of the call.
 
-    gcsfs makes a `ValueError` of answers with "invalid" in them, and what is no JSON makes one, too.
+    gcsfs makes a `ValueError` of answers with "invalid" in them, and what is no JSON or no URL makes one, too.
     """
     if isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _LIBRARIES:
         return True
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     raised_in = frame.f_globals.get("__name__", "").partition(".")[0]
-    return isinstance(error, ValueError) and raised_in in (*_LIBRARIES, "json")
+    return isinstance(error, ValueError) and raised_in in (*_LIBRARIES, "json", "urllib")
 
 
 def _tag(told: dict[str, Any]) -> str:

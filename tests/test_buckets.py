@@ -3,6 +3,7 @@ import json
 import os
 import uuid
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import faults
 import pytest
@@ -228,6 +229,7 @@ def test_container_of_azure_that_is_not_there_is_one_line(az):
     ("raised", "is_of_store"),
     [
         (lambda: json.loads("<html>"), True),  # an answer of something else
+        (lambda: urlsplit("http://[::1:9000"), True),  # an address in the environment
         (lambda: validate_response(400, b"invalid argument", "b/x"), True),
         (lambda: int("a fault of ours"), False),
     ],

@@ -8,7 +8,7 @@ Formats (--formats):
   keras       the backbone as a .keras file of Keras 3, to fine-tune
   tf_keras    the backbone as a .keras file of tf_keras, to fine-tune
   garden      a checkpoint that Model Garden's trainers start from
-  litert      backbone and heads in float32, float16 and int8, at one size
+  litert      backbone and student in float32, float16 and int8, at one size
   torch       the backbone as .pt2, and its weights for the ResNets of torchvision and timm (extra hf)
 
 A head that a file cannot hold is left out of it. The command and the model card say which, and why. The model card is

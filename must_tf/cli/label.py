@@ -119,7 +119,8 @@ _PROCESSES = flags.DEFINE_integer(
 _BEAM = flags.DEFINE_multi_string(
     "beam_options",
     [],
-    "Options of Beam's pipeline, separated by spaces, such as '--runner=FlinkRunner ...'",
+    "Options of Beam's pipeline, separated as in a shell, such as '--runner=FlinkRunner ...'; values that contain "
+    "spaces or quotes stand in quotes.",
     flag_values=FLAGS,
 )
 _RAY = flags.DEFINE_string(
@@ -280,7 +281,7 @@ def _plan(source: Any, teachers: Sequence[Any], tasks: Sequence[Any], fitted: in
 def _preview(source: Any, teachers: Sequence[Any], tasks: Sequence[Any], page: str) -> None:
     """Draws the labels of a few images into a page, and prints what is to know of them."""
     from must_tf.labeling import preview, review
-    from must_tf.records import Quarantined, Record, noted, surplus_notes
+    from must_tf.records import Quarantined, Record, noted
     from must_tf.report import preview_lines, preview_page
     from must_tf.verbs.labeling import quarantined
 
@@ -292,7 +293,7 @@ def _preview(source: Any, teachers: Sequence[Any], tasks: Sequence[Any], page: s
         raise UserError(f"{_IMAGES.value}: none of {len(entries)} images could be labeled{why}")
     preview_page(records, tasks, page)
     print(f"{page}: labels of {len(records)} images")
-    notes = noted(dict.fromkeys((*record.notes, *surplus_notes(record, tasks)), 1) for record in records)
+    notes = noted(dict.fromkeys(record.notes, 1) for record in records)
     for line in (*preview_lines(records, tasks), *quarantined(bad)):
         print(line)
     for line in (*source.warnings, *notes, *review(records, teachers)):

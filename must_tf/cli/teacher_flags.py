@@ -50,10 +50,10 @@ class TeacherFlags:
             [],
             "TASK.min_score=VALUE, separated by commas: lowest score that makes a label; by default that of the card "
             "or of the student. Boxes with scores from TASK.doubtful_score to TASK.min_score are ignored in training. "
-            "TASK=best:RECORDS takes, for objects of any teacher, such as boxes, those with the best F1 of each class "
-            "on labeled images, which are named as for --images; a class of fewer than 10 boxes takes that of all "
-            "classes. For boxes of a student, TASK.min_score=best is that of all classes in WORKDIR/evaluation.json, "
-            "by `must evaluate`.",
+            "TASK=best:RECORDS finds, for a task with boxes or other objects and any teacher, the thresholds with the "
+            "best F1 of each class on labeled images, which are named as for --images; a class of fewer than 10 "
+            "objects takes the threshold of all classes. For boxes of a student, TASK.min_score=best is that of all "
+            "classes in WORKDIR/evaluation.json, by `must evaluate`.",
             flag_values=flag_values,
         )
         self._tta = flags.DEFINE_multi_string(

@@ -15,15 +15,17 @@ from must_tf.records.schema import is_inside
 
 _SUFFIXES = {"JPEG": (".jpg", ".jpeg", ".jfif"), "PNG": (".png",)}  # the first one is given
 _NOT_IN_NAMES = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are no UTF-8, ends of lines and paragraphs
-_PLAIN = re.compile(r"[\w-][\w.-]{0,99}")
+_PLAIN = re.compile(r"[\w-][\w.-]{0,99}", re.ASCII)
+_LONGEST = 250  # bytes of a name: disks take 255, and it may get another suffix
 
 
 class Names:
     """Names of image files: those that the images came with, as far as they will do.
 
-    An image without a name, or whose name is hidden, leads out of its folder or is no UTF-8, is called by its id. An id
-    that is no name of a file, as records of others may have, is replaced by a digest. A name that an earlier image has
-    gets the id behind it. Upper and lower case do not count: some disks do not tell them apart.
+    An image without a name, or whose name is hidden, too long for a disk, leads out of its folder or is no UTF-8, is
+    called by its id. An id that is no name of a file, as records of others may have, is replaced by a digest. A name
+    that an earlier image has gets the id behind it. Upper and lower case do not count: some disks do not tell them
+    apart.
 
     Args:
       path: of a file for the names, which `close` removes.
@@ -72,16 +74,17 @@ class Names:
         if self._written and path.suffix.lower() not in suffixes:
             path = path.with_suffix(suffixes[0])
         yield str(path)
-        yield str(path.with_name(f"{path.stem}-{identity}{path.suffix}"))
+        yield _longer(path, identity)
         number = 2
         while True:  # copies of one image
-            yield str(path.with_name(f"{path.stem}-{identity}-{number}{path.suffix}"))
+            yield _longer(path, f"{identity}-{number}")
             number += 1
 
     def _is_usable(self, filename: str) -> bool:
         """Whether an image can have its own name; most readers pass over hidden files."""
-        hidden = any(part.startswith(".") for part in PurePosixPath(filename).parts)
-        return _is_usable(filename) and not (hidden and self._written)
+        parts = PurePosixPath(filename).parts
+        unfit = any(part.startswith(".") or len(part.encode(errors="surrogatepass")) > _LONGEST for part in parts)
+        return _is_usable(filename) and not (unfit and self._written)
 
     def _take(self, name: str) -> bool:
         """Marks a name as taken; returns whether it was free."""
@@ -97,6 +100,13 @@ def _identity(record: Record) -> str:
     if _PLAIN.fullmatch(record.id):
         return record.id
     return hashlib.sha256(record.id.encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def _longer(path: PurePosixPath, more: str) -> str:
+    """Returns the name with more behind its stem, which is cut where the name would be too long for a disk."""
+    behind = f"-{more}{path.suffix}"
+    stem = path.stem.encode()[: max(0, _LONGEST - len(behind.encode()))].decode(errors="ignore")
+    return str(path.with_name(f"{stem}{behind}"))
 
 
 def _is_usable(filename: str) -> bool:

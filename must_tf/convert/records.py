@@ -24,6 +24,7 @@ from must_tf.records import (
     written,
 )
 from must_tf.records.manifest import FILE, is_dataset
+from must_tf.records.notes import look
 from must_tf.sources import Source, open_source
 from must_tf.sources.choosing import split_slice
 from must_tf.sources.decoding import look_at_nothing
@@ -95,10 +96,13 @@ def convert_records(
     plan = Plan(out, "records", "train", selected.tasks, len(source.shards), made_from)
     with locked(out):
         check_folder(out, plan.describe())
-        todo = pending(plan)
-        if not todo and (out / FILE).exists():
+        found = look(plan)
+        is_finished = found.has_all and FILE in found.others
+        # Before a plan binds the folder to the selection.
+        chosen = _chosen(source, selected, progress) if selection.count and not is_finished else None
+        todo = pending(plan, found)
+        if is_finished:
             return read_manifest(out), lines
-        chosen = _chosen(source, selected, progress) if selection.count else None
         for index in todo:
             write_shard(plan, index, _entries(source, index, selected, chosen, progress))
         return _finished(plan, source), lines

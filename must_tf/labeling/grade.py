@@ -59,7 +59,7 @@ class Grader:
     def result(self) -> list[Grade]:
         """Returns a grade for each pair of tasks that could be compared on at least one image."""
         return [
-            Grade((pair.tasks[0].name, pair.tasks[1].name), pair.images, pair.scores(), pair.note)
+            Grade((pair.tasks[0].name, pair.tasks[1].name), pair.images, pair.scores(), pair.note, dict(pair.units))
             for pair in self._pairs
             if pair.images
         ]

@@ -10,7 +10,7 @@ import numpy as np
 
 from must_tf.errors import UserError, one_line
 from must_tf.labeling.prefetch import prefetch
-from must_tf.records import HUMAN, LeftOut, Plan, Quarantined, Record, Shard, write_shard
+from must_tf.records import HUMAN, LeftOut, Plan, Quarantined, Record, Shard, surplus_notes, write_shard
 from must_tf.runtime.progress import Progress
 from must_tf.sources.decoding import decode
 from must_tf.sources.source import Entry
@@ -195,4 +195,5 @@ def _labeled(entry: Entry, teachers: Sequence[Teacher], outputs: Sequence[_Outpu
         except UserError as error:
             return Quarantined(entry.name or entry.id, f"teacher {teacher.id} gave an invalid label: {error}")
         entry.origins[name] = teacher.id
+        entry.notes += surplus_notes(entry, [teacher.task])
     return entry

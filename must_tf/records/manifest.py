@@ -20,7 +20,7 @@ from must_tf.records.schema import VERSION
 from must_tf.records.shards import MOST, Shards
 from must_tf.records.shards import Shard as Shard
 from must_tf.storage import Location, location, on_disk, replacing, sizes
-from must_tf.tasks import Task, from_json, kind_of, to_json
+from must_tf.tasks import Task, from_json, kind_of, thresholds, to_json
 
 FILE = "manifest.json"
 _MOST_BYTES = 2**32  # of a manifest: of billions of images, and the reasons why some were left out
@@ -267,6 +267,10 @@ def _manifest(value: Mapping[str, Any], path: Location) -> Manifest:
         for field, kind in _OF_TEACHERS.items():
             if field in told:
                 parse(kind, told[field], path, f"teachers.{short(name)}.{field}")
+        task, where = told.get("task", {}), f"teachers.{short(name)}.task"
+        parse(str, task.get("name", ""), path, f"{where}.name")
+        for field, threshold in thresholds(task).items():
+            parse(float | Mapping[str, float], threshold, path, f"{where}.{field}")
     return manifest
 
 

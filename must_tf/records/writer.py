@@ -19,17 +19,7 @@ from must_tf.records.manifest import FILE, Manifest, noted, read_manifest
 from must_tf.records.notes import Found, look
 from must_tf.records.plan import Plan
 from must_tf.records.reader import Dataset
-from must_tf.records.schema import (
-    HUMAN,
-    LeftOut,
-    Quarantined,
-    Record,
-    origin_key,
-    specs,
-    surplus_notes,
-    to_bytes,
-    to_example,
-)
+from must_tf.records.schema import HUMAN, LeftOut, Quarantined, Record, origin_key, specs, to_bytes, to_example
 from must_tf.records.shards import Shard, Shards
 from must_tf.storage import LOCK, Location, replacing, scratch, sha256, sizes, write_bytes, write_json
 from must_tf.tasks import with_defaults
@@ -114,14 +104,14 @@ def write_shard(plan: Plan, index: int, records: Iterable[Record | Quarantined |
                 writer.write(to_bytes(example))
                 count += 1
                 reencoded += record.reencoded
-                told, stored = {*record.notes, *surplus_notes(record, plan.tasks)}, example.features.feature
+                told, stored = set(record.notes), example.features.feature
                 for task in plan.tasks:
                     if record.origins.get(task.name) == HUMAN and origin_key(task) not in stored:
                         told.add(f"{task.name}: a label without a valid pixel, which is none")
                     if origin_key(task) in stored:
                         origin = record.origins[task.name]
                         labels[task.name][origin] += 1
-                        empty[task.name][origin] += task.is_empty(record.labels[task.name])
+                        empty[task.name][origin] += bool(task.is_empty(record.labels[task.name]))
                 noted_of.update(told)
         size = temporary.stat().st_size
         shard = Shard(path.name, count, size, sha256(temporary), _sorted(labels), reencoded, quarantined)

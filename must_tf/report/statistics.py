@@ -75,8 +75,7 @@ def teachers(dataset: Dataset) -> Html | None:
         size = " × ".join(str(n) for n in entry.get("input_size", ())) or "–"
         digest = entry.get("sha256", "")
         short = element("code", digest[:_HASH] or "–", title=digest or None)
-        known = thresholds(task) if "kind" in task else {}
-        scores = ", ".join(f"{key} {threshold_words(value)}" for key, value in known.items()) or "–"
+        scores = ", ".join(f"{key} {threshold_words(value)}" for key, value in thresholds(task).items()) or "–"
         what = f"{task.get('name', '–')} ({task.get('kind', '–')})"
         path = element("code", entry.get("path", "–"))
         cells = [what, entry.get("format", "–"), path, short, size, scores, entry.get("license", "unknown")]

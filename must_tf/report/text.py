@@ -1,5 +1,6 @@
 """Tables as plain text, and the Markdown file that holds them."""
 
+import codecs
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -67,7 +68,7 @@ def write_text(path: str | os.PathLike, title: str, parts: Sequence[tuple[str, s
 
 def _around(path: Path) -> tuple[str, bool, str]:
     """Returns what stands before and after the tables of a file, and whether it has a place for them."""
-    text = read_text(path)
+    text = "\ufeff" * path.read_bytes().startswith(codecs.BOM_UTF8) + read_text(path)
     opening = list(re.finditer(rf"^{_OPEN}[ \t\r]*\n", text, re.MULTILINE))
     closing = list(re.finditer(rf"^{_CLOSE}[ \t\r]*(\n|\Z)", text, re.MULTILINE))
     if len(opening) != 1 or len(closing) != 1 or opening[0].end() > closing[0].start():

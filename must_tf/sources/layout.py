@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from must_tf.errors import UserError, one_line
-from must_tf.records import HUMAN, Quarantined, Record
+from must_tf.records import HUMAN, Quarantined, Record, surplus_notes
 from must_tf.sources.decoding import Look, decode, in_order
 from must_tf.sources.disk_list import Share
 from must_tf.sources.images import common_folder, printable, read_image
@@ -140,6 +140,7 @@ def add_label(record: Record, task: Task, read: Callable[[Record], Label]) -> En
     except _LABEL_ERRORS as error:
         return Quarantined(record.name, f"its label cannot be read: {one_line(error)}", record.id)
     record.origins[task.name] = HUMAN
+    record.notes += surplus_notes(record, [task])
     return record
 
 

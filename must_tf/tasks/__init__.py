@@ -87,14 +87,18 @@ def kind_of(name: Any, where: Any = "") -> type[Task]:
 
 
 def thresholds(task: Mapping[str, Any]) -> dict[str, float | Mapping[str, float]]:
-    """Returns the score thresholds for pseudo labels by name, from a task in the form of `to_json`."""
-    return {name: task[name] for name in kind_of(task.get("kind")).thresholds if name in task}
+    """Returns the score thresholds for pseudo labels by name, from a task in the form of `to_json`.
+
+    A task of a kind that is not installed, or without one, has none.
+    """
+    kind = kinds().get(str(task.get("kind")))
+    return {name: task[name] for name in kind.thresholds if task.get(name) is not None} if kind else {}
 
 
 def threshold_words(value: float | Mapping[str, float]) -> str:
     """Returns the value of a threshold in a few words: a number, or the range of those of all classes."""
     if isinstance(value, Mapping):
-        return f"{min(value.values()):g} to {max(value.values()):g} by class"
+        return f"{min(value.values()):g} to {max(value.values()):g} by class" if value else "of no class"
     return f"{value:g}"
 
 

@@ -1,6 +1,7 @@
 """Interface for grading labels without ground truth: two tasks are compared on the same images."""
 
 import abc
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -9,11 +10,13 @@ class Pair(abc.ABC):
 
     Attributes:
       note: explains the scores to a reader of a report.
+      units: of the scores that have one, by name.
       tasks: the two tasks, in the order of the arguments of `add`.
       images: number of images compared; the caller counts those for which `add` returns True.
     """
 
     note: str
+    units: Mapping[str, str] = {}
 
     def __init__(self, one: Any, other: Any):
         self.tasks, self.images = (one, other), 0

@@ -30,8 +30,10 @@ class Ranking:
       columns: names of the outputs [batch, N, ...] that make up a row; `score` and `valid` are among them.
       score: name of the output [batch, N] by which rows are ranked.
       valid: name of the output [batch, N] that is negative in rows that are padding.
+      least: the score that a row needs to be in a list that has room for it.
     """
 
     columns: tuple[str, ...]
     score: str
     valid: str
+    least: float = 0.0

@@ -248,7 +248,7 @@ def load_config(where: str, overrides: Mapping[str, str] | None = None, scale: f
         argument += ",runlocal"
     file = _find(path)
     module = _of_config(file, lambda: runpy.run_path(str(file)))
-    if "get_config" not in module:
+    if not callable(module.get("get_config")):
         raise UserError(f"{file}: defines no get_config(); expected a function that returns an Experiment")
     if argument and not inspect.signature(module["get_config"]).parameters:
         raise UserError(f"{file}: its get_config() takes no argument, {argument!r} received")

@@ -40,9 +40,9 @@ def train(experiment: Experiment, workdir: str | os.PathLike, resume: bool = Tru
     if not resume and (location(workdir) / CONFIG).exists():
         raise UserError(f"{workdir}: holds a run already; give another --workdir, or resume it with --resume")
     trainer = Trainer(experiment)
-    if trainer.worker == 0:
-        for line in surplus(experiment.tasks, trainer.datasets):
-            print(line)
+    looked_at = trainer.datasets if trainer.worker == 0 else []
+    for line in together(trainer.strategy, lambda: surplus(experiment.tasks, looked_at)):
+        print(line)
     return trainer.run(workdir)
 
 

@@ -42,13 +42,23 @@ def test_a_file_keeps_its_name_with_the_suffix_of_what_is_stored(names, filename
 
 
 @pytest.mark.parametrize(
-    "identity", ["../../home/x", "/etc/x", "a/b", ".x", "", "two\nlines", "..", "a b", "\udcff", "x" * 300]
+    "identity", ["../../home/x", "/etc/x", "a/b", ".x", "", "two\nlines", "..", "a b", "\udcff", "x" * 300, "字" * 100]
 )
 def test_no_id_leads_out_of_the_folder(names, identity):
     """Of records that others have made."""
     given = names()
     found = [given.name(record("", id=identity)) for _ in range(3)] + [given.name(record("a.png", id=identity))] * 2
     assert all(re.fullmatch(r"[0-9a-f]{16}(-[0-9a-f]{16}(-2)?)?\.png|a\.png", name) for name in found), found
+
+
+def test_no_name_is_too_long_for_a_disk(names, tmp_path):
+    """Of records that others have made, or of two files whose names differ in case alone."""
+    given, longest = names(), "字" * 82 + ".png"
+    wanted = (longest, longest.upper(), "y" * 250, "y" * 252, "字" * 99, f"{'z' * 256}/a.png")
+    found = [given.name(record(name)) for name in wanted]
+    assert found[0] == longest and len(set(found)) == len(found) and found[1].startswith("字" * 70)
+    for name in found:
+        (tmp_path / name).touch()
 
 
 def test_left_where_it_is_a_file_keeps_its_name_whole(names):

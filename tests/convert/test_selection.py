@@ -113,8 +113,10 @@ def test_the_least_certain_images_are_those_of_the_lowest_scores(converted, tmp_
 
 @pytest.mark.parametrize("to", ["masks", "records"])
 def test_labels_without_scores_are_not_chosen_by_chance_in_the_name_of_doubt(converted, to):
+    """And the command that the message asks for may use the folder."""
     with pytest.raises(UserError, match=r"--order=uncertain: no label of stuff has a score .* --order=random"):
         converted(to, tasks=("stuff",), count=2, order="uncertain")
+    assert converted(to, tasks=("stuff",), count=2, order="random")[1].count == 2
 
 
 def test_records_say_which_labels_a_filter_leaves_alone(converted):

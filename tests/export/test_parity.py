@@ -6,7 +6,7 @@ from must_tf.export.images import Images, made_images
 from must_tf.export.parity import Bound, Parity, compare, measure
 from must_tf.tasks import Ranking
 
-BOXES = [Ranking(("t/boxes", "t/classes", "t/scores"), "t/scores", "t/classes")]
+BOXES = [Ranking(("t/boxes", "t/classes", "t/scores"), "t/scores", "t/classes", 0.1)]
 
 
 @pytest.fixture
@@ -80,6 +80,17 @@ def test_in_a_rounded_network_rows_near_the_least_score_come_and_go_and_others_d
             assert 0 < found["t/scores"][1] < 0.1 if near else found["t/scores"][1] > 0.3
     nothing = boxes | {"t/classes": np.full_like(boxes["t/classes"], -1)}
     assert compare(nothing, boxes, BOXES, "mean")["t/scores"][1] > 0.5
+
+
+def test_in_a_rounded_network_sure_boxes_that_are_gone_or_elsewhere_are_an_error(boxes):
+    """Also where all scores are nearly the same, so that none is far above the least of them."""
+    sure = np.where(boxes["t/classes"] >= 0, 0.9 + boxes["t/scores"] / 100, 0).astype(np.float32)
+    sure[0] = 0  # an image without a box
+    some = boxes | {"t/scores": sure, "t/classes": np.where(sure > 0, boxes["t/classes"], -1)}
+    none = some | {"t/classes": np.full_like(some["t/classes"], -1)}
+    moved = some | {"t/boxes": some["t/boxes"] + 1}
+    for wanted, given in ((some, none), (none, some), (some, moved)):
+        assert compare(wanted, given, BOXES, "mean")["t/scores"][1] > 0.8
 
 
 def test_no_boxes_anywhere_is_zero_error_over_zero_values(boxes):

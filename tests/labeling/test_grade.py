@@ -69,6 +69,8 @@ def test_depth_of_rendered_rooms_agrees_with_their_normals_and_not_with_mirrored
     assert true.scores["within_11.25"] > 0.9 and 30 <= true.scores["field_of_view"] <= 100
     assert false.scores["within_11.25"] < 0.6
     assert 0.5 < true.scores["compared"] < 1
+    said = r"within_11.25 [\d.]+, mean_angle [\d.]+ °, compared [\d.]+, field_of_view [\d.]+ °"
+    assert re.fullmatch(said, true.words(3))
 
 
 def test_boxes_that_fit_their_masks_get_perfect_scores():

@@ -85,6 +85,18 @@ def test_boxes_are_in_the_frame_of_the_original_image(tmp_path):
     np.testing.assert_allclose(record.labels["things"]["boxes"], [[0, 0, 1, 1]])
 
 
+def test_boxes_beyond_what_training_takes_are_counted_once_also_in_records_of_these_records(folder, tmp_path):
+    def two(red):
+        boxes = tf.tile([[[0.0, 0.0, 0.2, 0.1], [0.0, 0.2, 0.2, 0.3]]], [tf.shape(red)[0], 1, 1])
+        one = tf.ones_like(boxes[..., 0])
+        return {"boxes": boxes, "classes": tf.cast(0 * one, tf.int32), "scores": one}
+
+    detector = toy.FakeTeacher(dataclasses.replace(toy.THINGS, max_boxes=1), two)
+    (line,) = label(folder, [detector], tmp_path / "out", 2, 2).warnings
+    assert line.startswith("5 images: things: more than 1 boxes")
+    assert label(tmp_path / "out", [toy.classifier(name="other-2")], tmp_path / "more", 2).warnings == [line]
+
+
 def test_killed_labeling_resumes_to_the_same_bytes(folder, tmp_path):
     label(folder, [toy.segmenter()], tmp_path / "whole", 2, 2)
     for killed_at, expected in ((1, [0]), (None, [1, 2])):

@@ -92,6 +92,8 @@ def test_shards_with_more_in_all_than_can_be_counted_are_refused(data, field):
         ({"teachers": []}, r"teachers: \[\] received"),
         ({"teachers": {"x": 1}}, "teachers.x: 1 received"),
         ({"teachers": {"x": {"task": 1}}}, "task: 1 received"),
+        ({"teachers": {"x": {"task": {"name": 3}}}}, r"x'?\.task\.name: 3 received"),
+        ({"teachers": {"x": {"task": {"kind": "detection", "min_score": "a"}}}}, r"task\.min_score: 'a' received"),
         ({"teachers": {"x": {"license": ["a"]}}}, "license: "),
         ({"teachers": {"x": {"input_size": 3}}}, "input_size: 3 received"),
         ({"source": {"license": 3}}, r"source\.license: 3 received"),

@@ -178,6 +178,7 @@ def test_missing_config_names_the_nearest():
     ("source", "said"),
     [
         ("x = 1", "defines no get_config"),
+        ("get_config = 1", "defines no get_config"),
         ("get_config = dict", "an Exp"),
         ("def get_config(:", r"c\.py: is no Python: invalid syntax .*line 1"),
         ("\0", r"c\.py: is no Python: .*null bytes"),

@@ -27,6 +27,7 @@ from must_tf.training import (
     finetune,
     load_student,
     load_trunk,
+    loop,
     read_architecture,
     read_metrics,
     run,
@@ -61,6 +62,27 @@ def classifier_run(toy_data, eagerly, tmp_path_factory):
 
 class Killed(Exception):
     pass
+
+
+def test_no_worker_waits_for_worker_0_where_that_one_cannot_look_at_the_labels(toy_trainer, tmp_path, monkeypatch):
+    told = []
+
+    def together(strategy, act):
+        try:
+            return act()
+        except UserError as error:
+            told.append(str(error))  # `together` tells the others
+            raise
+
+    def unreadable(tasks, datasets):
+        raise UserError("the bucket is gone")
+
+    monkeypatch.setattr(loop, "Trainer", lambda experiment: toy_trainer)
+    monkeypatch.setattr(loop, "surplus", unreadable)
+    monkeypatch.setattr(loop, "together", together)
+    with pytest.raises(UserError, match="the bucket is gone"):
+        train(toy_trainer.experiment, tmp_path / "x")
+    assert told == ["the bucket is gone"]
 
 
 @pytest.mark.parametrize("step", [0, 4])  # a run that went back to its start has a checkpoint of step 0

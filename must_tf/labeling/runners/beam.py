@@ -29,8 +29,8 @@ class Beam(Runner):
     A worker shows before its first shard that it would label as the driver does, see `inspection`.
 
     Args:
-      beam_options: options of Beam's pipeline, separated by spaces as in a shell, with quotes around values that have
-        some: `--runner=FlinkRunner --direct_num_workers=8`.
+      beam_options: options of Beam's pipeline, separated as in a shell, such as `--runner=FlinkRunner
+        --direct_num_workers=8`: values that contain spaces or quotes, such as JSON, stand in quotes.
     """
 
     title, options = "Beam", frozenset({"beam_options"})

@@ -14,7 +14,7 @@ from must_tf.geometry import Geometry, move_boxes, restore_boxes
 from must_tf.tasks import drawing
 from must_tf.tasks.classes import class_table
 from must_tf.tasks.detection.anchors import RetinaNetAnchors, cell_anchors
-from must_tf.tasks.detection.boxes import MAX_OUTPUTS, around, cut_by, pixels_inside, suppress
+from must_tf.tasks.detection.boxes import LEAST_SCORE, MAX_OUTPUTS, around, cut_by, pixels_inside, suppress
 from must_tf.tasks.detection.fusion import fuse
 from must_tf.tasks.detection.grade import BoxesOfMasks
 from must_tf.tasks.detection.litert import post_process
@@ -34,7 +34,7 @@ from must_tf.trunk import Trunk
 # Export targets that regions of a second stage are left out of, and why.
 LEFT_OUT = {
     "heads": "boxes need non-maximum suppression, which is in student files alone",
-    "litert": "the second stage needs operations that LiteRT has not",
+    "litert": "the second stage needs operations that LiteRT lacks",
 }
 _SIDES = ("ymin", "xmin", "ymax", "xmax")
 HUBER, CIOU = "huber", "ciou"
@@ -98,7 +98,7 @@ class Detection(Task):
         Output("classes", ("box",), "class of each box; -1 is padding"),
         Output("scores", ("box",), "score of each box"),
     )
-    ranking: ClassVar[Ranking] = Ranking(("boxes", "classes", "scores"), "scores", "classes")
+    ranking: ClassVar[Ranking] = Ranking(("boxes", "classes", "scores"), "scores", "classes", LEAST_SCORE)
     reader: ClassVar[type[DetectionReader]] = DetectionReader
     identity_fields: ClassVar[tuple[str, ...]] = ("class_names",)
     ranges: ClassVar[Mapping[str, str]] = {

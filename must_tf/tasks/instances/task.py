@@ -13,7 +13,7 @@ from must_tf.errors import UserError
 from must_tf.geometry import Geometry, Size, move_boxes, restore_boxes
 from must_tf.tasks import drawing
 from must_tf.tasks.detection import DIFFICULT, UNSEEN, Detection
-from must_tf.tasks.detection.boxes import MAX_OUTPUTS, keep_best, pixels_inside
+from must_tf.tasks.detection.boxes import LEAST_SCORE, MAX_OUTPUTS, keep_best, pixels_inside
 from must_tf.tasks.detection.fusion import fuse_groups
 from must_tf.tasks.detection.metrics import AveragePrecision, ignore_of
 from must_tf.tasks.detection.task import LEFT_OUT
@@ -86,7 +86,7 @@ class Instances(Task):
         Output("masks", ("box", "row", "column"), "probability of the object in each cell of a grid over its box"),
         Output("size", ("side",), "height and width of the image, in pixels"),
     )
-    ranking: ClassVar[Ranking] = Ranking(("boxes", "classes", "scores", "masks"), "scores", "classes")
+    ranking: ClassVar[Ranking] = Ranking(("boxes", "classes", "scores", "masks"), "scores", "classes", LEAST_SCORE)
     reader: ClassVar[type[InstancesReader]] = InstancesReader
     identity_fields: ClassVar[tuple[str, ...]] = ("class_names",)
     ranges: ClassVar[Mapping[str, str]] = {

@@ -19,6 +19,7 @@ class NormalsOfDepth(Pair):
         "pixels that are left, low where depth is rough. Records do not know their lens: "
         f"of each image the field of view between {FIELDS_OF_VIEW[0]}° and {FIELDS_OF_VIEW[-1]}° that agrees best."
     )
+    units = dict.fromkeys(("mean_angle", "field_of_view"), "°")
 
     def __init__(self, normals: Any, depth: Any):
         super().__init__(normals, depth)
