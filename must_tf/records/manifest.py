@@ -264,18 +264,26 @@ def _manifest(value: Mapping[str, Any], path: Location) -> Manifest:
     manifest = parse(Manifest, {**value, "tasks": tasks}, path)
     parse(str | None, manifest.source.get("license"), path, "source.license")
     for name, told in manifest.teachers.items():
-        for field, kind in _OF_TEACHERS.items():
-            if field in told:
-                parse(kind, told[field], path, f"teachers.{short(name)}.{field}")
-        task, where = told.get("task", {}), f"teachers.{short(name)}.task"
-        parse(str, task.get("name", ""), path, f"{where}.name")
-        for field, threshold in thresholds(task).items():
-            parse(float | Mapping[str, float], threshold, path, f"{where}.{field}")
+        _check_teacher(told, path, f"teachers.{short(name)}")
     return manifest
+
+
+def _check_teacher(told: Mapping[str, Any], path: Location, where: str) -> None:
+    """Checks what is read of a teacher, and of those that it is made of; see `_manifest`."""
+    for field, kind in _OF_TEACHERS.items():
+        if field in told:
+            parse(kind, told[field], path, f"{where}.{field}")
+    task = told.get("task", {})
+    parse(str, task.get("name", ""), path, f"{where}.task.name")
+    for field, threshold in thresholds(task).items():
+        parse(float | Mapping[str, float], threshold, path, f"{where}.task.{field}")
+    for part in (*told.get("members", ()), *([told["derived_from"]] if "derived_from" in told else ())):
+        _check_teacher(part, path, f"{where}: a teacher that it is made of")
 
 
 _KNOWN = {field.name for field in dataclasses.fields(Manifest)}
 _OF_TEACHERS: dict[str, Any] = {  # what reports read of what a teacher says of itself; the rest is the format's own
     "task": Mapping[str, Any], "format": str, "path": str, "sha256": str, "license": str,
-    "input_size": tuple[int, ...] | None,
+    "input_size": tuple[int, ...] | None, "members": tuple[Mapping[str, Any], ...], "derived_from": Mapping[str, Any],
+    "id": str,
 }  # fmt: skip

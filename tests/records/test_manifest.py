@@ -95,6 +95,8 @@ def test_shards_with_more_in_all_than_can_be_counted_are_refused(data, field):
         ({"teachers": {"x": {"task": {"name": 3}}}}, r"x'?\.task\.name: 3 received"),
         ({"teachers": {"x": {"task": {"kind": "detection", "min_score": "a"}}}}, r"task\.min_score: 'a' received"),
         ({"teachers": {"x": {"license": ["a"]}}}, "license: "),
+        ({"teachers": {"x": {"members": [3]}}}, "members.* 3 received"),
+        ({"teachers": {"x": {"derived_from": {"task": 3}}}}, "a teacher that it is made of.task: 3 received"),
         ({"teachers": {"x": {"input_size": 3}}}, "input_size: 3 received"),
         ({"source": {"license": 3}}, r"source\.license: 3 received"),
         ({"name": 3}, "name: 3 received"),
