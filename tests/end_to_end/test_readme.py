@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pages
 
 from must_tf.evaluation import read_table
@@ -80,6 +81,20 @@ def test_published_scores_of_the_replication_are_those_of_the_published_json():
     inits = ["random", "simclr", "supervised", "must"]
     rows = [[row.name, row.metric, *(said.score(row, init) for init in inits)] for row in said.table.rows]
     assert block("replication-table").splitlines() == text_table(["task", "metric", *inits], rows, 2)
+
+
+def test_published_scores_of_the_rounds_are_those_of_the_published_json():
+    said, published = Wording(read_table(RESULTS / "rounds" / "table.json")), RESULTS.parent / "RESULTS.md"
+    inits = list(said.table.inits)
+    rows = [[row.name, row.metric, *(said.score(row, init) for init in inits)] for row in said.table.rows]
+    assert block("rounds", published).splitlines() == text_table(["task", "metric", *inits], rows, 2)
+    top1 = [
+        [made["scores"]["classification"]["top1"] for made in json.loads(path.read_text())["rounds"]]
+        for path in sorted((RESULTS / "rounds").glob("seed-*.json"))
+    ]
+    first, *later = np.mean(top1, 0)
+    text = " ".join(published.read_text().split())
+    assert f"name {first:.0%} of the classes, those of the later rounds {np.mean(later):.0%}".replace("%", " %") in text
 
 
 def test_published_speeds_are_those_of_the_published_json():
