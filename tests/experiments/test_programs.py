@@ -23,7 +23,7 @@ def test_help_names_the_program_and_an_unknown_flag_is_refused(name, capsys):
     module.run(["--help"])
     said = capsys.readouterr().out
     assert said.startswith(f"python -m must_tf.experiments.{name}: ")
-    assert all(re.search(rf"--{flag}:\s", said) for flag in module.FLAGS)  # a long list of values begins a line
+    assert all(re.search(rf"{flag}:\s", said) for flag in module.FLAGS)  # a long list of values begins a line
     for wrong, messages in {"--nonsense=1": ["nonsense"], "file.json": ["expected flags only", "not given"]}.items():
         with pytest.raises(SystemExit) as ended:
             module.run([wrong])
