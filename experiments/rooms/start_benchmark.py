@@ -26,8 +26,8 @@ FLAGS = flags.FlagValues()
 _OUT = flags.DEFINE_string("out", "start_benchmark.json", "JSON file for the results.", flag_values=FLAGS)
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Number of rounds of which the medians are taken.", 1, flag_values=FLAGS)
 
-_ALL = "import sys; from must_tf.cli.__main__ import main; del sys.meta_path[0]; "
-ARMS = {"as commands do": "from must_tf.cli.__main__ import main; ", "all": _ALL}
+_BEGIN = "from must_tf.cli.__main__ import main; from must_tf.runtime import imports; "
+ARMS = {"as commands do": _BEGIN, "all": f"{_BEGIN} imports.spare(False); "}
 _IMPORTED = "import must_tf.training, must_tf.verbs; print('imported', flush=True); main(['--version'])"
 WHATS = {"imports": (_IMPORTED, "imported"), "first step": ("main()", "train 1/1 ")}  # code, and the line that ends it
 _COUNT, _SIZE = 64, 64

@@ -207,7 +207,7 @@ def _table(
         cells.get(labeled, ()),
         DOWNSTREAM,
         results / table.cells,
-        _command(groups[-1] if labeled == ALL_LABELED else "few"),
+        _command("few" if labeled != ALL_LABELED else replication.INSTANCES if table.tasks else groups[-1]),
         {init: Cost(RECIPE.images, minutes[f"{init}-0"]) for init in table.inits if f"{init}-0" in minutes},
         {init: budget(init, minutes) for init in table.inits},
     )

@@ -24,8 +24,8 @@ def propose(
     """Returns the regions that Model Garden's `MultilevelROIGenerator` makes of a first stage's outputs.
 
     It takes maps of static sizes alone. So each level's best anchors, of a fixed number, are handed to it as a map of
-    one row. Where XLA compiles the step, the suppression is the one that XLA has: its regions are the same, but on a
-    CPU it takes seventy times as long.
+    one row. Where XLA compiles the step, the suppression is the one that XLA has: its regions are the same, but a CPU
+    takes many times as long.
 
     Args:
       scores: logits [batch, h, w, anchors] by level.

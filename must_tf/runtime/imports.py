@@ -1,4 +1,4 @@
-"""Starts commands in half the time: TensorFlow and Model Garden are imported without what no command needs of them.
+"""Imports TensorFlow and Model Garden for a command sooner: without what no command needs of them.
 
 They import some packages only because these are installed: a LiteRT converter for functions of JAX, an adapter of
 `fit` for data frames of pandas, text layers. TensorFlow also imports Keras 3, which `tf.keras` does anyway when it is
@@ -22,9 +22,10 @@ _LEFT_OUT = ("jax", "pandas", "tensorflow_text")
 _KERAS_2 = "TF_USE_LEGACY_KERAS"  # what TensorFlow imports; `tf.keras` looks at it again when it is first used
 
 
-def spare() -> None:
-    """From now on, imports TensorFlow and Model Garden so. What is imported already stays as it is."""
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+def spare(on: bool = True) -> None:
+    """Makes later imports of TensorFlow and Model Garden leave that out, or no longer do so."""
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Finder)]
+    if on:
         sys.meta_path.insert(0, _Finder())
 
 
@@ -71,7 +72,7 @@ def _with_tf_keras() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _with_its_optimizers() -> Iterator[None]:
+def _with_optimizers_of_tf_keras() -> Iterator[None]:
     """Model Garden's trainer names `tf.optimizers` in an annotation, which would import Keras 3."""
     import tensorflow as tf
     import tf_keras
@@ -96,4 +97,4 @@ def _without_collections() -> Iterator[None]:
             gc.enable()
 
 
-_SPARED = {"tensorflow": _with_tf_keras, "must_tf.garden": _with_its_optimizers}
+_SPARED = {"tensorflow": _with_tf_keras, "must_tf.garden": _with_optimizers_of_tf_keras}

@@ -54,8 +54,9 @@ class Passes:
         self.student, self.balancer, self.loss_scale, self.accumulate = student, balancer, loss_scale, accumulate
         self.trunk = trunk_variables(student)
         self.heads = head_variables(student, balancer)
-        compiled = tf.function(plain(compiling()(self._one_part)), jit_compile=True)
-        self._pass: Any = compiled if jit_compile else self._one_part
+        self._pass: Any = self._one_part
+        if jit_compile:
+            self._pass = tf.function(plain(compiling()(self._one_part)), jit_compile=True)
         self._parts = accumulate * tf.distribute.get_strategy().num_replicas_in_sync
 
     def __call__(self, images: tf.Tensor, targets: Targets, present: Mapping[str, tf.Tensor], by_task: bool) -> Passed:
