@@ -83,8 +83,8 @@ class _Copy:
 
 def _foreign(source: Any) -> UserError:
     return UserError(
-        f"formats keras, tf_keras and torch know ResNets only, not layers like {type(source).__name__} "
-        f"({source.name}); export with --formats=savedmodel,onnx"
+        f"formats keras and tf_keras know ResNets only, not layers like {type(source).__name__} "
+        f"({source.name}); export with --formats=savedmodel,onnx,torch"
     )
 
 
