@@ -17,7 +17,7 @@ from must_tf.export.images import MADE, Images
 from must_tf.export.parity import Runner
 from must_tf.garden import is_resnet
 from must_tf.runtime import pytorch, tracing
-from must_tf.student import Student
+from must_tf.student import DEVIATION, MEAN, Student
 
 PROGRAM, RESNET, FPN = "backbone.pt2", "resnet.safetensors", "fpn.safetensors"
 _DEPTHS = (18, 34, 50, 101, 152)  # of the ResNets of torchvision and timm
@@ -132,10 +132,15 @@ class Torch(Format):
 
 def traced(student: Student, normalize: bool = True) -> Any:
     """Returns the trunk as a module of PyTorch, whatever its backbone is."""
+    from must_tf.export.torch_graph import Graph, Trunk
     from must_tf.export.torch_ops import TracedGraph
 
-    function = endpoints.outputs(student, endpoints.BACKBONE, Torch.name, normalize)
-    return TracedGraph(tf.function(tracing.plain(function), endpoints.SIGNATURE).get_concrete_function())
+    def levels(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        found = student.backbone((images - MEAN) / DEVIATION if normalize else images, training=False)
+        return {f"C{level}": tf.cast(values, tf.float32) for level, values in found.items()}
+
+    backbone = TracedGraph(tf.function(tracing.plain(levels), endpoints.SIGNATURE).get_concrete_function())
+    return Trunk(backbone, None if student.decoder is None else Graph(plain.pyramid(tf_keras, student)))
 
 
 def resnet_weights(graph: Any) -> dict[str, np.ndarray]:

@@ -1,6 +1,6 @@
-"""A student's trunk in PyTorch, operation by operation, as TensorFlow traces it: for backbones of any kind.
+"""A backbone of any kind in PyTorch, operation by operation, as TensorFlow traces it.
 
-Values stay in TensorFlow's layout, [batch, height, width, channels]. PyTorch's convolutions read it without a copy.
+Maps are [batch, channels, height, width], where TensorFlow has [batch, height, width, channels].
 """
 
 import graphlib
@@ -16,31 +16,25 @@ from torch.nn import functional
 
 from must_tf.errors import UserError
 
+_PLACES = (0, 2, 3, 1)  # of TensorFlow's axes in PyTorch's layout
 _PLAIN: dict[str, Callable[..., Any]] = {
-    "AddV2": lambda one, other: one + other,
-    "BiasAdd": lambda x, bias: x + bias,
-    "ConcatV2": lambda *values: torch.cat(values[:-1], values[-1]),
+    "AddV2": lambda one, other: _aligned(one) + _aligned(other),
+    "BiasAdd": lambda x, bias: x + _aligned(bias),
+    "ConcatV2": lambda *values: torch.cat(values[:-1], _PLACES[values[-1]]),
     "Identity": lambda x: x,
-    "Mean": lambda x, axes: x.mean(axes, keepdim=True),
-    "Mul": lambda one, other: one * other,
-    "Pack": lambda *sizes: sizes,
-    "RealDiv": lambda one, other: one / other,
+    "Mean": lambda x, axes: x.mean([_PLACES[axis] for axis in axes], keepdim=True),
+    "Mul": lambda one, other: _aligned(one) * _aligned(other),
+    "RealDiv": lambda one, other: _aligned(one) / _aligned(other),
     "Relu": functional.relu,
     "Relu6": functional.relu6,
-    "Reshape": lambda x, sizes: x.clone(memory_format=torch.contiguous_format).view(tuple(sizes)),
-    "Shape": lambda x: x.shape,
     "Sigmoid": torch.sigmoid,
     "Softplus": functional.softplus,
-    "StridedSlice": lambda sizes, start, *_: sizes[start[0]],
-    "Sub": lambda one, other: one - other,
+    "Sub": lambda one, other: _aligned(one) - _aligned(other),
     "Tanh": torch.tanh,
-    "Tile": lambda x, times: x.repeat(tuple(times)),
 }
 _ATTRIBUTES: dict[str, dict[str, Any]] = {  # that operations of `_PLAIN` must have
     "BiasAdd": {"data_format": b"NHWC"},
     "Mean": {"keep_dims": True},
-    "Pack": {"axis": 0},
-    "StridedSlice": {"shrink_axis_mask": 1, "new_axis_mask": 0, "ellipsis_mask": 0, "begin_mask": 0, "end_mask": 0},
 }
 
 
@@ -50,7 +44,7 @@ class TracedGraph(nn.Module):
     Images float32 [batch, 3, H, W] → {name: [batch, channels, h, w]}, the function's outputs.
 
     Args:
-      function: of images [batch, H, W, 3], which gives a dict of maps [batch, h, w, C]. Its variables are copied.
+      function: of images [batch, H, W, 3], which gives a dict of maps. Its variables are copied.
 
     Raises:
       UserError: an operation has no counterpart in PyTorch here.
@@ -83,12 +77,12 @@ class TracedGraph(nn.Module):
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Returns the outputs by name."""
-        values: dict[str, Any] = {self._entry: (images.permute(0, 2, 3, 1),)}
+        values: dict[str, Any] = {self._entry: (images,)}
         for name in self._order:
             layer = self.layers[_key(name)]
             found = layer(*(values[source][index] for source, index in self._sources[name]))
             values[name] = found if isinstance(layer, _Several) else (found,)
-        return {name: values[op][index].permute(0, 3, 1, 2) for name, (op, index) in self._outputs.items()}
+        return {name: values[op][index] for name, (op, index) in self._outputs.items()}
 
     def _value(self, op: tf.Operation) -> np.ndarray | None:
         """Returns what an operation always gives: a constant, or the value of a variable."""
@@ -148,18 +142,15 @@ class _Plain(nn.Module):
 class _Windows(nn.Module):
     """Base of what slides windows over a map, padded as TensorFlow pads: the odd pixel at the end."""
 
-    _fill = 0.0
-
     def __init__(self, op: tf.Operation):
         super().__init__()
         _, self._stride, other, _ = op.get_attr("strides")
         self._same = op.get_attr("padding") == b"SAME"
-        if self._stride != other or (op.type != "MaxPool" and set(op.get_attr("dilations")) != {1}):
+        if self._stride != other or set(op.get_attr("dilations")) != {1}:
             raise UserError(f"format torch: windows of {op.name} with dilations, or strides that differ by axis")
 
     def _padded(self, x: torch.Tensor, kernel: tuple[int, int]) -> torch.Tensor:
-        """Returns a map [batch, h, w, C] as [batch, C, h', w'], padded."""
-        x = x.permute(0, 3, 1, 2)
+        """Returns a map [batch, C, h, w] with a margin."""
         if not self._same or max(kernel) == 1:
             return x
         pads: list[Any] = []
@@ -167,15 +158,14 @@ class _Windows(nn.Module):
             # That of a side which the stride divides, and one more where one pixel is left.
             missing = length - self._stride + side % self._stride if length > 1 else 0
             pads += [missing // 2, missing - missing // 2]
-        return functional.pad(x, pads, value=self._fill)
+        return functional.pad(x, pads)
 
 
 class _Conv(_Windows):
     def forward(self, x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
         """Takes a kernel [h, w, inputs, outputs]."""
         height, width = kernel.shape[:2]
-        found = functional.conv2d(self._padded(x, (height, width)), kernel.permute(3, 2, 0, 1), stride=self._stride)
-        return found.permute(0, 2, 3, 1)
+        return functional.conv2d(self._padded(x, (height, width)), kernel.permute(3, 2, 0, 1), stride=self._stride)
 
 
 class _Depthwise(_Windows):
@@ -184,20 +174,7 @@ class _Depthwise(_Windows):
         height, width, inputs, factor = kernel.shape
         weight = kernel.permute(2, 3, 0, 1).reshape(inputs * factor, 1, height, width)
         padded = self._padded(x, (height, width))
-        return functional.conv2d(padded, weight, stride=self._stride, groups=inputs).permute(0, 2, 3, 1)
-
-
-class _Pool(_Windows):
-    _fill = float("-inf")
-
-    def __init__(self, op: tf.Operation):
-        super().__init__(op)
-        self._kernel = tuple(op.get_attr("ksize")[1:3])
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Takes the largest values."""
-        found = functional.max_pool2d(self._padded(x, self._kernel), self._kernel, self._stride)
-        return found.permute(0, 2, 3, 1)
+        return functional.conv2d(padded, weight, stride=self._stride, groups=inputs)
 
 
 class _Norm(nn.Module):
@@ -209,13 +186,17 @@ class _Norm(nn.Module):
 
     def forward(self, x: torch.Tensor, scale: Any, offset: Any, mean: Any, variance: Any) -> torch.Tensor:
         """Normalizes each channel."""
-        found = functional.batch_norm(x.permute(0, 3, 1, 2), mean, variance, scale, offset, eps=self._epsilon)
-        return found.permute(0, 2, 3, 1)
+        return functional.batch_norm(x, mean, variance, scale, offset, eps=self._epsilon)
 
 
-_MAKERS = {"Conv2D": _Conv, "DepthwiseConv2dNative": _Depthwise, "FusedBatchNormV3": _Norm, "MaxPool": _Pool}
+_MAKERS = {"Conv2D": _Conv, "DepthwiseConv2dNative": _Depthwise, "FusedBatchNormV3": _Norm}
 
 
 def _key(name: str) -> str:
     """Returns the name of an operation as that of a module, which has no dots."""
     return re.sub(r"\W", "_", name)
+
+
+def _aligned(x: Any) -> Any:
+    """Returns a vector of channels so that it broadcasts over maps; anything else as it is."""
+    return x[:, None, None] if x.ndim == 1 else x

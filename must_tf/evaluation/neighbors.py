@@ -31,7 +31,8 @@ def neighbor_scores(
       batch_size: images per batch.
 
     Raises:
-      UserError: no single-label classification is in both datasets, or its classes differ; or both have a shard.
+      UserError: no single-label classification is in both datasets, or its classes differ; both have a shard; or the
+        features are not finite.
     """
     if {*known.manifest.shards.digests()} & {*test.manifest.shards.digests()}:
         raise UserError(
@@ -68,6 +69,8 @@ def _read(
     progress = Progress("features", dataset.manifest.count)
     for images, targets in progress.waiting(evaluation_batches(dataset, tasks, view_size, batch_size)):
         features.append(pooled(images).numpy())
+        if not np.isfinite(features[-1]).all():  # votes would be for the first class
+            raise UserError(f"{dataset.folder}: the student's features of its images are not finite; train it again")
         for name, rows in probs.items():
             rows.append(targets[name]["probs"].numpy())
         progress.update(len(images))

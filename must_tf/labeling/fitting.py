@@ -59,11 +59,11 @@ def _fitted(teacher: Teacher, source: Source, folder: storage.Location, batch_si
     alone = _alone(teacher, fitting.field)
     path = folder / f"{name}{FITTED}"
     if not (folder / PLAN).exists():
-        for outputs in _outputs(teacher, source, batch_size, images):
-            fitting.add(outputs)
         told = teacher.describe()
         model = (told.get("members") or [told])[0]["sha256"]
         try:
+            for outputs in _outputs(teacher, source, batch_size, images):
+                fitting.add(outputs)
             storage.write_bytes(path, fitting.result(model))
         except ValueError as error:
             raise UserError(f"{name}: cannot be fitted to a sample of the images: {error}") from None
