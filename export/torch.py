@@ -72,9 +72,12 @@ model = as_trained(model)
 
 In timm: `timm.create_model("{resnet}", num_classes=0)`.
 """
-_NO_RESNET = """
-torchvision and timm have no {backbone} of this width. To fine-tune, take the program: its weights are parameters, and
-its batch norms stay as they are.
+_OTHER_RESNET = """
+torchvision and timm have no {backbone} of this width. `torch/resnet.safetensors` has its weights under their names, for a
+class of your own, and `torch/fpn.safetensors` those of a pyramid.
+"""
+_PROGRAM = """
+To fine-tune, take the program: its weights are parameters, and its batch norms stay as they are.
 """
 
 
@@ -114,8 +117,9 @@ class Torch(Format):
     def usage(self, facts: Card) -> str:
         """Adds how the weights are loaded into others' ResNets, where these have one of this depth and width."""
         trunk = facts["trunk"]
-        fits = trunk["width"] == 1 and trunk["backbone"] in [f"resnet-{depth}" for depth in _DEPTHS]
-        return self.snippet + (_RESNET if fits else _NO_RESNET)
+        if trunk["width"] == 1 and trunk["backbone"] in [f"resnet-{depth}" for depth in _DEPTHS]:
+            return self.snippet + _RESNET
+        return self.snippet + (_OTHER_RESNET if is_resnet(trunk["backbone"]) else "") + _PROGRAM
 
     def load(self, where: Path) -> Runner:
         """Returns the program; it takes and gives channels last here, as all formats."""
