@@ -73,8 +73,8 @@ model = as_trained(model)
 In timm: `timm.create_model("{resnet}", num_classes=0)`.
 """
 _OTHER_RESNET = """
-torchvision and timm have no {backbone} of this width. `torch/resnet.safetensors` has its weights under their names, for a
-class of your own, and `torch/fpn.safetensors` those of a pyramid.
+torchvision and timm have no {backbone} of this width. `torch/resnet.safetensors` has its weights under their names, for
+a class of your own, and `torch/fpn.safetensors` those of a pyramid.
 """
 _PROGRAM = """
 To fine-tune, take the program: its weights are parameters, and its batch norms stay as they are.
