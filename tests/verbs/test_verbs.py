@@ -17,6 +17,7 @@ from must_tf.cli.verbs import VERBS
 from must_tf.convert import Selection
 from must_tf.errors import UserError
 from must_tf.evaluation import read_table
+from must_tf.evaluation.neighbors import neighbor_scores
 from must_tf.export.loading import load_backbone
 from must_tf.pipeline import evaluation_batches
 from must_tf.records import open_dataset
@@ -175,6 +176,9 @@ def test_neighbors_classify_by_the_backbone_alone(toy_run, toy_data, tmp_path):
         must_tf.evaluate(toy_run, known, size=64, out=tmp_path / "none.json", knn=known)
     with pytest.raises(UserError, match=r"both: has 11 of the images of .*test, which would be their own neighbors"):
         must_tf.evaluate(toy_run, test, size=64, out=tmp_path / "none.json", knn=both)
+    student.backbone.set_weights([np.full_like(weight, np.nan) for weight in student.backbone.get_weights()])
+    with pytest.raises(UserError, match=r"known: the student's features of its images are not finite"):
+        neighbor_scores(student, open_dataset(known), open_dataset(test), (64, 64))
     depth = tmp_path / "depth"
     toy.write_dataset(depth, list(open_dataset(toy_data).records(tasks=[toy.DEPTH])), [toy.DEPTH])
     with pytest.raises(UserError, match=r"--knn=.*: has no classes of a task of .*; expected the same task in both"):
