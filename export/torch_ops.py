@@ -27,6 +27,7 @@ _PLAIN: dict[str, Callable[..., Any]] = {
     "RealDiv": lambda one, other: _aligned(one) / _aligned(other),
     "Relu": functional.relu,
     "Relu6": functional.relu6,
+    "Rsqrt": lambda x: torch.rsqrt(_aligned(x)),
     "Sigmoid": torch.sigmoid,
     "Softplus": functional.softplus,
     "Sub": lambda one, other: _aligned(one) - _aligned(other),
