@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import keras
 import numpy as np
 
 from must_tf.export.keras_file import KerasFile
@@ -31,8 +30,8 @@ class Keras(KerasFile):
 
     name = "keras"
     snippet = _SNIPPET
-    keras = keras
+    library = "keras"
 
     def to_numpy(self, values: Any) -> np.ndarray:
         """Turns a tensor of any backend of Keras 3 into an array."""
-        return keras.ops.convert_to_numpy(values)
+        return self.keras.ops.convert_to_numpy(values)

@@ -1,6 +1,7 @@
 """What the two formats with `.keras` files have in common: a backbone of plain layers, see `plain`."""
 
 import abc
+import importlib
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -18,11 +19,16 @@ class KerasFile(Format):
     """A `.keras` file of one version of Keras.
 
     Attributes:
-      keras: the module of that version.
+      library: name of the module of that version.
     """
 
-    keras: ClassVar[ModuleType]
+    library: ClassVar[str]
     parts = (endpoints.BACKBONE,)
+
+    @property
+    def keras(self) -> ModuleType:
+        """The module of that version: Keras 3 takes two seconds to import, which other formats are spared."""
+        return importlib.import_module(self.library)
 
     def path(self, part: str) -> str:
         """Returns where a part lies in an export."""

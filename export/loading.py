@@ -5,9 +5,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import keras as keras_3
-import tf_keras as keras_2
-
 from must_tf.copies import fetched
 from must_tf.errors import UserError
 from must_tf.export.endpoints import BACKBONE
@@ -33,12 +30,12 @@ def load_backbone(where: str | os.PathLike, keras: int | None = None) -> Any:
     """
     if keras not in (None, 2, 3):
         raise UserError(f"keras: {keras!r}; expected 3 for Keras 3, or None for tf_keras")
-    file = FORMATS["keras" if keras == 3 else "tf_keras"].path(BACKBONE)
+    version: Any = FORMATS["keras" if keras == 3 else "tf_keras"]
+    file = version.path(BACKBONE)
     where = fetched(where)
     verify(where, file.partition("/")[0])
-    if keras == 3:
-        return _for_kerashub(_guarded(keras_3.saving.load_model(Path(where, file), safe_mode=True)))
-    return _guarded(keras_2.models.load_model(Path(where, file)))
+    model = _guarded(version.keras.saving.load_model(Path(where, file), safe_mode=True))
+    return _for_kerashub(model) if keras == 3 else model
 
 
 def _guarded(model: Any) -> Any:

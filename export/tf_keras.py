@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import tf_keras
 
 from must_tf.export.keras_file import KerasFile
 
@@ -30,7 +29,7 @@ class TfKeras(KerasFile):
 
     name = "tf_keras"
     snippet = _SNIPPET
-    keras = tf_keras
+    library = "tf_keras"
 
     def to_numpy(self, values: Any) -> np.ndarray:
         """Turns a tensor of TensorFlow into an array."""
