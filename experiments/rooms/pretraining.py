@@ -4,7 +4,7 @@
     python -m must_tf.experiments.simclr --config=rooms/pretraining.py:simclr --workdir=runs/simclr-0
 
 Argument: a key of `RUNS`. All students are trained on 64,000 images, whatever their number of tasks, but for two
-controls of longer training. The stages of `replication.py` make the records; that module also says what each run is for.
+controls of longer training. The stages of `replication.py` make the records; that module says what each run is for.
 """
 
 import dataclasses
