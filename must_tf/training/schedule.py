@@ -144,9 +144,8 @@ def clip(gradients: Sequence[tf.Tensor], norm: tf.Tensor, bound: float) -> list[
     """
     if not bound:
         return list(gradients)
-    return tf.cond(
-        norm > bound, lambda: tf.clip_by_global_norm(gradients, bound, use_norm=norm)[0], lambda: list(gradients)
-    )
+    scale = tf.where(norm > bound, bound * (1.0 / norm), 1.0)
+    return [gradient * scale for gradient in gradients]
 
 
 def make_optimizer(
