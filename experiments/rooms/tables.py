@@ -10,7 +10,6 @@ Gathers what `replication.py` has made so far (cells of the protocol, scores of 
         --datasets=results/replication/shown/teachers,results/replication/shown/student
 """
 
-import itertools
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -194,7 +193,7 @@ def collect(out: Path, results: Path) -> None:
 
 def make(results: Path) -> list[Path]:
     """Makes the tables and curves out of the files of a folder; returns them. What has no cell yet is left out."""
-    cells = {count: _read(results / folder) for count, folder in SWEEPS.items() if _is_there(results, count)}
+    cells = {count: read_cells(results / folder) for count, folder in SWEEPS.items() if _is_there(results, count)}
     minutes = read_json(results / TIMES) if (results / TIMES).exists() else {}
     made = {name: _table(table, results, cells, minutes) for name, table in TABLES.items()}
     curves = {"unlabeled": _unlabeled(cells[ALL_LABELED]), "few": _few(cells), "sizes": _sizes(results)}
@@ -205,12 +204,6 @@ def make(results: Path) -> list[Path]:
 
 def _is_there(results: Path, count: int) -> bool:
     return count == ALL_LABELED or (results / SWEEPS[count]).exists()
-
-
-def _read(folder: Path) -> list[Cell]:
-    """Returns the cells of the replication's sweep; others that lie there would spoil the choice of a setting."""
-    sweep = set(itertools.product(replication.RATES, replication.SWEPT_STEPS))
-    return [cell for cell in read_cells(folder) if (cell.learning_rate, cell.steps) in sweep]
 
 
 def _held_out(results: Path) -> dict[tuple[str, str, int], Any]:
