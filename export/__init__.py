@@ -99,7 +99,7 @@ def export(
             say(f"export: writes {file.path} ({number} of {len(written)})")
             file.format.write(student, file.part, folder / file.path, facts, Images(litert_records or place))
         parities = _compare(Reference(student, Images(place)), written, folder, facts, sizes, batches)
-        card.write(folder, facts, {name: FORMATS[name].snippet for name in formats}, parities)
+        card.write(folder, facts, {name: FORMATS[name].usage(facts) for name in formats}, parities)
     return parities
 
 

@@ -19,8 +19,8 @@ class Format(abc.ABC):
       name: value of `--formats`, and key of `FORMATS`.
       parts: what is written: an endpoint (`backbone`, `heads`, `student`), with a variant after a dot where there are
         several (`student.int8`).
-      snippet: Markdown for the README: how a file is loaded. `{height}`, `{width}`, `{pixels}`, `{features}` and
-        `{resnet}` (the backbone) are filled in.
+      snippet: Markdown for the README: how a file is loaded. `{height}`, `{width}`, `{pixels}`, `{features}`,
+        `{backbone}` and `{resnet}` (its name without a hyphen) are filled in.
     """
 
     name: ClassVar[str]
@@ -53,6 +53,11 @@ class Format(abc.ABC):
     def require(self) -> None:
         """Raises a `UserError` unless all packages of the format are installed."""
         return
+
+    def usage(self, facts: Card) -> str:
+        """Returns the part of `snippet` that holds for a student's files; by default all of it."""
+        del facts
+        return self.snippet
 
     def bound(self, part: str) -> Bound:
         """Returns how far a part may be from the student."""

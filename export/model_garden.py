@@ -12,6 +12,7 @@ from must_tf.export import endpoints
 from must_tf.export.format import Card, Format
 from must_tf.export.images import MADE, Images
 from must_tf.export.parity import Runner
+from must_tf.garden import is_resnet
 from must_tf.saving import parts, read_architecture
 from must_tf.student import Student
 from must_tf.trunk import Trunk
@@ -94,6 +95,6 @@ def _trunk(student: Student) -> dict[str, Any]:
 def _backbone(trunk: Trunk) -> dict[str, Any]:
     """Returns the config of a ResNet; of other families ours are cut above level 5, or have other activations."""
     family, _, depth = trunk.backbone.partition("-")
-    if family != "resnet":
+    if not is_resnet(trunk.backbone):
         raise UserError(f"format garden: the student's backbone is {trunk.backbone}; this format has ResNets only")
     return {"type": family, family: {"model_id": int(depth), "depth_multiplier": trunk.width}}

@@ -49,6 +49,21 @@ def build(keras: ModuleType, student: Student, normalize: bool = True) -> Any:
     return model
 
 
+def pyramid(keras: ModuleType, student: Student) -> Any:
+    """Makes a functional model of a student's pyramid alone: `C3`, ... of the backbone → `P3`, ...; see `build`."""
+    copy, wanted = _Copy(keras), student.architecture.trunk.levels
+    channels = {level: values.shape[-1] for level, values in student.backbone.output.items()}
+    levels = {
+        str(level): keras.Input([None, None, channels[str(level)]], name=f"C{level}", dtype=_DTYPE)
+        for level in range(wanted[0], min(wanted[-1], 5) + 1)
+    }
+    model = keras.Model(
+        {f"C{level}": x for level, x in levels.items()}, _pyramid(copy, student.decoder, levels, wanted)
+    )
+    copy.weights([student.decoder])
+    return model
+
+
 class _Copy:
     """Makes layers of another Keras that compute the same as the student's layers."""
 
@@ -83,8 +98,8 @@ class _Copy:
 
 def _foreign(source: Any) -> UserError:
     return UserError(
-        f"formats keras, tf_keras and torch know ResNets only, not layers like {type(source).__name__} "
-        f"({source.name}); export with --formats=savedmodel,onnx"
+        f"formats keras and tf_keras know ResNets only, not layers like {type(source).__name__} "
+        f"({source.name}); export with --formats=savedmodel,onnx,torch"
     )
 
 

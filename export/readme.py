@@ -16,7 +16,7 @@ def render(card: dict[str, Any], snippets: Mapping[str, str], licenses: Sequence
 
     Args:
       card: what card.json holds.
-      snippets: by format, how to load it; {height}, {width}, {pixels}, {features} are filled in.
+      snippets: by format, how to load it; {height}, {width}, {pixels}, {features} and others are filled in.
       licenses: lines on the licenses that the weights come under.
       left_out: lines on what is not in the files.
     """
@@ -68,7 +68,8 @@ def _words(card: dict[str, Any]) -> dict[str, Any]:
     """Returns the values that fill in the snippets."""
     height, width = card["input_size"]
     words = {"height": height, "width": width, "features": _names(card["outputs"]["backbone"])}
-    words["resnet"] = card["trunk"]["backbone"].replace("-", "")
+    words["backbone"] = card["trunk"]["backbone"]
+    words["resnet"] = words["backbone"].replace("-", "")
     words["pixels"] = "RGB in [0, 255]" if card["normalization"]["inside"] else "normalized RGB, as above"
     if "litert" in card:
         words["litert_height"], words["litert_width"] = card["litert"]["size"]

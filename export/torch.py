@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 import tf_keras
 
 from must_tf.errors import UserError
@@ -14,10 +15,12 @@ from must_tf.export import endpoints, plain
 from must_tf.export.format import Card, Format
 from must_tf.export.images import MADE, Images
 from must_tf.export.parity import Runner
-from must_tf.runtime import pytorch
-from must_tf.student import Student
+from must_tf.garden import is_resnet
+from must_tf.runtime import pytorch, tracing
+from must_tf.student import DEVIATION, MEAN, Student
 
 PROGRAM, RESNET, FPN = "backbone.pt2", "resnet.safetensors", "fpn.safetensors"
+_DEPTHS = (18, 34, 50, 101, 152)  # of the ResNets of torchvision and timm
 _EPSILON = 1e-5  # of the batch norms of torchvision and timm
 _BLOCK = re.compile(r"stage(\d)_block(\d+)_(?:(conv|norm)([1-3])|(shortcut)|(norm)0)")
 _PLACES = {"conv": "conv", "norm": "bn"}
@@ -34,12 +37,13 @@ backbone = torch.export.load("torch/backbone.pt2").module()
 images = torch.zeros(1, 3, {height}, {width})  # {pixels}
 features = backbone(images)  # {features}
 ```
-
+"""
+_RESNET = """
 To fine-tune, load `torch/resnet.safetensors` into the ResNet of torchvision or timm; both have these names.
-`torch/fpn.safetensors` goes into torchvision's `FeaturePyramidNetwork` (levels up to P5; each level's batch norm is
-part of its convolution). Images are normalized as torchvision's: (RGB / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224,
-0.225]. Where a window of stride 2 meets an even side, TensorFlow pads at the end, and PyTorch on both sides;
-`as_trained` gives the layers the padding that the weights were trained with.
+`torch/fpn.safetensors`, of a student with a pyramid, goes into torchvision's `FeaturePyramidNetwork` (levels up to P5;
+each level's batch norm is part of its convolution). Images are normalized as torchvision's: (RGB / 255 - [0.485, 0.456,
+0.406]) / [0.229, 0.224, 0.225]. Where a window of stride 2 meets an even side, TensorFlow pads at the end, and PyTorch
+on both sides; `as_trained` gives the layers the padding that the weights were trained with.
 
 ```python
 import safetensors.torch
@@ -66,8 +70,14 @@ model.load_state_dict(safetensors.torch.load_file("torch/resnet.safetensors"), s
 model = as_trained(model)
 ```
 
-In timm: `timm.create_model("{resnet}", num_classes=0)`. Neither has ResNets of another width than 1, nor every depth
-that Model Garden has; for those, `backbone.pt2` is the file.
+In timm: `timm.create_model("{resnet}", num_classes=0)`.
+"""
+_OTHER_RESNET = """
+torchvision and timm have no {backbone} of this width. `torch/resnet.safetensors` has its weights under their names, for
+a class of your own, and `torch/fpn.safetensors` those of a pyramid.
+"""
+_PROGRAM = """
+To fine-tune, take the program: its weights are parameters, and its batch norms stay as they are.
 """
 
 
@@ -89,16 +99,27 @@ class Torch(Format):
             _module(name)
 
     def write(self, student: Student, part: str, where: Path, facts: Card, images: Images = MADE) -> None:
-        """Writes program and weights; the program takes images as the card says, with channels first."""
+        """Writes the program, which takes images as the card says, channels first; and of a ResNet its weights."""
+        where.mkdir(parents=True, exist_ok=True)
+        normalize = facts["normalization"]["inside"]
+        if not is_resnet(student.architecture.trunk.backbone):
+            _save_program(traced(student, normalize), where / PROGRAM)
+            return
         from must_tf.export.torch_graph import Graph
 
-        graph = Graph(plain.build(tf_keras, student, facts["normalization"]["inside"]))
-        where.mkdir(parents=True, exist_ok=True)
+        graph = Graph(plain.build(tf_keras, student, normalize))
         _save_program(graph, where / PROGRAM)
         save = _module("safetensors.numpy").save_file
         save(resnet_weights(graph), where / RESNET)
         if student.decoder is not None:
             save(fpn_weights(graph), where / FPN)
+
+    def usage(self, facts: Card) -> str:
+        """Adds how the weights are loaded into others' ResNets, where these have one of this depth and width."""
+        trunk = facts["trunk"]
+        if trunk["width"] == 1 and trunk["backbone"] in [f"resnet-{depth}" for depth in _DEPTHS]:
+            return self.snippet + _RESNET
+        return self.snippet + (_OTHER_RESNET if is_resnet(trunk["backbone"]) else "") + _PROGRAM
 
     def load(self, where: Path) -> Runner:
         """Returns the program; it takes and gives channels last here, as all formats."""
@@ -111,6 +132,19 @@ class Torch(Format):
             return {name: values.permute(0, 2, 3, 1).numpy() for name, values in found.items()}
 
         return run
+
+
+def traced(student: Student, normalize: bool = True) -> Any:
+    """Returns the trunk as a module of PyTorch, whatever its backbone is."""
+    from must_tf.export.torch_graph import Graph, Trunk
+    from must_tf.export.torch_ops import TracedGraph
+
+    def levels(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        found = student.backbone((images - MEAN) / DEVIATION if normalize else images, training=False)
+        return {f"C{level}": tf.cast(values, tf.float32) for level, values in found.items()}
+
+    backbone = TracedGraph(tf.function(tracing.plain(levels), endpoints.SIGNATURE).get_concrete_function())
+    return Trunk(backbone, None if student.decoder is None else Graph(plain.pyramid(tf_keras, student)))
 
 
 def resnet_weights(graph: Any) -> dict[str, np.ndarray]:

@@ -15,10 +15,11 @@ from must_tf.errors import UserError
 class Graph(nn.Module):
     """Computes what a functional model of plain Keras layers computes; its layers have the same names.
 
-    Images float32 [batch, 3, H, W] → {name: [batch, channels, h, w]}, the model's outputs.
+    Images float32 [batch, 3, H, W], or {name: [batch, channels, h, w]} where the model has several inputs → {name:
+    [batch, channels, h, w]}, the model's outputs.
 
     Args:
-      model: of tf_keras, with one input; its weights are copied.
+      model: of tf_keras; its weights are copied.
 
     Raises:
       UserError: a layer has no counterpart in PyTorch here.
@@ -26,20 +27,36 @@ class Graph(nn.Module):
 
     def __init__(self, model: tf_keras.Model):
         super().__init__()
-        entry, *layers = model.layers
+        layers = [layer for layer in model.layers if not isinstance(layer, tf_keras.layers.InputLayer)]
         made_by = {id(layer.output): layer.name for layer in model.layers}
-        self._entry = entry.name
+        self._entries = model.input_names
         self._sources = {layer.name: [made_by[id(x)] for x in tf.nest.flatten(layer.input)] for layer in layers}
         self._outputs = {name: made_by[id(x)] for name, x in model.output.items()}
         self.layers = nn.ModuleDict({layer.name: _counterpart(layer) for layer in layers})
         self.eval()
 
-    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward(self, images: torch.Tensor | dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Returns the outputs by name."""
-        values = {self._entry: images}
+        values = {name: images[name] if isinstance(images, dict) else images for name in self._entries}
         for name, sources in self._sources.items():
             values[name] = self.layers[name](*(values[source] for source in sources))
         return {name: values[source] for name, source in self._outputs.items()}
+
+
+class Trunk(nn.Module):
+    """A backbone, which gives {`C2`: ..., `C5`: ...}, and a pyramid of these, if any.
+
+    Images float32 [batch, 3, H, W] → {`C5`, `P3`, ...: [batch, channels, h, w]}.
+    """
+
+    def __init__(self, backbone: nn.Module, pyramid: nn.Module | None):
+        super().__init__()
+        self.backbone, self.pyramid = backbone, pyramid
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Returns the outputs by name."""
+        levels = self.backbone(images)
+        return {"C5": levels["C5"]} | (self.pyramid(levels) if self.pyramid is not None else {})
 
 
 class _Rescaling(nn.Module):

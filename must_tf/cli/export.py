@@ -9,7 +9,7 @@ Formats (--formats):
   tf_keras    the backbone as a .keras file of tf_keras, to fine-tune
   garden      a checkpoint that Model Garden's trainers start from
   litert      backbone and student in float32, float16 and int8, at one size
-  torch       the backbone as .pt2, and its weights for the ResNets of torchvision and timm (extra hf)
+  torch       the backbone as .pt2; of ResNets also weights for those of torchvision and timm (extra hf)
 
 A head that a file cannot hold is left out of it. The command and the model card say which, and why. The model card is
 OUT/README.md for people, and OUT/card.json for programs.

@@ -9,6 +9,8 @@ records give the trunk are compared with the target's. The table has, for each t
 * cosine: of the angle between the gradient of one of its batches and the target's. Above 0, a small step for the task
   helps the target. It is small where batches differ much; what counts is whether the interval lies above 0.
 * interval: where the cosine lies, 95 %, over batches and over the target's images.
+* energy: the share of its gradient's squared length that lies in what gradients of the target's images span, of either
+  sign. It takes no part in the weight.
 * share, weight: its share of the trunk's gradient and its weight in the loss, until now and new.
 
 The new share of a task is proportional to the lower end of its interval, so that noise is not taken for help; a task

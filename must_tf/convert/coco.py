@@ -13,7 +13,9 @@ from must_tf.convert.format import Format, put, with_suffix
 from must_tf.convert.jsonlist import JsonList, join
 from must_tf.records import Record
 from must_tf.tasks import Detection, Instances, Segmentation, Task
-from must_tf.tasks.instances.masks import area
+from must_tf.tasks.instances.masks import area, paste
+
+_WHOLE = np.ones((1, 1), np.uint8)  # a mask that fills its box
 
 
 class Coco(Format):
@@ -28,8 +30,8 @@ class Coco(Format):
     says why: `difficult` or `crowd`. Regions that the teacher did not see have no class, and so are no annotations:
     they are listed in the field `unseen` of their image.
 
-    The mask of an object is an exact RLE in `segmentation`, with compressed counts, as pycocotools reads them; an
-    ignored object may have none.
+    The mask of an object is an exact RLE in `segmentation`, with compressed counts, as pycocotools reads them. That of
+    an ignored object without a mask is its box: pycocotools cannot evaluate a file where a mask is missing.
 
     The mask of a segmentation is a PNG `annotations/panoptic_TASK/NAME.png`, red + 256 green + 65536 blue = id of the
     segment, with one segment per class, whose id is that of the category. It is exact. Ignored pixels have the id 0,
@@ -88,6 +90,9 @@ class _File:
                 unseen.append(box.xywh)
                 continue
             _, _, width, height = box.xywh
+            if rle is None and isinstance(self.task, Instances):
+                size = record.height, record.width
+                rle = paste(_WHOLE, np.divide([box.ymin, box.xmin, box.ymax, box.xmax], 2 * size), size)
             annotation = {
                 "id": self._annotations.count + 1,
                 "image_id": number,

@@ -1,5 +1,6 @@
 """Classification of images by their nearest neighbors in the features of a backbone: `must evaluate --knn`."""
 
+import hashlib
 from collections.abc import Callable
 
 import numpy as np
@@ -31,7 +32,8 @@ def neighbor_scores(
       batch_size: images per batch.
 
     Raises:
-      UserError: no single-label classification is in both datasets, or its classes differ; or both have a shard.
+      UserError: no single-label classification is in both datasets, or its classes differ; both have an image;
+        or the features are not finite.
     """
     if {*known.manifest.shards.digests()} & {*test.manifest.shards.digests()}:
         raise UserError(
@@ -47,7 +49,14 @@ def neighbor_scores(
         )
     known.require(tasks)
     pooled = tf.function(lambda images: tf.reduce_mean(student.features(images)[POOLED], [1, 2]), reduce_retracing=True)
-    (near, classes), (queries, truths) = (_read(one, tasks, pooled, view_size, batch_size) for one in (known, test))
+    (near, classes, first), (queries, truths, second) = (
+        _read(one, tasks, pooled, view_size, batch_size) for one in (known, test)
+    )
+    if shared := len(first & second):
+        raise UserError(
+            f"--knn={known.folder}: has {shared} of the images of {test.folder}, which would be their own neighbors; "
+            f"give others (must inspect --leaks={known.folder},{test.folder} names them)"
+        )
     scores = {}
     for task in tasks:
         (here, labels), (there, truth) = classes[task.name], truths[task.name]
@@ -61,15 +70,20 @@ _Classes = dict[str, tuple[np.ndarray, np.ndarray]]  # by task, which images hav
 
 def _read(
     dataset: Dataset, tasks: list[Classification], pooled: Callable, view_size: Size, batch_size: int
-) -> tuple[np.ndarray, _Classes]:
-    """Returns the features of all images, [N, C], and their classes."""
+) -> tuple[np.ndarray, _Classes, set[bytes]]:
+    """Returns the features of all images, [N, C], their classes, and digests of the images."""
     features: list[np.ndarray] = []
+    digests = set[bytes]()
     probs: dict[str, list[np.ndarray]] = {task.name: [] for task in tasks}
     progress = Progress("features", dataset.manifest.count)
     for images, targets in progress.waiting(evaluation_batches(dataset, tasks, view_size, batch_size)):
         features.append(pooled(images).numpy())
+        if not np.isfinite(features[-1]).all():  # votes would be for the first class
+            raise UserError(f"{dataset.folder}: the student's features of its images are not finite; train it again")
+        digests |= {hashlib.sha256(image.tobytes()).digest() for image in images.numpy()}
         for name, rows in probs.items():
             rows.append(targets[name]["probs"].numpy())
         progress.update(len(images))
     joined = {name: np.concatenate(rows) for name, rows in probs.items()}
-    return np.concatenate(features), {name: (rows.any(-1), rows.argmax(-1)) for name, rows in joined.items()}
+    found = {name: (rows.any(-1), rows.argmax(-1)) for name, rows in joined.items()}
+    return np.concatenate(features), found, digests

@@ -25,6 +25,8 @@ class Help:
       error: its standard error, over batches of the task and over parts of the target's images.
       low: lower end of the 95 % interval of the cosine.
       high: its upper end.
+      energy: share of the squared length of one batch's gradient that lies in what the gradients of the target's images
+        span, of either sign, as a basis of ATTITTUD captures it; the mean over batches. It takes no part in the weight.
       norm: length of one batch's gradient before the task's weight, the root of its mean square over batches.
       weight_before: the weight that the task had.
       share_before: share of the trunk's gradient that the task had: of the sum of the tasks' lengths.
@@ -36,6 +38,7 @@ class Help:
     error: float
     low: float
     high: float
+    energy: float
     norm: float
     weight_before: float
     share_before: float
@@ -81,6 +84,7 @@ def helps(alignments: Mapping[str, Alignment], before: Mapping[str, float]) -> d
       UserError: too few batches have labels of a task; or all tasks had a weight of 0.
     """
     measured = {name: _measured(name, alignment) for name, alignment in alignments.items()}
+    energies = {name: float(np.nanmean(alignment.energies)) for name, alignment in alignments.items()}
     lengths = {name: before[name] * norm for name, (_, norm) in measured.items()}
     whole = sum(lengths.values())
     if not whole > 0:
@@ -92,7 +96,7 @@ def helps(alignments: Mapping[str, Alignment], before: Mapping[str, float]) -> d
         share = certain[name] / total if total else 0.0
         weight = float(f"{share * whole / norm:.4g}")
         shares = lengths[name] / whole, share
-        found[name] = Help(cosine.value, cosine.error, *interval, norm, before[name], *shares, weight)
+        found[name] = Help(cosine.value, cosine.error, *interval, energies[name], norm, before[name], *shares, weight)
     return found
 
 

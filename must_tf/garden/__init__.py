@@ -12,6 +12,7 @@ from must_tf.garden.backbones import (
     efficientnet_layers,
     efficientnet_name,
     fpn,
+    is_resnet,
     residual_block,
 )
 from must_tf.garden.boxes import ciou_loss, decode_boxes, encode_boxes, focal_loss, iou
@@ -47,6 +48,7 @@ __all__ = [
     "focal_loss",
     "fpn",
     "iou",
+    "is_resnet",
     "mask_head",
     "nth_largest",
     "precision",

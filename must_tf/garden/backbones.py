@@ -76,6 +76,11 @@ def backbone(trunk: Trunk) -> tf_keras.Model:
     return model
 
 
+def is_resnet(name: str) -> bool:
+    """Whether the name of a backbone is that of a ResNet, which some formats of export know alone."""
+    return BACKBONES[name][0] is ResNet
+
+
 class StochasticDepth(tf_keras.layers.Layer):
     """Leaves out a residual branch for random images in training, and divides it by the share that is kept for others.
 

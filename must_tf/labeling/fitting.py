@@ -1,5 +1,6 @@
 """Fits what teachers lack before they can label, such as principal components of features, on a sample of images."""
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -59,14 +60,14 @@ def _fitted(teacher: Teacher, source: Source, folder: storage.Location, batch_si
     alone = _alone(teacher, fitting.field)
     path = folder / f"{name}{FITTED}"
     if not (folder / PLAN).exists():
-        for outputs in _outputs(teacher, source, batch_size, images):
-            fitting.add(outputs)
         told = teacher.describe()
         model = (told.get("members") or [told])[0]["sha256"]
-        try:
-            storage.write_bytes(path, fitting.result(model))
-        except ValueError as error:
-            raise UserError(f"{name}: cannot be fitted to a sample of the images: {error}") from None
+        for outputs in _outputs(teacher, source, batch_size, images):
+            with _in_one_line(name):
+                fitting.add(outputs)
+        with _in_one_line(name):
+            data = fitting.result(model)
+        storage.write_bytes(path, data)
         print(f"{name}: {fitting.words()}", flush=True)
     elif not path.exists():
         raise UserError(f"{path}: is missing in a folder that holds records; give another output folder")
@@ -74,6 +75,15 @@ def _fitted(teacher: Teacher, source: Source, folder: storage.Location, batch_si
     found = dataclasses.replace(alone, fields={**alone.fields, fitting.field: str(file)})
     assert teacher.spec  # see `_alone`
     return load_teacher(dataclasses.replace(teacher.spec, members=(found,)) if teacher.spec.members else found)
+
+
+@contextlib.contextmanager
+def _in_one_line(name: str) -> Iterator[None]:
+    """Says in a `UserError` why a task's fit cannot take an image, or has no result."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"{name}: cannot be fitted to a sample of the images: {error}") from None
 
 
 def _alone(teacher: Teacher, field: str) -> TeacherSpec:

@@ -22,6 +22,9 @@ class Fitting(abc.ABC):
         Args:
           outputs: what the teacher that lacks the field gives for it, in the frame of the image; see
             `Task.pseudo_label`.
+
+        Raises:
+          ValueError: they do not go with those of the images before.
         """
 
     @abc.abstractmethod

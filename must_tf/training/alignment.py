@@ -29,6 +29,7 @@ from must_tf.training.step import Batch
 
 HALVES = 2
 PARTS = 16  # at most, of the target's images: for each, a gradient is kept
+_LEAST = 1e-6  # of the largest eigenvalue of inner products in float32, below which one is rounding
 _HEAD = Optimizer("adamw", learning_rate=0.003, clip_norm=1.0)
 
 
@@ -42,10 +43,13 @@ class Alignment:
       products: inner product of each batch's gradient with the target's gradient of each part of its images, over the
         length of the target's mean gradient, [batches, parts].
       norms: lengths of the batches' gradients, before the task's weight, [batches].
+      energies: share of each batch's squared length that lies in what the gradients of the target's parts span, as a
+        basis of ATTITTUD captures it, [batches].
     """
 
     products: np.ndarray
     norms: np.ndarray
+    energies: np.ndarray
 
 
 class TargetGradients:
@@ -160,6 +164,7 @@ def align(student: Student, batches: Iterable[Batch], target: TargetGradients, c
     """
     passes = Passes(student, Balancer(Balance(), student.tasks, 1, 1.0), LossScale(False), 1, jit_compile=False)
     shared, length = len(target.trunk), tf.norm(tf.reduce_mean(target.parts, 0))
+    gramian = tf.matmul(target.parts, target.parts, transpose_b=True).numpy()
 
     @tf.function
     @plain
@@ -178,7 +183,23 @@ def align(student: Student, batches: Iterable[Batch], target: TargetGradients, c
             products[name].append(product.numpy() if usable else np.full(len(target.parts), np.nan))
             norms[name].append(float(norm.numpy()) if usable else np.nan)
         progress.update()
-    return {name: Alignment(np.array(products[name], float), np.array(norms[name])) for name in student.tasks}
+    found = {name: (np.array(products[name], float), np.array(norms[name])) for name in student.tasks}
+    return {
+        name: Alignment(product, norm, captured(product * float(length), gramian, norm))
+        for name, (product, norm) in found.items()
+    }
+
+
+def captured(products: np.ndarray, gramian: np.ndarray, norms: np.ndarray) -> np.ndarray:
+    """Returns the share of the squared length of gradients that lies in what other gradients span, [batches].
+
+    Args:
+      products: inner products of the gradients with the others, [batches, parts]; NaN where there is none.
+      gramian: inner products of the others, [parts, parts].
+      norms: lengths of the gradients, [batches].
+    """
+    inverse = np.linalg.pinv(np.asarray(gramian, float), rcond=_LEAST, hermitian=True)
+    return np.einsum("bi,ij,bj->b", products, inverse, products) / norms**2
 
 
 def _with_trunk_of(student: Student, task: Task) -> Student:

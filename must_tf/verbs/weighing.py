@@ -69,7 +69,7 @@ class Weighed:
         others, own = self.head_losses
         lines = [f"target: {self.task.name} ({self.task.kind}), {self.images} images"]
         lines.append(f"its heads: loss {own:.3g} on images that they have not seen, {others:.3g} with labels of others")
-        header = ["task", "cosine", f"{LEVEL:.0%} interval", "share", "weight", "new share", "new weight"]
+        header = ["task", "cosine", f"{LEVEL:.0%} interval", "energy", "share", "weight", "new share", "new weight"]
         lines += text_table(header, [[name, *_cells(one)] for name, one in self.helps.items()])
         lines += [
             f"{name}: not shown to help; with a weight of 0 its head learns nothing: leave it out of the tasks"
@@ -254,6 +254,7 @@ def _cells(one: Help) -> list[str]:
     return [
         f"{one.cosine:+.3f}",
         f"{one.low:+.3f} to {one.high:+.3f}",
+        f"{one.energy:.1%}",
         f"{one.share_before:.0%}",
         f"{one.weight_before:g}",
         f"{one.share:.0%}",

@@ -16,7 +16,7 @@ from must_tf.records import HUMAN, open_dataset
 from must_tf.sources.disk_list import DiskList
 from must_tf.sources.opening import _LAYOUTS, open_source
 from must_tf.tasks import Instances
-from must_tf.tasks.detection import CROWD, UNSEEN
+from must_tf.tasks.detection import CROWD, DIFFICULT, UNSEEN
 from must_tf.tasks.instances.masks import as_array, decode, encode
 
 OBJECTS = Instances("objects", ("cup", "bowl"))
@@ -94,15 +94,15 @@ def test_yolo_brings_back_plain_boxes(converted, records, tmp_path):
 
 @pytest.fixture
 def objects(tmp_path):
-    """A dataset of objects with several parts and holes, of a crowd, and of what was not seen."""
+    """A dataset of objects with several parts and holes, of a crowd, without a mask, and of what was not seen."""
     rng = np.random.default_rng(5)
     found = [np.kron(rng.random((6, 10)) < 0.4, np.ones((4, 4), bool)) for _ in range(4)]
     label = {
-        "boxes": np.array([*map(extent, found), [0, 0, 0.5, 1]], np.float32),
-        "classes": np.array([0, 1, 1, 0, 0]),
-        "scores": np.array([0.5, 0.75, 1, 1, 0]),
-        "ignore": np.array([0, 0, 0, CROWD, UNSEEN]),
-        "masks": as_array([*map(encode, found), None]),
+        "boxes": np.array([*map(extent, found), [0.25, 0, 0.5, 0.5], [0, 0, 0.5, 1]], np.float32),
+        "classes": np.array([0, 1, 1, 0, 0, 0]),
+        "scores": np.array([0.5, 0.75, 1, 1, 1, 0]),
+        "ignore": np.array([0, 0, 0, CROWD, DIFFICULT, UNSEEN]),
+        "masks": as_array([*map(encode, found), None, None]),
     }
     nothing = {key: values[:0] for key, values in label.items()}
     records = [toy.record(toy.random_image(rng, HEIGHT, WIDTH), {"objects": one}) for one in (label, nothing)]
@@ -117,13 +117,16 @@ def test_coco_brings_back_masks_and_pycocotools_reads_them(converted, objects, t
     out, done = converted("coco", data=data)
     assert done.labels == {"objects": 2}
     found = back(f"coco_masks:{out}/annotations/instances_objects.json", "objects", tmp_path)
-    assert list(found["a.png"]["masks"]) == list(label["masks"])
+    box = np.zeros((HEIGHT, WIDTH), bool)
+    box[HEIGHT // 4 : HEIGHT // 2, : WIDTH // 2] = True  # of the object without a mask
+    masks = [*label["masks"][:4], encode(box), None]
+    assert list(found["a.png"]["masks"]) == masks
     assert found["a.png"]["ignore"].tolist() == label["ignore"].tolist()
     assert found["a.png"]["classes"].tolist() == label["classes"].tolist()
     np.testing.assert_allclose(found["a.png"]["boxes"], label["boxes"], atol=1e-5)
     assert len(found["b.png"]["masks"]) == 0
     coco = COCO(str(out / "annotations/instances_objects.json"))
-    for one, rle in zip(coco.loadAnns(coco.getAnnIds()), label["masks"][:-1], strict=True):
+    for one, rle in zip(coco.loadAnns(coco.getAnnIds()), masks[:-1], strict=True):
         np.testing.assert_array_equal(coco.annToMask(one), decode(rle))
         assert one["area"] == decode(rle).sum()
 

@@ -4,7 +4,7 @@ from scipy import stats
 
 from must_tf.errors import UserError
 from must_tf.evaluation.weighing import check_learned, crossed, helps
-from must_tf.training.alignment import Alignment
+from must_tf.training.alignment import Alignment, captured
 
 RNG = np.random.default_rng(0)
 
@@ -12,7 +12,8 @@ RNG = np.random.default_rng(0)
 def alignment(cosine, spread=0.01, norm=1.0, batches=16, parts=8):
     """Inner products around a mean."""
     drawn = RNG.normal(size=(batches, parts))
-    return Alignment(norm * (cosine + spread * (drawn - drawn.mean())), np.full(batches, norm))
+    products = norm * (cosine + spread * (drawn - drawn.mean()))
+    return Alignment(products, np.full(batches, norm), np.full(batches, 0.2))
 
 
 FOUND = {"good": alignment(0.3), "better": alignment(0.6, norm=4.0), "against": alignment(-0.3)}
@@ -31,9 +32,12 @@ def test_shares_follow_the_lower_ends_and_the_gradients_together_stay_as_long():
 
 def test_the_order_of_tasks_batches_and_parts_and_the_scale_of_a_loss_do_not_matter():
     found = helps(FOUND, BEFORE)
-    turned = {name: Alignment(one.products[::-1, ::-1], one.norms[::-1]) for name, one in reversed(FOUND.items())}
+    turned = {
+        name: Alignment(one.products[::-1, ::-1], one.norms[::-1], one.energies)
+        for name, one in reversed(FOUND.items())
+    }
     assert {name: one.weight for name, one in helps(turned, BEFORE).items()} == {n: o.weight for n, o in found.items()}
-    twice = FOUND | {"good": Alignment(2 * FOUND["good"].products, 2 * FOUND["good"].norms)}
+    twice = FOUND | {"good": Alignment(2 * FOUND["good"].products, 2 * FOUND["good"].norms, FOUND["good"].energies)}
     scaled = helps(twice, BEFORE | {"good": 0.5})
     assert scaled["good"].weight == pytest.approx(found["good"].weight / 2, rel=1e-3)
     assert scaled["better"].weight == found["better"].weight
@@ -63,9 +67,20 @@ def test_the_error_is_that_of_means_drawn_again_and_their_t_seldom_too_large(bat
 
 def test_batches_without_a_label_do_not_count():
     gaps = alignment(0.3)
-    gaps.products[::2], gaps.norms[::2] = np.nan, np.nan
+    gaps.products[::2], gaps.norms[::2], gaps.energies[::2] = np.nan, np.nan, np.nan
     one = helps({"a": gaps}, {"a": 1.0})["a"]
     assert one.cosine == pytest.approx(np.nanmean(gaps.products)) and one.norm == 1
+    assert one.energy == pytest.approx(0.2)
+
+
+def test_energy_is_that_of_the_least_squares_approximation():
+    """Of parts that depend on one another, too."""
+    parts, gradients = RNG.normal(size=(4, 9)), RNG.normal(size=(3, 9))
+    parts[3] = parts[0] - 2 * parts[1]
+    nearest = np.linalg.lstsq(parts.T, gradients.T, rcond=None)[0].T @ parts
+    found = captured(gradients @ parts.T, parts @ parts.T, np.linalg.norm(gradients, axis=1))
+    assert found == pytest.approx((nearest**2).sum(1) / (gradients**2).sum(1)) and (found < 1).all()
+    assert captured(parts @ parts.T, parts @ parts.T, np.linalg.norm(parts, axis=1)) == pytest.approx(np.ones(4))
 
 
 def test_a_task_without_labels_and_weights_of_zero_are_refused():

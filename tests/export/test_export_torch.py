@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 import subprocess
@@ -8,9 +9,9 @@ import numpy as np
 import pytest
 import tf_keras
 
-from must_tf.errors import UserError
 from must_tf.export import FORMATS, export, plain
 from must_tf.export.images import made_images
+from must_tf.garden import BACKBONES
 from must_tf.student import Student
 from must_tf.tasks import Classification, Depth
 from must_tf.teachers import pt2
@@ -20,7 +21,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed: exports to 
 
 import safetensors.numpy  # noqa: E402
 
-from must_tf.export.torch import FPN, PROGRAM, RESNET, fpn_weights, resnet_weights, torchvision_name  # noqa: E402
+from must_tf.export.torch import FPN, PROGRAM, RESNET, fpn_weights, resnet_weights, torchvision_name, traced  # noqa: E402
 from must_tf.export.torch_graph import Graph  # noqa: E402
 
 FORMAT = FORMATS["torch"]
@@ -119,11 +120,37 @@ def test_normalized_images_where_normalization_is_outside(run, tmp_path):
     assert_close(FORMAT.load(tmp_path / "torch")(normalized.astype(np.float32)), student.features(images))
 
 
-def test_another_backbone_names_the_formats_that_work(tmp_path):
-    student = Student([Classification("scene", ("a", "b"))], Trunk("mobilenet-v2"))
-    with pytest.raises(UserError, match=r"and torch know ResNets only.*--formats=savedmodel,onnx"):
-        FORMAT.write(student, "backbone", tmp_path / "torch", FACTS)
-    assert not list(tmp_path.iterdir())
+def test_another_backbone_computes_the_same_and_its_weights_are_parameters():
+    student = Student([Depth("depth")], Trunk("mobilenet-v3-small", 0.25, 4, 6, 8))
+    graph, images = traced(student), made_images(1, (32, 64))
+    assert_close(features(graph, images), student.features(images))
+    assert sum(weight.numel() for weight in graph.parameters()) == sum(
+        int(np.prod(weight.shape)) for part in (student.backbone, student.decoder) for weight in part.trainable_weights
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", sorted(name for name in BACKBONES if not re.search("resnet|b[1-7]|l2", name)))
+def test_programs_of_all_backbones_give_the_students_features(backbone, tmp_path):
+    widths = {"mobile": 0.25, "cspdar": 0.25}
+    trunk = Trunk(backbone, widths.get(backbone[:6], 1), 3, 7, 8, se_ratio=0.25 if backbone[-2:] == "b0" else 0)
+    synchronized = backbone == "mobilenet-v1"  # such norms are no operation of their own
+    student = Student([Depth("depth")], dataclasses.replace(trunk, sync_norm=synchronized))
+    FORMAT.write(student, "backbone", tmp_path, FACTS)
+    assert [path.name for path in tmp_path.iterdir()] == [PROGRAM]
+    pt2.check(str(tmp_path / PROGRAM))
+    run = FORMAT.load(tmp_path)
+    for batch, size in ((1, (32, 32)), (3, (64, 96)), (2, (224, 160))):
+        images = made_images(batch, size)
+        assert_close(run(images), student.features(images))
+
+
+def test_the_card_shows_others_resnets_only_where_they_have_this_one():
+    wide, narrow, other = ({"trunk": {"backbone": name, "width": width}} for name, width in
+                           (("resnet-50", 1.0), ("resnet-50", 0.25), ("mobilenet-v2", 1.0)))  # fmt: skip
+    assert "torchvision.models" in FORMAT.usage(wide)
+    for facts in (narrow, other):
+        assert "torchvision.models" not in FORMAT.usage(facts) and "take the program" in FORMAT.usage(facts)
 
 
 COMPARED = """

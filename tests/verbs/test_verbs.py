@@ -17,6 +17,7 @@ from must_tf.cli.verbs import VERBS
 from must_tf.convert import Selection
 from must_tf.errors import UserError
 from must_tf.evaluation import read_table
+from must_tf.evaluation.neighbors import neighbor_scores
 from must_tf.export.loading import load_backbone
 from must_tf.pipeline import evaluation_batches
 from must_tf.records import open_dataset
@@ -152,25 +153,32 @@ def test_an_experiment_takes_one_folder(toy_data):
 
 
 def test_neighbors_classify_by_the_backbone_alone(toy_run, toy_data, tmp_path):
-    """The neighbors of an image are found among others; images that are known themselves have their own class."""
-    known, test = tmp_path / "known", tmp_path / "test"
+    """The neighbors of an image are found among others."""
+    known, test, both = tmp_path / "known", tmp_path / "test", tmp_path / "both"
     records = list(open_dataset(toy_data).records(tasks=[toy.SCENE]))
-    toy.write_dataset(known, records, [toy.SCENE])
-    toy.write_dataset(test, records[::-1], [toy.SCENE])
+    for folder, some in ((known, records[::2]), (test, records[1::2]), (both, records)):
+        toy.write_dataset(folder, some, [toy.SCENE])
     found = must_tf.evaluate(toy_run, test, size=64, out=tmp_path / "e.json", knn=known)
-    assert found.knn["scene"] > 0.5 and json.loads((tmp_path / "e.json").read_text())["knn"] == found.knn
-    student, pooled, classes = load_student(toy_run), [], []
-    for images, targets in evaluation_batches(open_dataset(known), [toy.SCENE], (64, 64), 4):
-        pooled.append(student.features(images)["C5"].numpy().mean((1, 2)))
-        classes.append(targets["scene"]["probs"].numpy())
-    probs = np.concatenate(classes)
-    has, classes = probs.any(-1), probs.argmax(-1)
-    vectors = np.concatenate(pooled)[has]
-    expected = nearest_classes(vectors, classes[has], vectors, toy.SCENE.num_classes)
-    assert found.knn["scene"] == pytest.approx((expected == classes[has]).mean())
+    assert json.loads((tmp_path / "e.json").read_text())["knn"] == found.knn
+    student = load_student(toy_run)
+
+    def read(folder):
+        batches = list(evaluation_batches(open_dataset(folder), [toy.SCENE], (64, 64), 4))
+        probs = np.concatenate([targets["scene"]["probs"] for _, targets in batches])
+        vectors = np.concatenate([student.features(images)["C5"].numpy().mean((1, 2)) for images, _ in batches])
+        return vectors[probs.any(-1)], probs[probs.any(-1)].argmax(-1)
+
+    (vectors, classes), (queries, truth) = map(read, (known, test))
+    expected = nearest_classes(vectors, classes, queries, toy.SCENE.num_classes)
+    assert found.knn["scene"] == pytest.approx((expected == truth).mean())
     assert "scene: k-NN top1" in repr(found) and "lower is better" not in repr(dataclasses.replace(found, scores={}))
     with pytest.raises(UserError, match=r"--knn=.*: has the images of .*, which would be their own neighbors"):
         must_tf.evaluate(toy_run, known, size=64, out=tmp_path / "none.json", knn=known)
+    with pytest.raises(UserError, match=r"both: has 11 of the images of .*test, which would be their own neighbors"):
+        must_tf.evaluate(toy_run, test, size=64, out=tmp_path / "none.json", knn=both)
+    student.backbone.set_weights([np.full_like(weight, np.nan) for weight in student.backbone.get_weights()])
+    with pytest.raises(UserError, match=r"known: the student's features of its images are not finite"):
+        neighbor_scores(student, open_dataset(known), open_dataset(test), (64, 64))
     depth = tmp_path / "depth"
     toy.write_dataset(depth, list(open_dataset(toy_data).records(tasks=[toy.DEPTH])), [toy.DEPTH])
     with pytest.raises(UserError, match=r"--knn=.*: has no classes of a task of .*; expected the same task in both"):

@@ -1,5 +1,6 @@
 """Grades features without ground truth, against the classes of images: do neighbors have the same class?"""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,9 @@ class NeighborsOfClasses(Pair):
         return True
 
     def scores(self) -> dict[str, float]:
-        """Returns the scores that `note` explains."""
+        """Returns the scores that `note` explains; NaN for a single image, which has no neighbor."""
+        if len(self._names) < 2:
+            return dict.fromkeys(("knn", "most_common"), math.nan)
         names, classes = np.unique(self._names, return_inverse=True)
         summaries = np.stack(self._summaries)
         found = nearest_classes(summaries, classes, summaries, len(names), itself=True)

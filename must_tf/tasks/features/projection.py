@@ -80,14 +80,21 @@ class Projection:
 
     @classmethod
     def from_json(cls, value: Any, where: str | os.PathLike) -> "Projection":
-        """Reads the file that a field of a card names, in its folder or by a URL; a bad one is a `UserError`."""
+        """Reads the file that a field of a card names, in its folder, in the current one, or by a URL.
+
+        A bad one is a `UserError`.
+        """
         if isinstance(value, cls):
             return value
         if not isinstance(value, str):
             raise UserError(f"{where}: projection: {short(value)} received; expected the name of a file")
-        path = fetched(value) if URL.match(value) else Path(where).parent / value
+        beside = fetched(value) if URL.match(value) else Path(where).parent / value
+        path = beside if beside.is_file() else Path(value)  # as a flag gives it, whose paths are of the current folder
         if not path.is_file():
-            raise UserError(f"{where}: projection: {path}: no such file; leave the field out, and must label makes one")
+            raise UserError(
+                f"{where}: projection: {beside}: no such file, and no {value} in the current folder; leave the field "
+                "out, and must label makes one"
+            )
         try:
             return cls.from_bytes(path.read_bytes() if path.stat().st_size <= _MOST_BYTES else b"")
         except _DAMAGED as error:
@@ -142,9 +149,16 @@ class PrincipalComponents(Fitting):
         self._fitted: Projection | None = None
 
     def add(self, outputs: Mapping[str, np.ndarray]) -> None:
-        """Adds the features of one image: `grid` [h, w, C] and `summary` [s]; NaN is where nothing was seen."""
+        """Adds the features of one image: `grid` [h, w, C] and `summary` [s]; NaN is where nothing was seen.
+
+        Raises:
+          ValueError: they have other lengths than those of the images before.
+        """
         grid = outputs["grid"]
         self._first = self._first or (grid, outputs["summary"])
+        given, before = ([one.shape[-1] for one in pair] for pair in ((grid, outputs["summary"]), self._first))
+        if given != before:
+            raise ValueError(f"vectors of {given} numbers (grid, summary) for one image, and of {before} for another")
         self._images += 1
         if self._images % _EVERY == 0 and self._values + grid.size <= _MOST_APART:
             self._values += grid.size

@@ -88,18 +88,27 @@ def test_what_has_no_components_is_said(sample):
         fit(sample)
 
 
-def test_file_of_a_card_is_read_and_a_bad_one_is_refused(tmp_path):
+def test_features_of_other_lengths_are_said():
+    """They would be broadcast, or end in an error of numpy."""
+    sample = images(3)
+    with pytest.raises(ValueError, match=r"vectors of \[11, 7\] numbers .* for one .* of \[12, 7\] for another"):
+        fit([*sample, {**sample[0], "grid": sample[0]["grid"][..., :11]}])
+
+
+def test_file_of_a_card_is_read_and_a_bad_one_is_refused(tmp_path, monkeypatch):
     data, _ = fit(images())
     (tmp_path / "good.npz").write_bytes(data)
     found = Projection.from_json("good.npz", tmp_path / "model.card.yaml")
     assert found.to_json()["sha256"] == found.sha256 == Projection.from_bytes(data).sha256
     assert Projection.from_json(found, "x") is found
+    monkeypatch.chdir(tmp_path)  # a flag names it from where the command is given
+    assert Projection.from_json("good.npz", tmp_path / "models" / "model.card.yaml").sha256 == found.sha256
     (tmp_path / "cut.npz").write_bytes(data[:-100])
     np.savez(tmp_path / "other.npz", mean=np.ones(3))
     for name, message in (
         ("cut.npz", "cut.npz: holds no principal components"),
         ("other.npz", "other.npz: holds no principal components"),
-        ("missing.npz", "missing.npz: no such file; leave the field out"),
+        ("missing.npz", r"missing.npz: no such file, .* in the current folder; leave the field out"),
         (3, "projection: 3 received; expected the name of a file"),
     ):
         with pytest.raises(UserError, match=message):

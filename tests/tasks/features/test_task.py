@@ -127,6 +127,8 @@ def test_neighbors_of_one_class_are_found():
         summary = np.float32([1, 0, 0, 0, 0]) if i % 2 else np.float32([0, 1, 0, 0, 0])
         assert pair.add({"summary": summary + 0.1 * RNG.normal(size=5)}, i % 2)
     assert pair.scores() == {"knn": 1.0, "most_common": 0.5}
+    alone = pair.__class__(*pair.tasks)
+    assert alone.add({"summary": np.ones(3)}, 0) and np.isnan(list(alone.scores().values())).all()  # has no neighbor
     assert TASK.grade_with(Depth("depth")) is None
     assert TASK.grade_with(Classification("tags", ("a", "b"), multi_label=True)) is None
 
