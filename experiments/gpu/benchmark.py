@@ -2,7 +2,7 @@
 
     python -m must_tf.experiments.gpu.benchmark --backbones=resnet-50,resnet-152 --size=640 --batch=16
 
-It prints for each backbone, and writes as JSON:
+It prints for each backbone, size and batch, and writes as JSON:
 
 1. images/s of a training step with four heads (classes, boxes, masks, depth) on one batch, again and again;
 2. the share of the device's peak that these are: operations of convolutions and matrix products in the step, over those
@@ -14,10 +14,11 @@ It prints for each backbone, and writes as JSON:
 
 Each step's loss is read before the next step, which training does not do: images/s are at least those.
 
-The two kinds of steps alternate; figures are medians over rounds. Each backbone has a process of its own.
+The two kinds of steps alternate; figures are medians over rounds. Each measurement has a process of its own.
 """
 
 import dataclasses
+import itertools
 import multiprocessing
 import sys
 import tempfile
@@ -36,6 +37,7 @@ from must_tf.experiments.rooms.benchmark import streaming
 from must_tf.experiments.rooms.pipeline_benchmark import photo, write
 from must_tf.pipeline import training_batches
 from must_tf.records import HUMAN, Dataset, Record, serialize
+from must_tf.report.text import text_table
 from must_tf.runtime.gpus import share_gpus
 from must_tf.runtime.progress import peak_memory_gb
 from must_tf.sources.rooms.dataset import TEACHER_TASKS
@@ -49,8 +51,8 @@ _OUT = flags.DEFINE_string("out", "gpu_benchmark.json", "JSON file for the resul
 _BACKBONES = flags.DEFINE_list(
     "backbones", ["resnet-50", "resnet-152"], "The networks, each with a pyramid of 256 filters.", flag_values=FLAGS
 )
-_SIZE = flags.DEFINE_integer("size", 640, "Height and width in pixels, a multiple of 32.", 32, flag_values=FLAGS)
-_BATCH = flags.DEFINE_integer("batch", 16, "Images per step.", 1, flag_values=FLAGS)
+_SIZE = flags.DEFINE_list("size", ["640"], "Heights and widths in pixels, multiples of 32.", flag_values=FLAGS)
+_BATCH = flags.DEFINE_list("batch", ["16"], "Images per step, one or more numbers.", flag_values=FLAGS)
 _POLICY = flags.DEFINE_enum(
     "policy", "mixed_bfloat16", ["float32", "mixed_bfloat16", "mixed_float16"], "Precision.", flag_values=FLAGS
 )
@@ -70,9 +72,8 @@ def run(argv: list[str]) -> None:
 
 
 def _main() -> None:
-    experiments = [
-        experiment(Trunk(name), _SIZE.value, _BATCH.value, _POLICY.value, _XLA.value) for name in _BACKBONES.value
-    ]
+    each = itertools.product(_BACKBONES.value, app.numbers(_SIZE, int, 32), app.numbers(_BATCH, int, 1))
+    experiments = [experiment(Trunk(name), size, batch, _POLICY.value, _XLA.value) for name, size, batch in each]
     main(_OUT.value, experiments, _STEPS.value, _ROUNDS.value)
 
 
@@ -101,6 +102,8 @@ def main(out: str, experiments: list[Experiment], steps: int, rounds: int) -> No
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 results.append(pool.apply(measure, (one, data, steps, rounds)))
             print(text(results[-1]), flush=True)
+    if results:
+        print(memory(results))
     storage.write_json(out, results)
     print(f"{out}: the same as JSON")
 
@@ -114,6 +117,17 @@ def text(result: dict[str, Any]) -> str:
         f"{result['pipeline_ratio']:.2f} of it, data-wait {result['data_wait']:.1%} (goal: under 5%); memory "
         f"{result['memory_gib']:.1f} GiB, planned {result['planned_gib']:.1f}"
     )
+
+
+def memory(results: list[dict[str, Any]]) -> str:
+    """Returns the memory that was measured, and what `must train --plan` computes, as a table."""
+    rows = []
+    for found in results:
+        measured, planned = found["memory_gib"], found["planned_gib"]
+        row = [found["backbone"], found["policy"], str(found["size"]), str(found["batch"])]
+        rows.append([*row, f"{measured:.1f}", f"{planned:.1f}", f"{planned / measured:.2f}"])
+    header = ["backbone", "precision", "pixels", "batch", "GiB measured", "planned", "planned over measured"]
+    return "\n".join(text_table(header, rows, 2))
 
 
 def measure(one: Experiment, data: Dataset, steps: int, rounds: int) -> dict[str, Any]:

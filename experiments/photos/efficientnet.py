@@ -93,6 +93,11 @@ def write_start(network: tf_keras.Model, out: str | os.PathLike) -> None:
     save(backbone, out)
 
 
+def features(network: tf_keras.Model) -> tf_keras.Model:
+    """Returns the layers up to the last map of stride 16: images as for `build` → [batch, size/16, size/16, 112]."""
+    return tf_keras.Model(network.inputs, network.get_layer("blocks.10._bn2").output, name="efficientnet_features")
+
+
 def _block(x, name: str, channels: int, filters: int, kernel: int, stride: int, expansion: int):
     """An inverted residual block: expand, convolve depthwise, project; with a skip connection where shapes allow it."""
     inputs = x

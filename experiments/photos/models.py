@@ -58,10 +58,14 @@ MODELS: Mapping[str, Model] = {  # in the order in which MuST adds tasks
 }
 
 
+FEATURES = "keras:models/efficientnet_features.keras"  # teacher of features, in a folder of the experiment
+
+
 def write_models(data: str | os.PathLike, out: str | os.PathLike) -> dict[str, str]:
     """Writes the teachers that can be had into `OUT/models`, each with its card; names those that cannot.
 
-    Beside them goes the checkpoint that some arms start from, `pretraining.START`, made of the classifier.
+    Of the classifier are made, beside them: the checkpoint that some arms start from, `pretraining.START`, and the
+    teacher of features, `FEATURES`.
 
     Args:
       data: the user's folder.
@@ -80,9 +84,8 @@ def write_models(data: str | os.PathLike, out: str | os.PathLike) -> dict[str, s
             found[task] = model.teacher.replace(":", ":models/")
         else:
             print(f"photos: without the teacher of {task}: no {model.file or 'package'}; see {model.where}", flush=True)
-    start = Path(out, START)
-    if "classification" in found and not start.exists():
-        efficientnet.write_start(tf_keras.models.load_model(folder / MODELS["classification"].made), start)
+    if "classification" in found:
+        _write_parts(folder / MODELS["classification"].made, Path(out))
     return found
 
 
@@ -94,11 +97,27 @@ def find_file(data: str | os.PathLike, name: str) -> Path | None:
 def write_model(path: Path, made: Path, load: Callable[[Path], Any]) -> None:
     """Writes a model's file, whole or not at all: a copy, or what `load` makes of weights in a `.npz`."""
     if path.suffix == ".npz":
-        part = made.with_name(f"unfinished_{made.name}")  # Keras tells formats by the suffix
-        load(path).save(part)
-        part.replace(made)
+        _save(load(path), made)
     else:
         storage.write_bytes(made, path.read_bytes())
+
+
+def _write_parts(classifier: Path, out: Path) -> None:
+    """Writes what is made of the classifier's file."""
+    start, features = out / START, out / FEATURES.partition(":")[2]
+    if start.exists() and features.exists():
+        return
+    network = tf_keras.models.load_model(classifier)
+    if not start.exists():
+        efficientnet.write_start(network, start)
+    storage.write_bytes(features.with_name(f"{features.name}.card.yaml"), (CARDS / "features.yaml").read_bytes())
+    _save(efficientnet.features(network), features)
+
+
+def _save(model: Any, made: Path) -> None:
+    part = made.with_name(f"unfinished_{made.name}")  # Keras tells formats by the suffix
+    model.save(part)
+    part.replace(made)
 
 
 def _write(model: Model, data: Path, folder: Path) -> None:

@@ -40,7 +40,9 @@ STARTED = dataclasses.replace(
 )
 
 TEACHERS = ("classification", "detection", "segmentation", "depth")  # in the order in which tasks are added
+FEATURES = "features"  # of the network that gives the classes: learned alone, and on top of MuST
 _ALL = tuple(f"labeled/{part}" for part in PARTS)
+_WITH_FEATURES = tuple(f"{FEATURES}/{part}" for part in PARTS)
 RUNS: dict[str, Run] = {
     "human": Run((HUMAN,), (HUMAN,)),
     "classes": Run(TEACHERS[:1], _ALL),
@@ -49,6 +51,8 @@ RUNS: dict[str, Run] = {
     "classes_boxes_masks": Run(TEACHERS[:3], _ALL),
     "must": Run(TEACHERS, _ALL),
     "masks": Run(("segmentation",), _ALL),
+    FEATURES: Run((FEATURES,), _WITH_FEATURES),
+    "must_features": Run((*TEACHERS, FEATURES), _WITH_FEATURES),
     "must_1000": Run(TEACHERS, _ALL[:1]),
     "must_4000": Run(TEACHERS, _ALL[:2]),
     "imagenet_classes": Run(TEACHERS[:1], _ALL, init_from=START),

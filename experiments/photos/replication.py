@@ -12,7 +12,8 @@ from must_tf.errors import UserError, nearest
 from must_tf.experiments.arms import SIMCLR
 from must_tf.experiments.photos.datasets import HUMAN, PARTS, SPLITS
 from must_tf.experiments.photos.finetuning import DOWNSTREAM, FEW, IMAGENET, SHARE_OF_FEW
-from must_tf.experiments.photos.pretraining import RUNS, START
+from must_tf.experiments.photos.models import FEATURES as FEATURES_TEACHER
+from must_tf.experiments.photos.pretraining import FEATURES, RUNS, START
 from must_tf.experiments.plan import pretraining_stage, transfer_stage
 from must_tf.experiments.tables import TRANSFER
 
@@ -24,7 +25,10 @@ TRIAL = 0.5  # a smaller --scale is a trial of the chain, whose sweeps are not e
 RANDOM = "random"
 QUESTION = (RANDOM, "human", "classes", "must")
 REFERENCES = ("classes", IMAGENET)  # what the arms of a group are compared with
-MAIN = (RANDOM, "human", "classes", SIMCLR, "must", "masks", "classes_boxes", "classes_boxes_masks")
+MAIN = (
+    *(RANDOM, "human", "classes", SIMCLR, "must", "masks", FEATURES, "must_features"),
+    *("classes_boxes", "classes_boxes_masks"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +98,7 @@ def plan(datasets: Collection[str], teachers: Mapping[str, str], until: str = ""
 def _data(datasets: Collection[str], teachers: Mapping[str, str], tasks: Sequence[str]) -> list[Stage]:
     """Stages that make records: labels of the teachers, human labels, and those that teachers are scored on."""
     stages = [_label_part(part, teachers) for part in PARTS if teachers and "shared" in datasets]
+    stages += [_add_features(part) for part in PARTS if _can_run(FEATURES, datasets, teachers)]
     stages += [_records(HUMAN, f"classes:sources/{HUMAN}/train", HUMAN)] if HUMAN in datasets else []
     stages += [_downstream(task, split) for task in tasks for split in SPLITS]
     return stages + [_scored(task, teachers[task]) for task in SCORED if task in teachers and _source(task) in datasets]
@@ -111,7 +116,8 @@ def _can_run(name: str, datasets: Collection[str], teachers: Mapping[str, str]) 
         return "classification" in teachers
     if name == "human":
         return HUMAN in datasets
-    return "shared" in datasets and all(task in teachers for task in RUNS[name].tasks)
+    needed = {"classification" if task == FEATURES else task for task in RUNS[name].tasks}
+    return "shared" in datasets and needed <= {*teachers}
 
 
 def _source(task: str) -> str:
@@ -121,6 +127,16 @@ def _source(task: str) -> str:
 def _label_part(part: str, teachers: Mapping[str, str]) -> Stage:
     options = (f"--images=lists/{part}.txt", "--batch_size=8", "--images_per_shard=250")
     return _label(f"label_{part}", f"data/labeled/{part}", teachers, options)
+
+
+def _add_features(part: str) -> Stage:
+    """Adds features to the other labels of a part, along the components that were fitted on the first part."""
+    first, folder = next(iter(PARTS)), "data/features/{}"
+    fitted = f"--cards.{FEATURES}.projection={folder.format(first)}/{FEATURES}.fitted.npz"
+    options = (f"--images=data/labeled/{part}", "--batch_size=8", *([fitted] if part != first else []))
+    needs = (f"label_{part}", *([f"features_{first}"] if part != first else []))
+    made = _label(f"features_{part}", folder.format(part), {FEATURES: FEATURES_TEACHER}, options)
+    return dataclasses.replace(made, needs=needs)
 
 
 def _scored(task: str, teacher: str) -> Stage:
@@ -154,7 +170,9 @@ def _records(name: str, images: str, folder: str, task: str = "") -> Stage:
 
 def _pretraining(name: str, seed: int, scale: float) -> Stage:
     needs = [f"records_{HUMAN}"] if name == "human" else []
-    needs += [f"label_{folder.partition('/')[2]}" for folder in RUNS[name].train if folder.startswith("labeled/")]
+    for folder in RUNS[name].train:
+        kind, _, part = folder.partition("/")
+        needs += [f"{'label' if kind == 'labeled' else kind}_{part}"] if part else []
     return pretraining_stage("photos/pretraining.py", name, seed, needs, () if scale == 1 else (f"--scale={scale:g}",))
 
 

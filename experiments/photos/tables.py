@@ -23,7 +23,7 @@ from must_tf.evaluation.tabulation import tabulate
 from must_tf.experiments.arms import SIMCLR
 from must_tf.experiments.photos import judging, replication
 from must_tf.experiments.photos.finetuning import DOWNSTREAM, FEW, IMAGENET
-from must_tf.experiments.photos.pretraining import RECIPE, RUNS
+from must_tf.experiments.photos.pretraining import FEATURES, RECIPE, RUNS
 from must_tf.experiments.photos.replication import SETTINGS
 from must_tf.experiments.tables import TABLES_IN, TRANSFER, Table, gather_cells, make_table, write_made
 from must_tf.parsing import read_json, read_object
@@ -65,6 +65,13 @@ TABLES: dict[str, Table] = {
         _PRIMARY,
     ),
     "masks": Table("The labels of one teacher alone", ("masks", "must"), "masks", "must", _PRIMARY),
+    FEATURES: Table(
+        "Features of the classifier, alone and on top of MuST",
+        ("classes", "must", FEATURES, "must_features"),
+        "must",
+        "must_features",
+        f"features: of the network that gives the classes. {_PRIMARY}",
+    ),
     "table6": Table(
         "Table 6: MuST by the number of photographs",
         ("must_1000", "must_4000", "must"),

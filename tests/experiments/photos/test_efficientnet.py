@@ -54,6 +54,10 @@ def test_weights_are_converted_to_keras_layout(tensors, monkeypatch):
     np.testing.assert_array_equal(norm[3], tensors["_blocks.0._bn1.running_var"])
 
 
+def test_features_are_the_last_map_of_stride_16(network):
+    assert efficientnet.features(network).output_shape == (None, 14, 14, 112)
+
+
 @pytest.mark.parametrize("missing", ["_fc.bias", "_blocks.3._bn1.running_mean"])
 def test_missing_tensor_is_named(tensors, monkeypatch, missing):
     with pytest.raises(UserError, match=missing):

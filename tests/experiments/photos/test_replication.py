@@ -13,7 +13,7 @@ from must_tf.evaluation.table import read_table
 from must_tf.experiments.photos import datasets, finetuning, judging, models, pretraining, replication, tables
 from must_tf.records import HUMAN, Plan, Record, finish, write_shard
 from must_tf.storage import write_json
-from must_tf.tasks import Classification, Depth, Detection, Segmentation
+from must_tf.tasks import Classification, Depth, Detection, Features, Segmentation
 from must_tf.tasks.per_image import Ratios
 from must_tf.training.balance import task_weights
 
@@ -47,7 +47,7 @@ def test_transfers_of_one_task_and_folder_come_one_after_another_with_all_arms_s
     transfers = [stage for stage in PLAN if stage.command[0] == "transfer"]
     camvid = [stage for stage in transfers if "photos/finetuning.py:camvid" in " ".join(stage.command)]
     whole = [stage for stage in camvid if "--workdir=transfer" in stage.command]
-    assert [stage.name for stage in whole] == ["question_camvid", "main_camvid", "seeds_camvid", "images_camvid"]
+    assert [stage.name for stage in whole] == [f"{group}_camvid" for group in ("question", "main", "seeds", "images")]
     assert all(before.name in after.needs for before, after in itertools.pairwise(whole))
     assert all("must=" in " ".join(stage.command) for stage in whole)
     assert len(transfers) == len(replication.GROUPS) * len(finetuning.DOWNSTREAM)
@@ -65,8 +65,11 @@ def test_what_is_missing_leaves_out_what_needs_it():
 def test_no_test_set_is_labeled_for_training_or_trained_on():
     labeled = [stage for stage in PLAN if stage.product.startswith("data/labeled")]
     assert all("--images=lists/" in " ".join(stage.command) for stage in labeled)
+    added = [stage for stage in PLAN if stage.product.startswith("data/features")]
+    assert len(added) == len(datasets.PARTS)
+    assert all("--images=data/labeled/" in " ".join(stage.command) for stage in added)
     trained = {folder for run in pretraining.RUNS.values() for folder in run.train}
-    assert all(folder == datasets.HUMAN or folder.startswith("labeled/") for folder in trained)
+    assert all(folder == datasets.HUMAN or folder.startswith(("labeled/", "features/")) for folder in trained)
 
 
 @pytest.fixture
@@ -79,8 +82,10 @@ def records(tmp_path, monkeypatch):
         "depth": Depth("depth", "affine_inverse"),
     }
     human = Classification(datasets.HUMAN, ("c", "d"))
+    features = Features("features", channels=4, summary=4, projection="0" * 64)
     for part in datasets.PARTS:
         _write(tmp_path / "data" / "labeled" / part, tasks.values(), [("a.png", {})])
+        _write(tmp_path / "data" / "features" / part, [*tasks.values(), features], [("a.png", {})])
     _write(tmp_path / "data" / datasets.HUMAN, [human], [("a.png", {})])
     _write(tmp_path / "data" / "downstream" / "camvid" / "train", [Segmentation("camvid", ("x", "y"))], [("a.png", {})])
     monkeypatch.chdir(tmp_path)
@@ -138,7 +143,7 @@ def test_tables_are_made_of_what_is_there_and_say_what_is_not(tmp_path):
 def test_command_of_a_table_makes_all_of_its_seeds():
     until = {name: tables._command(table).rpartition("=")[2] for name, table in tables.TABLES.items()}
     own = {"table6": "images", "table7": "checkpoint", "few": "few"}
-    assert until == dict.fromkeys(("main", "table2", "table3", "masks"), "seeds") | own
+    assert until == dict.fromkeys(("main", "table2", "table3", "masks", "features"), "seeds") | own
 
 
 def test_ignored_pixels_count_for_no_teacher(tmp_path):
