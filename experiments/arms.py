@@ -33,6 +33,7 @@ class Run:
       balance: rule of the tasks' loss weights.
       combine: rule that combines the tasks' gradients in the trunk.
       init_from: workdir of the initialization; `{seed}` is replaced by the seed.
+      times: how many times the recipe's images it sees.
     """
 
     tasks: tuple[str, ...]
@@ -40,6 +41,7 @@ class Run:
     balance: str = "paper"
     combine: str = "sum"
     init_from: str = ""
+    times: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Recipe:
 
     @property
     def images(self) -> int:
-        """How many images a run sees, whatever its number of tasks."""
+        """How many images a run sees, whatever its number of tasks; a run of several `times` sees more."""
         return self.steps * self.batch_size
 
     def config(self, runs: Mapping[str, Run], argument: str) -> Experiment:
@@ -86,7 +88,7 @@ class Recipe:
         return Experiment(
             tasks=tuple(self.tasks[task] for task in run.tasks),
             train=tuple(f"data/{folder}" for folder in run.train),
-            steps=self.steps,
+            steps=self.steps * run.times,
             input_size=self.input_size,
             batch_size=self.batch_size,
             trunk=self.trunk,
@@ -112,7 +114,11 @@ class Recipe:
 
     def _simclr(self, experiment: Experiment) -> SimCLR:
         optimizer = dataclasses.replace(experiment.optimizer, learning_rate=_SIMCLR_RATE, warmup_steps=50)
-        batches = {"batch_size": _SIMCLR_BATCH, "steps": self.images // _SIMCLR_BATCH, "optimizer": optimizer}
+        batches = {
+            "batch_size": _SIMCLR_BATCH,
+            "steps": experiment.steps * self.batch_size // _SIMCLR_BATCH,
+            "optimizer": optimizer,
+        }
         augment = dataclasses.replace(experiment.augment, color=Augment().color)  # SimCLR has colors of its own
         fields = vars(experiment) | batches | {"augment": augment}
         return SimCLR(**fields, temperature=0.2, outputs=64, min_scale=0.2)

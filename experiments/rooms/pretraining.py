@@ -3,8 +3,8 @@
     must train --config=rooms/pretraining.py:must --workdir=runs/must-0
     python -m must_tf.experiments.simclr --config=rooms/pretraining.py:simclr --workdir=runs/simclr-0
 
-Argument: a key of `RUNS`. All students are trained on 64,000 images, whatever their number of tasks. The stages of
-`replication.py` make the records; that module also says what each run is for.
+Argument: a key of `RUNS`. All students are trained on 64,000 images, whatever their number of tasks, but for two
+controls of longer training. The stages of `replication.py` make the records; that module says what each run is for.
 """
 
 import dataclasses
@@ -36,6 +36,8 @@ RECIPE = Recipe(
     weights={"depth": 3.0},
 )
 
+FEWER = (500, 1000)  # labeled rooms of a teacher, in place of 4,000
+
 _SHARED = ("labeled/shared",)
 RUNS: dict[str, Run] = {
     "supervised": Run(("classification",), ("rooms/shared/train",)),
@@ -52,6 +54,14 @@ RUNS: dict[str, Run] = {
     "pcgrad": Run(_ALL, _SHARED, combine="pcgrad"),
     "attittud": Run(_ALL, _SHARED, combine="attittud"),
     "uncertainty": Run(_ALL, _SHARED, balance="uncertainty"),
+    **{f"supervised_{times}x": Run(("classification",), ("rooms/shared/train",), times=times) for times in (2, 4)},
+    "must_shuffled": Run(_ALL, ("labeled/shuffled",)),
+    **{
+        f"teacher_{task}_{count}": Run((task,), (f"rooms_{count}/{task}/train",))
+        for count in FEWER
+        for task in _LABELED
+    },
+    **{f"must_{count}": Run(_ALL, (f"labeled/shared_{count}",)) for count in FEWER},
 }
 
 

@@ -15,41 +15,46 @@ from must_tf.cli import app
 from must_tf.cli.demo_stages import DOWNSTREAM
 from must_tf.cli.stages import Stage, run_stages
 from must_tf.experiments.plan import pretraining_stage, transfer_stage
-from must_tf.experiments.rooms.pretraining import RUNS
+from must_tf.experiments.rooms.pretraining import FEWER, RUNS
 
 FLAGS = flags.FlagValues()
 _OUT = flags.DEFINE_string("out", "replication", "Folder of all stages.", flag_values=FLAGS)
 _PROCESSES = flags.DEFINE_integer("processes", os.cpu_count(), "Stages at once.", 1, flag_values=FLAGS)
 
 SEEDS = (0, 1, 2)
-RATES, SWEPT_STEPS = (0.05, 0.2), (100, 300)
+RATES, SWEPT_STEPS = (0.0125, 0.05, 0.2, 0.8), (300,)
 PARTS = {"train": 300, "validation": 300, "test": 1000}  # images of a downstream task
 FEW = (30, 90)  # of 300 labeled images
 VIEW_SIZES = (64, 96, 128, 160, 192)
 
+BACKBONE = "must_backbone"  # what `must` is without its pyramid
 INSTANCES = "instances"  # a seventh downstream task, which no other table has
-TEACHERS = {"classification": "supervised"} | {
-    task: f"teacher_{task}" for task in ("detection", "segmentation", "depth")
-}
-LABELED = {name: f"rooms/{name}/train" for name in ("shared", "detection", "segmentation", "depth")} | {
-    f"unlabeled_{count}": f"unlabeled_{count}/unlabeled/train" for count in (500, 2000, 8000)
-}
-REPEATED = ("supervised", "must", "simclr")  # pre-trained anew for each seed; of the others, seed 0 alone
+_ALONE = ("detection", "segmentation", "depth")  # tasks whose teachers have labeled rooms of their own
+TEACHERS = {"classification": "supervised"} | {task: f"teacher_{task}" for task in _ALONE}
+LABELED = (
+    {name: f"rooms/{name}/train" for name in ("shared", "detection", "segmentation", "depth")}
+    | {f"unlabeled_{count}": f"unlabeled_{count}/unlabeled/train" for count in (500, 2000, 8000)}
+    | {f"shared_{count}": "rooms/shared/train" for count in FEWER}
+)
+SHUFFLED = "shuffled"  # `shared`, each image with the labels that teachers gave another one
+REPEATED = ("supervised", "must", "simclr", BACKBONE)  # of each seed's pre-training; of the others, seed 0 alone
 
 ORDER = (
-    *("must", "held_out", "simclr", "instances", "added", "teachers", "students", "union", "unlabeled", "bootstrap"),
-    *("combine", "few"),
+    *("must", "held_out", "simclr", "instances", "controls", "added", "teachers", "students", "union", "unlabeled"),
+    *("bootstrap", "fewer", "combine", "few"),
 )
 # Initializations that are fine-tuned together, in the order of their importance.
 GROUPS: dict[str, tuple[str, ...]] = {
     "must": ("random", "supervised", "must"),
     "simclr": ("simclr",),
+    "controls": ("supervised_2x", "supervised_4x", "must_shuffled", BACKBONE),
     "added": ("classification_depth", "classification_depth_segmentation"),
     "teachers": ("teacher_detection", "teacher_segmentation", "teacher_depth"),
     "students": ("student_detection", "student_segmentation", "student_depth"),
     "union": ("multitask", "multitask_pseudo"),
     "unlabeled": ("pseudo_500", "pseudo_2000", "pseudo_8000"),
     "bootstrap": ("bootstrap",),
+    "fewer": tuple(f"must_{count}" for count in FEWER),
     "combine": ("pcgrad", "attittud", "uncertainty"),
 }
 _UNTIL = flags.DEFINE_enum("until", ORDER[-1], ORDER, "The last group of stages.", flag_values=FLAGS)
@@ -93,6 +98,7 @@ def _data() -> list[Stage]:
         *(_rooms(part, [f"downstream_{task}/{part}" for task in DOWNSTREAM], count) for part, count in PARTS.items()),
         _rooms("held_out", [f"{name}/test" for name in ("detection", "segmentation", "depth", "shared")], 1000),
         *(_rooms(f"unlabeled_{n}", ["unlabeled/train"], n, f"unlabeled_{n}") for n in (500, 2000, 8000)),
+        *(_rooms(f"teachers_{n}", [f"{task}/train" for task in _ALONE], n, f"rooms_{n}") for n in FEWER),
         *(_rooms(f"few_{n}", [f"downstream_{task}/train" for task in DOWNSTREAM], n, f"few_{n}") for n in FEW),
     ]
 
@@ -108,31 +114,59 @@ def _rooms(name: str, splits: list[str], count: int, folder: str = "rooms") -> S
 
 def _pretraining(name: str, seed: int) -> list[Stage]:
     """A run of `pretraining.py`, after what it needs."""
+    if name == BACKBONE:
+        return _backbone(seed)
     run, stages, needs = RUNS[name], [], ["rooms_teachers"]
     for folder in run.train:
         kind, _, dataset = folder.partition("/")
         if kind == "labeled":
-            stages += [stage for teacher in TEACHERS.values() for stage in _pretraining(teacher, 0)]
-            stages.append(_label(dataset))
+            stages += _labeling(dataset)
             needs.append(stages[-1].name)
+        elif kind != "rooms":
+            needs.append(f"rooms_teachers_{kind.removeprefix('rooms_')}")
     if run.init_from:
         stages += _pretraining("supervised", seed)
         needs.append(stages[-1].name)
     return [*stages, pretraining_stage("rooms/pretraining.py", name, seed, needs)]
 
 
-def _label(dataset: str) -> Stage:
-    """Labels a dataset with all teachers; human labels stay."""
-    teachers = ",".join(f"{task}=student:runs/{name}-0" for task, name in TEACHERS.items())
+def _backbone(seed: int) -> list[Stage]:
+    """The backbone alone of a run of MuST, after that run."""
+    run, product = f"must-{seed}", f"runs/{BACKBONE}-{seed}"
+    command = (f"--workdir=runs/{run}", f"--out={product}")
+    module = "must_tf.experiments.rooms.backbone_alone"
+    return [*_pretraining("must", seed), Stage(f"{BACKBONE}-{seed}", command, product, (run,), module)]
+
+
+def teachers_of(dataset: str) -> dict[str, str]:
+    """Returns the runs that label a dataset, by task: for `shared_500`, those that had 500 labeled rooms each."""
+    count = dataset.removeprefix("shared_") if dataset.startswith("shared_") else ""
+    return {task: f"{name}_{count}" if count and task in _ALONE else name for task, name in TEACHERS.items()}
+
+
+def _labeling(dataset: str) -> list[Stage]:
+    """The labels of a dataset by all teachers, after these; human labels stay."""
+    if dataset == SHUFFLED:
+        return _shuffling()
+    teachers, folder = teachers_of(dataset), f"data/labeled/{dataset}"
     command = (
         "label",
         f"--images=data/{LABELED[dataset]}",
-        f"--teachers={teachers}",
-        f"--out=data/labeled/{dataset}",
+        f"--teachers={','.join(f'{task}=student:runs/{name}-0' for task, name in teachers.items())}",
+        f"--out={folder}",
     )
     rooms = f"rooms_{dataset}" if dataset.startswith("unlabeled") else "rooms_teachers"
-    needs = (rooms, *(f"{name}-0" for name in TEACHERS.values()))
-    return Stage(f"label_{dataset}", command, f"data/labeled/{dataset}/manifest.json", needs)
+    needs = (rooms, *(f"{name}-0" for name in teachers.values()))
+    stages = [stage for name in teachers.values() for stage in _pretraining(name, 0)]
+    return [*stages, Stage(f"label_{dataset}", command, f"{folder}/manifest.json", needs)]
+
+
+def _shuffling() -> list[Stage]:
+    """The labels of `shared`, given to other images, after these labels."""
+    stages, folder = _labeling("shared"), f"data/labeled/{SHUFFLED}"
+    command, needs = ("--records=data/labeled/shared", f"--out={folder}"), (stages[-1].name,)
+    module = "must_tf.experiments.rooms.shuffled"
+    return [*stages, Stage(f"label_{SHUFFLED}", command, f"{folder}/manifest.json", needs, module)]
 
 
 def _transfer(task: str, group: str, few: int = 0) -> Stage:

@@ -10,7 +10,6 @@ Gathers what `replication.py` has made so far (cells of the protocol, scores of 
         --datasets=results/replication/shown/teachers,results/replication/shown/student
 """
 
-import itertools
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,7 @@ from must_tf.evaluation.cells import Cell, read_cells
 from must_tf.evaluation.lines import Axis, Lines, Panel
 from must_tf.evaluation.table import Budget, Cost, TransferTable
 from must_tf.experiments.rooms import replication
-from must_tf.experiments.rooms.pretraining import RECIPE, RUNS
+from must_tf.experiments.rooms.pretraining import FEWER, RECIPE, RUNS
 from must_tf.experiments.tables import (
     CURVES_IN,
     TABLES_IN,
@@ -83,6 +82,27 @@ TABLES: dict[str, Table] = {
         "objects.",
         tasks=(replication.INSTANCES,),
     ),
+    "table2_budget": Table(
+        "Table 2, a control: supervised pre-training for 2 and 4 times the images",
+        ("supervised", "supervised_2x", "supervised_4x", "must"),
+        "supervised_4x",
+        "must",
+        f"must sees as many images as supervised. {_OTHERS}",
+    ),
+    "table2_shuffled": Table(
+        "Table 2, a control: each image with the pseudo labels of another one",
+        ("supervised", "must_shuffled", "must"),
+        "supervised",
+        "must_shuffled",
+        f"Human classes stay with their images. {_OTHERS}",
+    ),
+    "table2_backbone": Table(
+        "Table 2, a control: transfer of the backbone without its pyramid",
+        ("random", replication.BACKBONE, "must"),
+        replication.BACKBONE,
+        "must",
+        _AFTER,
+    ),
     "table3": Table(
         "Table 3: tasks added one at a time",
         ("supervised", "classification_depth", "classification_depth_segmentation", "must"),
@@ -120,6 +140,13 @@ TABLES: dict[str, Table] = {
         "pseudo_500",
         "pseudo_8000",
         f"64,000 images seen in each. supervised is pre-trained with each seed; the others: {_ONCE}",
+    ),
+    "table6_teachers": Table(
+        "Beyond table 6: MuST by the number of labeled rooms that each of its teachers had",
+        ("supervised", *(f"must_{count}" for count in FEWER), "must"),
+        f"must_{min(FEWER)}",
+        "must",
+        f"must: {LABELED_IMAGES:,} rooms for each teacher. {_OTHERS}",
     ),
     "table7": Table(
         "Table 7: MuST from the supervised checkpoint",
@@ -166,7 +193,7 @@ def collect(out: Path, results: Path) -> None:
 
 def make(results: Path) -> list[Path]:
     """Makes the tables and curves out of the files of a folder; returns them. What has no cell yet is left out."""
-    cells = {count: _read(results / folder) for count, folder in SWEEPS.items() if _is_there(results, count)}
+    cells = {count: read_cells(results / folder) for count, folder in SWEEPS.items() if _is_there(results, count)}
     minutes = read_json(results / TIMES) if (results / TIMES).exists() else {}
     made = {name: _table(table, results, cells, minutes) for name, table in TABLES.items()}
     curves = {"unlabeled": _unlabeled(cells[ALL_LABELED]), "few": _few(cells), "sizes": _sizes(results)}
@@ -177,12 +204,6 @@ def make(results: Path) -> list[Path]:
 
 def _is_there(results: Path, count: int) -> bool:
     return count == ALL_LABELED or (results / SWEEPS[count]).exists()
-
-
-def _read(folder: Path) -> list[Cell]:
-    """Returns the cells of the replication's sweep; others that lie there would spoil the choice of a setting."""
-    sweep = set(itertools.product(replication.RATES, replication.SWEPT_STEPS))
-    return [cell for cell in read_cells(folder) if (cell.learning_rate, cell.steps) in sweep]
 
 
 def _held_out(results: Path) -> dict[tuple[str, str, int], Any]:
@@ -208,9 +229,23 @@ def _table(
         DOWNSTREAM,
         results / table.cells,
         _command("few" if labeled != ALL_LABELED else replication.INSTANCES if table.tasks else groups[-1]),
-        {init: Cost(RECIPE.images, minutes[f"{init}-0"]) for init in table.inits if f"{init}-0" in minutes},
+        {init: cost for init in table.inits if (cost := _cost(init, minutes))},
         {init: budget(init, minutes) for init in table.inits},
     )
+
+
+def _cost(init: str, minutes: Mapping[str, float]) -> Cost | None:
+    """Returns what the pre-training of an initialization took; nothing of one that has none, or was not timed."""
+    run = _run(init)
+    return Cost(_images(run), minutes[f"{run}-0"]) if f"{run}-0" in minutes else None
+
+
+def _run(init: str) -> str:
+    return "must" if init == replication.BACKBONE else init
+
+
+def _images(run: str) -> int:
+    return RECIPE.images * RUNS[run].times
 
 
 def budget(init: str, minutes: Mapping[str, float]) -> Budget:
@@ -221,27 +256,31 @@ def budget(init: str, minutes: Mapping[str, float]) -> Budget:
     """
     if init == "random":
         return Budget(0, 0.0, 0)
-    stages, labeled = _made_of(init)
-    runs = [stage for stage in stages if not stage.startswith("label_")]
+    runs, labelings, labeled = _made_of(_run(init))
+    stages = {f"{run}-0" for run in runs} | labelings
     stated = all(stage in minutes for stage in stages)
     spent = round(sum(minutes[stage] for stage in stages), 2) if stated else None
-    return Budget(len(runs) * RECIPE.images, spent, len(labeled) * LABELED_IMAGES)
+    return Budget(sum(map(_images, runs)), spent, sum(labeled.values()))
 
 
-def _made_of(init: str) -> tuple[set[str], set[str]]:
-    """Returns the stages that an initialization is made by, and the labeled sets that it learned from."""
-    run, stages, labeled, needs = RUNS[init], {f"{init}-0"}, set[str](), ["supervised"] if RUNS[init].init_from else []
-    for folder in run.train:
+def _made_of(run: str) -> tuple[set[str], set[str], dict[str, int]]:
+    """Returns the runs and the labelings that a run is made by, and the images of the labeled sets learned from."""
+    runs, labelings, labeled = {run}, set[str](), dict[str, int]()
+    needs = ["supervised"] if RUNS[run].init_from else []
+    for folder in RUNS[run].train:
         kind, _, dataset = folder.removesuffix("/train").partition("/")
-        human = "classification" if dataset == "shared" else dataset
-        if human in run.tasks and init != "simclr":
-            labeled.add(dataset)
+        human = "classification" if dataset == replication.SHUFFLED or dataset.startswith("shared") else dataset
+        if human in RUNS[run].tasks and run != "simclr":
+            count = kind.removeprefix("rooms").removeprefix("_")
+            labeled[human] = int(count) if count.isdecimal() else LABELED_IMAGES
         if kind == "labeled":
-            stages.add(f"label_{dataset}")
-            needs += [replication.TEACHERS[task] for task in run.tasks if task != human]
-    for made, learned in map(_made_of, needs):
-        stages, labeled = stages | made, labeled | learned
-    return stages, labeled
+            of_shuffled = dataset == replication.SHUFFLED
+            labelings |= {f"label_{dataset}"} | ({"label_shared"} if of_shuffled else set())
+            teachers = replication.teachers_of(dataset)
+            needs += [teachers[task] for task in RUNS[run].tasks if task != human]
+    for made, by, learned in map(_made_of, needs):
+        runs, labelings, labeled = runs | made, labelings | by, learned | labeled
+    return runs, labelings, labeled
 
 
 def _command(until: str) -> str:

@@ -56,6 +56,10 @@ def test_budgets_include_teachers_and_their_labeling_and_count_a_label_once():
         8000,
     )
     assert tables.budget("must", {"must-0": 1.0}).minutes is None
+    assert budgets["supervised_4x"].images == 256_000 and labels["supervised_4x"] == 4000
+    assert dataclasses.replace(budgets["must_500"], minutes=0) == Budget(256_000, 0, 4000 + 3 * 500)
+    assert budgets["must_backbone"] == budgets["must"]
+    assert dataclasses.replace(budgets["must_shuffled"], minutes=0) == Budget(256_000, 0, 16_000)
 
 
 def test_curves_have_a_point_where_there_is_a_score(results):
