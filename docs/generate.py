@@ -27,6 +27,7 @@ BORROWED = {
     "explanation/results/driving.md": "experiments/driving/RESULTS.md",
     "explanation/results/labeling.md": "experiments/labeling/RESULTS.md",
     "explanation/results/export.md": "experiments/export/RESULTS.md",
+    "explanation/results/one-device.md": "experiments/gpu/RESULTS.md",
     "project/changelog.md": "CHANGELOG.md",
     "project/contributing.md": "CONTRIBUTING.md",
     "project/security.md": "SECURITY.md",

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -26,3 +27,9 @@ def test_the_process_that_draws_photographs_leaves_the_memory_of_gpus_to_those_t
         monkeypatch.setattr(benchmark, name, lambda *_, name=name: called.append(name))
     benchmark.main(str(tmp_path / "gpu.json"), [], 1, 1)
     assert called == ["share_gpus", "photographs"]
+
+
+def test_published_memory_is_that_of_the_published_measurements():
+    folder = Path(benchmark.__file__).parent
+    found = json.loads((folder / "results" / "memory.json").read_text())
+    assert f"<!-- memory -->\n```text\n{benchmark.memory(found)}\n```" in (folder / "RESULTS.md").read_text()
