@@ -22,7 +22,7 @@ _OUT = flags.DEFINE_string("out", "replication", "Folder of all stages.", flag_v
 _PROCESSES = flags.DEFINE_integer("processes", os.cpu_count(), "Stages at once.", 1, flag_values=FLAGS)
 
 SEEDS = (0, 1, 2)
-RATES, SWEPT_STEPS = (0.0125, 0.05, 0.2, 0.8), (300,)
+RATES, SWEPT_STEPS = (0.0125, 0.05, 0.2, 0.8, 3.2), (300,)
 PARTS = {"train": 300, "validation": 300, "test": 1000}  # images of a downstream task
 FEW = (30, 90)  # of 300 labeled images
 VIEW_SIZES = (64, 96, 128, 160, 192)

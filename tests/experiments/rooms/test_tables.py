@@ -1,6 +1,7 @@
 import dataclasses
 import re
 import shutil
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -102,17 +103,29 @@ def test_report_takes_the_folders(results, tmp_path):
 
 def test_what_is_published_is_what_the_published_cells_say(tmp_path):
     published = Path(tables.__file__).parent
-    results, text = tmp_path / "results", tmp_path / "TABLES.md"
-    shutil.copytree(published / "results" / "replication", results)
-    for path in tables.make(results):
-        kept = published / "results" / "replication" / path.relative_to(results)
-        assert path.read_bytes() == kept.read_bytes(), path
+    results, instances, text = tmp_path / "replication", tmp_path / "instances", tmp_path / "TABLES.md"
+    for folder in (results, instances):
+        kept = published / "results" / folder.name
+        shutil.copytree(kept, folder)
+        for path in tables.make(folder):
+            assert path.read_bytes() == (kept / path.relative_to(folder)).read_bytes(), path
     page, folders = tmp_path / "report.html", [results / "shown" / name for name in ("teachers", "student")]
-    transfer, curves, workdirs = [results / "tables"], [results / "curves"], [results / "runs" / "must-0"]
+    transfer, curves = [results / "tables", instances / "tables"], [results / "curves"]
+    workdirs = [results / "runs" / "must-0"]
     report(page, folders, workdirs, transfer=transfer, curves=curves, text=text, title="MuST on rooms")
     assert text.read_text() == (published / "TABLES.md").read_text()
     for section in ("Table 2:", "Labels", "Training", "Do the tasks agree?", "must-0.depth-", "teacher_depth-0-"):
         assert section in page.read_text()
+
+
+@pytest.mark.parametrize("folder", ["replication", "instances"])
+def test_arms_of_a_table_had_one_sweep(folder):
+    cells = read_cells(Path(tables.__file__).parent / "results" / folder / "transfer")
+    tried = defaultdict(set)
+    for cell in cells:
+        tried[cell.task, cell.init].add((cell.learning_rate, cell.steps))
+    for task in {cell.task for cell in cells}:
+        assert len({frozenset(settings) for (of, _), settings in tried.items() if of == task}) == 1, task
 
 
 def test_links_from_the_prose_to_the_tables_lead_somewhere():
