@@ -1,6 +1,6 @@
 """Writes the backbone of a run without its pyramid, for transfer that starts from the backbone alone.
 
-    python -m must_tf.experiments.rooms.backbone_alone --workdir=runs/must-0 --out=runs/must_backbone-0/student
+    python -m must_tf.experiments.rooms.backbone_alone --workdir=runs/must-0 --out=runs/must_backbone-0
 
 What it writes is a checkpoint as Model Garden makes of a backbone, a value of `--init_from`.
 """

@@ -55,6 +55,7 @@ def shuffle(records: str, out: str, seed: int = 0) -> Manifest:
     ring = np.random.default_rng(seed).permutation(len(places))
     giver = dict(zip(ring.tolist(), np.roll(ring, 1).tolist(), strict=True))
     source = {"shuffled": manifest.source, "seed": seed}
+    source |= {name: manifest.source[name] for name in ("license",) if name in manifest.source}
     plan = Plan(Path(out), manifest.name, manifest.split, manifest.tasks, len(manifest.shards), source)
 
     def of_shard(index: int) -> Iterator[Record]:

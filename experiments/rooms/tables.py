@@ -241,6 +241,7 @@ def _cost(init: str, minutes: Mapping[str, float]) -> Cost | None:
 
 
 def _run(init: str) -> str:
+    """Returns the run whose pre-training an initialization has."""
     return "must" if init == replication.BACKBONE else init
 
 
