@@ -72,17 +72,20 @@ class Nodes:
 @contextlib.contextmanager
 def nodes(count):
     """Yields a cluster of so many nodes with one CPU each, beside the head; ends it in any case."""
-    os.environ.update(_SETTINGS)
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # sockets have short paths
+    # Beside the folder of the nodes, Ray writes the head's address to the default one, which a new machine lacks.
+    os.environ.update(_SETTINGS | {"RAY_TMPDIR": str(folder)})
     made = None
     try:
-        made = Nodes(folder)
+        (folder / "ray").mkdir()
+        made = Nodes(folder / "ray")
         for _ in range(count):
             made.add()
         yield made
     finally:
         if made:
             made.stop()
+        del os.environ["RAY_TMPDIR"]
         shutil.rmtree(folder, ignore_errors=True)
 
 

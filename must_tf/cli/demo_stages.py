@@ -3,6 +3,7 @@
 As many stages run at once as there are cores. A killed demo goes on where it was.
 """
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,28 +75,40 @@ def run(out: str | os.PathLike, scale: float = 1.0, seed: int = 0, processes: in
     write_json(out / "demo.json", settings)
     stages = plan(scale, seed)
     run_stages(stages, out, processes or os.cpu_count() or 1)
-    table = gather(out, scale, seed)
+    table = gather([out], f"must demo --scale={scale:g} --seed={seed}")
     write_json(out / "transfer.json", table.to_json())
     return table
 
 
-def gather(out: Path, scale: float, seed: int) -> "TransferTable":
-    """Puts the scores of all transfers into one table."""
+def gather(demos: Sequence[Path], command: str) -> "TransferTable":
+    """Puts the scores of all transfers into one table.
+
+    Args:
+      demos: folders of demos with different seeds; what an initialization took is the mean over them.
+      command: that made them.
+    """
     from must_tf.evaluation import read_cells, tabulate
     from must_tf.saving import CONFIG
     from must_tf.training.config import read_config
 
-    folders = [_folder(out / "runs", task, part) for task in DOWNSTREAM for part in ("baselines", "must")]
-    cells = [cell for folder in folders for cell in read_cells(folder)]
-    title, command = "Fine-tuning on six downstream tasks", f"must demo --scale={scale:g} --seed={seed}"
-    budgets = {
-        "random": _budget(out, (), ()),
-        "classification": _budget(out, ("classification",), ("teacher_classification",)),
-        "must": _budget(out, TEACHERS, (*(f"teacher_{name}" for name in TEACHERS), "student"), LABELED),
+    parts = [(task, part) for task in DOWNSTREAM for part in ("baselines", "must")]
+    cells = [cell for out in demos for task, part in parts for cell in read_cells(_folder(out / "runs", task, part))]
+    made = {
+        "random": ((), ()),
+        "classification": (("classification",), ("teacher_classification",)),
+        "must": (TEACHERS, (*(f"teacher_{name}" for name in TEACHERS), "student"), LABELED),
     }
-    note = f"Trained in {read_config(out / 'runs' / 'student' / CONFIG).policy} on {os.cpu_count()} cores."
-    inits = tuple(budgets)
-    return tabulate(cells, inits, "classification", "must", DOWNSTREAM, title, command, note, budgets=budgets)
+    budgets = {init: _mean([_budget(out, *of) for out in demos]) for init, of in made.items()}
+    policy = read_config(demos[0] / "runs" / "student" / CONFIG).policy
+    note, title = f"Trained in {policy} on {os.cpu_count()} cores.", "Fine-tuning on six downstream tasks"
+    return tabulate(cells, tuple(made), "classification", "must", DOWNSTREAM, title, command, note, budgets=budgets)
+
+
+def _mean(budgets: Sequence["Budget"]) -> "Budget":
+    """Returns the budget with the mean of the minutes; images and labels are the same in all demos of one scale."""
+    minutes = [budget.minutes for budget in budgets if budget.minutes is not None]
+    mean = round(sum(minutes) / len(minutes), 1) if len(minutes) == len(budgets) else None
+    return dataclasses.replace(budgets[0], minutes=mean)
 
 
 def _budget(out: Path, human: Sequence[str], trained: Sequence[str], labeled: Sequence[str] = ()) -> "Budget":

@@ -1,6 +1,10 @@
+import dataclasses
 import json
+import shutil
 
 from must_tf.cli import demo_stages
+from must_tf.evaluation import read_cells, read_table, write_cells
+from must_tf.experiments.rooms import demo_seeds
 from must_tf.records import open_dataset, verify
 from must_tf.training import read_metrics
 
@@ -64,3 +68,26 @@ def test_a_demo_of_another_scale_is_refused_in_one_line(small_demo, must):
     assert ended.returncode == 2
     (line,) = ended.stderr.strip().splitlines()
     assert "0.01" in line and "0.02" in line and "--out" in line
+
+
+def test_demos_of_several_seeds_become_one_table_that_says_in_how_many_must_is_ahead(small_demo, tmp_path, capsys):
+    for seed in (0, 1):
+        demo = shutil.copytree(small_demo, tmp_path / f"seed-{seed}", ignore=shutil.ignore_patterns("data", "export"))
+        for name in ("data", "export"):
+            (demo / name).symlink_to(small_demo / name)
+        (demo / "demo.json").write_text(json.dumps({"scale": 0.01, "seed": seed}))
+        for folder in (demo / "runs").glob("*_must"):  # ahead with the first seed, behind with the second
+            cells = read_cells(folder)
+            shutil.rmtree(folder / cells[0].task)
+            write_cells(folder, [dataclasses.replace(cell, test={cell.metric: 1.0 - seed}) for cell in cells])
+        for folder in (demo / "runs").glob("*_*/"):
+            if seed and (folder / "transfer.json").exists():
+                cells = [dataclasses.replace(cell, seed=seed, weights="") for cell in read_cells(folder)]
+                shutil.rmtree(folder / cells[0].task, ignore_errors=True)
+                write_cells(folder, cells)
+    demo_seeds.main(tmp_path, (0, 1), 0.01)
+    assert "must is ahead of classification in the mean in 1 of 2 demos" in capsys.readouterr().out
+    table = read_table(tmp_path / demo_seeds.TABLE)
+    assert table.seeds == (0, 1) and table.repetitions[-1] == 2
+    assert table.average.of("must") == (1.0, 0.0)
+    assert table.budgets == read_table(small_demo / "transfer.json").budgets

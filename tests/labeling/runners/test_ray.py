@@ -243,4 +243,5 @@ def test_shard_that_ends_its_workers_and_nodes_of_other_code_are_one_line(tmp_pa
         ) as error:
             list(Ray(nodes.address)([Job(plan, 0, ray_cluster.killer, (), 2)], said.append))
     assert "\n" not in str(error.value)
-    assert len(said) == 2 and all("a worker was lost; shard 0 is labeled again" in line for line in said)
+    lost = [line for line in said if "no worker is ready yet" not in line]  # as a busy machine is told
+    assert len(lost) == 2 and all("a worker was lost; shard 0 is labeled again" in line for line in lost)
