@@ -29,7 +29,7 @@ def get_config(argument):
     trunk = dataclasses.replace(toy.TRUNK, sync_norm=True)
     return toy.experiment(
         folder, steps=int(steps), batch_size=4, streams=2, tasks=[toy.SCENE, toy.DEPTH], trunk=trunk,
-        strategy="multiworker", checkpoint_every=int(every),
+        strategy="multiworker", checkpoint_every=int(every), seed=1,
     )
 """
 
@@ -79,12 +79,17 @@ def test_two_workers_have_the_losses_of_one_process_with_the_same_batches(toy_da
 
     Both have the synchronized batch norm. Its variance, E[x²] - E[x]², rounds more than that of the fused one: between
     these two, the norms of the gradients differ by 5e-4 after four steps, in one process as well.
+
+    With this seed, no activation is so near its kink that rounding decides whether it has a gradient. With seed 0, one
+    is: on some processors the norm of the third step differs by 1.9e-4, and by as much in one process if its steps are
+    changed by rounding.
     """
     ports = free_ports(2)
     workers = [start(tmp_path / "two", number, 4, ports) for number in range(2)]
     assert [worker.wait(300) for worker in workers] == [0, 0]
     trunk = dataclasses.replace(toy.TRUNK, sync_norm=True)
-    one = toy.experiment(toy_data, steps=4, batch_size=4, streams=2, tasks=[toy.SCENE, toy.DEPTH], trunk=trunk)
+    tasks = [toy.SCENE, toy.DEPTH]
+    one = toy.experiment(toy_data, steps=4, batch_size=4, streams=2, tasks=tasks, trunk=trunk, seed=1)
     train(one, tmp_path / "one")
     for ours, theirs in zip(read_metrics(tmp_path / "two"), read_metrics(tmp_path / "one"), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-5)
