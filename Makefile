@@ -30,7 +30,7 @@ photos: install
 	$(VENV)/bin/python -m must_tf.experiments.photos.run --out=photographs --scale=$(SCALE) $(if $(DATA),--data=$(DATA))
 
 test: install
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=20
 
 test-slow: install
 	$(VENV)/bin/python -m pytest -m slow
