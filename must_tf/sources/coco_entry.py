@@ -119,6 +119,11 @@ class Entry:
             self.fail(field, value, f"{expected}; width and height of 0 or more")
         return x, y, width, height
 
+    def attribute(self, name: str) -> Any:
+        """Returns one of `attributes`, as CVAT and Datumaro write them; None if it is missing."""
+        attributes = self._value.get("attributes")
+        return attributes.get(name) if isinstance(attributes, dict) else None
+
     def segmentation(self) -> list[list[float]] | dict[str, Any] | None:
         """Returns `segmentation`: polygons (x, y, x, y, ... in pixels), an RLE of `size` and `counts`, or None.
 

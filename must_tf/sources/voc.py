@@ -17,8 +17,18 @@ from must_tf.records import Record
 from must_tf.sources.class_list import read_class_list
 from must_tf.sources.disk_list import DiskList
 from must_tf.sources.images import printable
-from must_tf.sources.layout import Item, Layout, existing, pixel_boxes, require_image_size, require_size, split_spec
+from must_tf.sources.layout import (
+    Item,
+    Layout,
+    corners_of,
+    existing,
+    pixel_boxes,
+    require_image_size,
+    require_size,
+    split_spec,
+)
 from must_tf.sources.lookup import files_under, locate
+from must_tf.sources.rotation import ROTATED_NOTE, box_around, degrees_of
 from must_tf.tasks import Detection, Segmentation
 from must_tf.tasks.detection import DIFFICULT
 
@@ -111,6 +121,8 @@ def find_devkit(spec: str, root: str | None = None) -> Layout:
 def read_boxes(record: Record, source: str, class_names: Sequence[str], first: int) -> dict[str, np.ndarray]:
     """Returns the boxes of an XML file; difficult boxes are ignored, and boxes of body parts are left out.
 
+    Rotated boxes of CVAT become the boxes around them, with a note.
+
     Args:
       record: the image.
       source: path of the XML file.
@@ -128,7 +140,7 @@ def read_boxes(record: Record, source: str, class_names: Sequence[str], first: i
         first = 1
     width, height = (_pixels(root, f"size/{side}", source, missing=0) for side in ("width", "height"))
     require_size(record, (int(height), int(width)) if height and width else None, f"{source}: size")
-    given, corners, classes, ignore = [], [], [], []
+    given, degrees, classes, ignore = [], [], [], []
     for thing in root.findall("object"):
         name = thing.findtext("name", "").strip()
         if name not in class_names:
@@ -137,13 +149,18 @@ def read_boxes(record: Record, source: str, class_names: Sequence[str], first: i
         if xmin > xmax or ymin > ymax:
             raise ValueError(f"{source}: object {name!r}: bndbox: a minimum above its maximum")
         given.append((xmin, ymin, xmax, ymax))
-        corners.append((xmin - first, ymin - first, xmax, ymax))
+        degrees.append(_degrees(thing))
         classes.append(class_names.index(name))
         ignore.append(DIFFICULT if thing.findtext("difficult", "0").strip().lower() in ("1", "true") else 0)
-    sides = np.array(given)
+    sides = np.array(given, np.float64).reshape(-1, 4)
     if given and sides.min() >= 0 and sides.max() <= 1 and (sides % 1).any():
         raise ValueError(f"{source}: bndbox: {given[0]} received, fractions of the image; expected pixels")
-    return pixel_boxes(corners, classes, record, ignore)
+    corners = sides - [first, first, 0, 0]
+    if not any(degrees):
+        return pixel_boxes(corners, classes, record, ignore)
+    record.notes.append(ROTATED_NOTE)
+    boxes = [box_around((x, y, x1 - x, y1 - y), angle) for (x, y, x1, y1), angle in zip(corners, degrees, strict=True)]
+    return pixel_boxes(corners_of(boxes), classes, record, ignore, slack=np.inf)
 
 
 def read_mask(record: Record, source: str, num_classes: int) -> np.ndarray:
@@ -156,6 +173,12 @@ def read_mask(record: Record, source: str, num_classes: int) -> np.ndarray:
     if strange.size:
         raise ValueError(f"{source}: class {strange[0]} found, expected 0 to {num_classes - 1}")
     return require_image_size(mask.astype(np.int64), record, source)
+
+
+def _degrees(thing: ElementTree.Element) -> float:
+    """Returns the angle of a box of CVAT, which exports it as an attribute; 0 if it is upright."""
+    attributes = thing.iterfind("attributes/attribute")
+    return degrees_of(next((one.findtext("value") for one in attributes if one.findtext("name") == "rotation"), None))
 
 
 def _pixels(element: ElementTree.Element, field: str, where: str, missing: float | None = None) -> float:

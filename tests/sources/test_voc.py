@@ -202,6 +202,19 @@ def test_folder_of_xml_files_has_its_own_classes(tmp_path, labels, images):
     assert open_source(f"voc:{tmp_path}/set/{labels}").tasks[0].class_names == ("zebra", "horse", "ant")
 
 
+def test_rotated_boxes_of_cvat_become_the_boxes_around_them(tmp_path):
+    """A box of 20x4 lies, and another one stands by its attribute: it reaches from edge to edge."""
+    layouts.write_jpeg(tmp_path / "a.jpg", 20, 40)
+    sides = "<xmin>10</xmin><ymin>8</ymin><xmax>30</xmax><ymax>12</ymax>"
+    attribute = "<attributes><attribute><name>rotation</name><value>90.0</value></attribute></attributes>"
+    thing = f"<object><name>cat</name><bndbox>{sides}</bndbox>{attribute}</object>"
+    (tmp_path / "a.xml").write_text(f"<annotation>{thing}{thing.replace(attribute, '')}</annotation>")
+    task, records, _ = layouts.entries(f"voc:{tmp_path}")
+    found = records["a.jpg"].labels[task.name]["boxes"]
+    np.testing.assert_allclose(found * [20, 40, 20, 40], [[0, 18, 20, 22], [8, 10, 12, 30]], atol=1e-5)
+    assert records["a.jpg"].notes == ["rotated boxes become the boxes around them"]
+
+
 def test_images_of_xml_files_are_found_under_a_root(tmp_path):
     own(tmp_path / "labels", "a", ("cat", (1, 1, 9, 9)))
     layouts.write_jpeg(tmp_path / "photos/2024/a.jpg", 50, 100)
