@@ -131,11 +131,11 @@ def test_a_mask_may_be_as_thin_as_its_box_and_a_little_larger(tmp_path):
 
 
 def test_objects_without_a_mask_are_ignored_and_counted(tmp_path):
-    where = write_masks(tmp_path, [RING], None, [], [[1, 1, 1.1, 1, 1.1, 1.1]])
+    where = write_masks(tmp_path, [RING, []], None, [], [[]], [[1, 1, 1.1, 1, 1.1, 1.1]])
     task, records, _ = layouts.entries(where)
     found = records["a.jpg"].labels[task.name]
-    assert found["ignore"].tolist() == [0, DIFFICULT, DIFFICULT, DIFFICULT]
-    assert [rle is None for rle in found["masks"]] == [False, True, True, True]
+    assert found["ignore"].tolist() == [0, *[DIFFICULT] * 4]
+    assert [rle is None for rle in found["masks"]] == [False, *[True] * 4]
     assert records["a.jpg"].notes == ["objects without a mask, or with one that holds no pixel, are ignored"]
 
 
