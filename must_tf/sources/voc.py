@@ -16,6 +16,7 @@ from must_tf.parsing import read_text
 from must_tf.records import Record
 from must_tf.sources.class_list import read_class_list
 from must_tf.sources.disk_list import DiskList
+from must_tf.sources.id_maps import values_of
 from must_tf.sources.images import printable
 from must_tf.sources.layout import (
     Item,
@@ -168,11 +169,11 @@ def read_mask(record: Record, source: str, num_classes: int) -> np.ndarray:
     with Image.open(source) as image:
         if image.mode not in ("P", "L"):
             raise ValueError(f"{source}: has mode {image.mode}, expected the indices of a palette, not its colors")
-        mask = np.asarray(image)
+        mask = values_of(image)
     strange = mask[(mask >= num_classes) & (mask != 255)]
     if strange.size:
         raise ValueError(f"{source}: class {strange[0]} found, expected 0 to {num_classes - 1}")
-    return require_image_size(mask.astype(np.int64), record, source)
+    return require_image_size(mask, record, source)
 
 
 def _degrees(thing: ElementTree.Element) -> float:
