@@ -3,7 +3,7 @@
 from typing import IO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 _SPREAD = {"L;2": 85, "L;4": 17}  # gray of few bits: by what Pillow multiplies it, so that it reaches 255
 _LARGEST = {"1": 255, "L": 255, "P": 255, "I;16": 65535, "I;16B": 65535, "I": 65535}  # value by mode
@@ -29,7 +29,7 @@ def read_ids(file: str | IO[bytes], where: str) -> tuple[np.ndarray, int]:
         return values_of(image), _LARGEST[image.mode]
 
 
-def values_of(image: Image.Image) -> np.ndarray:
+def values_of(image: ImageFile.ImageFile) -> np.ndarray:
     """Returns the values of an opened image of one channel as its file has them, int64 [H, W]."""
     coding = image.tile[0][3] if image.tile else ""
     spread = _SPREAD.get(coding if isinstance(coding, str) else coding[0], 1)

@@ -150,8 +150,8 @@ def _columns(path: Path, header: list[str]) -> dict[str, Any]:
             columns |= {"box": [header.index(name) for name in shape], "is_corners": is_corners}
     if "box" not in columns and (odd := [name for name in header if _SIDE.fullmatch(name)]):
         raise UserError(f"{path}: line 1: {short(odd)} received, which are no whole box; {_EXPECTED}")
-    shape = next((shape for shape in _OF_IMAGES if set(shape) <= set(header)), ())
-    size = [header.index(name) for name in shape]
+    sides = next((names for names in _OF_IMAGES if set(names) <= set(header)), ())
+    size = [header.index(name) for name in sides]
     if size and not {*size} & {*columns.get("box", ())}:
         columns["size"] = size
     read = {columns["file"], columns["class"], *columns.get("box", ()), *size}

@@ -41,6 +41,7 @@ NAMES = ["cat", "dog"]
         ("train/images", "train/labels", {"names": NAMES, "train": "../train/images"}),  # Roboflow
         ("images/train", "labels/train", {"names": {0: "cat", 1: "dog"}, "path": "../x", "train": "images/train"}),
         ("images/train", "labels/train", {"names": NAMES, "path": ".", "train": ["images/train"]}),
+        ("train/images", "train/labels", {"names": NAMES, "train": "..\\train\\images"}),  # of Windows
         ("train", "train", {"names": NAMES}),  # labels beside the images
     ],
 )  # fmt: skip
@@ -93,6 +94,22 @@ def test_list_of_images_is_read(tmp_path):
     assert set(records) == {"a.jpg", "b.jpg"} and not bad
 
 
+@pytest.mark.parametrize("folder", ["", "data/", "C:\\pets\\"])
+def test_labels_of_a_list_find_their_images_under_a_root(tmp_path, folder):
+    """CVAT exports labels without images, and a list of the images in the place of a folder."""
+    dataset(tmp_path / "photos", "2024", "nowhere")
+    write(tmp_path / "cvat/data.yaml", "names: {0: cat, 1: dog}\npath: ./\ntrain: train.txt\n")
+    write(tmp_path / "cvat/train.txt", f"{folder}images/train/a.jpg\r\n{folder}images/train/b.jpg\r\n")
+    write(tmp_path / "cvat/labels/train/a.txt", ROWS)
+    write(tmp_path / "cvat/labels/train/c.txt", ROWS)  # not in the list
+    task, records, bad = layouts.entries(f"yolo:{tmp_path}/cvat/train", root=tmp_path / "photos")
+    assert set(records) == {"a.jpg"} and not bad
+    np.testing.assert_allclose(records["a.jpg"].labels[task.name]["boxes"], BOXES, atol=1e-6)
+    (tmp_path / "cvat/labels/train/a.txt").unlink()
+    with pytest.raises(UserError, match=r"train\.txt: no label is there, such as .*labels/train/a\.txt"):
+        open_source(f"yolo:{tmp_path}/cvat/train", root=tmp_path / "photos")
+
+
 def test_labels_alone_find_their_images_under_a_root(tmp_path):
     dataset(tmp_path / "photos", "2024", "nowhere")
     write(tmp_path / "corrected/labels/a.txt", ROWS)
@@ -104,10 +121,13 @@ def test_labels_alone_find_their_images_under_a_root(tmp_path):
 
 def test_a_list_is_no_label_and_a_label_of_its_name_is_one(tmp_path):
     layouts.write_jpeg(tmp_path / "photos/train.jpg", 20, 40)
+    layouts.write_jpeg(tmp_path / "photos/test.jpg", 20, 40, 1)
     write(tmp_path / "corrected/labels/train.txt", ROWS)
+    write(tmp_path / "corrected/labels/test.txt", "")  # all boxes were deleted
+    write(tmp_path / "corrected/labels/valid.txt", "images/train.jpg\n")
     write(tmp_path / "corrected/labels/classes.txt", "cat\ndog\n")
     _, records, bad = layouts.entries(f"yolo:{tmp_path}/corrected", root=tmp_path / "photos")
-    assert set(records) == {"train.jpg"} and not bad
+    assert set(records) == {"train.jpg", "test.jpg"} and not bad
 
 
 @pytest.mark.parametrize(
