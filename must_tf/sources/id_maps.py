@@ -32,7 +32,7 @@ def read_ids(file: str | IO[bytes], where: str) -> tuple[np.ndarray, int]:
 def values_of(image: ImageFile.ImageFile) -> np.ndarray:
     """Returns the values of an opened image of one channel as its file has them, int64 [H, W]."""
     coding = image.tile[0][3] if image.tile else ""
-    spread = _SPREAD.get(coding if isinstance(coding, str) else coding[0], 1)
+    spread = _SPREAD.get(str(coding[0] if isinstance(coding, tuple) else coding), 1)
     return np.asarray(image).astype(np.int64) // spread
 
 

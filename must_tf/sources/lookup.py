@@ -73,6 +73,21 @@ def locate(
     )
 
 
+def locate_by_labels(labels: Sequence[str], folders: Sequence[Path], root: str | None, where: str) -> Sequence[str]:
+    """Returns the path of each image, which has the name of its label with the suffix of any format; see `locate`.
+
+    Args:
+      labels: names of files, with their suffixes.
+      folders: see `locate`.
+      root: see `locate`; for `NAMES`, the names of the labels come back.
+      where: see `locate`.
+    """
+    if root == NAMES:
+        return locate(labels, folders, root, where)
+    stems = DiskList(name.rpartition(".")[0] for name in labels)
+    return locate(stems, folders, root, where, any_suffix=True)
+
+
 def visible_images(folder: Path, where: str) -> list[str]:
     """Returns the sorted paths of the images in a folder at any depth.
 

@@ -25,6 +25,7 @@ from must_tf.storage import sha256
 _ID_IN_NAME = re.compile(r"(?:^|-)([0-9a-f]{16})(?:-\d+)?$")  # as `must convert` names what has no name of its own
 _ID_DIGITS = 16
 _ID = re.compile(rf"[0-9a-f]{{{_ID_DIGITS}}}")
+_OF_LABELS = (".txt", ".xml")  # suffixes, of YOLO and VOC
 _FEW = 8  # images whose names end alike, of which it is enough to know that they are several
 _TABLES = (
     "CREATE TABLE image (id TEXT, stored TEXT, name BLOB, key BLOB, refusals TEXT)",
@@ -231,4 +232,5 @@ def _key(parts: Sequence[str]) -> bytes:
 
 
 def _without_suffix(name: str) -> str:
-    return name.rpartition(".")[0] if name.lower().endswith(SUFFIXES) else name
+    """Returns the name of an image, or of a label that has the name of its image, without the suffix."""
+    return name.rpartition(".")[0] if name.lower().endswith((*SUFFIXES, *_OF_LABELS)) else name

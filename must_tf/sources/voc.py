@@ -28,7 +28,7 @@ from must_tf.sources.layout import (
     require_size,
     split_spec,
 )
-from must_tf.sources.lookup import files_under, locate
+from must_tf.sources.lookup import files_under, locate_by_labels
 from must_tf.sources.rotation import ROTATED_NOTE, box_around, degrees_of
 from must_tf.tasks import Detection, Segmentation
 from must_tf.tasks.detection import DIFFICULT
@@ -73,8 +73,7 @@ def find_voc(spec: str, root: str | None = None) -> Layout:
     if not names:
         raise UserError(f"voc:{printable(spec)}: none of {len(paths)} XML files has an object with a name; {_GET}")
     places = [place / name for place in (folder, folder.absolute().parent) for name in ("", "JPEGImages", "images")]
-    stems = DiskList(path.rpartition(".")[0] for path in paths)
-    files = locate(stems, places, root, f"voc:{printable(spec)}", any_suffix=True)
+    files = locate_by_labels(paths, places, root, f"voc:{printable(spec)}")
     reader = functools.partial(read_boxes, class_names=names, first=0)
     items = DiskList[Item]((file, str(folder / path)) for file, path in zip(files, paths, strict=True))
     return Layout(items, Detection(DETECTION.name, names), reader, file_of=str)
@@ -98,25 +97,31 @@ def find_devkit(spec: str, root: str | None = None) -> Layout:
     if kind not in ("Main", "Segmentation"):
         raise UserError(f"voc:{spec}: {kind!r} received; expected .../Main/LIST or .../Segmentation/LIST")
     listed = existing(folder / "ImageSets" / kind / f"{name}.txt", f"voc:{spec}", _GET)
-    ids = [line.split()[0] for line in read_text(listed).splitlines() if line.strip()]
     labels, suffix = ("Annotations", "xml") if kind == "Main" else ("SegmentationClass", "png")
-    existing(folder / labels, f"voc:{spec}", _GET)
+    place = existing(folder / labels, f"voc:{spec}", _GET)
+    names = [_label_in(line, place, suffix) for line in read_text(listed).splitlines() if line.strip()]
     images = folder / "JPEGImages"
     if root is None:
         existing(images, f"voc:{spec}", _GET)
-    files = locate(ids, [images], root, str(listed), any_suffix=True)
-    items = [(file, str(folder / labels / f"{i}.{suffix}")) for file, i in zip(files, ids, strict=True)]
-    names = _listed_classes(folder)
+    files = locate_by_labels(names, [images], root, str(listed))
+    items = [(file, str(place / name)) for file, name in zip(files, names, strict=True)]
+    classes = _listed_classes(folder)
     if kind == "Main":
-        task = Detection(DETECTION.name, names) if names else DETECTION
+        task = Detection(DETECTION.name, classes) if classes else DETECTION
         boxes = functools.partial(read_boxes, class_names=task.class_names, first=1)
         return Layout(items, task, boxes, file_of=str)
-    if not {*names} <= {*CLASSES}:
+    if not {*classes} <= {*CLASSES}:
         raise UserError(
             f"voc:{spec}: {folder} lists classes of its own; masks:FOLDER/SPLIT reads masks of such classes"
         )
     reader = functools.partial(read_mask, num_classes=len(SEGMENTATION.class_names))
     return Layout(items, SEGMENTATION, reader, file_of=str)
+
+
+def _label_in(line: str, folder: Path, suffix: str) -> str:
+    """Returns the name of a label by a line of a list: a name, which may have spaces, or a name and a mark."""
+    whole = f"{line.strip()}.{suffix}"
+    return whole if (folder / whole).exists() else f"{line.split()[0]}.{suffix}"
 
 
 def read_boxes(record: Record, source: str, class_names: Sequence[str], first: int) -> dict[str, np.ndarray]:

@@ -17,7 +17,7 @@ from must_tf.sources.class_list import read_class_list
 from must_tf.sources.disk_list import DiskList
 from must_tf.sources.images import find_images, printable
 from must_tf.sources.layout import Item
-from must_tf.sources.lookup import files_under, locate, name_parts, visible_images
+from must_tf.sources.lookup import files_under, locate, locate_by_labels, name_parts, visible_images
 
 # Lists beside labels, or labels of images of such names.
 _LIST_NAMES = ("classes.txt", "labels.txt", "train.txt", "val.txt", "valid.txt", "test.txt")
@@ -201,13 +201,13 @@ def labels_without_image(places: list[Path], items: Sequence[Item]) -> Sequence[
 
 def images_of_labels(places: list[Path], described: Description, root: str, where: str) -> Iterator[Item]:
     """Returns the images of labels, found under a root, each with its label."""
-    labels, stems = DiskList[str](), DiskList[str]()
+    labels, names = DiskList[str](), DiskList[str]()
     lists = [place for place in places if is_list(place)]
     listed = (pair for place in lists for pair in _listed_labels(place, described, where))
     for label, inside in itertools.chain(_label_files([one for one in places if one not in lists]), listed):
         labels.append(label)
-        stems.append(inside.rpartition(".")[0])
-    return zip(locate(stems, [], root, where, any_suffix=True), labels, strict=True)
+        names.append(inside)
+    return zip(locate_by_labels(names, [], root, where), labels, strict=True)
 
 
 def line_lengths(labels: Iterable[str]) -> Iterator[int]:
