@@ -51,7 +51,8 @@ class Task:
     """What counts of a task of Label Studio.
 
     Attributes:
-      image: name of the image's file.
+      image: name of the image's file, as it was uploaded.
+      stored: its name in Label Studio's own folder, where digits stand before the names of uploads.
       id: of the record that it went out from, as `must convert` writes it; empty if there is none.
       labeled: the controls that it had a label of when it went out; None if that is not known.
       predicted: the controls whose labels went out as predictions, beside an annotation of others.
@@ -61,6 +62,7 @@ class Task:
     """
 
     image: str
+    stored: str
     id: str
     labeled: tuple[str, ...] | None
     predicted: tuple[str, ...]
@@ -118,7 +120,8 @@ def read_tasks(path: Path, controls: dict[str, Control]) -> Iterator[Task]:
         size, found = _results(path, f"task {number}, result", last, controls) if last else (None, {})
         identity = data.get("image_id")
         identity = identity if isinstance(identity, str) else ""
-        yield Task(_image(task, data), identity, known, predicted or (), len(done), size, found)
+        stored = _image(task, data)
+        yield Task(_as_uploaded(stored), stored, identity, known, predicted or (), len(done), size, found)
 
 
 def _names(value: Any) -> tuple[str, ...] | None:
@@ -140,11 +143,14 @@ def _image(task: Entry, data: dict[str, Any]) -> str:
     where = texts.get("image") or (named[0] if len(named) == 1 else "")
     if not where or where.startswith("data:") or not can_be_name(where):
         task.fail("data", data, "a field 'image' with the name or the URL of a file")
-    if "?d=" in where:
-        return where
-    path = urlsplit(where).path if "://" in where else where
-    folder, _, name = path.rpartition("/")
-    return f"{folder}/{_UPLOADED.sub('', name, count=1)}" if "/upload/" in path else path
+    return urlsplit(where).path if "://" in where and "?d=" not in where else where
+
+
+def _as_uploaded(stored: str) -> str:
+    """Returns the name of a file without the digits that Label Studio put before that of an upload."""
+    folder, _, name = stored.rpartition("/")
+    is_upload = "/upload/" in stored and "?d=" not in stored
+    return f"{folder}/{_UPLOADED.sub('', name, count=1)}" if is_upload else stored
 
 
 def _results(

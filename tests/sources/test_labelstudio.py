@@ -84,6 +84,22 @@ def test_images_are_found_wherever_label_studio_keeps_them(photos, name):
     assert records.keys() == {"a.jpg"}
 
 
+def test_images_are_found_in_label_studio_s_own_folder(photos):
+    """Uploads of one name are told apart there."""
+    media = photos / "media/upload/1"
+    media.mkdir(parents=True)
+    names = ("0a1b2c3d-a.jpg", "ffffffff-a.jpg")
+    for name, old in zip(names, "bc", strict=True):
+        (photos / "images" / f"{old}.jpg").rename(media / name)
+    for old in "ad":
+        (photos / "images" / f"{old}.jpg").unlink()
+    where = write(photos, *(task(f"/data/upload/1/{name}", annotation(box())) for name in names))
+    _, records, bad = layouts.entries(where, root=photos / "media")
+    assert records.keys() == set(names) and not bad
+    with pytest.raises(UserError, match=r"image '/data/upload/1/a\.jpg' has two tasks"):
+        open_source(where)
+
+
 def test_one_of_several_annotations_counts(photos):
     old, new = (annotation(box(x=x), updated_at=f"2024-01-0{x}T00:00:00Z") for x in (1, 2))
     where = write(
