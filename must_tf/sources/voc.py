@@ -18,6 +18,7 @@ from must_tf.sources.class_list import read_class_list
 from must_tf.sources.disk_list import DiskList
 from must_tf.sources.id_maps import values_of
 from must_tf.sources.images import printable
+from must_tf.sources.labelmap import colors_of_classes, read_labelmap, read_painted
 from must_tf.sources.layout import (
     Item,
     Layout,
@@ -30,6 +31,7 @@ from must_tf.sources.layout import (
 )
 from must_tf.sources.lookup import files_under, locate_by_labels
 from must_tf.sources.rotation import ROTATED_NOTE, box_around, degrees_of
+from must_tf.sources.source import fingerprint
 from must_tf.tasks import Detection, Segmentation
 from must_tf.tasks.detection import DIFFICULT
 
@@ -88,7 +90,7 @@ def find_devkit(spec: str, root: str | None = None) -> Layout:
 
     VOC gives boxes as whole pixels, counted from 1 and with both ends included; here they become edges. Boxes marked as
     difficult are ignored as in the official evaluation: they count neither as found nor as missed. In a segmentation,
-    255 (borders and ambiguous pixels) is ignored.
+    255 (borders and ambiguous pixels) is ignored. Where labelmap.txt gives classes colors, masks are read by these.
 
     Raises:
       UserError: the list is missing; the error says where to get it.
@@ -110,9 +112,15 @@ def find_devkit(spec: str, root: str | None = None) -> Layout:
         task = Detection(DETECTION.name, classes) if classes else DETECTION
         boxes = functools.partial(read_boxes, class_names=task.class_names, first=1)
         return Layout(items, task, boxes, file_of=str)
+    if any((labelmap := read_labelmap(folder)).values()):
+        colors = colors_of_classes(labelmap, folder)
+        painted = functools.partial(read_painted, colors={color: cls for cls, color in enumerate(colors.values())})
+        task_of_colors = Segmentation(SEGMENTATION.name, tuple(colors))
+        return Layout(items, task_of_colors, painted, digest=fingerprint([repr(colors).encode()]), file_of=str)
     if not {*classes} <= {*CLASSES}:
         raise UserError(
-            f"voc:{spec}: {folder} lists classes of its own; masks:FOLDER/SPLIT reads masks of such classes"
+            f"voc:{spec}: {folder} lists classes of its own without colors; masks:FOLDER/SPLIT reads masks of such "
+            "classes, and labelmap.txt gives them colors (NAME:RED,GREEN,BLUE::)"
         )
     reader = functools.partial(read_mask, num_classes=len(SEGMENTATION.class_names))
     return Layout(items, SEGMENTATION, reader, file_of=str)
@@ -211,10 +219,7 @@ def _classes_in(path: Path) -> set[str]:
 
 
 def _listed_classes(folder: Path) -> tuple[str, ...]:
-    """Returns the classes in classes.txt, one per line, or in CVAT's labelmap.txt (`NAME:COLOR:PARTS:ACTIONS`)."""
+    """Returns the classes in classes.txt, one per line, or in CVAT's labelmap.txt."""
     if (folder / "classes.txt").is_file():
         return read_class_list(folder / "classes.txt", by_name=True, comment="#")
-    if not (folder / "labelmap.txt").is_file():
-        return ()
-    found = (line.partition(":")[0].strip() for line in read_text(folder / "labelmap.txt").splitlines())
-    return tuple(name for name in found if name and not name.startswith("#") and name != "background")
+    return tuple(name for name in read_labelmap(folder) if name != "background")

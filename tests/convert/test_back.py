@@ -25,6 +25,7 @@ SOURCES = {
     ("coco", "stuff"): "coco:{out}/annotations/panoptic_stuff.json",
     ("yolo", "boxes"): "yolo:{out}/train",
     ("masks", "stuff"): "masks:{out}",
+    ("voc", "stuff"): "voc:{out}/Segmentation/train",
     ("depth", "depth"): "depth:{out}",
 }
 
@@ -204,6 +205,7 @@ def test_maps_come_back(to, task, converted, records, tmp_path):
     expected = by_name(records, task)
     assert found
     for name, value in expected.items():
+        name = name.replace(" ", "_") if to == "voc" else name
         if task == "stuff":
             known = (value >= 0) & (value < STUFF.num_classes)
             np.testing.assert_array_equal(found[name][known], value[known])

@@ -270,7 +270,8 @@ def test_lists_of_the_devkit_with_a_labelmap_have_its_classes(tmp_path):
     task, records, bad = layouts.entries(f"voc:{tmp_path}/Main/train")
     assert task.class_names == ("ant", "zebra") and not bad
     np.testing.assert_array_equal(records["a.png"].labels[task.name]["boxes"], [[0, 0, 1, 1]])
-    with pytest.raises(UserError, match="lists classes of its own; masks:"):
+    (tmp_path / "labelmap.txt").write_text("background:::\nant\nzebra:::\n")
+    with pytest.raises(UserError, match="lists classes of its own without colors; masks:"):
         open_source(f"voc:{tmp_path}/Segmentation/train")
     task, _, bad = layouts.entries(f"voc:{tmp_path}")  # the same files as a folder: their numbers are edges
     assert task.class_names == ("ant", "zebra") and not bad
