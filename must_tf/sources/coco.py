@@ -121,14 +121,28 @@ def find_coco_masks(spec: str, root: str | None = None) -> Layout:
     content = read_annotation_file(path, masks=True)
     files = locate(content.names(), _image_folders(path), root, str(path))
     layout = _boxes(content, "coco_detection", files)
-    objects = with_mask = 0
+    objects = with_mask = rectangles = 0
     for labeled in content.labeled():
         objects += len(labeled.annotations)
         with_mask += sum(entry.segmentation() is not None for entry in labeled.annotations)
+        rectangles += sum(map(_is_rectangle, labeled.annotations))
+    boxes = f"coco:{printable(spec)}"
     if objects and not with_mask:
-        raise UserError(f"{path}: segmentation: no annotation has one; read its boxes with coco:{printable(spec)}")
+        raise UserError(f"{path}: segmentation: no annotation has one; read its boxes with {boxes}")
+    told = f"{path}: {rectangles} of {with_mask} masks are the rectangle of their bbox: boxes? {boxes} reads these"
+    warnings = (*layout.warnings, told) if 2 * rectangles > with_mask else layout.warnings
     task = Instances("coco_instances", content.class_names)
-    return dataclasses.replace(layout, task=task, reader=MaskReader(content))
+    return dataclasses.replace(layout, task=task, reader=MaskReader(content), warnings=warnings)
+
+
+def _is_rectangle(entry: Entry) -> bool:
+    """Whether a mask is that of its box, as VIA and Supervisely export boxes."""
+    given, box = entry.segmentation(), entry.box()
+    if not isinstance(given, list) or len(given) > 1 or len(given[0]) not in (8, 10) or box is None:
+        return False
+    corners, (xmin, ymin, xmax, ymax) = np.reshape(given[0], (-1, 2)), corners_of(box)[0]
+    from_sides = np.abs(corners[..., np.newaxis] - [[xmin, xmax], [ymin, ymax]]).min(-1)
+    return from_sides.max() <= 1 and len(np.unique(corners, axis=0)) == 4
 
 
 def find_objects365(spec: str) -> Layout:

@@ -4,10 +4,11 @@ One .txt per image has a line per object: its class and cx, cy, width, height in
 and the corners of a polygon.
 """
 
+import dataclasses
 import functools
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +37,7 @@ from must_tf.sources.yolo_places import (
 from must_tf.tasks import Detection, Instances
 from must_tf.tasks.instances.masks import Rle, as_array, encode
 
+_ORIENTED = 9  # words of a line with the four corners of an oriented box
 _TOLERANCE = 0.01  # by which rounding takes fractions beyond 0 and 1
 _CORNERS = (
     "boxes that reach beyond the image, and would all fit as corners (x1 y1 x2 y2); they are read as center, width and "
@@ -68,11 +70,18 @@ def find_yolo_masks(spec: str, root: str | None = None) -> Layout:
       UserError: as `find_yolo`; or there are lines, and none of them is a polygon.
     """
     layout = _find(spec, root, "yolo_masks", Instances, read_polygons)
-    lengths = line_lengths(label for _, label in layout.items)
-    longest = 5 + layout.reader.keywords["keypoints"]  # type: ignore[attr-defined]
-    if (first := next(lengths, None)) and first <= longest and all(length <= longest for length in lengths):
-        where = printable(spec)
+    where, longest = printable(spec), 5 + layout.reader.keywords["keypoints"]  # type: ignore[attr-defined]
+
+    def all_lines(holds: Callable[[int], bool]) -> bool:
+        """Whether there are lines, and something holds for the number of words of each; the first other one ends it."""
+        lengths = line_lengths(label for _, label in layout.items)
+        return holds(next(lengths, 0)) and all(map(holds, lengths))
+
+    if all_lines(lambda length: 0 < length <= longest):
         raise UserError(f"yolo_masks:{where}: none of its labels has a polygon; read its boxes with yolo:{where}")
+    if all_lines(lambda length: length == _ORIENTED):
+        told = f"yolo_masks:{where}: all polygons have four corners: oriented boxes? yolo:{where} reads these"
+        return dataclasses.replace(layout, warnings=(*layout.warnings, told))
     return layout
 
 

@@ -130,6 +130,13 @@ def test_a_mask_may_be_as_thin_as_its_box_and_a_little_larger(tmp_path):
     assert records and not bad
 
 
+def test_boxes_that_were_exported_as_polygons_are_told_of(tmp_path):
+    rectangle = [[1, 2, 31, 2, 31, 17, 1, 17]]
+    said = "2 of 3 masks are the rectangle of their bbox: boxes?"
+    assert said in open_source(write_masks(tmp_path, rectangle, rectangle, [RING])).warnings[0]
+    assert not open_source(write_masks(tmp_path, rectangle, [[1, 2, 31, 9, 31, 17, 1, 17]], [RING])).warnings
+
+
 def test_objects_without_a_mask_are_ignored_and_counted(tmp_path):
     where = write_masks(tmp_path, [RING, []], None, [], [[]], [[1, 1, 1.1, 1, 1.1, 1.1]])
     task, records, _ = layouts.entries(where)

@@ -197,6 +197,14 @@ def test_boxes_alone_are_no_masks_and_no_object_at_all_is_a_label(tmp_path):
     assert len(records["a.jpg"].labels[task.name]["masks"]) == 0
 
 
+def test_oriented_boxes_are_told_of_where_masks_are_read(tmp_path):
+    row = "0 0.25 0.5 0.5 0.5 0.5 1 0.25 1\n"
+    write(dataset(tmp_path, names=NAMES) / "train/labels/a.txt", row * 2)
+    assert any("four corners: oriented boxes?" in line for line in open_source(f"yolo_masks:{tmp_path}/train").warnings)
+    write(tmp_path / "train/labels/b.txt", row.strip() + " 0.2 0.7\n")
+    assert not any("four corners" in line for line in open_source(f"yolo_masks:{tmp_path}/train").warnings)
+
+
 def test_keypoints_are_no_polygon(tmp_path):
     dataset(tmp_path, names=NAMES, kpt_shape=[2, 3])
     write(tmp_path / "train/labels/a.txt", "1 0.5 0.5 0.25 0.5 0.1 0.1 2 0.9 0.9 2\n")
