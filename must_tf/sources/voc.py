@@ -47,6 +47,9 @@ _GET = (
     "VOCtrainval_11-May-2012.tar from host.robots.ox.ac.uk/pascal/VOC, unpack them into one place, and name a list of "
     "it: voc:VOCdevkit/VOC2007/Main/trainval (boxes) or voc:VOCdevkit/VOC2012/Segmentation/train"
 )
+_LIST = "list the classes in a classes.txt in this folder, one per line"
+_OF_CVAT = "one is in the format of CVAT itself, which is not read: export COCO 1.0 or PASCAL VOC 1.1 from CVAT"
+_FEW = 100  # files that are looked at again
 _FROM_ONE = ("The VOC", "PASCAL VOC", "must_tf")  # databases of the devkit, and what `must convert` writes
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
@@ -73,7 +76,8 @@ def find_voc(spec: str, root: str | None = None) -> Layout:
         raise UserError(f"voc:{printable(spec)}: no XML file in it; {_GET}")
     names = _listed_classes(folder) or tuple(sorted({name for path in paths for name in _classes_in(folder / path)}))
     if not names:
-        raise UserError(f"voc:{printable(spec)}: none of {len(paths)} XML files has an object with a name; {_GET}")
+        advice = _OF_CVAT if any(map(_is_of_cvat, (folder / path for path in paths[:_FEW]))) else _LIST
+        raise UserError(f"voc:{printable(spec)}: none of {len(paths)} XML files has an object with a name; {advice}")
     places = [place / name for place in (folder, folder.absolute().parent) for name in ("", "JPEGImages", "images")]
     files = locate_by_labels(paths, places, root, f"voc:{printable(spec)}")
     reader = functools.partial(read_boxes, class_names=names, first=0)
@@ -211,11 +215,22 @@ def _pixels(element: ElementTree.Element, field: str, where: str, missing: float
 
 def _classes_in(path: Path) -> set[str]:
     """Returns the names of the objects in an XML file; none of a damaged one, which is quarantined when it is read."""
-    try:
-        things = ElementTree.fromstring(path.read_bytes()).findall("object")
-    except (OSError, ElementTree.ParseError, ValueError, LookupError):
-        return set()
+    top = _top_of(path)
+    things = top.findall("object") if top is not None else ()
     return {name for thing in things if (name := thing.findtext("name", "").strip())}
+
+
+def _top_of(path: Path) -> ElementTree.Element | None:
+    """Returns the outermost element of an XML file; None of a damaged one."""
+    try:
+        return ElementTree.fromstring(path.read_bytes())
+    except (OSError, ElementTree.ParseError, ValueError, LookupError):
+        return None
+
+
+def _is_of_cvat(path: Path) -> bool:
+    top = _top_of(path)
+    return top is not None and top.tag == "annotations"
 
 
 def _listed_classes(folder: Path) -> tuple[str, ...]:

@@ -254,7 +254,12 @@ def test_folder_without_xml_files_or_objects_is_refused(tmp_path):
     with pytest.raises(UserError, match="no XML file in it"):
         open_source(f"voc:{tmp_path}")
     own(tmp_path, "a")
-    with pytest.raises(UserError, match="none of 1 XML files has an object"):
+    with pytest.raises(UserError, match=r"none of 1 XML files has an object .*; list the classes in a classes\.txt"):
+        open_source(f"voc:{tmp_path}")
+    (tmp_path / "annotations.xml").write_text(
+        '<annotations><image name="a.jpg"><box label="cat"/></image></annotations>'
+    )
+    with pytest.raises(UserError, match=r"none of 2 XML files has an object .*; one is in the format of CVAT itself"):
         open_source(f"voc:{tmp_path}")
 
 
