@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-from must_tf.errors import UserError
+from must_tf.errors import UserError, one_line
 from must_tf.parsing import read_text
 from must_tf.records import Record
 from must_tf.sources.class_list import read_class_list
@@ -48,7 +48,7 @@ _GET = (
     "it: voc:VOCdevkit/VOC2007/Main/trainval (boxes) or voc:VOCdevkit/VOC2012/Segmentation/train"
 )
 _LIST = "list the classes in a classes.txt in this folder, one per line"
-_OF_CVAT = "one is in the format of CVAT itself, which is not read: export COCO 1.0 or PASCAL VOC 1.1 from CVAT"
+_OF_CVAT = "the format of CVAT itself, which is not read: export COCO 1.0 or PASCAL VOC 1.1 from CVAT"
 _FEW = 100  # files that are looked at again
 _FROM_ONE = ("The VOC", "PASCAL VOC", "must_tf")  # databases of the devkit, and what `must convert` writes
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -76,7 +76,7 @@ def find_voc(spec: str, root: str | None = None) -> Layout:
         raise UserError(f"voc:{printable(spec)}: no XML file in it; {_GET}")
     names = _listed_classes(folder) or tuple(sorted({name for path in paths for name in _classes_in(folder / path)}))
     if not names:
-        advice = _OF_CVAT if any(map(_is_of_cvat, (folder / path for path in paths[:_FEW]))) else _LIST
+        advice = next(filter(None, (_problem_of(folder / path) for path in paths[:_FEW])), _LIST)
         raise UserError(f"voc:{printable(spec)}: none of {len(paths)} XML files has an object with a name; {advice}")
     places = [place / name for place in (folder, folder.absolute().parent) for name in ("", "JPEGImages", "images")]
     files = locate_by_labels(paths, places, root, f"voc:{printable(spec)}")
@@ -148,12 +148,11 @@ def read_boxes(record: Record, source: str, class_names: Sequence[str], first: i
       first: number of the first pixel. With 1, both ends of a box are pixels in it; with 0, they are its edges, except
         in a file that names a database whose pixels count from 1.
     """
-    try:
-        root = ElementTree.fromstring(Path(source).read_bytes())
-    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the latter of encodings
-        raise ValueError(f"{source}: not valid XML: {error}") from None
+    root = _top_of(source)
     if root.tag != "annotation":
-        raise ValueError(f"{source}: has {root.tag!r} at its top, expected an annotation of VOC")
+        raise ValueError(_not_voc(source, root))
+    if len(root.findall("object")) < sum(1 for _ in root.iter("object")):
+        raise ValueError(f"{source}: has an object in another element, expected all of them directly in the annotation")
     if root.findtext("source/database", "").startswith(_FROM_ONE):
         first = 1
     width, height = (_pixels(root, f"size/{side}", source, missing=0) for side in ("width", "height"))
@@ -215,22 +214,32 @@ def _pixels(element: ElementTree.Element, field: str, where: str, missing: float
 
 def _classes_in(path: Path) -> set[str]:
     """Returns the names of the objects in an XML file; none of a damaged one, which is quarantined when it is read."""
-    top = _top_of(path)
-    things = top.findall("object") if top is not None else ()
+    try:
+        things = _top_of(path).findall("object")
+    except (OSError, ValueError):
+        return set()
     return {name for thing in things if (name := thing.findtext("name", "").strip())}
 
 
-def _top_of(path: Path) -> ElementTree.Element | None:
-    """Returns the outermost element of an XML file; None of a damaged one."""
+def _top_of(path: str | Path) -> ElementTree.Element:
+    """Returns the outermost element of an XML file; a damaged one is a `ValueError`."""
     try:
-        return ElementTree.fromstring(path.read_bytes())
-    except (OSError, ElementTree.ParseError, ValueError, LookupError):
-        return None
+        return ElementTree.fromstring(Path(path).read_bytes())
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the latter of encodings
+        raise ValueError(f"{path}: not valid XML: {error}") from None
 
 
-def _is_of_cvat(path: Path) -> bool:
-    top = _top_of(path)
-    return top is not None and top.tag == "annotations"
+def _problem_of(path: Path) -> str:
+    """Returns why an XML file is no annotation; empty if it is one."""
+    try:
+        return "" if (top := _top_of(path)).tag == "annotation" else _not_voc(path, top)
+    except (OSError, ValueError) as error:
+        return one_line(error)
+
+
+def _not_voc(path: str | Path, top: ElementTree.Element) -> str:
+    advice = _OF_CVAT if top.tag == "annotations" else "expected an annotation of VOC"
+    return f"{path}: has {top.tag!r} at its top, {advice}"
 
 
 def _listed_classes(folder: Path) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from must_tf.errors import UserError
 from must_tf.parsing import read_yaml, short
 from must_tf.sources.class_list import read_class_list
 from must_tf.sources.disk_list import DiskList
-from must_tf.sources.images import find_images, printable
+from must_tf.sources.images import SUFFIXES, find_images, printable
 from must_tf.sources.layout import Item
 from must_tf.sources.lookup import files_under, locate, locate_by_labels, name_parts, visible_images
 
@@ -25,6 +25,7 @@ _MOST = 4  # words of a line of a list; those of a label are more
 _YAML = (".yaml", ".yml")
 _LISTS = ("classes.txt", "labels/classes.txt", "obj.names")  # one class name a line
 _ALIASES = (("val", "valid", "validation"), ("train", "training"), ("test", "testing"))
+_ROOT = "give the folder with the images as --root, if they lie elsewhere"
 LAY_OUT = (
     "expected yolo:FOLDER/SPLIT with FOLDER/data.yaml (names: [...]) and the images where it says, in SPLIT/images or "
     "in images/SPLIT, with labels/ beside images/; or yolo:FOLDER with classes.txt, images/ and labels/"
@@ -123,7 +124,7 @@ def image_places(described: Description, split: str, where: str, is_there: Calla
         places = [folder.joinpath(*(part.format(name) for part in shape)) for shape in shapes for name in aliases]
     found = next(filter(is_there, places), None)
     if found is None:
-        raise UserError(f"{where}: no images of {split or 'it'} in {printable(folder)}; {LAY_OUT}")
+        raise UserError(f"{where}: no images of {split or 'it'} in {printable(folder)}; {_ROOT}; {LAY_OUT}")
     return [found]
 
 
@@ -135,14 +136,21 @@ def _listed_place(described: Description, name: str, where: str, is_there: Calla
         tried += [described.base / written, described.path.parent / written, described.path.parent / inside]
     found = next(filter(is_there, tried), None)
     if found is None:
-        raise UserError(f"{where}: {described.path} names {short(name)}, which is not there; correct it, or its path")
+        raise UserError(
+            f"{where}: {described.path} names {short(name)}, which is not there; correct it, or its path; or {_ROOT}"
+        )
     return found
 
 
 def images_of(place: Path, described: Description, where: str) -> Sequence[str]:
     """Returns the images in a folder, or those that a list names."""
     if place.is_dir():
-        return visible_images(place, where)
+        try:
+            return visible_images(place, where)
+        except UserError:
+            if any(name.lower().endswith(SUFFIXES) for _, _, names in os.walk(place) for name in names):
+                raise
+            raise UserError(f"{where}: no image in {printable(place)}; {_ROOT}") from None
     names = find_images(place)
     if all(Path(name).is_file() for name in names):
         return names

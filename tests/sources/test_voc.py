@@ -227,7 +227,7 @@ def test_images_of_xml_files_are_found_under_a_root(tmp_path):
 
 
 def test_wrong_xml_files_of_your_own_are_quarantined_with_file_object_and_field(tmp_path):
-    for number, name in enumerate("abcdefghij"):
+    for number, name in enumerate("abcdefghijk"):
         layouts.write_jpeg(tmp_path / f"{name}.jpg", 50, 100, number)
     own(tmp_path, "a", ("cat", (1, 1, 9, 9)), size=(100, 50))
     own(tmp_path, "b", ("cat", (9, 1, 1, 9)))
@@ -239,12 +239,14 @@ def test_wrong_xml_files_of_your_own_are_quarantined_with_file_object_and_field(
     (tmp_path / "f.xml").write_text("<svg/>")
     (tmp_path / "i.xml").write_text("<annotation><object>")
     (tmp_path / "j.xml").write_text('<?xml version="1.0" encoding="ours"?><annotation/>')
-    _, records, bad = layouts.entries(f"voc:{tmp_path}", images_per_shard=10)
+    (tmp_path / "k.xml").write_text("<annotation><objects><object><name>cat</name></object></objects></annotation>")
+    _, records, bad = layouts.entries(f"voc:{tmp_path}", images_per_shard=20)
     said = [
         ".xml: size is for a picture of 100x50, this one has 50x100", "a minimum above its maximum",
         "49 pixels beyond", "bndbox/ymin: '' received, expected pixels", "object ''", "has 'svg' at its top",
         "h.xml: bndbox: (0.1, 0.25, 1.0, 0.5) received, fractions of the image",
         "i.xml: not valid XML: no element found", "j.xml: not valid XML: unknown encoding",
+        "k.xml: has an object in another element",
     ]  # fmt: skip
     assert set(records) == {"g.jpg"} and len(bad) == len(said)
     assert all(part in entry.reason for part, entry in zip(said, bad, strict=True))
@@ -259,7 +261,10 @@ def test_folder_without_xml_files_or_objects_is_refused(tmp_path):
     (tmp_path / "annotations.xml").write_text(
         '<annotations><image name="a.jpg"><box label="cat"/></image></annotations>'
     )
-    with pytest.raises(UserError, match=r"none of 2 XML files has an object .*; one is in the format of CVAT itself"):
+    with pytest.raises(UserError, match=r"none of 2 XML files .*annotations\.xml: .*, the format of CVAT itself"):
+        open_source(f"voc:{tmp_path}")
+    (tmp_path / "annotations.xml").write_text('<?xml version="1.0" encoding="gb2312"?><annotation/>')
+    with pytest.raises(UserError, match=r"none of 2 XML files has an object .*annotations\.xml: not valid XML"):
         open_source(f"voc:{tmp_path}")
 
 

@@ -110,6 +110,16 @@ def test_labels_of_a_list_find_their_images_under_a_root(tmp_path, folder):
         open_source(f"yolo:{tmp_path}/cvat/train", root=tmp_path / "photos")
 
 
+@pytest.mark.parametrize("description", ["names: [cat]\n", "names: [cat]\ntrain: ../train/images\n"])
+def test_labels_without_images_ask_for_the_root(tmp_path, description):
+    write(tmp_path / "data.yaml", description)
+    write(tmp_path / "train/labels/a.txt", "0 0.5 0.5 0.25 0.5\n")
+    with pytest.raises(UserError, match="give the folder with the images as --root, if they lie elsewhere"):
+        open_source(f"yolo:{tmp_path}/train")
+    layouts.write_jpeg(tmp_path / "photos/a.jpg", 20, 40)
+    assert open_source(f"yolo:{tmp_path}/train", root=tmp_path / "photos").count == 1
+
+
 def test_labels_alone_find_their_images_under_a_root(tmp_path):
     dataset(tmp_path / "photos", "2024", "nowhere")
     write(tmp_path / "corrected/labels/a.txt", ROWS)
