@@ -16,6 +16,7 @@ from must_tf.sources.disk_list import DiskList, repeated, sorted_names
 from must_tf.sources.images import SUFFIXES, find_images, printable
 
 NAMES = ""  # a root that is not looked through: the labels are wanted without their images
+SPLITS = ("train", "training", "val", "valid", "validation", "dev", "eval", "test", "testing")  # folders' usual names
 _FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")  # of `é`: one character, or a letter and its accent
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # before the names of files that were uploaded to Label Studio
 _MOST_FILES = 10_000_000  # under a root

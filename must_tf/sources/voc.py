@@ -4,7 +4,7 @@ The devkit (Everingham et al.) has boxes of 2007 and 2012, and segmentation of 2
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -29,7 +29,7 @@ from must_tf.sources.layout import (
     require_size,
     split_spec,
 )
-from must_tf.sources.lookup import files_under, locate_by_labels
+from must_tf.sources.lookup import SPLITS, files_under, locate_by_labels
 from must_tf.sources.rotation import ROTATED_NOTE, box_around, degrees_of
 from must_tf.sources.source import fingerprint
 from must_tf.tasks import Detection, Segmentation
@@ -60,7 +60,8 @@ def find_voc(spec: str, root: str | None = None) -> Layout:
     The XML files are in FOLDER, at any depth. An image has the name of its file, with the suffix of any format, and is
     looked for beside it, in FOLDER, and in JPEGImages/ and images/ of FOLDER or beside it; or at any depth under
     `root`. Images without an XML file are left out. The task is `voc_detection`. Its classes are those in FOLDER's
-    classes.txt or labelmap.txt, if there is one, or else all that occur, in the order of the alphabet.
+    classes.txt or labelmap.txt, if there is one, or else all that occur, in the order of the alphabet: those of all
+    splits beside each other, such as `train` and `valid` of Roboflow.
 
     Boxes are edges in pixels, as labelImg, CVAT and Roboflow write them: the whole image is (0, 0, width, height).
     Files of the devkit and of `must convert` count pixels from 1, and say which database they are of.
@@ -74,7 +75,8 @@ def find_voc(spec: str, root: str | None = None) -> Layout:
     paths = files_under(folder, (".xml",))
     if not paths:
         raise UserError(f"voc:{printable(spec)}: no XML file in it; {_GET}")
-    names = _listed_classes(folder) or tuple(sorted({name for path in paths for name in _classes_in(folder / path)}))
+    occurring = (name for path in _of_all_splits(folder) for name in _classes_in(path))
+    names = _listed_classes(folder) or tuple(sorted(set(occurring)))
     if not names:
         advice = next(filter(None, (_problem_of(folder / path) for path in paths[:_FEW])), _LIST)
         raise UserError(f"voc:{printable(spec)}: none of {len(paths)} XML files has an object with a name; {advice}")
@@ -210,6 +212,14 @@ def _pixels(element: ElementTree.Element, field: str, where: str, missing: float
     if not np.isfinite(value):
         raise ValueError(f"{where}: {field}: {text!r} received, expected pixels")
     return value
+
+
+def _of_all_splits(folder: Path) -> Iterator[Path]:
+    """Yields the XML files of a folder and, if it is a split, those of the splits beside it."""
+    beside = folder.absolute().parent.iterdir() if folder.name.lower() in SPLITS else ()
+    others = [one for one in beside if one.name.lower() in SPLITS and one.name != folder.name]
+    for place in (folder, *others):
+        yield from (place / path for path in files_under(place, (".xml",)))
 
 
 def _classes_in(path: Path) -> set[str]:

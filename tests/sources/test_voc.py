@@ -252,6 +252,15 @@ def test_wrong_xml_files_of_your_own_are_quarantined_with_file_object_and_field(
     assert all(part in entry.reason for part, entry in zip(said, bad, strict=True))
 
 
+def test_splits_beside_each_other_have_the_same_classes(tmp_path):
+    """Other classes would be refused beside each other, or have other numbers."""
+    for number, (split, name) in enumerate({"train": "cat", "valid": "ant", "photos": "bee"}.items()):
+        layouts.write_jpeg(tmp_path / split / "a.jpg", 50, 100, number)
+        own(tmp_path / split, "a", (name, (1, 1, 9, 9)))
+    found = {split: layouts.entries(f"voc:{tmp_path}/{split}")[0].class_names for split in ("train", "valid", "photos")}
+    assert found == {"train": ("ant", "cat"), "valid": ("ant", "cat"), "photos": ("bee",)}
+
+
 def test_folder_without_xml_files_or_objects_is_refused(tmp_path):
     with pytest.raises(UserError, match="no XML file in it"):
         open_source(f"voc:{tmp_path}")
