@@ -24,15 +24,14 @@ from must_tf.sources.images import printable
 from must_tf.sources.layout import ROUNDING, Item, Layout, pixel_boxes, require_size
 from must_tf.sources.yolo_places import (
     LAY_OUT,
+    has_labels,
     image_places,
     images_of,
     images_of_labels,
-    is_list,
-    label_of,
-    labels_folder,
     labels_without_image,
     line_lengths,
     read_description,
+    with_labels,
 )
 from must_tf.tasks import Detection, Instances
 from must_tf.tasks.instances.masks import Rle, as_array, encode
@@ -48,9 +47,10 @@ _CORNERS = (
 def find_yolo(spec: str, root: str | None = None) -> Layout:
     """Finds `FOLDER/SPLIT` or `FILE.yaml/SPLIT`, with a data.yaml; or `FOLDER`, with a classes.txt.
 
-    The label of images/.../NAME.jpg is labels/.../NAME.txt; where no folder is called images, it is beside the image.
-    An image without a label has no object, as Ultralytics defines it; a warning counts such images. With `root`, the
-    images of the labels are looked for there, and images without a label are left out. The task is `yolo_detection`.
+    The label of images/.../NAME.jpg is labels/.../NAME.txt; where no folder is called images, or no label is there, it
+    is beside the image. An image without a label has no object, as Ultralytics defines it; a warning counts such
+    images. With `root`, the images of the labels are looked for there, and images without a label are left out. The
+    task is `yolo_detection`.
 
     Polygons and oriented boxes become the boxes around them, with a note; `find_yolo_masks` reads them as masks.
 
@@ -89,12 +89,11 @@ def _find(spec: str, root: str | None, prefix: str, kind: type[Detection | Insta
     where = f"{prefix}:{printable(spec)}"
     described, split = read_description(Path(spec), where)
     if root is not None:  # the labels must be there, and the images may be elsewhere
-        places = image_places(described, split, where, lambda place: is_list(place) or labels_folder(place).is_dir())
+        places = image_places(described, split, where, has_labels)
         items = DiskList[Item](images_of_labels(places, described, root, where))
     else:
         places = image_places(described, split, where, Path.exists)
-        images = (image for place in places for image in images_of(place, described, where))
-        items = DiskList[Item]((image, str(label_of(Path(image)))) for image in images)
+        items = with_labels(DiskList(image for place in places for image in images_of(place, described, where)))
     for again, _ in repeated(items):
         named = printable(items[again][0])
         raise UserError(f"{where}: {named} is there twice; name each folder of images once in {described.path}")

@@ -166,9 +166,28 @@ def label_of(image: Path) -> Path:
     return Path(*folders, name).with_suffix(".txt")
 
 
+def with_labels(images: Sequence[str]) -> DiskList[Item]:
+    """Returns images with their labels: beside them, if no label is where `label_of` says.
+
+    So a folder above the dataset may be called images, too.
+    """
+    items = DiskList[Item]((image, str(label_of(Path(image)))) for image in images)
+    if any(os.path.lexists(label) for _, label in items):
+        return items
+    beside = DiskList[Item]((image, str(Path(image).with_suffix(".txt"))) for image in images)
+    return beside if any(os.path.lexists(label) for _, label in beside) else items
+
+
+def has_labels(place: Path) -> bool:
+    """Whether there are labels of a folder of images, which need not be there; or a list of images."""
+    folder = labels_folder(place)
+    return is_list(place) or (folder.is_dir() and (folder != place or any(True for _ in folder.rglob("*.txt"))))
+
+
 def labels_folder(images: Path) -> Path:
-    """Returns the folder with the labels of a folder of images."""
-    return label_of(images / "any.jpg").parent
+    """Returns the folder with the labels of a folder of images: that itself, if there is no other one."""
+    folder = label_of(images / "any.jpg").parent
+    return folder if folder.is_dir() else images
 
 
 def _label_files(places: list[Path]) -> Iterator[tuple[str, str]]:

@@ -87,6 +87,19 @@ def test_folder_with_a_list_of_classes_is_one_dataset(tmp_path):
     assert any("1 labels without an image, such as" in line for line in open_source(f"yolo:{tmp_path}").warnings)
 
 
+def test_a_folder_above_the_dataset_may_be_called_images(tmp_path):
+    folder = dataset(tmp_path / "images/pets", "train", "train", names=NAMES)
+    task, records, bad = layouts.entries(f"yolo:{folder}/train")
+    assert len(records["a.jpg"].labels[task.name]["boxes"]) == 2 and not bad
+    write(folder / "train/orphan.txt", ROWS)
+    assert any("1 labels without an image, such as" in line for line in open_source(f"yolo:{folder}/train").warnings)
+    (folder / "train").rename(tmp_path / "images/photos")
+    for name in "ab":
+        write(folder / f"train/{name}.txt", ROWS)
+    _, records, bad = layouts.entries(f"yolo:{folder}/train", root=tmp_path / "images/photos")
+    assert set(records) == {"a.jpg", "b.jpg"} and not bad
+
+
 def test_list_of_images_is_read(tmp_path):
     dataset(tmp_path, "images/all", "labels/all", names=NAMES, train="train.txt")
     write(tmp_path / "train.txt", "./images/all/a.jpg\n./images/all/b.jpg\n")
@@ -122,7 +135,8 @@ def test_labels_without_images_ask_for_the_root(tmp_path, description):
 
 def test_labels_alone_find_their_images_under_a_root(tmp_path):
     dataset(tmp_path / "photos", "2024", "nowhere")
-    write(tmp_path / "corrected/labels/a.txt", ROWS)
+    layouts.write_jpeg(tmp_path / "corrected/images/a.jpg", 20, 40)  # its labels lie elsewhere
+    write(tmp_path / "corrected/obj_train_data/a.txt", ROWS)
     write(tmp_path / "corrected/classes.txt", "cat\ndog\n")
     task, records, bad = layouts.entries(f"yolo:{tmp_path}/corrected", root=tmp_path / "photos")
     assert set(records) == {"a.jpg"} and not bad
