@@ -46,11 +46,12 @@ def find_labelstudio(spec: str, root: str | None = None) -> Layout:
     there is nothing, unless `data.labeled`, which `must convert` writes, says that the image had no label of boxes, or
     `data.predicted` that they went out as predictions beside an annotation of other tasks.
 
-    Polygons become a mask. Where two overlap, the later one counts; pixels outside of all are ignored.
+    Polygons become a mask. Where two overlap, the later one counts; pixels outside of all are ignored. Rotated boxes
+    become the boxes around them, with a warning.
 
     Raises:
       UserError: it is no such export; an entry is wrong; there is no such control, or one of several is meant. Rotated
-        boxes and images, and masks of brushes, are refused.
+        images, and masks of brushes, are refused.
     """
     path = Path(spec)
     path, wanted = (path.parent, path.name) if path.parent.is_file() else (path, "")
@@ -184,6 +185,7 @@ def _warnings(path: Path, name: str, controls: Mapping[str, Control], tasks: Seq
     lines = {
         "tasks without a submitted annotation: left out": counts["not submitted"],
         f"tasks without a label of {name!r}: left out": counts["unlabeled"],
+        f"rotated boxes of {name!r}: they become the boxes around them": controls[name].rotated,
         "tasks with several annotations: the last one is taken; mark one as ground truth to decide": counts["several"],
     }
     told = [f"{path}: {count} {line}" for line, count in lines.items() if count]

@@ -38,12 +38,14 @@ class Control:
       classes: that config.xml lists, in order; empty without the file.
       multiple: whether an image may have several choices.
       used: the classes that results have.
+      rotated: how many of its rectangles are rotated.
     """
 
     kind: str
     classes: tuple[str, ...] = ()
     multiple: bool = False
     used: set[str] = dataclasses.field(default_factory=set)
+    rotated: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,6 +180,7 @@ def _results(
             flat.fail("original_width", told, f"height and width {size}, as of the result before")
         values = _values(flat, control.kind)
         control.used.update(name for name, _ in values)
+        control.rotated += control.kind == BOXES and bool(_angle(flat))
         control.multiple |= len(values) > 1 and control.kind == CHOICES
         size, found[name] = told, (*found.get(name, ()), *values)
     return size, found
@@ -199,13 +202,32 @@ def _values(result: Entry, kind: str) -> list[Value]:
 
 
 def _corners(result: Entry) -> tuple[float, ...]:
-    """Returns the edges of a rectangle."""
-    if result.get("rotation"):
-        result.fail("rotation", result.get("rotation"), "0: rotated boxes are not read; draw it upright")
+    """Returns the edges of a rectangle, or of the one around it where it is rotated, as far as the image reaches."""
     x, y, width, height = (_number(result, field, result.get(field)) for field in ("x", "y", "width", "height"))
     if min(width, height) < 0:
         result.fail("width" if width < 0 else "height", min(width, height), "0 or more")
-    return x, y, x + width, y + height
+    if not (angle := _angle(result)):
+        return x, y, x + width, y + height
+    size = result.size("original_")
+    if size is None:
+        result.fail("original_width", None, "pixels of the image, which a rotated rectangle needs")
+    # The upper side and the left one, from the corner about which Label Studio turns; percent of width and of height.
+    upper = width * math.cos(angle), width * math.sin(angle) * size[1] / size[0]
+    left = -height * math.sin(angle) * size[0] / size[1], height * math.cos(angle)
+    ends = (
+        [x + a + b for a in (0, upper[0]) for b in (0, left[0])],
+        [y + a + b for a in (0, upper[1]) for b in (0, left[1])],
+    )
+    xs, ys = ([min(max(end, 0.0), 100.0) for end in of_axis] for of_axis in ends)
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def _angle(result: Entry) -> float:
+    """Returns by how much a rectangle is turned clockwise, in radians; 0 if it is upright."""
+    value = result.get("rotation") or 0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        result.fail("rotation", value, "degrees")
+    return math.radians(value % 360)
 
 
 def _points(result: Entry) -> tuple[float, ...]:

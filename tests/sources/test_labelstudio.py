@@ -114,6 +114,21 @@ def test_one_of_several_annotations_counts(photos):
     assert "2 tasks with several annotations: the last one is taken" in said
 
 
+@pytest.mark.parametrize("degrees", [0, 30, 90, 180, 200, 300.5, 360])
+def test_rotated_boxes_become_the_boxes_around_them(photos, degrees):
+    """Label Studio turns them about their upper left corner, clockwise, in pixels."""
+    where = write(photos, task("a.jpg", annotation(box(x=50, y=50, width=25, height=10, rotation=degrees))))
+    task_of, records, _ = layouts.entries(where)
+    angle = np.deg2rad(degrees)
+    matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    corners = np.array([[0, 0], [10, 0], [10, 2], [0, 2]]) @ matrix.T + [20, 10]
+    (xmin, ymin), (xmax, ymax) = corners.min(0), corners.max(0)
+    found = records["a.jpg"].labels[task_of.name]["boxes"] * [HEIGHT, WIDTH, HEIGHT, WIDTH]
+    np.testing.assert_allclose(found, [[ymin, xmin, ymax, xmax]], atol=1e-5)
+    told = [line for line in open_source(where).warnings if "1 rotated boxes of 'boxes'" in line]
+    assert bool(told) == (degrees not in (0, 360))
+
+
 def test_config_lists_the_classes_and_no_label_is_not_nothing(photos):
     tags = result("choices", "tags", dict.fromkeys(("original_width", "original_height")), choices=["dark"])
     where = write(
@@ -175,7 +190,11 @@ def test_pixels_in_a_polygon_are_those_that_scikit_image_finds(seed):
 @pytest.mark.parametrize(
     ("one", "said"),
     [
-        (annotation(box(rotation=30)), "task 1, result 'r1': rotation: 30 received; expected 0: rotated boxes"),
+        (annotation(box(rotation="30")), "task 1, result 'r1': rotation: '30' received; expected degrees"),
+        (
+            annotation(box(rotation=30) | {"original_width": None, "original_height": None}),
+            "original_width: null received; expected pixels of the image, which a rotated",
+        ),
         (annotation(box(image_rotation=90)), "image_rotation: 90 received; expected 0: turn the image"),
         (annotation(box(width=None)), "result 'r1': width: null received; expected a number, in percent"),
         (annotation(box(width=-1)), r"width: -1\.0 received; expected 0 or more"),
