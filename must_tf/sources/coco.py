@@ -122,10 +122,11 @@ def find_coco_masks(spec: str, root: str | None = None) -> Layout:
     files = locate(content.names(), _image_folders(path), root, str(path))
     layout = _boxes(content, "coco_detection", files)
     objects = with_mask = rectangles = 0
-    for labeled in content.labeled():
-        objects += len(labeled.annotations)
-        with_mask += sum(entry.segmentation() is not None for entry in labeled.annotations)
-        rectangles += sum(map(_is_rectangle, labeled.annotations))
+    for entry in (one for labeled in content.labeled() for one in labeled.annotations):
+        given = entry.segmentation()
+        objects += 1
+        with_mask += given is not None
+        rectangles += _is_rectangle(given, entry)
     boxes = f"coco:{printable(spec)}"
     if objects and not with_mask:
         raise UserError(f"{path}: segmentation: no annotation has one; read its boxes with {boxes}")
@@ -135,10 +136,9 @@ def find_coco_masks(spec: str, root: str | None = None) -> Layout:
     return dataclasses.replace(layout, task=task, reader=MaskReader(content), warnings=warnings)
 
 
-def _is_rectangle(entry: Entry) -> bool:
-    """Whether a mask is that of its box, as VIA and Supervisely export boxes."""
-    given, box = entry.segmentation(), entry.box()
-    if not isinstance(given, list) or len(given) > 1 or len(given[0]) not in (8, 10) or box is None:
+def _is_rectangle(given: Any, entry: Entry) -> bool:
+    """Whether the mask of an annotation is that of its box, as VIA and Supervisely export boxes."""
+    if not isinstance(given, list) or len(given) > 1 or len(given[0]) not in (8, 10) or (box := entry.box()) is None:
         return False
     corners, (xmin, ymin, xmax, ymax) = np.reshape(given[0], (-1, 2)), corners_of(box)[0]
     from_sides = np.abs(corners[..., np.newaxis] - [[xmin, xmax], [ymin, ymax]]).min(-1)
