@@ -44,6 +44,7 @@ class Names:
             self._taken.execute(line)
         self._taken.execute("BEGIN")
         self.changed = 0  # images that could not have their name
+        self.hidden = 0  # images whose label has a hidden file
 
     def close(self) -> None:
         """Removes the file."""
@@ -64,6 +65,7 @@ class Names:
                 f"{', save for the suffix' * self._by_stem}; expected one name per image: --images=copy makes some"
             )
         self.changed += found != wanted or not self._is_usable(record.filename)
+        self.hidden += self._by_stem and any(part.startswith(".") for part in PurePosixPath(found).parts)
         return found
 
     def _candidates(self, record: Record) -> Iterator[str]:

@@ -205,6 +205,7 @@ def _lines(selected: Selected, names: Names, files: Images, writer: Format) -> l
     counts = {
         "images without such a label": selected.unlabeled,
         "images with another name, because theirs was missing, taken or no file's": names.changed,
+        "labels in hidden files, as the images are hidden: most readers pass over them": names.hidden,
         "images that are copied and not linked, because the records hold other bytes than the files": files.stored,
     }
     counts |= {f"left out: {what}": number for what, number in writer.left_out.items()}

@@ -20,8 +20,9 @@ from must_tf.errors import UserError
 from must_tf.parsing import short
 from must_tf.records import Record
 from must_tf.sources.box_check import BoxCheck
+from must_tf.sources.coco_boxes import BoxReader, Counts, boxes_of, note_rotated
 from must_tf.sources.coco_entry import Box, Entry, Id
-from must_tf.sources.coco_file import AnnotationFile, Labeled, read_annotation_file
+from must_tf.sources.coco_file import AnnotationFile, read_annotation_file
 from must_tf.sources.disk_list import DiskList
 from must_tf.sources.images import printable
 from must_tf.sources.layout import (
@@ -36,7 +37,7 @@ from must_tf.sources.layout import (
 )
 from must_tf.sources.lookup import locate
 from must_tf.tasks import Detection, Instances, Segmentation
-from must_tf.tasks.detection import CROWD, DIFFICULT, UNSEEN
+from must_tf.tasks.detection import DIFFICULT
 from must_tf.tasks.instances.masks import Rle, area, as_array, problem
 
 _NAME_FILE = "name an annotation file of COCO's format, coco:FILE.json"
@@ -60,7 +61,9 @@ def find_coco(spec: str, root: str | None = None) -> Layout:
     and images/SPLIT/ beside the folder of the file, in the file's folder, in images/ there, and in the same places one
     level up; or at any depth under `root`. See `locate`. The masks of `panoptic_X.json` are in `panoptic_X/`.
 
-    Boxes of crowds are marked as ignored. In panoptic masks, pixels of crowds and pixels without a segment are ignored.
+    Boxes of crowds are marked as ignored, and so are those with `ignore` 1; a warning counts both. Rotated boxes of
+    CVAT become the boxes around them, with a note. In panoptic masks, pixels of crowds and those without a segment are
+    ignored.
 
     Raises:
       UserError: a part is missing, and where to get it; or the file is wrong, see `read_annotation_file`.
@@ -118,14 +121,28 @@ def find_coco_masks(spec: str, root: str | None = None) -> Layout:
     content = read_annotation_file(path, masks=True)
     files = locate(content.names(), _image_folders(path), root, str(path))
     layout = _boxes(content, "coco_detection", files)
-    objects = with_mask = 0
-    for labeled in content.labeled():
-        objects += len(labeled.annotations)
-        with_mask += sum(entry.segmentation() is not None for entry in labeled.annotations)
+    objects = with_mask = rectangles = 0
+    for entry in (one for labeled in content.labeled() for one in labeled.annotations):
+        given = entry.segmentation()
+        objects += 1
+        with_mask += given is not None
+        rectangles += _is_rectangle(given, entry)
+    boxes = f"coco:{printable(spec)}"
     if objects and not with_mask:
-        raise UserError(f"{path}: segmentation: no annotation has one; read its boxes with coco:{printable(spec)}")
+        raise UserError(f"{path}: segmentation: no annotation has one; read its boxes with {boxes}")
+    told = f"{path}: {rectangles} of {with_mask} masks are the rectangle of their bbox: boxes? {boxes} reads these"
+    warnings = (*layout.warnings, told) if 2 * rectangles > with_mask else layout.warnings
     task = Instances("coco_instances", content.class_names)
-    return dataclasses.replace(layout, task=task, reader=MaskReader(content))
+    return dataclasses.replace(layout, task=task, reader=MaskReader(content), warnings=warnings)
+
+
+def _is_rectangle(given: Any, entry: Entry) -> bool:
+    """Whether the mask of an annotation is that of its box, as VIA and Supervisely export boxes."""
+    if not isinstance(given, list) or len(given) > 1 or len(given[0]) not in (8, 10) or (box := entry.box()) is None:
+        return False
+    corners, (xmin, ymin, xmax, ymax) = np.reshape(given[0], (-1, 2)), corners_of(box)[0]
+    from_sides = np.abs(corners[..., np.newaxis] - [[xmin, xmax], [ymin, ymax]]).min(-1)
+    return from_sides.max() <= 1 and len(np.unique(corners, axis=0)) == 4
 
 
 def find_objects365(spec: str) -> Layout:
@@ -150,38 +167,6 @@ def find_objects365(spec: str) -> Layout:
 
 
 @dataclasses.dataclass(frozen=True)
-class BoxReader:
-    """Reads the boxes of an image of an annotation file, given its id there."""
-
-    content: AnnotationFile
-
-    def __call__(self, record: Record, key: Id) -> dict[str, Any]:
-        """Returns the label of detection."""
-        labeled = self.content.labeled_image(key)
-        require_size(record, labeled.picture.size, f"{self.content.path}: image {key}: size")
-        boxes, classes, ignore = boxes_of(labeled, self.content)
-        return pixel_boxes(corners_of(boxes), classes, record, ignore, slack=np.inf)
-
-
-def boxes_of(labeled: Labeled, content: AnnotationFile) -> tuple[list[Box], list[int], list[int]]:
-    """Returns the boxes of an image, the class of each, and why each is ignored: 0 if it is not.
-
-    An annotation with an empty `bbox` is no box. Regions that were not seen come last.
-    """
-    boxes: list[Box] = []
-    classes: list[int] = []
-    ignore: list[int] = []
-    for entry in labeled.annotations:
-        box = entry.box()
-        if box is not None:
-            boxes.append(box)
-            classes.append(content.class_by(entry))
-            ignore.append(_ignored(entry))
-    unseen = labeled.picture.unseen
-    return [*boxes, *unseen], [*classes, *[0] * len(unseen)], [*ignore, *[UNSEEN] * len(unseen)]
-
-
-@dataclasses.dataclass(frozen=True)
 class MaskReader:
     """Reads the objects of an image of an annotation file, given its id there."""
 
@@ -193,6 +178,7 @@ class MaskReader:
         require_size(record, labeled.picture.size, f"{self.content.path}: image {key}: size")
         boxes, classes, ignore = boxes_of(labeled, self.content)
         found = [_mask_in(box, entry, record) for entry in labeled.annotations if (box := entry.box()) is not None]
+        note_rotated(record, labeled)
         found += [None] * len(labeled.picture.unseen)
         return pixel_boxes(
             corners_of(boxes), classes, record, without_mask(found, ignore, record), np.inf, masks=as_array(found)
@@ -294,31 +280,18 @@ def read_panoptic(record: Record, path: str, classes: Mapping[Id, int]) -> np.nd
 
 
 def _boxes(content: AnnotationFile, name: str, files: Sequence[str]) -> Layout:
-    check, placeholders, items, ids = BoxCheck(content.path), 0, DiskList[Item](), DiskList[str]()
+    check, counts, items, ids = BoxCheck(content.path), Counts(), DiskList[Item](), DiskList[str]()
     for file, labeled in zip(files, content.labeled(), strict=True):
         boxes = boxes_of(labeled, content)[0]
         real = len(boxes) - len(labeled.picture.unseen)
-        placeholders += len(labeled.annotations) - real
+        counts.add(labeled, real)
         for box in boxes[:real]:
             check.add(box, labeled.picture.size)
         items.append((file, labeled.key))
         ids.append(labeled.picture.record)
-    warnings = (*content.warnings, *_placeholder_warning(content, placeholders), *check.warnings())
+    warnings = (*content.warnings, *counts.warnings(content.path), *check.warnings())
     task = Detection(name, content.class_names)
     return Layout(items, task, BoxReader(content), warnings, ids, content.index.digest)
-
-
-def _ignored(entry: Entry) -> int:
-    """Returns why a box is ignored, 0 if it is not; `ignored` is a field that `must convert` writes."""
-    if not entry.flag("iscrowd"):
-        return 0
-    return DIFFICULT if entry.get("ignored") == "difficult" else CROWD
-
-
-def _placeholder_warning(content: AnnotationFile, count: int) -> list[str]:
-    if not count:
-        return []
-    return [f"{content.path}: {count} annotation{'s' * (count > 1)} with an empty bbox: taken as no box"]
 
 
 def _segments(content: AnnotationFile, folders: list[Path], root: str | None, masks: Path) -> Layout:

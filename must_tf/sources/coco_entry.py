@@ -119,13 +119,18 @@ class Entry:
             self.fail(field, value, f"{expected}; width and height of 0 or more")
         return x, y, width, height
 
+    def attribute(self, name: str) -> Any:
+        """Returns one of `attributes`, as CVAT and Datumaro write them; None if it is missing."""
+        attributes = self._value.get("attributes")
+        return attributes.get(name) if isinstance(attributes, dict) else None
+
     def segmentation(self) -> list[list[float]] | dict[str, Any] | None:
         """Returns `segmentation`: polygons (x, y, x, y, ... in pixels), an RLE of `size` and `counts`, or None.
 
-        The contents of an RLE are not checked.
+        Polygons without a corner are left out: VIA writes one for a point. The contents of an RLE are not checked.
         """
         value = self._value.get("segmentation")
-        if value in (None, []):
+        if value is None:
             return None
         expected = "polygons [[x1, y1, x2, y2, x3, y3, ...]], an RLE {size: [height, width], counts: ...}, or []"
         if isinstance(value, dict):
@@ -138,9 +143,9 @@ class Entry:
             numbers = isinstance(ring, list) and all(
                 isinstance(one, int | float) and not isinstance(one, bool) and abs(one) < 1e9 for one in ring
             )
-            if not numbers or len(ring) < 6 or len(ring) % 2:
+            if not numbers or (ring and len(ring) < 6) or len(ring) % 2:
                 self.fail("segmentation", ring, expected)
-        return [[float(one) for one in ring] for ring in value]
+        return [[float(one) for one in ring] for ring in value if ring] or None
 
     def unseen(self) -> tuple[Box, ...]:
         """Returns the boxes in `unseen`; none if it is missing."""

@@ -18,7 +18,10 @@ from must_tf.storage import scratch_folder, sha256
 
 # The fields of entries that are read.
 _IMAGE = ("id", "file_name", "height", "width", "unseen", "image_id")
-_ANNOTATION = ("id", "image_id", "category_id", "bbox", "iscrowd", "ignored", "file_name", "segments_info")
+_ANNOTATION = (
+    "id", "image_id", "category_id", "bbox", "iscrowd", "ignore", "ignored", "attributes", "file_name",
+    "segments_info"
+)  # fmt: skip
 _MASK = "segmentation"  # of an annotation; the larger part of a file
 _CATEGORY = ("id", "name", "supercategory")
 _LISTS = ("images", "annotations", "categories")

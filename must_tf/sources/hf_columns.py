@@ -17,11 +17,14 @@ from must_tf.sources.box_check import BoxCheck
 from must_tf.sources.id_maps import classes_of_ids, read_ids
 from must_tf.sources.layout import corners_of, pixel_boxes, require_image_size, require_size
 from must_tf.tasks import Classification, Detection, Segmentation
+from must_tf.tasks.detection import CROWD, DIFFICULT
 
 _IMAGES = ("image", "img")
 _BOXES = ("bbox", "bboxes", "boxes")
 _CATEGORIES = ("category", "categories", "category_id", "label", "labels")
+_IGNORED = {"iscrowd": CROWD, "is_crowd": CROWD, "ignore": DIFFICULT, "difficult": DIFFICULT}  # fields of objects
 _MANY = 100  # different texts; more of them are captions and no classes, if most are there once
+_READ = "read are ClassLabel, ids, texts, masks, and objects with a box and a category"
 _ABSENT = "{}: empty or -1, and so without a label"
 _NAMES = "id2label.json"  # {"0": "cat", ...}, as on the Hub
 
@@ -82,11 +85,13 @@ class Boxes(Column):
       box: name of the field of boxes.
       category: name of the field of classes.
       size: names of the columns of height and width, if there are any.
+      marks: names of the fields that say that a box is ignored.
     """
 
     box: str
     category: str
     size: tuple[str, ...]
+    marks: tuple[str, ...] = ()
 
     @property
     def needed(self) -> list[str]:
@@ -101,10 +106,22 @@ class Boxes(Column):
 
     def objects(self, row: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
         """Returns the boxes and the classes of a row, as it has them."""
+        return self._field(row, self.box), self._field(row, self.category)
+
+    def ignored(self, row: Mapping[str, Any], count: int) -> list[int]:
+        """Returns why each of a row's boxes is ignored, 0 if it is not."""
+        reasons = [0] * count
+        for mark in self.marks:
+            values = self._field(row, mark)
+            if values and len(values) != count:
+                raise ValueError(f"{self.name}: {count} boxes, and {len(values)} of {mark}")
+            reasons = [_IGNORED[mark] if values and values[i] == 1 else reason for i, reason in enumerate(reasons)]
+        return reasons
+
+    def _field(self, row: Mapping[str, Any], field: str) -> list[Any]:
+        """Returns a field of all objects of a row, which are a list of dicts or a dict of lists."""
         found = row[self.name]
-        if isinstance(found, list):
-            return [(one or {}).get(self.box) for one in found], [(one or {}).get(self.category) for one in found]
-        return found[self.box] or [], found[self.category] or []
+        return [(one or {}).get(field) for one in found] if isinstance(found, list) else found[field] or []
 
     def size_of(self, row: Mapping[str, Any]) -> tuple[int, int] | None:
         """Returns height and width that a row says."""
@@ -124,7 +141,7 @@ class Boxes(Column):
             raise ValueError(f"{self.name}: {short(boxes)} received, expected x, y, width and height of 0 or more")
         names = self.task.class_names
         classes = [names.index(one) if isinstance(one, str) else _class(one, len(names)) for one in categories]
-        return pixel_boxes(corners_of(numbers), classes, record, [0] * len(classes), slack=np.inf)
+        return pixel_boxes(corners_of(numbers), classes, record, self.ignored(row, len(classes)), slack=np.inf)
 
 
 class Masks(Column):
@@ -147,9 +164,9 @@ def find_columns(
     """Returns the column of images, the columns of labels, and warnings.
 
     Labels are: a column of ClassLabel, or of ids or texts that is called `label` or the like; a column of objects with
-    `bbox` (x, y, width, height, in pixels) and `category`; a further column of images, a mask of class ids. Classes are
-    named by ClassLabel, are texts, or stand in an id2label.json beside the files. A column whose classes have no names
-    is left out, with a warning.
+    `bbox` (x, y, width, height, in pixels) and `category`, of which `iscrowd` or `difficult` marks those to be ignored;
+    a further column of images, a mask of class ids. Classes are named by ClassLabel, are texts, or stand in an
+    id2label.json beside the files. A column whose classes have no names is left out, with a warning.
 
     Args:
       where: the dataset, for messages.
@@ -199,6 +216,8 @@ def find_columns(
             else:
                 columns.append(boxes)
                 warnings += _checked(boxes, where, files, values)
+        elif name in (*_BOXES, *_CATEGORIES):
+            warnings.append(f"{where}: {name!r} is left out: {short(feature)} received; {_READ}")
     return image, tuple(columns), tuple(warnings)
 
 
@@ -244,7 +263,8 @@ def _boxes(
         reader = Boxes(name, None, *fields, size)
         rows = (row for path in files for row in values(path, [name]) if not reader.absence(row))
         names = tuple(sorted({one for row in rows for one in reader.objects(row)[1] if isinstance(one, str)}))
-    return Boxes(name, Detection(_task(name, where), names), *fields, size) if names else None
+    marks = tuple(mark for mark in _IGNORED if mark in objects)
+    return Boxes(name, Detection(_task(name, where), names), *fields, size, marks) if names else None
 
 
 def _checked(boxes: Boxes, where: str, files: Sequence[str], values: Values) -> list[str]:

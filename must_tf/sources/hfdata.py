@@ -6,6 +6,7 @@ It needs pyarrow. The library `datasets` is not needed, and nothing is downloade
 import dataclasses
 import functools
 import glob
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ _EXPECTED = (
     "expected hfdata:FILE.parquet, hfdata:FOLDER/SPLIT with SPLIT-*.parquet in FOLDER or FOLDER/data, or a folder of "
     "save_to_disk (of a split of it, if it has several)"
 )
+_IMAGES = re.compile(r"(struct<(.*, )?bytes: )?(large_)?binary")  # types of columns of images, as pyarrow writes them
 _ARROW, _PARQUET = ".arrow", ".parquet"
 _ROWS = 16  # that are read at once
 
@@ -184,7 +186,7 @@ def _features(path: str, where: str) -> dict[str, Any]:
 
 def _plain(kind: str) -> dict[str, str]:
     """Returns the feature of a column that nothing describes, by its type."""
-    return {"_type": "Image"} if kind.startswith("struct<bytes: ") else {"_type": "Value", "dtype": kind}
+    return {"_type": "Image"} if _IMAGES.match(kind) else {"_type": "Value", "dtype": kind}
 
 
 def _files(spec: str, where: str) -> list[str]:

@@ -3,8 +3,9 @@
 from typing import IO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
+_SPREAD = {"L;2": 85, "L;4": 17}  # gray of few bits: by what Pillow multiplies it, so that it reaches 255
 _LARGEST = {"1": 255, "L": 255, "P": 255, "I;16": 65535, "I;16B": 65535, "I": 65535}  # value by mode
 
 
@@ -25,7 +26,14 @@ def read_ids(file: str | IO[bytes], where: str) -> tuple[np.ndarray, int]:
     with opened as image:
         if image.mode not in _LARGEST:
             raise ValueError(f"{where}: has mode {image.mode}, expected ids in one channel: gray, or a palette's")
-        return np.asarray(image).astype(np.int64), _LARGEST[image.mode]
+        return values_of(image), _LARGEST[image.mode]
+
+
+def values_of(image: ImageFile.ImageFile) -> np.ndarray:
+    """Returns the values of an opened image of one channel as its file has them, int64 [H, W]."""
+    coding = image.tile[0][3] if image.tile else ""
+    spread = _SPREAD.get(str(coding[0] if isinstance(coding, tuple) else coding), 1)
+    return np.asarray(image).astype(np.int64) // spread
 
 
 def classes_of_ids(ids: np.ndarray, num_classes: int, ignored: int, where: str) -> np.ndarray:

@@ -22,7 +22,7 @@ from must_tf.records import Record
 from must_tf.sources.disk_list import DiskList
 from must_tf.sources.images import SUFFIXES, printable, suffixes_left_out
 from must_tf.sources.layout import Item, Layout, existing, file_names, split_spec
-from must_tf.sources.lookup import is_system
+from must_tf.sources.lookup import SPLITS, is_system
 from must_tf.storage import sha256
 from must_tf.tasks import Classification
 
@@ -35,9 +35,6 @@ _LAY_OUT = (
     "lay the images out as NAME/SPLIT/CLASS/*.jpg, and name the place: {}:NAME/SPLIT; NAME (letters, digits, _) "
     "becomes the name of the task"
 )
-
-
-_SPLITS = ("train", "training", "val", "valid", "validation", "dev", "eval", "test", "testing")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,7 +170,7 @@ def _places(prefix: str, spec: str, expected: str) -> tuple[Path, Path]:
 
 def _is_split(path: Path) -> bool:
     """Whether a folder has the usual name of a split, or lies beside another one that has one of its folders."""
-    if len(path.parts) == 1 or path.name.lower() in _SPLITS:
+    if len(path.parts) == 1 or path.name.lower() in SPLITS:
         return len(path.parts) > 1
     beside = [path.parent / name for name in _folders_in(path.parent) if name != path.name]
     return any((place / name).is_dir() for place in beside for name in _folders_in(path))

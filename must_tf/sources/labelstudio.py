@@ -24,7 +24,7 @@ from must_tf.sources.labelstudio_file import (
     read_tasks,
 )
 from must_tf.sources.layout import Item, Layout, pixel_boxes, require_size
-from must_tf.sources.lookup import locate
+from must_tf.sources.lookup import NAMES, locate
 from must_tf.sources.polygons import inside
 from must_tf.tasks import Classification, Detection, Segmentation
 
@@ -39,18 +39,19 @@ def find_labelstudio(spec: str, root: str | None = None) -> Layout:
     The task has the name of the control, which is that of the task from which `must convert` made it. config.xml beside
     the file, the labeling interface, lists the classes in order; without it, they are those that occur, in the order of
     the alphabet. Images are found by their names beside the file, in images/ there or one level up, or at any depth
-    under `root`.
+    under `root`: by those that they were uploaded with or, if there are none, by those in Label Studio's own folder.
 
     Of an image, the annotation that is marked as ground truth counts, or else the last one. Canceled ones do not count,
     nor do predictions: an image that nobody submitted is left out, and counted. An annotation without boxes says that
     there is nothing, unless `data.labeled`, which `must convert` writes, says that the image had no label of boxes, or
     `data.predicted` that they went out as predictions beside an annotation of other tasks.
 
-    Polygons become a mask. Where two overlap, the later one counts; pixels outside of all are ignored.
+    Polygons become a mask. Where two overlap, the later one counts; pixels outside of all are ignored. Rotated boxes
+    become the boxes around them, with a warning.
 
     Raises:
       UserError: it is no such export; an entry is wrong; there is no such control, or one of several is meant. Rotated
-        boxes and images, and masks of brushes, are refused.
+        images, and masks of brushes, are refused.
     """
     path = Path(spec)
     path, wanted = (path.parent, path.name) if path.parent.is_file() else (path, "")
@@ -59,25 +60,36 @@ def find_labelstudio(spec: str, root: str | None = None) -> Layout:
     controls = read_config(path.with_name(_CONFIG))
     tasks = DiskList(read_tasks(path, controls))
     name = _chosen(path, controls, wanted)
-    names, labels, ids = DiskList[str](), DiskList[Source](), DiskList[str]()
+    names, stored, labels, ids = DiskList[str](), DiskList[str](), DiskList[Source](), DiskList[str]()
     for task in tasks:
         source = task.source(name, controls[name])
         if source is not None:
             names.append(task.image)
+            stored.append(task.stored)
             labels.append(source)
             ids.append(task.id)
     if not names:
         raise UserError(f"{path}: none of {len(tasks)} tasks has a submitted label of {name!r}; export what is labeled")
-    for one, _ in repeated(names):
-        raise UserError(f"{path}: image {short(names[one])} has two tasks; leave one of them")
     _require_percent(path, labels)
-    above = path.absolute().parent.parent
-    files = locate(names, [path.parent, path.parent / "images", above, above / "images"], root, str(path))
+    files = _located(path, (names,) if root == NAMES else (names, stored), root)
     items = DiskList[Item](zip(files, labels, strict=True))
     classes = _classes(path, name, controls[name])
     made, read = _made(name, controls[name], classes)
     reader = functools.partial(read, classes=classes, path=path)
     return Layout(items, made, reader, _warnings(path, name, controls, tasks), ids)
+
+
+def _located(path: Path, spellings: Sequence[Sequence[str]], root: str | None) -> Sequence[str]:
+    """Returns the paths of images by the first spelling of their names that finds some; else its `UserError`."""
+    above, problems = path.absolute().parent.parent, list[UserError]()
+    for names in spellings:
+        try:
+            for one, _ in repeated(names):
+                raise UserError(f"{path}: image {short(names[one])} has two tasks; leave one of them")
+            return locate(names, [path.parent, path.parent / "images", above, above / "images"], root, str(path))
+        except UserError as problem:
+            problems.append(problem)
+    raise problems[0]
 
 
 def read_boxes(record: Record, source: Source, classes: Sequence[str], path: Path) -> dict[str, np.ndarray]:
@@ -173,6 +185,7 @@ def _warnings(path: Path, name: str, controls: Mapping[str, Control], tasks: Seq
     lines = {
         "tasks without a submitted annotation: left out": counts["not submitted"],
         f"tasks without a label of {name!r}: left out": counts["unlabeled"],
+        f"rotated boxes of {name!r}: they become the boxes around them": controls[name].rotated,
         "tasks with several annotations: the last one is taken; mark one as ground truth to decide": counts["several"],
     }
     told = [f"{path}: {count} {line}" for line, count in lines.items() if count]

@@ -38,12 +38,14 @@ class Control:
       classes: that config.xml lists, in order; empty without the file.
       multiple: whether an image may have several choices.
       used: the classes that results have.
+      rotated: how many of its rectangles are rotated.
     """
 
     kind: str
     classes: tuple[str, ...] = ()
     multiple: bool = False
     used: set[str] = dataclasses.field(default_factory=set)
+    rotated: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +53,8 @@ class Task:
     """What counts of a task of Label Studio.
 
     Attributes:
-      image: name of the image's file.
+      image: name of the image's file, as it was uploaded.
+      stored: its name in Label Studio's own folder, where digits stand before the names of uploads.
       id: of the record that it went out from, as `must convert` writes it; empty if there is none.
       labeled: the controls that it had a label of when it went out; None if that is not known.
       predicted: the controls whose labels went out as predictions, beside an annotation of others.
@@ -61,6 +64,7 @@ class Task:
     """
 
     image: str
+    stored: str
     id: str
     labeled: tuple[str, ...] | None
     predicted: tuple[str, ...]
@@ -118,7 +122,8 @@ def read_tasks(path: Path, controls: dict[str, Control]) -> Iterator[Task]:
         size, found = _results(path, f"task {number}, result", last, controls) if last else (None, {})
         identity = data.get("image_id")
         identity = identity if isinstance(identity, str) else ""
-        yield Task(_image(task, data), identity, known, predicted or (), len(done), size, found)
+        stored = _image(task, data)
+        yield Task(_as_uploaded(stored), stored, identity, known, predicted or (), len(done), size, found)
 
 
 def _names(value: Any) -> tuple[str, ...] | None:
@@ -140,11 +145,14 @@ def _image(task: Entry, data: dict[str, Any]) -> str:
     where = texts.get("image") or (named[0] if len(named) == 1 else "")
     if not where or where.startswith("data:") or not can_be_name(where):
         task.fail("data", data, "a field 'image' with the name or the URL of a file")
-    if "?d=" in where:
-        return where
-    path = urlsplit(where).path if "://" in where else where
-    folder, _, name = path.rpartition("/")
-    return f"{folder}/{_UPLOADED.sub('', name, count=1)}" if "/upload/" in path else path
+    return urlsplit(where).path if "://" in where and "?d=" not in where else where
+
+
+def _as_uploaded(stored: str) -> str:
+    """Returns the name of a file without the digits that Label Studio put before that of an upload."""
+    folder, _, name = stored.rpartition("/")
+    is_upload = "/upload/" in stored and "?d=" not in stored
+    return f"{folder}/{_UPLOADED.sub('', name, count=1)}" if is_upload else stored
 
 
 def _results(
@@ -172,6 +180,7 @@ def _results(
             flat.fail("original_width", told, f"height and width {size}, as of the result before")
         values = _values(flat, control.kind)
         control.used.update(name for name, _ in values)
+        control.rotated += control.kind == BOXES and bool(_angle(flat))
         control.multiple |= len(values) > 1 and control.kind == CHOICES
         size, found[name] = told, (*found.get(name, ()), *values)
     return size, found
@@ -193,13 +202,32 @@ def _values(result: Entry, kind: str) -> list[Value]:
 
 
 def _corners(result: Entry) -> tuple[float, ...]:
-    """Returns the edges of a rectangle."""
-    if result.get("rotation"):
-        result.fail("rotation", result.get("rotation"), "0: rotated boxes are not read; draw it upright")
+    """Returns the edges of a rectangle, or of the one around it where it is rotated, as far as the image reaches."""
     x, y, width, height = (_number(result, field, result.get(field)) for field in ("x", "y", "width", "height"))
     if min(width, height) < 0:
         result.fail("width" if width < 0 else "height", min(width, height), "0 or more")
-    return x, y, x + width, y + height
+    if not (angle := _angle(result)):
+        return x, y, x + width, y + height
+    size = result.size("original_")
+    if size is None:
+        result.fail("original_width", None, "pixels of the image, which a rotated rectangle needs")
+    # The upper side and the left one, from the corner about which Label Studio turns; percent of width and of height.
+    upper = width * math.cos(angle), width * math.sin(angle) * size[1] / size[0]
+    left = -height * math.sin(angle) * size[0] / size[1], height * math.cos(angle)
+    ends = (
+        [x + a + b for a in (0, upper[0]) for b in (0, left[0])],
+        [y + a + b for a in (0, upper[1]) for b in (0, left[1])],
+    )
+    xs, ys = ([min(max(end, 0.0), 100.0) for end in of_axis] for of_axis in ends)
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def _angle(result: Entry) -> float:
+    """Returns by how much a rectangle is turned clockwise, in radians; 0 if it is upright."""
+    value = result.get("rotation") or 0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        result.fail("rotation", value, "degrees")
+    return math.radians(value % 360)
 
 
 def _points(result: Entry) -> tuple[float, ...]:

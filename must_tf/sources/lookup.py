@@ -16,7 +16,9 @@ from must_tf.sources.disk_list import DiskList, repeated, sorted_names
 from must_tf.sources.images import SUFFIXES, find_images, printable
 
 NAMES = ""  # a root that is not looked through: the labels are wanted without their images
+SPLITS = ("train", "training", "val", "valid", "validation", "dev", "eval", "test", "testing")  # folders' usual names
 _FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")  # of `é`: one character, or a letter and its accent
+_UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # before the names of files that were uploaded to Label Studio
 _MOST_FILES = 10_000_000  # under a root
 _SYSTEM = ("__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 
@@ -31,7 +33,8 @@ def locate(
 
     Names may have folders, backslashes, drives, a leading `/` or `..`; nothing outside of the folders is looked at.
     Where no image is found by its whole name, the first folder of all names is left out, then the second, and so on:
-    `upload/1/a.jpg` is found as `a.jpg`.
+    `upload/1/a.jpg` is found as `a.jpg`. Where there is none either, and all names begin with the digits that Label
+    Studio gives uploads, these are left out.
 
     Args:
       names: of the images, as the labels have them.
@@ -66,11 +69,40 @@ def locate(
                         f"{printable(paths[one])}; give each image a name of its own"
                     )
             return paths
+    if uploads := as_uploaded(names):
+        with contextlib.suppress(UserError):
+            return locate(uploads, folders, root, where, any_suffix)
     looked = printable(root) if root else ", ".join(printable(folder) for folder in folders)
     raise UserError(
         f"{where}: none of {len(names)} images is there; {short(names[0])} was looked for in {looked}; give the folder "
         "with the images as --root"
     )
+
+
+def as_uploaded(names: Sequence[str]) -> Sequence[str]:
+    """Returns names without the digits that Label Studio puts before those of uploads; none if one has no digits.
+
+    There are none, either, if two names would be the same.
+    """
+    if not all(_UPLOADED.match(name_parts(name)[-1]) for name in names):
+        return ()
+    without = DiskList("/".join((*folders, _UPLOADED.sub("", name))) for *folders, name in map(name_parts, names))
+    return () if any(repeated(without)) else without
+
+
+def locate_by_labels(labels: Sequence[str], folders: Sequence[Path], root: str | None, where: str) -> Sequence[str]:
+    """Returns the path of each image, which has the name of its label with the suffix of any format; see `locate`.
+
+    Args:
+      labels: names of files, with their suffixes.
+      folders: see `locate`.
+      root: see `locate`; for `NAMES`, the names of the labels come back.
+      where: see `locate`.
+    """
+    if root == NAMES:
+        return locate(labels, folders, root, where)
+    stems = DiskList(name.rpartition(".")[0] for name in labels)
+    return locate(stems, folders, root, where, any_suffix=True)
 
 
 def visible_images(folder: Path, where: str) -> list[str]:

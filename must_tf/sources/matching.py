@@ -19,12 +19,13 @@ from must_tf.records import Record
 from must_tf.sources.disk_list import DiskList
 from must_tf.sources.images import SUFFIXES, printable
 from must_tf.sources.layout import Item, Layout
-from must_tf.sources.lookup import name_parts
+from must_tf.sources.lookup import as_uploaded, name_parts
 from must_tf.storage import sha256
 
 _ID_IN_NAME = re.compile(r"(?:^|-)([0-9a-f]{16})(?:-\d+)?$")  # as `must convert` names what has no name of its own
 _ID_DIGITS = 16
 _ID = re.compile(rf"[0-9a-f]{{{_ID_DIGITS}}}")
+_OF_LABELS = (".txt", ".xml")  # suffixes, of YOLO and VOC
 _FEW = 8  # images whose names end alike, of which it is enough to know that they are several
 _TABLES = (
     "CREATE TABLE image (id TEXT, stored TEXT, name BLOB, key BLOB, refusals TEXT)",
@@ -101,7 +102,8 @@ class Matcher:
         * the id with which the name of its file ends;
         * the content of the image, where it comes with the label or lies beside it;
         * the name of the image file without its suffix, or the end of it: `b.jpg` is `a/b.png` if no other image is
-          called so. If no label finds an image, the first folder of all names is left out, then the second, and so on.
+          called so. If no label finds an image, the first folder of all names is left out, then the second, and so on;
+          and then the digits that Label Studio puts before the names of uploads, if all have some.
 
         Returns the names of those whose image is not there.
 
@@ -118,12 +120,21 @@ class Matcher:
                 self._assign(labels, image, item)
             if not images:
                 (left if given else named).append(position)
-        for dropped in range(max((len(name_parts(items[position][0])) for position in named), default=0)):
-            without = array("Q", (at for at in named if not self._assign_by_name(labels, items[at], dropped)))
-            if len(without) < len(named):
-                named = without
-                break
-        return DiskList(items[position][0] for position in sorted(left + named))
+        names = DiskList(items[position][0] for position in named)
+        rest = self._assign_by_names(labels, names, named)
+        if len(rest) == len(named):
+            rest = self._assign_by_names(labels, as_uploaded(names), named)
+        return DiskList(items[position][0] for position in sorted(left + rest))
+
+    def _assign_by_names(self, labels: Labels, names: Sequence[str], positions: array) -> array:
+        """Gives labels to the images of their names; returns the positions of those whose image is not there."""
+        items = labels.layout.items
+        for dropped in range(max((len(name_parts(name)) for name in names), default=0)):
+            pairs = zip(names, positions, strict=True)
+            rest = array("Q", (at for name, at in pairs if not self._assign_by_name(labels, items[at], name, dropped)))
+            if len(rest) < len(positions):
+                return rest
+        return positions
 
     def _by_name_or_content(self, path: str, content: str) -> list[_Image]:
         """Returns the images of the id in a label's name, or those of its content or file; copies of one."""
@@ -137,9 +148,9 @@ class Matcher:
         """Returns the images of this content, as it was found or as it is stored."""
         return _of_name(self._images("id = ?", digest) or self._images("stored = ?", digest), path)
 
-    def _assign_by_name(self, labels: Labels, item: Item, dropped: int) -> bool:
+    def _assign_by_name(self, labels: Labels, item: Item, name: str, dropped: int) -> bool:
         """Gives a label to the image whose name ends with its own, without the first folders; False if none does."""
-        parts = name_parts(item[0])[dropped:]
+        parts = name_parts(name)[dropped:]
         for spelled in dict.fromkeys((parts, tuple(map(urllib.parse.unquote, parts)))) if parts else ():
             key = _key(spelled)
             images = self._images("key = ?", key)
@@ -231,4 +242,5 @@ def _key(parts: Sequence[str]) -> bytes:
 
 
 def _without_suffix(name: str) -> str:
-    return name.rpartition(".")[0] if name.lower().endswith(SUFFIXES) else name
+    """Returns the name of an image, or of a label that has the name of its image, without the suffix."""
+    return name.rpartition(".")[0] if name.lower().endswith((*SUFFIXES, *_OF_LABELS)) else name

@@ -113,8 +113,9 @@ def _candidates(folder: Path, images: list[Path]) -> Iterator[tuple[str, str]]:
         yield _pair("bdd100k", folder, train or TRAIN[0], validation)
     yield from _yolo(folder)
     yield from _coco(folder)
-    if any(not is_hidden(path.relative_to(folder)) for path in folder.rglob("*.xml")):
-        yield f"voc:{folder}", ""
+    if _has_xml(folder):
+        train, validation = (name if name and _has_xml(folder / name) else "" for name in _splits(folder))
+        yield _pair("voc", folder, train, validation if train else "")
     for file in sorted(folder.glob("*.csv")):
         yield f"csv:{file}", ""
     for kind in _MAPS:
@@ -123,6 +124,10 @@ def _candidates(folder: Path, images: list[Path]) -> Iterator[tuple[str, str]]:
     train, validation = _splits(folder)
     if _are_classes([path.relative_to(train) for path in images if path.is_relative_to(train)]):
         yield _pair("classes", folder, train, validation)
+
+
+def _has_xml(folder: Path) -> bool:
+    return any(not is_hidden(path.relative_to(folder)) for path in folder.rglob("*.xml"))
 
 
 def _yolo(folder: Path) -> Iterator[tuple[str, str]]:

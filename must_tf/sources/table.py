@@ -5,6 +5,7 @@ import functools
 import io
 import itertools
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,16 @@ from must_tf.tasks import Classification, Detection
 
 _MOST_BYTES = 2**31
 _FILES = ("filename", "file_name", "file", "image", "image_name", "image_path", "path", "filepath")
-_CLASSES = ("class", "label", "class_name", "category", "name")
+_CLASSES = ("class", "label", "class_name", "label_name", "category", "name")
 _CORNERS = (("xmin", "ymin", "xmax", "ymax"), ("x_min", "y_min", "x_max", "y_max"), ("x1", "y1", "x2", "y2"))
-_SIZES = (("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height"))
+_SIZES = (
+    ("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height"),
+    ("bbox_x", "bbox_y", "bbox_width", "bbox_height"),
+)  # fmt: skip
+_OF_IMAGES = (("height", "width"), ("image_height", "image_width"))
+_SIDE = re.compile(  # how other columns of boxes are called: bbox, xtl, min_x, x_center, right
+    r".*box.*|[xy]_?(min|max|tl|br|c|cent(er|re)|\d)?|(min|max|c|cent(er|re))_?[xy]|[wh]|left|top|right|bottom"
+)
 _EXPECTED = (
     f"expected a first row with names of columns: a file ({', '.join(_FILES)}), a class ({', '.join(_CLASSES)}) "
     "and, for boxes in pixels, xmin, ymin, xmax, ymax or x, y, width, height"
@@ -41,10 +49,11 @@ def find_csv(spec: str, root: str | None = None) -> Layout:
     the CSV, in images/ there or one level up, or at any depth under `root`. Boxes are in pixels: edges (xmin, ymin,
     xmax, ymax) or (x, y, width, height). Columns width and height beside edges or (x, y, w, h) are the size of the
     image. A row with a file alone is an image without objects. The task has the name of the file, and classes are in
-    the order of the alphabet, or as classes.txt beside the CSV lists them.
+    the order of the alphabet, or as classes.txt beside the CSV lists them. A warning names columns that are not read.
 
     Raises:
-      UserError: a column is missing; a value is wrong, or an image has several classes. The error names the line.
+      UserError: a column is missing, or columns are called like sides of a box, and are none that is read; a value is
+        wrong, or an image has several classes. The error names the line.
     """
     path = Path(spec)
     if not path.is_file():
@@ -65,9 +74,10 @@ def find_csv(spec: str, root: str | None = None) -> Layout:
     images = locate(files, places, root, str(path))
     if "box" in columns:
         items, warnings = _boxes(path, zip(images, groups, strict=True), columns, names)
+        warnings += columns["unread"]
         return Layout(items, Detection(name, names), functools.partial(read_boxes, path=path), tuple(warnings))
     items = _classes(path, zip(images, groups, strict=True), columns, names)
-    return Layout(items, Classification(name, names), read_class)
+    return Layout(items, Classification(name, names), read_class, tuple(columns["unread"]))
 
 
 def read_class(record: Record, source: int) -> int:
@@ -125,7 +135,7 @@ def _lines(path: Path) -> Iterator[Row]:
 
 
 def _columns(path: Path, header: list[str]) -> dict[str, Any]:
-    """Returns the numbers of the columns: `file`, `class`, `box`, `is_corners` and `size`."""
+    """Returns the numbers of the columns, `file`, `class`, `box`, `is_corners` and `size`; `unread` tells of others."""
     if len(set(header)) < len(header):
         raise UserError(f"{path}: line 1: two columns have one name; {_EXPECTED}")
     columns: dict[str, Any] = {}
@@ -138,11 +148,15 @@ def _columns(path: Path, header: list[str]) -> dict[str, Any]:
         shape = next((shape for shape in shapes if set(shape) <= set(header)), None)
         if shape and "box" not in columns:
             columns |= {"box": [header.index(name) for name in shape], "is_corners": is_corners}
-    if "box" not in columns and (odd := {*sum((*_CORNERS, *_SIZES), ())} & set(header) - {"width", "height"}):
-        raise UserError(f"{path}: line 1: {short(sorted(odd))} received, which are no whole box; {_EXPECTED}")
-    size = [header.index(name) for name in ("height", "width") if name in header]
-    if len(size) == 2 and not {*size} & {*columns.get("box", ())}:
+    if "box" not in columns and (odd := [name for name in header if _SIDE.fullmatch(name)]):
+        raise UserError(f"{path}: line 1: {short(odd)} received, which are no whole box; {_EXPECTED}")
+    sides = next((names for names in _OF_IMAGES if set(names) <= set(header)), ())
+    size = [header.index(name) for name in sides]
+    if size and not {*size} & {*columns.get("box", ())}:
         columns["size"] = size
+    read = {columns["file"], columns["class"], *columns.get("box", ()), *size}
+    others = [name for number, name in enumerate(header) if name and number not in read]
+    columns["unread"] = [f"{path}: columns that are not read: {', '.join(map(short, others))}"] if others else []
     return columns
 
 
@@ -200,9 +214,10 @@ def _size(cells: Sequence[str], where: str) -> tuple[int, int] | None:
     """Returns height and width; None if there are no such columns."""
     if not cells:
         return None
-    if not all(cell.isdecimal() and int(cell) > 0 for cell in cells):
+    whole = [cell.removesuffix(".0") for cell in cells]  # as pandas writes a column that lacks a value
+    if not all(cell.isdecimal() and int(cell) > 0 for cell in whole):
         raise UserError(f"{where}: height, width: {short(list(cells))} received; expected pixels of the image")
-    return int(cells[0]), int(cells[1])
+    return int(whole[0]), int(whole[1])
 
 
 def _box(cells: Sequence[str], is_corners: bool, where: str) -> Box:

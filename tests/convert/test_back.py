@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import toy
-from labeled import BOXES, HEIGHT, SCENE, STUFF, TAGS, WIDTH
+from labeled import BOXES, HEIGHT, SCENE, STUFF, TAGS, WIDTH, boxes
 from pycocotools.coco import COCO
 from specimens import extent
 
@@ -25,6 +25,7 @@ SOURCES = {
     ("coco", "stuff"): "coco:{out}/annotations/panoptic_stuff.json",
     ("yolo", "boxes"): "yolo:{out}/train",
     ("masks", "stuff"): "masks:{out}",
+    ("voc", "stuff"): "voc:{out}/Segmentation/train",
     ("depth", "depth"): "depth:{out}",
 }
 
@@ -179,6 +180,24 @@ def test_voc_brings_back_boxes_within_half_a_pixel(where, converted, records, tm
     assert any(len(value["boxes"]) for value in found.values())
 
 
+@pytest.mark.parametrize("images", ["copy", "none"])
+@pytest.mark.parametrize("where", ["yolo:{}/train", "voc:{}/Annotations", "voc:{}/Main/train"])
+def test_names_with_two_suffixes_or_spaces_find_their_images(converted, tmp_path, where, images):
+    """`a.jpg.txt` is the label of `a.jpg.png`, and of no `a.png`; a line `c d` of a list is not the name `c`."""
+    rng, names = np.random.default_rng(0), ("a.jpg.png", "a.png", "c.png", "c d.png")
+    made = [toy.record(toy.random_image(rng, HEIGHT, WIDTH)) for _ in names]
+    for number, (record, name) in enumerate(zip(made, names, strict=True)):
+        record.filename, record.origins = name, {"boxes": "det-1"}
+        record.labels["boxes"] = boxes([(1, 2, 10, 12 + number, 0, 1, 0)])
+    toy.write_dataset(tmp_path / "data", made, [BOXES])
+    out, _ = converted(where.partition(":")[0], data=tmp_path / "data", images=images)
+    label(tmp_path / "data", (), tmp_path / "back", merge=[where.format(out)])
+    found = list(open_dataset(tmp_path / "back").records())
+    assert [record.origins for record in found] == [{"boxes": HUMAN}] * 4
+    for record, stored in zip(found, open_dataset(tmp_path / "data").records(), strict=True):
+        assert np.abs(record.labels["boxes"]["boxes"] - stored.labels["boxes"]["boxes"]).max() < 0.5 / WIDTH
+
+
 @pytest.mark.parametrize(("to", "task"), [key for key in SOURCES if key[1] in ("stuff", "depth")])
 def test_maps_come_back(to, task, converted, records, tmp_path):
     out, _ = converted(to, tasks=(task,))
@@ -186,6 +205,7 @@ def test_maps_come_back(to, task, converted, records, tmp_path):
     expected = by_name(records, task)
     assert found
     for name, value in expected.items():
+        name = name.replace(" ", "_") if to == "voc" else name
         if task == "stuff":
             known = (value >= 0) & (value < STUFF.num_classes)
             np.testing.assert_array_equal(found[name][known], value[known])

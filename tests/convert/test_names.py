@@ -41,6 +41,15 @@ def test_a_file_keeps_its_name_with_the_suffix_of_what_is_stored(names, filename
     assert names().name(record(filename, format)) == name
 
 
+@pytest.mark.parametrize(("written", "by_stem", "hidden"), [(False, True, 2), (True, True, 0), (False, False, 0)])
+def test_hidden_files_of_labels_are_counted(names, written, by_stem, hidden):
+    """Readers pass over `.a.txt`, which is the label of `.a.png` where images stay where they are."""
+    given = names(written, by_stem=by_stem)
+    for name in (".a.png", ".b/c.png", "d.png"):
+        given.name(record(name))
+    assert given.hidden == hidden
+
+
 @pytest.mark.parametrize(
     "identity", ["../../home/x", "/etc/x", "a/b", ".x", "", "two\nlines", "..", "a b", "\udcff", "x" * 300, "字" * 100]
 )

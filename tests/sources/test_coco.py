@@ -81,6 +81,34 @@ def write_masks(folder, *segmentations):
     return f"coco_masks:{folder}/a.json"
 
 
+@pytest.mark.parametrize("degrees", [0, 30, 90, 135, 180, 300.5])
+def test_rotated_boxes_of_cvat_become_the_boxes_around_them(tmp_path, degrees):
+    """CVAT exports the edges before the rotation: alone, they are the box of something else."""
+    layouts.write_jpeg(tmp_path / "a.jpg", 20, 40)
+    one = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [14, 9, 12, 2], "attributes": {"rotation": degrees}}
+    write_json(tmp_path / "labels.json", [{"id": 1, "file_name": "a.jpg"}], [one])
+    task, records, _ = layouts.entries(f"coco:{tmp_path}/labels.json")
+    angle = np.deg2rad(degrees)
+    matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    corners = np.array([[-6, -1], [6, -1], [6, 1], [-6, 1]]) @ matrix.T + [20, 10]
+    (xmin, ymin), (xmax, ymax) = corners.min(0), corners.max(0)
+    found = records["a.jpg"].labels[task.name]["boxes"]
+    np.testing.assert_allclose(found * [20, 40, 20, 40], [[ymin, xmin, ymax, xmax]], atol=1e-5)
+    assert (records["a.jpg"].notes == ["rotated boxes become the boxes around them"]) == (degrees not in (0, 180))
+
+
+def test_what_is_ignored_is_counted(tmp_path):
+    """CVAT marks each mask of its brush as a crowd; detectors leave out boxes with `ignore` 1."""
+    layouts.write_jpeg(tmp_path / "a.jpg", 20, 40)
+    marks: tuple[dict, ...] = ({}, {"iscrowd": 1}, {"ignore": 1}, {"iscrowd": 1, "ignored": "difficult"})
+    found = [{"id": i, "image_id": 1, "category_id": 1, "bbox": [i, 9, 12, 2]} | more for i, more in enumerate(marks)]
+    write_json(tmp_path / "labels.json", [{"id": 1, "file_name": "a.jpg"}], found)
+    task, records, _ = layouts.entries(f"coco:{tmp_path}/labels.json")
+    assert records["a.jpg"].labels[task.name]["ignore"].tolist() == [0, CROWD, DIFFICULT, DIFFICULT]
+    (line,) = open_source(f"coco:{tmp_path}/labels.json").warnings
+    assert "2 of 4 annotations have iscrowd or ignore 1: nothing is trained on them; CVAT" in line
+
+
 def test_masks_are_those_that_pycocotools_draws(tmp_path):
     crowd = {"size": [20, 40], "counts": [20, 40, 740]}
     other = coco_mask.encode(np.asfortranarray(np.tri(20, 40, dtype=np.uint8)))
@@ -102,12 +130,19 @@ def test_a_mask_may_be_as_thin_as_its_box_and_a_little_larger(tmp_path):
     assert records and not bad
 
 
+def test_boxes_that_were_exported_as_polygons_are_told_of(tmp_path):
+    rectangle = [[1, 2, 31, 2, 31, 17, 1, 17]]
+    said = "2 of 3 masks are the rectangle of their bbox: boxes?"
+    assert said in open_source(write_masks(tmp_path, rectangle, rectangle, [RING])).warnings[0]
+    assert not open_source(write_masks(tmp_path, rectangle, [[1, 2, 31, 9, 31, 17, 1, 17]], [RING])).warnings
+
+
 def test_objects_without_a_mask_are_ignored_and_counted(tmp_path):
-    where = write_masks(tmp_path, [RING], None, [], [[1, 1, 1.1, 1, 1.1, 1.1]])
+    where = write_masks(tmp_path, [RING, []], None, [], [[]], [[1, 1, 1.1, 1, 1.1, 1.1]])
     task, records, _ = layouts.entries(where)
     found = records["a.jpg"].labels[task.name]
-    assert found["ignore"].tolist() == [0, DIFFICULT, DIFFICULT, DIFFICULT]
-    assert [rle is None for rle in found["masks"]] == [False, True, True, True]
+    assert found["ignore"].tolist() == [0, *[DIFFICULT] * 4]
+    assert [rle is None for rle in found["masks"]] == [False, *[True] * 4]
     assert records["a.jpg"].notes == ["objects without a mask, or with one that holds no pixel, are ignored"]
 
 

@@ -13,6 +13,7 @@ from must_tf.errors import UserError
 from must_tf.records import Quarantined, Record
 from must_tf.sources import open_source
 from must_tf.tasks import Classification, Detection, Segmentation
+from must_tf.tasks.detection import CROWD, DIFFICULT
 
 arrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -183,6 +184,29 @@ def test_plain_parquet_without_a_description_has_images(tmp_path):
     (tmp_path / "id2label.json").write_text('{"0": "cat", "1": "dog"}')
     (record,) = entries(open_source(f"hfdata:{tmp_path}/train"))
     assert record.labels == {"label": 1}
+
+
+def test_columns_of_other_types_are_told_of_and_bytes_are_images(tmp_path):
+    rows = [{"image": image(0), "label": 1.0, "bbox": [[1, 2, 3, 4]]}]
+    parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "train.parquet")
+    source = open_source(f"hfdata:{tmp_path}/train")
+    assert source.tasks == () and isinstance(entries(source)[0], Record)
+    assert [line.partition(": ")[2].partition(":")[0] for line in source.warnings] == [
+        "'label' is left out", "'bbox' is left out",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_crowds_and_difficult_objects_are_ignored(tmp_path, listed):
+    flag = {"dtype": "int64", "_type": "Value"}
+    fields = {"bbox": FLOATS, "category": CLASS, "iscrowd": flag, "difficult": flag}
+    known = {"bbox": [[1.0 + i, 2, 20, 10] for i in range(3)], "category": [0] * 3, "iscrowd": [0, 1, 0]}
+    known |= {"difficult": [0, 0, 1]}
+    listing = [dict(zip(known, one, strict=True)) for one in zip(*known.values(), strict=True)]
+    features = {"image": IMAGE, "objects": [fields] if listed else {"feature": fields, "_type": "Sequence"}}
+    where = write_one(tmp_path, [{"image": cell(0), "objects": listing if listed else known}], features)
+    (record,) = entries(open_source(where))
+    assert record.labels["objects"]["ignore"].tolist() == [0, CROWD, DIFFICULT]
 
 
 def test_captions_are_no_classes(tmp_path):

@@ -84,6 +84,22 @@ def test_images_are_found_wherever_label_studio_keeps_them(photos, name):
     assert records.keys() == {"a.jpg"}
 
 
+def test_images_are_found_in_label_studio_s_own_folder(photos):
+    """Uploads of one name are told apart there."""
+    media = photos / "media/upload/1"
+    media.mkdir(parents=True)
+    names = ("0a1b2c3d-a.jpg", "ffffffff-a.jpg")
+    for name, old in zip(names, "bc", strict=True):
+        (photos / "images" / f"{old}.jpg").rename(media / name)
+    for old in "ad":
+        (photos / "images" / f"{old}.jpg").unlink()
+    where = write(photos, *(task(f"/data/upload/1/{name}", annotation(box())) for name in names))
+    _, records, bad = layouts.entries(where, root=photos / "media")
+    assert records.keys() == set(names) and not bad
+    with pytest.raises(UserError, match=r"image '/data/upload/1/a\.jpg' has two tasks"):
+        open_source(where)
+
+
 def test_one_of_several_annotations_counts(photos):
     old, new = (annotation(box(x=x), updated_at=f"2024-01-0{x}T00:00:00Z") for x in (1, 2))
     where = write(
@@ -96,6 +112,21 @@ def test_one_of_several_annotations_counts(photos):
     assert [round(records[f"{name}.jpg"].labels["boxes"]["boxes"][0][1] * 100) for name in "abc"] == [2, 3, 5]
     (said,) = open_source(where).warnings
     assert "2 tasks with several annotations: the last one is taken" in said
+
+
+@pytest.mark.parametrize("degrees", [0, 30, 90, 180, 200, 300.5, 360])
+def test_rotated_boxes_become_the_boxes_around_them(photos, degrees):
+    """Label Studio turns them about their upper left corner, clockwise, in pixels."""
+    where = write(photos, task("a.jpg", annotation(box(x=50, y=50, width=25, height=10, rotation=degrees))))
+    task_of, records, _ = layouts.entries(where)
+    angle = np.deg2rad(degrees)
+    matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    corners = np.array([[0, 0], [10, 0], [10, 2], [0, 2]]) @ matrix.T + [20, 10]
+    (xmin, ymin), (xmax, ymax) = corners.min(0), corners.max(0)
+    found = records["a.jpg"].labels[task_of.name]["boxes"] * [HEIGHT, WIDTH, HEIGHT, WIDTH]
+    np.testing.assert_allclose(found, [[ymin, xmin, ymax, xmax]], atol=1e-5)
+    told = [line for line in open_source(where).warnings if "1 rotated boxes of 'boxes'" in line]
+    assert bool(told) == (degrees not in (0, 360))
 
 
 def test_config_lists_the_classes_and_no_label_is_not_nothing(photos):
@@ -159,7 +190,11 @@ def test_pixels_in_a_polygon_are_those_that_scikit_image_finds(seed):
 @pytest.mark.parametrize(
     ("one", "said"),
     [
-        (annotation(box(rotation=30)), "task 1, result 'r1': rotation: 30 received; expected 0: rotated boxes"),
+        (annotation(box(rotation="30")), "task 1, result 'r1': rotation: '30' received; expected degrees"),
+        (
+            annotation(box(rotation=30) | {"original_width": None, "original_height": None}),
+            "original_width: null received; expected pixels of the image, which a rotated",
+        ),
         (annotation(box(image_rotation=90)), "image_rotation: 90 received; expected 0: turn the image"),
         (annotation(box(width=None)), "result 'r1': width: null received; expected a number, in percent"),
         (annotation(box(width=-1)), r"width: -1\.0 received; expected 0 or more"),

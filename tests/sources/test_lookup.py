@@ -39,3 +39,16 @@ def test_a_coded_slash_is_one_of_folders(tmp_path):
     for root in (None, str(tmp_path)):
         (found,) = locate(["a%20b%2Fe%CC%81.jpg"], [tmp_path], root, "labels.json")
         assert found == f"{tmp_path}/a b/é.jpg"
+
+
+def test_uploads_to_label_studio_are_found_with_and_without_their_digits(tmp_path):
+    names = ["images/0a1b2c3d-a.jpg", "images/ffffffff-b.jpg"]
+    (tmp_path / "a.jpg").touch()
+    found = locate(names, [tmp_path], None, "coco:x")
+    assert list(found) == [str(tmp_path / "a.jpg"), str(tmp_path / "images/b.jpg")]
+    (tmp_path / "ffffffff-b.jpg").touch()
+    assert list(locate(names, [tmp_path], None, "coco:x"))[1] == str(tmp_path / "ffffffff-b.jpg")
+    (tmp_path / "ffffffff-b.jpg").unlink()
+    for unclear in ([*names, "c.jpg"], [*names, "images/1a1b2c3d-a.jpg"]):
+        with pytest.raises(UserError, match=r"none of 3 images is there; 'images/0a1b2c3d-a\.jpg' was"):
+            locate(unclear, [tmp_path], None, "coco:x")

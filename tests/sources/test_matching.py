@@ -99,6 +99,15 @@ def test_names_lose_the_same_number_of_folders(match):
     assert match(IMAGES, ["other/a.png", "day/b.tif"]) == ({"day/b.tif": "day/b.tif"}, ["other/a.png"])
 
 
+def test_digits_before_names_of_uploads_are_left_out_where_all_have_some(match, tmp_path):
+    """Label Studio exports uploads to COCO, YOLO and VOC under such names."""
+    paths = ["images/0a1b2c3d-a.png", "images/ffffffff-x_y.txt"]
+    assert match(IMAGES, paths) == ({"a.png": paths[0], "x y.jpg": paths[1]}, [])
+    for others in (["images/0a1b2c3d-a.png", "other.png"], ["images/0a1b2c3d-a.png", "images/1a1b2c3d-a.png"]):
+        (tmp_path / "index").unlink()
+        assert match(IMAGES, others) == ({}, others)  # not clear
+
+
 def test_the_image_that_is_left_is_meant(match):
     twins = [image("a.jpg", 1), image("a.png", 2)]
     assert match(twins, ["a", f"a-{twins[1].id}"]) == ({"a.jpg": "a", "a.png": f"a-{twins[1].id}"}, [])

@@ -47,6 +47,10 @@ def test_classes_that_are_nearly_the_same_are_told(photos):
             "file,label,x,y,w,h,width,height",
             "a.jpg,cat,10,5,10,10,40,20", "a.jpg,dog,0,0,40,20,40,20", "b.jpg,,,,,,40,20",
         ),
+        (
+            "label_name,bbox_x,bbox_y,bbox_width,bbox_height,image_name,image_width,image_height",  # makesense.ai
+            "cat,10,5,10,10,a.jpg,40,20", "dog,0,0,40,20,a.jpg,40.0,20.0", ",,,,,b.jpg,40,20",
+        ),
         ("image_path,x1,y1,x2,y2,class_name", "a.jpg,10,5,20,15,cat", "a.jpg,0,0,40,20,dog", "b.jpg,,,,,"),
     ],
 )  # fmt: skip
@@ -56,6 +60,13 @@ def test_boxes_of_images(photos, rows):
     label = records["a.jpg"].labels["pets"]
     np.testing.assert_allclose(label["boxes"], [[0.25, 0.25, 0.75, 0.5], [0, 0, 1, 1]], atol=1e-6)
     assert label["classes"].tolist() == [0, 1] and len(records["b.jpg"].labels["pets"]["boxes"]) == 0
+
+
+def test_columns_that_are_not_read_are_named(photos):
+    """Such as the box of a table whose columns have names of their own: its classes alone say something else."""
+    where = write(photos, ",file,class,sex,index,note", "0,a.jpg,dog,m,1,", "1,b.jpg,cat,f,2,")
+    assert layouts.entries(where)[0].kind == "classification"
+    assert open_source(where).warnings == (f"{photos}/pets.csv: columns that are not read: 'sex', 'index', 'note'",)
 
 
 def test_list_of_classes_sets_their_order(photos):
@@ -87,6 +98,10 @@ def test_size_of_another_picture_is_quarantined(photos):
         (("what,class", "a.jpg,red"), "line 1: .* no column of the file"),
         (("file,class,class", "a.jpg,red,x"), "line 1: two columns have one name"),
         (("file,class,xmin,ymin", "a.jpg,red,1,2"), "line 1: .*which are no whole box"),
+        (("file,class,bbox", 'a.jpg,cat,"[1, 2, 3, 4]"'), r"line 1: \['bbox'\] received, which are no whole box"),
+        (("file,class,xtl,ytl,xbr,ybr", "a.jpg,cat,1,2,3,4"), "line 1: .*which are no whole box"),
+        (("file,class,minx,maxx,miny,maxy", "a.jpg,cat,1,2,3,4"), "line 1: .*which are no whole box"),
+        (("file,class,x_center,w", "a.jpg,cat,1,2"), "line 1: .*which are no whole box"),
         (("file,class",), "has no row"),
         (("file,class", "a.jpg"), "line 2: 1 cells; expected 2"),
         (("file,class", ",cat"), "line 2: no file"),

@@ -202,6 +202,19 @@ def test_folder_of_xml_files_has_its_own_classes(tmp_path, labels, images):
     assert open_source(f"voc:{tmp_path}/set/{labels}").tasks[0].class_names == ("zebra", "horse", "ant")
 
 
+def test_rotated_boxes_of_cvat_become_the_boxes_around_them(tmp_path):
+    """A box of 20x4 lies, and another one stands by its attribute: it reaches from edge to edge."""
+    layouts.write_jpeg(tmp_path / "a.jpg", 20, 40)
+    sides = "<xmin>10</xmin><ymin>8</ymin><xmax>30</xmax><ymax>12</ymax>"
+    attribute = "<attributes><attribute><name>rotation</name><value>90.0</value></attribute></attributes>"
+    thing = f"<object><name>cat</name><bndbox>{sides}</bndbox>{attribute}</object>"
+    (tmp_path / "a.xml").write_text(f"<annotation>{thing}{thing.replace(attribute, '')}</annotation>")
+    task, records, _ = layouts.entries(f"voc:{tmp_path}")
+    found = records["a.jpg"].labels[task.name]["boxes"]
+    np.testing.assert_allclose(found * [20, 40, 20, 40], [[0, 18, 20, 22], [8, 10, 12, 30]], atol=1e-5)
+    assert records["a.jpg"].notes == ["rotated boxes become the boxes around them"]
+
+
 def test_images_of_xml_files_are_found_under_a_root(tmp_path):
     own(tmp_path / "labels", "a", ("cat", (1, 1, 9, 9)))
     layouts.write_jpeg(tmp_path / "photos/2024/a.jpg", 50, 100)
@@ -214,7 +227,7 @@ def test_images_of_xml_files_are_found_under_a_root(tmp_path):
 
 
 def test_wrong_xml_files_of_your_own_are_quarantined_with_file_object_and_field(tmp_path):
-    for number, name in enumerate("abcdefghij"):
+    for number, name in enumerate("abcdefghijk"):
         layouts.write_jpeg(tmp_path / f"{name}.jpg", 50, 100, number)
     own(tmp_path, "a", ("cat", (1, 1, 9, 9)), size=(100, 50))
     own(tmp_path, "b", ("cat", (9, 1, 1, 9)))
@@ -226,22 +239,41 @@ def test_wrong_xml_files_of_your_own_are_quarantined_with_file_object_and_field(
     (tmp_path / "f.xml").write_text("<svg/>")
     (tmp_path / "i.xml").write_text("<annotation><object>")
     (tmp_path / "j.xml").write_text('<?xml version="1.0" encoding="ours"?><annotation/>')
-    _, records, bad = layouts.entries(f"voc:{tmp_path}", images_per_shard=10)
+    (tmp_path / "k.xml").write_text("<annotation><objects><object><name>cat</name></object></objects></annotation>")
+    _, records, bad = layouts.entries(f"voc:{tmp_path}", images_per_shard=20)
     said = [
         ".xml: size is for a picture of 100x50, this one has 50x100", "a minimum above its maximum",
         "49 pixels beyond", "bndbox/ymin: '' received, expected pixels", "object ''", "has 'svg' at its top",
         "h.xml: bndbox: (0.1, 0.25, 1.0, 0.5) received, fractions of the image",
         "i.xml: not valid XML: no element found", "j.xml: not valid XML: unknown encoding",
+        "k.xml: has an object in another element",
     ]  # fmt: skip
     assert set(records) == {"g.jpg"} and len(bad) == len(said)
     assert all(part in entry.reason for part, entry in zip(said, bad, strict=True))
+
+
+def test_splits_beside_each_other_have_the_same_classes(tmp_path):
+    """Other classes would be refused beside each other, or have other numbers."""
+    for number, (split, name) in enumerate({"train": "cat", "valid": "ant", "photos": "bee"}.items()):
+        layouts.write_jpeg(tmp_path / split / "a.jpg", 50, 100, number)
+        own(tmp_path / split, "a", (name, (1, 1, 9, 9)))
+    found = {split: layouts.entries(f"voc:{tmp_path}/{split}")[0].class_names for split in ("train", "valid", "photos")}
+    assert found == {"train": ("ant", "cat"), "valid": ("ant", "cat"), "photos": ("bee",)}
 
 
 def test_folder_without_xml_files_or_objects_is_refused(tmp_path):
     with pytest.raises(UserError, match="no XML file in it"):
         open_source(f"voc:{tmp_path}")
     own(tmp_path, "a")
-    with pytest.raises(UserError, match="none of 1 XML files has an object"):
+    with pytest.raises(UserError, match=r"none of 1 XML files has an object .*; list the classes in a classes\.txt"):
+        open_source(f"voc:{tmp_path}")
+    (tmp_path / "annotations.xml").write_text(
+        '<annotations><image name="a.jpg"><box label="cat"/></image></annotations>'
+    )
+    with pytest.raises(UserError, match=r"none of 2 XML files .*annotations\.xml: .*, the format of CVAT itself"):
+        open_source(f"voc:{tmp_path}")
+    (tmp_path / "annotations.xml").write_text('<?xml version="1.0" encoding="gb2312"?><annotation/>')
+    with pytest.raises(UserError, match=r"none of 2 XML files has an object .*annotations\.xml: not valid XML"):
         open_source(f"voc:{tmp_path}")
 
 
@@ -257,7 +289,8 @@ def test_lists_of_the_devkit_with_a_labelmap_have_its_classes(tmp_path):
     task, records, bad = layouts.entries(f"voc:{tmp_path}/Main/train")
     assert task.class_names == ("ant", "zebra") and not bad
     np.testing.assert_array_equal(records["a.png"].labels[task.name]["boxes"], [[0, 0, 1, 1]])
-    with pytest.raises(UserError, match="lists classes of its own; masks:"):
+    (tmp_path / "labelmap.txt").write_text("background:::\nant\nzebra:::\n")
+    with pytest.raises(UserError, match="lists classes of its own without colors; masks:"):
         open_source(f"voc:{tmp_path}/Segmentation/train")
     task, _, bad = layouts.entries(f"voc:{tmp_path}")  # the same files as a folder: their numbers are edges
     assert task.class_names == ("ant", "zebra") and not bad

@@ -41,6 +41,7 @@ NAMES = ["cat", "dog"]
         ("train/images", "train/labels", {"names": NAMES, "train": "../train/images"}),  # Roboflow
         ("images/train", "labels/train", {"names": {0: "cat", 1: "dog"}, "path": "../x", "train": "images/train"}),
         ("images/train", "labels/train", {"names": NAMES, "path": ".", "train": ["images/train"]}),
+        ("train/images", "train/labels", {"names": NAMES, "train": "..\\train\\images"}),  # of Windows
         ("train", "train", {"names": NAMES}),  # labels beside the images
     ],
 )  # fmt: skip
@@ -86,6 +87,19 @@ def test_folder_with_a_list_of_classes_is_one_dataset(tmp_path):
     assert any("1 labels without an image, such as" in line for line in open_source(f"yolo:{tmp_path}").warnings)
 
 
+def test_a_folder_above_the_dataset_may_be_called_images(tmp_path):
+    folder = dataset(tmp_path / "images/pets", "train", "train", names=NAMES)
+    task, records, bad = layouts.entries(f"yolo:{folder}/train")
+    assert len(records["a.jpg"].labels[task.name]["boxes"]) == 2 and not bad
+    write(folder / "train/orphan.txt", ROWS)
+    assert any("1 labels without an image, such as" in line for line in open_source(f"yolo:{folder}/train").warnings)
+    (folder / "train").rename(tmp_path / "images/photos")
+    for name in "ab":
+        write(folder / f"train/{name}.txt", ROWS)
+    _, records, bad = layouts.entries(f"yolo:{folder}/train", root=tmp_path / "images/photos")
+    assert set(records) == {"a.jpg", "b.jpg"} and not bad
+
+
 def test_list_of_images_is_read(tmp_path):
     dataset(tmp_path, "images/all", "labels/all", names=NAMES, train="train.txt")
     write(tmp_path / "train.txt", "./images/all/a.jpg\n./images/all/b.jpg\n")
@@ -93,9 +107,36 @@ def test_list_of_images_is_read(tmp_path):
     assert set(records) == {"a.jpg", "b.jpg"} and not bad
 
 
+@pytest.mark.parametrize("folder", ["", "data/", "C:\\pets\\"])
+def test_labels_of_a_list_find_their_images_under_a_root(tmp_path, folder):
+    """CVAT exports labels without images, and a list of the images in the place of a folder."""
+    dataset(tmp_path / "photos", "2024", "nowhere")
+    write(tmp_path / "cvat/data.yaml", "names: {0: cat, 1: dog}\npath: ./\ntrain: train.txt\n")
+    write(tmp_path / "cvat/train.txt", f"{folder}images/train/a.jpg\r\n{folder}images/train/b.jpg\r\n")
+    write(tmp_path / "cvat/labels/train/a.txt", ROWS)
+    write(tmp_path / "cvat/labels/train/c.txt", ROWS)  # not in the list
+    task, records, bad = layouts.entries(f"yolo:{tmp_path}/cvat/train", root=tmp_path / "photos")
+    assert set(records) == {"a.jpg"} and not bad
+    np.testing.assert_allclose(records["a.jpg"].labels[task.name]["boxes"], BOXES, atol=1e-6)
+    (tmp_path / "cvat/labels/train/a.txt").unlink()
+    with pytest.raises(UserError, match=r"train\.txt: no label is there, such as .*labels/train/a\.txt"):
+        open_source(f"yolo:{tmp_path}/cvat/train", root=tmp_path / "photos")
+
+
+@pytest.mark.parametrize("description", ["names: [cat]\n", "names: [cat]\ntrain: ../train/images\n"])
+def test_labels_without_images_ask_for_the_root(tmp_path, description):
+    write(tmp_path / "data.yaml", description)
+    write(tmp_path / "train/labels/a.txt", "0 0.5 0.5 0.25 0.5\n")
+    with pytest.raises(UserError, match="give the folder with the images as --root, if they lie elsewhere"):
+        open_source(f"yolo:{tmp_path}/train")
+    layouts.write_jpeg(tmp_path / "photos/a.jpg", 20, 40)
+    assert open_source(f"yolo:{tmp_path}/train", root=tmp_path / "photos").count == 1
+
+
 def test_labels_alone_find_their_images_under_a_root(tmp_path):
     dataset(tmp_path / "photos", "2024", "nowhere")
-    write(tmp_path / "corrected/labels/a.txt", ROWS)
+    layouts.write_jpeg(tmp_path / "corrected/images/a.jpg", 20, 40)  # its labels lie elsewhere
+    write(tmp_path / "corrected/obj_train_data/a.txt", ROWS)
     write(tmp_path / "corrected/classes.txt", "cat\ndog\n")
     task, records, bad = layouts.entries(f"yolo:{tmp_path}/corrected", root=tmp_path / "photos")
     assert set(records) == {"a.jpg"} and not bad
@@ -104,10 +145,13 @@ def test_labels_alone_find_their_images_under_a_root(tmp_path):
 
 def test_a_list_is_no_label_and_a_label_of_its_name_is_one(tmp_path):
     layouts.write_jpeg(tmp_path / "photos/train.jpg", 20, 40)
+    layouts.write_jpeg(tmp_path / "photos/test.jpg", 20, 40, 1)
     write(tmp_path / "corrected/labels/train.txt", ROWS)
+    write(tmp_path / "corrected/labels/test.txt", "")  # all boxes were deleted
+    write(tmp_path / "corrected/labels/valid.txt", "images/train.jpg\n")
     write(tmp_path / "corrected/labels/classes.txt", "cat\ndog\n")
     _, records, bad = layouts.entries(f"yolo:{tmp_path}/corrected", root=tmp_path / "photos")
-    assert set(records) == {"train.jpg"} and not bad
+    assert set(records) == {"train.jpg", "test.jpg"} and not bad
 
 
 @pytest.mark.parametrize(
@@ -175,6 +219,14 @@ def test_boxes_alone_are_no_masks_and_no_object_at_all_is_a_label(tmp_path):
     write(tmp_path / "train/labels/a.txt", "\n")
     task, records, _ = layouts.entries(f"yolo_masks:{tmp_path}/train")
     assert len(records["a.jpg"].labels[task.name]["masks"]) == 0
+
+
+def test_oriented_boxes_are_told_of_where_masks_are_read(tmp_path):
+    row = "0 0.25 0.5 0.5 0.5 0.5 1 0.25 1\n"
+    write(dataset(tmp_path, names=NAMES) / "train/labels/a.txt", row * 2)
+    assert any("four corners: oriented boxes?" in line for line in open_source(f"yolo_masks:{tmp_path}/train").warnings)
+    write(tmp_path / "train/labels/b.txt", row.strip() + " 0.2 0.7\n")
+    assert not any("four corners" in line for line in open_source(f"yolo_masks:{tmp_path}/train").warnings)
 
 
 def test_keypoints_are_no_polygon(tmp_path):

@@ -96,6 +96,13 @@ def test_labels_are_found_as_tools_write_them(tmp_path):
     (found,) = survey(tmp_path / "yolo").labels
     assert (found.train, found.validation) == (f"yolo:{tmp_path}/yolo/train", "")
 
+    thing = "<object><name>cup</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object>"
+    for split in ("train", "valid", "test"):  # Roboflow
+        picture(tmp_path / "voc" / split / "a.jpg")
+        (tmp_path / "voc" / split / "a.xml").write_text(f"<annotation>{thing}</annotation>")
+    (found,) = survey(tmp_path / "voc").labels
+    assert (found.train, found.validation, found.count) == (f"voc:{tmp_path}/voc/train", f"voc:{tmp_path}/voc/valid", 1)
+
     picture(tmp_path / "masks" / "images" / "a.png")
     (tmp_path / "masks" / "masks").mkdir()
     Image.fromarray(np.zeros((96, 128), np.uint8)).save(tmp_path / "masks" / "masks" / "a.png")
