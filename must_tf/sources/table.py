@@ -32,6 +32,7 @@ _SIZES = (
     ("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height"),
     ("bbox_x", "bbox_y", "bbox_width", "bbox_height"),
 )  # fmt: skip
+_OF_CONVERT = {"score", "origin"}  # columns that `must convert` adds for people
 _OF_IMAGES = (("height", "width"), ("image_height", "image_width"))
 _SIDE = re.compile(  # how other columns of boxes are called: bbox, xtl, min_x, x_center, right
     r".*box.*|[xy]_?(min|max|tl|br|c|cent(er|re)|\d)?|(min|max|c|cent(er|re))_?[xy]|[wh]|left|top|right|bottom"
@@ -155,7 +156,7 @@ def _columns(path: Path, header: list[str]) -> dict[str, Any]:
     if size and not {*size} & {*columns.get("box", ())}:
         columns["size"] = size
     read = {columns["file"], columns["class"], *columns.get("box", ()), *size}
-    others = [name for number, name in enumerate(header) if name and number not in read]
+    others = [name for number, name in enumerate(header) if name and number not in read and name not in _OF_CONVERT]
     columns["unread"] = [f"{path}: columns that are not read: {', '.join(map(short, others))}"] if others else []
     return columns
 

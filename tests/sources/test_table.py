@@ -67,6 +67,8 @@ def test_columns_that_are_not_read_are_named(photos):
     where = write(photos, ",file,class,sex,index,note", "0,a.jpg,dog,m,1,", "1,b.jpg,cat,f,2,")
     assert layouts.entries(where)[0].kind == "classification"
     assert open_source(where).warnings == (f"{photos}/pets.csv: columns that are not read: 'sex', 'index', 'note'",)
+    of_convert = write(photos, "file,class,score,origin", "a.jpg,dog,0.5,pseudo")
+    assert open_source(of_convert).warnings == ()
 
 
 def test_list_of_classes_sets_their_order(photos):
