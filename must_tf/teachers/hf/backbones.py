@@ -36,6 +36,7 @@ class SamBackbone(Backbone):
     """The image encoder of SAM; its global vector is the mean of the grid where the image is."""
 
     raw = ("grid", "shown")
+    unpads = True
 
     def run(self, model: Any, images: Tensors, texts: Sequence[Tensors]) -> Tensors:
         """Returns `grid` [batch, h, w, C], and `shown` [batch, 2]: image rows and columns, by those of the grid."""
