@@ -28,6 +28,7 @@ class Family(abc.ABC):
       prompted: whether classes are found by text, the card's `prompts`.
       whole: whether the processor of text and images prepares images, instead of its image processor.
       unpads: whether `read` takes the padding of the processor away itself; otherwise it is taken away after it.
+      spare: names of parts of the model whose weights its files may lack; such a part becomes None.
     """
 
     kind: ClassVar[str]
@@ -37,6 +38,7 @@ class Family(abc.ABC):
     prompted: ClassVar[bool] = False
     whole: ClassVar[bool] = False
     unpads: ClassVar[bool] = False
+    spare: ClassVar[frozenset[str]] = frozenset()
 
     def known(self, config: Any) -> dict[str, Any]:
         """Returns the card fields that the model's config defines, besides its classes.

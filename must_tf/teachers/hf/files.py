@@ -53,11 +53,14 @@ class Files:
         """Loads the model from safetensors, in the precision of its files; a weight that they lack is an error."""
         options = {"use_safetensors": True, "output_loading_info": True}
         model, report = self._load(getattr(_transformers(), self.name), "transformers cannot load it", **options)
-        if missing := sorted(report["missing_keys"]):
+        missing = sorted(report["missing_keys"])
+        if missing and {name.partition(".")[0] for name in missing} - self.family.spare:
             raise UserError(
                 f"{self.where}: no weights for {len(missing)} tensors of {self.name}, the first is {missing[0]}; they "
                 "would be random: is this the file of another model?"
             )
+        for name in missing:
+            setattr(model, name.partition(".")[0], None)
         return model.eval()
 
     def _load(self, loader: Any, problem: str, **options: Any) -> Any:
