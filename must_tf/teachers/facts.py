@@ -79,6 +79,8 @@ def _config(model: Model, notes: list[str]) -> dict[str, Any]:
     for head in heads if isinstance(heads, list) else []:
         task = next((kind for ending, kind in _HEADS.items() if str(head).endswith(ending)), None)
         fields |= {"task": task} if task else {}
+    if fields.get("task") == "classification" and config.get("problem_type") == "regression":
+        raise UserError(f"{path}: problem_type: regression: the outputs of the model beside it are no classes")
     if fields.get("task") == "classification":
         multi_label = config.get("problem_type") == "multi_label_classification" or len(names) == 1
         fields["activation"] = "sigmoid" if multi_label else "logits"
@@ -90,7 +92,8 @@ def _config(model: Model, notes: list[str]) -> dict[str, Any]:
     return fields
 
 
-_Sides = int | Mapping[str, int | float | None] | tuple[int, ...] | None  # a side, or sides by name; lists are not read
+_Sides = int | Mapping[str, int | float | None] | tuple[int, ...] | None  # a side, or sides by name or in order
+_WARPED = 384  # side from which ConvNeXT's processor crops nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,12 +103,20 @@ class _Processor:
     do_rescale: bool = True
     rescale_factor: float = 1 / 255
     rescale_offset: bool = False  # of EfficientNet: minus 1 after that
-    do_normalize: bool = True
+    do_normalize: bool | None = None  # MobileViT's, which may reverse the colors, has none, and a mean that it ignores
+    do_flip_channel_order: bool | None = None
     image_mean: tuple[float, ...] = ()
     image_std: tuple[float, ...] = ()
+    include_top: bool = False  # of EfficientNet: divided by `image_std` once more
+    do_resize: bool = True
+    size: _Sides = None
+    max_size: int | None = None  # the longest side, in old files
+    keep_aspect_ratio: bool = False  # of DPT: the sides are those of the result only if the image has their ratio
     do_center_crop: bool = False
     crop_size: _Sides = None
-    size: _Sides = None
+    crop_pct: float | None = None
+    do_pad: bool = False
+    pad_size: _Sides = None
 
 
 def _preparation(model: Model, notes: list[str]) -> dict[str, Any]:
@@ -128,18 +139,44 @@ def _prepared(processor: _Processor) -> dict[str, Any]:
     factor = processor.rescale_factor if processor.do_rescale else 1
     low = -1 if processor.do_rescale and processor.rescale_offset else 0
     high = low + (1 if abs(255 * factor - 1) < 1e-6 else 255 * factor)
-    fields: dict[str, Any] = {"range": [low, high], "channel_order": "RGB"}
-    if processor.do_normalize and processor.image_mean and processor.image_std:
-        fields |= {"mean": processor.image_mean, "std": processor.image_std}
-    size = processor.crop_size if processor.do_center_crop else processor.size
+    order = "BGR" if processor.do_flip_channel_order else "RGB"
+    fields: dict[str, Any] = {"range": [low, high], "channel_order": order}
+    normalizes = processor.do_flip_channel_order is None if processor.do_normalize is None else processor.do_normalize
+    divisions = int(normalizes) + int(processor.include_top)
+    if divisions and processor.image_mean and processor.image_std:
+        fields |= {"mean": [normalizes * value for value in processor.image_mean]}
+        fields |= {"std": [round(value**divisions, 9) for value in processor.image_std]}
+    resize, sides = _resized(processor) if processor.do_resize else (None, None)
+    return fields | ({"resize": resize} if resize else {}) | ({"input_size": sides} if sides else {})
+
+
+def _resized(processor: _Processor) -> tuple[str | None, list[int] | None]:
+    """Returns `resize` and `input_size` of what an image processor does; None for what no card can say."""
+    size, crop, padded = processor.size, _sides(processor.crop_size), _sides(processor.pad_size)
+    named = size if isinstance(size, Mapping) else {}
+    if processor.do_center_crop:
+        return ("stretch" if named.get("height") else "crop"), crop
+    if processor.do_pad and padded:
+        longest = named.get("max_height") or named.get("longest_edge") or processor.max_size
+        return ("fit", padded) if longest == padded[0] == padded[1] else (None, padded)
+    if processor.crop_pct:
+        side = size if isinstance(size, int) else int(named.get("shortest_edge") or 0)
+        return ("crop" if side < _WARPED else "stretch", [side, side]) if side else (None, None)
+    if processor.max_size and isinstance(size, int):
+        return "fit", None
+    sides = _sides(size)
+    if sides:
+        return None if processor.keep_aspect_ratio else "stretch", sides
+    return "fit" if named else None, None  # a shortest side, and a longest one: the aspect ratio is kept
+
+
+def _sides(size: _Sides) -> list[int] | None:
+    """Returns height and width of a size; None if it does not give both."""
     if isinstance(size, int):
-        size = {"height": size, "width": size}
-    if isinstance(size, Mapping) and size.get("height") and size.get("width"):
-        fields["input_size"] = [size["height"], size["width"]]
-        fields["resize"] = "crop" if processor.do_center_crop else "stretch"
-    elif isinstance(size, Mapping):  # a shortest side, and a longest one: the aspect ratio is kept
-        fields["resize"] = "fit"
-    return fields
+        return [size, size]
+    if isinstance(size, Mapping):
+        size = tuple(int(size.get(name) or 0) for name in ("height", "width"))
+    return list(size) if size and len(size) == 2 and all(size) else None
 
 
 def _labels(model: Model, notes: list[str]) -> dict[str, Any]:
