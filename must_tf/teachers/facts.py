@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import json
 import lzma
 import zipfile
 import zlib
@@ -16,7 +17,13 @@ from must_tf.teachers.model import Model
 
 CONVENTIONS = {"relative": "affine_inverse", "metric": "metric"}  # of depth, by `depth_estimation_type`
 
-_TASKS = {"detect": "detection", "segment": "detection", "pose": "detection", "classify": "classification"}
+_TASKS = {
+    "detect": "detection", "segment": "detection", "pose": "detection", "classify": "classification",
+    "semantic": "segmentation",
+}  # fmt: skip
+_YOLOV5 = {  # its classifiers; later ones end with a softmax
+    "activation": "logits", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
+}  # fmt: skip
 _HEADS = {
     "ForImageClassification": "classification",
     "ForObjectDetection": "detection",
@@ -25,6 +32,7 @@ _HEADS = {
     "ForDepthEstimation": "depth",
 }
 _ROTATED = "obb"  # ultralytics' task of rotated boxes
+_METADATA = "metadata.json"  # of ultralytics, inside a .tflite file; in older ones a text file has them
 _MOST_BYTES = 1_000_000  # of a label file
 
 
@@ -37,13 +45,15 @@ def facts_of(model: Model) -> tuple[dict[str, Any], list[str]]:
 
 
 def _ultralytics(model: Model, notes: list[str]) -> dict[str, Any]:
-    """Reads metadata in an ONNX file, or metadata.yaml in the folder of a SavedModel."""
-    metadata: Mapping[str, Any] = model.metadata or _file(Path(model.path) / "metadata.yaml", read_yaml, notes)
+    """Reads metadata in an ONNX or .tflite file, or metadata.yaml in the folder of a SavedModel."""
+    metadata: Mapping[str, Any] = model.metadata or _packed_metadata(Path(model.path))
+    metadata = metadata or _file(Path(model.path) / "metadata.yaml", read_yaml, notes)
     names = _names(metadata, "names", "metadata", notes)
     if not names:
         return {}
     notes.append("read: metadata of ultralytics")
-    task = str(metadata.get("task", "detect"))
+    vector = "task" not in metadata and all(len(slot.shape) <= 2 for slot in model.outputs())  # YOLOv5 names no task
+    task = str(metadata.get("task", "classify" if vector else "detect"))
     if task == _ROTATED:
         raise UserError(
             f"{model.format}:{model.path}: its metadata say task: {task}; no kind has rotated boxes, and without their "
@@ -55,14 +65,17 @@ def _ultralytics(model: Model, notes: list[str]) -> dict[str, Any]:
     size = _literal(metadata.get("imgsz"))
     if isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) for side in size):
         fields["input_size"] = size
-    if fields.get("task") == "detection":
+    if fields.get("task") in ("detection", "segmentation"):
         fields["resize"] = "fit"
+    if fields.get("task") == "detection":
+        fields |= {"box_units": "normalized"} if model.format == "litert" else {}
         options = _literal(metadata.get("args"))
         ended = [_literal(metadata.get("end2end")), options.get("nms") if isinstance(options, dict) else None]
         if "task" in metadata:  # of YOLOv5 there is none, and its heads are raw
             fields["suppressed"] = any(one is True for one in ended)
     elif fields.get("task") == "classification":
-        fields |= {"activation": "probabilities", "multi_label": False, "resize": "crop"}
+        fields |= _YOLOV5 if vector else {"activation": "probabilities", "multi_label": False}
+        fields["resize"] = "crop"
     return fields | {
         name: str(metadata[key]) for name, key in (("license", "license"), ("source", "docs")) if key in metadata
     }
@@ -182,32 +195,55 @@ def _sides(size: _Sides) -> list[int] | None:
 def _labels(model: Model, notes: list[str]) -> dict[str, Any]:
     """Reads the label file that is packed into a .tflite file."""
     path = Path(model.path)
-    if not (path.is_file() and zipfile.is_zipfile(path)):
-        return {}
     try:
-        with zipfile.ZipFile(path) as archive:
-            name, text = _packed(archive)
-        names = list(read_names(text))
+        name, text = _packed(path)
+        names = [] if _structured(text) else list(read_names(text))  # metadata are read by `_ultralytics`
     except _DAMAGED as error:
         notes.append(f"not read: the label file inside {path.name}: {one_line(error)}")
         return {}
-    if not name:
+    if not names:
         return {}
     notes.append(f"read: {short(name)[1:-1]} inside the file")
     return {"class_names": names}
+
+
+def _packed_metadata(path: Path) -> dict[str, Any]:
+    """Returns the metadata that ultralytics packs into a .tflite file; none if there are none, or they are damaged."""
+    try:
+        return _structured(_packed(path)[1])
+    except _DAMAGED:  # of which `_labels` tells
+        return {}
+
+
+def _structured(text: str) -> dict[str, Any]:
+    """Returns the fields of a text in JSON, or written as a dict of Python; none if it is another text."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = _literal(text.strip())
+    return found if isinstance(found, dict) else {}
 
 
 # What `zipfile` raises for damaged, encrypted or strangely compressed files, and `_packed` and `read_names` for others.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
 
 
-def _packed(archive: zipfile.ZipFile) -> tuple[str, str]:
-    """Returns the name and the text of the only text file of an archive; empty texts if there is none.
+def _packed(path: Path) -> tuple[str, str]:
+    """Returns name and text of the metadata, or else of the only text file, in a .tflite file; empty if there are none.
 
     Raises:
       ValueError: there are several, or it is empty, too large, or not in UTF-8.
     """
-    files = [entry for entry in archive.infolist() if entry.filename.endswith(".txt")]
+    if not (path.is_file() and zipfile.is_zipfile(path)):
+        return "", ""
+    with zipfile.ZipFile(path) as archive:
+        return _only_text(archive)
+
+
+def _only_text(archive: zipfile.ZipFile) -> tuple[str, str]:
+    entries = archive.infolist()
+    files = [entry for entry in entries if entry.filename == _METADATA]
+    files = files or [entry for entry in entries if entry.filename.endswith(".txt")]
     names = ", ".join(short(entry.filename) for entry in files)
     if len(files) > 1:
         raise ValueError(f"{len(files)} text files ({names}); expected one, of class names")

@@ -77,6 +77,7 @@ def test_draft_saved_where_it_says_is_found(saved, tmp_path):
         ("model", "depth", (1, 64, 64)),
         ("depth_anything", "output", (64, 64)),
         ("monodepth", "output", (1, 64, 208)),
+        ("midas_v21_small", "797", (1, 64, 64)),
     ],
 )
 def test_a_map_without_channels_that_is_named_depth_is_drafted_and_labeled_as_depth(file, output, shape, tmp_path):

@@ -342,7 +342,9 @@ def test_layout_that_nothing_tells_is_to_be_chosen(tmp_path):
     assert drafted(tmp_path / "m.onnx")[1]["layout"] == "choose: NCHW, or NHWC"
 
 
-def test_label_file_inside_a_tflite_file_is_read(tmp_path):
+@pytest.fixture(scope="module")
+def tflite():
+    """The bytes of a model with an output [1, 3]."""
     pytest.importorskip("ai_edge_litert")
     import tensorflow as tf
 
@@ -350,11 +352,40 @@ def test_label_file_inside_a_tflite_file_is_read(tmp_path):
     def network(images):
         return {"logits": tf.reduce_mean(images, [1, 2])}
 
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([network.get_concrete_function()], tf.Module())
-    path = tmp_path / "m.tflite"
-    path.write_bytes(converter.convert())
+    return tf.lite.TFLiteConverter.from_concrete_functions([network.get_concrete_function()], tf.Module()).convert()
+
+
+def with_packed(model, path, **files):
+    """Writes a .tflite file with files inside it; returns the path."""
+    path.write_bytes(model)
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("labelmap.txt", "crane\ncat\ncrane\n")
+        for name, content in files.items():
+            archive.writestr(name.replace("_", "."), content)
+    return path
+
+
+def test_label_file_inside_a_tflite_file_is_read(tflite, tmp_path):
+    path = with_packed(tflite, tmp_path / "m.tflite", labelmap_txt="crane\ncat\ncrane\n")
     text = toy.describe(f"litert:{path}")
     assert yaml.safe_load(text)["class_names"] == ["crane 0", "cat", "crane 2"]
     assert "# read: labelmap.txt inside the file" in text
+
+
+@pytest.mark.parametrize("write", [lambda said: {"metadata_json": json.dumps(said)}, lambda said: {"m_txt": str(said)}])
+def test_metadata_of_ultralytics_inside_a_tflite_file_are_no_list_of_names(write, tflite, tmp_path):
+    said = {"task": "classify", "names": {0: "cat", 1: "hot dog", 2: "bird"}, "imgsz": [4, 6], "end2end": False}
+    path = with_packed(tflite, tmp_path / "m.tflite", **write(said))
+    fields = yaml.safe_load(toy.describe(f"litert:{path}"))
+    assert (fields["task"], fields["class_names"]) == ("classification", ["cat", "hot dog", "bird"])
+    assert (fields["range"], fields["resize"]) == ([0, 1], "crop")
+    model = SimpleNamespace(path=path, metadata=said | {"task": "detect"}, facts={}, format="litert")
+    assert facts_of(model)[0]["box_units"] == "normalized"  # as ultralytics writes them in this format
+
+
+def test_a_classifier_of_yolov5_is_no_detector(tmp_path):
+    """Its metadata name no task, and it has neither a softmax nor the input of later ones."""
+    metadata = {"stride": "32", "names": "{0: 'cat', 1: 'hot dog', 2: 'bird'}"}
+    onnx_model.save(tmp_path / "m.onnx", metadata=metadata, output0=np.zeros((1, 3), np.float32))
+    text, fields = drafted(tmp_path / "m.onnx")
+    assert (fields["task"], fields["activation"], fields["resize"]) == ("classification", "logits", "crop")
+    assert fields["mean"] == [0.485, 0.456, 0.406] and "choose" not in text
