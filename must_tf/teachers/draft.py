@@ -1,5 +1,6 @@
 """Drafts a teacher card from the names, shapes and types of a model's inputs and outputs, and from files beside it."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from must_tf.errors import UserError
 from must_tf.tasks import kind_of, kinds
 from must_tf.tasks.reader import GUESS, Reader, choose
+from must_tf.teachers.card import Input
 from must_tf.teachers.facts import facts_of
 from must_tf.teachers.inputs import image_input, input_lines
 from must_tf.teachers.model import Model
@@ -35,6 +37,8 @@ def draft(model: Model, where: str) -> str:
     facts = {name: value for name, value in facts.items() if name not in {*model.known, *model.fixed}}
     known = {**_sides(model), **model.known, **facts}
     kind, reader = _kind(model, known, where)
+    fields = {field.name for part in (Input, reader) for field in dataclasses.fields(part)}
+    facts = {name: value for name, value in facts.items() if name in fields}  # a depth model may name classes, too
     lines = [f"task: {kind}" + ("" if "task" in known else f"  {GUESS}")]
     if model.known.get("signature"):
         lines += [f"signature: {json.dumps(model.known['signature'])}"]

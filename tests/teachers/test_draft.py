@@ -102,3 +102,13 @@ def test_three_axes_alone_are_not_drafted_as_depth(tmp_path):
 
     onnx_model.save(tmp_path / "model.onnx", output=np.ones((1, 64, 64), np.float32))
     assert yaml.safe_load(toy.describe(f"onnx:{tmp_path}/model.onnx"))["task"] == "segmentation"
+
+
+@pytest.mark.parametrize("shape", [(1, 150, 128, 128), (1, 128, 128, 150)])
+def test_the_classes_of_a_map_are_not_its_height(shape, tmp_path):
+    pytest.importorskip("onnxruntime")
+    import onnx_model
+
+    onnx_model.save(tmp_path / "m.onnx", scores=np.ones(shape, np.float32))
+    text = toy.describe(f"onnx:{tmp_path}/m.onnx")
+    assert "# 150 names" in text

@@ -212,6 +212,17 @@ def test_what_no_card_can_say_of_a_processor_stays_a_guess(tmp_path):
         assert line == "resize: stretch  # guess; or fit, crop"
 
 
+def test_class_names_beside_a_depth_model_are_no_part_of_its_card(tmp_path):
+    config = {"architectures": ["DPTForDepthEstimation"], "id2label": {"0": "wall", "1": "sky"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    onnx_model.save(tmp_path / "m.onnx", predicted_depth=np.ones((1, 64, 64), np.float32))
+    _, fields = drafted(tmp_path / "m.onnx")
+    assert fields["task"] == "depth" and "class_names" not in fields
+    fields["convention"] = "affine_inverse"
+    (tmp_path / "m.onnx.card.yaml").write_text(yaml.safe_dump(fields))
+    assert toy.load("depth", f"onnx:{tmp_path}/m.onnx").task.convention == "affine_inverse"
+
+
 def test_a_regression_beside_a_model_is_refused_when_it_is_described(tmp_path):
     config = {"architectures": ["ViTForImageClassification"], "problem_type": "regression"}
     (tmp_path / "config.json").write_text(json.dumps(config))
