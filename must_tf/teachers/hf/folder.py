@@ -15,6 +15,7 @@ from must_tf.teachers.model import optional
 _WEIGHTS = "*.safetensors"
 _FILES = ("*.json", _WEIGHTS, "*.txt", "*.model")  # config, processor, weights, vocabulary
 _README = "README.md"
+_TOKENIZER = ("tokenizer.json", "vocab.*", "*.model")  # one of them has the words; transformers would take none
 _PREPARATION = ("preprocessor_config.json", "processor_config.json")
 
 
@@ -51,7 +52,8 @@ def check_folder(where: str, folder: Path, kind: str | None = None) -> tuple[str
       kind: of the labels that are wanted, of a model that can give several; None for the usual one.
 
     Raises:
-      UserError: there is no config, no safe weights or no image processor; or the class has no family.
+      UserError: there is no config, no safe weights, no image processor, or no tokenizer of a model that reads text; or
+        the class has no family.
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -78,6 +80,11 @@ def check_folder(where: str, folder: Path, kind: str | None = None) -> tuple[str
         )
     if not any((folder / file).is_file() for file in _PREPARATION):
         raise UserError(f"{where}: no {_PREPARATION[0]}, which says how images are prepared; save the processor there")
+    if (family.prompted or family.whole) and not any(path for file in _TOKENIZER for path in folder.glob(file)):
+        raise UserError(
+            f"{where}: no {_TOKENIZER[0]} in it, and {name} reads text; save its whole processor there: that of "
+            "AutoProcessor, not of AutoImageProcessor"
+        )
     return name, family
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from must_tf.copies import named
 from must_tf.errors import UserError, one_line
 from must_tf.geometry import Geometry, Size, restore_map, stretch
+from must_tf.parsing import short
 from must_tf.runtime import pytorch
 from must_tf.tasks import Task, kind_of, to_json
 from must_tf.tasks.reader import Arrays
@@ -58,7 +59,7 @@ class HfTeacher(Teacher):
         prepare = functools.partial(self.family.prepare, self._preparing)
         self._frames = Frames(prepare, self._image_processor, self.family.unpads, self.where)
         self._model = self.files.model().to(pytorch.device())
-        self._texts = self._moved(self.family.texts(self.processor, list((self.card.prompts or {}).values())))
+        self._texts = self._moved(self._tokens())
         self._check_on_gray()
         self.sha256 = sha256(self.files.folder)
         if problem := self.reader.misfit_of_model(self.sha256):
@@ -135,6 +136,19 @@ class HfTeacher(Teacher):
     @property
     def _preparing(self) -> Any:
         return self.processor if self.family.whole else self._image_processor
+
+    def _tokens(self) -> list[Tensors]:
+        """Returns the inputs of the card's texts; a `UserError` if they cannot be read, or two are the same to it."""
+        prompts = list((self.card.prompts or {}).values())
+        try:
+            texts = self.family.texts(self.processor, prompts)
+        except Exception as error:  # of transformers and tokenizers
+            raise UserError(f"{self.where}: its processor cannot read the prompts: {one_line(error)}") from error
+        rows = [tuple(row) for tokens in texts if prompts for row in tokens["input_ids"].tolist()]
+        if len({*rows}) < len(rows):
+            twice = next(text for text, row in zip(prompts, rows, strict=True) if rows.count(row) > 1)
+            raise self.card.error(f"prompts: {short(twice)} is the same as another text to its tokenizer; give others")
+        return texts
 
     def _run(self, views: Sequence[Tensors]) -> dict[str, np.ndarray]:
         """Returns the outputs of the model for views of one shape, float32 [batch, ...]."""
