@@ -8,7 +8,7 @@ from typing import Any
 
 from must_tf.errors import UserError
 from must_tf.tasks import kind_of, kinds
-from must_tf.tasks.reader import GUESS, Reader, choose
+from must_tf.tasks.reader import GUESS, Reader, Slot, choose
 from must_tf.teachers.card import Input
 from must_tf.teachers.facts import facts_of
 from must_tf.teachers.inputs import image_input, input_lines
@@ -16,6 +16,7 @@ from must_tf.teachers.model import Model
 from must_tf.teachers.preparation import CHANNEL_ORDERS
 from must_tf.teachers.spec import CARD_SUFFIXES
 
+_NUMBERS = ("float", "int", "uint", "bool", "bfloat")
 _SHOWN = 100  # characters of a value of the metadata
 
 
@@ -29,9 +30,11 @@ def draft(model: Model, where: str) -> str:
     Raises:
       UserError: the model has no input or output, its outputs fit no kind, or no card can say what an input is.
     """
-    outputs = model.outputs()
-    if not (model.inputs and outputs):
+    outputs = _numbers(model)
+    if not (model.inputs and model.outputs()):
         raise UserError(f"{where}: {len(model.inputs)} inputs and {len(outputs)} outputs; expected one or more of each")
+    if not outputs:
+        raise UserError(f"{where}: outputs {'; '.join(map(str, model.outputs()))}; expected one or more of numbers")
     several = input_lines(model, where)
     facts, notes = facts_of(model)
     facts = {name: value for name, value in facts.items() if name not in {*model.known, *model.fixed}}
@@ -45,6 +48,11 @@ def draft(model: Model, where: str) -> str:
     lines += several + _input_lines(model) + reader.draft(outputs, known)
     lines += ["license: unknown  # of the weights", "source: unknown  # where they come from"]
     return "\n".join(_comments(model, where, notes) + _settled(lines, facts))
+
+
+def _numbers(model: Model) -> tuple[Slot, ...]:
+    """Returns the outputs that are arrays of numbers; names of classes as texts, sequences and maps are none."""
+    return tuple(slot for slot in model.outputs() if slot.dtype.startswith(_NUMBERS))
 
 
 def _comments(model: Model, where: str, notes: list[str]) -> list[str]:
@@ -67,7 +75,7 @@ def _kind(model: Model, known: Mapping[str, Any], where: str) -> tuple[str, type
         if name not in readers:
             raise UserError(f"{where}: a model of {name}, which has no foreign teachers; it has: {', '.join(readers)}")
         return name, readers[name]
-    outputs = model.outputs()
+    outputs = _numbers(model)
     names = f"{Path(model.path).name} {image_input(model).name}".lower()
     likeness = {name: reader.likeness(outputs, names) for name, reader in readers.items()}
     name = max(likeness, key=lambda kind: (likeness[kind], kind in names))

@@ -10,7 +10,7 @@ from must_tf.errors import UserError, one_line
 from must_tf.parsing import load_yaml, read_object, read_text, short
 from must_tf.teachers.hf.family import Family
 from must_tf.teachers.hf.registry import find_family
-from must_tf.teachers.model import optional
+from must_tf.teachers.model import optional, require_content
 
 _WEIGHTS = "*.safetensors"
 _FILES = ("*.json", _WEIGHTS, "*.txt", "*.model")  # config, processor, weights, vocabulary
@@ -78,7 +78,9 @@ def check_folder(where: str, folder: Path, kind: str | None = None) -> tuple[str
             f'trust them, convert them: python -c "import transformers as t; '
             f't.{name}.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"'
         )
-    if not any((folder / file).is_file() for file in _PREPARATION):
+    for file in sorted(folder.glob(_WEIGHTS)):
+        require_content(where, file)
+    if not any((folder / name).is_file() for name in _PREPARATION):
         raise UserError(f"{where}: no {_PREPARATION[0]}, which says how images are prepared; save the processor there")
     if (family.prompted or family.whole) and not any(path for file in _TOKENIZER for path in folder.glob(file)):
         raise UserError(

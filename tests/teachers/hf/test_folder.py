@@ -91,6 +91,11 @@ def test_weights_that_the_file_lacks_are_not_drawn_at_random(folder):
     refused(folder, r"no weights for \d+ tensors of ViTForImageClassification, the first is .*: is this the file of")
 
 
+def test_a_pointer_in_the_place_of_weights_is_named(folder):
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    refused(folder, "model.safetensors is a pointer of Git LFS, not the file; .*git lfs pull")
+
+
 def test_weights_of_other_shapes_than_the_config_says_are_named(folder):
     edit(folder, id2label={"0": "cup", "1": "bottle"})
     refused(
