@@ -31,6 +31,7 @@ _HEADS = {
     "ForSemanticSegmentation": "segmentation",
     "ForDepthEstimation": "depth",
 }
+_MASK_QUERIES = ("Mask2Former", "MaskFormer", "OneFormer")
 _ROTATED = "obb"  # ultralytics' task of rotated boxes
 _METADATA = "metadata.json"  # of ultralytics, inside a .tflite file; in older ones a text file has them
 _MOST_BYTES = 1_000_000  # of a label file
@@ -90,6 +91,11 @@ def _config(model: Model, notes: list[str]) -> dict[str, Any]:
         fields["class_names"] = names
     heads = config.get("architectures")
     for head in heads if isinstance(heads, list) else []:
+        if str(head).startswith(_MASK_QUERIES):
+            raise UserError(
+                f"{path}: architectures: {head}: it gives a mask and classes for each query, which no card can put "
+                "together; take the model as hf:FOLDER"
+            )
         task = next((kind for ending, kind in _HEADS.items() if str(head).endswith(ending)), None)
         fields |= {"task": task} if task else {}
     if fields.get("task") == "classification" and config.get("problem_type") == "regression":

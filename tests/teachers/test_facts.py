@@ -223,11 +223,25 @@ def test_class_names_beside_a_depth_model_are_no_part_of_its_card(tmp_path):
     assert toy.load("depth", f"onnx:{tmp_path}/m.onnx").task.convention == "affine_inverse"
 
 
-def test_a_regression_beside_a_model_is_refused_when_it_is_described(tmp_path):
-    config = {"architectures": ["ViTForImageClassification"], "problem_type": "regression"}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    onnx_model.save(tmp_path / "m.onnx", logits=np.zeros((1, 5), np.float32))
-    with pytest.raises(UserError, match=r"config.json: problem_type: regression: the outputs of .* are no classes"):
+@pytest.mark.parametrize(
+    ("name", "fields", "match"),
+    [
+        (
+            "ViTForImageClassification",
+            {"problem_type": "regression"},
+            "problem_type: regression: the outputs of .* are",
+        ),
+        (
+            "Mask2FormerForUniversalSegmentation",
+            {},
+            "architectures: Mask2Former.*: it gives a mask and classes for each",
+        ),
+    ],
+)
+def test_what_no_card_can_say_is_refused_when_it_is_described(name, fields, match, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": [name], **fields}))
+    onnx_model.save(tmp_path / "m.onnx", class_queries_logits=np.zeros((1, 100, 5), np.float32))
+    with pytest.raises(UserError, match=f"config.json: {match}"):
         drafted(tmp_path / "m.onnx")
 
 
