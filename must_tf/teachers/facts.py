@@ -12,7 +12,7 @@ from typing import Any
 
 from must_tf.errors import UserError, one_line
 from must_tf.parsing import parse, read_object, read_yaml, short
-from must_tf.tasks.classes import names_by_id, read_names
+from must_tf.tasks.classes import is_hole, names_by_id, read_names
 from must_tf.teachers.model import Model
 
 CONVENTIONS = {"relative": "affine_inverse", "metric": "metric"}  # of depth, by `depth_estimation_type`
@@ -207,9 +207,14 @@ def _labels(model: Model, notes: list[str]) -> dict[str, Any]:
     except _DAMAGED as error:
         notes.append(f"not read: the label file inside {path.name}: {one_line(error)}")
         return {}
+    begins = bool(model.facts.get("suppressed"))  # by TFLite_Detection_PostProcess, whose ids leave out the background
     if not names:
+        notes += ["ids begin with 0, the first class: leave out a ??? in the first line of a label file"] * begins
         return {}
     notes.append(f"read: {short(name)[1:-1]} inside the file")
+    if begins and is_hole(names[0]):
+        notes.append(f"left out: its first line, {names[0]}: ids begin with 0, the first class")
+        names = names[1:]
     return {"class_names": names}
 
 

@@ -68,6 +68,10 @@ def check_folder(where: str, folder: Path, kind: str | None = None) -> tuple[str
                 f"{where}: its config names code in its own folder (auto_map), which must_tf does not run; expected a "
                 "model that transformers itself knows, or export it to ONNX"
             )
+        if "pretrained_cfg" in config:
+            raise UserError(
+                f"{where}: a model of timm, which must_tf does not run; export it to ONNX, and give onnx:FILE"
+            )
         raise UserError(
             f"{where}: architectures: {short(name)} received; expected a model of transformers that classifies, "
             "detects, segments, estimates depth or gives features; others can be exported to ONNX"

@@ -91,6 +91,11 @@ def test_weights_that_the_file_lacks_are_not_drawn_at_random(folder):
     refused(folder, r"no weights for \d+ tensors of ViTForImageClassification, the first is .*: is this the file of")
 
 
+def test_a_model_of_timm_is_refused_with_the_remedy(folder):
+    (folder / "config.json").write_text(json.dumps({"architecture": "resnet18", "pretrained_cfg": {"tag": "a1_in1k"}}))
+    refused(folder, "a model of timm, which must_tf does not run; export it to ONNX")
+
+
 def test_a_pointer_in_the_place_of_weights_is_named(folder):
     (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
     refused(folder, "model.safetensors is a pointer of Git LFS, not the file; .*git lfs pull")
