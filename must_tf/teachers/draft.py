@@ -30,12 +30,14 @@ def draft(model: Model, where: str) -> str:
     Raises:
       UserError: the model has no input or output, its outputs fit no kind, or no card can say what an input is.
     """
+    if not model.inputs:
+        raise UserError(f"{where}: no inputs; expected one or more")
+    if len(image_input(model).shape) == 2:
+        raise UserError(f"{where}: inputs {'; '.join(map(str, model.inputs))}; expected images, of four axes or three")
+    several = input_lines(model, where)  # first: a model of inputs that no card can name may not run at all
     outputs = _numbers(model)
-    if not (model.inputs and model.outputs()):
-        raise UserError(f"{where}: {len(model.inputs)} inputs and {len(outputs)} outputs; expected one or more of each")
     if not outputs:
-        raise UserError(f"{where}: outputs {'; '.join(map(str, model.outputs()))}; expected one or more of numbers")
-    several = input_lines(model, where)
+        raise UserError(f"{where}: outputs {'; '.join(map(str, model.outputs())) or 'none'}; expected one of numbers")
     facts, notes = facts_of(model)
     facts = {name: value for name, value in facts.items() if name not in {*model.known, *model.fixed}}
     known = {**_sides(model), **model.known, **facts}

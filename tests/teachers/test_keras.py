@@ -69,6 +69,18 @@ def test_a_model_that_takes_scaled_pixels_leaves_the_range_a_guess(tmp_path):
     assert "range: [0, 1]  # guess; or [0, 255], [-1, 1]" in toy.describe(f"keras:{path}")
 
 
+@pytest.mark.parametrize("library", [keras, tf_keras])
+def test_a_model_of_other_inputs_than_images_is_refused_when_it_is_described(library, tmp_path):
+    images, others = library.Input((8, 8, 3), name="images"), library.Input((4,), name="others")
+    flat = library.layers.Flatten()(images)
+    library.Model([images, others], library.layers.Concatenate()([flat, others])).save(tmp_path / "two.keras")
+    library.Model(others, library.layers.Dense(3)(others)).save(tmp_path / "table.keras")
+    with pytest.raises(UserError, match=r"two.keras: inputs others: float32 \[\?, 4\]; no card can say what"):
+        toy.describe(f"keras:{tmp_path}/two.keras")
+    with pytest.raises(UserError, match=r"table.keras: inputs others: float32 \[\?, 4\]; expected images"):
+        toy.describe(f"keras:{tmp_path}/table.keras")
+
+
 def test_what_is_no_model_is_named(tmp_path):
     (tmp_path / "text.keras").write_text("no model")
     with h5py.File(tmp_path / "weights.h5", "w") as file:

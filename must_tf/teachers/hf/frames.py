@@ -73,13 +73,14 @@ class Frames:
             return None
         padded = self._prepare(image)
         view = _size(padded)
-        if "pixel_mask" in padded:
+        masked = "pixel_mask" in padded  # of processors that pad at the bottom and at the right
+        if masked:
             rows, columns = (int(padded["pixel_mask"][0].any(axis).sum()) for axis in (1, 0))
         else:
             rows, columns = _size(self._prepare(image, do_pad=False))
         if (rows, columns) == view:
             return None
-        padding = [(view[0] - rows) // 2, (view[1] - columns) // 2] if self._centered else [0, 0]
+        padding = [(view[0] - rows) // 2, (view[1] - columns) // 2] if self._centered and not masked else [0, 0]
         return Place((rows, columns), (-padding[0], -padding[1]), view)
 
 

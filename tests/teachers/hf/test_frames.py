@@ -60,7 +60,7 @@ def test_boxes_are_those_of_the_targets_in_a_padded_view(name, processor, padded
 
 @pytest.mark.parametrize("kind", ["segmentation", "instances"])
 def test_masks_are_those_of_the_targets_in_a_padded_view(kind, padded):
-    processor = t.Mask2FormerImageProcessorPil(**PADDED, ignore_index=255)
+    processor = t.Mask2FormerImageProcessorPil(**PADDED, do_pad=True, ignore_index=255)
     teacher = toy.load("t", f"hf:{padded('mask2former', processor)}", fields={"task": kind})
     top, left, bottom, right = BOX.astype(int)
     classes = np.zeros((HEIGHT, WIDTH), np.int32)
