@@ -51,6 +51,8 @@ class ClassReader(Reader):
     def __post_init__(self) -> None:
         if not self.class_names and not self.class_names_file:
             raise ValueError("class_names: none received; expected the model's classes, in the order of its ids")
+        if self.class_names and all(map(is_hole, self.class_names)):
+            raise ValueError(f"class_names: no name among {len(self.class_names)} ids; expected the model's classes")
         require(not (self.background_first and self.background_last), "background_last", True, "one background")
         if self.activation == "logits" and self.class_names and self.num_outputs == 1:
             raise ValueError(

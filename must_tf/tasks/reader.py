@@ -266,10 +266,16 @@ def is_finite(array: np.ndarray, batch: int) -> np.ndarray:
 
 
 def channels_of(slot: Slot) -> int | None:
-    """Guesses the channels of a map: the smaller of its second and last axes, or 1 if it has three axes."""
+    """Guesses the channels of a map: its axis beside two equal ones, or else the smaller of its second and last axes.
+
+    A map of three axes has one channel.
+    """
     if len(slot.shape) == 3:
         return 1
-    sizes = [size for size in (slot.shape[1], slot.shape[-1]) if size]
+    second, between, last = slot.shape[1:]
+    if between and second != last and between in (second, last):
+        return last if between == second else second
+    sizes = [size for size in (second, last) if size]
     return min(sizes) if sizes else None
 
 

@@ -1,5 +1,6 @@
 """Drafts a teacher card from the names, shapes and types of a model's inputs and outputs, and from files beside it."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,13 +8,15 @@ from typing import Any
 
 from must_tf.errors import UserError
 from must_tf.tasks import kind_of, kinds
-from must_tf.tasks.reader import GUESS, Reader, choose
+from must_tf.tasks.reader import GUESS, Reader, Slot, choose
+from must_tf.teachers.card import Input
 from must_tf.teachers.facts import facts_of
 from must_tf.teachers.inputs import image_input, input_lines
 from must_tf.teachers.model import Model
 from must_tf.teachers.preparation import CHANNEL_ORDERS
 from must_tf.teachers.spec import CARD_SUFFIXES
 
+_NUMBERS = ("float", "int", "uint", "bool", "bfloat")
 _SHOWN = 100  # characters of a value of the metadata
 
 
@@ -27,20 +30,31 @@ def draft(model: Model, where: str) -> str:
     Raises:
       UserError: the model has no input or output, its outputs fit no kind, or no card can say what an input is.
     """
-    outputs = model.outputs()
-    if not (model.inputs and outputs):
-        raise UserError(f"{where}: {len(model.inputs)} inputs and {len(outputs)} outputs; expected one or more of each")
-    several = input_lines(model, where)
+    if not model.inputs:
+        raise UserError(f"{where}: no inputs; expected one or more")
+    if len(image_input(model).shape) == 2:
+        raise UserError(f"{where}: inputs {'; '.join(map(str, model.inputs))}; expected images, of four axes or three")
+    several = input_lines(model, where)  # first: a model of inputs that no card can name may not run at all
+    outputs = _numbers(model)
+    if not outputs:
+        raise UserError(f"{where}: outputs {'; '.join(map(str, model.outputs())) or 'none'}; expected one of numbers")
     facts, notes = facts_of(model)
     facts = {name: value for name, value in facts.items() if name not in {*model.known, *model.fixed}}
     known = {**_sides(model), **model.known, **facts}
     kind, reader = _kind(model, known, where)
+    fields = {field.name for part in (Input, reader) for field in dataclasses.fields(part)}
+    facts = {name: value for name, value in facts.items() if name in fields}  # a depth model may name classes, too
     lines = [f"task: {kind}" + ("" if "task" in known else f"  {GUESS}")]
     if model.known.get("signature"):
         lines += [f"signature: {json.dumps(model.known['signature'])}"]
     lines += several + _input_lines(model) + reader.draft(outputs, known)
     lines += ["license: unknown  # of the weights", "source: unknown  # where they come from"]
     return "\n".join(_comments(model, where, notes) + _settled(lines, facts))
+
+
+def _numbers(model: Model) -> tuple[Slot, ...]:
+    """Returns the outputs that are arrays of numbers; names of classes as texts, sequences and maps are none."""
+    return tuple(slot for slot in model.outputs() if slot.dtype.startswith(_NUMBERS))
 
 
 def _comments(model: Model, where: str, notes: list[str]) -> list[str]:
@@ -63,7 +77,7 @@ def _kind(model: Model, known: Mapping[str, Any], where: str) -> tuple[str, type
         if name not in readers:
             raise UserError(f"{where}: a model of {name}, which has no foreign teachers; it has: {', '.join(readers)}")
         return name, readers[name]
-    outputs = model.outputs()
+    outputs = _numbers(model)
     names = f"{Path(model.path).name} {image_input(model).name}".lower()
     likeness = {name: reader.likeness(outputs, names) for name, reader in readers.items()}
     name = max(likeness, key=lambda kind: (likeness[kind], kind in names))

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import json
 import lzma
 import zipfile
 import zlib
@@ -11,12 +12,18 @@ from typing import Any
 
 from must_tf.errors import UserError, one_line
 from must_tf.parsing import parse, read_object, read_yaml, short
-from must_tf.tasks.classes import names_by_id, read_names
+from must_tf.tasks.classes import is_hole, names_by_id, read_names
 from must_tf.teachers.model import Model
 
 CONVENTIONS = {"relative": "affine_inverse", "metric": "metric"}  # of depth, by `depth_estimation_type`
 
-_TASKS = {"detect": "detection", "segment": "detection", "pose": "detection", "classify": "classification"}
+_TASKS = {
+    "detect": "detection", "segment": "detection", "pose": "detection", "classify": "classification",
+    "semantic": "segmentation",
+}  # fmt: skip
+_YOLOV5 = {  # its classifiers; later ones end with a softmax
+    "activation": "logits", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
+}  # fmt: skip
 _HEADS = {
     "ForImageClassification": "classification",
     "ForObjectDetection": "detection",
@@ -24,7 +31,9 @@ _HEADS = {
     "ForSemanticSegmentation": "segmentation",
     "ForDepthEstimation": "depth",
 }
+_MASK_QUERIES = ("Mask2Former", "MaskFormer", "OneFormer")
 _ROTATED = "obb"  # ultralytics' task of rotated boxes
+_METADATA = "metadata.json"  # of ultralytics, inside a .tflite file; in older ones a text file has them
 _MOST_BYTES = 1_000_000  # of a label file
 
 
@@ -37,13 +46,15 @@ def facts_of(model: Model) -> tuple[dict[str, Any], list[str]]:
 
 
 def _ultralytics(model: Model, notes: list[str]) -> dict[str, Any]:
-    """Reads metadata in an ONNX file, or metadata.yaml in the folder of a SavedModel."""
-    metadata: Mapping[str, Any] = model.metadata or _file(Path(model.path) / "metadata.yaml", read_yaml, notes)
+    """Reads metadata in an ONNX or .tflite file, or metadata.yaml in the folder of a SavedModel."""
+    metadata: Mapping[str, Any] = model.metadata or _packed_metadata(Path(model.path))
+    metadata = metadata or _file(Path(model.path) / "metadata.yaml", read_yaml, notes)
     names = _names(metadata, "names", "metadata", notes)
     if not names:
         return {}
     notes.append("read: metadata of ultralytics")
-    task = str(metadata.get("task", "detect"))
+    vector = "task" not in metadata and all(len(slot.shape) <= 2 for slot in model.outputs())  # YOLOv5 names no task
+    task = str(metadata.get("task", "classify" if vector else "detect"))
     if task == _ROTATED:
         raise UserError(
             f"{model.format}:{model.path}: its metadata say task: {task}; no kind has rotated boxes, and without their "
@@ -55,14 +66,17 @@ def _ultralytics(model: Model, notes: list[str]) -> dict[str, Any]:
     size = _literal(metadata.get("imgsz"))
     if isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) for side in size):
         fields["input_size"] = size
-    if fields.get("task") == "detection":
+    if fields.get("task") in ("detection", "segmentation"):
         fields["resize"] = "fit"
+    if fields.get("task") == "detection":
+        fields |= {"box_units": "normalized"} if model.format == "litert" else {}
         options = _literal(metadata.get("args"))
         ended = [_literal(metadata.get("end2end")), options.get("nms") if isinstance(options, dict) else None]
         if "task" in metadata:  # of YOLOv5 there is none, and its heads are raw
             fields["suppressed"] = any(one is True for one in ended)
     elif fields.get("task") == "classification":
-        fields |= {"activation": "probabilities", "multi_label": False, "resize": "crop"}
+        fields |= _YOLOV5 if vector else {"activation": "probabilities", "multi_label": False}
+        fields["resize"] = "crop"
     return fields | {
         name: str(metadata[key]) for name, key in (("license", "license"), ("source", "docs")) if key in metadata
     }
@@ -77,8 +91,15 @@ def _config(model: Model, notes: list[str]) -> dict[str, Any]:
         fields["class_names"] = names
     heads = config.get("architectures")
     for head in heads if isinstance(heads, list) else []:
+        if str(head).startswith(_MASK_QUERIES):
+            raise UserError(
+                f"{path}: architectures: {head}: it gives a mask and classes for each query, which no card can put "
+                "together; take the model as hf:FOLDER"
+            )
         task = next((kind for ending, kind in _HEADS.items() if str(head).endswith(ending)), None)
         fields |= {"task": task} if task else {}
+    if fields.get("task") == "classification" and config.get("problem_type") == "regression":
+        raise UserError(f"{path}: problem_type: regression: the outputs of the model beside it are no classes")
     if fields.get("task") == "classification":
         multi_label = config.get("problem_type") == "multi_label_classification" or len(names) == 1
         fields["activation"] = "sigmoid" if multi_label else "logits"
@@ -90,7 +111,8 @@ def _config(model: Model, notes: list[str]) -> dict[str, Any]:
     return fields
 
 
-_Sides = int | Mapping[str, int | float | None] | tuple[int, ...] | None  # a side, or sides by name; lists are not read
+_Sides = int | Mapping[str, int | float | None] | tuple[int, ...] | None  # a side, or sides by name or in order
+_WARPED = 384  # side from which ConvNeXT's processor crops nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,12 +122,20 @@ class _Processor:
     do_rescale: bool = True
     rescale_factor: float = 1 / 255
     rescale_offset: bool = False  # of EfficientNet: minus 1 after that
-    do_normalize: bool = True
+    do_normalize: bool | None = None  # MobileViT's, which may reverse the colors, has none, and a mean that it ignores
+    do_flip_channel_order: bool | None = None
     image_mean: tuple[float, ...] = ()
     image_std: tuple[float, ...] = ()
+    include_top: bool = False  # of EfficientNet: divided by `image_std` once more
+    do_resize: bool = True
+    size: _Sides = None
+    max_size: int | None = None  # the longest side, in old files
+    keep_aspect_ratio: bool = False  # of DPT: the sides are those of the result only if the image has their ratio
     do_center_crop: bool = False
     crop_size: _Sides = None
-    size: _Sides = None
+    crop_pct: float | None = None
+    do_pad: bool = False
+    pad_size: _Sides = None
 
 
 def _preparation(model: Model, notes: list[str]) -> dict[str, Any]:
@@ -128,49 +158,103 @@ def _prepared(processor: _Processor) -> dict[str, Any]:
     factor = processor.rescale_factor if processor.do_rescale else 1
     low = -1 if processor.do_rescale and processor.rescale_offset else 0
     high = low + (1 if abs(255 * factor - 1) < 1e-6 else 255 * factor)
-    fields: dict[str, Any] = {"range": [low, high], "channel_order": "RGB"}
-    if processor.do_normalize and processor.image_mean and processor.image_std:
-        fields |= {"mean": processor.image_mean, "std": processor.image_std}
-    size = processor.crop_size if processor.do_center_crop else processor.size
+    order = "BGR" if processor.do_flip_channel_order else "RGB"
+    fields: dict[str, Any] = {"range": [low, high], "channel_order": order}
+    normalizes = processor.do_flip_channel_order is None if processor.do_normalize is None else processor.do_normalize
+    divisions = int(normalizes) + int(processor.include_top)
+    if divisions and processor.image_mean and processor.image_std:
+        fields |= {"mean": [normalizes * value for value in processor.image_mean]}
+        fields |= {"std": [round(value**divisions, 9) for value in processor.image_std]}
+    resize, sides = _resized(processor) if processor.do_resize else (None, None)
+    return fields | ({"resize": resize} if resize else {}) | ({"input_size": sides} if sides else {})
+
+
+def _resized(processor: _Processor) -> tuple[str | None, list[int] | None]:
+    """Returns `resize` and `input_size` of what an image processor does; None for what no card can say."""
+    size, crop, padded = processor.size, _sides(processor.crop_size), _sides(processor.pad_size)
+    named = size if isinstance(size, Mapping) else {}
+    if processor.do_center_crop:
+        return ("stretch" if named.get("height") else "crop"), crop
+    if processor.do_pad and padded:
+        longest = named.get("max_height") or named.get("longest_edge") or processor.max_size
+        return ("fit", padded) if longest == padded[0] == padded[1] else (None, padded)
+    if processor.crop_pct:
+        side = size if isinstance(size, int) else int(named.get("shortest_edge") or 0)
+        return ("crop" if side < _WARPED else "stretch", [side, side]) if side else (None, None)
+    if processor.max_size and isinstance(size, int):
+        return "fit", None
+    sides = _sides(size)
+    if sides:
+        return None if processor.keep_aspect_ratio else "stretch", sides
+    return "fit" if named else None, None  # a shortest side, and a longest one: the aspect ratio is kept
+
+
+def _sides(size: _Sides) -> list[int] | None:
+    """Returns height and width of a size; None if it does not give both."""
     if isinstance(size, int):
-        size = {"height": size, "width": size}
-    if isinstance(size, Mapping) and size.get("height") and size.get("width"):
-        fields["input_size"] = [size["height"], size["width"]]
-        fields["resize"] = "crop" if processor.do_center_crop else "stretch"
-    elif isinstance(size, Mapping):  # a shortest side, and a longest one: the aspect ratio is kept
-        fields["resize"] = "fit"
-    return fields
+        return [size, size]
+    if isinstance(size, Mapping):
+        size = tuple(int(size.get(name) or 0) for name in ("height", "width"))
+    return list(size) if size and len(size) == 2 and all(size) else None
 
 
 def _labels(model: Model, notes: list[str]) -> dict[str, Any]:
     """Reads the label file that is packed into a .tflite file."""
     path = Path(model.path)
-    if not (path.is_file() and zipfile.is_zipfile(path)):
-        return {}
     try:
-        with zipfile.ZipFile(path) as archive:
-            name, text = _packed(archive)
-        names = list(read_names(text))
+        name, text = _packed(path)
+        names = [] if _structured(text) else list(read_names(text))  # metadata are read by `_ultralytics`
     except _DAMAGED as error:
         notes.append(f"not read: the label file inside {path.name}: {one_line(error)}")
         return {}
-    if not name:
+    begins = bool(model.facts.get("suppressed"))  # by TFLite_Detection_PostProcess, whose ids leave out the background
+    if not names:
+        notes += ["ids begin with 0, the first class: leave out a ??? in the first line of a label file"] * begins
         return {}
     notes.append(f"read: {short(name)[1:-1]} inside the file")
+    if begins and is_hole(names[0]):
+        notes.append(f"left out: its first line, {names[0]}: ids begin with 0, the first class")
+        names = names[1:]
     return {"class_names": names}
+
+
+def _packed_metadata(path: Path) -> dict[str, Any]:
+    """Returns the metadata that ultralytics packs into a .tflite file; none if there are none, or they are damaged."""
+    try:
+        return _structured(_packed(path)[1])
+    except _DAMAGED:  # of which `_labels` tells
+        return {}
+
+
+def _structured(text: str) -> dict[str, Any]:
+    """Returns the fields of a text in JSON, or written as a dict of Python; none if it is another text."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = _literal(text.strip())
+    return found if isinstance(found, dict) else {}
 
 
 # What `zipfile` raises for damaged, encrypted or strangely compressed files, and `_packed` and `read_names` for others.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
 
 
-def _packed(archive: zipfile.ZipFile) -> tuple[str, str]:
-    """Returns the name and the text of the only text file of an archive; empty texts if there is none.
+def _packed(path: Path) -> tuple[str, str]:
+    """Returns name and text of the metadata, or else of the only text file, in a .tflite file; empty if there are none.
 
     Raises:
       ValueError: there are several, or it is empty, too large, or not in UTF-8.
     """
-    files = [entry for entry in archive.infolist() if entry.filename.endswith(".txt")]
+    if not (path.is_file() and zipfile.is_zipfile(path)):
+        return "", ""
+    with zipfile.ZipFile(path) as archive:
+        return _only_text(archive)
+
+
+def _only_text(archive: zipfile.ZipFile) -> tuple[str, str]:
+    entries = archive.infolist()
+    files = [entry for entry in entries if entry.filename == _METADATA]
+    files = files or [entry for entry in entries if entry.filename.endswith(".txt")]
     names = ", ".join(short(entry.filename) for entry in files)
     if len(files) > 1:
         raise ValueError(f"{len(files)} text files ({names}); expected one, of class names")

@@ -2,8 +2,11 @@
 
 import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from must_tf.errors import UserError, one_line
 from must_tf.teachers.graph import KerasModel
@@ -11,6 +14,12 @@ from must_tf.teachers.keras_config import check_config
 from must_tf.teachers.model import require_file
 
 _MOST_BYTES = 2**28  # of a model's configuration
+_SCALES_PIXELS = 0.02  # scale up to which a layer takes the values 0 to 255
+_LEAVE_VALUES = ("InputLayer", "Random", "Resizing", "CenterCrop")  # augmentation does nothing in inference
+_ACTIVATIONS: dict[str, dict[str, Any]] = {
+    "softmax": {"activation": "probabilities", "multi_label": False},
+    "sigmoid": {"activation": "probabilities", "multi_label": True},
+}
 
 
 class KerasFile(KerasModel):
@@ -24,7 +33,9 @@ class KerasFile(KerasModel):
         version = _version(path)
         legacy = version.startswith("2")
         self.packages = ("tf_keras" if legacy else "keras", "tensorflow")
-        super().__init__(_load(path, legacy))
+        model = _load(path, legacy)
+        super().__init__(model)
+        self.facts = _first_scale(model) | _last_activation(model)
 
 
 def _load(path: str, legacy: bool) -> Any:
@@ -38,6 +49,36 @@ def _load(path: str, legacy: bool) -> Any:
         raise UserError(
             f"keras:{path}: {keras.__name__} {keras.__version__} cannot load it: {one_line(error)}"
         ) from error
+
+
+def _first_scale(model: Any) -> dict[str, Any]:
+    """Returns the `range` of a model that scales pixels itself, in its first layer."""
+    first = next(_layers(model), None)
+    if first is None or type(first).__name__ != "Rescaling" or np.max(np.abs(first.scale)) > _SCALES_PIXELS:
+        return {}
+    return {"range": [0, 255]}
+
+
+def _last_activation(model: Any) -> dict[str, Any]:
+    """Returns `activation` and `multi_label` of a model that ends with a softmax or a sigmoid.
+
+    The sigmoid of a single value is the probability of the second of two classes.
+    """
+    last = [None, *_layers(model)][-1] if len(model.outputs) == 1 else None
+    name = getattr(getattr(last, "activation", None), "__name__", type(last).__name__.lower())
+    fields = dict(_ACTIVATIONS.get(name, {}))
+    if name == "sigmoid" and model.outputs[0].shape[-1] == 1:
+        fields["multi_label"] = False
+    return fields
+
+
+def _layers(model: Any) -> Iterator[Any]:
+    """Yields the layers of a model in their order, and those of models among them; none that leave values alone."""
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from _layers(layer)
+        elif not type(layer).__name__.startswith(_LEAVE_VALUES):
+            yield layer
 
 
 def _version(path: str) -> str:

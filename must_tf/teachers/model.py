@@ -18,6 +18,7 @@ from must_tf.tasks.reader import Slot
 from must_tf.teachers.card import Card
 from must_tf.teachers.spec import TeacherSpec
 
+_POINTER = b"version https://git-lfs.github.com/spec"
 _IMPORT_NAMES = {"pillow": "PIL"}  # of packages whose module has another name
 
 
@@ -104,9 +105,18 @@ class Model(abc.ABC):
 
 
 def require_file(where: str, path: str) -> None:
-    """Raises a `UserError` unless the path is a file."""
+    """Raises a `UserError` unless the path is a file, with its own content."""
     if not Path(path).is_file():
         raise UserError(f"{where}: no such file")
+    require_content(where, Path(path))
+
+
+def require_content(where: str, file: Path) -> None:
+    """Raises a `UserError` for a file that Git LFS left as a pointer to its content, as in a clone without LFS."""
+    with file.open("rb") as opened:
+        pointer = opened.read(len(_POINTER)) == _POINTER
+    if pointer:
+        raise UserError(f"{where}: {file.name} is a pointer of Git LFS, not the file; fetch the file: git lfs pull")
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:

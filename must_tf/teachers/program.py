@@ -19,6 +19,7 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from must_tf.errors import UserError, nearest
 from must_tf.teachers import trusted_ops
+from must_tf.teachers.model import require_content
 from must_tf.teachers.reachable_ops import Body, Call, Library, evaluated, upstream
 
 USUAL = "serving_default"
@@ -58,6 +59,7 @@ def _read(where: str, file: Path) -> Any:
     """Returns the MetaGraphDef of a SavedModel."""
     if not file.is_file():
         raise UserError(f"{where}: no saved_model.pb in it; expected the folder of a SavedModel")
+    require_content(where, file)
     if (size := file.stat().st_size) > _MOST_BYTES:
         raise UserError(f"{where}: saved_model.pb has {size} bytes, of which TensorFlow reads {_MOST_BYTES}")
     model = _parse(where, saved_model_pb2.SavedModel, file.read_bytes())

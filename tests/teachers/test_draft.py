@@ -77,6 +77,7 @@ def test_draft_saved_where_it_says_is_found(saved, tmp_path):
         ("model", "depth", (1, 64, 64)),
         ("depth_anything", "output", (64, 64)),
         ("monodepth", "output", (1, 64, 208)),
+        ("midas_v21_small", "797", (1, 64, 64)),
     ],
 )
 def test_a_map_without_channels_that_is_named_depth_is_drafted_and_labeled_as_depth(file, output, shape, tmp_path):
@@ -101,3 +102,37 @@ def test_three_axes_alone_are_not_drafted_as_depth(tmp_path):
 
     onnx_model.save(tmp_path / "model.onnx", output=np.ones((1, 64, 64), np.float32))
     assert yaml.safe_load(toy.describe(f"onnx:{tmp_path}/model.onnx"))["task"] == "segmentation"
+
+
+@pytest.mark.parametrize("shape", [(1, 150, 128, 128), (1, 128, 128, 150)])
+def test_the_classes_of_a_map_are_not_its_height(shape, tmp_path):
+    pytest.importorskip("onnxruntime")
+    import onnx_model
+
+    onnx_model.save(tmp_path / "m.onnx", scores=np.ones(shape, np.float32))
+    text = toy.describe(f"onnx:{tmp_path}/m.onnx")
+    assert "# 150 names" in text
+
+
+def test_the_name_or_id_of_the_likeliest_class_is_not_drafted_as_its_probability(tmp_path):
+    onnx, _ = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    import onnx_model
+
+    onnx_model.save(tmp_path / "m.onnx", id=np.zeros(1, np.int64), scores=np.ones((1, 3), np.float32))
+    model = onnx.load(tmp_path / "m.onnx")
+    text = onnx.helper.make_node("Cast", ["id"], ["name"], to=onnx.TensorProto.STRING)
+    model.graph.node.append(text)
+    model.graph.output.insert(0, onnx.helper.make_tensor_value_info("name", onnx.TensorProto.STRING, [1]))
+    onnx.save(model, tmp_path / "m.onnx")
+    fields = yaml.safe_load(toy.describe(f"onnx:{tmp_path}/m.onnx"))
+    assert (fields["task"], fields["outputs"], len(fields["class_names"])) == ("classification", {"probs": "scores"}, 3)
+
+
+@pytest.mark.parametrize("where", ["onnx:m.onnx", "litert:m.tflite", "keras:m.h5", "torch:m.pt2", "savedmodel:m"])
+def test_a_pointer_of_git_lfs_is_named_with_the_remedy(where, tmp_path):
+    form, _, name = where.partition(":")
+    file = tmp_path / name / "saved_model.pb" if form == "savedmodel" else tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n")
+    with pytest.raises(UserError, match=f"{file.name} is a pointer of Git LFS, not the file; .*git lfs pull"):
+        toy.describe(f"{form}:{tmp_path / name}")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import toy
 import yaml
+from PIL import Image
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -16,8 +17,12 @@ import onnx
 import onnx_model
 
 from must_tf.errors import UserError
+from must_tf.tasks.reader import Slot
+from must_tf.teachers import teacher
 from must_tf.teachers.facts import facts_of
+from must_tf.teachers.preparation import make_preparation
 
+INPUT = ("range", "mean", "std", "channel_order", "input_size")
 HEAD = {"output0": np.zeros((1, 7, 84), np.float32)}
 ULTRALYTICS = {
     "task": "detect",
@@ -145,6 +150,8 @@ def test_configs_of_hugging_face_complete_the_card(folder, tmp_path):
         ),
         ({"size": 32, "rescale_factor": 1 / 127.5, "do_normalize": False, "image_mean": [1, 1, 1]}, {"range": [0, 2]}),
         ({"size": 32, "rescale_factor": 1 / 127.5, "rescale_offset": True}, {"range": [-1, 1]}),  # EfficientNet
+        ({"size": [32, 48]}, {"input_size": [32, 48], "resize": "stretch"}),
+        ({"size": 800, "max_size": 1333}, {"resize": "fit"}),  # DETR, as it was saved before 2023
     ],
 )
 def test_image_processor_says_how_images_are_prepared(config, fields, tmp_path):
@@ -152,6 +159,90 @@ def test_image_processor_says_how_images_are_prepared(config, fields, tmp_path):
     onnx_model.save(tmp_path / "m.onnx", ("batch", 3, "h", "w"), logits=np.zeros((1, 5), np.float32))
     _, found = drafted(tmp_path / "m.onnx")
     assert found.items() >= fields.items() and "mean" not in found
+
+
+PADDED = {"size": {"longest_edge": 48, "shortest_edge": 48}, "do_pad": True, "pad_size": {"height": 48, "width": 48}}
+SQUARE, CROPPED = {"height": 48, "width": 48}, {"size": {"shortest_edge": 48}, "crop_size": 48}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "resize"),
+    [
+        ("ViT", {"size": SQUARE}, "stretch"),
+        ("CLIP", CROPPED, "crop"),
+        ("DeiT", {"size": SQUARE, "crop_size": SQUARE}, "stretch"),  # stretched before it is cropped
+        ("ConvNext", {"size": {"shortest_edge": 48}, "crop_pct": 1.0}, "crop"),
+        ("ConvNext", {"size": {"shortest_edge": 384}, "crop_pct": 0.875}, "stretch"),
+        ("MobileViT", CROPPED, "crop"),  # BGR, and no mean
+        ("MobileViT", CROPPED | {"do_flip_channel_order": False}, "crop"),
+        ("EfficientNet", {"size": SQUARE, "rescale_offset": True, "rescale_factor": 1 / 127.5}, "stretch"),
+        ("EfficientNet", {"size": SQUARE, "include_top": False}, "stretch"),
+        ("RTDetr", {"size": SQUARE}, "stretch"),
+        ("Detr", PADDED, "fit"),
+        ("DPT", {"size": SQUARE}, "stretch"),
+    ],
+)
+def test_a_drafted_card_prepares_images_as_the_processor_does(name, options, resize, tmp_path):
+    transformers = pytest.importorskip("transformers", reason="needs the extra hf")
+    processor = getattr(transformers, f"{name}ImageProcessorPil")(resample=2, **options)
+    processor.save_pretrained(tmp_path)
+    onnx_model.save(tmp_path / "m.onnx", ("batch", 3, "h", "w"), logits=np.zeros((1, 5), np.float32))
+    text, fields = drafted(tmp_path / "m.onnx")
+    assert fields["resize"] == resize and not any("guess" in line for line in text.splitlines() if "resize:" in line)
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8))
+    image = noise.resize((90, 60), Image.Resampling.BICUBIC)
+    wanted = processor(images=image, return_tensors="np")["pixel_values"][0]
+    card = toy.card("classification", class_names=["a", "b"], layout="NCHW", **{k: fields.get(k) for k in INPUT})
+    view = teacher._move(
+        np.asarray(image), (60, 90), teacher._place(resize, (60, 90), card.input_size), card.input_size
+    )
+    model = SimpleNamespace(quantized=False, pixel_range=None, inputs=[Slot("x", (None, 3, None, None), "float32")])
+    found = make_preparation(model, card, model.inputs[0], card.input_size)(view[np.newaxis])[0]
+    inside = wanted.any(0) if resize == "fit" else np.ones(wanted.shape[1:], bool)  # padding may have another color
+    step = 1.5 * np.ptp(wanted) / 255 * 2
+    assert np.mean(abs(found - wanted)[:, inside] > step) < 0.02
+
+
+def test_what_no_card_can_say_of_a_processor_stays_a_guess(tmp_path):
+    """The aspect ratio is kept in a view of any size, as of Depth Anything, or nothing is resized."""
+    onnx_model.save(tmp_path / "m.onnx", ("batch", 3, "h", "w"), logits=np.zeros((1, 5), np.float32))
+    for options in ({"keep_aspect_ratio": True, "size": SQUARE}, {"do_resize": False, "size": SQUARE}):
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(options))
+        (line,) = [line for line in drafted(tmp_path / "m.onnx")[0].splitlines() if line.startswith("resize:")]
+        assert line == "resize: stretch  # guess; or fit, crop"
+
+
+def test_class_names_beside_a_depth_model_are_no_part_of_its_card(tmp_path):
+    config = {"architectures": ["DPTForDepthEstimation"], "id2label": {"0": "wall", "1": "sky"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    onnx_model.save(tmp_path / "m.onnx", predicted_depth=np.ones((1, 64, 64), np.float32))
+    _, fields = drafted(tmp_path / "m.onnx")
+    assert fields["task"] == "depth" and "class_names" not in fields
+    fields["convention"] = "affine_inverse"
+    (tmp_path / "m.onnx.card.yaml").write_text(yaml.safe_dump(fields))
+    assert toy.load("depth", f"onnx:{tmp_path}/m.onnx").task.convention == "affine_inverse"
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "match"),
+    [
+        (
+            "ViTForImageClassification",
+            {"problem_type": "regression"},
+            "problem_type: regression: the outputs of .* are",
+        ),
+        (
+            "Mask2FormerForUniversalSegmentation",
+            {},
+            "architectures: Mask2Former.*: it gives a mask and classes for each",
+        ),
+    ],
+)
+def test_what_no_card_can_say_is_refused_when_it_is_described(name, fields, match, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": [name], **fields}))
+    onnx_model.save(tmp_path / "m.onnx", class_queries_logits=np.zeros((1, 100, 5), np.float32))
+    with pytest.raises(UserError, match=f"config.json: {match}"):
+        drafted(tmp_path / "m.onnx")
 
 
 def test_damaged_files_beside_a_model_are_left_out_and_named(tmp_path):
@@ -276,7 +367,9 @@ def test_layout_that_nothing_tells_is_to_be_chosen(tmp_path):
     assert drafted(tmp_path / "m.onnx")[1]["layout"] == "choose: NCHW, or NHWC"
 
 
-def test_label_file_inside_a_tflite_file_is_read(tmp_path):
+@pytest.fixture(scope="module")
+def tflite():
+    """The bytes of a model with an output [1, 3]."""
     pytest.importorskip("ai_edge_litert")
     import tensorflow as tf
 
@@ -284,11 +377,40 @@ def test_label_file_inside_a_tflite_file_is_read(tmp_path):
     def network(images):
         return {"logits": tf.reduce_mean(images, [1, 2])}
 
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([network.get_concrete_function()], tf.Module())
-    path = tmp_path / "m.tflite"
-    path.write_bytes(converter.convert())
+    return tf.lite.TFLiteConverter.from_concrete_functions([network.get_concrete_function()], tf.Module()).convert()
+
+
+def with_packed(model, path, **files):
+    """Writes a .tflite file with files inside it; returns the path."""
+    path.write_bytes(model)
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("labelmap.txt", "crane\ncat\ncrane\n")
+        for name, content in files.items():
+            archive.writestr(name.replace("_", "."), content)
+    return path
+
+
+def test_label_file_inside_a_tflite_file_is_read(tflite, tmp_path):
+    path = with_packed(tflite, tmp_path / "m.tflite", labelmap_txt="crane\ncat\ncrane\n")
     text = toy.describe(f"litert:{path}")
     assert yaml.safe_load(text)["class_names"] == ["crane 0", "cat", "crane 2"]
     assert "# read: labelmap.txt inside the file" in text
+
+
+@pytest.mark.parametrize("write", [lambda said: {"metadata_json": json.dumps(said)}, lambda said: {"m_txt": str(said)}])
+def test_metadata_of_ultralytics_inside_a_tflite_file_are_no_list_of_names(write, tflite, tmp_path):
+    said = {"task": "classify", "names": {0: "cat", 1: "hot dog", 2: "bird"}, "imgsz": [4, 6], "end2end": False}
+    path = with_packed(tflite, tmp_path / "m.tflite", **write(said))
+    fields = yaml.safe_load(toy.describe(f"litert:{path}"))
+    assert (fields["task"], fields["class_names"]) == ("classification", ["cat", "hot dog", "bird"])
+    assert (fields["range"], fields["resize"]) == ([0, 1], "crop")
+    model = SimpleNamespace(path=path, metadata=said | {"task": "detect"}, facts={}, format="litert")
+    assert facts_of(model)[0]["box_units"] == "normalized"  # as ultralytics writes them in this format
+
+
+def test_a_classifier_of_yolov5_is_no_detector(tmp_path):
+    """Its metadata name no task, and it has neither a softmax nor the input of later ones."""
+    metadata = {"stride": "32", "names": "{0: 'cat', 1: 'hot dog', 2: 'bird'}"}
+    onnx_model.save(tmp_path / "m.onnx", metadata=metadata, output0=np.zeros((1, 3), np.float32))
+    text, fields = drafted(tmp_path / "m.onnx")
+    assert (fields["task"], fields["activation"], fields["resize"]) == ("classification", "logits", "crop")
+    assert fields["mean"] == [0.485, 0.456, 0.406] and "choose" not in text

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import pytest
 import tf_keras
+import toy
+import yaml
 
 from must_tf.errors import UserError
 from must_tf.teachers.keras import KerasFile
@@ -32,6 +34,51 @@ def test_code_in_a_file_is_not_run(library, suffix, tmp_path):
     library.Sequential([library.Input((4, 4, 3)), library.layers.Lambda(lambda x: x)]).save(path)
     with pytest.raises(UserError, match="Lambda"):
         KerasFile(path)
+
+
+@pytest.mark.parametrize("library", [keras, tf_keras])
+@pytest.mark.parametrize(
+    ("units", "activation", "fields"),
+    [
+        (3, "softmax", {"activation": "probabilities", "multi_label": False}),
+        (3, "sigmoid", {"activation": "probabilities", "multi_label": True}),
+        (1, "sigmoid", {"activation": "probabilities", "multi_label": False}),
+        (3, None, {}),
+    ],
+)
+def test_a_draft_says_how_the_layers_scale_pixels_and_what_they_end_with(library, units, activation, fields, tmp_path):
+    layers, path = library.layers, tmp_path / "model.keras"
+    base = library.Sequential(
+        [library.Input((8, 8, 3)), layers.RandomFlip(), layers.Rescaling(1 / 127.5, -1), layers.Conv2D(2, 1)]
+    )
+    head = [layers.GlobalAveragePooling2D(), layers.Dense(units, activation=activation)]
+    library.Sequential([library.Input((8, 8, 3)), base, *head]).save(path)
+    text = toy.describe(f"keras:{path}")
+    found = yaml.safe_load(text)
+    assert found.items() >= ({"task": "classification", "range": [0, 255]} | fields).items()
+    assert ('activation: "choose: ' in text) == (not fields)
+    if fields:
+        path.with_name("model.keras.card.yaml").write_text(text)
+        assert toy.load("t", f"keras:{path}").task.multi_label == fields["multi_label"]
+
+
+def test_a_model_that_takes_scaled_pixels_leaves_the_range_a_guess(tmp_path):
+    path = tmp_path / "model.keras"
+    layers = [keras.Input((8, 8, 3)), keras.layers.Rescaling(2, -1), keras.layers.Flatten()]
+    keras.Sequential([*layers, keras.layers.Dense(3)]).save(path)
+    assert "range: [0, 1]  # guess; or [0, 255], [-1, 1]" in toy.describe(f"keras:{path}")
+
+
+@pytest.mark.parametrize("library", [keras, tf_keras])
+def test_a_model_of_other_inputs_than_images_is_refused_when_it_is_described(library, tmp_path):
+    images, others = library.Input((8, 8, 3), name="images"), library.Input((4,), name="others")
+    flat = library.layers.Flatten()(images)
+    library.Model([images, others], library.layers.Concatenate()([flat, others])).save(tmp_path / "two.keras")
+    library.Model(others, library.layers.Dense(3)(others)).save(tmp_path / "table.keras")
+    with pytest.raises(UserError, match=r"two.keras: inputs others: float32 \[\?, 4\]; no card can say what"):
+        toy.describe(f"keras:{tmp_path}/two.keras")
+    with pytest.raises(UserError, match=r"table.keras: inputs others: float32 \[\?, 4\]; expected images"):
+        toy.describe(f"keras:{tmp_path}/table.keras")
 
 
 def test_what_is_no_model_is_named(tmp_path):

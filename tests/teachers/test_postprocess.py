@@ -1,5 +1,8 @@
 """SSD detectors in .tflite files, which end with the op TFLite_Detection_PostProcess."""
 
+import shutil
+import zipfile
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -59,6 +62,20 @@ def test_draft_tells_scores_from_classes(model, tmp_path):
     assert found["classes"][0].tolist() == [1, 0, -1, -1]
     np.testing.assert_allclose(found["scores"][0, :2], [0.9, 0.8], rtol=1e-6)
     np.testing.assert_allclose(found["boxes"][0, :2], [[0, 0.25, 0.5, 0.75], [0.5, 0.25, 1, 0.75]], atol=1e-6)
+
+
+def test_the_background_that_a_label_file_begins_with_moves_no_class(model, tmp_path):
+    """The ids of the op leave it out, and label maps of the TF Object Detection API begin with it."""
+    assert "# ids begin with 0, the first class: leave out a ??? in the first line of a label file" in toy.describe(
+        model
+    )
+    path = tmp_path / "ssd.tflite"
+    shutil.copy(model.partition(":")[2], path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("labelmap.txt", "???\ncat\ndog\nhen\n")
+    text = toy.describe(f"litert:{path}")
+    assert yaml.safe_load(text)["class_names"] == ["cat", "dog", "hen"]
+    assert "# left out: its first line, ???: ids begin with 0, the first class" in text
 
 
 def test_scores_and_classes_that_are_exchanged_are_refused(model):

@@ -150,18 +150,26 @@ class ClassificationReader(ClassReader):
     @classmethod
     def likeness(cls, outputs: Sequence[Slot], names: str = "") -> int:
         """2 for one vector or matrix, without height and width."""
-        is_map = len(outputs[0].shape) == 2 and all(size and size >= LEAST_SIDE for size in outputs[0].shape)
-        return 2 if len(outputs[0].shape) <= 2 and not is_map else 0
+        shape = _probs(outputs).shape
+        is_map = len(shape) == 2 and all(size and size >= LEAST_SIDE for size in shape)
+        return 2 if len(shape) <= 2 and not is_map else 0
 
     @classmethod
     def draft(cls, outputs: Sequence[Slot], known: Mapping[str, Any]) -> list[str]:
         """Lines for class names, output, activation and `multi_label`."""
-        count = outputs[0].shape[-1] if outputs[0].shape else None
+        probs = _probs(outputs)
+        count = probs.shape[-1] if probs.shape else None
         lines = []
         if count == 6:
             lines += ["# task: detection, outputs: {packed: ...}  # where a row is a box, a score and a class"]
-        lines += [names_line(count, binary=True), *output_lines({"probs": outputs[0].name}, known)]
+        lines += [names_line(count, binary=True), *output_lines({"probs": probs.name}, known)]
         return [*lines, _activation_line(known), *_multi_label_lines(known)]
+
+
+def _probs(outputs: Sequence[Slot]) -> Slot:
+    """Returns the first output, without the id of the likeliest class that may come before the probabilities."""
+    vectors = len(outputs[0].shape) <= 2
+    return next((slot for slot in outputs if vectors and "float" in slot.dtype and len(slot.shape) <= 2), outputs[0])
 
 
 def _activation_line(known: Mapping[str, Any]) -> str:

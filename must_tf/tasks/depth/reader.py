@@ -11,7 +11,7 @@ from must_tf.geometry import Size
 from must_tf.tasks.map_reader import LEAST_SIDE, MapReader, may_be_map
 from must_tf.tasks.reader import GUESS, Arrays, Form, Slot, channels_of, choose, output_lines, positive, require
 
-_NAMED = re.compile("depth(?!wise)|disparity")
+_NAMED = re.compile("depth(?!wise)|disparity|midas")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -63,7 +63,8 @@ def _read(outputs: Sequence[Slot], known: Mapping[str, Any]) -> _Reading | None:
         if raw is None:
             return _after(boxes, others)
         return _queries(boxes, raw, known) if _are_queries(boxes, raw) else _before(boxes, raw)
-    rows = next((slot for slot in slots if _may_be_rows(slot)), None)
+    counted = any("int" in slot.dtype and len(slot.shape) < 2 for slot in slots)
+    rows = next((slot for slot in slots if _may_be_rows(slot, counted)), None)
     if rows is None:
         return None
     labels = next((slot for slot in slots if slot.shape == rows.shape[:-1]), None)
@@ -112,6 +113,8 @@ def _holds_ids(slot: Slot) -> bool:
 
 
 def _are_queries(boxes: Slot, scores: Slot) -> bool:
+    if (boxes.shape[-2] or 0) > _MAX_QUERIES:  # places of a grid, as of YOLO-NAS
+        return False
     return "pred_boxes" in boxes.name.lower() or any(word in scores.name.lower() for word in ("logits", "label"))
 
 
@@ -168,12 +171,17 @@ def _dets(rows: Slot, labels: Slot) -> _Reading:
     return _Reading("rows of a box and a score, and classes, after suppression", roles, lines)
 
 
-def _may_be_rows(slot: Slot) -> bool:
-    """Whether an output may hold rows: many boxes of few values; [batch, 6] may hold six classes."""
+def _may_be_rows(slot: Slot, counted: bool) -> bool:
+    """Whether an output may hold rows: many boxes of few values. [batch, 6] may hold six classes instead.
+
+    Args:
+      slot: the output.
+      counted: whether another output may be the number of boxes.
+    """
     if any(word in slot.name.lower() for word in _NO_BOXES) or "float" not in slot.dtype:
         return False
     if len(slot.shape) == 2 or (len(slot.shape) == 4 and slot.shape[1] == 1):
-        return slot.shape[-1] == 7
+        return slot.shape[-1] == 7 or (counted and slot.shape[-1] == 6)
     if len(slot.shape) != 3:
         return False
     sizes = [size for size in slot.shape[1:] if size]
@@ -215,6 +223,8 @@ def _orders(slot: Slot, names: int, suppressed: bool | None) -> tuple[list[str],
     """
     last = int(slot.shape[-1] or 0)
     done = {6: ["box, score, class"], 7: ["batch, box, class, score", "batch, class, score, box"]}.get(last, [])
+    if len(slot.shape) == 2 and last == 6:  # of PaddleDetection and others
+        return [], ["class, score, box", *done]
     if len(slot.shape) != 3:  # of a whole batch in one list
         return [], done[1:] if len(slot.shape) == 4 else done[:1]
     if suppressed:

@@ -12,9 +12,13 @@ from must_tf.teachers.hf.family import Family, Tensors
 
 @dataclasses.dataclass(frozen=True)
 class Backbone(Family):
-    """Vision transformers: their last patch tokens are the grid, their pooled output the global vector."""
+    """Vision transformers: their last patch tokens are the grid, their pooled output the global vector.
+
+    The pooler of a model that was saved without one, as that of DINO, would be random: its class token takes the place.
+    """
 
     kind = "features"
+    spare = frozenset({"pooler"})
     raw = ("grid", "summary")
     classified = False
 
@@ -24,7 +28,8 @@ class Backbone(Family):
         found = tower(pixel_values=images["pixel_values"])
         height, width = (side // _patch(model) for side in images["pixel_values"].shape[-2:])
         tokens = found.last_hidden_state[:, -height * width :]  # those of the class and registers come first
-        return {"grid": tokens.reshape(len(tokens), height, width, -1), "summary": found.pooler_output}
+        summary = found.last_hidden_state[:, 0] if found.pooler_output is None else found.pooler_output
+        return {"grid": tokens.reshape(len(tokens), height, width, -1), "summary": summary}
 
     def read(self, outputs: Any, size: Size, processor: Any) -> dict[str, np.ndarray]:
         """`grid` [1, h, w, C] and `summary` [1, C]."""
@@ -36,6 +41,7 @@ class SamBackbone(Backbone):
     """The image encoder of SAM; its global vector is the mean of the grid where the image is."""
 
     raw = ("grid", "shown")
+    unpads = True
 
     def run(self, model: Any, images: Tensors, texts: Sequence[Tensors]) -> Tensors:
         """Returns `grid` [batch, h, w, C], and `shown` [batch, 2]: image rows and columns, by those of the grid."""

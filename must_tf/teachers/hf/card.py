@@ -72,7 +72,8 @@ def _known(spec: TeacherSpec, files: Files) -> dict[str, Any]:
     try:
         fields = family.known(config)
         if family.classified and not family.prompted:
-            fields |= {"class_names": names_by_id(config.id2label)}
+            names = {id_: None if name is None else str(name) for id_, name in config.id2label.items()}
+            fields |= {"class_names": names_by_id(names)}
     except ValueError as error:
         raise UserError(f"{files.where}: {error}") from None
     source = "unknown" if Path(spec.path).is_dir() else f"https://huggingface.co/{spec.path}"

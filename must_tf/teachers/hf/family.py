@@ -1,7 +1,7 @@
 """Contract of a family of Hugging Face models: how a model is run, and how its outputs become a kind's arrays.
 
 Outputs are read by the image processor's own post-processing, with the size of the image, so that labels are those of
-`transformers.pipeline`.
+`transformers.pipeline`, except where a processor crops or pads: see `frames`.
 """
 
 import abc
@@ -27,6 +27,8 @@ class Family(abc.ABC):
       classified: whether its kind has classes.
       prompted: whether classes are found by text, the card's `prompts`.
       whole: whether the processor of text and images prepares images, instead of its image processor.
+      unpads: whether `read` takes the padding of the processor away itself; otherwise it is taken away after it.
+      spare: names of parts of the model whose weights its files may lack; such a part becomes None.
     """
 
     kind: ClassVar[str]
@@ -35,6 +37,8 @@ class Family(abc.ABC):
     classified: ClassVar[bool] = True
     prompted: ClassVar[bool] = False
     whole: ClassVar[bool] = False
+    unpads: ClassVar[bool] = False
+    spare: ClassVar[frozenset[str]] = frozenset()
 
     def known(self, config: Any) -> dict[str, Any]:
         """Returns the card fields that the model's config defines, besides its classes.

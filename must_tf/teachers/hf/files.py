@@ -50,14 +50,27 @@ class Files:
         return self._load(loader, "its processor cannot be loaded", trust_remote_code=False)
 
     def model(self) -> Any:
-        """Loads the model from safetensors, in the precision of its files; a weight that they lack is an error."""
-        options = {"use_safetensors": True, "output_loading_info": True}
+        """Loads the model from safetensors, in the precision of its files.
+
+        Raises:
+          UserError: a weight is missing, or has another shape than the config says; it would be random.
+        """
+        options = {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
         model, report = self._load(getattr(_transformers(), self.name), "transformers cannot load it", **options)
-        if missing := sorted(report["missing_keys"]):
+        if others := sorted(report["mismatched_keys"]):
+            name, found, expected = others[0]
+            raise UserError(
+                f"{self.where}: {len(others)} weights have other shapes than its config says, the first is {name}: "
+                f"{list(found)} in the file, {list(expected)} by the config: are its id2label and sizes right?"
+            )
+        missing = sorted(report["missing_keys"])
+        if missing and {name.partition(".")[0] for name in missing} - self.family.spare:
             raise UserError(
                 f"{self.where}: no weights for {len(missing)} tensors of {self.name}, the first is {missing[0]}; they "
                 "would be random: is this the file of another model?"
             )
+        for name in missing:
+            setattr(model, name.partition(".")[0], None)
         return model.eval()
 
     def _load(self, loader: Any, problem: str, **options: Any) -> Any:

@@ -10,11 +10,12 @@ from must_tf.errors import UserError, one_line
 from must_tf.parsing import load_yaml, read_object, read_text, short
 from must_tf.teachers.hf.family import Family
 from must_tf.teachers.hf.registry import find_family
-from must_tf.teachers.model import optional
+from must_tf.teachers.model import optional, require_content
 
 _WEIGHTS = "*.safetensors"
 _FILES = ("*.json", _WEIGHTS, "*.txt", "*.model")  # config, processor, weights, vocabulary
 _README = "README.md"
+_TOKENIZER = ("tokenizer.json", "vocab.*", "*.model")  # one of them has the words; transformers would take none
 _PREPARATION = ("preprocessor_config.json", "processor_config.json")
 
 
@@ -51,7 +52,8 @@ def check_folder(where: str, folder: Path, kind: str | None = None) -> tuple[str
       kind: of the labels that are wanted, of a model that can give several; None for the usual one.
 
     Raises:
-      UserError: there is no config, no safe weights or no image processor; or the class has no family.
+      UserError: there is no config, no safe weights, no image processor, or no tokenizer of a model that reads text; or
+        the class has no family.
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -66,6 +68,10 @@ def check_folder(where: str, folder: Path, kind: str | None = None) -> tuple[str
                 f"{where}: its config names code in its own folder (auto_map), which must_tf does not run; expected a "
                 "model that transformers itself knows, or export it to ONNX"
             )
+        if "pretrained_cfg" in config:
+            raise UserError(
+                f"{where}: a model of timm, which must_tf does not run; export it to ONNX, and give onnx:FILE"
+            )
         raise UserError(
             f"{where}: architectures: {short(name)} received; expected a model of transformers that classifies, "
             "detects, segments, estimates depth or gives features; others can be exported to ONNX"
@@ -76,8 +82,15 @@ def check_folder(where: str, folder: Path, kind: str | None = None) -> tuple[str
             f'trust them, convert them: python -c "import transformers as t; '
             f't.{name}.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"'
         )
-    if not any((folder / file).is_file() for file in _PREPARATION):
+    for file in sorted(folder.glob(_WEIGHTS)):
+        require_content(where, file)
+    if not any((folder / name).is_file() for name in _PREPARATION):
         raise UserError(f"{where}: no {_PREPARATION[0]}, which says how images are prepared; save the processor there")
+    if (family.prompted or family.whole) and not any(path for file in _TOKENIZER for path in folder.glob(file)):
+        raise UserError(
+            f"{where}: no {_TOKENIZER[0]} in it, and {name} reads text; save its whole processor there: that of "
+            "AutoProcessor, not of AutoImageProcessor"
+        )
     return name, family
 
 

@@ -34,6 +34,7 @@ class SamMasks(InstanceSegmenter):
 
     raw: ClassVar[tuple[str, ...]] = ("masks", "scores")
     classified: ClassVar[bool] = False
+    unpads: ClassVar[bool] = True
 
     def known(self, config: Any) -> dict[str, Any]:
         """`class_names`: one class."""

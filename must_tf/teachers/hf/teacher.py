@@ -14,6 +14,7 @@ from PIL import Image
 from must_tf.copies import named
 from must_tf.errors import UserError, one_line
 from must_tf.geometry import Geometry, Size, restore_map, stretch
+from must_tf.parsing import short
 from must_tf.runtime import pytorch
 from must_tf.tasks import Task, kind_of, to_json
 from must_tf.tasks.reader import Arrays
@@ -22,10 +23,12 @@ from must_tf.teachers.hf import card
 from must_tf.teachers.hf.family import Tensors
 from must_tf.teachers.hf.files import Files, image_processor
 from must_tf.teachers.hf.folder import sha256
+from must_tf.teachers.hf.frames import Frames
 from must_tf.teachers.model import versions
 from must_tf.teachers.spec import TeacherSpec
 from must_tf.teachers.teacher import InImage, Teacher, invalidate
 
+_PIXELS = "pixel_values"
 _GRAY = (96, 128)  # height and width of the image on which a model is tried
 
 
@@ -53,10 +56,10 @@ class HfTeacher(Teacher):
         self.left_out = self.reader.left_out
         self.processor = self.files.processor()
         self._image_processor = image_processor(self.processor)
-        self.crop = _crop(self._image_processor, self.where)
-        self._scaled = functools.lru_cache(4096)(self._scaled_size)
+        prepare = functools.partial(self.family.prepare, self._preparing)
+        self._frames = Frames(prepare, self._image_processor, self.family.unpads, self.where)
         self._model = self.files.model().to(pytorch.device())
-        self._texts = self._moved(self.family.texts(self.processor, list((self.card.prompts or {}).values())))
+        self._texts = self._moved(self._tokens())
         self._check_on_gray()
         self.sha256 = sha256(self.files.folder)
         if problem := self.reader.misfit_of_model(self.sha256):
@@ -75,14 +78,10 @@ class HfTeacher(Teacher):
         return card.draft(spec, Files.find(spec))
 
     def geometry(self, image_size: Any) -> Geometry:
-        """Returns the geometry from an image to its view: the image itself, or the center of the resized image."""
+        """Returns the geometry from an image to its view: the image itself, a center of it, or it beside padding."""
         height, width = (int(side) for side in image_size)
-        if self.crop is None:
-            return stretch((height, width), (height, width))
-        scaled = self._scaled(height, width)
-        offset = [(side - cropped) // 2 for side, cropped in zip(scaled, self.crop, strict=True)]
-        size = tf.constant([height, width])
-        return Geometry(size, tf.constant(scaled), tf.constant(offset), tf.constant(False), self.crop)
+        place = self._frames.place(height, width)
+        return place.geometry((height, width)) if place else stretch((height, width), (height, width))
 
     def reduction(self, height: int, width: int) -> int:
         """Returns 1: the processor sees every pixel."""
@@ -103,15 +102,16 @@ class HfTeacher(Teacher):
 
     def in_image(self, outputs: Mapping[str, np.ndarray], height: int, width: int) -> InImage:
         """Returns a function that gives the outputs in the frame of an image, after the model's post-processing."""
-        size = height, width
-        return functools.partial(self._in_image, self._arrays(outputs, self.crop or size), size)
+        size, place = (height, width), self._frames.place(height, width)
+        return functools.partial(self._in_image, self._arrays(outputs, place.view if place else size), size)
 
     def __call__(self, images: np.ndarray) -> Outputs:
         """Runs the model on images of one size, or on the centers that it crops; see `Teacher.__call__`."""
-        whole = {"do_resize": False, "do_center_crop": False} if self.crop else {}
+        crops, size = self._frames.crop is not None, images.shape[1:3]
+        whole = {"do_resize": False, "do_center_crop": False} if crops else {}
         views = [self.family.prepare(self._preparing, Image.fromarray(image), **whole) for image in images]
-        found, size = self.predict(views, len(views)), images.shape[1:3]
-        each = [self._at(self._arrays(outputs, size), size) for outputs in found]
+        found = self.predict(views, len(views))
+        each = [self._at(self._arrays(one, size), size) if crops else self.in_image(one, *size)() for one in found]
         finite = [all(np.isfinite(values).all() for values in outputs.values()) for outputs in found]
         return invalidate(_stacked(each, self.task), np.array(finite))
 
@@ -137,6 +137,19 @@ class HfTeacher(Teacher):
     def _preparing(self) -> Any:
         return self.processor if self.family.whole else self._image_processor
 
+    def _tokens(self) -> list[Tensors]:
+        """Returns the inputs of the card's texts; a `UserError` if they cannot be read, or two are the same to it."""
+        prompts = list((self.card.prompts or {}).values())
+        try:
+            texts = self.family.texts(self.processor, prompts)
+        except Exception as error:  # of transformers and tokenizers
+            raise UserError(f"{self.where}: its processor cannot read the prompts: {one_line(error)}") from error
+        rows = [tuple(row) for tokens in texts if prompts for row in tokens["input_ids"].tolist()]
+        if len({*rows}) < len(rows):
+            twice = next(text for text, row in zip(prompts, rows, strict=True) if rows.count(row) > 1)
+            raise self.card.error(f"prompts: {short(twice)} is the same as another text to its tokenizer; give others")
+        return texts
+
     def _run(self, views: Sequence[Tensors]) -> dict[str, np.ndarray]:
         """Returns the outputs of the model for views of one shape, float32 [batch, ...]."""
         import torch
@@ -147,11 +160,11 @@ class HfTeacher(Teacher):
             return {name: values.float().cpu().numpy() for name, values in outputs.items()}
 
     def _moved(self, inputs: Sequence[Tensors]) -> list[Tensors]:
-        """Returns inputs on the model's device, floats in its precision."""
+        """Returns inputs on the model's device; floats, and pixels that no processor scaled, in its precision."""
         model = self._model
         return [
             {
-                name: values.to(model.device, model.dtype if values.is_floating_point() else None)
+                name: values.to(model.device, model.dtype if values.is_floating_point() or name == _PIXELS else None)
                 for name, values in tensors.items()
             }
             for tensors in inputs
@@ -169,9 +182,9 @@ class HfTeacher(Teacher):
 
     def _in_image(self, arrays: Arrays, size: Size, *band: Any) -> dict[str, np.ndarray]:
         """Returns the outputs of the task for one image in its own frame, or those in a band of its rows."""
-        if self.crop is None:
+        if (place := self._frames.place(*size)) is None:
             return self._at(arrays, size, *band)
-        restored = self.task.to_image_frame(self._at(arrays, self.crop), self.geometry(size), *band)
+        restored = self.task.to_image_frame(self._at(arrays, place.view), place.geometry(size), *band)
         return {name: np.asarray(values) for name, values in restored.items()}
 
     def _at(self, arrays: Arrays, size: Size, *band: Any) -> dict[str, np.ndarray]:
@@ -184,23 +197,15 @@ class HfTeacher(Teacher):
 
     def seen(self, height: int, width: int) -> np.ndarray:
         """Returns the part of an image that the processor does not crop; see `Teacher.seen`."""
-        if self.crop is None:
-            return np.array([0.0, 0.0, 1.0, 1.0])
-        frame = self.geometry((height, width))
-        scaled, corner = frame.scaled_size.numpy(), frame.offset.numpy()
-        return np.concatenate([corner / scaled, (corner + frame.view_size) / scaled])
-
-    def _scaled_size(self, height: int, width: int) -> Size:
-        """Returns the size to which the processor resizes an image before it crops."""
-        image = Image.new("RGB", (width, height))
-        values = self.family.prepare(self._preparing, image, do_center_crop=False)["pixel_values"]
-        return values.shape[-2], values.shape[-1]
+        place = self._frames.place(height, width)
+        return place.seen() if place else np.array([0.0, 0.0, 1.0, 1.0])
 
     def _check_on_gray(self) -> None:
         """Runs the model once on a gray image: checks shapes, and that a label can be made."""
         try:
             (outputs,) = self.predict([self.view(np.full((*_GRAY, 3), 128, np.uint8))], 1)
-            arrays = self._arrays(outputs, self.crop or _GRAY)
+            place = self._frames.place(*_GRAY)
+            arrays = self._arrays(outputs, place.view if place else _GRAY)
         except Exception as error:
             raise UserError(f"{self.where}: does not run on an image {[*_GRAY, 3]}: {one_line(error)}") from error
         if problem := self.reader.misfit(arrays, 1, False):
@@ -234,17 +239,3 @@ def _alike(views: Sequence[Tensors]) -> Iterator[list[int]]:
     for place, view in enumerate(views):
         groups.setdefault(tuple((name, tuple(values.shape)) for name, values in view.items()), []).append(place)
     yield from groups.values()
-
-
-def _crop(processor: Any, where: str) -> Size | None:
-    """Returns height and width of the center that a processor crops; None if it shows the whole image."""
-    if not getattr(processor, "do_center_crop", False):
-        return None
-    size, crop = (dict(value) for value in (processor.size, processor.crop_size))
-    crop_size = int(crop["height"]), int(crop["width"])
-    sides = [size.get(name) or size.get("shortest_edge") for name in ("height", "width")]
-    if any(side is not None and side < cropped for side, cropped in zip(sides, crop_size, strict=True)):
-        raise UserError(
-            f"{where}: its processor crops {list(crop_size)} of {size}; expected no more than it resizes to"
-        )
-    return crop_size

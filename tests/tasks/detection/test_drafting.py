@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from must_tf.tasks.classification.reader import ClassificationReader
 from must_tf.tasks.depth.reader import DepthReader
 from must_tf.tasks.detection.reader import DetectionReader
 from must_tf.tasks.reader import Slot
@@ -164,6 +165,16 @@ UNDECIDED = {
         {},
         {"packed_order": "[batch, box, class, score] after suppression, or [batch, class, score, box] after sup"},
     ),
+    "rows of one image with their number, as of PaddleDetection": (
+        [*slots(rows=[None, 6]), Slot("count", (1,), INT)],
+        {},
+        {"packed_order": "[class, score, box], or [box, score, class]"},
+    ),
+    "places of a grid, whatever the boxes are called": (
+        slots(pred_boxes=[1, 8400, 4], pred_scores=[1, 8400, 80]),
+        {},
+        {"box_format": "xyxy (PyTorch), or yxyx (TensorFlow)"},
+    ),
     "one box for every cell": (slots(output0=[1, 8400, 85]), VIEW, {"anchors": "{levels: [3, 4, 5], anchor_size: 1,"}),
     "softmax or sigmoid": (
         slots(logits=[1, 300, 91], pred_boxes=[1, 300, 4]),
@@ -185,6 +196,7 @@ UNDECIDED = {
 def test_draft_says_both_where_two_readings_are_possible(case):
     outputs, known, choices = UNDECIDED[case]
     found = yaml.safe_load("\n".join(DetectionReader.draft(outputs, known)))
+    assert DetectionReader.likeness(outputs) > ClassificationReader.likeness(outputs)
     for field, choice in choices.items():
         assert found[field] == choice or found[field].startswith(f"choose: {choice}")
 

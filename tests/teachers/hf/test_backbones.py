@@ -1,5 +1,7 @@
 """Backbones of transformers as teachers: their grids and global vectors are those of transformers itself."""
 
+import shutil
+
 import numpy as np
 import pytest
 import toy
@@ -55,6 +57,19 @@ def test_features_are_those_of_transformers_where_the_image_is(name, saved, imag
             shown = (ymax - ymin) * height, (xmax - xmin) * width
             assert shown[0] == pytest.approx(shown[1], rel=0.06)
             assert ymin + ymax == pytest.approx(1, abs=0.03) and xmin + xmax == pytest.approx(1, abs=0.03)
+
+
+def test_the_class_token_is_the_global_vector_of_a_model_without_a_pooler(saved, images, tmp_path):
+    folder = shutil.copytree(saved("vit_backbone"), tmp_path / "dino")
+    t.ViTModel.from_pretrained(folder, add_pooling_layer=False).save_pretrained(folder)
+    teacher = toy.load("t", f"hf:{folder}", fields=FIELDS)
+    (outputs,) = teacher.predict([teacher.view(images[0])], 1)
+    model = t.ViTModel.from_pretrained(folder, add_pooling_layer=False).eval()
+    inputs = t.AutoImageProcessor.from_pretrained(folder)(images=Image.fromarray(images[0]), return_tensors="pt")
+    with torch.inference_mode():
+        tokens = model(**inputs).last_hidden_state[0].numpy()
+    np.testing.assert_allclose(outputs["summary"], tokens[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(outputs["grid"].reshape(-1, len(tokens[0])), tokens[1:], rtol=1e-4, atol=1e-5)
 
 
 def test_photographs_are_labeled_with_components_that_are_fitted_first(saved, images, tmp_path, capsys):

@@ -91,6 +91,44 @@ def test_weights_that_the_file_lacks_are_not_drawn_at_random(folder):
     refused(folder, r"no weights for \d+ tensors of ViTForImageClassification, the first is .*: is this the file of")
 
 
+def test_a_model_of_timm_is_refused_with_the_remedy(folder):
+    (folder / "config.json").write_text(json.dumps({"architecture": "resnet18", "pretrained_cfg": {"tag": "a1_in1k"}}))
+    refused(folder, "a model of timm, which must_tf does not run; export it to ONNX")
+
+
+def test_a_pointer_in_the_place_of_weights_is_named(folder):
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    refused(folder, "model.safetensors is a pointer of Git LFS, not the file; .*git lfs pull")
+
+
+def test_weights_of_other_shapes_than_the_config_says_are_named(folder):
+    edit(folder, id2label={"0": "cup", "1": "bottle"})
+    refused(
+        folder, r"2 weights have other shapes than its config says, the first is classifier.bias: \[5\] in the file"
+    )
+
+
+@pytest.mark.parametrize("name", ["clip", "owlv2", "grounding_dino", "oneformer"])
+def test_a_model_that_reads_text_needs_its_tokenizer(name, saved, tmp_path):
+    """transformers takes one without words, to which all texts are the same."""
+    folder = shutil.copytree(saved(name), tmp_path / name)
+    (folder / "tokenizer.json").unlink()
+    refused(folder, r"no tokenizer.json in it, and .* reads text", fields={"prompts": hf_models.PROMPTS})
+
+
+def test_texts_that_the_tokenizer_does_not_tell_apart_are_refused(saved):
+    refused(
+        saved("clip"), "'cup dog' is the same as another text", fields={"prompts": {"a": "cup dog", "b": "cup cat"}}
+    )
+
+
+def test_names_that_are_numbers_are_texts_and_a_model_needs_a_name(folder):
+    edit(folder, id2label={str(i): i for i in range(5)})
+    assert toy.load("t", f"hf:{folder}").task.class_names == ("0", "1", "2", "3", "4")
+    edit(folder, id2label={str(i): "" for i in range(5)})
+    refused(folder, "class_names: no name among 5 ids")
+
+
 def test_a_name_that_no_hub_gives_is_one_line():
     refused("no-such-owner/no-such-model", "neither a folder nor a name that can be downloaded or is in the cache")
     refused("/no/such/folder", "neither a folder nor a name")
